@@ -1,0 +1,28 @@
+"""How it is measured and what it means: lens, patching, discovery, faithfulness."""
+
+from .activation_patching import activation_patch
+from .discovery import discover
+from .faithfulness import FaithfulnessResult, faithfulness
+from .hooks import graph_of
+from .lens import LensResult, logit_lens
+from .literal import run_with_edges
+from .metrics import logit_difference
+from .patching import PatchingResult
+from .path_patching import path_patch
+from .plots import accuracy_curves, lens_heatmaps
+
+__all__ = [
+    "FaithfulnessResult",
+    "LensResult",
+    "PatchingResult",
+    "accuracy_curves",
+    "activation_patch",
+    "discover",
+    "faithfulness",
+    "graph_of",
+    "lens_heatmaps",
+    "logit_difference",
+    "logit_lens",
+    "path_patch",
+    "run_with_edges",
+]

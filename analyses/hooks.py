@@ -1,0 +1,174 @@
+"""Where the nodes of a circuit sit in a HookedTransformer. TransformerLens' hook names occur in this module only.
+
+A sender is read as what it adds to the residual stream; a receiver is written as the residual stream that it reads,
+before its norm, so that every norm is computed anew.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens import HookedTransformer
+from transformer_lens.components.transformer_block import POST_NORM_ARCHITECTURES
+
+from ..circuits import ComputationGraph, Node
+
+Hook = tuple[str, Callable[..., Tensor]]
+Residual = Float[Tensor, "query d_model"]
+"""What a node adds to, or an input reads from, the residual stream at its position, by query."""
+
+_UNSUPPORTED = {
+    "parallel_attn_mlp": (False, None),
+    "use_normalization_before_and_after": (False, None),
+    "n_key_value_heads": (None,),
+    "positional_embedding_type": ("standard", "rotary", "none", None),
+    "use_attn_in": (False, None),
+}
+
+
+def graph_of(model: HookedTransformer, roles: tuple[str, ...], answer_position: int) -> ComputationGraph:
+    """The computation graph of a model on prompts with the given roles.
+
+    Raises:
+        ValueError: if the model has an option whose interventions would not be exact; all such options are named.
+    """
+    cfg = model.cfg
+    unsupported = [
+        f"{option}={getattr(cfg, option)!r}"
+        for option, values in _UNSUPPORTED.items()
+        if getattr(cfg, option, None) not in values
+    ]
+    if cfg.original_architecture in POST_NORM_ARCHITECTURES:
+        unsupported.append(f"original_architecture={cfg.original_architecture!r}")
+    if unsupported:
+        raise ValueError(f"exact interventions are not defined here for a model with {', '.join(unsupported)}")
+    return ComputationGraph(
+        roles=tuple(roles),
+        answer_role=roles[answer_position],
+        n_layers=cfg.n_layers,
+        n_heads=cfg.n_heads,
+        n_blocks=_n_distinct_blocks(model),
+        causal=cfg.attention_dir == "causal",
+        has_mlp=not cfg.attn_only,
+    )
+
+
+@contextlib.contextmanager
+def hooked(model: HookedTransformer, hooks: list[Hook]) -> Iterator[None]:
+    """Run the block with hooks on the model and the inputs of heads and MLPs split; then take all of it off again."""
+    flags = {"use_split_qkv_input": True, "use_hook_mlp_in": not model.cfg.attn_only}
+    before = {flag: getattr(model.cfg, flag) for flag in flags}
+    try:
+        for flag, value in flags.items():
+            setattr(model.cfg, flag, value)
+        with model.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
+            yield
+    finally:
+        for flag, value in before.items():
+            setattr(model.cfg, flag, value)
+
+
+@torch.no_grad()
+def logits_at(
+    model: HookedTransformer, tokens: Int[Tensor, "query pos"], answer_position: int, hooks: list[Hook]
+) -> Float[Tensor, "query d_vocab"]:
+    """The logits at the answer position of a run with hooks."""
+    with hooked(model, hooks):
+        return model(tokens.to(model.W_E.device))[:, answer_position]
+
+
+def recorder(model: HookedTransformer, graph: ComputationGraph, outputs: dict[Node, Residual]) -> list[Hook]:
+    """Hooks that note what each sender writes, at the moment it is written, into `outputs`."""
+    has_positions = model.cfg.positional_embedding_type == "standard"
+    roles = list(enumerate(graph.roles))
+
+    def embedding(activation: Float[Tensor, "query pos d_model"], hook: object) -> Tensor:
+        for position, role in roles:
+            outputs[Node("embed", role)] = activation[:, position].clone()
+        return activation
+
+    def position_embedding(activation: Float[Tensor, "query pos d_model"], hook: object) -> Tensor:
+        for position, role in roles:
+            outputs[Node("embed", role)] = outputs[Node("embed", role)] + activation[:, position]
+        return activation
+
+    def head_outputs(layer: int) -> Callable[..., Tensor]:
+        def note(z: Float[Tensor, "query pos head d_head"], hook: object) -> Tensor:
+            for position, role in roles:
+                for head in range(graph.n_heads):
+                    outputs[Node("head", role, layer, head)] = z[:, position, head] @ model.blocks[layer].attn.W_O[head]
+            return z
+
+        return note
+
+    def mlp_output(layer: int) -> Callable[..., Tensor]:
+        def note(activation: Float[Tensor, "query pos d_model"], hook: object) -> Tensor:
+            for position, role in roles:
+                outputs[Node("mlp", role, layer)] = activation[:, position].clone()
+            return activation
+
+        return note
+
+    hooks: list[Hook] = [("hook_embed", embedding)]
+    if has_positions:
+        hooks.append(("hook_pos_embed", position_embedding))
+    for layer in range(graph.n_layers):
+        hooks.append((f"blocks.{layer}.attn.hook_z", head_outputs(layer)))
+        if graph.has_mlp:
+            hooks.append((f"blocks.{layer}.hook_mlp_out", mlp_output(layer)))
+    return hooks
+
+
+def input_hook(graph: ComputationGraph, receiver: Node, change: Callable[[Residual], Residual]) -> Hook:
+    """A hook that changes what one input reads at its position."""
+    position = graph.roles.index(receiver.role)
+
+    def at_position(activation: Float[Tensor, "query pos d_model"], hook: object) -> Tensor:
+        activation = activation.clone()
+        activation[:, position] = change(activation[:, position])
+        return activation
+
+    def at_head(activation: Float[Tensor, "query pos head d_model"], hook: object) -> Tensor:
+        activation = activation.clone()
+        activation[:, position, receiver.head] = change(activation[:, position, receiver.head])
+        return activation
+
+    if receiver.kind == "head":
+        return f"blocks.{receiver.layer}.hook_{receiver.input}_input", at_head
+    if receiver.kind == "mlp":
+        return f"blocks.{receiver.layer}.hook_mlp_in", at_position
+    return f"blocks.{graph.n_layers - 1}.hook_resid_post", at_position
+
+
+def output_hooks(graph: ComputationGraph, node: Node, difference: Residual) -> list[Hook]:
+    """A hook that adds `difference` to what a node writes, for every reader of it."""
+    position = graph.roles.index(node.role)
+
+    def add(activation: Float[Tensor, "query pos d_model"], hook: object) -> Tensor:
+        activation = activation.clone()
+        activation[:, position] += difference
+        return activation
+
+    if node.kind == "embed":
+        return [("hook_embed", add)]
+    if node.kind == "mlp":
+        return [(f"blocks.{node.layer}.hook_mlp_out", add)]
+    return [(f"blocks.{node.layer}.hook_attn_out", add)]
+
+
+def residual_states(
+    model: HookedTransformer, tokens: Int[Tensor, "query pos"]
+) -> dict[int, Float[Tensor, "query pos d_model"]]:
+    """The residual stream by layer: −1 is the embedding, L what leaves layer L."""
+    first, last = "blocks.0.hook_resid_pre", [f"blocks.{layer}.hook_resid_post" for layer in range(model.cfg.n_layers)]
+    with torch.no_grad():
+        _, cache = model.run_with_cache(tokens.to(model.W_E.device), names_filter=[first, *last])
+    return {layer: cache[name] for layer, name in enumerate([first, *last], start=-1)}
+
+
+def _n_distinct_blocks(model: HookedTransformer) -> int:
+    """After how many layers the blocks' Parameter objects come round again."""
+    keys = [tuple(id(parameter) for parameter in block.parameters()) for block in model.blocks]
+    return next(n for n in range(1, len(keys) + 1) if all(key == keys[i % n] for i, key in enumerate(keys)))

@@ -1,0 +1,18 @@
+"""What an intervention is measured by."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Metric = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Logits [query, d_vocab], answers [query] and foils [query] to one number for each query."""
+
+
+def logit_difference(
+    logits: Float[Tensor, "query d_vocab"], answers: Int[Tensor, " query"], foils: Int[Tensor, " query"]
+) -> Float[Tensor, " query"]:
+    """How much the answer is preferred to the foil, in nats."""
+    rows = torch.arange(len(logits), device=logits.device)
+    return logits[rows, answers] - logits[rows, foils]

@@ -1,0 +1,207 @@
+"""What patching found: effects of nodes or edges as shares of the clean–corrupt gap, with their uncertainty.
+
+The effect of a patch is Σ_q [m(patched) − m(base)] / Σ_q [m(donor) − m(base)], a ratio of sums over queries: patching
+everything gives 1, patching nothing 0. Noising puts the corrupt run into the clean one, denoising the reverse.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from ..circuits import ComputationGraph, Edge, Node, Result
+from ..tasks import PromptPairs
+from .hooks import Residual
+from .literal import sender_outputs
+from .metrics import Metric
+from .plots import effect_heatmap
+from .statistics import bootstrap_ratio
+
+Direction = Literal["noising", "denoising"]
+SMALLEST_GAP = 1.0  # nats; below it a ratio to the gap says nothing
+
+
+@dataclass(frozen=True, eq=False)
+class PatchingResult(Result):
+    """Effects of patching single edges or single nodes.
+
+    Attributes:
+        table: a row for each edge (columns sender, receiver) or node (column node), with
+            effect: as a fraction of the gap, NaN where the gap is too small (see `reason`);
+            stderr: of the effect, by bootstrap over queries;
+            n: number of queries;
+            gap: mean m(clean) − m(corrupt), in the metric's unit.
+        graph: the model's computation graph.
+        metric: name of the metric; nats for the logit difference.
+        direction: noising or denoising.
+        model: the model's name.
+        pairs: hash of the prompt pairs.
+        contrast: what differs between clean and corrupt.
+        recipe: how the pairs were made.
+        n_asked: pairs asked for, before those answered wrongly were dropped.
+        gap_interval: 95 % interval of the gap.
+        reason: why effects are NaN, otherwise empty.
+        deltas: m(patched) − m(base) by row and query, if asked for.
+        donor_gaps: m(donor) − m(base) by query, if asked for.
+    """
+
+    graph: ComputationGraph
+    metric: str
+    direction: str
+    model: str
+    pairs: str
+    contrast: str
+    recipe: Mapping[str, Any]
+    n_asked: int
+    gap_interval: tuple[float, float] | list[float]
+    reason: str
+    deltas: np.ndarray | None = None
+    donor_gaps: np.ndarray | None = None
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """How the effects were measured, for a circuit made of them."""
+        names = ("metric", "direction", "model", "pairs", "contrast", "n_asked", "reason")
+        split = {"split": self.recipe["split"]} if "split" in self.recipe else {}
+        return {name: getattr(self, name) for name in names} | split | {"recipe": dict(self.recipe)}
+
+    @property
+    def gap(self) -> float:
+        """Mean m(clean) − m(corrupt)."""
+        return float(self.table["gap"].iloc[0])
+
+    @property
+    def n(self) -> int:
+        """Number of queries."""
+        return int(self.table["n"].iloc[0])
+
+    @property
+    def caption(self) -> str:
+        """Model, contrast, gap and n in one line."""
+        low, high = self.gap_interval
+        text = (
+            f"{self.model} · {self.contrast} · {self.direction} · {self.metric}, gap {self.gap:.2f} [{low:.2f}, {high:.2f}]"
+            f" · n = {self.n} of {self.n_asked}"
+        )
+        return f"{text} · no effects: {self.reason}" if self.reason else text
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table; with per-query changes it has a row for each edge or node and query, columns query and delta.
+
+        Graph and provenance travel in `attrs`, so that `Circuit.from_effects` takes the frame as it is.
+        """
+        frame = self.table.copy()
+        if self.deltas is not None and self.donor_gaps is not None:
+            n = len(self.donor_gaps)
+            frame = frame.loc[frame.index.repeat(n)].reset_index(drop=True)
+            frame = frame.assign(query=np.tile(np.arange(n), len(self.table)), delta=self.deltas.reshape(-1))
+            frame.attrs["donor_gaps"] = self.donor_gaps.tolist()
+        frame.attrs |= {"graph": self.graph.to_dict(), "provenance": self.provenance}
+        return frame
+
+    def figure(self) -> Any:
+        """A heat map of the effects: senders or nodes against receivers or positions."""
+        return effect_heatmap(self.table, title=self.caption)
+
+
+Target = TypeVar("Target", Edge, Node)
+
+
+def patch_each(
+    model: HookedTransformer,
+    pairs: PromptPairs,
+    graph: ComputationGraph,
+    targets: Sequence[Target],
+    patch: Callable[[HookedTransformer, ComputationGraph, Tensor, Target, Residual], Tensor],
+    *,
+    direction: Direction,
+    metric: Metric,
+    per_query: bool,
+    seed: int,
+) -> PatchingResult:
+    """Patch each target by itself and summarise what it does to the metric.
+
+    Args:
+        model: stays as it is.
+        pairs: clean and corrupt prompts.
+        graph: the model's graph.
+        targets: edges or nodes.
+        patch: the intervention; gets model, graph, base prompts, target, and the difference between donor and base in
+            what the target's sender writes; returns the logits at the answer position.
+        direction: noising or denoising.
+        metric: logits, answers and foils to one number for each query.
+        per_query: keep the change of every query.
+        seed: of the bootstrap.
+    """
+    if direction not in ("noising", "denoising"):
+        raise ValueError(f"direction must be 'noising' or 'denoising', got {direction!r}")
+    base, donor = (pairs.clean, pairs.corrupt) if direction == "noising" else (pairs.corrupt, pairs.clean)
+    base_outputs, base_logits = sender_outputs(model, graph, base)
+    donor_outputs, donor_logits = sender_outputs(model, graph, donor)
+    before, after = (metric_by_query(metric, logits, pairs) for logits in (base_logits, donor_logits))
+    deltas = np.empty((len(targets), len(pairs)))
+    for row, target in enumerate(targets):
+        sender = target.sender if isinstance(target, Edge) else target
+        logits = patch(model, graph, base, target, donor_outputs[sender] - base_outputs[sender])
+        deltas[row] = metric_by_query(metric, logits, pairs) - before
+    donor_gaps = after - before
+    gap, interval, reason = gap_and_reason(-donor_gaps if direction == "noising" else donor_gaps, seed=seed)
+    effect, stderr, _ = bootstrap_ratio(deltas, donor_gaps, seed=seed)
+    if reason:
+        effect, stderr = np.full_like(effect, np.nan), np.full_like(stderr, np.nan)
+    values = {"effect": effect, "stderr": stderr, "n": len(pairs), "gap": gap}
+    return PatchingResult(
+        table=pd.DataFrame({**_names(targets), **values}),
+        graph=graph,
+        metric=getattr(metric, "__name__", str(metric)),
+        direction=direction,
+        model=model.cfg.model_name,
+        pairs=pairs.key,
+        contrast=pairs.contrast,
+        recipe=dict(pairs.recipe),
+        n_asked=pairs.n_asked,
+        gap_interval=interval,
+        reason=reason,
+        deltas=deltas if per_query else None,
+        donor_gaps=donor_gaps if per_query else None,
+    )
+
+
+def metric_by_query(
+    metric: Metric, logits: Float[Tensor, "query d_vocab"], pairs: PromptPairs
+) -> Float[np.ndarray, " query"]:
+    """The metric of each query, in double precision.
+
+    Raises:
+        ValueError: if the metric does not give one number for each query.
+    """
+    values = metric(logits.double(), pairs.answers.to(logits.device), pairs.foils.to(logits.device))
+    if tuple(values.shape) != (len(pairs),):
+        raise ValueError(
+            f"the metric must give one number for each of the {len(pairs)} queries, got the shape {tuple(values.shape)}"
+        )
+    return values.detach().cpu().numpy()
+
+
+def gap_and_reason(gaps: Float[np.ndarray, " query"], *, seed: int) -> tuple[float, tuple[float, float], str]:
+    """The mean clean–corrupt gap, its 95 % interval, and why no effect can be a share of it (empty if it can)."""
+    mean, _, intervals = bootstrap_ratio(gaps[None], np.ones_like(gaps), seed=seed)
+    gap, (low, high) = float(mean[0]), (float(intervals[0, 0]), float(intervals[0, 1]))
+    if low <= 0:
+        return gap, (low, high), f"the gap's 95 % interval [{low:.2f}, {high:.2f}] reaches 0"
+    if gap < SMALLEST_GAP:
+        return gap, (low, high), f"the gap of {gap:.2f} is under {SMALLEST_GAP:g} nat"
+    return gap, (low, high), ""
+
+
+def _names(targets: Sequence[Edge] | Sequence[Node]) -> dict[str, list[str]]:
+    """The columns that say what was patched."""
+    if targets and isinstance(targets[0], Edge):
+        parts = zip(*((str(sender), str(receiver)) for sender, receiver in targets), strict=True)
+        return dict(zip(("sender", "receiver"), map(list, parts), strict=True))
+    return {"node": [str(target) for target in targets]}

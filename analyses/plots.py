@@ -1,0 +1,123 @@
+"""The pictures: functions of tables that return plotly figures and compute nothing.
+
+Colours are Okabe and Ito's, which colour-blind readers can tell apart. Every figure says n and what its bars are.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from ..tasks import SPLITS
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+TEMPLATE = "simple_white"
+SPLIT_COLOUR = dict(zip(SPLITS, ("#999999", "#56b4e9", "#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7"), strict=True))
+
+
+def accuracy_curves(
+    metrics: Mapping[str, pd.DataFrame], n: Mapping[str, int], phases: Mapping[str, Mapping[str, int]]
+) -> go.Figure:
+    """Accuracy by training step, a panel for each run, a line for each split; shortcut floors dotted.
+
+    Args:
+        metrics: metrics tables by run.
+        n: number of queries behind each split's curve.
+        phases: by run, the step at which each phase begins.
+    """
+    figure = make_subplots(
+        rows=1, cols=len(metrics), subplot_titles=list(metrics), shared_yaxes=True, horizontal_spacing=0.04
+    )
+    for column, (run, table) in enumerate(metrics.items(), start=1):
+        steps = table["step"].tolist()
+        for split in SPLITS:
+            style = {"color": SPLIT_COLOUR[split], "width": 2}
+            figure.add_scatter(
+                x=steps,
+                y=table[split].tolist(),
+                name=f"{split} (n = {n[split]})",
+                legendgroup=split,
+                showlegend=column == 1,
+                mode="lines+markers",
+                marker={"size": 4},
+                line=style,
+                row=1,
+                col=column,
+            )
+            if f"floor_{split}" in table:
+                figure.add_scatter(
+                    x=steps,
+                    y=table[f"floor_{split}"].tolist(),
+                    name="best shortcut",
+                    legendgroup="floor",
+                    showlegend=column == 1 and split == "test_inferred_iid",
+                    mode="lines",
+                    line={"color": SPLIT_COLOUR[split], "width": 1, "dash": "dot"},
+                    hovertemplate=f"best shortcut on {split}: %{{y:.3f}}<extra></extra>",
+                    row=1,
+                    col=column,
+                )
+        for place, (phase, step) in enumerate(phases[run].items()):
+            if phase != "final":
+                figure.add_vline(x=step, line={"color": "#bbbbbb", "dash": "dash"}, row=1, col=column)  # pyright: ignore[reportArgumentType]
+                figure.add_annotation(
+                    x=step, y=1.05 + 0.06 * place, text=phase, showarrow=False, font={"size": 10}, xanchor="left", row=1, col=column
+                )
+    figure.update_xaxes(title="training step")
+    figure.update_yaxes(title="exact match", range=[-0.02, 1.22], col=1)
+    return figure.update_layout(template=TEMPLATE, height=420, margin={"t": 50}, legend={"font": {"size": 11}})
+
+
+def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *, value: str, title: str) -> go.Figure:
+    """Layer × position heat maps, a row of panels for each table and a column for each target, one colour scale.
+
+    Args:
+        tables: lens tables by label, with the columns layer, role, target and `value`.
+        targets: which targets to show.
+        value: the column shown, a fraction.
+        title: of the figure; it should name n.
+    """
+    titles = [f"{label}: {target}" if label else target for label in tables for target in targets]
+    figure = make_subplots(
+        rows=len(tables), cols=len(targets), subplot_titles=titles, vertical_spacing=0.2 / len(tables)
+    )
+    for row, table in enumerate(tables.values(), start=1):
+        for column, target in enumerate(targets, start=1):
+            cells = table[table["target"] == target]
+            grid = cells.pivot(index="layer", columns="role", values=value)[list(dict.fromkeys(cells["role"]))]
+            figure.add_heatmap(
+                z=grid.to_numpy().tolist(),
+                x=list(grid.columns),
+                y=["embed" if layer < 0 else f"L{layer}" for layer in grid.index],
+                text=[[f"{cell:.2f}" for cell in line] for line in grid.to_numpy()],
+                texttemplate="%{text}",
+                zmin=0,
+                zmax=1,
+                colorscale="Viridis",
+                showscale=row == column == 1,
+                colorbar={"title": value},
+                row=row,
+                col=column,
+            )
+    return figure.update_layout(template=TEMPLATE, title=title, height=90 + 260 * len(tables))
+
+
+def effect_heatmap(table: pd.DataFrame, *, title: str) -> go.Figure:
+    """Effects as a heat map: receivers against senders, or components against positions."""
+    if "node" in table:
+        parts = table["node"].str.split("@", n=1, expand=True)
+        grid = table.assign(component=parts[0], role=parts[1]).pivot(index="component", columns="role", values="effect")
+        grid = grid.loc[list(dict.fromkeys(parts[0])), list(dict.fromkeys(parts[1]))]
+    else:
+        grid = table.pivot(index="receiver", columns="sender", values="effect")
+        grid = grid.loc[list(dict.fromkeys(table["receiver"])), list(dict.fromkeys(table["sender"]))]
+    heat = go.Heatmap(
+        z=grid.to_numpy().tolist(),
+        x=list(grid.columns),
+        y=list(grid.index),
+        zmid=0,
+        colorscale="RdBu",
+        colorbar={"title": "effect"},
+    )
+    return go.Figure(heat).update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 12}})

@@ -1,0 +1,56 @@
+"""Intervals: bootstrap of a ratio of sums, and Wilson's for a proportion."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+Z95 = 1.959963984540054
+
+
+class Interval(NamedTuple):
+    """A 95 % interval."""
+
+    low: float
+    high: float
+
+
+def resampled_ratios(
+    numerators: Float[np.ndarray, "row query"],
+    denominators: Float[np.ndarray, " query"],
+    *,
+    n_bootstrap: int,
+    seed: int,
+) -> Float[np.ndarray, "row resample"]:
+    """Σ numerators / Σ denominators over queries drawn with replacement, the same draws for every row."""
+    n = len(denominators)
+    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_bootstrap).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (numerators @ counts) / (denominators @ counts)
+
+
+def bootstrap_ratio(
+    numerators: Float[np.ndarray, "row query"],
+    denominators: Float[np.ndarray, " query"],
+    *,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"], Float[np.ndarray, "row 2"]]:
+    """The ratio of sums of each row, its standard error and its 95 % percentile interval, by resampling queries."""
+    values = resampled_ratios(numerators, denominators, n_bootstrap=n_bootstrap, seed=seed)
+    estimate = numerators.sum(1) / denominators.sum()
+    return estimate, values.std(axis=1, ddof=1), np.quantile(values, [0.025, 0.975], axis=1).T
+
+
+def wilson(share: float, n: int) -> Interval:
+    """Wilson's 95 % interval of a proportion of n independent units; the whole range for n = 0.
+
+    >>> wilson(1.0, 16).low > 0.8
+    True
+    """
+    if n == 0 or math.isnan(share):
+        return Interval(0.0, 1.0)
+    centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
+    return Interval(max(0.0, centre - half), min(1.0, centre + half))

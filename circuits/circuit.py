@@ -1,0 +1,170 @@
+"""A circuit: every edge that was measured, how strong it is, and which ones are kept.
+
+The edges that were dropped stay in the table, so that a circuit can be cut elsewhere, compared edge by edge, or drawn
+with another threshold.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from .graph import ComputationGraph, Edge, Node
+from .result import Result
+
+COLUMNS = ("sender", "receiver", "effect", "stderr", "n", "gap", "kept")
+DEFAULT_THRESHOLD = 0.02
+
+
+class EdgeEffects(Protocol):
+    """What `Circuit.from_effects` needs of a measurement: analyses.PatchingResult has it."""
+
+    table: pd.DataFrame
+    graph: ComputationGraph
+    deltas: Any
+    donor_gaps: Any
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """How the effects were measured."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Circuit(Result):
+    """Measured edges of one model.
+
+    Attributes:
+        table: a row for each edge, with the columns
+            sender, receiver: names, see Node;
+            effect: of patching that edge alone, as a fraction of the clean–corrupt gap;
+            stderr: its standard error over queries;
+            n: number of queries;
+            gap: mean clean–corrupt difference of the metric;
+            kept: whether the edge belongs to the circuit.
+        graph: the computation graph that the edges belong to.
+        provenance: how the effects were measured (metric, contrast, pairs, model, direction) and how edges were kept.
+        deltas: change of the metric by edge and query, if kept; the effect is Σ deltas / Σ donor_gaps.
+        donor_gaps: change of the metric by query if everything is patched.
+    """
+
+    graph: ComputationGraph
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    deltas: np.ndarray | None = None
+    donor_gaps: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if missing := set(COLUMNS) - set(self.table.columns):
+            raise ValueError(f"a circuit's table needs {', '.join(COLUMNS)}; it lacks {', '.join(sorted(missing))}")
+        known = {(str(edge.sender), str(edge.receiver)) for edge in self.graph.edges}
+        rows = list(zip(self.table["sender"], self.table["receiver"], strict=True))
+        if unknown := [f"{sender} -> {receiver}" for sender, receiver in rows if (sender, receiver) not in known]:
+            raise ValueError(f"{len(unknown)} edges are not in the graph, the first is {unknown[0]}")
+        if len(set(rows)) < len(rows):
+            raise ValueError(f"{len(rows) - len(set(rows))} edges are listed twice")
+
+    @classmethod
+    def from_effects(
+        cls,
+        effects: EdgeEffects | pd.DataFrame,
+        *,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        graph: ComputationGraph | None = None,
+    ) -> "Circuit":
+        """Keep the strongest edges of a measurement, then those of them that connect the input with the answer.
+
+        Args:
+            effects: a result of `analyses.path_patch`, or its frame (which carries graph and provenance in `attrs`).
+            top_k: keep so many edges of largest |effect|, before the unconnected ones go.
+            threshold: keep edges with |effect| of at least this much; 0.02 unless top_k is given.
+            graph: the computation graph, for a frame without one.
+
+        Raises:
+            ValueError: if both rules are given, the graph is unknown, or top_k is beyond the number of edges.
+        """
+        if top_k is not None and threshold is not None:
+            raise ValueError("give top_k or threshold, not both")
+        table, graph, provenance, deltas, donor_gaps = _unpack(effects, graph)
+        strength = table["effect"].abs().fillna(0.0).to_numpy()
+        if top_k is not None:
+            if not 0 < top_k <= len(table):
+                raise ValueError(f"top_k must lie between 1 and the {len(table)} measured edges, got {top_k}")
+            strong = np.zeros(len(table), dtype=bool)
+            strong[np.argsort(-strength, kind="stable")[:top_k]] = True
+            rule = f"top {top_k} by |effect|"
+        else:
+            threshold = DEFAULT_THRESHOLD if threshold is None else threshold
+            strong, rule = strength >= threshold, f"|effect| ≥ {threshold:g}"
+        edges = [Edge(Node.parse(s), Node.parse(r)) for s, r in zip(table["sender"], table["receiver"], strict=True)]
+        kept = connected(graph, [edge for edge, is_strong in zip(edges, strong, strict=True) if is_strong])
+        table = table.assign(kept=[edge in kept for edge in edges])[list(COLUMNS)].reset_index(drop=True)
+        return cls(table, graph, {**provenance, "kept": f"{rule}, connected"}, deltas, donor_gaps)
+
+    @property
+    def kept_edges(self) -> list[Edge]:
+        """The edges of the circuit."""
+        kept = self.table[self.table["kept"]]
+        return [Edge(Node.parse(s), Node.parse(r)) for s, r in zip(kept["sender"], kept["receiver"], strict=True)]
+
+    @property
+    def caption(self) -> str:
+        """Model, metric and sizes in one line."""
+        about = self.provenance
+        parts = [about.get(name) for name in ("model", "contrast", "split", "metric", "direction")]
+        n = int(self.table["n"].iloc[0]) if len(self.table) else 0
+        gap = float(self.table["gap"].iloc[0]) if len(self.table) else float("nan")
+        sizes = f"{int(self.table['kept'].sum())} of {len(self.table)} edges, gap {gap:.2f}, n = {n}"
+        return " · ".join([str(part) for part in parts if part] + [sizes])
+
+    def figure(self) -> Any:
+        """The interactive diagram."""
+        from .diagram import draw
+
+        return draw(self)
+
+    def _repr_html_(self) -> str:
+        return self.figure()._repr_html_()
+
+
+def connected(graph: ComputationGraph, edges: Iterable[Edge]) -> set[Edge]:
+    """Those of the edges that lie on a path from an embedding to the logits made of these edges alone."""
+    edges = sorted(set(edges), key=lambda edge: _height(edge.receiver))
+    reached: set[Node] = set()
+    from_input = []
+    for edge in edges:  # upwards: a receiver's inputs all come before what it writes
+        if edge.sender.kind == "embed" or edge.sender in reached:
+            from_input.append(edge)
+            reached.update(graph.outputs_of(edge.receiver))
+    needed: set[Node] = set()
+    found = set()
+    for edge in reversed(from_input):
+        if edge.receiver.kind == "logits" or needed.intersection(graph.outputs_of(edge.receiver)):
+            found.add(edge)
+            needed.add(edge.sender)
+    return found
+
+
+def _height(node: Node) -> tuple[float, int]:
+    """Orders inputs by when they are read."""
+    return {"embed": -1.0, "logits": float("inf")}.get(node.kind, node.layer), int(node.kind == "mlp")
+
+
+def _unpack(
+    effects: EdgeEffects | pd.DataFrame, graph: ComputationGraph | None
+) -> tuple[pd.DataFrame, ComputationGraph, dict[str, Any], np.ndarray | None, np.ndarray | None]:
+    """Table, graph, provenance and per-query changes of a result or of its frame."""
+    if not isinstance(effects, pd.DataFrame):
+        return effects.table, effects.graph, effects.provenance, effects.deltas, effects.donor_gaps
+    if graph is None:
+        if "graph" not in effects.attrs:
+            raise ValueError("this frame does not say which graph its edges belong to; pass graph=ComputationGraph(...)")
+        graph = ComputationGraph.from_dict(effects.attrs["graph"])
+    provenance = dict(effects.attrs.get("provenance", {}))
+    if "delta" not in effects:
+        return effects, graph, provenance, None, None
+    edge_rows = effects.drop_duplicates(["sender", "receiver"])
+    deltas = effects["delta"].to_numpy().reshape(len(edge_rows), -1)
+    return edge_rows, graph, provenance, deltas, np.array(effects.attrs["donor_gaps"])

@@ -1,0 +1,111 @@
+"""What all results share: a tidy table, a view in Jupyter, and a JSON file that reads back equal."""
+
+import dataclasses
+import html
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from .graph import ComputationGraph
+
+ResultType = TypeVar("ResultType", bound="Result")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+    """A frozen record around one tidy DataFrame, `table`; the other fields say how to read it."""
+
+    table: pd.DataFrame
+
+    @property
+    def caption(self) -> str:
+        """One line above the table in Jupyter."""
+        return type(self).__name__
+
+    def to_frame(self) -> pd.DataFrame:
+        """A copy of the table."""
+        return self.table.copy()
+
+    def _repr_html_(self) -> str:
+        table = self.table.to_html(index=False, max_rows=20, float_format="{:.3f}".format, border=0)
+        return f"<p>{html.escape(self.caption)}</p>{table}"
+
+    def to_json(self) -> str:
+        """All fields as JSON; numbers keep every digit, NaN becomes null."""
+        fields = {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return json.dumps({"type": type(self).__name__, **fields}, allow_nan=False)
+
+    @classmethod
+    def from_json(cls: type[ResultType], text: str) -> ResultType:
+        """The result that `to_json` wrote.
+
+        Raises:
+            ValueError: if the text is not JSON of this type of result.
+        """
+        try:
+            content = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"this is no complete JSON: {error}") from error
+        expected = {field.name for field in dataclasses.fields(cls)} | {"type"}
+        if content.get("type") != cls.__name__ or set(content) != expected:
+            raise ValueError(
+                f"expected a {cls.__name__} with {sorted(expected)}, got type {content.get('type')!r} with {sorted(content)}"
+            )
+        return cls(**{name: _rich(value) for name, value in content.items() if name != "type"})
+
+    def save(self, path: str | Path) -> Path:
+        """Write the result as JSON, whole or not at all; returns the path."""
+        return write_text(Path(path), self.to_json())
+
+    @classmethod
+    def load(cls: type[ResultType], path: str | Path) -> ResultType:
+        """Read what `save` wrote."""
+        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file under a temporary name, then rename it, so that no half of it is ever seen."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+    return path
+
+
+def _plain(value: Any) -> Any:
+    """JSON values for tables, arrays, graphs and what they hold."""
+    if isinstance(value, pd.DataFrame):
+        columns = {name: {"dtype": str(value[name].dtype), "values": _plain(value[name].to_numpy())} for name in value}
+        return {"table": columns}
+    if isinstance(value, np.ndarray):
+        items = value.tolist()
+        return {"array": _no_nan(items), "dtype": str(value.dtype)} if value.dtype != object else _no_nan(items)
+    if isinstance(value, ComputationGraph):
+        return {"graph": value.to_dict()}
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return _no_nan(list(value) if isinstance(value, tuple) else value)
+
+
+def _no_nan(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_no_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _rich(value: Any) -> Any:
+    """The inverse of `_plain`."""
+    if not isinstance(value, dict):
+        return value
+    if "table" in value:
+        return pd.DataFrame({name: pd.Series(_rich(c["values"]), dtype=c["dtype"]) for name, c in value["table"].items()})
+    if "array" in value:
+        return np.array(value["array"], dtype=value["dtype"])
+    if "graph" in value:
+        return ComputationGraph.from_dict(value["graph"])
+    return {name: _rich(item) for name, item in value.items()}

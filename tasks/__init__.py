@@ -1,0 +1,42 @@
+"""What is learned: graphs, two-hop tasks, models, training runs and checkpoints."""
+
+from .checkpoints import PHASES, Checkpoint, CheckpointError, Run
+from .evaluation import exact_match, predictions
+from .files import DataFolderError
+from .graph import KnowledgeGraph
+from .models import ModelConfig, build_model
+from .pairs import CONTRASTS, PromptPairs, make_pairs
+from .queries import Queries
+from .shortcuts import shortcut_accuracy
+from .supervision import BOTH_HALF, BOTH_HOPS, FIRST_HOP, NATURAL, SECOND_HOP, Supervision
+from .training import train
+from .training_config import TrainConfig
+from .twohop import SPLITS, TwoHopTask
+
+__all__ = [
+    "BOTH_HALF",
+    "BOTH_HOPS",
+    "CONTRASTS",
+    "FIRST_HOP",
+    "NATURAL",
+    "PHASES",
+    "SECOND_HOP",
+    "SPLITS",
+    "Checkpoint",
+    "CheckpointError",
+    "DataFolderError",
+    "KnowledgeGraph",
+    "ModelConfig",
+    "PromptPairs",
+    "Queries",
+    "Run",
+    "Supervision",
+    "TrainConfig",
+    "TwoHopTask",
+    "build_model",
+    "exact_match",
+    "make_pairs",
+    "predictions",
+    "shortcut_accuracy",
+    "train",
+]

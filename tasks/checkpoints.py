@@ -1,0 +1,267 @@
+"""What training leaves behind: a Run is a folder, a Checkpoint one file of weights in it.
+
+A run's folder holds `run.json` (settings), `task.safetensors` (facts and splits), `metrics.csv` (a row for each
+evaluation) and `checkpoints/step_*.safetensors` (each distinct trained parameter once, EMA weights if the run has
+them). Phases are read off the metrics and named in `PHASES`.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save as save_arrays
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from .evaluation import n_reported
+from .graph import KnowledgeGraph
+from .models import ModelConfig, build_model, load_parameters, trained_parameters
+from .supervision import Supervision
+from .training_config import TrainConfig
+from .twohop import SPLITS, TEST_SPLITS, TwoHopTask
+from .writing import write_whole
+
+PHASES = ("memorised", "id_generalised", "ood_generalised", "final")
+CONSECUTIVE = 3  # a phase begins with the first of so many evaluations that meet its condition
+SATURATED = 0.99
+
+
+class CheckpointError(ValueError):
+    """A checkpoint or run cannot be read; the message names the file and what is wrong with it."""
+
+
+def phases_reached(metrics: pd.DataFrame) -> dict[str, int]:
+    """The step at which each phase begins, of those that were reached; judged on the selection half of the queries.
+
+    `memorised`: train ≥ .99 while ID test < .5. `id_generalised`: ID test ≥ .99. `ood_generalised`: OOD+OOD ≥ .9.
+    Each is the first of three consecutive evaluations. `final` is the last step.
+    """
+    if metrics.empty:
+        return {}
+    train, iid = metrics["select_train"], metrics["select_test_inferred_iid"]
+    conditions = {
+        "memorised": (train >= SATURATED) & (iid < 0.5),
+        "id_generalised": iid >= SATURATED,
+        "ood_generalised": metrics["select_test_inferred_ood"] >= 0.9,
+    }
+    steps = {name: _first_lasting(metrics["step"], met) for name, met in conditions.items()}
+    return {name: step for name, step in steps.items() if step is not None} | {"final": int(metrics["step"].iloc[-1])}
+
+
+def _first_lasting(steps: pd.Series, met: pd.Series) -> int | None:
+    """The first step of `CONSECUTIVE` evaluations in a row that meet a condition."""
+    lasting = met.rolling(CONSECUTIVE).sum().shift(1 - CONSECUTIVE) == CONSECUTIVE
+    return int(steps[lasting].iloc[0]) if lasting.any() else None
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """One set of weights.
+
+    Attributes:
+        path: the safetensors file.
+        label: run and step, for titles; the model carries it as `cfg.model_name`.
+        step: training step.
+        accuracy: exact match by split on the half of the queries that phases are not chosen on.
+        model_config: the shape of the model.
+        task: what it was trained on.
+    """
+
+    path: Path
+    label: str
+    step: int
+    accuracy: Mapping[str, float]
+    model_config: ModelConfig
+    task: TwoHopTask
+
+    def model(self, *, device: str = "cpu") -> HookedTransformer:
+        """The weights in a plain HookedTransformer, tied as its config says, in evaluation mode.
+
+        Raises:
+            FileNotFoundError: if the file is gone.
+            CheckpointError: if it is truncated or does not fit the config.
+        """
+        model = build_model(self.model_config, self.task, device=device)
+        expected = {name: tuple(p.shape) for name, p in trained_parameters(model, self.model_config).items()}
+        parameters = _read_weights(self.path)
+        found = {name: tuple(p.shape) for name, p in parameters.items()}
+        if found != expected:
+            raise CheckpointError(f"{self.path} does not fit {self.model_config}: {_differences(found, expected)}")
+        load_parameters(model, self.model_config, parameters)
+        model.cfg.model_name = self.label
+        return model.eval()
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished or stopped training run.
+
+    Attributes:
+        folder: where it lives.
+        task: what was trained.
+        model_config: the model's shape.
+        train_config: how it was trained.
+        metrics: a row for each evaluation; columns as in `evaluation.evaluate`, and step, seconds, loss, floor_….
+    """
+
+    folder: Path
+    task: TwoHopTask
+    model_config: ModelConfig
+    train_config: TrainConfig
+    metrics: pd.DataFrame
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Run":
+        """Read a run from its folder.
+
+        Raises:
+            FileNotFoundError: if files are missing.
+            CheckpointError: if one of them cannot be read.
+        """
+        folder = Path(folder)
+        if missing := [name for name in ("run.json", "task.safetensors", "metrics.csv") if not (folder / name).is_file()]:
+            raise FileNotFoundError(f"{folder} is no complete run, it lacks {', '.join(missing)}")
+        try:
+            settings = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            task = _task_from(load_arrays(folder / "task.safetensors"), settings["task"])
+            configs = ModelConfig(**settings["model"]), TrainConfig.from_dict(settings["training"])
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{folder} is no readable run: {error!r}") from error
+        metrics = pd.read_csv(folder / "metrics.csv", engine="python")  # this engine reads floats exactly
+        return cls(folder, task, *configs, metrics)
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @cached_property
+    def phases(self) -> dict[str, int]:
+        """Phase → the step at which it begins; phases not reached are absent."""
+        return phases_reached(self.metrics)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether training reached its last step or the phase it was to stop at."""
+        return self.phases.get("final") == self.train_config.max_steps or self.train_config.stop_at in self.phases
+
+    @cached_property
+    def n_reported(self) -> dict[str, int]:
+        """How many queries stand behind each split's reported accuracy."""
+        return n_reported(self.task)
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps at which there is a checkpoint."""
+        return sorted(int(path.stem.removeprefix("step_")) for path in self.folder.glob("checkpoints/step_*.safetensors"))
+
+    def checkpoint(self, which: str | int) -> Checkpoint:
+        """The checkpoint of a phase, of a step, or `"grokked"`.
+
+        A run has grokked if it is `ood_generalised` without compositions of OOD facts in training, at least five times
+        later than train ≥ .99.
+
+        Raises:
+            KeyError: if there is no such phase or step; for `"grokked"`, the message says which part failed.
+        """
+        if which == "grokked":
+            self._check_grokked()
+            which = "ood_generalised"
+        step = self.phases.get(which) if isinstance(which, str) else which
+        if step is None or step not in self.steps:
+            raise KeyError(
+                f"{self.folder} has no checkpoint {which!r}; phases reached: {self.phases}, steps with weights: {self.steps}"
+            )
+        row = self.metrics[self.metrics["step"] == step].iloc[0]
+        label = f"{self.name}, step {step:,}" + (f" ({which})" if isinstance(which, str) else "")
+        accuracy = {split: float(row[split]) for split in (*SPLITS, "train")}
+        return Checkpoint(checkpoint_path(self.folder, step), label, step, accuracy, self.model_config, self.task)
+
+    def _check_grokked(self) -> None:
+        saturated = _first_lasting(self.metrics["step"], self.metrics["select_train"] >= SATURATED)
+        generalised = self.phases.get("ood_generalised")
+        failed = []
+        if len(self.task.added):
+            failed.append(f"{len(self.task.added)} compositions of OOD facts are in training (regime {self.task.regime})")
+        if generalised is None:
+            failed.append("OOD+OOD accuracy did not stay at .9 or more for three evaluations")
+        elif saturated is None or generalised < 5 * saturated:
+            failed.append(f"OOD+OOD generalised at step {generalised}, not 5 times later than train ≥ .99 at {saturated}")
+        if failed:
+            raise KeyError(f"{self.folder} has not grokked: {'; '.join(failed)}")
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the weights of a step are kept."""
+    return folder / "checkpoints" / f"step_{step:08d}.safetensors"
+
+
+def write_checkpoint(folder: Path, step: int, parameters: Mapping[str, Tensor], model_config: ModelConfig) -> None:
+    """Save the distinct trained parameters of one step."""
+    metadata = {"step": str(step), "model": json.dumps(dataclasses.asdict(model_config))}
+    content = save_tensors({name: p.contiguous() for name, p in parameters.items()}, metadata=metadata)
+    write_whole(checkpoint_path(folder, step), content)
+
+
+def write_settings(folder: Path, task: TwoHopTask, model_config: ModelConfig, train_config: TrainConfig) -> None:
+    """Save what defines a run, before training starts."""
+    supervision = dataclasses.asdict(task.supervision) if task.supervision else None
+    graph = task.graph
+    about = {
+        "n_entities": graph.n_entities,
+        "n_relations": graph.n_relations,
+        "supervision": supervision,
+        "seed": task.seed,
+    }
+    settings = {
+        "format": 1,
+        "task": about,
+        "model": dataclasses.asdict(model_config),
+        "training": dataclasses.asdict(train_config),
+        "torch": torch.__version__,
+    }
+    arrays = {"heads": graph.heads, "relations": graph.relations, "tails": graph.tails, "trained": task.trained}
+    arrays |= {"added": task.added, **task.tests}
+    compact = {name: np.ascontiguousarray(array, dtype=np.int32) for name, array in arrays.items()}
+    write_whole(folder / "task.safetensors", save_arrays(compact | {"is_ood": task.is_ood.astype(np.uint8)}))
+    write_whole(folder / "run.json", json.dumps(settings, indent=1))
+
+
+def _task_from(arrays: Mapping[str, np.ndarray], about: Mapping[str, object]) -> TwoHopTask:
+    wide = {name: array.astype(np.int64) for name, array in arrays.items()}
+    graph = KnowledgeGraph(about["n_entities"], about["n_relations"], *(wide[n] for n in ("heads", "relations", "tails")))
+    is_ood: Bool[np.ndarray, " fact"] = wide["is_ood"].astype(bool)
+    supervision = Supervision(**about["supervision"]) if about["supervision"] else None
+    tests = {name: wide[name] for name in TEST_SPLITS}
+    return TwoHopTask(graph, is_ood, wide["trained"], wide["added"], tests, supervision, about["seed"])
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is truncated or no safetensors file: {error}") from error
+
+
+def _differences(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> str:
+    lines = [f"lacks {name}" for name in sorted(expected.keys() - found.keys())]
+    lines += [f"has an unknown {name}" for name in sorted(found.keys() - expected.keys())]
+    lines += [
+        f"{name} is {found[name]}, not {expected[name]}"
+        for name in sorted(found.keys() & expected.keys())
+        if found[name] != expected[name]
+    ]
+    return "; ".join(lines)

@@ -1,0 +1,122 @@
+"""A random knowledge graph: which entity each (head, relation) leads to.
+
+The world of every task here, after Wang et al. 2024 (arXiv 2405.15071, section 3.1): each head has the same number of
+distinct relations, chosen without replacement; each tail is uniform over all entities, so loops and repeats occur.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Int
+
+Compositions = Int[np.ndarray, "_ 2"]
+"""Chains of two facts, a row each: the number of the first hop's fact, then of the second's."""
+
+
+@dataclass(frozen=True, eq=False)
+class KnowledgeGraph:
+    """Atomic facts (head, relation) → tail, at most one tail for each (head, relation), sorted by head, then relation.
+
+    Entities are numbered from 0 to n_entities − 1, relations from 0 to n_relations − 1, facts by their place in the
+    three arrays.
+
+    >>> graph = KnowledgeGraph.random(n_entities=4, n_relations=3, out_degree=2, seed=0)
+    >>> len(graph), graph.n_free_slots
+    (8, 4)
+    """
+
+    n_entities: int
+    n_relations: int
+    heads: Int[np.ndarray, " fact"]
+    relations: Int[np.ndarray, " fact"]
+    tails: Int[np.ndarray, " fact"]
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} must lie between 0 and {size - 1}, got {values.min()} to {values.max()}"
+            for name, values, size in (
+                ("heads", self.heads, self.n_entities),
+                ("relations", self.relations, self.n_relations),
+                ("tails", self.tails, self.n_entities),
+            )
+            if len(values) and not 0 <= values.min() <= values.max() < size
+        ]
+        slots = self.heads * self.n_relations + self.relations
+        problems += _order_problems(slots, self.n_relations)
+        if problems:
+            raise ValueError("this is no knowledge graph: " + "; ".join(problems))
+
+    @classmethod
+    def random(cls, *, n_entities: int, n_relations: int, out_degree: int, seed: int) -> "KnowledgeGraph":
+        """Draw a graph in which every entity heads `out_degree` facts.
+
+        With n_relations > out_degree some (head, relation) slots stay free for new facts.
+
+        Raises:
+            ValueError: if a head would need more relations than there are, or a size is not positive.
+        """
+        sizes = {"n_entities": n_entities, "n_relations": n_relations, "out_degree": out_degree}
+        problems = [f"{name} must be at least 1, got {size}" for name, size in sizes.items() if size < 1]
+        if out_degree > n_relations:
+            problems.append(
+                f"out_degree={out_degree} asks for more relations per head than the {n_relations} there are; "
+                f"out_degree can be at most {n_relations}, and less than that to leave slots for new facts"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
+        rng = np.random.default_rng(seed)
+        relations = np.stack([np.sort(rng.permutation(n_relations)[:out_degree]) for _ in range(n_entities)])
+        heads = np.repeat(np.arange(n_entities), out_degree)
+        tails = rng.integers(n_entities, size=n_entities * out_degree)
+        return cls(n_entities, n_relations, heads, relations.reshape(-1), tails)
+
+    @classmethod
+    def from_triples(cls, triples: Sequence[tuple[int, int, int]], *, n_entities: int, n_relations: int) -> "KnowledgeGraph":
+        """The graph of the given (head, relation, tail) triples, in any order."""
+        facts = np.array(sorted(triples), dtype=np.int64).reshape(-1, 3)
+        return cls(n_entities, n_relations, facts[:, 0], facts[:, 1], facts[:, 2])
+
+    def __len__(self) -> int:
+        return len(self.heads)
+
+    @property
+    def triples(self) -> list[tuple[int, int, int]]:
+        """The facts as (head, relation, tail)."""
+        return list(zip(self.heads.tolist(), self.relations.tolist(), self.tails.tolist(), strict=True))
+
+    @property
+    def n_free_slots(self) -> int:
+        """How many (head, relation) have no tail yet."""
+        return self.n_entities * self.n_relations - len(self)
+
+    @cached_property
+    def fact_of(self) -> Int[np.ndarray, "entity relation"]:
+        """The fact that starts with (head, relation), or −1 where there is none."""
+        table = np.full((self.n_entities, self.n_relations), -1)
+        table[self.heads, self.relations] = np.arange(len(self))
+        return table
+
+    @cached_property
+    def compositions(self) -> Compositions:
+        """All chains of two facts, as fact numbers (hop 1, hop 2): the tail of the first is the head of the second."""
+        first_of_head = np.searchsorted(self.heads, np.arange(self.n_entities + 1))
+        n_continuations = np.diff(first_of_head)[self.tails]
+        hop1 = np.repeat(np.arange(len(self)), n_continuations)
+        offset = np.arange(len(hop1)) - np.repeat(np.cumsum(n_continuations) - n_continuations, n_continuations)
+        return np.stack([hop1, first_of_head[self.tails[hop1]] + offset], axis=1)
+
+
+def _order_problems(slots: Int[np.ndarray, " fact"], n_relations: int) -> list[str]:
+    """What is wrong with the order of the (head, relation) slots: repeats first, as they hide a contradiction."""
+    values, counts = np.unique(slots, return_counts=True)
+    if (counts > 1).any():
+        head, relation = divmod(int(values[counts > 1][0]), n_relations)
+        return [
+            f"{(counts > 1).sum()} (head, relation) have two tails, the first is (head {head}, relation {relation}); "
+            "each (head, relation) can have only one"
+        ]
+    if (np.diff(slots) < 0).any():
+        return ["facts must be sorted by head, then relation; use KnowledgeGraph.from_triples for any order"]
+    return []

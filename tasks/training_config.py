@@ -1,0 +1,88 @@
+"""How a run is trained."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+STOPS = ("memorised", "id_generalised", "ood_generalised")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Settings of AdamW training with an exponential moving average (EMA) of the weights.
+
+    Attributes:
+        max_steps: stop after so many steps at the latest.
+        stop_at: stop as soon as this phase is confirmed; None trains to max_steps.
+        batch_size: examples in a step, atomic and two-hop mixed as they occur.
+        learning_rate: after `warmup_steps` of linear warm-up, constant.
+        betas: AdamW's.
+        weight_decay: on matrices; none on biases and norms.
+        label_smoothing: of the cross-entropy.
+        warmup_steps: see learning_rate.
+        clip_norm: the gradient's largest norm.
+        ema: decay of the weight average that is evaluated and saved; 0 means the raw weights. The first steps use
+            the smaller (1 + step) / (10 + step), so that the start is forgotten soon.
+        bfloat16: run the forward pass in bfloat16 autocast.
+        evaluate_every: steps between evaluations.
+        n_checkpoints: how many log-spaced steps keep their weights, besides the phases.
+        seed: of initial weights and batches; the task has its own.
+    """
+
+    max_steps: int
+    stop_at: str | None = None
+    batch_size: int = 640
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.2
+    label_smoothing: float = 0.1
+    warmup_steps: int = 200
+    clip_norm: float = 1.0
+    ema: float = 0.999
+    bfloat16: bool = True
+    evaluate_every: int = 100
+    n_checkpoints: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{name} must be at least 1, got {getattr(self, name)}"
+            for name in ("max_steps", "batch_size", "evaluate_every")
+            if getattr(self, name) < 1
+        ]
+        if self.stop_at not in (None, *STOPS):
+            problems.append(f"stop_at must be None or one of {', '.join(STOPS)}, got {self.stop_at!r}")
+        if not 0 <= self.ema < 1:
+            problems.append(f"ema is a fraction, at least 0 and below 1, got {self.ema}")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    @classmethod
+    def small(cls, **changes: Any) -> "TrainConfig":
+        """What makes `ModelConfig.small()` generalise; keyword arguments replace single settings."""
+        return cls(**{"max_steps": 20_000} | changes)
+
+    @classmethod
+    def tiny(cls, **changes: Any) -> "TrainConfig":
+        """For tests: a few hundred quick steps; keyword arguments replace single settings."""
+        return cls(**{"max_steps": 300, "batch_size": 256, "warmup_steps": 20, "evaluate_every": 50} | changes)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> "TrainConfig":
+        """Read back what `dataclasses.asdict` and JSON made of a config."""
+        return cls(**{**settings, "betas": tuple(settings["betas"])})
+
+    @property
+    def evaluation_steps(self) -> list[int]:
+        """The steps after which accuracies are measured: regular ones and the last."""
+        return sorted({*range(self.evaluate_every, self.max_steps + 1, self.evaluate_every), self.max_steps})
+
+    @property
+    def checkpoint_steps(self) -> set[int]:
+        """The evaluation steps nearest to `n_checkpoints` log-spaced ones."""
+        if self.n_checkpoints == 0:
+            return set()
+        steps = self.evaluation_steps
+        ratio = steps[-1] / steps[0]
+        wanted = [steps[0] * ratio ** (i / max(1, self.n_checkpoints - 1)) for i in range(self.n_checkpoints)]
+        return {min(steps, key=lambda step: abs(step - target)) for target in wanted}

@@ -1,0 +1,240 @@
+"""Two-hop questions over a knowledge graph, split as in Wang et al. 2024 and He et al. 2026.
+
+A query (h, r1, r2) asks for the tail t of the chain (h, r1) → b, (b, r2) → t; b is the bridge entity. The ID/OOD
+split is over facts: all facts are trained as atomic queries, but compositions of OOD facts are trained only as far
+as the task's Supervision says (Wang et al. 2024, section 3.1; He et al. 2026, section 2 and appendix B).
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+
+from . import files
+from .graph import Compositions, KnowledgeGraph
+from .queries import Queries
+from .supervision import NATURAL, Supervision, added_compositions
+
+ATOMIC_SPLITS = ("id_atomic", "ood_atomic")
+TEST_SPLITS = ("test_inferred_iid", "test_inferred_ood", "test_inferred_ood_id", "test_inferred_id_ood")
+SPLITS = (*ATOMIC_SPLITS, "train_inferred", *TEST_SPLITS)
+MIXED_TEST_SHARE = 0.1  # of the queries with one OOD hop, held out from every regime
+
+
+@dataclass(frozen=True, eq=False)
+class TwoHopTask:
+    """A graph, which facts are OOD, and which compositions are trained and tested.
+
+    Compositions are rows of two fact numbers (hop 1, hop 2).
+
+    Attributes:
+        graph: the facts.
+        is_ood: which of them are OOD.
+        trained: the ID+ID compositions in training.
+        added: the compositions with one OOD hop in training, put there by the supervision.
+        tests: the test compositions by split name; no regime trains any of them.
+        supervision: how `added` was drawn; None if it was read from files that do not say.
+        seed: fixes every random choice besides training.
+    """
+
+    graph: KnowledgeGraph
+    is_ood: Bool[np.ndarray, " fact"]
+    trained: Compositions
+    added: Compositions
+    tests: Mapping[str, Compositions]
+    supervision: Supervision | None
+    seed: int
+
+    @classmethod
+    def random(
+        cls,
+        *,
+        n_entities: int = 64,
+        n_relations: int = 30,
+        out_degree: int = 20,
+        ood_fraction: float = 0.1,
+        test_fraction: float = 0.03,
+        phi: float | None = None,
+        supervision: Supervision = NATURAL,
+        seed: int = 0,
+    ) -> "TwoHopTask":
+        """Draw a graph and split its compositions.
+
+        Args:
+            n_entities: number of entities.
+            n_relations: number of relations; more than out_degree, if new facts are to find free slots.
+            out_degree: facts per head.
+            ood_fraction: share of the facts that are OOD.
+            test_fraction: share of the ID+ID compositions held out as `test_inferred_iid`.
+            phi: trained ID+ID compositions per ID fact; by default all that are not held out. Smaller values train
+                a subset, with the same tests.
+            supervision: the compositions with one OOD hop to add.
+            seed: fixes graph and splits; training has its own.
+
+        Raises:
+            ValueError: for impossible sizes, fractions outside [0, 1], or a phi beyond what the graph can give.
+
+        >>> task = TwoHopTask.random(n_entities=20, n_relations=8, out_degree=5, seed=0)
+        >>> len(task.split("id_atomic")), len(task.split("ood_atomic"))
+        (90, 10)
+        """
+        fractions = {"ood_fraction": ood_fraction, "test_fraction": test_fraction}
+        if bad := [f"{name} is a fraction between 0 and 1, got {x}" for name, x in fractions.items() if not 0 <= x <= 1]:
+            raise ValueError("; ".join(bad))
+        graph = KnowledgeGraph.random(n_entities=n_entities, n_relations=n_relations, out_degree=out_degree, seed=seed)
+        is_ood = np.zeros(len(graph), dtype=bool)
+        ood_facts = np.random.default_rng([seed, 1]).permutation(len(graph))[: round(ood_fraction * len(graph))]
+        is_ood[ood_facts] = True
+        shuffled = np.random.default_rng([seed, 2]).permutation(graph.compositions)
+        id_id, ood_id, id_ood, ood_ood = _by_hop_status(shuffled, is_ood)
+        n_test = round(test_fraction * len(id_id))
+        tests = {
+            "test_inferred_iid": id_id[:n_test],
+            "test_inferred_ood": ood_ood,
+            "test_inferred_ood_id": ood_id[: round(MIXED_TEST_SHARE * len(ood_id))],
+            "test_inferred_id_ood": id_ood[: round(MIXED_TEST_SHARE * len(id_ood))],
+        }
+        n_trained = _n_trained(phi, n_id_facts=int((~is_ood).sum()), n_available=len(id_id) - n_test)
+        natural = cls(graph, is_ood, id_id[n_test : n_test + n_trained], id_id[:0], tests, NATURAL, seed)
+        return natural.with_supervision(supervision)
+
+    @classmethod
+    def from_files(cls, folder: str | Path) -> "TwoHopTask":
+        """Read a folder in the published JSON formats, see `tasks.files`.
+
+        Folders of the authors' generator have no mixed test splits: a tenth of the untrained queries with one OOD hop
+        is drawn for them, always the same.
+        """
+        content = files.read_folder(Path(folder))
+        graph, is_ood = content.graph, content.is_ood
+        statuses = is_ood[content.trained]
+        both_id, both_ood = ~statuses.any(1), statuses.all(1)
+        if both_ood.any():
+            raise ValueError(
+                f"{folder}/train.json holds {both_ood.sum()} OOD+OOD compositions; they are test queries in every regime"
+            )
+        tests = dict(content.tests)
+        if "test_inferred_ood_id" not in tests:
+            tests |= _untrained_mixed(graph, is_ood, content.trained)
+        return cls(
+            graph, is_ood, content.trained[both_id], content.trained[~both_id], tests, content.supervision, content.seed
+        )
+
+    def to_files(self, folder: str | Path) -> Path:
+        """Write the task in the published JSON formats, see `tasks.files`; returns the folder."""
+        files.write_folder(
+            Path(folder),
+            graph=self.graph,
+            is_ood=self.is_ood,
+            splits={name: self.split(name) for name in SPLITS},
+            supervision=self.supervision,
+            seed=self.seed,
+        )
+        return Path(folder)
+
+    def with_supervision(self, supervision: Supervision) -> "TwoHopTask":
+        """The same graph, OOD facts and tests, with another dose of compositional supervision."""
+        _, ood_id, id_ood, _ = _by_hop_status(self.graph.compositions, self.is_ood)
+        held_out = [self.tests["test_inferred_ood_id"], self.tests["test_inferred_id_ood"]]
+        one_ood = _without(np.concatenate([ood_id, id_ood]), np.concatenate(held_out), len(self.graph))
+        added = added_compositions(
+            supervision, one_ood=one_ood, is_ood=self.is_ood, test_ood=self.tests["test_inferred_ood"], seed=self.seed
+        )
+        return replace(self, added=added, supervision=supervision)
+
+    @property
+    def n_tokens(self) -> int:
+        """Size of the vocabulary: entities, then relations."""
+        return self.graph.n_entities + self.graph.n_relations
+
+    @property
+    def phi(self) -> float:
+        """Trained ID+ID compositions per ID fact (He et al. 2026, appendix B.3)."""
+        return len(self.trained) / int((~self.is_ood).sum())
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of graph, splits and training compositions: equal keys, equal tasks."""
+        graph = self.graph
+        arrays = [graph.heads, graph.relations, graph.tails, self.is_ood, self.trained, self.added]
+        arrays += [self.tests[name] for name in TEST_SPLITS]
+        digest = hashlib.sha256(str((graph.n_entities, graph.n_relations)).encode())
+        for array in arrays:
+            digest.update(str(array.shape).encode() + np.ascontiguousarray(array, dtype=np.int64).tobytes())
+        return digest.hexdigest()[:12]
+
+    @property
+    def regime(self) -> str:
+        """The supervision's name, for labels."""
+        return self.supervision.name if self.supervision else "from files"
+
+    def split(self, name: str) -> Queries:
+        """The queries of one split.
+
+        Raises:
+            KeyError: if there is no such split; the message lists them.
+        """
+        if name not in SPLITS:
+            raise KeyError(f"no split {name!r}; the splits are {', '.join(SPLITS)}")
+        if name in ATOMIC_SPLITS:
+            return self._atomic(np.flatnonzero(self.is_ood == (name == "ood_atomic")), name)
+        hops = np.concatenate([self.trained, self.added]) if name == "train_inferred" else self.tests[name]
+        return self._inferred(hops, name)
+
+    def _atomic(self, facts: Int[np.ndarray, " fact"], split: str) -> Queries:
+        graph = self.graph
+        tokens = np.stack([graph.heads[facts], graph.n_entities + graph.relations[facts]], axis=1)
+        tails = torch.from_numpy(graph.tails[facts])
+        fact_ids = torch.from_numpy(facts)
+        return Queries(
+            torch.from_numpy(tokens), tails, tails, fact_ids, torch.full_like(fact_ids, -1), ("h", "r1"), 1, split
+        )
+
+    def _inferred(self, hops: Compositions, split: str) -> Queries:
+        graph, (hop1, hop2) = self.graph, hops.T
+        tokens = np.stack(
+            [graph.heads[hop1], graph.n_entities + graph.relations[hop1], graph.n_entities + graph.relations[hop2]], axis=1
+        )
+        columns = (tokens, graph.tails[hop2], graph.tails[hop1], hop1.copy(), hop2.copy())
+        return Queries(*map(torch.from_numpy, columns), roles=("h", "r1", "r2"), answer_position=2, split=split)
+
+
+def _by_hop_status(compositions: Compositions, is_ood: Bool[np.ndarray, " fact"]) -> list[Compositions]:
+    """The compositions by hop status, in the order of `queries.HOP_STATUS`."""
+    status = is_ood[compositions[:, 0]] + 2 * is_ood[compositions[:, 1]].astype(int)
+    return [compositions[status == code] for code in range(4)]
+
+
+def _n_trained(phi: float | None, *, n_id_facts: int, n_available: int) -> int:
+    """How many ID+ID compositions phi asks for."""
+    if phi is None:
+        return n_available
+    if not 0 <= phi * n_id_facts <= n_available + 0.5:
+        raise ValueError(
+            f"phi={phi:g} asks for {phi * n_id_facts:.0f} trained ID+ID compositions of {n_id_facts} ID facts, but the "
+            f"graph has {n_available} besides the test queries; phi can be between 0 and {n_available / n_id_facts:.2f}"
+        )
+    return min(round(phi * n_id_facts), n_available)
+
+
+def _without(rows: Compositions, banned: Compositions, n_facts: int) -> Compositions:
+    """The rows that are not among `banned`."""
+    codes = np.array([n_facts, 1])
+    return rows[~np.isin(rows @ codes, banned @ codes)]
+
+
+def _untrained_mixed(
+    graph: KnowledgeGraph, is_ood: Bool[np.ndarray, " fact"], trained: Compositions
+) -> dict[str, Compositions]:
+    """A tenth of the queries with one OOD hop, none of them trained, as the two mixed test splits."""
+    shuffled = np.random.default_rng([0, 3]).permutation(graph.compositions)
+    _, ood_id, id_ood, _ = _by_hop_status(shuffled, is_ood)
+    return {
+        name: _without(rows, trained, len(graph))[: round(MIXED_TEST_SHARE * len(rows))]
+        for name, rows in (("test_inferred_ood_id", ood_id), ("test_inferred_id_ood", id_ood))
+    }

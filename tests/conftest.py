@@ -1,0 +1,61 @@
+import pytest
+import torch
+from handset import ROLES
+from transformer_lens import HookedTransformer, HookedTransformerConfig
+
+from grokscope.tasks import KnowledgeGraph, ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, train
+from grokscope.tasks.models import tie_blocks
+
+
+@pytest.fixture(scope="session")
+def task() -> TwoHopTask:
+    return TwoHopTask.random(n_entities=24, n_relations=14, out_degree=10, ood_fraction=0.15, test_fraction=0.1, seed=0)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(task: TwoHopTask, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    config = TrainConfig.tiny(max_steps=60, evaluate_every=10, n_checkpoints=3)
+    return train(task, ModelConfig.tiny(), config, tmp_path_factory.mktemp("runs") / "tiny", progress=False)
+
+
+@pytest.fixture(scope="session")
+def small_world() -> TwoHopTask:
+    """A task whose graph the hand-set model solves."""
+    return TwoHopTask.random(n_entities=8, n_relations=6, out_degree=5, ood_fraction=0.1, test_fraction=0.3, seed=1)
+
+
+def random_model(seed: int, **changes: object) -> HookedTransformer:
+    """A HookedTransformer with random weights of every kind, biases included; `n_blocks` ties it."""
+    n_blocks = int(changes.pop("n_blocks", 0))  # pyright: ignore[reportArgumentType]
+    settings = dict(n_layers=2, d_model=12, n_ctx=3, n_heads=2, d_head=5, d_mlp=16, d_vocab=11, act_fn="gelu")
+    settings |= dict(normalization_type="LN", device="cpu", dtype=torch.float64)
+    model = HookedTransformer(HookedTransformerConfig(**{**settings, **changes}))  # pyright: ignore[reportArgumentType]
+    if n_blocks:
+        tie_blocks(model, n_blocks)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.6 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
+    return model.eval()
+
+
+def random_pairs(seed: int, n: int = 5, d_vocab: int = 11) -> PromptPairs:
+    """Pairs of random prompts; each differs at every position."""
+    generator = torch.Generator().manual_seed(seed)
+    clean = torch.randint(d_vocab, (n, 3), generator=generator)
+    corrupt = (clean + torch.randint(1, d_vocab, (n, 3), generator=generator)) % d_vocab
+    answers = torch.randint(d_vocab, (n,), generator=generator)
+    foils = (answers + torch.randint(1, d_vocab, (n,), generator=generator)) % d_vocab
+    return PromptPairs(clean, corrupt, answers, foils, roles=ROLES)
+
+
+def no_hooks_left(model: HookedTransformer) -> bool:
+    """Whether a model carries no hook and its flags are as they come."""
+    flags = (model.cfg.use_split_qkv_input, model.cfg.use_hook_mlp_in, model.cfg.use_attn_result)
+    hooks = [hook for point in model.hook_dict.values() for hook in (*point.fwd_hooks, *point.bwd_hooks)]
+    return not hooks and not any(flags)
+
+
+def chain_graph() -> KnowledgeGraph:
+    """0 -0-> 1 -1-> 2, and 3 -0-> 4 -1-> 0."""
+    return KnowledgeGraph.from_triples([(0, 0, 1), (1, 1, 2), (3, 0, 4), (4, 1, 0)], n_entities=5, n_relations=2)
