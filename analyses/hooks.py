@@ -11,7 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
-from transformer_lens.components.transformer_block import POST_NORM_ARCHITECTURES
+from transformer_lens.components.transformer_block import (
+    POST_NORM_ARCHITECTURES,  # pyright: ignore[reportPrivateImportUsage]
+)
 
 from ..circuits import ComputationGraph, Node
 
@@ -166,6 +168,11 @@ def residual_states(
     with torch.no_grad():
         _, cache = model.run_with_cache(tokens.to(model.W_E.device), names_filter=[first, *last])
     return {layer: cache[name] for layer, name in enumerate([first, *last], start=-1)}
+
+
+def decode(model: HookedTransformer, states: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
+    """Final norm, if the model has one, and unembedding."""
+    return model.unembed(model.ln_final(states) if model.cfg.normalization_type else states)
 
 
 def _n_distinct_blocks(model: HookedTransformer) -> int:

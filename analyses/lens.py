@@ -18,7 +18,7 @@ from transformer_lens import HookedTransformer
 
 from ..circuits import Result
 from ..tasks import Queries
-from .hooks import residual_states
+from .hooks import decode, residual_states
 from .plots import lens_heatmaps
 from .statistics import wilson
 
@@ -34,7 +34,7 @@ class LensResult(Result):
             as the null `shuffled bridge`, the bridge of another query), with
             top1: share of queries whose most likely token is the target, and its 95 % interval low, high
                 (Wilson's, with the number of distinct hop-1 facts as its n, since states repeat per fact);
-            mean_rank: mean rank of the target, 0 is first;
+            mean_rank: mean rank of the target, 0 is first, ties count against it;
             mrr: mean of 1 / (rank + 1);
             probability: mean probability of the target;
             n: number of queries; n_facts: distinct hop-1 facts among them.
@@ -83,7 +83,7 @@ def logit_lens(model: HookedTransformer, queries: Queries, *, seed: int = 0) -> 
     n_facts = len(queries.hop1.unique())
     rows, found = [], {target: torch.zeros(len(queries), dtype=torch.bool) for target in targets}
     for layer, states in residual_states(model, queries.tokens).items():
-        log_probabilities = model.unembed(model.ln_final(states)).log_softmax(-1).cpu()
+        log_probabilities = decode(model, states).log_softmax(-1).cpu()
         for position, role in enumerate(queries.roles):
             for target, tokens in targets.items():
                 ranks, log_p = _rank_and_log_probability(log_probabilities[:, position], tokens)
@@ -97,22 +97,22 @@ def logit_lens(model: HookedTransformer, queries: Queries, *, seed: int = 0) -> 
 def _rank_and_log_probability(
     log_probabilities: Float[Tensor, "query d_vocab"], tokens: Int[Tensor, " query"]
 ) -> tuple[Int[Tensor, " query"], Float[Tensor, " query"]]:
-    """How many tokens are more likely than the target, and the target's log-probability."""
+    """How many other tokens are at least as likely as the target, and the target's log-probability."""
     log_p = log_probabilities.gather(1, tokens[:, None])
-    return (log_probabilities > log_p).sum(1), log_p[:, 0]
+    return (log_probabilities >= log_p).sum(1) - 1, log_p[:, 0]
 
 
 def _summary(ranks: Int[Tensor, " query"], log_p: Float[Tensor, " query"], n_facts: int) -> dict[str, float]:
     values = ranks.numpy().astype(float)
     top1 = float((values == 0).mean())
     low, high = wilson(top1, n_facts)
-    reciprocal = np.mean(1 / (values + 1))
+    mean_rank, reciprocal = float(values.mean()), float(np.mean(1 / (values + 1)))
     probability = float(log_p.double().exp().mean())
     return {
         "top1": top1,
         "low": low,
         "high": high,
-        "mean_rank": values.mean(),
+        "mean_rank": mean_rank,
         "mrr": reciprocal,
         "probability": probability,
     }

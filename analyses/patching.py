@@ -199,9 +199,8 @@ def gap_and_reason(gaps: Float[np.ndarray, " query"], *, seed: int) -> tuple[flo
     return gap, (low, high), ""
 
 
-def _names(targets: Sequence[Edge] | Sequence[Node]) -> dict[str, list[str]]:
+def _names(targets: Sequence[Edge | Node]) -> dict[str, list[str]]:
     """The columns that say what was patched."""
-    if targets and isinstance(targets[0], Edge):
-        parts = zip(*((str(sender), str(receiver)) for sender, receiver in targets), strict=True)
-        return dict(zip(("sender", "receiver"), map(list, parts), strict=True))
+    if edges := [target for target in targets if isinstance(target, Edge)]:
+        return {"sender": [str(edge.sender) for edge in edges], "receiver": [str(edge.receiver) for edge in edges]}
     return {"node": [str(target) for target in targets]}

@@ -39,7 +39,8 @@ def bootstrap_ratio(
 ) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"], Float[np.ndarray, "row 2"]]:
     """The ratio of sums of each row, its standard error and its 95 % percentile interval, by resampling queries."""
     values = resampled_ratios(numerators, denominators, n_bootstrap=n_bootstrap, seed=seed)
-    estimate = numerators.sum(1) / denominators.sum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        estimate = numerators.sum(1) / denominators.sum()
     return estimate, values.std(axis=1, ddof=1), np.quantile(values, [0.025, 0.975], axis=1).T
 
 

@@ -6,7 +6,7 @@ with another threshold.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,20 +16,6 @@ from .result import Result
 
 COLUMNS = ("sender", "receiver", "effect", "stderr", "n", "gap", "kept")
 DEFAULT_THRESHOLD = 0.02
-
-
-class EdgeEffects(Protocol):
-    """What `Circuit.from_effects` needs of a measurement: analyses.PatchingResult has it."""
-
-    table: pd.DataFrame
-    graph: ComputationGraph
-    deltas: Any
-    donor_gaps: Any
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """How the effects were measured."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +54,7 @@ class Circuit(Result):
     @classmethod
     def from_effects(
         cls,
-        effects: EdgeEffects | pd.DataFrame,
+        effects: Result | pd.DataFrame,
         *,
         top_k: int | None = None,
         threshold: float | None = None,
@@ -87,7 +73,9 @@ class Circuit(Result):
         """
         if top_k is not None and threshold is not None:
             raise ValueError("give top_k or threshold, not both")
-        table, graph, provenance, deltas, donor_gaps = _unpack(effects, graph)
+        frame = effects if isinstance(effects, pd.DataFrame) else effects.to_frame()
+        graph = graph or _graph_from(frame)
+        table = frame.drop_duplicates(["sender", "receiver"])
         strength = table["effect"].abs().fillna(0.0).to_numpy()
         if top_k is not None:
             if not 0 < top_k <= len(table):
@@ -101,7 +89,8 @@ class Circuit(Result):
         edges = [Edge(Node.parse(s), Node.parse(r)) for s, r in zip(table["sender"], table["receiver"], strict=True)]
         kept = connected(graph, [edge for edge, is_strong in zip(edges, strong, strict=True) if is_strong])
         table = table.assign(kept=[edge in kept for edge in edges])[list(COLUMNS)].reset_index(drop=True)
-        return cls(table, graph, {**provenance, "kept": f"{rule}, connected"}, deltas, donor_gaps)
+        provenance = {**frame.attrs.get("provenance", {}), "kept": f"{rule}, connected"}
+        return cls(table, graph, provenance, *_by_query(frame, len(table)))
 
     @property
     def kept_edges(self) -> list[Edge]:
@@ -131,11 +120,11 @@ class Circuit(Result):
 
 def connected(graph: ComputationGraph, edges: Iterable[Edge]) -> set[Edge]:
     """Those of the edges that lie on a path from an embedding to the logits made of these edges alone."""
-    edges = sorted(set(edges), key=lambda edge: _height(edge.receiver))
+    given = set(edges)
     reached: set[Node] = set()
     from_input = []
-    for edge in edges:  # upwards: a receiver's inputs all come before what it writes
-        if edge.sender.kind == "embed" or edge.sender in reached:
+    for edge in graph.edges:  # upwards: what a component reads comes before what it writes
+        if edge in given and (edge.sender.kind == "embed" or edge.sender in reached):
             from_input.append(edge)
             reached.update(graph.outputs_of(edge.receiver))
     needed: set[Node] = set()
@@ -147,24 +136,14 @@ def connected(graph: ComputationGraph, edges: Iterable[Edge]) -> set[Edge]:
     return found
 
 
-def _height(node: Node) -> tuple[float, int]:
-    """Orders inputs by when they are read."""
-    return {"embed": -1.0, "logits": float("inf")}.get(node.kind, node.layer), int(node.kind == "mlp")
+def _graph_from(frame: pd.DataFrame) -> ComputationGraph:
+    if "graph" not in frame.attrs:
+        raise ValueError("this frame does not say which graph its edges belong to; pass graph=ComputationGraph(...)")
+    return ComputationGraph.from_dict(frame.attrs["graph"])
 
 
-def _unpack(
-    effects: EdgeEffects | pd.DataFrame, graph: ComputationGraph | None
-) -> tuple[pd.DataFrame, ComputationGraph, dict[str, Any], np.ndarray | None, np.ndarray | None]:
-    """Table, graph, provenance and per-query changes of a result or of its frame."""
-    if not isinstance(effects, pd.DataFrame):
-        return effects.table, effects.graph, effects.provenance, effects.deltas, effects.donor_gaps
-    if graph is None:
-        if "graph" not in effects.attrs:
-            raise ValueError("this frame does not say which graph its edges belong to; pass graph=ComputationGraph(...)")
-        graph = ComputationGraph.from_dict(effects.attrs["graph"])
-    provenance = dict(effects.attrs.get("provenance", {}))
-    if "delta" not in effects:
-        return effects, graph, provenance, None, None
-    edge_rows = effects.drop_duplicates(["sender", "receiver"])
-    deltas = effects["delta"].to_numpy().reshape(len(edge_rows), -1)
-    return edge_rows, graph, provenance, deltas, np.array(effects.attrs["donor_gaps"])
+def _by_query(frame: pd.DataFrame, n_edges: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The changes by edge and query and those of patching everything, if the frame has them."""
+    if "delta" not in frame or "donor_gaps" not in frame.attrs:
+        return None, None
+    return frame["delta"].to_numpy().reshape(n_edges, -1), np.array(frame.attrs["donor_gaps"])

@@ -160,7 +160,8 @@ def _resampling_weights(circuit: Circuit, n_bootstrap: int, seed: int) -> Float[
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_bootstrap).T.astype(float)
 
 
-def _resampled_effects(circuit: Circuit, weights: Float[np.ndarray, "query resample"]) -> Float[np.ndarray, "edge resample"]:
+def _resampled_effects(circuit: Circuit, weights: Float[np.ndarray, "query resample"]) -> Float[np.ndarray, "edge _"]:
+    """The effects in each resample; one column of NaN without per-query changes."""
     if circuit.deltas is None or circuit.donor_gaps is None or not weights.size:
         return np.full((len(circuit.table), 1), np.nan)
     return (circuit.deltas @ weights) / (circuit.donor_gaps @ weights)

@@ -7,9 +7,10 @@ line a negative effect. Hovering an edge shows its numbers in every circuit. Not
 import html
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -108,14 +109,17 @@ def _drawing(circuit: Circuit, graph: ComputationGraph, largest: float) -> str:
     parts += [f'<path class="gs-move" d="{layout.move_path(graph, *move)}" marker-end="url(#gs-arrow)"/>' for move in moves]
     weakest_first = sorted(edges, key=lambda edge: abs(effects[str(edge)]))
     parts += [_edge(edge, effects[str(edge)], graph, largest) for edge in weakest_first]
-    for node in layout.node_table(graph).itertuples():
-        state = "gs-node" if node.node in touched else "gs-node gs-idle"
-        x, y = node.x - layout.NODE_WIDTH / 2, node.y - layout.NODE_HEIGHT / 2
-        parts.append(
-            f'<g class="{state}"><rect x="{x:.1f}" y="{y:.1f}" width="{layout.NODE_WIDTH}" height="{layout.NODE_HEIGHT}" '
-            f'rx="4"/><text x="{node.x:.1f}" y="{node.y + 3.5:.1f}">{html.escape(node.component)}</text></g>'
-        )
+    parts += [_node(node, node["node"] in touched) for node in layout.node_table(graph).to_dict("records")]
     return "".join(parts)
+
+
+def _node(node: Mapping[Hashable, Any], is_touched: bool) -> str:
+    x, y, width, height = node["x"], node["y"], layout.NODE_WIDTH, layout.NODE_HEIGHT
+    return (
+        f'<g class="gs-node{"" if is_touched else " gs-idle"}">'
+        f'<rect x="{x - width / 2:.1f}" y="{y - height / 2:.1f}" width="{width}" height="{height}" rx="4"/>'
+        f'<text x="{x:.1f}" y="{y + 3.5:.1f}">{html.escape(node["component"])}</text></g>'
+    )
 
 
 def _edge(edge: Edge, effect: float, graph: ComputationGraph, largest: float) -> str:
@@ -129,18 +133,16 @@ def _edge(edge: Edge, effect: float, graph: ComputationGraph, largest: float) ->
     )
 
 
-def _numbers(circuits: Mapping[str, Circuit]) -> list[dict[str, object]]:
+def _numbers(circuits: Mapping[str, Circuit]) -> list[dict[str, Any]]:
     """What hovering shows: for each circuit its label and edge → effect, stderr, n, kept."""
     return [
-        {
-            "label": label,
-            "edges": {
-                f"{row.sender} -> {row.receiver}": [_finite(row.effect), _finite(row.stderr), int(row.n), bool(row.kept)]
-                for row in circuit.table.itertuples()
-            },
-        }
-        for label, circuit in circuits.items()
+        {"label": label, "edges": dict(map(_hover, circuit.table.to_dict("records")))} for label, circuit in circuits.items()
     ]
+
+
+def _hover(row: Mapping[Hashable, Any]) -> tuple[str, list[Any]]:
+    numbers = [_finite(row["effect"]), _finite(row["stderr"]), int(row["n"]), bool(row["kept"])]
+    return f"{row['sender']} -> {row['receiver']}", numbers
 
 
 def _finite(value: float) -> float | None:

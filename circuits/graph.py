@@ -136,7 +136,7 @@ class ComputationGraph:
         for layer in reversed(range(self.n_layers)):
             if self.has_mlp:
                 found += [Node("mlp", role, layer) for role in reversed(self.roles) if role in matters]
-            reads = {
+            reads: dict[Literal["q", "k", "v"], set[str]] = {
                 "v": {key for query in matters for key in self.visible_from(query)},
                 "k": {key for query in matters for key in self._choices_of(query)},
                 "q": {query for query in matters if self._choices_of(query)},

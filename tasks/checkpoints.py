@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -237,7 +238,7 @@ def write_settings(folder: Path, task: TwoHopTask, model_config: ModelConfig, tr
     write_whole(folder / "run.json", json.dumps(settings, indent=1))
 
 
-def _task_from(arrays: Mapping[str, np.ndarray], about: Mapping[str, object]) -> TwoHopTask:
+def _task_from(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> TwoHopTask:
     wide = {name: array.astype(np.int64) for name, array in arrays.items()}
     graph = KnowledgeGraph(about["n_entities"], about["n_relations"], *(wide[n] for n in ("heads", "relations", "tails")))
     is_ood: Bool[np.ndarray, " fact"] = wide["is_ood"].astype(bool)

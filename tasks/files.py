@@ -244,7 +244,7 @@ def _check_training(
             problems.messages.append(f"train.json: holds {leaked} of the {len(rows)} queries of {split}")
 
 
-def _items(queries: Queries, names: Sequence[str]) -> list[dict[str, str]]:
+def _items(queries: Queries, names: list[str]) -> list[dict[str, str]]:
     """The queries as items of the published schema, with the names of the tokens."""
     prompts = ["".join(names[token] for token in row) for row in queries.tokens.tolist()]
     return [

@@ -60,12 +60,14 @@ class TrainConfig:
     @classmethod
     def small(cls, **changes: Any) -> "TrainConfig":
         """What makes `ModelConfig.small()` generalise; keyword arguments replace single settings."""
-        return cls(**{"max_steps": 20_000} | changes)
+        settings: dict[str, Any] = {"max_steps": 20_000}
+        return cls(**(settings | changes))
 
     @classmethod
     def tiny(cls, **changes: Any) -> "TrainConfig":
         """For tests: a few hundred quick steps; keyword arguments replace single settings."""
-        return cls(**{"max_steps": 300, "batch_size": 256, "warmup_steps": 20, "evaluate_every": 50} | changes)
+        settings: dict[str, Any] = {"max_steps": 300, "batch_size": 256, "warmup_steps": 20, "evaluate_every": 50}
+        return cls(**(settings | changes))
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "TrainConfig":

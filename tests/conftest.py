@@ -3,7 +3,7 @@ import torch
 from handset import ROLES
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 
-from grokscope.tasks import KnowledgeGraph, ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, train
+from grokscope.tasks import ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, train
 from grokscope.tasks.models import tie_blocks
 
 
@@ -26,10 +26,10 @@ def small_world() -> TwoHopTask:
 
 def random_model(seed: int, **changes: object) -> HookedTransformer:
     """A HookedTransformer with random weights of every kind, biases included; `n_blocks` ties it."""
-    n_blocks = int(changes.pop("n_blocks", 0))  # pyright: ignore[reportArgumentType]
+    n_blocks = int(changes.pop("n_blocks", 0))
     settings = dict(n_layers=2, d_model=12, n_ctx=3, n_heads=2, d_head=5, d_mlp=16, d_vocab=11, act_fn="gelu")
     settings |= dict(normalization_type="LN", device="cpu", dtype=torch.float64)
-    model = HookedTransformer(HookedTransformerConfig(**{**settings, **changes}))  # pyright: ignore[reportArgumentType]
+    model = HookedTransformer(HookedTransformerConfig(**{**settings, **changes}))
     if n_blocks:
         tie_blocks(model, n_blocks)
     generator = torch.Generator().manual_seed(seed)
@@ -49,13 +49,24 @@ def random_pairs(seed: int, n: int = 5, d_vocab: int = 11) -> PromptPairs:
     return PromptPairs(clean, corrupt, answers, foils, roles=ROLES)
 
 
+def strong_model(seed: int) -> HookedTransformer:
+    """Random weights, and a gap large enough that effects are defined."""
+    model = random_model(seed)
+    with torch.no_grad():
+        model.unembed.W_U.mul_(10.0)
+    return model
+
+
+def wide_pairs(seed: int, n: int = 12) -> PromptPairs:
+    """Pairs whose answer and foil the model of that seed prefers in the clean and in the corrupt run."""
+    model, pairs = strong_model(seed), random_pairs(seed, n)
+    with torch.no_grad():
+        change = (model(pairs.clean) - model(pairs.corrupt))[:, -1]
+    return PromptPairs(pairs.clean, pairs.corrupt, change.argmax(-1), change.argmin(-1), roles=pairs.roles)
+
+
 def no_hooks_left(model: HookedTransformer) -> bool:
     """Whether a model carries no hook and its flags are as they come."""
     flags = (model.cfg.use_split_qkv_input, model.cfg.use_hook_mlp_in, model.cfg.use_attn_result)
     hooks = [hook for point in model.hook_dict.values() for hook in (*point.fwd_hooks, *point.bwd_hooks)]
     return not hooks and not any(flags)
-
-
-def chain_graph() -> KnowledgeGraph:
-    """0 -0-> 1 -1-> 2, and 3 -0-> 4 -1-> 0."""
-    return KnowledgeGraph.from_triples([(0, 0, 1), (1, 1, 2), (3, 0, 4), (4, 1, 0)], n_entities=5, n_relations=2)

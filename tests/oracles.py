@@ -32,7 +32,10 @@ def run(model: HookedTransformer, graph: ComputationGraph, tokens: Tensor, carry
                 reads = _norm(block.ln2, _read(model, graph, outputs, carry, Node("mlp", role, layer)))
                 hidden = _activation(model, reads @ block.mlp.W_in + block.mlp.b_in)
                 outputs[Node("mlp", role, layer)] = hidden @ block.mlp.W_out + block.mlp.b_out
-    final = _norm(model.ln_final, _read(model, graph, outputs, carry, Node("logits", graph.answer_role)))
+    final = _norm(
+        getattr(model, "ln_final", torch.nn.Identity()),
+        _read(model, graph, outputs, carry, Node("logits", graph.answer_role)),
+    )
     return final @ model.unembed.W_U + model.unembed.b_U, outputs
 
 

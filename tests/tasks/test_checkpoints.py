@@ -31,7 +31,7 @@ def test_memorised_needs_low_id_accuracy_and_ood_its_own_threshold() -> None:
 
 
 def run_with(run: Run, metrics: pd.DataFrame, **task_changes: object) -> Run:
-    return dataclasses.replace(run, metrics=metrics, task=dataclasses.replace(run.task, **task_changes))  # pyright: ignore
+    return dataclasses.replace(run, metrics=metrics, task=dataclasses.replace(run.task, **task_changes))
 
 
 def test_grokked_says_which_part_failed(tiny_run: Run) -> None:

@@ -13,7 +13,7 @@ from grokscope.tasks.files import PUBLISHED_FILES, SIDE_FILE
 @pytest.fixture
 def task() -> TwoHopTask:
     settings = dict(n_entities=15, n_relations=8, out_degree=6, ood_fraction=0.2, test_fraction=0.1)
-    return TwoHopTask.random(**settings, supervision=BOTH_HALF, seed=5)  # pyright: ignore[reportArgumentType]
+    return TwoHopTask.random(**settings, supervision=BOTH_HALF, seed=5)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ REGIMES = (NATURAL, FIRST_HOP, SECOND_HOP, BOTH_HOPS, BOTH_HALF, Supervision(hop
 
 def small_task(seed: int, **changes: object) -> TwoHopTask:
     settings = dict(n_entities=20, n_relations=10, out_degree=7, ood_fraction=0.2, test_fraction=0.1, seed=seed)
-    return TwoHopTask.random(**{**settings, **changes})  # pyright: ignore[reportArgumentType]
+    return TwoHopTask.random(**{**settings, **changes})
 
 
 def rows(task: TwoHopTask, split: str) -> set[tuple[int, ...]]:

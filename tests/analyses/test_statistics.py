@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from grokscope.analyses.statistics import bootstrap_ratio, wilson
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 18), (16, 16), (5, 16), (300, 622)])
+def test_wilson_is_scipys(k: int, n: int) -> None:
+    expected = binomtest(k, n).proportion_ci(method="wilson")
+    assert wilson(k / n, n) == pytest.approx((expected.low, expected.high))
+
+
+def test_wilson_of_nothing_is_everything() -> None:
+    assert wilson(float("nan"), 5) == wilson(0.3, 0) == (0.0, 1.0)
+
+
+def test_the_ratio_is_of_sums_and_the_draws_are_literal() -> None:
+    rng = np.random.default_rng(0)
+    numerators, denominators = rng.normal(size=(3, 25)), rng.uniform(1, 2, size=25)
+    estimate, stderr, interval = bootstrap_ratio(numerators, denominators, n_bootstrap=300, seed=5)
+    np.testing.assert_allclose(estimate, numerators.sum(1) / denominators.sum())
+    draws = []
+    for counts in np.random.default_rng(5).multinomial(25, np.full(25, 1 / 25), size=300):
+        rows = np.repeat(np.arange(25), counts)
+        draws.append(numerators[:, rows].sum(1) / denominators[rows].sum())
+    np.testing.assert_allclose(stderr, np.std(draws, axis=0, ddof=1))
+    np.testing.assert_allclose(interval.T, np.quantile(draws, [0.025, 0.975], axis=0))
+
+
+def test_the_interval_covers_the_truth() -> None:
+    """Over 200 samples of a known ratio, about 95 % of the intervals hold it."""
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(200):
+        denominators = rng.uniform(5, 15, size=100)
+        numerators = 0.3 * denominators + rng.normal(size=100)
+        low, high = bootstrap_ratio(numerators[None], denominators, n_bootstrap=400, seed=0)[2][0]
+        covered += low <= 0.3 <= high
+    assert binomtest(covered, 200, 0.95).pvalue > 0.001

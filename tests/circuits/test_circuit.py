@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted import CHAIN, GRAPH, LOOSE_ENDS, effects
+
+from grokscope.circuits import Circuit, Edge, connected
+
+
+def names(circuit: Circuit) -> set[str]:
+    return set(map(str, circuit.kept_edges))
+
+
+def test_threshold_keeps_strong_edges_that_connect() -> None:
+    circuit = Circuit.from_effects(effects(CHAIN | LOOSE_ENDS), threshold=0.55)
+    assert names(circuit) == set(CHAIN)
+    assert len(circuit.table) == len(GRAPH.edges)
+    assert names(Circuit.from_effects(effects(CHAIN | LOOSE_ENDS), threshold=0.65)) == set()
+
+
+def test_top_k_counts_before_the_unconnected_go() -> None:
+    assert names(Circuit.from_effects(effects(CHAIN | LOOSE_ENDS), top_k=5)) == set(CHAIN)
+    assert names(Circuit.from_effects(effects(CHAIN | LOOSE_ENDS), top_k=4)) == set()
+
+
+def test_a_key_or_query_connects_too() -> None:
+    edges = ["embed@h -> L0H0.k@h", "L0H0@r2 -> logits@r2", "embed@r1 -> L1H0.q@r1"]
+    assert set(map(str, connected(GRAPH, map(Edge.parse, edges)))) == set(edges[:2])
+
+
+def test_connected_equals_a_search_for_all_paths() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        edges = [edge for edge in GRAPH.edges if rng.random() < 0.3]
+        found: set[Edge] = set()
+
+        def walk(node: object, path: list[Edge], edges: list[Edge] = edges, found: set[Edge] = found) -> None:
+            for edge in edges:
+                if edge.sender == node:
+                    if edge.receiver.kind == "logits":
+                        found.update([*path, edge])
+                    for output in GRAPH.outputs_of(edge.receiver):
+                        walk(output, [*path, edge])
+
+        for start in {edge.sender for edge in edges if edge.sender.kind == "embed"}:
+            walk(start, [])
+        assert connected(GRAPH, edges) == found
+
+
+def test_nan_effects_keep_nothing() -> None:
+    frame = effects(CHAIN).assign(effect=np.nan)
+    assert names(Circuit.from_effects(frame)) == set()
+
+
+def test_json_round_trip_loses_nothing(tmp_path: Path) -> None:
+    frame = effects(CHAIN)
+    frame.loc[frame["receiver"] == "logits@r2", "effect"] = np.nan
+    circuit = Circuit.from_effects(frame)
+    again = Circuit.load(circuit.save(tmp_path / "deep" / "circuit.json"))
+    pd.testing.assert_frame_equal(again.table, circuit.table)
+    assert again.graph == circuit.graph and again.provenance == circuit.provenance
+    np.testing.assert_array_equal(again.deltas, circuit.deltas)
+    np.testing.assert_array_equal(again.donor_gaps, circuit.donor_gaps)
+    assert again.to_json() == circuit.to_json()
+    bare = Circuit(circuit.table, GRAPH)
+    assert Circuit.from_json(bare.to_json()).deltas is None
+
+
+def test_broken_or_foreign_json_is_refused() -> None:
+    circuit = Circuit.from_effects(effects(CHAIN))
+    with pytest.raises(ValueError, match="no complete JSON"):
+        Circuit.from_json(circuit.to_json()[:-5])
+    with pytest.raises(ValueError, match=r"expected a Circuit with .* got type 'Other'"):
+        Circuit.from_json(circuit.to_json().replace('"type": "Circuit"', '"type": "Other"'))
+
+
+def test_frames_without_graph_columns_or_known_edges_are_refused() -> None:
+    frame = effects(CHAIN)
+    graphless = frame.copy()
+    graphless.attrs = {}
+    with pytest.raises(ValueError, match="does not say which graph"):
+        Circuit.from_effects(graphless)
+    assert names(Circuit.from_effects(graphless.drop(columns="delta"), graph=GRAPH)) == set(CHAIN)
+    table = Circuit.from_effects(frame).table
+    with pytest.raises(ValueError, match="it lacks gap, kept"):
+        Circuit(table.drop(columns=["gap", "kept"]), GRAPH)
+    with pytest.raises(ValueError, match="1 edges are not in the graph, the first is embed@h -> logits@h"):
+        Circuit(table.replace({"receiver": {"L0H0.k@h": "logits@h"}}), GRAPH)
+    with pytest.raises(ValueError, match="1 edges are listed twice"):
+        Circuit(pd.concat([table, table.head(1)]), GRAPH)
+
+
+def test_sizes_and_rules_are_checked() -> None:
+    with pytest.raises(ValueError, match="top_k must lie between 1 and the 44 measured edges, got 45"):
+        Circuit.from_effects(effects(CHAIN), top_k=45)
+    with pytest.raises(ValueError, match="give top_k or threshold, not both"):
+        Circuit.from_effects(effects(CHAIN), top_k=4, threshold=0.1)
+
+
+def test_the_caption_says_what_was_measured() -> None:
+    assert Circuit.from_effects(effects(CHAIN)).caption == (
+        "m · bridge · logit_difference · noising · 4 of 44 edges, gap 10.00, n = 6"
+    )

@@ -1,0 +1,95 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+from planted import CHAIN, GRAPH, effects
+
+from grokscope.circuits import Circuit, ComputationGraph, Edge, Node, draw, layout
+
+
+def circuit(values: dict[str, float]) -> Circuit:
+    return Circuit.from_effects(effects(values))
+
+
+def drawn_edges(html: str) -> list[list[str]]:
+    """Names of the drawn edges, panel by panel."""
+    panels = html.split("<figure>")[1:]
+    return [re.findall(r'data-edge="([^"]+)"', panel) for panel in panels]
+
+
+def test_the_kept_edges_are_drawn_and_no_others() -> None:
+    html = draw(circuit(CHAIN)).html
+    assert [sorted(panel) for panel in drawn_edges(html)] == [sorted(name.replace(">", "&gt;") for name in CHAIN)]
+
+
+def test_width_is_proportional_to_the_effect_and_dashes_mean_negative() -> None:
+    html = draw(circuit(CHAIN)).html
+    widths = {
+        name: float(width) for name, width in re.findall(r'data-edge="([^"]+)" tabindex="0" stroke-width="([\d.]+)"', html)
+    }
+    strong, weak = (widths[name.replace(">", "&gt;")] for name in ("embed@h -> L0H0.v@h", "MLP0@r1 -> L1H0.v@r1"))
+    assert weak / strong == pytest.approx(0.7 / 0.9, abs=0.01)
+    assert re.findall(r'gs-negative" data-edge="([^"]+)"', html) == ["L1H0@r2 -&gt; logits@r2"]
+
+
+def test_circuits_share_layout_scale_and_numbers() -> None:
+    a, b = circuit(CHAIN), circuit({**CHAIN, "embed@h -> L0H0.v@h": 0.45})
+    html = draw({"a": a, "b": b}).html
+    paths = [dict(re.findall(r'data-edge="([^"]+)".*? d="([^"]+)"', panel)) for panel in html.split("<figure>")[1:]]
+    assert paths[0] == paths[1]
+    widths = re.findall(r'data-edge="embed@h -&gt; L0H0.v@h" tabindex="0" stroke-width="([\d.]+)"', html)
+    assert float(widths[1]) / float(widths[0]) == pytest.approx(0.5, abs=0.01)
+    match = re.search(r'class="gs-data">(.*?)</script>', html)
+    assert match is not None
+    data = json.loads(match[1])
+    assert [panel["label"] for panel in data] == ["a", "b"]
+    for panel, source in zip(data, (a, b), strict=True):
+        assert len(panel["edges"]) == len(source.table)
+        for row in source.table.itertuples():
+            assert panel["edges"][f"{row.sender} -> {row.receiver}"] == [row.effect, row.stderr, row.n, row.kept]
+
+
+def test_a_saved_page_needs_no_network(tmp_path: Path) -> None:
+    page = draw({"a": circuit(CHAIN), "b": circuit(CHAIN)}).save(tmp_path / "page.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert not re.search(r"https?://|src=|@import|url\((?!#)", page)
+    assert len(page) < 300_000
+
+
+def test_hostile_labels_appear_as_text() -> None:
+    hostile = '<img src=x onerror="alert(1)"></script>'
+    html = draw({hostile: circuit(CHAIN), "b": circuit(CHAIN)}).html
+    assert "<img" not in html.replace("\\u003cimg", "").split('class="gs-data">')[0]
+    assert html.count("</script>") == 2
+
+
+def test_incomparable_circuits_and_none_are_refused() -> None:
+    a = circuit(CHAIN)
+    with pytest.raises(ValueError, match="differ in metric"):
+        draw({"a": a, "b": Circuit(a.table, a.graph, {**a.provenance, "metric": "other"})})
+    with pytest.raises(ValueError, match="no circuit to draw"):
+        draw({})
+
+
+def test_a_circuit_without_edges_is_still_drawn() -> None:
+    assert drawn_edges(draw(circuit({})).html) == [[]]
+
+
+def test_nodes_are_apart_and_layers_go_up() -> None:
+    graph = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=3, n_heads=4, n_blocks=1)
+    table = layout.node_table(graph).set_index("node")
+    places = list(zip(table["x"], table["y"], strict=True))
+    assert len(set(places)) == len(places)
+    for x0, y0 in places:
+        for x1, y1 in places:
+            assert (x0, y0) == (x1, y1) or abs(x0 - x1) >= layout.NODE_WIDTH or abs(y0 - y1) >= layout.NODE_HEIGHT
+    heights = table.loc[["embed@r2", "L0H0@r2", "MLP0@r2", "L1H3@r2", "logits@r2"], "y"].tolist()
+    assert heights == sorted(heights, reverse=True)
+    width, height = layout.size(graph)
+    assert table["x"].min() > 0 and table["x"].max() < width and table["y"].min() > 0 and table["y"].max() < height
+
+
+def test_attention_moves_join_fed_inputs_with_used_outputs() -> None:
+    edges = [Edge.parse(name) for name in ("embed@h -> L0H0.v@h", "L0H0@r1 -> MLP0@r1", "embed@r1 -> L1H0.q@r1")]
+    assert layout.attention_moves(GRAPH, edges) == [(Node.parse("L0H0@h"), Node.parse("L0H0@r1"))]

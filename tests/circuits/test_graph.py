@@ -1,0 +1,72 @@
+import pytest
+
+from grokscope.circuits import ComputationGraph, Edge, Node
+
+NAMES = ["embed@h", "L2H0@r1", "MLP2@r1", "logits@r2", "L12H3.q@r2", "L0H0.k@r1", "L1H0.v@a role@with at"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_parse_back(name: str) -> None:
+    assert str(Node.parse(name)) == name
+
+
+def test_edges_parse_back_for_a_whole_graph() -> None:
+    graph = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=3, n_heads=2, n_blocks=1)
+    assert len(set(graph.edges)) == len(graph.edges)
+    assert all(Edge.parse(str(edge)) == edge for edge in graph.edges)
+
+
+@pytest.mark.parametrize("name", ["L2H0", "H2@r1", "L2H0.x@r1", "mlp2@r1", "embed@", "MLP@r1"])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="is no node; names look like embed@h"):
+        Node.parse(name)
+
+
+def test_an_edge_needs_an_arrow() -> None:
+    with pytest.raises(ValueError, match="is no edge; names look like"):
+        Edge.parse("embed@h, MLP0@h")
+
+
+def test_the_answer_role_must_be_a_role() -> None:
+    with pytest.raises(ValueError, match="answer_role 'r3' is not among the roles"):
+        ComputationGraph(("h", "r1", "r2"), "r3", n_layers=1, n_heads=1, n_blocks=1)
+
+
+def test_the_smallest_graph_by_hand() -> None:
+    """One layer, two positions, causal: h is read by k and v only, as its own query has nothing to choose."""
+    graph = ComputationGraph(("h", "r1"), "r1", n_layers=1, n_heads=1, n_blocks=1)
+    assert sorted(map(str, graph.edges)) == sorted(
+        [
+            "embed@h -> L0H0.k@h",
+            "embed@h -> L0H0.v@h",
+            "embed@r1 -> L0H0.q@r1",
+            "embed@r1 -> L0H0.k@r1",
+            "embed@r1 -> L0H0.v@r1",
+            "embed@r1 -> MLP0@r1",
+            "L0H0@r1 -> MLP0@r1",
+            "embed@r1 -> logits@r1",
+            "L0H0@r1 -> logits@r1",
+            "MLP0@r1 -> logits@r1",
+        ]
+    )
+
+
+def test_attention_only_and_bidirectional_graphs() -> None:
+    graph = ComputationGraph(("h", "r1"), "r1", n_layers=1, n_heads=1, n_blocks=1, has_mlp=False)
+    assert not any("MLP" in str(edge) for edge in graph.edges) and len(graph.edges) == 7
+    both_ways = ComputationGraph(("h", "r1"), "h", n_layers=1, n_heads=1, n_blocks=1, causal=False)
+    assert "embed@r1 -> L0H0.v@r1" in map(str, both_ways.edges)
+    one_way = ComputationGraph(("h", "r1"), "h", n_layers=1, n_heads=1, n_blocks=1)
+    assert not any("@r1" in str(edge) for edge in one_way.edges)
+
+
+def test_inputs_meet_in_outputs_at_positions_that_see_them() -> None:
+    graph = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=1, n_heads=1, n_blocks=1)
+    assert [str(node) for node in graph.outputs_of(Node.parse("L0H0.k@r1"))] == ["L0H0@r1", "L0H0@r2"]
+    assert [str(node) for node in graph.outputs_of(Node.parse("L0H0.q@r1"))] == ["L0H0@r1"]
+    assert graph.outputs_of(Node.parse("logits@r2")) == ()
+
+
+def test_json_round_trip() -> None:
+    graph = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=4, n_heads=2, n_blocks=1)
+    assert ComputationGraph.from_dict(graph.to_dict()) == graph
