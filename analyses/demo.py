@@ -4,6 +4,7 @@
 both-hops regime until it generalises to OOD ones, measures both on the same held-out ID pairs, and writes a report.
 """
 
+import dataclasses
 import math
 import shutil
 from collections.abc import Mapping
@@ -95,7 +96,7 @@ def _pairs(task: TwoHopTask, n: int, seed: int, models: Mapping[str, HookedTrans
 def main(
     data: Annotated[Path | None, typer.Option(help="A folder in the published format instead of a random graph.")] = None,
     out: Annotated[Path, typer.Option(help="Where runs and report go.")] = Path("demo"),
-    quick: Annotated[bool, typer.Option(help="A smaller graph, for a look in minutes.")] = False,
+    quick: Annotated[bool, typer.Option(help="A smaller graph and two loops, for a look in two minutes.")] = False,
     seed: Annotated[int, typer.Option(help="Of graph, splits and training.")] = 0,
 ) -> None:
     """Train two regimes on one graph, compare their circuits, write a report."""
@@ -105,7 +106,8 @@ def main(
         task = TwoHopTask.random(n_entities=40, n_relations=20, out_degree=14, test_fraction=0.05, seed=seed)
     else:
         task = TwoHopTask.random(seed=seed)
-    demo = run_demo(task, out, model_config=ModelConfig.small(), max_steps=2000 if quick else 5000, seed=seed)
+    model_config = dataclasses.replace(ModelConfig.small(), n_loops=2) if quick else ModelConfig.small()
+    demo = run_demo(task, out, model_config=model_config, max_steps=5000, seed=seed)
     path = write_report(demo, out / "report.html")
     for line in summary(demo):
         typer.echo(line)

@@ -54,4 +54,4 @@ def wilson(share: float, n: int) -> Interval:
         return Interval(0.0, 1.0)
     centre = (share + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     half = Z95 / (1 + Z95**2 / n) * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n * n))
-    return Interval(max(0.0, centre - half), min(1.0, centre + half))
+    return Interval(min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))  # safe from rounding

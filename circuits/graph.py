@@ -95,7 +95,7 @@ class ComputationGraph:
 
     >>> graph = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=2, n_heads=1, n_blocks=1)
     >>> len(graph.edges), str(graph.edges[0])
-    (52, 'embed@h -> L0H0.k@h')
+    (44, 'embed@r1 -> L0H0.q@r1')
     """
 
     roles: tuple[str, ...]

@@ -27,7 +27,7 @@ def test_patched_edges_equal_the_handwritten_run(settings: dict[str, object]) ->
     graph = graph_of(model, pairs.roles, -1)
     clean, _ = sender_outputs(model, graph, pairs.clean)
     corrupt, _ = sender_outputs(model, graph, pairs.corrupt)
-    for edge in graph.edges[:: 1 + len(graph.edges) // 100]:  # all of a small graph, every so many of a large one
+    for edge in graph.edges[:: 1 + len(graph.edges) // 60]:  # all of a small graph, every so many of a large one
         patched = patch_edge(model, graph, pairs.clean, edge, corrupt[edge.sender] - clean[edge.sender])
         literal = [
             oracles.patched_edge(model, graph, base, donor, edge)

@@ -1,0 +1,34 @@
+# make demo       trains two regimes on one graph, compares their circuits, writes demo/report.html
+# make test       every fast check; make test-slow the rest
+# Everything is installed into .venv; only Python 3.11 or later, pip and make are needed.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test test-slow check clean
+
+demo: $(INSTALLED)
+	$(BIN)/python -m grokscope.analyses.demo --out demo
+
+test: check
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	rm -rf build/typing
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/typing .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info
