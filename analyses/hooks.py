@@ -7,6 +7,7 @@ before its norm, so that every norm is computed anew.
 import contextlib
 from collections.abc import Callable, Iterator
 
+import einops
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -59,8 +60,14 @@ def graph_of(model: HookedTransformer, roles: tuple[str, ...], answer_position: 
 
 @contextlib.contextmanager
 def hooked(model: HookedTransformer, hooks: list[Hook]) -> Iterator[None]:
-    """Run the block with hooks on the model and the inputs of heads and MLPs split; then take all of it off again."""
+    """Run the block with hooks on the model and the inputs of heads and MLPs split; then take all of it off again.
+
+    Raises:
+        KeyError: if the model has no such hook points; all of them are named.
+    """
     flags = {"use_split_qkv_input": True, "use_hook_mlp_in": not model.cfg.attn_only}
+    if unknown := sorted({name for name, _ in hooks} - set(model.hook_dict)):
+        raise KeyError(f"no such hook points: {', '.join(unknown)}; the model has {', '.join(list(model.hook_dict)[:4])}, …")
     before = {flag: getattr(model.cfg, flag) for flag in flags}
     try:
         for flag, value in flags.items():
@@ -98,9 +105,11 @@ def recorder(model: HookedTransformer, graph: ComputationGraph, outputs: dict[No
 
     def head_outputs(layer: int) -> Callable[..., Tensor]:
         def note(z: Float[Tensor, "query pos head d_head"], hook: object) -> Tensor:
+            weights = model.blocks[layer].attn.W_O
+            written = einops.einsum(z, weights, "query pos head d_head, head d_head d_model -> query pos head d_model")
             for position, role in roles:
                 for head in range(graph.n_heads):
-                    outputs[Node("head", role, layer, head)] = z[:, position, head] @ model.blocks[layer].attn.W_O[head]
+                    outputs[Node("head", role, layer, head)] = written[:, position, head]
             return z
 
         return note

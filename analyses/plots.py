@@ -60,7 +60,7 @@ def accuracy_curves(
                 )
         for place, (phase, step) in enumerate(phases[run].items()):
             if phase != "final":
-                figure.add_vline(x=step, line={"color": "#bbbbbb", "dash": "dash"}, row=1, col=column)  # pyright: ignore[reportArgumentType]
+                figure.add_vline(x=step, line={"color": "#777777", "dash": "dash", "width": 1}, row=1, col=column)  # pyright: ignore[reportArgumentType]
                 figure.add_annotation(
                     x=step,
                     y=1.05 + 0.06 * place,
@@ -86,7 +86,7 @@ def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *,
         title: of the figure; it should name n.
     """
     titles = [f"{label}: {target}" if label else target for label in tables for target in targets]
-    figure = make_subplots(rows=len(tables), cols=len(targets), subplot_titles=titles, vertical_spacing=0.2 / len(tables))
+    figure = make_subplots(rows=len(tables), cols=len(targets), subplot_titles=titles, vertical_spacing=0.26 / len(tables))
     for row, table in enumerate(tables.values(), start=1):
         for column, target in enumerate(targets, start=1):
             cells = table[table["target"] == target]

@@ -16,20 +16,6 @@ class Interval(NamedTuple):
     high: float
 
 
-def resampled_ratios(
-    numerators: Float[np.ndarray, "row query"],
-    denominators: Float[np.ndarray, " query"],
-    *,
-    n_bootstrap: int,
-    seed: int,
-) -> Float[np.ndarray, "row resample"]:
-    """Σ numerators / Σ denominators over queries drawn with replacement, the same draws for every row."""
-    n = len(denominators)
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_bootstrap).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return (numerators @ counts) / (denominators @ counts)
-
-
 def bootstrap_ratio(
     numerators: Float[np.ndarray, "row query"],
     denominators: Float[np.ndarray, " query"],
@@ -37,9 +23,14 @@ def bootstrap_ratio(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"], Float[np.ndarray, "row 2"]]:
-    """The ratio of sums of each row, its standard error and its 95 % percentile interval, by resampling queries."""
-    values = resampled_ratios(numerators, denominators, n_bootstrap=n_bootstrap, seed=seed)
+    """The ratio of sums of each row, its standard error and its 95 % percentile interval, by resampling queries.
+
+    The same queries are drawn for every row.
+    """
+    n = len(denominators)
+    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_bootstrap).T
     with np.errstate(divide="ignore", invalid="ignore"):
+        values = (numerators @ counts) / (denominators @ counts)
         estimate = numerators.sum(1) / denominators.sum()
     return estimate, values.std(axis=1, ddof=1), np.quantile(values, [0.025, 0.975], axis=1).T
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 
@@ -115,7 +115,7 @@ def trained_parameters(model: HookedTransformer, config: ModelConfig) -> dict[st
 def tied_forward(
     model: HookedTransformer,
     config: ModelConfig,
-    tokens: Tensor,
+    tokens: Int[Tensor, "batch pos"],
     parameters: Mapping[str, Tensor] | None = None,
 ) -> Float[Tensor, "batch pos d_vocab"]:
     """The model's logits with the unembedding tied if the config says so, optionally with other parameters.

@@ -6,6 +6,7 @@ import torch
 from conftest import no_hooks_left, random_model, random_pairs
 
 from grokscope.analyses import graph_of, run_with_edges
+from grokscope.analyses.hooks import hooked
 from grokscope.analyses.literal import patch_edge, patch_node, sender_outputs
 
 MODELS = [
@@ -18,6 +19,11 @@ MODELS = [
     {"normalization_type": "LNPre"},
     {"attention_dir": "bidirectional"},
     {"attn_only": True},
+]
+OTHERS = [  # that the handwritten run does not know
+    {"positional_embedding_type": "rotary", "rotary_dim": 4, "d_head": 4},
+    {"gated_mlp": True},
+    {"normalization_type": "RMSPre", "act_fn": "silu"},
 ]
 
 
@@ -65,7 +71,7 @@ def test_random_sets_of_edges_equal_the_handwritten_run(seed: int) -> None:
     torch.testing.assert_close(run_with_edges(model, pairs, edges), torch.stack(literal), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("settings", MODELS, ids=str)
+@pytest.mark.parametrize("settings", MODELS + OTHERS, ids=str)
 def test_all_edges_are_the_clean_run_and_none_the_corrupt_one(settings: dict[str, object]) -> None:
     model, pairs = random_model(4, **settings), random_pairs(5)
     graph = graph_of(model, pairs.roles, -1)
@@ -121,6 +127,15 @@ def test_without_norms_direct_paths_to_the_logits_are_their_projections() -> Non
         torch.testing.assert_close(change, difference @ model.W_U)
         total = total + change
     torch.testing.assert_close(total, corrupt_logits - logits)
+
+
+def test_an_unknown_hook_point_is_an_error_not_a_no_op() -> None:
+    model = random_model(0)
+    hooks = [(name, lambda activation, hook: activation) for name in ("hook_y", "blocks.9.hook_x")]
+    names = r"no such hook points: blocks.9.hook_x, hook_y; the model has hook_embed"
+    with pytest.raises(KeyError, match=names), hooked(model, hooks):
+        pass
+    assert no_hooks_left(model)
 
 
 def test_unknown_edges_are_named() -> None:
