@@ -71,14 +71,15 @@ def run_demo(
 
 def _trained(task: TwoHopTask, model_config: ModelConfig, train_config: TrainConfig, folder: Path, *, progress: bool) -> Run:
     """The finished run in the folder, or a new one; what an interrupted call left there is started anew."""
+    if not (folder / "run.json").exists():
+        return train(task, model_config, train_config, folder, progress=progress)
     if (folder / "metrics.csv").exists():
         run = Run.load(folder)
         if (run.model_config, run.train_config, run.task.key) != (model_config, train_config, task.key):
             raise ValueError(f"{folder} holds a run with other settings; remove it or choose another folder with --out")
         if run.is_finished:
             return run
-    if folder.exists():
-        shutil.rmtree(folder)
+    shutil.rmtree(folder)
     return train(task, model_config, train_config, folder, progress=progress)
 
 

@@ -21,6 +21,8 @@ from ..circuits import ComputationGraph, Node
 Hook = tuple[str, Callable[..., Tensor]]
 Residual = Float[Tensor, "query d_model"]
 """What a node adds to, or an input reads from, the residual stream at its position, by query."""
+Change = Callable[[Residual], Residual]
+"""Another value for what an input reads."""
 
 _UNSUPPORTED = {
     "parallel_attn_mlp": (False, None),
@@ -132,7 +134,7 @@ def recorder(model: HookedTransformer, graph: ComputationGraph, outputs: dict[No
     return hooks
 
 
-def input_hook(graph: ComputationGraph, receiver: Node, change: Callable[[Residual], Residual]) -> Hook:
+def input_hook(graph: ComputationGraph, receiver: Node, change: Change) -> Hook:
     """A hook that changes what one input reads at its position."""
     position = graph.roles.index(receiver.role)
 

@@ -14,7 +14,7 @@ from transformer_lens import HookedTransformer
 
 from ..circuits import ComputationGraph, Edge, Node
 from ..tasks import PromptPairs
-from .hooks import Residual, graph_of, input_hook, logits_at, output_hooks, recorder
+from .hooks import Change, Residual, graph_of, input_hook, logits_at, output_hooks, recorder
 
 
 def sender_outputs(
@@ -99,7 +99,7 @@ def check_edges(graph: ComputationGraph, edges: Iterable[Edge | str]) -> set[Edg
     return parsed
 
 
-def _swapping(cut: list[Node], live: Mapping[Node, Residual], corrupt: Mapping[Node, Residual]):
+def _swapping(cut: list[Node], live: Mapping[Node, Residual], corrupt: Mapping[Node, Residual]) -> Change:
     """A change of what an input reads: the cut senders' corrupt outputs instead of their live ones."""
 
     def change(reads: Residual) -> Residual:

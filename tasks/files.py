@@ -86,7 +86,7 @@ def read_folder(folder: Path) -> FolderContent:
     reader.read("valid.json", content["valid.json"])
     for split in _MIXED_TESTS if side else ():
         tests[split] = reader.read(SIDE_FILE, side[split])[1]
-    _check_training(trained, tests, graph, problems)
+    _check_training(trained, tests, graph, is_ood, problems)
     problems.raise_if_any()
     supervision = Supervision(**side["supervision"]) if side.get("supervision") else None
     return FolderContent(graph, is_ood, trained[1], tests, supervision, side.get("seed", 0))
@@ -231,10 +231,13 @@ def _check_training(
     trained: tuple[list[int], Compositions],
     tests: Mapping[str, Compositions],
     graph: KnowledgeGraph,
+    is_ood: Bool[np.ndarray, " fact"],
     problems: _Problems,
 ) -> None:
-    """Every fact is trained by itself, and no test query is."""
+    """Every fact is trained by itself, and neither a test query nor any OOD+OOD composition is trained."""
     facts, hops = trained
+    if n_ood := int(is_ood[hops].all(axis=1).sum()):
+        problems.messages.append(f"train.json: holds {n_ood} OOD+OOD compositions, which no regime trains")
     if untrained := sorted(set(range(len(graph))) - set(facts)):
         first = "".join(_fact_tokens(*graph.triples[untrained[0]]))
         problems.messages.append(f"train.json: {len(untrained)} facts are not trained by themselves, the first is {first}")

@@ -18,8 +18,8 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from .evaluation import predictions
-from .queries import HOP_STATUS, Queries
-from .twohop import TwoHopTask
+from .queries import Queries
+from .twohop import TwoHopTask, hop_status
 
 CONTRASTS = ("head", "relation_1", "relation_2", "bridge")
 """What differs: one token, or (h, r1) together. All but `relation_2` lead to another bridge entity."""
@@ -201,7 +201,7 @@ class _Partners:
         self.contrast = contrast
         self.sources = sources
         self.prompts = [[tuple(row) for row in source.tokens.tolist()] for source in sources]
-        self.statuses = [_hop_status(task, source) for source in sources]
+        self.statuses = [hop_status(task.is_ood, s.hop1.numpy(), s.hop2.numpy()).tolist() for s in sources]
         self.used: set[tuple[int, ...]] = set()
         self.buckets: list[dict[Hashable, list[int]]] = []
         for prompts, statuses in zip(self.prompts, self.statuses, strict=True):
@@ -230,8 +230,3 @@ class _Partners:
         here, there = self.prompts[0][row], self.prompts[number][other]
         changed = {"head": (0,), "relation_1": (1,), "bridge": (0, 1)}[self.contrast]
         return bool(clean.bridges[row] != source.bridges[other]) and all(here[i] != there[i] for i in changed)
-
-
-def _hop_status(task: TwoHopTask, queries: Queries) -> list[str]:
-    codes = task.is_ood[queries.hop1.numpy()] + 2 * task.is_ood[queries.hop2.numpy()].astype(int)
-    return [HOP_STATUS[code] for code in codes]

@@ -6,9 +6,6 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-HOP_STATUS = ("ID+ID", "OOD+ID", "ID+OOD", "OOD+OOD")
-"""Which hops of a composition rest on OOD facts, first hop first."""
-
 
 @dataclass(frozen=True, eq=False)
 class Queries:

@@ -8,7 +8,7 @@ measured or saved (He et al. 2026, code: "evaluation, lens and saved checkpoints
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -80,34 +80,49 @@ def train(
     splits, floors = evaluation_queries(task), shortcut_floors(task)
     parameters = trained_parameters(model, model_config)
     average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-    recent: dict[int, dict[str, Tensor]] = {}  # the weights that may turn out to begin a phase
+    evaluation_steps, snapshots = set(train_config.evaluation_steps), _Snapshots(folder, model_config)
     rows, since, start = [], [], time.perf_counter()
-    saved: set[int] = set()
-    bar = tqdm(total=train_config.max_steps, desc=folder.name, disable=not progress)
-    for step, loss in enumerate(losses, start=1):
-        _update_average(average, parameters, train_config.ema, step)
-        since.append(loss)
-        bar.update()
-        if step not in train_config.evaluation_steps:
-            continue
-        mean_loss = _finite_mean(since, step, folder)
-        accuracies = evaluate(lambda tokens: tied_forward(model, model_config, tokens.to(device), average).cpu(), splits)
-        rows.append({"step": step, "seconds": time.perf_counter() - start, "loss": mean_loss} | accuracies | floors)
-        metrics, since = pd.DataFrame(rows), []
-        write_whole(folder / "metrics.csv", metrics.to_csv(index=False))
-        bar.set_postfix_str(_summary(rows[-1]))
-        recent[step] = {name: parameter.clone() for name, parameter in average.items()}
-        phases = phases_reached(metrics)
-        stopping = step == train_config.max_steps or train_config.stop_at in phases
-        due = {step for phase, step in phases.items() if phase != "final"} | train_config.checkpoint_steps
-        for wanted in (due | ({step} if stopping else set())) & recent.keys() - saved:
-            write_checkpoint(folder, wanted, recent[wanted], model_config)
-            saved.add(wanted)
-        recent = dict(list(recent.items())[1 - CONSECUTIVE :])
-        if stopping:
-            break
-    bar.close()
+    with tqdm(total=train_config.max_steps, desc=folder.name, disable=not progress) as bar:
+        for step, loss in enumerate(losses, start=1):
+            _update_average(average, parameters, train_config.ema, step)
+            since.append(loss)
+            bar.update()
+            if step not in evaluation_steps:
+                continue
+            progressed = {"step": step, "seconds": time.perf_counter() - start, "loss": _finite_mean(since, step, folder)}
+            accuracies = evaluate(lambda tokens: tied_forward(model, model_config, tokens.to(device), average).cpu(), splits)
+            rows.append(progressed | accuracies | floors)
+            metrics, since = pd.DataFrame(rows), []
+            write_whole(folder / "metrics.csv", metrics.to_csv(index=False))
+            bar.set_postfix_str(_summary(rows[-1]))
+            phases = phases_reached(metrics)
+            stopping = step == train_config.max_steps or train_config.stop_at in phases
+            begun = {begin for phase, begin in phases.items() if phase != "final"}
+            snapshots.keep(step, average)
+            snapshots.write(begun | train_config.checkpoint_steps | ({step} if stopping else set()))
+            if stopping:
+                break
     return Run.load(folder)
+
+
+@dataclass
+class _Snapshots:
+    """The weights of the last evaluations, as a phase is known only some evaluations after it began."""
+
+    folder: Path
+    model_config: ModelConfig
+    recent: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    written: set[int] = field(default_factory=set)
+
+    def keep(self, step: int, parameters: dict[str, Tensor]) -> None:
+        self.recent[step] = {name: parameter.clone() for name, parameter in parameters.items()}
+        self.recent = dict(list(self.recent.items())[-CONSECUTIVE:])
+
+    def write(self, steps: set[int]) -> None:
+        """Save those of the steps that are at hand and not saved yet."""
+        for step in steps & self.recent.keys() - self.written:
+            write_checkpoint(self.folder, step, self.recent[step], self.model_config)
+            self.written.add(step)
 
 
 def _optimise(

@@ -20,6 +20,7 @@ from .graph import Compositions, KnowledgeGraph
 from .queries import Queries
 from .supervision import NATURAL, Supervision, added_compositions
 
+HOP_STATUS = ("ID+ID", "OOD+ID", "ID+OOD", "OOD+OOD")  # first hop first
 ATOMIC_SPLITS = ("id_atomic", "ood_atomic")
 TEST_SPLITS = ("test_inferred_iid", "test_inferred_ood", "test_inferred_ood_id", "test_inferred_id_ood")
 SPLITS = (*ATOMIC_SPLITS, "train_inferred", *TEST_SPLITS)
@@ -112,12 +113,7 @@ class TwoHopTask:
         """
         content = files.read_folder(Path(folder))
         graph, is_ood = content.graph, content.is_ood
-        statuses = is_ood[content.trained]
-        both_id, both_ood = ~statuses.any(1), statuses.all(1)
-        if both_ood.any():
-            raise ValueError(
-                f"{folder}/train.json holds {both_ood.sum()} OOD+OOD compositions; they are test queries in every regime"
-            )
+        both_id = ~is_ood[content.trained].any(1)
         tests = dict(content.tests)
         if "test_inferred_ood_id" not in tests:
             tests |= _untrained_mixed(graph, is_ood, content.trained)
@@ -155,7 +151,7 @@ class TwoHopTask:
     @property
     def phi(self) -> float:
         """Trained ID+ID compositions per ID fact (He et al. 2026, appendix B.3)."""
-        return len(self.trained) / int((~self.is_ood).sum())
+        return len(self.trained) / max(1, int((~self.is_ood).sum()))
 
     @cached_property
     def key(self) -> str:
@@ -204,10 +200,17 @@ class TwoHopTask:
         return Queries(*map(torch.from_numpy, columns), roles=("h", "r1", "r2"), answer_position=2, split=split)
 
 
+def hop_status(
+    is_ood: Bool[np.ndarray, " fact"], hop1: Int[np.ndarray, " query"], hop2: Int[np.ndarray, " query"]
+) -> Int[np.ndarray, " query"]:
+    """Which hops of each composition rest on OOD facts, as a place in `HOP_STATUS`."""
+    return is_ood[hop1] + 2 * is_ood[hop2].astype(int)
+
+
 def _by_hop_status(compositions: Compositions, is_ood: Bool[np.ndarray, " fact"]) -> list[Compositions]:
-    """The compositions by hop status, in the order of `queries.HOP_STATUS`."""
-    status = is_ood[compositions[:, 0]] + 2 * is_ood[compositions[:, 1]].astype(int)
-    return [compositions[status == code] for code in range(4)]
+    """The compositions by hop status, in the order of `HOP_STATUS`."""
+    status = hop_status(is_ood, *compositions.T)
+    return [compositions[status == code] for code in range(len(HOP_STATUS))]
 
 
 def _n_trained(phi: float | None, *, n_id_facts: int, n_available: int) -> int:
@@ -217,7 +220,8 @@ def _n_trained(phi: float | None, *, n_id_facts: int, n_available: int) -> int:
     if not 0 <= phi * n_id_facts <= n_available + 0.5:
         raise ValueError(
             f"phi={phi:g} asks for {phi * n_id_facts:.0f} trained ID+ID compositions of {n_id_facts} ID facts, but the "
-            f"graph has {n_available} besides the test queries; phi can be between 0 and {n_available / n_id_facts:.2f}"
+            f"graph has {n_available} besides the test queries; phi can be between 0 and "
+            f"{n_available / max(1, n_id_facts):.2f}"
         )
     return min(round(phi * n_id_facts), n_available)
 

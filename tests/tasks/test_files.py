@@ -131,3 +131,12 @@ def test_long_lists_of_problems_are_cut(folder: Path) -> None:
     change(folder / "train.json", lambda items: [{"input_text": "", "target_text": ""}] * 9 + items)
     with pytest.raises(DataFolderError, match=r"(?s)item 4: expected input_text.*… and 4 more"):
         TwoHopTask.from_files(folder)
+
+
+def test_a_trained_ood_ood_composition_is_named(task: TwoHopTask, folder: Path) -> None:
+    """Even where it is no test query, as in folders that sample their tests."""
+    leaked = json.loads((folder / "valid.json").read_text())[0]
+    change(folder / "train.json", lambda items: [*items, leaked])
+    change(folder / "test.json", lambda items: [item for item in items if item["input_text"] != leaked["input_text"]])
+    with pytest.raises(DataFolderError, match=r"train.json: holds 1 OOD\+OOD compositions, which no regime trains"):
+        TwoHopTask.from_files(folder)

@@ -1,0 +1,50 @@
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from grokscope.circuits import ComputationGraph, Result
+
+
+@dataclass(frozen=True, eq=False)
+class Sample(Result):
+    values: np.ndarray
+    graph: ComputationGraph
+    notes: dict[str, object]
+
+
+def sample() -> Sample:
+    table = pd.DataFrame({"name": ["a", "b"], "x": [0.1 + 0.2, math.nan], "n": [1, 2], "kept": [True, False]})
+    graph = ComputationGraph(("h", "r1"), "r1", n_layers=1, n_heads=1, n_blocks=1)
+    return Sample(table, np.array([[1e-300, math.nan], [math.pi, -0.0]]), graph, {"share": math.nan, "inner": {"k": [1, 2]}})
+
+
+def test_everything_reads_back_to_the_last_digit(tmp_path: Path) -> None:
+    again = Sample.load(sample().save(tmp_path / "result.json"))
+    pd.testing.assert_frame_equal(again.table, sample().table)
+    np.testing.assert_array_equal(again.values, sample().values)
+    assert again.graph == sample().graph and again.notes["inner"] == {"k": [1, 2]}
+    assert again.to_json() == sample().to_json()
+
+
+def test_the_json_is_standard_and_whole(tmp_path: Path) -> None:
+    path = sample().save(tmp_path / "result.json")
+    json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_the_frame_is_a_copy_and_the_view_escapes() -> None:
+    result = sample()
+    frame = result.to_frame()
+    frame.loc[0, "x"] = 9.0
+    assert result.table.loc[0, "x"] != 9.0
+    assert "0.300" in result._repr_html_() and "<p>Sample</p>" in result._repr_html_()
+
+
+def test_another_type_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected a Sample .*got type 'Other'"):
+        Sample.from_json(sample().to_json().replace('"Sample"', '"Other"'))
