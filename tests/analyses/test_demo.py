@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -94,11 +95,7 @@ def test_an_interrupted_run_is_started_anew(tmp_path: Path) -> None:
 
 
 def test_the_shipped_data_folder_is_what_to_files_writes(tmp_path: Path) -> None:
-    sys.path.insert(0, str(ROOT / "examples"))
-    import published_format
-
-    task = published_format.main(tmp_path)
-    sys.path.remove(str(ROOT / "examples"))
+    task = runpy.run_path(str(ROOT / "examples" / "published_format.py"))["main"](tmp_path)
     for path in (ROOT / "examples" / "data").iterdir():
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
     assert task.key == tasks.TwoHopTask.from_files(ROOT / "examples" / "data").key
