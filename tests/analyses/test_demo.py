@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from grokscope import analyses, circuits, tasks
-from grokscope.analyses.demo import run_demo
+from grokscope.analyses.demo import main, run_demo
 from grokscope.analyses.demo_report import accuracy_table, faithfulness_table, summary
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +80,16 @@ def test_a_second_call_trains_nothing_again_and_its_tables_are_sound(quick: Path
     assert faithfulness_table(demo)["n"].tolist() == [len(demo.judged_on)] * 2
     with pytest.raises(ValueError, match=r"holds a run with other settings; remove it or choose another folder"):
         run_demo(task, quick / "demo", **{**QUICK, "max_steps": 200})
+
+
+def test_the_command_line_takes_a_folder_in_the_published_format(quick: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The shipped folder holds the quick demo's task, so its finished runs are taken; the report is written again."""
+    (quick / "demo" / "report.html").unlink()
+    main(data=ROOT / "examples" / "data", out=quick / "demo", quick=True)
+    assert capsys.readouterr().out.split("\n")[:-2] == (quick / "demo.log").read_text().strip().split("\n")[:-1]
+    assert (quick / "demo" / "report.html").stat().st_size > 1_000_000
+    with pytest.raises(FileNotFoundError, match=r"lacks vocab.json, id_facts.json"):
+        main(data=quick)
 
 
 def test_an_interrupted_run_is_started_anew(tmp_path: Path) -> None:

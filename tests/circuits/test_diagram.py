@@ -72,6 +72,11 @@ def test_incomparable_circuits_and_none_are_refused() -> None:
         draw({})
 
 
+def test_circuits_show_themselves_in_jupyter() -> None:
+    html = circuit(CHAIN)._repr_html_()
+    assert "<svg" in html and "4 of 44 edges" in html and "<script>" in html
+
+
 def test_a_circuit_without_edges_is_still_drawn() -> None:
     assert drawn_edges(draw(circuit({})).html) == [[]]
 
