@@ -38,11 +38,15 @@ def evaluation_queries(task: TwoHopTask) -> dict[str, Queries]:
     return splits | {"train_inferred": train.take(order[:TRAIN_SAMPLE])}
 
 
-def evaluate(forward: Forward, splits: dict[str, Queries]) -> dict[str, float]:
+def evaluate(correct: Callable[[Queries], Tensor], splits: dict[str, Queries]) -> dict[str, float]:
     """Accuracies of a model on all splits, as fractions; NaN for a split without queries.
 
     A row of a run's metrics table. The phases are read off one half of the queries (`select_…`), the accuracies
     reported are the other half's.
+
+    Args:
+        correct: which of some queries are answered correctly, a bool for each.
+        splits: what to ask, see `evaluation_queries`.
 
     Returns:
         `<split>`: exact match on the reported half;
@@ -50,7 +54,7 @@ def evaluate(forward: Forward, splits: dict[str, Queries]) -> dict[str, float]:
         `gated_<split>`: for compositions, exact match on those of the reported half whose two facts are both known;
         `train`, `select_train`: mean over the three splits that are in training (He et al. 2026, section 3).
     """
-    right = {name: exact_match(forward, queries) for name, queries in splits.items()}
+    right = {name: correct(queries) for name, queries in splits.items()}
     known = torch.zeros(
         1 + max(int(splits[name].hop1.max()) for name in ATOMIC_SPLITS if len(splits[name])), dtype=torch.bool
     )

@@ -13,18 +13,22 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, pad
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
 from .checkpoints import CONSECUTIVE, Run, phases_reached, write_checkpoint, write_settings
 from .evaluation import evaluate, evaluation_queries, shortcut_floors
-from .models import ModelConfig, build_model, decayed, tied_forward, trained_parameters
+from .fast_forward import answer_logits
+from .models import ModelConfig, build_model, decayed, trained_parameters
+from .queries import Queries
 from .training_config import TrainConfig
 from .twohop import TwoHopTask
 from .writing import write_whole
+
+EVALUATION_BATCH = 4096  # prompts
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +44,7 @@ def training_examples(task: TwoHopTask) -> Examples:
     """All atomic facts, ID and OOD, and all trained compositions of a task."""
     parts = [task.split(name) for name in ("id_atomic", "ood_atomic", "train_inferred")]
     # the third token of an atomic prompt is never seen where the answer is read
-    tokens = [torch.nn.functional.pad(part.tokens, (0, 3 - part.tokens.shape[1])) for part in parts]
+    tokens = [pad(part.tokens, (0, 3 - part.tokens.shape[1])) for part in parts]
     positions = [torch.full((len(part),), part.answer_position) for part in parts]
     return Examples(torch.cat(tokens), torch.cat([part.answers for part in parts]), torch.cat(positions))
 
@@ -90,7 +94,7 @@ def train(
             if step not in evaluation_steps:
                 continue
             progressed = {"step": step, "seconds": time.perf_counter() - start, "loss": _finite_mean(since, step, folder)}
-            accuracies = evaluate(lambda tokens: tied_forward(model, model_config, tokens.to(device), average).cpu(), splits)
+            accuracies = evaluate(lambda queries: _correct(average, model_config, queries), splits)
             rows.append(progressed | accuracies | floors)
             metrics, since = pd.DataFrame(rows), []
             write_whole(folder / "metrics.csv", metrics.to_csv(index=False))
@@ -135,17 +139,16 @@ def _optimise(
         {"params": [p for name, p in parameters.items() if name in with_decay], "weight_decay": config.weight_decay},
         {"params": [p for name, p in parameters.items() if name not in with_decay], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
     warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(1, config.warmup_steps)))
     device = model.W_E.device
-    for rows in _batches(len(examples.tokens), config.batch_size, seed=config.seed):
+    dtype = torch.bfloat16 if config.bfloat16 else None
+    for rows in _batches(examples, config):
         tokens, answers, positions = (
             column[rows].to(device) for column in (examples.tokens, examples.answers, examples.positions)
         )
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.bfloat16):
-            logits = tied_forward(model, model_config, tokens)
-        at_answer = logits[torch.arange(len(tokens), device=device), positions].float()
-        loss = cross_entropy(at_answer, answers, label_smoothing=config.label_smoothing)
+        logits = answer_logits(parameters, model_config, tokens, positions, dtype=dtype).float()
+        loss = cross_entropy(logits, answers, label_smoothing=config.label_smoothing)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters.values(), config.clip_norm)
@@ -154,19 +157,36 @@ def _optimise(
         yield loss.detach()
 
 
-def _batches(n_examples: int, batch_size: int, *, seed: int) -> Iterator[Int[Tensor, " row"]]:
-    """Random rows without replacement within an epoch; what is left of an epoch is dropped."""
-    generator = torch.Generator().manual_seed(seed)
+def _batches(examples: Examples, config: TrainConfig) -> Iterator[Int[Tensor, " row"]]:
+    """Random groups of examples with the same (h, r1), without replacement within an epoch; an epoch's rest is dropped."""
+    generator = torch.Generator().manual_seed(config.seed)
+    n, size = len(examples.tokens), config.examples_per_prefix
+    prefixes = examples.tokens[:, 0] * (int(examples.tokens.max()) + 1) + examples.tokens[:, 1]
     while True:
-        order = torch.randperm(n_examples, generator=generator)
-        yield from order.split(batch_size)[: max(1, n_examples // batch_size)]
+        shuffled = torch.randperm(n, generator=generator)
+        if size > 1:
+            shuffled = shuffled[torch.argsort(prefixes[shuffled], stable=True)]
+        groups = shuffled.split(size)
+        order = torch.randperm(len(groups), generator=generator).tolist()
+        epoch = torch.cat([groups[i] for i in order]) if size > 1 else shuffled
+        yield from epoch.split(config.batch_size)[: max(1, n // config.batch_size)]
+
+
+@torch.no_grad()
+def _correct(parameters: dict[str, Tensor], model_config: ModelConfig, queries: Queries) -> Bool[Tensor, " query"]:
+    """Which queries the parameters answer correctly."""
+    device = parameters["embed.W_E"].device
+    tokens = pad(queries.tokens, (0, 3 - queries.tokens.shape[1])).to(device)
+    positions = torch.full((len(tokens),), queries.answer_position, device=device)
+    parts = zip(tokens.split(EVALUATION_BATCH), positions.split(EVALUATION_BATCH), strict=True)
+    logits = [answer_logits(parameters, model_config, *part) for part in parts if len(part[0])]
+    return torch.cat(logits).argmax(-1).cpu() == queries.answers if logits else torch.empty(0, dtype=torch.bool)
 
 
 @torch.no_grad()
 def _update_average(average: dict[str, Tensor], parameters: dict[str, torch.nn.Parameter], decay: float, step: int) -> None:
     new_share = 1 - min(decay, (1 + step) / (10 + step))
-    for name, parameter in parameters.items():
-        average[name].lerp_(parameter, new_share)
+    torch._foreach_lerp_(list(average.values()), list(parameters.values()), new_share)
 
 
 def _finite_mean(losses: list[Tensor], step: int, folder: Path) -> float:

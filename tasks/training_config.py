@@ -15,6 +15,8 @@ class TrainConfig:
         max_steps: stop after so many steps at the latest.
         stop_at: stop as soon as this phase is confirmed; None trains to max_steps.
         batch_size: examples in a step, atomic and two-hop mixed as they occur.
+        examples_per_prefix: a batch is made of random groups of so many examples with the same (h, r1); 1 means
+            independent examples. Larger groups make a step cheaper, since a prefix is computed once.
         learning_rate: after `warmup_steps` of linear warm-up, constant.
         betas: AdamW's.
         weight_decay: on matrices; none on biases and norms.
@@ -32,6 +34,7 @@ class TrainConfig:
     max_steps: int
     stop_at: str | None = None
     batch_size: int = 640
+    examples_per_prefix: int = 1
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.2
@@ -47,7 +50,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         problems = [
             f"{name} must be at least 1, got {getattr(self, name)}"
-            for name in ("max_steps", "batch_size", "evaluate_every")
+            for name in ("max_steps", "batch_size", "examples_per_prefix", "evaluate_every")
             if getattr(self, name) < 1
         ]
         if self.stop_at not in (None, *STOPS):
