@@ -6,7 +6,6 @@ both-hops regime until it generalises to OOD ones, measures both on the same hel
 
 import dataclasses
 import math
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +33,7 @@ def run_demo(
     seed: int = 0,
     progress: bool = True,
 ) -> Demo:
-    """Train both arms and measure them; finished runs in `out` are taken as they are.
+    """Train both arms and measure them; finished runs in `out` are taken as they are, interrupted ones go on.
 
     Args:
         task: graph and splits; its supervision is replaced by that of each arm.
@@ -52,7 +51,7 @@ def run_demo(
     for arm, (supervision, stop) in ARMS.items():
         config = TrainConfig.small(stop_at=stop, max_steps=max_steps, batch_size=batch_size, seed=seed)
         folder = out / arm.replace(" ", "_")
-        runs[arm] = _trained(task.with_supervision(supervision), model_config, config, folder, progress=progress)
+        runs[arm] = train(task.with_supervision(supervision), model_config, config, folder, resume=True, progress=progress)
     checkpoints = {arm: run.checkpoint(_phase(run, ARMS[arm][1])) for arm, run in runs.items()}
     models = {arm: checkpoint.model() for arm, checkpoint in checkpoints.items()}
     chosen_on, judged_on = _pairs(task, n_pairs, seed, models).halves()
@@ -67,20 +66,6 @@ def run_demo(
         chosen_on=chosen_on,
         judged_on=judged_on,
     )
-
-
-def _trained(task: TwoHopTask, model_config: ModelConfig, train_config: TrainConfig, folder: Path, *, progress: bool) -> Run:
-    """The finished run in the folder, or a new one; what an interrupted call left there is started anew."""
-    if not (folder / "run.json").exists():
-        return train(task, model_config, train_config, folder, progress=progress)
-    if (folder / "metrics.csv").exists():
-        run = Run.load(folder)
-        if (run.model_config, run.train_config, run.task.key) != (model_config, train_config, task.key):
-            raise ValueError(f"{folder} holds a run with other settings; remove it or choose another folder with --out")
-        if run.is_finished:
-            return run
-    shutil.rmtree(folder)
-    return train(task, model_config, train_config, folder, progress=progress)
 
 
 def _phase(run: Run, wanted: str) -> str:

@@ -132,12 +132,11 @@ class Run:
         folder = Path(folder)
         if missing := [name for name in ("run.json", "task.safetensors", "metrics.csv") if not (folder / name).is_file()]:
             raise FileNotFoundError(f"{folder} is no complete run, it lacks {', '.join(missing)}")
+        settings, task = _read_settings(folder)
         try:
-            settings = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-            task = _task_from(load_arrays(folder / "task.safetensors"), settings["task"])
             configs = ModelConfig(**settings["model"]), TrainConfig.from_dict(settings["training"])
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{folder} is no readable run: {error!r}") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{folder}/run.json names no readable settings: {error!r}") from error
         metrics = pd.read_csv(folder / "metrics.csv", engine="python")  # this engine reads floats exactly
         return cls(folder, task, *configs, metrics)
 
@@ -236,6 +235,34 @@ def write_settings(folder: Path, task: TwoHopTask, model_config: ModelConfig, tr
     compact = {name: np.ascontiguousarray(array, dtype=np.int32) for name, array in arrays.items()}
     write_whole(folder / "task.safetensors", save_arrays(compact | {"is_ood": task.is_ood.astype(np.uint8)}))
     write_whole(folder / "run.json", json.dumps(settings, indent=1))
+
+
+def check_resumable(
+    folder: Path, task: TwoHopTask, model_config: ModelConfig, train_config: TrainConfig, *, resume: bool
+) -> None:
+    """Raise unless the run in a folder is to be resumed and has the very same settings."""
+    if not resume:
+        raise FileExistsError(f"{folder} holds a run already; read it with Run.load, or go on with resume=True")
+    settings, there = _read_settings(folder)
+    configs = ((settings["model"], model_config), (settings["training"], train_config))
+    changed = [
+        f"{name} is {before.get(name)!r} there, {now!r} was asked for"
+        for before, config in configs
+        for name, now in dataclasses.asdict(config).items()
+        if before.get(name) != json.loads(json.dumps(now))
+    ]
+    if there.key != task.key:
+        changed.append(f"its task is {there.key} ({there.regime}), {task.key} ({task.regime}) was asked for")
+    if changed:
+        raise ValueError(f"{folder} holds a run with other settings: {'; '.join(changed)}; choose another folder")
+
+
+def _read_settings(folder: Path) -> tuple[dict[str, Any], TwoHopTask]:
+    try:
+        settings = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        return settings, _task_from(load_arrays(folder / "task.safetensors"), settings["task"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder} is no readable run: {error!r}") from error
 
 
 def _task_from(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> TwoHopTask:

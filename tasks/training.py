@@ -8,9 +8,10 @@ measured or saved (He et al. 2026, code: "evaluation, lens and saved checkpoints
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,12 +20,13 @@ from torch.nn.functional import cross_entropy, pad
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
-from .checkpoints import CONSECUTIVE, Run, phases_reached, write_checkpoint, write_settings
+from .checkpoints import Run, check_resumable, phases_reached, write_checkpoint, write_settings
 from .evaluation import evaluate, evaluation_queries, shortcut_floors
 from .fast_forward import answer_logits
 from .models import ModelConfig, build_model, decayed, trained_parameters
 from .queries import Queries
 from .training_config import TrainConfig
+from .training_state import STATE_FILE, TrainingState
 from .twohop import TwoHopTask
 from .writing import write_whole
 
@@ -55,6 +57,7 @@ def train(
     train_config: TrainConfig,
     out: str | Path,
     *,
+    resume: bool = False,
     device: str = "cpu",
     progress: bool = True,
 ) -> Run:
@@ -67,72 +70,77 @@ def train(
         task: what to learn.
         model_config: the model's shape.
         train_config: how to train it.
-        out: a folder for the run; it must not hold one already.
+        out: a folder for the run.
+        resume: go on with the run that `out` holds, if there is one; a finished one is returned as it is. On the CPU,
+            at the same number of threads, the result equals that of an uninterrupted run to the last bit, but for the
+            seconds.
         device: where to train.
         progress: whether to show a bar with loss and accuracies.
 
     Raises:
-        FileExistsError: if `out` holds a run.
-        FloatingPointError: if the loss is no longer finite.
+        FileExistsError: if `out` holds a run and `resume` is not asked for.
+        ValueError: if the run to be resumed has other settings, all of which are named, or the device is not there.
+        FloatingPointError: if the loss is no longer finite; the checkpoints written before stay.
     """
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r} asked for, but torch sees no GPU here; use device='cpu'")
     folder = Path(out)
     if (folder / "run.json").exists():
-        raise FileExistsError(f"{folder} holds a run already; read it with Run.load or choose another folder")
+        check_resumable(folder, task, model_config, train_config, resume=resume)
+        if (folder / "metrics.csv").exists() and (run := Run.load(folder)).is_finished:
+            return run
     write_settings(folder, task, model_config, train_config)
-    model = build_model(model_config, task, seed=train_config.seed, device=device)
-    losses = _optimise(model, training_examples(task), model_config, train_config)
-    splits, floors = evaluation_queries(task), shortcut_floors(task)
-    parameters = trained_parameters(model, model_config)
-    average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-    evaluation_steps, snapshots = set(train_config.evaluation_steps), _Snapshots(folder, model_config)
-    rows, since, start = [], [], time.perf_counter()
-    with tqdm(total=train_config.max_steps, desc=folder.name, disable=not progress) as bar:
-        for step, loss in enumerate(losses, start=1):
-            _update_average(average, parameters, train_config.ema, step)
-            since.append(loss)
-            bar.update()
-            if step not in evaluation_steps:
-                continue
-            progressed = {"step": step, "seconds": time.perf_counter() - start, "loss": _finite_mean(since, step, folder)}
-            accuracies = evaluate(lambda queries: _correct(average, model_config, queries), splits)
-            rows.append(progressed | accuracies | floors)
-            metrics, since = pd.DataFrame(rows), []
-            write_whole(folder / "metrics.csv", metrics.to_csv(index=False))
-            bar.set_postfix_str(_summary(rows[-1]))
-            phases = phases_reached(metrics)
-            stopping = step == train_config.max_steps or train_config.stop_at in phases
-            begun = {begin for phase, begin in phases.items() if phase != "final"}
-            snapshots.keep(step, average)
-            snapshots.write(begun | train_config.checkpoint_steps | ({step} if stopping else set()))
-            if stopping:
-                break
+    state = _begin(build_model(model_config, task, seed=train_config.seed, device=device), model_config, train_config)
+    metrics = pd.DataFrame()
+    if (folder / STATE_FILE).exists():
+        state.restore(folder)
+        metrics = Run.load(folder).metrics.query("step <= @state.step")
+    _continue(state, metrics, task, model_config, train_config, folder, progress=progress)
     return Run.load(folder)
 
 
-@dataclass
-class _Snapshots:
-    """The weights of the last evaluations, as a phase is known only some evaluations after it began."""
+def _continue(
+    state: TrainingState,
+    metrics: pd.DataFrame,
+    task: TwoHopTask,
+    model_config: ModelConfig,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    progress: bool,
+) -> None:
+    """Train from where the state is to the end; checkpoints, metrics and state are written in this order."""
+    splits, floors = evaluation_queries(task), shortcut_floors(task)
+    examples, evaluation_steps = training_examples(task), set(config.evaluation_steps)
+    losses, start = [], time.perf_counter() - state.seconds
+    bar = tqdm(total=config.max_steps, initial=state.step, desc=folder.name, disable=not progress)
+    for step, rows in enumerate(_batches(examples, config, first=state.step), start=state.step + 1):
+        losses.append(_take_step(state, examples, rows, model_config, config))
+        bar.update()
+        if step not in evaluation_steps:
+            continue
+        state.seconds = time.perf_counter() - start
+        row = {"step": step, "seconds": state.seconds, "loss": _finite_mean(losses, step, folder)}
+        row |= evaluate(lambda queries: _correct(state.average, model_config, queries), splits) | floors
+        metrics, losses = pd.concat([metrics, pd.DataFrame([row])], ignore_index=True), []
+        bar.set_postfix_str(_summary(row))
+        state.remember_average()
+        phases = phases_reached(metrics)
+        stopping = step == config.max_steps or config.stop_at in phases
+        begun = {begin for phase, begin in phases.items() if phase != "final"}
+        due = begun | config.checkpoint_steps | ({step} if stopping else set())
+        for wanted in due & state.recent.keys():
+            write_checkpoint(folder, wanted, state.recent[wanted], model_config)
+        write_whole(folder / "metrics.csv", metrics.to_csv(index=False))
+        if stopping:
+            break
+        state.save(folder)
+    (folder / STATE_FILE).unlink(missing_ok=True)
+    bar.close()
 
-    folder: Path
-    model_config: ModelConfig
-    recent: dict[int, dict[str, Tensor]] = field(default_factory=dict)
-    written: set[int] = field(default_factory=set)
 
-    def keep(self, step: int, parameters: dict[str, Tensor]) -> None:
-        self.recent[step] = {name: parameter.clone() for name, parameter in parameters.items()}
-        self.recent = dict(list(self.recent.items())[-CONSECUTIVE:])
-
-    def write(self, steps: set[int]) -> None:
-        """Save those of the steps that are at hand and not saved yet."""
-        for step in steps & self.recent.keys() - self.written:
-            write_checkpoint(self.folder, step, self.recent[step], self.model_config)
-            self.written.add(step)
-
-
-def _optimise(
-    model: HookedTransformer, examples: Examples, model_config: ModelConfig, config: TrainConfig
-) -> Iterator[Float[Tensor, ""]]:
-    """Take one step after the other, for ever, and yield the loss of each."""
+def _begin(model: HookedTransformer, model_config: ModelConfig, config: TrainConfig) -> TrainingState:
+    """The state before the first step."""
     parameters = trained_parameters(model, model_config)
     with_decay = set(decayed(parameters))
     groups = [
@@ -140,36 +148,55 @@ def _optimise(
         {"params": [p for name, p in parameters.items() if name not in with_decay], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
-    warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(1, config.warmup_steps)))
-    device = model.W_E.device
+    average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    return TrainingState(parameters, average, optimizer)
+
+
+def _take_step(
+    state: TrainingState, examples: Examples, rows: Int[Tensor, " row"], model_config: ModelConfig, config: TrainConfig
+) -> Float[Tensor, ""]:
+    """One step of the optimiser and of the average; the loss."""
+    state.step += 1
+    parameters, device = state.parameters, state.average["embed.W_E"].device
+    columns = (examples.tokens, examples.answers, examples.positions)
+    tokens, answers, positions = (column[rows].to(device) for column in columns)
     dtype = torch.bfloat16 if config.bfloat16 else None
-    for rows in _batches(examples, config):
-        tokens, answers, positions = (
-            column[rows].to(device) for column in (examples.tokens, examples.answers, examples.positions)
-        )
-        logits = answer_logits(parameters, model_config, tokens, positions, dtype=dtype).float()
-        loss = cross_entropy(logits, answers, label_smoothing=config.label_smoothing)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters.values(), config.clip_norm)
-        optimizer.step()
-        warmup.step()
-        yield loss.detach()
+    logits = answer_logits(parameters, model_config, tokens, positions, dtype=dtype).float()
+    loss = cross_entropy(logits, answers, label_smoothing=config.label_smoothing)
+    state.optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(parameters.values(), config.clip_norm)
+    for group in state.optimizer.param_groups:
+        group["lr"] = config.learning_rate * min(1.0, state.step / max(1, config.warmup_steps))
+    state.optimizer.step()
+    _update_average(state.average, parameters, config.ema, state.step)
+    return loss.detach()
 
 
-def _batches(examples: Examples, config: TrainConfig) -> Iterator[Int[Tensor, " row"]]:
-    """Random groups of examples with the same (h, r1), without replacement within an epoch; an epoch's rest is dropped."""
-    generator = torch.Generator().manual_seed(config.seed)
-    n, size = len(examples.tokens), config.examples_per_prefix
-    prefixes = examples.tokens[:, 0] * (int(examples.tokens.max()) + 1) + examples.tokens[:, 1]
-    while True:
-        shuffled = torch.randperm(n, generator=generator)
-        if size > 1:
-            shuffled = shuffled[torch.argsort(prefixes[shuffled], stable=True)]
-        groups = shuffled.split(size)
-        order = torch.randperm(len(groups), generator=generator).tolist()
-        epoch = torch.cat([groups[i] for i in order]) if size > 1 else shuffled
-        yield from epoch.split(config.batch_size)[: max(1, n // config.batch_size)]
+def _batches(examples: Examples, config: TrainConfig, *, first: int) -> Iterator[Int[Tensor, " row"]]:
+    """The batches of all steps after the first `first`: random rows without replacement within an epoch.
+
+    An epoch's order follows from the seed and its number alone. What is left at its end is dropped.
+    """
+    n_batches = max(1, len(examples.tokens) // config.batch_size)
+    epoch = []
+    for step in range(first, config.max_steps):
+        number, place = divmod(step, n_batches)
+        if not epoch or place == 0:
+            epoch = _epoch(examples, config, number).split(config.batch_size)
+        yield epoch[place]
+
+
+def _epoch(examples: Examples, config: TrainConfig, number: int) -> Int[Tensor, " row"]:
+    """All rows in random groups with the same (h, r1)."""
+    seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randperm(len(examples.tokens), generator=generator)
+    if config.examples_per_prefix == 1:
+        return rows
+    prefixes = examples.tokens[rows, 0] * (int(examples.tokens.max()) + 1) + examples.tokens[rows, 1]
+    groups = rows[torch.argsort(prefixes, stable=True)].split(config.examples_per_prefix)
+    return torch.cat([groups[i] for i in torch.randperm(len(groups), generator=generator).tolist()])
 
 
 @torch.no_grad()
@@ -186,7 +213,7 @@ def _correct(parameters: dict[str, Tensor], model_config: ModelConfig, queries: 
 @torch.no_grad()
 def _update_average(average: dict[str, Tensor], parameters: dict[str, torch.nn.Parameter], decay: float, step: int) -> None:
     new_share = 1 - min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(average.values()), list(parameters.values()), new_share)
+    torch._foreach_lerp_([average[name] for name in parameters], list(parameters.values()), new_share)
 
 
 def _finite_mean(losses: list[Tensor], step: int, folder: Path) -> float:

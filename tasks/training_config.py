@@ -63,7 +63,7 @@ class TrainConfig:
     @classmethod
     def small(cls, **changes: Any) -> "TrainConfig":
         """What makes `ModelConfig.small()` generalise; keyword arguments replace single settings."""
-        settings: dict[str, Any] = {"max_steps": 20_000}
+        settings: dict[str, Any] = {"max_steps": 20_000, "examples_per_prefix": 4}
         return cls(**(settings | changes))
 
     @classmethod

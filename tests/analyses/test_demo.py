@@ -78,7 +78,10 @@ def test_a_second_call_trains_nothing_again_and_its_tables_are_sound(quick: Path
     assert (table["low"] <= table["exact match"]).all() and (table["exact match"] <= table["high"]).all()
     assert (table["n"] > 0).all() and len(table) == 2 * len(tasks.SPLITS)
     assert faithfulness_table(demo)["n"].tolist() == [len(demo.judged_on)] * 2
-    with pytest.raises(ValueError, match=r"holds a run with other settings; remove it or choose another folder"):
+    with pytest.raises(
+        ValueError,
+        match=r"holds a run with other settings: max_steps is 5000 there, 200 was asked for; choose another folder",
+    ):
         run_demo(task, quick / "demo", **{**QUICK, "max_steps": 200})
 
 
@@ -92,15 +95,10 @@ def test_the_command_line_takes_a_folder_in_the_published_format(quick: Path, ca
         main(data=quick)
 
 
-def test_an_interrupted_run_is_started_anew(tmp_path: Path) -> None:
-    """And where nothing is learned, the demo says that there is nothing to compare."""
-    task = tasks.TwoHopTask.random(**QUICK_TASK)
+def test_where_nothing_is_learned_the_demo_says_that_there_is_nothing_to_compare(tmp_path: Path) -> None:
     settings = {**QUICK, "model_config": tasks.ModelConfig.tiny(), "max_steps": 2}
-    for _ in range(2):
-        with pytest.raises(ValueError, match=r"none of the .* pairs is answered correctly on both sides by all 2 models"):
-            run_demo(task, tmp_path, **settings)
-        metrics = (tmp_path / "natural" / "metrics.csv").read_text()
-        (tmp_path / "natural" / "metrics.csv").write_text(metrics.split("\n")[0] + "\n")
+    with pytest.raises(ValueError, match=r"none of the .* pairs is answered correctly on both sides by all 2 models"):
+        run_demo(tasks.TwoHopTask.random(**QUICK_TASK), tmp_path, **settings)
     assert len(tasks.Run.load(tmp_path / "both_hops").metrics) == 1
 
 

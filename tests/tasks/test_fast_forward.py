@@ -37,7 +37,7 @@ def test_loss_and_gradients_equal_those_of_the_hooked_transformer(
     parameters = trained_parameters(model, config)
     with torch.no_grad():
         for parameter in parameters.values():
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator, dtype=dtype))
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator, dtype=dtype))
     load_parameters(model, config, parameters)
     examples = training_examples(task)
     rows = torch.randperm(len(examples.tokens), generator=generator)[:50]
@@ -54,8 +54,8 @@ def test_loss_and_gradients_equal_those_of_the_hooked_transformer(
     assert abs(fast - slow) <= tolerance * abs(slow)
     largest = max(gradient.norm() for gradient in slow_gradients)
     for name, here, there in zip(parameters, fast_gradients, slow_gradients, strict=True):
-        # b_K moves all scores of a query alike, so its gradient is zero but for rounding
-        scale = largest if name.endswith("b_K") else there.norm()
+        # gradients that all but cancel (b_K's is zero by algebra) are rounding noise of the large ones
+        scale = max(there.norm(), 1e-3 * largest)
         assert (here - there).norm() <= tolerance * scale, name
 
 
