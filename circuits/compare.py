@@ -26,7 +26,8 @@ class CircuitComparison(Result):
 
     Attributes:
         table: a row for each pair (a, b) and measure, with the columns a, b, measure, value, low, high (95 % bootstrap
-            interval over queries, NaN where it cannot be had), n_edges (live edges), n (queries). Measures are
+            interval over queries, recentred on the estimate, NaN where it cannot be had), n_edges (live edges), n
+            (queries). Measures are
             `rank_correlation` (Spearman, of signed effects), `overlap@k` (Jaccard index of the k edges of largest
             |effect|), and the numbers of kept edges that are `shared`, `lost` (in a only) and `gained` (in b only).
         edges: a row for each live edge, with sender, receiver and, for each circuit, its effect, stderr and kept.
@@ -117,9 +118,8 @@ def compare(
         measures = {"rank_correlation": _rank_correlation}
         measures |= {f"overlap@{k}": _overlap_at(k) for k in top_k if k <= live.sum()}
         for name, measure in measures.items():
-            values = measure(*resampled)
-            low, high = np.nanquantile(values, [0.025, 0.975]) if np.isfinite(values).any() else (np.nan, np.nan)
             value = measure(*(column[:, None] for column in pair))[0]
+            low, high = _recentred_interval(value, measure(*resampled))
             rows.append({"a": a, "b": b, "measure": name, "value": value, "low": low, "high": high})
         kept_a, kept_b = (circuits[label].table["kept"].to_numpy(dtype=bool) for label in (a, b))
         counts = {"shared": kept_a & kept_b, "lost": kept_a & ~kept_b, "gained": ~kept_a & kept_b}
@@ -130,6 +130,18 @@ def compare(
     first = next(iter(circuits.values())).table
     table = pd.DataFrame(rows).assign(n_edges=int(live.sum()), n=int(first["n"].iloc[0]))
     return CircuitComparison(table, _edge_table(circuits, live), tuple(circuits))
+
+
+def _recentred_interval(value: float, resampled: Float[np.ndarray, " resample"]) -> tuple[float, float]:
+    """The 95 % percentile interval, shifted so that the resamples' mean falls on the estimate; NaN without resamples.
+
+    Resampling adds noise to the many edges near zero, which lowers any likeness; the plain percentiles would lean low and
+    can even miss the estimate.
+    """
+    if not np.isfinite(resampled).any():
+        return float("nan"), float("nan")
+    low, high = np.nanquantile(resampled, [0.025, 0.975]) + value - np.nanmean(resampled)
+    return float(min(low, value)), float(np.clip(high, value, 1.0))
 
 
 def check_comparable(circuits: Mapping[str, Circuit]) -> None:

@@ -109,6 +109,15 @@ def test_the_shipped_data_folder_is_what_to_files_writes(tmp_path: Path) -> None
     assert task.key == tasks.TwoHopTask.from_files(ROOT / "examples" / "data").key
 
 
+def test_the_benchmark_of_a_step_compares_the_same_examples() -> None:
+    benchmark = runpy.run_path(str(ROOT / "examples" / "benchmarks" / "fast_step.py"))
+    table = benchmark["main"](n_rounds=1, widths=(16,), loops=(1,))
+    assert len(table) == 3 and (table.filter(regex=r"fast|own") > 0).all(axis=None)
+    task = tasks.TwoHopTask.random(seed=0)
+    batch = benchmark["examples_of_a_batch"](task, 640, 4)
+    assert len(batch.tokens) == 640 and len(batch.tokens[:, :2].unique(dim=0)) <= 170
+
+
 def test_every_public_analysis_is_reachable() -> None:
     assert all(hasattr(analyses, name) for name in analyses.__all__)
 
