@@ -3,6 +3,7 @@
 from .activation_patching import activation_patch
 from .discovery import discover
 from .faithfulness import FaithfulnessResult, faithfulness
+from .growth import RunSummary, summarise_run
 from .hooks import graph_of
 from .lens import LensResult, logit_lens
 from .literal import run_with_edges
@@ -15,6 +16,7 @@ __all__ = [
     "FaithfulnessResult",
     "LensResult",
     "PatchingResult",
+    "RunSummary",
     "accuracy_curves",
     "activation_patch",
     "discover",
@@ -25,4 +27,5 @@ __all__ = [
     "logit_lens",
     "path_patch",
     "run_with_edges",
+    "summarise_run",
 ]

@@ -55,11 +55,11 @@ def phases_reached(metrics: pd.DataFrame) -> dict[str, int]:
         "id_generalised": iid >= SATURATED,
         "ood_generalised": metrics["select_test_inferred_ood"] >= 0.9,
     }
-    steps = {name: _first_lasting(metrics["step"], met) for name, met in conditions.items()}
+    steps = {name: first_lasting(metrics["step"], met) for name, met in conditions.items()}
     return {name: step for name, step in steps.items() if step is not None} | {"final": int(metrics["step"].iloc[-1])}
 
 
-def _first_lasting(steps: pd.Series, met: pd.Series) -> int | None:
+def first_lasting(steps: pd.Series, met: pd.Series) -> int | None:
     """The first step of `CONSECUTIVE` evaluations in a row that meet a condition."""
     lasting = met.rolling(CONSECUTIVE).sum().shift(1 - CONSECUTIVE) == CONSECUTIVE
     return int(steps[lasting].iloc[0]) if lasting.any() else None
@@ -188,7 +188,7 @@ class Run:
         return Checkpoint(checkpoint_path(self.folder, step), label, step, accuracy, self.model_config, self.task)
 
     def _check_grokked(self) -> None:
-        saturated = _first_lasting(self.metrics["step"], self.metrics["select_train"] >= SATURATED)
+        saturated = first_lasting(self.metrics["step"], self.metrics["select_train"] >= SATURATED)
         generalised = self.phases.get("ood_generalised")
         failed = []
         if len(self.task.added):

@@ -213,7 +213,8 @@ def _correct(parameters: dict[str, Tensor], model_config: ModelConfig, queries: 
 @torch.no_grad()
 def _update_average(average: dict[str, Tensor], parameters: dict[str, torch.nn.Parameter], decay: float, step: int) -> None:
     new_share = 1 - min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_([average[name] for name in parameters], list(parameters.values()), new_share)
+    for name, parameter in parameters.items():
+        average[name].lerp_(parameter, new_share)
 
 
 def _finite_mean(losses: list[Tensor], step: int, folder: Path) -> float:
