@@ -7,6 +7,7 @@ from .growth import RunSummary, summarise_run
 from .hooks import graph_of
 from .lens import LensResult, logit_lens
 from .literal import run_with_edges
+from .loops import LoopResult, accuracy_by_loops
 from .metrics import logit_difference
 from .patching import PatchingResult
 from .path_patching import path_patch
@@ -15,8 +16,10 @@ from .plots import accuracy_curves, lens_heatmaps
 __all__ = [
     "FaithfulnessResult",
     "LensResult",
+    "LoopResult",
     "PatchingResult",
     "RunSummary",
+    "accuracy_by_loops",
     "accuracy_curves",
     "activation_patch",
     "discover",

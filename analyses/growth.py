@@ -91,7 +91,7 @@ def summarise_run(run: Run) -> RunSummary:
 def flops_per_example(config: ModelConfig, n_tokens: int) -> float:
     """Floating-point operations of training on one prompt of three tokens: matrix products, backward twice forward.
 
-    For the whole prompt; sharing prefixes needs fewer. What the model's arithmetic asks for, so that regimes can be compared.
+    For the whole prompt, so that regimes can be compared; sharing prefixes needs fewer.
     """
     per_layer = 2 * (4 + 2 * config.mlp_ratio) * config.d_model**2
     return 3.0 * 3 * (config.n_layers * per_layer + 2 * config.d_model * n_tokens)

@@ -85,21 +85,27 @@ class Checkpoint:
     model_config: ModelConfig
     task: TwoHopTask
 
-    def model(self, *, device: str = "cpu") -> HookedTransformer:
+    def model(self, *, n_loops: int | None = None, device: str = "cpu") -> HookedTransformer:
         """The weights in a plain HookedTransformer, tied as its config says, in evaluation mode.
+
+        Args:
+            n_loops: apply the blocks so many times, instead of as often as in training. Fewer loops are an early exit:
+                what leaves loop n_loops goes straight to the final norm.
+            device: where the parameters live.
 
         Raises:
             FileNotFoundError: if the file is gone.
             CheckpointError: if it is truncated or does not fit the config.
         """
-        model = build_model(self.model_config, self.task, device=device)
-        expected = {name: tuple(p.shape) for name, p in trained_parameters(model, self.model_config).items()}
+        config = self.model_config if n_loops is None else dataclasses.replace(self.model_config, n_loops=n_loops)
+        model = build_model(config, self.task, device=device)
+        expected = {name: tuple(p.shape) for name, p in trained_parameters(model, config).items()}
         parameters = _read_weights(self.path)
         found = {name: tuple(p.shape) for name, p in parameters.items()}
         if found != expected:
-            raise CheckpointError(f"{self.path} does not fit {self.model_config}: {_differences(found, expected)}")
-        load_parameters(model, self.model_config, parameters)
-        model.cfg.model_name = self.label
+            raise CheckpointError(f"{self.path} does not fit {config}: {_differences(found, expected)}")
+        load_parameters(model, config, parameters)
+        model.cfg.model_name = self.label if n_loops is None else f"{self.label}, {n_loops} loops"
         return model.eval()
 
 
