@@ -121,7 +121,8 @@ def tied_forward(
     """The model's logits with the unembedding tied if the config says so, optionally with other parameters.
 
     HookedTransformer has no such tie, so the module is run with W_U = W_E.T put in its place; gradients reach W_E
-    through both. `copy_tied_unembedding` then makes the module itself agree.
+    through both. `load_parameters` then makes the module itself agree. Training takes the quicker road of
+    `fast_forward`, which a test holds to this one.
     """
     replaced = dict(parameters or {})
     if config.tie_embeddings:
