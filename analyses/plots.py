@@ -13,7 +13,9 @@ from ..tasks import SPLITS
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 TEMPLATE = "simple_white"
-SPLIT_COLOUR = dict(zip(SPLITS, ("#999999", "#56b4e9", "#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7"), strict=True))
+SPLIT_COLOUR: dict[str, str] = dict(
+    zip(SPLITS, ("#999999", "#56b4e9", "#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7"), strict=True)
+)
 
 
 def accuracy_curves(
