@@ -188,7 +188,7 @@ def _batches(examples: Examples, config: TrainConfig, *, first: int) -> Iterator
 
 
 def _epoch(examples: Examples, config: TrainConfig, number: int) -> Int[Tensor, " row"]:
-    """All rows in random groups with the same (h, r1)."""
+    """All rows, in random groups of neighbours in the order of (h, r1); ties are broken at random."""
     seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randperm(len(examples.tokens), generator=generator)

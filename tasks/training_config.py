@@ -15,8 +15,9 @@ class TrainConfig:
         max_steps: stop after so many steps at the latest.
         stop_at: stop as soon as this phase is confirmed; None trains to max_steps.
         batch_size: examples in a step, atomic and two-hop mixed as they occur.
-        examples_per_prefix: a batch is made of random groups of so many examples with the same (h, r1); 1 means
-            independent examples. Larger groups make a step cheaper, since a prefix is computed once.
+        examples_per_prefix: a batch is made of random groups of so many examples that are neighbours when sorted by
+            (h, r1), so that most groups share it; 1 means independent examples. Larger groups make a step cheaper, since
+            a prefix is computed once.
         learning_rate: after `warmup_steps` of linear warm-up, constant.
         betas: AdamW's.
         weight_decay: on matrices; none on biases and norms.
@@ -63,7 +64,7 @@ class TrainConfig:
     @classmethod
     def small(cls, **changes: Any) -> "TrainConfig":
         """What makes `ModelConfig.small()` generalise; keyword arguments replace single settings."""
-        settings: dict[str, Any] = {"max_steps": 20_000, "examples_per_prefix": 4}
+        settings: dict[str, Any] = {"max_steps": 20_000, "learning_rate": 2e-3, "examples_per_prefix": 4}
         return cls(**(settings | changes))
 
     @classmethod

@@ -21,7 +21,7 @@ from grokscope.tasks.training import Examples, training_examples
 
 
 def examples_of_a_batch(task: tasks.TwoHopTask, n: int, per_prefix: int, seed: int = 0) -> Examples:
-    """Random groups of examples with the same (h, r1), as training takes them."""
+    """Random groups of examples that mostly share their (h, r1), as training takes them."""
     everything = training_examples(task)
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randperm(len(everything.tokens), generator=generator)

@@ -114,8 +114,10 @@ def test_the_benchmark_of_a_step_compares_the_same_examples() -> None:
     table = benchmark["main"](n_rounds=1, widths=(16,), loops=(1,))
     assert len(table) == 3 and (table.filter(regex=r"fast|own") > 0).all(axis=None)
     task = tasks.TwoHopTask.random(seed=0)
-    batch = benchmark["examples_of_a_batch"](task, 640, 4)
-    assert len(batch.tokens) == 640 and len(batch.tokens[:, :2].unique(dim=0)) <= 170
+    batches = {size: benchmark["examples_of_a_batch"](task, 640, size) for size in (1, 4, 16)}
+    n_prefixes = [len(batch.tokens[:, :2].unique(dim=0)) for batch in batches.values()]
+    assert all(len(batch.tokens) == 640 for batch in batches.values())
+    assert n_prefixes[0] > 400 > 320 >= n_prefixes[1] > 80 >= n_prefixes[2]  # a group holds one prefix, or parts of two
 
 
 def test_every_public_analysis_is_reachable() -> None:

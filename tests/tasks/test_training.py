@@ -128,3 +128,19 @@ def test_checkpoint_steps_are_log_spaced_evaluation_steps() -> None:
     config = TrainConfig(max_steps=1000, evaluate_every=10, n_checkpoints=5)
     assert config.evaluation_steps[-1] == 1000
     assert sorted(config.checkpoint_steps) == [10, 30, 100, 320, 1000]
+
+
+@pytest.mark.parametrize("per_prefix", [1, 3, 8])
+def test_an_epoch_holds_every_example_once_and_follows_the_seed(task: TwoHopTask, per_prefix: int) -> None:
+    from grokscope.tasks.training import _batches, _epoch
+
+    examples = training_examples(task)
+    config = TrainConfig.tiny(examples_per_prefix=per_prefix, max_steps=30)
+    rows = _epoch(examples, config, 0)
+    assert sorted(rows.tolist()) == list(range(len(examples.tokens)))
+    assert not torch.equal(rows, _epoch(examples, config, 1)) and torch.equal(rows, _epoch(examples, config, 0))
+    neighbours = (examples.tokens[rows[:-1], :2] == examples.tokens[rows[1:], :2]).all(1).float().mean()
+    assert neighbours < 0.1 if per_prefix == 1 else neighbours > 0.5 * (1 - 1 / per_prefix)
+    whole, resumed = list(_batches(examples, config, first=0)), list(_batches(examples, config, first=17))
+    assert len(whole) == 30 and all(torch.equal(a, b) for a, b in zip(whole[17:], resumed, strict=True))
+    assert {len(batch) for batch in whole} == {config.batch_size}
