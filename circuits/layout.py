@@ -1,7 +1,7 @@
 """Where the nodes and edges of a diagram go: positions across, layers upwards, one layout for all circuits shown.
 
-Data before pictures: the layout is two tables that depend on the computation graph alone, so that a difference on screen
-is a difference between circuits.
+Data before pictures: places and paths depend on the computation graph alone, so that a difference on screen is a
+difference between circuits.
 """
 
 import pandas as pd

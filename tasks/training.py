@@ -44,11 +44,15 @@ class Examples:
 
 def training_examples(task: TwoHopTask) -> Examples:
     """All atomic facts, ID and OOD, and all trained compositions of a task."""
-    parts = [task.split(name) for name in ("id_atomic", "ood_atomic", "train_inferred")]
-    # the third token of an atomic prompt is never seen where the answer is read
-    tokens = [pad(part.tokens, (0, 3 - part.tokens.shape[1])) for part in parts]
-    positions = [torch.full((len(part),), part.answer_position) for part in parts]
-    return Examples(torch.cat(tokens), torch.cat([part.answers for part in parts]), torch.cat(positions))
+    parts = [_as_examples(task.split(name)) for name in ("id_atomic", "ood_atomic", "train_inferred")]
+    tokens, answers, positions = zip(*((part.tokens, part.answers, part.positions) for part in parts), strict=True)
+    return Examples(torch.cat(tokens), torch.cat(answers), torch.cat(positions))
+
+
+def _as_examples(queries: Queries) -> Examples:
+    """Queries as prompts of three tokens; an atomic one's third token is never seen where its answer is read."""
+    tokens = pad(queries.tokens, (0, 3 - queries.tokens.shape[1]))
+    return Examples(tokens, queries.answers, torch.full((len(queries),), queries.answer_position))
 
 
 def train(
@@ -112,7 +116,7 @@ def _continue(
     """Train from where the state is to the end; checkpoints, metrics and state are written in this order."""
     splits, floors = evaluation_queries(task), shortcut_floors(task)
     examples, evaluation_steps = training_examples(task), set(config.evaluation_steps)
-    losses, start = [], time.perf_counter() - state.seconds
+    losses, written, start = [], set(), time.perf_counter() - state.seconds
     bar = tqdm(total=config.max_steps, initial=state.step, desc=folder.name, disable=not progress)
     for step, rows in enumerate(_batches(examples, config, first=state.step), start=state.step + 1):
         losses.append(_take_step(state, examples, rows, model_config, config))
@@ -129,8 +133,9 @@ def _continue(
         stopping = step == config.max_steps or config.stop_at in phases
         begun = {begin for phase, begin in phases.items() if phase != "final"}
         due = begun | config.checkpoint_steps | ({step} if stopping else set())
-        for wanted in due & state.recent.keys():
+        for wanted in (due & state.recent.keys()) - written:
             write_checkpoint(folder, wanted, state.recent[wanted], model_config)
+            written.add(wanted)
         write_whole(folder / "metrics.csv", metrics.to_csv(index=False))
         if stopping:
             break
@@ -202,10 +207,9 @@ def _epoch(examples: Examples, config: TrainConfig, number: int) -> Int[Tensor, 
 @torch.no_grad()
 def _correct(parameters: dict[str, Tensor], model_config: ModelConfig, queries: Queries) -> Bool[Tensor, " query"]:
     """Which queries the parameters answer correctly."""
-    device = parameters["embed.W_E"].device
-    tokens = pad(queries.tokens, (0, 3 - queries.tokens.shape[1])).to(device)
-    positions = torch.full((len(tokens),), queries.answer_position, device=device)
-    parts = zip(tokens.split(EVALUATION_BATCH), positions.split(EVALUATION_BATCH), strict=True)
+    device, examples = parameters["embed.W_E"].device, _as_examples(queries)
+    columns = (column.to(device).split(EVALUATION_BATCH) for column in (examples.tokens, examples.positions))
+    parts = zip(*columns, strict=True)
     logits = [answer_logits(parameters, model_config, *part) for part in parts if len(part[0])]
     return torch.cat(logits).argmax(-1).cpu() == queries.answers if logits else torch.empty(0, dtype=torch.bool)
 

@@ -71,7 +71,7 @@ class TrainingState:
         except SafetensorError as error:
             raise CheckpointError(f"{path} is no readable training state: {error}") from error
         self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
-        self.average = {name: groups["average"][name] for name in self.parameters}
+        self.average = {name: groups["average"][name].to(p.device) for name, p in self.parameters.items()}
         for name, parameter in self.parameters.items():
             parameter.copy_(groups["parameter"][name])
             moments = {moment: groups[moment][name].to(parameter.device) for moment in _MOMENTS}
