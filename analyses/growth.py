@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ..circuits import Result
-from ..tasks import ModelConfig, Run
+from ..tasks import ModelConfig, Run, TwoHopTask
 from ..tasks.checkpoints import SATURATED, first_lasting
 from .plots import accuracy_curves
 
@@ -73,7 +73,7 @@ class RunSummary(Result):
 def summarise_run(run: Run) -> RunSummary:
     """When a run reached each milestone, judged on the selection half of the queries."""
     metrics, steps = run.metrics, run.metrics["step"]
-    per_step = run.train_config.batch_size * flops_per_example(run.model_config, run.task.n_tokens)
+    per_step = run.train_config.batch_size * flops_per_example(run.model_config, run.task)
     seconds = dict(zip(steps, metrics["seconds"], strict=True))
     rows = []
     for milestone, (column, least) in MILESTONES.items():
@@ -88,10 +88,10 @@ def summarise_run(run: Run) -> RunSummary:
     return RunSummary(table, run.name, run.task.regime, stability, metrics, dict(run.n_reported))
 
 
-def flops_per_example(config: ModelConfig, n_tokens: int) -> float:
-    """Floating-point operations of training on one prompt of three tokens: matrix products, backward twice forward.
+def flops_per_example(config: ModelConfig, task: TwoHopTask) -> float:
+    """Floating-point operations of training on one prompt of full length: matrix products, backward twice forward.
 
     For the whole prompt, so that regimes can be compared; sharing prefixes needs fewer.
     """
     per_layer = 2 * (4 + 2 * config.mlp_ratio) * config.d_model**2
-    return 3.0 * 3 * (config.n_layers * per_layer + 2 * config.d_model * n_tokens)
+    return 3.0 * task.n_positions * (config.n_layers * per_layer + 2 * config.d_model * task.n_tokens)

@@ -212,10 +212,9 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / "checkpoints" / f"step_{step:08d}.safetensors"
 
 
-def write_checkpoint(folder: Path, step: int, parameters: Mapping[str, Tensor], model_config: ModelConfig) -> None:
+def write_checkpoint(folder: Path, step: int, parameters: Mapping[str, Tensor]) -> None:
     """Save the distinct trained parameters of one step."""
-    metadata = {"step": str(step), "model": json.dumps(dataclasses.asdict(model_config))}
-    content = save_tensors({name: p.contiguous() for name, p in parameters.items()}, metadata=metadata)
+    content = save_tensors({name: p.contiguous() for name, p in parameters.items()}, metadata={"step": str(step)})
     write_whole(checkpoint_path(folder, step), content)
 
 
@@ -228,6 +227,7 @@ def write_settings(folder: Path, task: TwoHopTask, model_config: ModelConfig, tr
         "n_relations": graph.n_relations,
         "supervision": supervision,
         "seed": task.seed,
+        "layout": task.layout,
     }
     settings = {
         "format": 1,
@@ -277,7 +277,8 @@ def _task_from(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Tw
     is_ood: Bool[np.ndarray, " fact"] = wide["is_ood"].astype(bool)
     supervision = Supervision(**about["supervision"]) if about["supervision"] else None
     tests = {name: wide[name] for name in TEST_SPLITS}
-    return TwoHopTask(graph, is_ood, wide["trained"], wide["added"], tests, supervision, about["seed"])
+    layout = about.get("layout", "compact")  # runs of format 1 without one were compact
+    return TwoHopTask(graph, is_ood, wide["trained"], wide["added"], tests, supervision, about["seed"], layout)
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ With n_loops > 1 the same blocks run again: the very same Parameter objects sit 
 hook points, so that activations of different loops are told apart (Dehghani et al. 2019; Wang et al. 2024, appendix E.2).
 """
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from .twohop import TwoHopTask
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The shape of a pre-LayerNorm causal transformer with learned positions.
+    """The shape of a pre-LayerNorm transformer with learned positions.
 
     Attributes:
         d_model: width of the residual stream.
@@ -27,6 +26,7 @@ class ModelConfig:
         n_loops: how often the blocks are applied; above 1 their parameters are tied across loops.
         mlp_ratio: hidden width of the MLP in units of d_model.
         tie_embeddings: train with the unembedding equal to the transposed embedding.
+        bidirectional: let every position see every other; needs a task laid out in `"slots"`.
     """
 
     d_model: int
@@ -35,10 +35,11 @@ class ModelConfig:
     n_loops: int
     mlp_ratio: int = 4
     tie_embeddings: bool = True
+    bidirectional: bool = False
 
     def __post_init__(self) -> None:
-        sizes = dataclasses.asdict(self)
-        problems = [f"{name} must be at least 1, got {size}" for name, size in sizes.items() if size < 1 and name[0] != "t"]
+        sizes = {name: getattr(self, name) for name in ("d_model", "n_heads", "n_blocks", "n_loops", "mlp_ratio")}
+        problems = [f"{name} must be at least 1, got {size}" for name, size in sizes.items() if size < 1]
         if not problems and self.d_model % self.n_heads:
             problems.append(f"d_model={self.d_model} cannot be shared evenly by n_heads={self.n_heads}")
         if problems:
@@ -53,6 +54,19 @@ class ModelConfig:
     def small(cls) -> "ModelConfig":
         """One block of width 128 with one head, four times: generalises to OOD compositions on two cores."""
         return cls(d_model=128, n_heads=1, n_blocks=1, n_loops=4)
+
+    @classmethod
+    def small_bidirectional(cls) -> "ModelConfig":
+        """As `small`, with four heads that see every position, for a task laid out in `"slots"`."""
+        return cls(d_model=128, n_heads=4, n_blocks=1, n_loops=4, bidirectional=True)
+
+    @classmethod
+    def paper(cls) -> "ModelConfig":
+        """Of the width and depth of He et al. 2026, section 3: two blocks of width 1,536, seven times, bidirectional.
+
+        Theirs mixes positions by an MLP and injects the input into every loop; this one attends, with their 8 heads.
+        """
+        return cls(d_model=1536, n_heads=8, n_blocks=2, n_loops=7, bidirectional=True, tie_embeddings=False)
 
     @property
     def n_layers(self) -> int:
@@ -70,7 +84,15 @@ def build_model(config: ModelConfig, task: TwoHopTask, *, seed: int = 0, device:
         task: gives vocabulary and prompt length.
         seed: of the initial weights; the global random state is neither used nor changed.
         device: where the parameters live.
+
+    Raises:
+        ValueError: if the model is bidirectional and the task's prompts are not of one length.
     """
+    if config.bidirectional and task.layout != "slots":
+        raise ValueError(
+            f"a bidirectional model would see what pads the shorter prompts of the layout {task.layout!r}; lay the "
+            "questions out in slots: task.with_layout('slots')"
+        )
     model = HookedTransformer(
         HookedTransformerConfig(
             n_layers=config.n_layers,
@@ -79,7 +101,8 @@ def build_model(config: ModelConfig, task: TwoHopTask, *, seed: int = 0, device:
             d_head=config.d_model // config.n_heads,
             d_mlp=config.mlp_ratio * config.d_model,
             d_vocab=task.n_tokens,
-            n_ctx=3,
+            n_ctx=task.n_positions,
+            attention_dir="bidirectional" if config.bidirectional else "causal",
             act_fn="gelu",
             normalization_type="LN",
             init_weights=False,

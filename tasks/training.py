@@ -1,25 +1,22 @@
 """Training on all facts and the trained compositions, until a phase is reached.
 
-Every example is a prompt of three tokens; an atomic fact occupies the first two and is read at r1, where a causal
-model cannot see what follows. Random batches of the mixed training set, AdamW, EMA weights for everything that is
-measured or saved (He et al. 2026, code: "evaluation, lens and saved checkpoints use EMA weights").
+Random batches of the mixed training set, AdamW, EMA weights for everything that is measured or saved (He et al. 2026,
+code: "evaluation, lens and saved checkpoints use EMA weights").
 """
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
+from .batches import Examples, as_examples, batches, training_examples
 from .checkpoints import Run, check_resumable, phases_reached, write_checkpoint, write_settings
 from .evaluation import evaluate, evaluation_queries, shortcut_floors
 from .fast_forward import answer_logits
@@ -31,28 +28,6 @@ from .twohop import TwoHopTask
 from .writing import write_whole
 
 EVALUATION_BATCH = 4096  # prompts
-
-
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """The training set: prompts, answers, and the position at which each is read."""
-
-    tokens: Int[Tensor, "example pos"]
-    answers: Int[Tensor, " example"]
-    positions: Int[Tensor, " example"]
-
-
-def training_examples(task: TwoHopTask) -> Examples:
-    """All atomic facts, ID and OOD, and all trained compositions of a task."""
-    parts = [_as_examples(task.split(name)) for name in ("id_atomic", "ood_atomic", "train_inferred")]
-    tokens, answers, positions = zip(*((part.tokens, part.answers, part.positions) for part in parts), strict=True)
-    return Examples(torch.cat(tokens), torch.cat(answers), torch.cat(positions))
-
-
-def _as_examples(queries: Queries) -> Examples:
-    """Queries as prompts of three tokens; an atomic one's third token is never seen where its answer is read."""
-    tokens = pad(queries.tokens, (0, 3 - queries.tokens.shape[1]))
-    return Examples(tokens, queries.answers, torch.full((len(queries),), queries.answer_position))
 
 
 def train(
@@ -83,7 +58,8 @@ def train(
 
     Raises:
         FileExistsError: if `out` holds a run and `resume` is not asked for.
-        ValueError: if the run to be resumed has other settings, all of which are named, or the device is not there.
+        ValueError: if the run to be resumed has other settings, all of which are named, the device is not there, or the
+            model does not fit the task's layout.
         FloatingPointError: if the loss is no longer finite; the checkpoints written before stay.
     """
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
@@ -93,8 +69,9 @@ def train(
         check_resumable(folder, task, model_config, train_config, resume=resume)
         if (folder / "metrics.csv").exists() and (run := Run.load(folder)).is_finished:
             return run
+    model = build_model(model_config, task, seed=train_config.seed, device=device)
     write_settings(folder, task, model_config, train_config)
-    state = _begin(build_model(model_config, task, seed=train_config.seed, device=device), model_config, train_config)
+    state = _begin(model, model_config, train_config)
     metrics = pd.DataFrame()
     if (folder / STATE_FILE).exists():
         state.restore(folder)
@@ -118,14 +95,14 @@ def _continue(
     examples, evaluation_steps = training_examples(task), set(config.evaluation_steps)
     losses, written, start = [], set(), time.perf_counter() - state.seconds
     bar = tqdm(total=config.max_steps, initial=state.step, desc=folder.name, disable=not progress)
-    for step, rows in enumerate(_batches(examples, config, first=state.step), start=state.step + 1):
+    for step, rows in enumerate(batches(examples, config, first=state.step), start=state.step + 1):
         losses.append(_take_step(state, examples, rows, model_config, config))
         bar.update()
         if step not in evaluation_steps:
             continue
         state.seconds = time.perf_counter() - start
         row = {"step": step, "seconds": state.seconds, "loss": _finite_mean(losses, step, folder)}
-        row |= evaluate(lambda queries: _correct(state.average, model_config, queries), splits) | floors
+        row |= evaluate(lambda queries: _correct(model_config, state.average, queries, task), splits) | floors
         metrics, losses = pd.concat([metrics, pd.DataFrame([row])], ignore_index=True), []
         bar.set_postfix_str(_summary(row))
         state.remember_average()
@@ -134,7 +111,7 @@ def _continue(
         begun = {begin for phase, begin in phases.items() if phase != "final"}
         due = begun | config.checkpoint_steps | ({step} if stopping else set())
         for wanted in (due & state.recent.keys()) - written:
-            write_checkpoint(folder, wanted, state.recent[wanted], model_config)
+            write_checkpoint(folder, wanted, state.recent[wanted])
             written.add(wanted)
         write_whole(folder / "metrics.csv", metrics.to_csv(index=False))
         if stopping:
@@ -178,36 +155,12 @@ def _take_step(
     return loss.detach()
 
 
-def _batches(examples: Examples, config: TrainConfig, *, first: int) -> Iterator[Int[Tensor, " row"]]:
-    """The batches of all steps after the first `first`: random rows without replacement within an epoch.
-
-    An epoch's order follows from the seed and its number alone. What is left at its end is dropped.
-    """
-    n_batches = max(1, len(examples.tokens) // config.batch_size)
-    epoch = []
-    for step in range(first, config.max_steps):
-        number, place = divmod(step, n_batches)
-        if not epoch or place == 0:
-            epoch = _epoch(examples, config, number).split(config.batch_size)
-        yield epoch[place]
-
-
-def _epoch(examples: Examples, config: TrainConfig, number: int) -> Int[Tensor, " row"]:
-    """All rows, in random groups of neighbours in the order of (h, r1); ties are broken at random."""
-    seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
-    generator = torch.Generator().manual_seed(seed)
-    rows = torch.randperm(len(examples.tokens), generator=generator)
-    if config.examples_per_prefix == 1:
-        return rows
-    prefixes = examples.tokens[rows, 0] * (int(examples.tokens.max()) + 1) + examples.tokens[rows, 1]
-    groups = rows[torch.argsort(prefixes, stable=True)].split(config.examples_per_prefix)
-    return torch.cat([groups[i] for i in torch.randperm(len(groups), generator=generator).tolist()])
-
-
 @torch.no_grad()
-def _correct(parameters: dict[str, Tensor], model_config: ModelConfig, queries: Queries) -> Bool[Tensor, " query"]:
+def _correct(
+    model_config: ModelConfig, parameters: dict[str, Tensor], queries: Queries, task: TwoHopTask
+) -> Bool[Tensor, " query"]:
     """Which queries the parameters answer correctly."""
-    device, examples = parameters["embed.W_E"].device, _as_examples(queries)
+    device, examples = parameters["embed.W_E"].device, as_examples(queries, task.n_positions)
     columns = (column.to(device).split(EVALUATION_BATCH) for column in (examples.tokens, examples.positions))
     parts = zip(*columns, strict=True)
     logits = [answer_logits(parameters, model_config, *part) for part in parts if len(part[0])]

@@ -68,6 +68,22 @@ class TrainConfig:
         return cls(**(settings | changes))
 
     @classmethod
+    def small_bidirectional(cls, **changes: Any) -> "TrainConfig":
+        """What makes `ModelConfig.small_bidirectional()` generalise; keyword arguments replace single settings."""
+        settings: dict[str, Any] = {"max_steps": 15_000, "learning_rate": 2e-3, "batch_size": 512}
+        return cls(**(settings | changes))
+
+    @classmethod
+    def paper(cls, **changes: Any) -> "TrainConfig":
+        """As He et al. 2026 train, code: AdamW 4e-5, weight decay 1, batches of 512, 1.5 million steps.
+
+        Their stablemax loss and decay of biases are not followed.
+        """
+        settings: dict[str, Any] = {"max_steps": 1_500_000, "batch_size": 512, "learning_rate": 4e-5, "betas": (0.9, 0.95)}
+        settings |= {"weight_decay": 1.0, "label_smoothing": 0.0, "warmup_steps": 2000, "evaluate_every": 5000}
+        return cls(**(settings | changes))
+
+    @classmethod
     def tiny(cls, **changes: Any) -> "TrainConfig":
         """For tests: a few hundred quick steps; keyword arguments replace single settings."""
         settings: dict[str, Any] = {"max_steps": 300, "batch_size": 256, "warmup_steps": 20, "evaluate_every": 50}

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Int
 
 from . import files
 from .graph import Compositions, KnowledgeGraph
+from .layout import check_layout, laid_out, n_positions
 from .queries import Queries
 from .supervision import NATURAL, Supervision, added_compositions
 
@@ -41,6 +42,7 @@ class TwoHopTask:
         tests: the test compositions by split name; no regime trains any of them.
         supervision: how `added` was drawn; None if it was read from files that do not say.
         seed: fixes every random choice besides training.
+        layout: how questions become prompts, see `tasks.layout`.
     """
 
     graph: KnowledgeGraph
@@ -50,6 +52,10 @@ class TwoHopTask:
     tests: Mapping[str, Compositions]
     supervision: Supervision | None
     seed: int
+    layout: str = "compact"
+
+    def __post_init__(self) -> None:
+        check_layout(self.layout)
 
     @classmethod
     def random(
@@ -62,6 +68,7 @@ class TwoHopTask:
         test_fraction: float = 0.03,
         phi: float | None = None,
         supervision: Supervision = NATURAL,
+        layout: str = "compact",
         seed: int = 0,
     ) -> "TwoHopTask":
         """Draw a graph and split its compositions.
@@ -75,10 +82,12 @@ class TwoHopTask:
             phi: trained ID+ID compositions per ID fact; by default all that are not held out. Smaller values train
                 a subset, with the same tests.
             supervision: the compositions with one OOD hop to add.
+            layout: `"compact"`, or `"slots"` for bidirectional models, see `tasks.layout`.
             seed: fixes graph and splits; training has its own.
 
         Raises:
-            ValueError: for impossible sizes, fractions outside [0, 1], or a phi beyond what the graph can give.
+            ValueError: for impossible sizes, fractions outside [0, 1], a phi beyond what the graph can give, or an unknown
+                layout.
 
         >>> task = TwoHopTask.random(n_entities=20, n_relations=8, out_degree=5, seed=0)
         >>> len(task.split("id_atomic")), len(task.split("ood_atomic"))
@@ -102,7 +111,7 @@ class TwoHopTask:
         }
         n_trained = _n_trained(phi, n_id_facts=int((~is_ood).sum()), n_available=len(id_id) - n_test)
         natural = cls(graph, is_ood, id_id[n_test : n_test + n_trained], id_id[:0], tests, NATURAL, seed)
-        return natural.with_supervision(supervision)
+        return natural.with_layout(layout).with_supervision(supervision)
 
     @classmethod
     def from_files(cls, folder: str | Path) -> "TwoHopTask":
@@ -127,7 +136,7 @@ class TwoHopTask:
             Path(folder),
             graph=self.graph,
             is_ood=self.is_ood,
-            splits={name: self.split(name) for name in SPLITS},
+            splits={name: self.with_layout("compact").split(name) for name in SPLITS},
             supervision=self.supervision,
             seed=self.seed,
         )
@@ -143,9 +152,26 @@ class TwoHopTask:
         )
         return replace(self, added=added, supervision=supervision)
 
+    def with_layout(self, layout: str) -> "TwoHopTask":
+        """The same questions, laid out in another way.
+
+        Raises:
+            ValueError: if there is no such layout.
+        """
+        return replace(self, layout=layout)
+
     @property
     def n_tokens(self) -> int:
-        """Size of the vocabulary: entities, then relations."""
+        """Size of the vocabulary: entities, then relations, then the token that fills free slots, if there are any."""
+        return self._pad + (self.layout == "slots")
+
+    @property
+    def n_positions(self) -> int:
+        """Length of the longest prompt."""
+        return n_positions(self.layout)
+
+    @property
+    def _pad(self) -> int:
         return self.graph.n_entities + self.graph.n_relations
 
     @property
@@ -155,11 +181,12 @@ class TwoHopTask:
 
     @cached_property
     def key(self) -> str:
-        """A hash of graph, splits and training compositions: equal keys, equal tasks."""
+        """A hash of graph, splits, training compositions and layout: equal keys, equal tasks."""
         graph = self.graph
         arrays = [graph.heads, graph.relations, graph.tails, self.is_ood, self.trained, self.added]
         arrays += [self.tests[name] for name in TEST_SPLITS]
-        digest = hashlib.sha256(str((graph.n_entities, graph.n_relations)).encode())
+        sizes = (graph.n_entities, graph.n_relations)
+        digest = hashlib.sha256(str(sizes if self.layout == "compact" else (*sizes, self.layout)).encode())
         for array in arrays:
             digest.update(str(array.shape).encode() + np.ascontiguousarray(array, dtype=np.int64).tobytes())
         return digest.hexdigest()[:12]
@@ -184,20 +211,23 @@ class TwoHopTask:
 
     def _atomic(self, facts: Int[np.ndarray, " fact"], split: str) -> Queries:
         graph = self.graph
-        tokens = np.stack([graph.heads[facts], graph.n_entities + graph.relations[facts]], axis=1)
-        tails = torch.from_numpy(graph.tails[facts])
-        fact_ids = torch.from_numpy(facts)
-        return Queries(
-            torch.from_numpy(tokens), tails, tails, fact_ids, torch.full_like(fact_ids, -1), ("h", "r1"), 1, split
-        )
+        questions = np.stack([graph.heads[facts], graph.n_entities + graph.relations[facts]], axis=1)
+        tails = graph.tails[facts]
+        return self._queries(questions, (tails, tails, facts, np.full_like(facts, -1)), split)
 
     def _inferred(self, hops: Compositions, split: str) -> Queries:
         graph, (hop1, hop2) = self.graph, hops.T
-        tokens = np.stack(
-            [graph.heads[hop1], graph.n_entities + graph.relations[hop1], graph.n_entities + graph.relations[hop2]], axis=1
+        relations = graph.n_entities + graph.relations
+        questions = np.stack([graph.heads[hop1], relations[hop1], relations[hop2]], axis=1)
+        return self._queries(questions, (graph.tails[hop2], graph.tails[hop1], hop1.copy(), hop2.copy()), split)
+
+    def _queries(
+        self, questions: Int[np.ndarray, "query token"], columns: tuple[Int[np.ndarray, " query"], ...], split: str
+    ) -> Queries:
+        prompts, roles, answer_position = laid_out(questions, self.layout, pad=self._pad)
+        return Queries(
+            *map(torch.from_numpy, (prompts, *columns)), roles=roles, answer_position=answer_position, split=split
         )
-        columns = (tokens, graph.tails[hop2], graph.tails[hop1], hop1.copy(), hop2.copy())
-        return Queries(*map(torch.from_numpy, columns), roles=("h", "r1", "r2"), answer_position=2, split=split)
 
 
 def hop_status(

@@ -1,12 +1,23 @@
 """Files that are complete or absent: written under a temporary name, then renamed."""
 
+import contextlib
 import os
 from pathlib import Path
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file in one step, making its folder if need be; a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file in one step, making its folder if need be; a reader never sees half of it.
+
+    Raises:
+        OSError: if that is not possible; what was there before stays as it was.
+    """
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        message = f"cannot write {len(content):,} bytes ({error.strerror}); what was there before is kept"
+        raise OSError(error.errno, message, str(path)) from error

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from grokscope.tasks import SPLITS, ModelConfig, Run, TrainConfig, TwoHopTask, exact_match, train
+from grokscope.tasks.batches import training_examples
 from grokscope.tasks.evaluation import evaluate, evaluation_queries
-from grokscope.tasks.training import training_examples
 
 TINY = ModelConfig.tiny()
 
@@ -132,7 +132,7 @@ def test_checkpoint_steps_are_log_spaced_evaluation_steps() -> None:
 
 @pytest.mark.parametrize("per_prefix", [1, 3, 8])
 def test_an_epoch_holds_every_example_once_and_follows_the_seed(task: TwoHopTask, per_prefix: int) -> None:
-    from grokscope.tasks.training import _batches, _epoch
+    from grokscope.tasks.batches import _epoch, batches
 
     examples = training_examples(task)
     config = TrainConfig.tiny(examples_per_prefix=per_prefix, max_steps=30)
@@ -141,6 +141,6 @@ def test_an_epoch_holds_every_example_once_and_follows_the_seed(task: TwoHopTask
     assert not torch.equal(rows, _epoch(examples, config, 1)) and torch.equal(rows, _epoch(examples, config, 0))
     neighbours = (examples.tokens[rows[:-1], :2] == examples.tokens[rows[1:], :2]).all(1).float().mean()
     assert neighbours < 0.1 if per_prefix == 1 else neighbours > 0.5 * (1 - 1 / per_prefix)
-    whole, resumed = list(_batches(examples, config, first=0)), list(_batches(examples, config, first=17))
+    whole, resumed = list(batches(examples, config, first=0)), list(batches(examples, config, first=17))
     assert len(whole) == 30 and all(torch.equal(a, b) for a, b in zip(whole[17:], resumed, strict=True))
     assert {len(batch) for batch in whole} == {config.batch_size}

@@ -1,0 +1,47 @@
+"""How a question becomes a prompt, and where its answer is read.
+
+`compact`: `h r1` and `h r1 r2`, each answered at its last token, as causal models are trained (Wang et al. 2024).
+`slots`: padded to five positions, `h r1 _ _ _` and `h r1 r2 _ _`, each answered in its first free slot, so that atomic and
+two-hop answers are read in different places (He et al. 2026, code, `preprocess_data`; their `</a>` and copied input tokens
+are not trained here).
+"""
+
+import numpy as np
+from jaxtyping import Int
+
+LAYOUTS = ("compact", "slots")
+N_SLOTS = 5
+_QUESTION = ("h", "r1", "r2")
+_SLOTS = ("answer", "end", "pad")
+
+
+def check_layout(layout: str) -> None:
+    """Raise ValueError for an unknown layout."""
+    if layout not in LAYOUTS:
+        raise ValueError(f"no layout {layout!r}; the layouts are {', '.join(LAYOUTS)}")
+
+
+def n_positions(layout: str) -> int:
+    """How long the longest prompt is."""
+    return N_SLOTS if layout == "slots" else len(_QUESTION)
+
+
+def laid_out(
+    questions: Int[np.ndarray, "query token"], layout: str, *, pad: int
+) -> tuple[Int[np.ndarray, "query pos"], tuple[str, ...], int]:
+    """Prompts, the roles of their positions and the position at which the answer is read.
+
+    Args:
+        questions: h and r1, or h, r1 and r2, a row each.
+        layout: one of `LAYOUTS`.
+        pad: the token that fills the free slots.
+
+    >>> laid_out(np.array([[3, 8]]), "slots", pad=9)
+    (array([[3, 8, 9, 9, 9]]), ('h', 'r1', 'answer', 'end', 'pad'), 2)
+    """
+    n_tokens = questions.shape[1]
+    roles = _QUESTION[:n_tokens]
+    if layout == "compact":
+        return questions, roles, n_tokens - 1
+    prompts = np.pad(questions, ((0, 0), (0, N_SLOTS - n_tokens)), constant_values=pad)
+    return prompts, (*roles, *_SLOTS)[:N_SLOTS], n_tokens
