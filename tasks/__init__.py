@@ -8,6 +8,7 @@ from .models import ModelConfig, build_model
 from .pairs import CONTRASTS, PromptPairs, make_pairs
 from .queries import Queries
 from .shortcuts import shortcut_accuracy
+from .study import Study, load_study
 from .supervision import BOTH_HALF, BOTH_HOPS, FIRST_HOP, NATURAL, SECOND_HOP, Supervision
 from .training import train
 from .training_config import TrainConfig
@@ -30,11 +31,13 @@ __all__ = [
     "PromptPairs",
     "Queries",
     "Run",
+    "Study",
     "Supervision",
     "TrainConfig",
     "TwoHopTask",
     "build_model",
     "exact_match",
+    "load_study",
     "make_pairs",
     "predictions",
     "shortcut_accuracy",

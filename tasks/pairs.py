@@ -155,7 +155,7 @@ def make_pairs(task: TwoHopTask, *, split: str, contrast: str, n: int, seed: int
     if contrast not in CONTRASTS:
         raise KeyError(f"no contrast {contrast!r}; the contrasts are {', '.join(CONTRASTS)}")
     queries = task.split(split)
-    if len(queries.roles) != 3:
+    if "r2" not in queries.roles:
         raise ValueError(f"{split} holds atomic queries; contrasts are defined for the compositional splits")
     rng = np.random.default_rng(seed)
     partners = _Partners(task, [queries, task.split("train_inferred")], contrast, rng)

@@ -1,0 +1,53 @@
+"""Full disks and unwritable folders."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from grokscope.tasks import ModelConfig, TrainConfig, TwoHopTask, train
+from grokscope.tasks.writing import write_whole
+
+
+def full_disk(self: Path, content: bytes) -> int:
+    self.touch()
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_whole(path, "before")
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    with pytest.raises(OSError, match=r"No space left.*what was there before is kept") as caught:
+        write_whole(path, "after")
+    assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(path)
+    assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_written_stops_before_training(task: TwoHopTask, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="cannot write") as caught:
+        train(task, ModelConfig.tiny(), TrainConfig.tiny(), tmp_path / "file" / "run", progress=False)
+    assert caught.value.errno == errno.ENOTDIR
+
+
+def test_training_on_a_disk_that_fills_up_keeps_the_last_good_checkpoint(
+    task: TwoHopTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TrainConfig.tiny(max_steps=40, evaluate_every=10, n_checkpoints=4)
+    write = Path.write_bytes
+
+    def fills_up(self: Path, content: bytes) -> int:
+        if "step_00000030" in self.name:
+            return full_disk(self, content)
+        return write(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", fills_up)
+    with pytest.raises(OSError, match="No space left"):
+        train(task, ModelConfig.tiny(), config, tmp_path / "run", progress=False)
+    monkeypatch.undo()
+    run = train(task, ModelConfig.tiny(), config, tmp_path / "run", progress=False, resume=True)
+    whole = train(task, ModelConfig.tiny(), config, tmp_path / "whole", progress=False)
+    assert run.steps == whole.steps == [10, 20, 30, 40]
+    names = [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()]
+    assert sorted(names) == [f"step_{step:08d}.safetensors" for step in run.steps]
