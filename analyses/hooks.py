@@ -28,7 +28,7 @@ _UNSUPPORTED = {
     "parallel_attn_mlp": (False, None),
     "use_normalization_before_and_after": (False, None),
     "n_key_value_heads": (None,),
-    "positional_embedding_type": ("standard", "rotary", "none", None),
+    "positional_embedding_type": ("standard", "rotary"),
     "use_attn_in": (False, None),
 }
 
@@ -79,6 +79,11 @@ def hooked(model: HookedTransformer, hooks: list[Hook]) -> Iterator[None]:
     finally:
         for flag, value in before.items():
             setattr(model.cfg, flag, value)
+
+
+def hooks_in_place(model: HookedTransformer) -> list[str]:
+    """The hook points of a model that carry hooks."""
+    return [name for name, point in model.hook_dict.items() if point.fwd_hooks or point.bwd_hooks]
 
 
 @torch.no_grad()
