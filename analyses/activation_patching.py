@@ -4,9 +4,8 @@ from transformer_lens import HookedTransformer
 
 from ..tasks import PromptPairs
 from .hooks import graph_of
-from .literal import patch_node
 from .metrics import Metric, logit_difference
-from .patching import Direction, PatchingResult, patch_each
+from .patching import MAX_BATCH, Direction, PatchingResult, patch_each
 
 
 def activation_patch(
@@ -16,6 +15,8 @@ def activation_patch(
     direction: Direction = "noising",
     metric: Metric = logit_difference,
     per_query: bool = False,
+    max_batch: int = MAX_BATCH,
+    progress: bool = True,
     seed: int = 0,
 ) -> PatchingResult:
     """Patch one node at a time: the embedding, each head and each MLP, at each position.
@@ -26,9 +27,22 @@ def activation_patch(
         direction: noising (corrupt into clean) or denoising (clean into corrupt).
         metric: logits, answers and foils to one number for each query; the logit difference in nats by default.
         per_query: keep the change of every query.
+        max_batch: prompts run at once; bounds memory.
+        progress: show a bar if it takes longer than a moment.
         seed: of the bootstrap.
     """
     graph = graph_of(model, pairs.roles, pairs.answer_position)
-    return patch_each(
-        model, pairs, graph, graph.senders, patch_node, direction=direction, metric=metric, per_query=per_query, seed=seed
+    result = patch_each(
+        model,
+        pairs,
+        graph,
+        graph.senders,
+        direction=direction,
+        metric=metric,
+        per_query=per_query,
+        max_batch=max_batch,
+        progress=progress,
+        seed=seed,
     )
+    assert isinstance(result, PatchingResult)  # one metric, one result
+    return result

@@ -1,19 +1,22 @@
 """Single edges and nodes patched exactly, many in one batch, each computed only from where it matters.
 
-A copy of the cached run differs from it in what one input reads, or one node writes. Behind that the same computation follows
-for all copies that enter at the same layer and position, so these are stacked and finished together; edges into the logits
-need no layer at all. The literal interventions of `literal` are the oracle.
+A copy of the cached run differs from it in what one input reads, or one node writes. Behind that the same computation
+follows for all copies that enter at the same layer and position, so these are stacked and finished together; edges into
+the logits need no layer at all. The literal interventions of `literal` are the oracle.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+from transformer_lens.components import TransformerBlock
 
 from ..circuits import Edge, Node
-from .partial_forward import CachedRun, Copies, attend, finish, project, through_mlp
+from .partial_forward import CachedRun, Copies, LayerCache, finish, mlp_output, normalised, project
 
 Differences = Mapping[Node, Float[Tensor, "query pos d_model"]]
 """By component (its role left out): what it writes on the donor prompts minus what it writes on the base prompts."""
@@ -31,22 +34,27 @@ def edge_logits(run: CachedRun, edges: Sequence[Edge], differences: Differences,
         max_batch: at most so many prompts are run at once, but at least one copy of each query.
     """
 
-    def copies(chunk: list[int], first: int) -> Iterator[Copies]:
-        for receiver, places in groupby(chunk, key=lambda i: edges[i].receiver):
-            senders = [component(edges[i].sender) for i in places]
-            yield _behind_input(run, receiver, torch.stack([differences[sender] for sender in senders]), first)
+    def enter(chunk: list[int]) -> Iterator[_Part]:
+        for _, places in groupby(chunk, key=lambda i: _input_kind(edges[i].receiver)):
+            yield from _inputs_changed(run, edges, list(places), differences)
 
     receivers = [edge.receiver for edge in edges]
-    return _stacked(run, receivers, copies, max_batch)
+    return _stacked(run, receivers, enter, max_batch)
 
 
 def node_logits(run: CachedRun, nodes: Sequence[Node], differences: Differences, *, max_batch: int) -> Logits:
     """As `edge_logits`, with all readers of each node patched."""
 
-    def copies(chunk: list[int], first: int) -> Iterator[Copies]:
-        return (_behind_node(run, nodes[i], differences[component(nodes[i])][None], first) for i in chunk)
+    def enter(chunk: list[int]) -> Iterator[_Part]:
+        return (_node_changed(run, i, nodes[i], differences[component(nodes[i])][None]) for i in chunk)
 
-    return _stacked(run, nodes, copies, max_batch)
+    return _stacked(run, nodes, enter, max_batch)
+
+
+def differences(base: CachedRun, donor: CachedRun, targets: Sequence[Edge] | Sequence[Node]) -> Differences:
+    """What the targets' components write on the donor prompts minus what they write on the base prompts."""
+    components = {component(target.sender if isinstance(target, Edge) else target) for target in targets}
+    return {node: donor.written_by(node) - base.written_by(node) for node in components}
 
 
 def component(node: Node) -> Node:
@@ -54,20 +62,43 @@ def component(node: Node) -> Node:
     return node._replace(role="", input="")
 
 
+class _Part(NamedTuple):
+    """Copies that differ in one layer from the cached run, at the positions `rows`.
+
+    `reads` is what the layer's MLP is to read there; without it `residual` is what leaves the layer.
+    """
+
+    places: list[int]
+    rows: slice
+    residual: Copies
+    reads: Copies | None = None
+
+
 @torch.no_grad()
-def _stacked(
-    run: CachedRun, nodes: Sequence[Node], copies: Callable[[list[int], int], Iterator[Copies]], max_batch: int
-) -> Logits:
-    """Finish what enters at the same place together."""
+def _stacked(run: CachedRun, nodes: Sequence[Node], enter: Callable[[list[int]], Iterator[_Part]], max_batch: int) -> Logits:
+    """Finish what enters at the same layer and position together."""
     entries = [_entry(run, node) for node in nodes]
     n_at_once = max(1, max_batch // len(run.embedding))
-    for (layer, first), places in groupby(
-        sorted(range(len(nodes)), key=lambda i: (entries[i], nodes[i])), entries.__getitem__
-    ):
+    order = sorted(range(len(nodes)), key=lambda i: (entries[i], _input_kind(nodes[i]), nodes[i]))
+    for (layer, first), places in groupby(order, entries.__getitem__):
         group = list(places)
         for start in range(0, len(group), n_at_once):
-            chunk = group[start : start + n_at_once]
-            yield chunk, finish(run, layer, torch.cat(list(copies(chunk, first))), first)
+            parts = _through_mlps(run, layer - 1, list(enter(group[start : start + n_at_once])))
+            copies = torch.cat([_placed(run, layer - 1, part, first) for part in parts])
+            yield list(chain(*(part.places for part in parts))), finish(run, layer, copies, first)
+
+
+def _through_mlps(run: CachedRun, layer: int, parts: list[_Part]) -> list[_Part]:
+    """Run the layer's MLP for all parts that need it in one batch."""
+    reads = [part.reads for part in parts if part.reads is not None]
+    if not reads or not run.graph.has_mlp:
+        return parts
+    written = mlp_output(run.model.blocks[layer], torch.cat([each.flatten(0, 2) for each in reads]))
+    outputs = iter(written.split([each.shape[:3].numel() for each in reads]))
+    return [
+        part if part.reads is None else part._replace(residual=part.residual + next(outputs).view(part.reads.shape))
+        for part in parts
+    ]
 
 
 def _entry(run: CachedRun, node: Node) -> tuple[int, int]:
@@ -85,51 +116,98 @@ def _span(run: CachedRun, node: Node) -> slice:
     return slice(start, start + 1 if node.role else run.stop)
 
 
-def _behind_input(run: CachedRun, receiver: Node, differences: Copies, first: int) -> Copies:
-    """What leaves the receiver's layer if it reads something else at its position."""
+def _input_kind(node: Node) -> tuple[str, int, str, str]:
+    """What inputs have in common that are computed together: all heads' queries, keys or values at one position."""
+    return node.kind, node.layer, node.role, node.input
+
+
+def _inputs_changed(run: CachedRun, edges: Sequence[Edge], places: list[int], differences: Differences) -> Iterator[_Part]:
+    """Some inputs of one kind, each of which reads something else."""
+    receiver = edges[places[0]].receiver
     span = _span(run, receiver)
+    if receiver.kind == "mlp":
+        span = _needed(run, receiver.layer, span)
+    senders = list(dict.fromkeys(component(edges[i].sender) for i in places))
+    changes = torch.stack([differences[sender][:, span] for sender in senders])
     if receiver.kind == "logits":
-        return run.layers[-1].after[:, span] + differences[:, :, span]
-    if receiver.kind == "head":
-        return _behind_head(run, receiver, differences[:, :, span], span)
-    span = _needed(run, receiver.layer, span)
-    middle = run.layers[receiver.layer].middle[:, span]
-    after = through_mlp(
-        run.model.blocks[receiver.layer], middle.expand(len(differences), *middle.shape), middle + differences[:, :, span]
-    )
-    return _placed(run, receiver.layer, after, span, first)
-
-
-def _behind_head(run: CachedRun, receiver: Node, differences: Copies, span: slice) -> Copies:
-    """The same for a head's queries, keys or values: only this head is computed anew."""
-    block, cache, head = run.model.blocks[receiver.layer], run.layers[receiver.layer], receiver.head
-    changed = project(block, receiver.input, block.ln1(cache.before[:, span] + differences), span.start, head)
-    inputs = {}
-    for name, values in (("q", cache.q), ("k", cache.k), ("v", cache.v)):
-        base = values[:, :, head : head + 1].expand(len(differences), -1, -1, -1, -1)
-        if name == receiver.input:
-            base = torch.cat([base[:, :, : span.start], changed, base[:, :, span.stop :]], 2)
-        inputs[name] = base
-    first = run.reached_from(span.start)
-    rows = _needed(run, receiver.layer, span if receiver.input == "q" else slice(first, run.stop))
-    z = attend(block, inputs["q"][:, :, rows], inputs["k"], inputs["v"], rows.start)
-    change = (z - cache.z[:, rows, head : head + 1])[:, :, :, 0] @ block.attn.W_O[head]
-    return _placed(run, receiver.layer, through_mlp(block, cache.middle[:, rows] + change), rows, first)
-
-
-def _behind_node(run: CachedRun, node: Node, difference: Copies, first: int) -> Copies:
-    """What leaves a node's layer if the node writes something else at its position."""
-    span = _span(run, node)
-    if node.kind == "embed":
-        after = run.embedding.expand(1, -1, -1, -1).clone()
-        after[:, :, span] += difference[:, :, span]
-        return after[:, :, first : run.stop]
-    span = _needed(run, node.layer, span)
-    if node.kind == "mlp":
-        after = run.layers[node.layer].after[:, span] + difference[:, :, span]
+        yield _Part(places, span, run.layers[-1].after[:, span] + changes)
+    elif receiver.kind == "mlp":
+        middle = run.layers[receiver.layer].middle[:, span]
+        yield _Part(places, span, middle.expand_as(changes), middle + changes)
     else:
-        after = through_mlp(run.model.blocks[node.layer], run.layers[node.layer].middle[:, span] + difference[:, :, span])
-    return _placed(run, node.layer, after, span, first)
+        which = torch.tensor([senders.index(component(edges[i].sender)) for i in places])
+        rows, middle = _heads_changed(run, [edges[i].receiver for i in places], changes, which, span)
+        yield _Part(places, rows, middle, middle)
+
+
+def _heads_changed(
+    run: CachedRun,
+    receivers: Sequence[Node],
+    changes: Float[Tensor, "sender query _ d_model"],
+    which: Int[Tensor, " copy"],
+    span: slice,
+) -> tuple[slice, Copies]:
+    """The residual stream behind attention if heads read other queries, keys or values; only the touched head differs.
+
+    Args:
+        run: the cached run.
+        receivers: sorted by head, otherwise alike.
+        changes: by sender.
+        which: the sender of each receiver.
+        span: the positions that are patched.
+    """
+    layer, name = receivers[0].layer, receivers[0].input
+    block, cache = run.model.blocks[layer], run.layers[layer]
+    rows = _needed(run, layer, span if name == "q" else slice(run.reached_from(span.start), run.stop))
+    changed = project(block, name, normalised(block.ln1, cache.before[:, span] + changes), span.start)
+    middles = []
+    for head, places in groupby(range(len(receivers)), key=lambda i: receivers[i].head):
+        z_change = _Z_CHANGES[name](block, cache, head, changed[which[list(places)], :, :, head], span, rows)
+        middles.append(cache.middle[:, rows] + z_change @ block.attn.W_O[head])
+    return rows, torch.cat(middles)
+
+
+Changed = Float[Tensor, "copy query _ d_head"]
+"""A head's new queries, keys or values at the patched positions."""
+
+
+def _by_query(block: TransformerBlock, cache: LayerCache, head: int, changed: Changed, span: slice, rows: slice) -> Changed:
+    """How much what a head gathers changes, at `rows`, with its new queries."""
+    queries = changed[:, :, rows.start - span.start : rows.stop - span.start]
+    scores = torch.einsum("cqrd,qkd->cqrk", queries, cache.k[:, :, head]) / block.attn.attn_scale
+    scores = scores.masked_fill(cache.scores[:, head, rows].isneginf(), -math.inf)
+    return torch.einsum("cqrk,qkd->cqrd", scores.softmax(-1), cache.v[:, :, head]) - cache.z[:, rows, head]
+
+
+def _by_key(block: TransformerBlock, cache: LayerCache, head: int, changed: Changed, span: slice, rows: slice) -> Changed:
+    """The same with its new keys."""
+    base = cache.scores[:, head, rows]
+    columns = torch.einsum("qrd,cqkd->cqrk", cache.q[:, rows, head], changed) / block.attn.attn_scale
+    columns = columns.masked_fill(base[:, :, span].isneginf(), -math.inf)
+    around = base.expand(len(changed), -1, -1, -1)
+    scores = torch.cat([around[..., : span.start], columns, around[..., span.stop :]], -1)
+    return torch.einsum("cqrk,qkd->cqrd", scores.softmax(-1), cache.v[:, :, head]) - cache.z[:, rows, head]
+
+
+def _by_value(block: TransformerBlock, cache: LayerCache, head: int, changed: Changed, span: slice, rows: slice) -> Changed:
+    """The same with its new values."""
+    pattern = cache.scores[:, head, rows].softmax(-1)[:, :, span]
+    return torch.einsum("qrk,cqkd->cqrd", pattern, changed - cache.v[:, span, head])
+
+
+_Z_CHANGES = {"q": _by_query, "k": _by_key, "v": _by_value}
+
+
+def _node_changed(run: CachedRun, place: int, node: Node, difference: Copies) -> _Part:
+    """A node that writes something else."""
+    if node.kind == "embed":
+        span = _span(run, node)
+        return _Part([place], span, run.embedding[:, span] + difference[:, :, span])
+    span = _needed(run, node.layer, _span(run, node))
+    if node.kind == "mlp":
+        return _Part([place], span, run.layers[node.layer].after[:, span] + difference[:, :, span])
+    middle = run.layers[node.layer].middle[:, span] + difference[:, :, span]
+    return _Part([place], span, middle, middle)
 
 
 def _needed(run: CachedRun, layer: int, span: slice) -> slice:
@@ -137,9 +215,9 @@ def _needed(run: CachedRun, layer: int, span: slice) -> slice:
     return slice(run.answer, run.answer + 1) if layer == run.graph.n_layers - 1 else span
 
 
-def _placed(run: CachedRun, layer: int, after: Copies, span: slice, first: int) -> Copies:
-    """The residual stream behind a layer at all positions that matter, cached but for those of a span."""
+def _placed(run: CachedRun, layer: int, part: _Part, first: int) -> Copies:
+    """The residual stream behind a layer (−1: the embedding) at all positions that matter, cached but for the part's."""
     if layer == run.graph.n_layers - 1:
-        return after
-    cached = run.layers[layer].after.expand(len(after), -1, -1, -1)
-    return torch.cat([cached[:, :, first : span.start], after, cached[:, :, span.stop : run.stop]], 2)
+        return part.residual
+    cached = (run.layers[layer].after if layer >= 0 else run.embedding).expand(len(part.residual), -1, -1, -1)
+    return torch.cat([cached[:, :, first : part.rows.start], part.residual, cached[:, :, part.rows.stop : run.stop]], 2)

@@ -78,7 +78,7 @@ def run_with_edges(
         KeyError: if edges are not in the model's graph.
     """
     graph = graph_of(model, pairs.roles, pairs.answer_position)
-    intact = check_edges(graph, edges)
+    intact = check_edges(graph, edges, graph.edges)
     corrupt, _ = sender_outputs(model, graph, pairs.corrupt)
     live: dict[Node, Residual] = {}
     hooks = recorder(model, graph, live)
@@ -88,10 +88,10 @@ def run_with_edges(
     return logits_at(model, pairs.clean, pairs.answer_position, hooks)
 
 
-def check_edges(graph: ComputationGraph, edges: Iterable[Edge | str]) -> set[Edge]:
-    """The edges as a set, parsed if need be; unknown ones are an error that names them."""
+def check_edges(graph: ComputationGraph, edges: Iterable[Edge | str], possible: Iterable[Edge]) -> set[Edge]:
+    """The edges as a set, parsed if need be; ones that are not possible are an error that names them."""
     parsed = {Edge.parse(edge) if isinstance(edge, str) else edge for edge in edges}
-    if unknown := sorted(map(str, parsed - set(graph.edges))):
+    if unknown := sorted(map(str, parsed - set(possible))):
         raise KeyError(
             f"{len(unknown)} edges are not in the graph of {graph.n_layers} layers, {graph.n_heads} heads and roles "
             f"{', '.join(graph.roles)}: {'; '.join(unknown[:5])}"

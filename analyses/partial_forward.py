@@ -1,8 +1,8 @@
 """A HookedTransformer run from the middle of a layer, on many changed copies of a cached run at once.
 
-A copy that differs from the cached run in what one component reads has to be computed only from that component on, and in a
-causal model only from that position on. Nothing but the model's own weights, norms and MLPs is used; `run_and_cache` compares
-its logits with the model's, so that a model which computes anything else is refused instead of approximated.
+A copy that differs from the cached run in what one component reads has to be computed only from that component on, and
+in a causal model only from that position on. Nothing but the model's own weights, norms and MLPs is used; `run_and_cache`
+compares its logits with the model's, so that a model which computes anything else is refused instead of approximated.
 """
 
 import math
@@ -13,25 +13,29 @@ from functools import cached_property
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import layer_norm
 from transformer_lens import HookedTransformer
-from transformer_lens.components import TransformerBlock
+from transformer_lens.components import LayerNorm, LayerNormPre, TransformerBlock
 
 from ..circuits import ComputationGraph, Node
 from .hooks import decode, hooks_in_place
 
 AGREEMENT = 1e-3  # largest difference from the model's own logits, as a share of the largest of them
+MLP_ROWS = 2048  # hidden states of more rows at once do not fit into a processor's cache
+N_COMPARED = 4  # prompts on which that is checked
 Copies = Float[Tensor, "copy query _ d_model"]
 """Residual streams at neighbouring positions, of each copy of each query."""
 
 
 @dataclass(frozen=True, eq=False)
 class LayerCache:
-    """What one layer computed; z is what each head gathered, before its output matrix."""
+    """What one layer computed: scores before the softmax, −∞ where a position cannot see; z before the output matrix."""
 
     before: Float[Tensor, "query pos d_model"]
     q: Float[Tensor, "query pos head d_head"]
     k: Float[Tensor, "query pos head d_head"]
     v: Float[Tensor, "query pos head d_head"]
+    scores: Float[Tensor, "query head pos pos"]
     z: Float[Tensor, "query pos head d_head"]
     middle: Float[Tensor, "query pos d_model"]
     after: Float[Tensor, "query pos d_model"]
@@ -107,7 +111,7 @@ def run_and_cache(model: HookedTransformer, graph: ComputationGraph, tokens: Int
         residual = layers[-1].after
     answer = graph.roles.index(graph.answer_role)
     logits = decode(model, residual[:, answer])
-    _check_logits(logits, model(tokens)[:, answer])
+    _check_logits(logits, model(tokens[:N_COMPARED])[:, answer])
     return CachedRun(model, graph, embedding, layers, logits)
 
 
@@ -128,73 +132,84 @@ def finish(run: CachedRun, layer: int, residual: Copies, first: int) -> Float[Te
     """
     for number in range(layer, run.graph.n_layers):
         block, cache, rows = run.model.blocks[number], run.layers[number], run.needed_behind(number, first)
-        normed, own = block.ln1(residual), slice(rows.start - first, rows.stop - first)
+        normed, own = normalised(block.ln1, residual), slice(rows.start - first, rows.stop - first)
         q = project(block, "q", normed[:, :, own], rows.start)
         k, v = (
-            torch.cat([_repeated(base[:, :first], len(residual)), project(block, name, normed, first)], 2)
+            torch.cat([base[:, :first].expand(len(residual), -1, -1, -1, -1), project(block, name, normed, first)], 2)
             for name, base in (("k", cache.k), ("v", cache.v))
         )
-        z = attend(block, q, k, v, rows.start)
+        z = gathered(attention_scores(block, q, k, rows.start), v)
         middle = residual[:, :, own] + torch.einsum("cqphd,hdm->cqpm", z, block.attn.W_O) + block.attn.b_O
-        residual = through_mlp(block, middle)
+        residual = middle + mlp_output(block, middle)
     return decode(run.model, residual[:, :, 0])
 
 
+def normalised(norm: torch.nn.Module, residual: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+    """What a norm makes of the residual stream; LayerNorm by torch's own kernel, which is quicker."""
+    if isinstance(norm, LayerNorm):
+        return layer_norm(residual, residual.shape[-1:], norm.w, norm.b, norm.eps)
+    if isinstance(norm, LayerNormPre):
+        return layer_norm(residual, residual.shape[-1:], eps=norm.eps)
+    return norm(residual)
+
+
 def project(
-    block: TransformerBlock, name: str, normed: Float[Tensor, "*batch pos d_model"], first: int, head: int | None = None
+    block: TransformerBlock, name: str, normed: Float[Tensor, "*batch pos d_model"], first: int
 ) -> Float[Tensor, "*batch pos head d_head"]:
-    """Queries, keys or values of all heads, or of one, for what they read at positions from `first` on."""
-    heads = slice(None) if head is None else slice(head, head + 1)
-    weight, bias = getattr(block.attn, f"W_{name.upper()}")[heads], getattr(block.attn, f"b_{name.upper()}")[heads]
+    """Queries, keys or values of all heads for what they read at positions from `first` on."""
+    weight, bias = getattr(block.attn, f"W_{name.upper()}"), getattr(block.attn, f"b_{name.upper()}")
     values = (normed @ weight.permute(1, 0, 2).flatten(1)).unflatten(-1, bias.shape) + bias
     if name == "v" or block.cfg.positional_embedding_type != "rotary":
         return values
     return block.attn.apply_rotary(values.flatten(0, -4), first).view(values.shape)
 
 
-def attend(
+def attention_scores(
     block: TransformerBlock,
     q: Float[Tensor, "*batch query_pos head d_head"],
     k: Float[Tensor, "*batch pos head d_head"],
-    v: Float[Tensor, "*batch pos head d_head"],
     first: int,
-) -> Float[Tensor, "*batch query_pos head d_head"]:
-    """What each head gathers at positions from `first` on, given keys and values from position 0 on."""
+) -> Float[Tensor, "*batch head query_pos pos"]:
+    """Scores of queries at positions from `first` on, with keys from position 0 on; −∞ where a position cannot see."""
     scores = q.transpose(-2, -3) @ k.transpose(-2, -3).mT / block.attn.attn_scale
     if block.cfg.attention_dir == "causal":
         query_pos, pos = scores.shape[-2:]
         hidden = torch.ones(query_pos, pos, dtype=torch.bool, device=q.device).triu(first + 1)
         scores = scores.masked_fill(hidden, -math.inf)
+    return scores
+
+
+def gathered(
+    scores: Float[Tensor, "*batch head query_pos pos"], v: Float[Tensor, "*batch pos head d_head"]
+) -> Float[Tensor, "*batch query_pos head d_head"]:
+    """What each head gathers."""
     return (scores.softmax(-1) @ v.transpose(-2, -3)).transpose(-2, -3)
 
 
-def through_mlp(
-    block: TransformerBlock, middle: Float[Tensor, "*batch d_model"], reads: Float[Tensor, "*batch d_model"] | None = None
-) -> Float[Tensor, "*batch d_model"]:
-    """What leaves a layer whose MLP reads `reads`, by default the residual stream before it, `middle`."""
+def mlp_output(block: TransformerBlock, reads: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+    """What a layer's MLP adds if it reads this; nothing in an attention-only model."""
     if block.cfg.attn_only:
-        return middle
-    normed = block.ln2(middle if reads is None else reads)
-    return middle + block.mlp(normed.flatten(0, -3)).view(normed.shape)
+        return torch.zeros_like(reads)
+    rows = normalised(block.ln2, reads).flatten(0, -2)
+    return torch.cat([block.mlp(part[None])[0] for part in rows.split(MLP_ROWS)]).view(reads.shape)
 
 
 def _run_block(block: TransformerBlock, before: Float[Tensor, "query pos d_model"]) -> LayerCache:
-    normed = block.ln1(before)
+    normed = normalised(block.ln1, before)
     q, k, v = (project(block, name, normed, 0) for name in "qkv")
-    z = attend(block, q, k, v, 0)
+    scores = attention_scores(block, q, k, 0)
+    z = gathered(scores, v)
     middle = before + torch.einsum("qphd,hdm->qpm", z, block.attn.W_O) + block.attn.b_O
-    return LayerCache(before, q, k, v, z, middle, through_mlp(block, middle))
+    return LayerCache(before, q, k, v, scores, z, middle, middle + mlp_output(block, middle))
 
 
-def _repeated(base: Float[Tensor, "query *rest"], n: int) -> Float[Tensor, "copy query *rest"]:
-    return base.expand(n, *base.shape)
-
-
-def _check_logits(here: Float[Tensor, "query d_vocab"], there: Float[Tensor, "query d_vocab"]) -> None:
-    if not there.isfinite().all():
-        rows = (~there.isfinite().all(1)).nonzero()[:, 0].tolist()
-        raise ValueError(f"the model's logits are not finite on {len(rows)} of {len(there)} prompts, the first is {rows[0]}")
-    error, size = float((here - there).abs().max()), float(there.abs().max())
+def _check_logits(logits: Float[Tensor, "query d_vocab"], own: Float[Tensor, "compared d_vocab"]) -> None:
+    if not logits.isfinite().all():
+        rows = (~logits.isfinite().all(1)).nonzero()[:, 0].tolist()
+        raise ValueError(
+            f"the model's logits are not finite on {len(rows)} of {len(logits)} prompts, the first is {rows[0]}"
+        )
+    error, size = float((logits[: len(own)] - own).abs().max()), float(own.abs().max())
     if error > AGREEMENT * size:
         raise ValueError(
             f"the model's logits differ by {error:.2g} (of {size:.2g}) from those of its blocks run one by one: it computes "

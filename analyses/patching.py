@@ -4,25 +4,28 @@ The effect of a patch is Σ_q [m(patched) − m(base)] / Σ_q [m(donor) − m(ba
 everything gives 1, patching nothing 0. Noising puts the corrupt run into the clean one, denoising the reverse.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float
 from torch import Tensor
+from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
 from ..circuits import ComputationGraph, Edge, Node, Result
 from ..tasks import PromptPairs
-from .hooks import Residual
-from .literal import sender_outputs
+from .fast_patching import differences, edge_logits, node_logits
 from .metrics import Metric
+from .partial_forward import run_and_cache
 from .plots import effect_heatmap
-from .statistics import bootstrap_ratio
+from .statistics import bootstrap_ratio, resampled_ratios
 
 Direction = Literal["noising", "denoising"]
+MAX_BATCH = 4096  # prompts run at once
 SMALLEST_GAP = 1.0  # nats; below it a ratio to the gap says nothing
 
 
@@ -109,56 +112,81 @@ class PatchingResult(Result):
         return effect_heatmap(self.table, title=self.caption)
 
 
-Target = TypeVar("Target", Edge, Node)
-
-
 def patch_each(
     model: HookedTransformer,
     pairs: PromptPairs,
     graph: ComputationGraph,
-    targets: Sequence[Target],
-    patch: Callable[[HookedTransformer, ComputationGraph, Tensor, Target, Residual], Tensor],
+    targets: Sequence[Edge] | Sequence[Node],
     *,
     direction: Direction,
-    metric: Metric,
+    metric: Metric | Mapping[str, Metric],
     per_query: bool,
+    max_batch: int,
+    progress: bool,
     seed: int,
-) -> PatchingResult:
-    """Patch each target by itself and summarise what it does to the metric.
+) -> PatchingResult | dict[str, PatchingResult]:
+    """Patch each edge or node by itself and summarise what it does to each metric.
 
     Args:
         model: stays as it is.
         pairs: clean and corrupt prompts.
         graph: the model's graph.
-        targets: edges or nodes.
-        patch: the intervention; gets model, graph, base prompts, target, and the difference between donor and base in
-            what the target's sender writes; returns the logits at the answer position.
+        targets: edges or nodes; without roles they are patched at all positions at once.
         direction: noising or denoising.
-        metric: logits, answers and foils to one number for each query.
+        metric: logits, answers and foils to one number for each query; or several by name.
         per_query: keep the change of every query.
+        max_batch: prompts run at once.
+        progress: show a bar if it takes longer than a moment.
         seed: of the bootstrap.
     """
     if direction not in ("noising", "denoising"):
         raise ValueError(f"direction must be 'noising' or 'denoising', got {direction!r}")
+    metrics = metric if isinstance(metric, Mapping) else {getattr(metric, "__name__", str(metric)): metric}
     base, donor = (pairs.clean, pairs.corrupt) if direction == "noising" else (pairs.corrupt, pairs.clean)
-    base_outputs, base_logits = sender_outputs(model, graph, base)
-    donor_outputs, donor_logits = sender_outputs(model, graph, donor)
-    before, after = (metric_by_query(metric, logits, pairs) for logits in (base_logits, donor_logits))
-    deltas = np.empty((len(targets), len(pairs)))
-    for row, target in enumerate(targets):
-        sender = target.sender if isinstance(target, Edge) else target
-        logits = patch(model, graph, base, target, donor_outputs[sender] - base_outputs[sender])
-        deltas[row] = metric_by_query(metric, logits, pairs) - before
-    donor_gaps = after - before
+    deltas = {name: np.empty((len(targets), len(pairs))) for name in metrics}
+    donor_gaps = {name: np.empty(len(pairs)) for name in metrics}
+    patched = edge_logits if targets and isinstance(targets[0], Edge) else node_logits
+    with tqdm(total=len(targets) * len(pairs), desc="patching", delay=2, disable=not progress) as bar:
+        for rows in torch.arange(len(pairs)).split(max_batch):
+            part = pairs.take(rows)
+            run, other = run_and_cache(model, graph, base[rows]), run_and_cache(model, graph, donor[rows])
+            before = {name: metric_by_query(by, run.logits, part) for name, by in metrics.items()}
+            for name, by in metrics.items():
+                donor_gaps[name][rows] = metric_by_query(by, other.logits, part) - before[name]
+            for places, logits in patched(run, targets, differences(run, other, targets), max_batch=max_batch):
+                for name, by in metrics.items():
+                    deltas[name][np.ix_(places, rows)] = metric_by_query(by, logits, part) - before[name]
+                bar.update(len(places) * len(rows))
+    results = {
+        name: _summary(model, pairs, graph, targets, direction, name, deltas[name], donor_gaps[name], per_query, seed)
+        for name in metrics
+    }
+    return results if isinstance(metric, Mapping) else next(iter(results.values()))
+
+
+def _summary(
+    model: HookedTransformer,
+    pairs: PromptPairs,
+    graph: ComputationGraph,
+    targets: Sequence[Edge] | Sequence[Node],
+    direction: Direction,
+    metric: str,
+    deltas: Float[np.ndarray, "target query"],
+    donor_gaps: Float[np.ndarray, " query"],
+    per_query: bool,
+    seed: int,
+) -> PatchingResult:
+    """Changes by query as shares of the gap, with their uncertainty."""
     gap, interval, reason = gap_and_reason(-donor_gaps if direction == "noising" else donor_gaps, seed=seed)
-    effect, stderr, _ = bootstrap_ratio(deltas, donor_gaps, seed=seed)
+    effect, resampled = resampled_ratios(deltas, donor_gaps, seed=seed)
+    stderr = resampled.std(axis=1, ddof=1)
     if reason:
         effect, stderr = np.full_like(effect, np.nan), np.full_like(stderr, np.nan)
     values = {"effect": effect, "stderr": stderr, "n": len(pairs), "gap": gap}
     return PatchingResult(
         table=pd.DataFrame({**_names(targets), **values}),
         graph=graph,
-        metric=getattr(metric, "__name__", str(metric)),
+        metric=metric,
         direction=direction,
         model=model.cfg.model_name,
         pairs=pairs.key,
@@ -173,19 +201,21 @@ def patch_each(
 
 
 def metric_by_query(
-    metric: Metric, logits: Float[Tensor, "query d_vocab"], pairs: PromptPairs
-) -> Float[np.ndarray, " query"]:
-    """The metric of each query, in double precision.
+    metric: Metric, logits: Float[Tensor, "*copy query d_vocab"], pairs: PromptPairs
+) -> Float[np.ndarray, "*copy query"]:
+    """The metric of each query, or of each copy of it, in double precision.
 
     Raises:
         ValueError: if the metric does not give one number for each query.
     """
-    values = metric(logits.double(), pairs.answers.to(logits.device), pairs.foils.to(logits.device))
-    if tuple(values.shape) != (len(pairs),):
-        raise ValueError(
-            f"the metric must give one number for each of the {len(pairs)} queries, got the shape {tuple(values.shape)}"
-        )
-    return values.detach().cpu().numpy()
+    n = logits.shape[:-1].numel()
+    answers, foils = (
+        column.to(logits.device).expand(logits.shape[:-1]).flatten() for column in (pairs.answers, pairs.foils)
+    )
+    values = metric(logits.double().flatten(0, -2), answers, foils)
+    if tuple(values.shape) != (n,):
+        raise ValueError(f"the metric must give one number for each of the {n} queries, got the shape {tuple(values.shape)}")
+    return values.detach().view(logits.shape[:-1]).cpu().numpy()
 
 
 def gap_and_reason(gaps: Float[np.ndarray, " query"], *, seed: int) -> tuple[float, tuple[float, float], str]:

@@ -1,15 +1,50 @@
 """Path patching: the exact effect of every single edge."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Literal, overload
 
 from transformer_lens import HookedTransformer
 
 from ..circuits import Edge
 from ..tasks import PromptPairs
 from .hooks import graph_of
-from .literal import check_edges, patch_edge
+from .literal import check_edges
 from .metrics import Metric, logit_difference
-from .patching import Direction, PatchingResult, patch_each
+from .patching import MAX_BATCH, Direction, PatchingResult, patch_each
+
+Positions = Literal["separate", "together"]
+
+
+@overload
+def path_patch(
+    model: HookedTransformer,
+    pairs: PromptPairs,
+    *,
+    edges: Iterable[Edge | str] | None = ...,
+    positions: Positions = ...,
+    direction: Direction = ...,
+    metric: Metric = ...,
+    per_query: bool = ...,
+    max_batch: int = ...,
+    progress: bool = ...,
+    seed: int = ...,
+) -> PatchingResult: ...
+
+
+@overload
+def path_patch(
+    model: HookedTransformer,
+    pairs: PromptPairs,
+    *,
+    edges: Iterable[Edge | str] | None = ...,
+    positions: Positions = ...,
+    direction: Direction = ...,
+    metric: Mapping[str, Metric],
+    per_query: bool = ...,
+    max_batch: int = ...,
+    progress: bool = ...,
+    seed: int = ...,
+) -> dict[str, PatchingResult]: ...
 
 
 def path_patch(
@@ -17,32 +52,53 @@ def path_patch(
     pairs: PromptPairs,
     *,
     edges: Iterable[Edge | str] | None = None,
+    positions: Positions = "separate",
     direction: Direction = "noising",
-    metric: Metric = logit_difference,
+    metric: Metric | Mapping[str, Metric] = logit_difference,
     per_query: bool = False,
+    max_batch: int = MAX_BATCH,
+    progress: bool = True,
     seed: int = 0,
-) -> PatchingResult:
-    """Patch one edge at a time: q, k and v apart, each position by itself, all queries in one batch.
+) -> PatchingResult | dict[str, PatchingResult]:
+    """Patch one edge at a time: q, k and v apart, each position by itself or all together.
 
-    Exact: the forward pass is really run with that edge replaced, and everything behind it computed anew (see
-    `literal.patch_edge`). Effects of single edges do not add up. The model is left as it was.
+    Exact: everything behind the patched input is computed anew, norms included, as in a forward pass with that edge
+    replaced (`literal.patch_edge`, to which tests hold it). Effects of single edges do not add up.
+    The model is left as it was.
 
     Args:
         model: any HookedTransformer whose options `hooks.graph_of` accepts.
         pairs: clean and corrupt prompts.
-        edges: which edges, as edges or names; by default all that can matter to the answer.
+        edges: which edges, as edges or names; by default all that can matter to the answer. With positions together names
+            have no role: `MLP0 -> L1H0.v`.
+        positions: `"separate"`, or `"together"` to patch an edge at all positions in one run.
         direction: noising (corrupt into clean) or denoising (clean into corrupt).
-        metric: logits, answers and foils to one number for each query; the logit difference in nats by default.
+        metric: logits, answers and foils to one number for each query; the logit difference in nats by default. Several by
+            name give a result for each from the same runs.
         per_query: keep the change of every query, for intervals of comparisons.
+        max_batch: prompts run at once; bounds memory.
+        progress: show a bar if it takes longer than a moment.
         seed: of the bootstrap.
 
     Raises:
         KeyError: for edges that the model does not have.
-        ValueError: for models with options that cannot be done exactly, or a metric of the wrong shape.
+        ValueError: for models with options that cannot be done exactly, with hooks or with logits that are not finite, or a
+            metric of the wrong shape.
     """
+    if positions not in ("separate", "together"):
+        raise ValueError(f"positions must be 'separate' or 'together', got {positions!r}")
     graph = graph_of(model, pairs.roles, pairs.answer_position)
-    wanted = set(graph.edges) if edges is None else check_edges(graph, edges)
-    in_order = [edge for edge in graph.edges if edge in wanted]
+    possible = graph.edges if positions == "separate" else graph.component_edges
+    wanted = set(possible) if edges is None else check_edges(graph, edges, possible)
     return patch_each(
-        model, pairs, graph, in_order, patch_edge, direction=direction, metric=metric, per_query=per_query, seed=seed
+        model,
+        pairs,
+        graph,
+        [edge for edge in possible if edge in wanted],
+        direction=direction,
+        metric=metric,
+        per_query=per_query,
+        max_batch=max_batch,
+        progress=progress,
+        seed=seed,
     )

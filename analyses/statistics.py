@@ -4,7 +4,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 
 Z95 = 1.959963984540054
 
@@ -27,12 +28,27 @@ def bootstrap_ratio(
 
     The same queries are drawn for every row.
     """
+    estimate, values = resampled_ratios(numerators, denominators, n_bootstrap=n_bootstrap, seed=seed)
+    return estimate, values.std(axis=1, ddof=1), np.quantile(values, [0.025, 0.975], axis=1).T
+
+
+def resampled_ratios(
+    numerators: Float[np.ndarray, "row query"],
+    denominators: Float[np.ndarray, " query"],
+    *,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, "row resample"]]:
+    """The ratio of sums of each row, and the same of resampled queries."""
     n = len(denominators)
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_bootstrap).T
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = (numerators @ counts) / (denominators @ counts)
-        estimate = numerators.sum(1) / denominators.sum()
-    return estimate, values.std(axis=1, ddof=1), np.quantile(values, [0.025, 0.975], axis=1).T
+        return numerators.sum(1) / denominators.sum(), _product(numerators, counts) / _product(denominators[None], counts)
+
+
+def _product(left: Float[np.ndarray, "row query"], counts: Int[np.ndarray, "query resample"]) -> np.ndarray:
+    """Their matrix product by torch: numpy's own threads would go on waiting beside torch's and slow what comes next."""
+    return (torch.from_numpy(left) @ torch.from_numpy(counts.astype(left.dtype))).numpy()
 
 
 def wilson(share: float, n: int) -> Interval:

@@ -20,7 +20,7 @@ class Node(NamedTuple):
     """A component at a position; a head can also name one of its three inputs.
 
     Printed as `embed@h` (token and position embedding together), `L2H0@r1`, `MLP2@r1`, `logits@r2`; inputs of a head as
-    `L2H0.q@r2`.
+    `L2H0.q@r2`. Without a role it is the component at all positions, `L2H0`.
 
     >>> Node.parse("L1H0.v@r1")
     Node(kind='head', role='r1', layer=1, head=0, input='v')
@@ -35,7 +35,7 @@ class Node(NamedTuple):
     input: Literal["", "q", "k", "v"] = ""
 
     def __str__(self) -> str:
-        return f"{self.component}@{self.role}"
+        return f"{self.component}@{self.role}" if self.role else self.component
 
     @property
     def component(self) -> str:
@@ -48,7 +48,7 @@ class Node(NamedTuple):
     def parse(cls, name: str) -> "Node":
         """The node of a printed name."""
         component, at, role = name.partition("@")
-        if at and role:
+        if bool(at) == bool(role):
             if component in ("embed", "logits"):
                 return cls("embed" if component == "embed" else "logits", role)
             if match := _HEAD.fullmatch(component):
@@ -127,6 +127,12 @@ class ComputationGraph:
         the answer reads, and into a query (or key) that can attend to one position only.
         """
         return tuple(Edge(sender, receiver) for receiver in self.receivers for sender in self.senders_into(receiver))
+
+    @cached_property
+    def component_edges(self) -> tuple[Edge, ...]:
+        """The edges without their positions, each once."""
+        merged = (Edge(edge.sender._replace(role=""), edge.receiver._replace(role="")) for edge in self.edges)
+        return tuple(dict.fromkeys(merged))
 
     @cached_property
     def receivers(self) -> tuple[Node, ...]:
