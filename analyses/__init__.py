@@ -2,11 +2,11 @@
 
 from .activation_patching import activation_patch
 from .discovery import discover
+from .edge_sets import run_with_edge_sets, run_with_edges
 from .faithfulness import FaithfulnessResult, faithfulness
 from .growth import RunSummary, summarise_run
 from .hooks import graph_of
 from .lens import LensResult, logit_lens
-from .literal import run_with_edges
 from .loops import LoopResult, accuracy_by_loops
 from .metrics import logit_difference
 from .patching import PatchingResult
@@ -29,6 +29,7 @@ __all__ = [
     "logit_difference",
     "logit_lens",
     "path_patch",
+    "run_with_edge_sets",
     "run_with_edges",
     "summarise_run",
 ]

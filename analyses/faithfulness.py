@@ -11,7 +11,8 @@ from transformer_lens import HookedTransformer
 
 from ..circuits import Circuit, Edge, Result
 from ..tasks import PromptPairs
-from .literal import run_with_edges, sender_outputs
+from .edge_sets import run_with_edge_sets
+from .hooks import logits_at
 from .metrics import Metric, logit_difference
 from .patching import gap_and_reason, metric_by_query
 from .statistics import bootstrap_ratio
@@ -99,13 +100,11 @@ def faithfulness(
     rng = np.random.default_rng(seed)
     random = [[everything[i] for i in rng.permutation(len(everything))[: len(kept)]] for _ in range(n_random)]
     plain = [
-        metric_by_query(metric, sender_outputs(model, circuit.graph, tokens)[1], pairs)
+        metric_by_query(metric, logits_at(model, tokens, pairs.answer_position, []), pairs)
         for tokens in (pairs.clean, pairs.corrupt)
     ]
     gaps: Float[np.ndarray, " query"] = plain[0] - plain[1]
-    kept_metric = np.stack(
-        [metric_by_query(metric, run_with_edges(model, pairs, edges), pairs) for edges in [kept, *random]]
-    )
+    kept_metric = metric_by_query(metric, run_with_edge_sets(model, pairs, [kept, *random]), pairs)
     gap, _, reason = gap_and_reason(gaps, seed=seed)
     share, _, interval = bootstrap_ratio(kept_metric - plain[1], gaps, seed=seed)
     if reason:

@@ -158,7 +158,13 @@ def project(
 ) -> Float[Tensor, "*batch pos head d_head"]:
     """Queries, keys or values of all heads for what they read at positions from `first` on."""
     weight, bias = getattr(block.attn, f"W_{name.upper()}"), getattr(block.attn, f"b_{name.upper()}")
-    values = (normed @ weight.permute(1, 0, 2).flatten(1)).unflatten(-1, bias.shape) + bias
+    return rotated(block, name, (normed @ weight.permute(1, 0, 2).flatten(1)).unflatten(-1, bias.shape) + bias, first)
+
+
+def rotated(
+    block: TransformerBlock, name: str, values: Float[Tensor, "*batch pos head d_head"], first: int
+) -> Float[Tensor, "*batch pos head d_head"]:
+    """Queries or keys at positions from `first` on, turned by their position if the model does that."""
     if name == "v" or block.cfg.positional_embedding_type != "rotary":
         return values
     return block.attn.apply_rotary(values.flatten(0, -4), first).view(values.shape)

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from grokscope import tasks
+from grokscope.tasks.shipping import copy_run
 
 SHARED = tasks.ModelConfig.small()
 UNTIED = tasks.ModelConfig(d_model=128, n_heads=1, n_blocks=4, n_loops=1)
@@ -24,7 +25,7 @@ ARMS = {
     "untied": (tasks.NATURAL, UNTIED),
 }
 MAX_STEPS = 15_000
-ON_THE_WAY = (100, 400, 3000, 6000)  # further steps of the natural run that are shipped, as near as there are weights
+ON_THE_WAY = (500, 3000, 6000)  # further steps of the natural run that are shipped, as near as there are weights
 
 
 def train_arm(arm: str, work: Path) -> None:
@@ -40,7 +41,7 @@ def ship(arm: str, work: Path, shipped: Path) -> None:
     steps = set(run.phases.values())
     if arm == "natural":
         steps |= {min(run.steps, key=lambda step: abs(step - wanted)) for wanted in ON_THE_WAY}
-    run.copy(shipped / arm, steps=sorted(steps), half_precision=True)
+    copy_run(run, shipped / arm, steps=sorted(steps))
 
 
 def main(

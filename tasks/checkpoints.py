@@ -7,7 +7,7 @@ them). Phases are read off the metrics and named in `PHASES`.
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -100,7 +100,7 @@ class Checkpoint:
         config = self.model_config if n_loops is None else dataclasses.replace(self.model_config, n_loops=n_loops)
         model = build_model(config, self.task, device=device)
         expected = {name: tuple(p.shape) for name, p in trained_parameters(model, config).items()}
-        parameters = _read_weights(self.path)
+        parameters = read_weights(self.path)
         found = {name: tuple(p.shape) for name, p in parameters.items()}
         if found != expected:
             raise CheckpointError(f"{self.path} does not fit {config}: {_differences(found, expected)}")
@@ -193,29 +193,6 @@ class Run:
         accuracy = {split: float(row[split]) for split in (*SPLITS, "train")}
         return Checkpoint(checkpoint_path(self.folder, step), label, step, accuracy, self.model_config, self.task)
 
-    def copy(self, folder: str | Path, *, steps: Sequence[int], half_precision: bool = False) -> "Run":
-        """Copy the run with only some of its checkpoints, to keep or to ship.
-
-        Args:
-            folder: a new one.
-            steps: which checkpoints to take.
-            half_precision: write weights as 16-bit floats, half the size.
-
-        Raises:
-            FileExistsError: if the folder holds a run already.
-            KeyError: if there is no checkpoint at one of the steps.
-        """
-        folder = Path(folder)
-        if (folder / "run.json").exists():
-            raise FileExistsError(f"{folder} holds a run already")
-        weights = {step: _read_weights(self.checkpoint(step).path) for step in steps}
-        for step, parameters in weights.items():
-            dtype = torch.float16 if half_precision else None
-            write_checkpoint(folder, step, {name: p.to(dtype or p.dtype) for name, p in parameters.items()})
-        for name in ("task.safetensors", "metrics.csv", "run.json"):
-            write_whole(folder / name, (self.folder / name).read_bytes())
-        return Run.load(folder)
-
     def _check_grokked(self) -> None:
         saturated = first_lasting(self.metrics["step"], self.metrics["select_train"] >= SATURATED)
         generalised = self.phases.get("ood_generalised")
@@ -304,7 +281,8 @@ def _task_from(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Tw
     return TwoHopTask(graph, is_ood, wide["trained"], wide["added"], tests, supervision, about["seed"], layout)
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The distinct trained parameters in a checkpoint's file, as they were saved."""
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint file {path}")
     try:

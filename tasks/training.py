@@ -71,7 +71,7 @@ def train(
             return run
     model = build_model(model_config, task, seed=train_config.seed, device=device)
     write_settings(folder, task, model_config, train_config)
-    state = _begin(model, model_config, train_config)
+    state = initial_state(model, model_config, train_config)
     metrics = pd.DataFrame()
     if (folder / STATE_FILE).exists():
         state.restore(folder)
@@ -96,7 +96,7 @@ def _continue(
     losses, written, start = [], set(), time.perf_counter() - state.seconds
     bar = tqdm(total=config.max_steps, initial=state.step, desc=folder.name, disable=not progress)
     for step, rows in enumerate(batches(examples, config, first=state.step), start=state.step + 1):
-        losses.append(_take_step(state, examples, rows, model_config, config))
+        losses.append(take_step(state, examples, rows, model_config, config))
         bar.update()
         if step not in evaluation_steps:
             continue
@@ -121,7 +121,7 @@ def _continue(
     bar.close()
 
 
-def _begin(model: HookedTransformer, model_config: ModelConfig, config: TrainConfig) -> TrainingState:
+def initial_state(model: HookedTransformer, model_config: ModelConfig, config: TrainConfig) -> TrainingState:
     """The state before the first step."""
     parameters = trained_parameters(model, model_config)
     with_decay = set(decayed(parameters))
@@ -134,7 +134,7 @@ def _begin(model: HookedTransformer, model_config: ModelConfig, config: TrainCon
     return TrainingState(parameters, average, optimizer)
 
 
-def _take_step(
+def take_step(
     state: TrainingState, examples: Examples, rows: Int[Tensor, " row"], model_config: ModelConfig, config: TrainConfig
 ) -> Float[Tensor, ""]:
     """One step of the optimiser and of the average; the loss."""

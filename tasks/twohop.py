@@ -114,6 +114,21 @@ class TwoHopTask:
         return natural.with_layout(layout).with_supervision(supervision)
 
     @classmethod
+    def paper(cls, *, supervision: Supervision = NATURAL, layout: str = "slots", seed: int = 0) -> "TwoHopTask":
+        """The published sizes: 2,000 entities, 200 relations, 20 facts each, 5 % OOD, φ = 18 (He et al. 2026, section 2)."""
+        return cls.random(
+            n_entities=2000,
+            n_relations=200,
+            out_degree=20,
+            ood_fraction=0.05,
+            test_fraction=0.004,  # about their 3,000 test queries
+            phi=18.0,
+            supervision=supervision,
+            layout=layout,
+            seed=seed,
+        )
+
+    @classmethod
     def from_files(cls, folder: str | Path) -> "TwoHopTask":
         """Read a folder in the published JSON formats, see `tasks.files`.
 

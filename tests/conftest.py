@@ -49,6 +49,31 @@ def random_pairs(seed: int, n: int = 5, d_vocab: int = 11) -> PromptPairs:
     return PromptPairs(clean, corrupt, answers, foils, roles=ROLES)
 
 
+def random_settings(seed: int) -> dict[str, object]:
+    """A model drawn over the options that are done exactly."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def pick(*choices: object) -> object:
+        return choices[int(torch.randint(len(choices), (1,), generator=generator))]
+
+    n_layers = pick(1, 2, 3, 4, 6)
+    settings = {"n_layers": n_layers, "n_heads": pick(1, 2, 3), "d_head": 4, "n_ctx": 5}
+    settings |= {"normalization_type": pick("LN", "LNPre", "RMS", "RMSPre", None), "act_fn": pick("gelu", "relu", "silu")}
+    settings |= {"attention_dir": pick("causal", "bidirectional"), "attn_only": pick(False, False, True)}
+    settings |= pick({}, {"positional_embedding_type": "rotary", "rotary_dim": 4})
+    settings |= pick({}, {"gated_mlp": True}) if not settings["attn_only"] else {}
+    divisors = [n for n in range(1, n_layers + 1) if n_layers % n == 0]
+    return settings | {"n_blocks": pick(*divisors)}
+
+
+def pairs_of_five(seed: int, answer_position: int) -> PromptPairs:
+    """Pairs of prompts of five tokens, answered before the end or at it."""
+    pairs, more = random_pairs(seed, n=3), random_pairs(seed + 1000, n=3)
+    tokens = [torch.cat([a, b[:, :2]], 1) for a, b in ((pairs.clean, more.clean), (pairs.corrupt, more.corrupt))]
+    roles = ("h", "r1", "r2", "answer", "end")
+    return PromptPairs(*tokens, pairs.answers, pairs.foils, roles=roles, answer_position=answer_position)
+
+
 def strong_model(seed: int) -> HookedTransformer:
     """Random weights, and a gap large enough that effects are defined."""
     model = random_model(seed)

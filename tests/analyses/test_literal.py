@@ -5,9 +5,9 @@ import pytest
 import torch
 from conftest import no_hooks_left, random_model, random_pairs
 
-from grokscope.analyses import graph_of, run_with_edges
+from grokscope.analyses import graph_of
 from grokscope.analyses.hooks import hooked
-from grokscope.analyses.literal import patch_edge, patch_node, sender_outputs
+from grokscope.analyses.literal import patch_edge, patch_node, run_with_edges, sender_outputs
 
 MODELS = [
     {},

@@ -6,29 +6,40 @@ import numpy as np
 import pytest
 import torch
 
-from grokscope.tasks import CheckpointError, Run, exact_match, load_study
+from grokscope.tasks import CheckpointError, Run, exact_match, load_study, shipping
 from grokscope.tasks.evaluation import evaluate, evaluation_queries
+from grokscope.tasks.shipping import copy_run
 from grokscope.tasks.study import SHIPPED
 
 
-def test_a_copy_keeps_what_is_asked_for(tiny_run: Run, tmp_path: Path) -> None:
+def test_a_copy_keeps_what_is_asked_for(tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipping, "TOLERANCE", 1.0)  # of a hardly trained model every digit matters
     last = tiny_run.steps[-1]
-    copy = tiny_run.copy(tmp_path / "copy", steps=[last], half_precision=True)
+    copy = copy_run(tiny_run, tmp_path / "copy", steps=[last])
     assert copy.steps == [last] and copy.metrics.equals(tiny_run.metrics) and copy.task.key == tiny_run.task.key
     before, after = tiny_run.checkpoint(last), copy.checkpoint(last)
     assert after.path.stat().st_size < 0.6 * before.path.stat().st_size
     torch.testing.assert_close(after.model().W_E, before.model().W_E, rtol=1e-3, atol=1e-6)
     assert after.model().W_E.dtype == torch.float32
     with pytest.raises(FileExistsError, match="holds a run already"):
-        tiny_run.copy(tmp_path / "copy", steps=[last])
+        copy_run(tiny_run, tmp_path / "copy", steps=[last])
     with pytest.raises(KeyError, match="no checkpoint 7"):
-        tiny_run.copy(tmp_path / "other", steps=[7])
+        copy_run(tiny_run, tmp_path / "other", steps=[7])
     assert not (tmp_path / "other").exists()
+
+
+def test_weights_whose_accuracies_would_change_are_kept_whole(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipping, "TOLERANCE", -1.0)
+    copy = copy_run(tiny_run, tmp_path / "copy", steps=tiny_run.steps[-1:])
+    before, after = tiny_run.checkpoint("final").model(), copy.checkpoint("final").model()
+    assert torch.equal(before.W_E, after.W_E)
 
 
 def test_a_folder_of_runs_is_a_study(tiny_run: Run, tmp_path: Path) -> None:
     for name in ("b", "a"):
-        tiny_run.copy(tmp_path / name, steps=[])
+        copy_run(tiny_run, tmp_path / name, steps=[])
     study = load_study(tmp_path)
     assert list(study.runs) == ["a", "b"]
     frame = study.to_frame()

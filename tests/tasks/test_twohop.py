@@ -114,3 +114,11 @@ def test_no_ood_facts_gives_empty_ood_splits() -> None:
     task = small_task(0, ood_fraction=0.0).with_supervision(BOTH_HOPS)
     assert len(task.split("test_inferred_ood")) == len(task.added) == len(task.split("ood_atomic")) == 0
     assert isinstance(task.added, np.ndarray)
+
+
+def test_the_published_sizes() -> None:
+    task = TwoHopTask.paper()
+    assert (len(task.split("id_atomic")), len(task.split("ood_atomic"))) == (38_000, 2_000)
+    assert task.phi == 18.0 and len(task.trained) == 684_000
+    assert 2_500 < len(task.split("test_inferred_iid")) < 3_500
+    assert task.layout == "slots" and task.n_tokens == 2_201
