@@ -3,6 +3,7 @@
 from transformer_lens import HookedTransformer
 
 from ..tasks import PromptPairs
+from .fast_patching import node_logits
 from .hooks import graph_of
 from .metrics import Metric, logit_difference
 from .patching import MAX_BATCH, Direction, PatchingResult, patch_each
@@ -37,6 +38,7 @@ def activation_patch(
         pairs,
         graph,
         graph.senders,
+        node_logits,
         direction=direction,
         metric=metric,
         per_query=per_query,

@@ -4,7 +4,7 @@ The effect of a patch is Σ_q [m(patched) − m(base)] / Σ_q [m(donor) − m(ba
 everything gives 1, patching nothing 0. Noising puts the corrupt run into the clean one, denoising the reverse.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from transformer_lens import HookedTransformer
 
 from ..circuits import ComputationGraph, Edge, Node, Result
 from ..tasks import PromptPairs
-from .fast_patching import differences, edge_logits, node_logits
+from .fast_patching import Logits, differences
 from .metrics import Metric
 from .partial_forward import run_and_cache
 from .plots import effect_heatmap
@@ -117,6 +117,7 @@ def patch_each(
     pairs: PromptPairs,
     graph: ComputationGraph,
     targets: Sequence[Edge] | Sequence[Node],
+    patched: Callable[..., Logits],
     *,
     direction: Direction,
     metric: Metric | Mapping[str, Metric],
@@ -132,6 +133,7 @@ def patch_each(
         pairs: clean and corrupt prompts.
         graph: the model's graph.
         targets: edges or nodes; without roles they are patched at all positions at once.
+        patched: runs them, see `fast_patching.edge_logits`.
         direction: noising or denoising.
         metric: logits, answers and foils to one number for each query; or several by name.
         per_query: keep the change of every query.
@@ -145,7 +147,6 @@ def patch_each(
     base, donor = (pairs.clean, pairs.corrupt) if direction == "noising" else (pairs.corrupt, pairs.clean)
     deltas = {name: np.empty((len(targets), len(pairs))) for name in metrics}
     donor_gaps = {name: np.empty(len(pairs)) for name in metrics}
-    patched = edge_logits if targets and isinstance(targets[0], Edge) else node_logits
     with tqdm(total=len(targets) * len(pairs), desc="patching", delay=2, disable=not progress) as bar:
         for rows in torch.arange(len(pairs)).split(max_batch):
             part = pairs.take(rows)

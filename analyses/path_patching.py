@@ -1,16 +1,19 @@
 """Path patching: the exact effect of every single edge."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Literal, overload
 
 from transformer_lens import HookedTransformer
 
-from ..circuits import Edge
+from ..circuits import ComputationGraph, Edge, Node
 from ..tasks import PromptPairs
+from .fast_patching import edge_logits
 from .hooks import graph_of
 from .literal import check_edges
 from .metrics import Metric, logit_difference
 from .patching import MAX_BATCH, Direction, PatchingResult, patch_each
+from .paths import check_paths, path_logits
 
 Positions = Literal["separate", "together"]
 
@@ -21,6 +24,7 @@ def path_patch(
     pairs: PromptPairs,
     *,
     edges: Iterable[Edge | str] | None = ...,
+    through: Sequence[Node | str] = ...,
     positions: Positions = ...,
     direction: Direction = ...,
     metric: Metric = ...,
@@ -37,6 +41,7 @@ def path_patch(
     pairs: PromptPairs,
     *,
     edges: Iterable[Edge | str] | None = ...,
+    through: Sequence[Node | str] = ...,
     positions: Positions = ...,
     direction: Direction = ...,
     metric: Mapping[str, Metric],
@@ -52,6 +57,7 @@ def path_patch(
     pairs: PromptPairs,
     *,
     edges: Iterable[Edge | str] | None = None,
+    through: Sequence[Node | str] = (),
     positions: Positions = "separate",
     direction: Direction = "noising",
     metric: Metric | Mapping[str, Metric] = logit_difference,
@@ -71,6 +77,8 @@ def path_patch(
         pairs: clean and corrupt prompts.
         edges: which edges, as edges or names; by default all that can matter to the answer. With positions together names
             have no role: `MLP0 -> L1H0.v`.
+        through: patch longer paths: from each edge's sender to its receiver, which may then be at other positions, directly
+            and through these nodes, everything else frozen (see `paths`).
         positions: `"separate"`, or `"together"` to patch an edge at all positions in one run.
         direction: noising (corrupt into clean) or denoising (clean into corrupt).
         metric: logits, answers and foils to one number for each query; the logit difference in nats by default. Several by
@@ -82,19 +90,23 @@ def path_patch(
 
     Raises:
         KeyError: for edges that the model does not have.
-        ValueError: for models with options that cannot be done exactly, with hooks or with logits that are not finite, or a
-            metric of the wrong shape.
+        ValueError: for paths that go backwards or through unknown nodes, for models with options that cannot be done
+            exactly, with hooks or with logits that are not finite, or a metric of the wrong shape.
     """
     if positions not in ("separate", "together"):
         raise ValueError(f"positions must be 'separate' or 'together', got {positions!r}")
     graph = graph_of(model, pairs.roles, pairs.answer_position)
-    possible = graph.edges if positions == "separate" else graph.component_edges
-    wanted = set(possible) if edges is None else check_edges(graph, edges, possible)
+    if through:
+        targets, between = _paths(graph, edges, through, positions)
+        patched = partial(path_logits, through=between)
+    else:
+        targets, patched = _targets(graph, edges, positions), edge_logits
     return patch_each(
         model,
         pairs,
         graph,
-        [edge for edge in possible if edge in wanted],
+        targets,
+        patched,
         direction=direction,
         metric=metric,
         per_query=per_query,
@@ -102,3 +114,22 @@ def path_patch(
         progress=progress,
         seed=seed,
     )
+
+
+def _targets(graph: ComputationGraph, edges: Iterable[Edge | str] | None, positions: Positions) -> list[Edge]:
+    """The edges asked for, from the inputs upwards."""
+    possible = graph.edges if positions == "separate" else graph.component_edges
+    wanted = set(possible) if edges is None else check_edges(graph, edges, possible)
+    return [edge for edge in possible if edge in wanted]
+
+
+def _paths(
+    graph: ComputationGraph, edges: Iterable[Edge | str] | None, through: Sequence[Node | str], positions: Positions
+) -> tuple[list[Edge], set[Node]]:
+    """The ends of the paths asked for, and the nodes in between."""
+    if edges is None or positions != "separate":
+        raise ValueError("longer paths need their ends, edges=[…], and positions='separate'")
+    ends = [Edge.parse(edge) if isinstance(edge, str) else edge for edge in edges]
+    between = {Node.parse(node) if isinstance(node, str) else node for node in through}
+    check_paths(graph, ends, between)
+    return ends, between
