@@ -1,6 +1,7 @@
 """How it is measured and what it means: lens, patching, discovery, faithfulness."""
 
 from .activation_patching import activation_patch
+from .causal_tracing import CausalTraceResult, causal_trace
 from .discovery import discover
 from .edge_sets import run_with_edge_sets, run_with_edges
 from .faithfulness import FaithfulnessResult, faithfulness
@@ -14,6 +15,7 @@ from .path_patching import path_patch
 from .plots import accuracy_curves, lens_heatmaps
 
 __all__ = [
+    "CausalTraceResult",
     "FaithfulnessResult",
     "LensResult",
     "LoopResult",
@@ -22,6 +24,7 @@ __all__ = [
     "accuracy_by_loops",
     "accuracy_curves",
     "activation_patch",
+    "causal_trace",
     "discover",
     "faithfulness",
     "graph_of",

@@ -6,6 +6,7 @@ from .files import DataFolderError
 from .graph import KnowledgeGraph
 from .models import ModelConfig, build_model
 from .pairs import CONTRASTS, PromptPairs, make_pairs
+from .perturbations import PERTURBED_ROLES, perturb
 from .queries import Queries
 from .shortcuts import shortcut_accuracy
 from .study import Study, load_study
@@ -20,6 +21,7 @@ __all__ = [
     "CONTRASTS",
     "FIRST_HOP",
     "NATURAL",
+    "PERTURBED_ROLES",
     "PHASES",
     "SECOND_HOP",
     "SPLITS",
@@ -39,6 +41,7 @@ __all__ = [
     "exact_match",
     "load_study",
     "make_pairs",
+    "perturb",
     "predictions",
     "shortcut_accuracy",
     "train",

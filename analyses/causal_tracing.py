@@ -1,0 +1,101 @@
+"""Causal tracing: replace one state by that of a perturbed run and see whether the answer changes.
+
+Wang et al. 2024 (arXiv 2405.15071), section 3.3 and appendix D.1: the strength of a cell (layer, position) is the share of
+queries whose top answer changes when that state alone is taken from a run in which one token of the prompt is another.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from ..circuits import Result
+from ..tasks import Queries
+from .fast_patching import state_logits
+from .hooks import graph_of
+from .partial_forward import run_and_cache
+from .patching import MAX_BATCH
+from .plots import lens_heatmaps
+from .statistics import wilson
+
+
+@dataclass(frozen=True, eq=False)
+class CausalTraceResult(Result):
+    """How often the answer changes with a single state.
+
+    Attributes:
+        table: a row for each perturbed token, layer (−1: the embedding) and position, with
+            perturbed, layer, role;
+            strength: share of queries whose top answer changes;
+            low, high: its 95 % Wilson interval, with the hop-1 fact as unit;
+            n: queries answered correctly, over which that is counted; n_facts: their hop-1 facts; n_asked: all queries.
+        model: the model's name.
+        split: the queries' split.
+    """
+
+    model: str
+    split: str
+
+    @property
+    def caption(self) -> str:
+        """Model, split and n in one line."""
+        row = self.table.iloc[0]
+        return f"{self.model} · {self.split} · n = {row['n']} of {row['n_asked']} queries over {row['n_facts']} hop-1 facts"
+
+    def figure(self) -> Any:
+        """A heat map of strength, layer × position, for each perturbed token."""
+        table = self.table.rename(columns={"perturbed": "target"})
+        return lens_heatmaps({"": table}, list(dict.fromkeys(table["target"])), value="strength", title=self.caption)
+
+
+def causal_trace(
+    model: HookedTransformer,
+    queries: Queries,
+    perturbed: Mapping[str, Int[Tensor, "query pos"]],
+    *,
+    max_batch: int = MAX_BATCH,
+) -> CausalTraceResult:
+    """Trace which states carry the answer.
+
+    Args:
+        model: any HookedTransformer whose options `hooks.graph_of` accepts; it is left as it was.
+        queries: the questions; those answered wrongly are left out.
+        perturbed: prompts with another token, by what was replaced, see `tasks.perturb`.
+        max_batch: prompts run at once; bounds memory.
+
+    Raises:
+        ValueError: if the model answers none correctly, or perturbed prompts have another shape.
+    """
+    if bad := [f"{role}: {tuple(t.shape)}" for role, t in perturbed.items() if t.shape != queries.tokens.shape]:
+        raise ValueError(
+            f"perturbed prompts must have the queries' shape {tuple(queries.tokens.shape)}, got {', '.join(bad)}"
+        )
+    graph = graph_of(model, queries.roles, queries.answer_position)
+    changed: dict[tuple[str, int, str], list[Tensor]] = {}
+    kept = []
+    for rows in torch.arange(len(queries)).split(max_batch):
+        run = run_and_cache(model, graph, queries.tokens[rows])
+        right = run.logits.argmax(-1).cpu() == queries.answers[rows]
+        kept.append(rows[right])
+        for role, tokens in perturbed.items():
+            other = run_and_cache(model, graph, tokens[rows])
+            for layer, (position, where) in product(range(-1, graph.n_layers), enumerate(graph.roles)):
+                answers = state_logits(run, other, layer, position).argmax(-1).cpu()
+                changed.setdefault((role, layer, where), []).append((answers != queries.answers[rows])[right])
+    asked = queries.take(torch.cat(kept))
+    if not len(asked):
+        raise ValueError(f"the model answers none of the {len(queries)} queries of {queries.split} correctly")
+    n_facts = len(asked.hop1.unique())
+    table = []
+    for (role, layer, where), parts in changed.items():
+        strength = float(torch.cat(parts).double().mean())
+        low, high = wilson(strength, n_facts)
+        table.append({"perturbed": role, "layer": layer, "role": where, "strength": strength, "low": low, "high": high})
+    frame = pd.DataFrame(table).assign(n=len(asked), n_facts=n_facts, n_asked=len(queries))
+    return CausalTraceResult(frame, model.cfg.model_name, queries.split)

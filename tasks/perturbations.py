@@ -1,0 +1,55 @@
+"""Prompts with one token replaced by another of its kind, so that the right answer changes or there is none.
+
+The perturbations of causal tracing (Wang et al. 2024, section 3.3 and appendix D.1). Unlike the pairs of `pairs`, a
+perturbed prompt need not be a question with an answer.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from .queries import Queries
+from .twohop import TwoHopTask
+
+PERTURBED_ROLES = ("h", "r1", "r2")
+
+
+def perturb(task: TwoHopTask, queries: Queries, role: str, *, seed: int) -> Int[Tensor, "query pos"]:
+    """Replace one token of each two-hop query at random by one that ID facts allow and that leads to another tail or none.
+
+    `h`: by a head of ID facts; `r1`: by a relation of h in an ID fact; `r2`: by a relation of the bridge in an ID fact with
+    another tail.
+
+    Args:
+        task: where the queries come from.
+        queries: of a compositional split.
+        role: one of `PERTURBED_ROLES`.
+        seed: of the choice.
+
+    Returns:
+        The perturbed prompts.
+
+    Raises:
+        KeyError: for another role.
+        ValueError: if a query has no such token.
+    """
+    if role not in PERTURBED_ROLES:
+        raise KeyError(f"no role {role!r} to perturb; the roles are {', '.join(PERTURBED_ROLES)}")
+    graph, rng, tokens = task.graph, np.random.default_rng(seed), queries.tokens.clone()
+    is_id = (graph.fact_of >= 0) & ~task.is_ood[graph.fact_of]
+    tails = np.where(graph.fact_of >= 0, graph.tails[graph.fact_of], -1)
+    tails = np.concatenate([tails, np.full((1, graph.n_relations), -1)])  # what −1, no entity, leads to: nothing
+    for row, (h, r1, r2) in enumerate((queries.tokens[:, :3] - torch.tensor([0, 1, 1]) * graph.n_entities).tolist()):
+        bridge, answer = tails[h, r1], int(queries.answers[row])
+        if role == "h":
+            others = np.flatnonzero(is_id.any(1))
+            reached = tails[tails[others, r1], r2]
+        else:
+            others = np.flatnonzero(is_id[h if role == "r1" else bridge])
+            reached = tails[tails[h, others], r2] if role == "r1" else tails[bridge, others]
+        possible = others[reached != answer]
+        if not len(possible):
+            raise ValueError(f"query {row} (h {h}, r1 {r1}, r2 {r2}) of {queries.split}: no other {role} leads elsewhere")
+        tokens[row, queries.roles.index(role)] = int(rng.choice(possible)) + (graph.n_entities if role != "h" else 0)
+    return tokens

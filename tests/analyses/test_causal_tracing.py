@@ -1,0 +1,79 @@
+"""Causal tracing against hooks on the residual stream, and on the hand-set model, where the answer is known."""
+
+import pytest
+import torch
+from conftest import no_hooks_left, pairs_of_five, random_model, random_settings
+from handset import handset_model
+
+from grokscope.analyses import CausalTraceResult, causal_trace, graph_of
+from grokscope.analyses.fast_patching import state_logits
+from grokscope.analyses.hooks import logits_at
+from grokscope.analyses.partial_forward import run_and_cache
+from grokscope.tasks import PERTURBED_ROLES, TwoHopTask, perturb
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_states_equal_those_of_a_hooked_run(seed: int) -> None:
+    model, pairs = random_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
+    graph = graph_of(model, pairs.roles, pairs.answer_position)
+    run, other = (run_and_cache(model, graph, tokens) for tokens in (pairs.clean, pairs.corrupt))
+    for layer in range(-1, graph.n_layers):
+        name = "blocks.0.hook_resid_pre" if layer < 0 else f"blocks.{layer}.hook_resid_post"
+        source = other.embedding if layer < 0 else other.layers[layer].after
+        for position in range(len(graph.roles)):
+
+            def replace(activation: torch.Tensor, hook: object, position: int = position, source=source) -> torch.Tensor:
+                activation = activation.clone()
+                activation[:, position] = source[:, position]
+                return activation
+
+            literal = logits_at(model, pairs.clean, pairs.answer_position, [(name, replace)])
+            fast = state_logits(run, other, layer, position)
+            torch.testing.assert_close(fast, literal, rtol=1e-9, atol=1e-11 * float(run.logits.abs().max()))
+    assert no_hooks_left(model)
+
+
+def traced(task: TwoHopTask) -> CausalTraceResult:
+    queries = task.split("train_inferred")
+    queries = queries.take(torch.arange(0, len(queries), 3))
+    return causal_trace(
+        handset_model(task.graph), queries, {role: perturb(task, queries, role, seed=0) for role in ("h", "r2")}
+    )
+
+
+def test_on_the_hand_set_model_the_answer_hangs_on_the_states_that_carry_it(small_world: TwoHopTask) -> None:
+    result = traced(small_world)
+    strength = result.table.set_index(["perturbed", "layer", "role"])["strength"]
+    assert strength["h", -1, "h"] == 1.0 and strength["r2", -1, "r2"] == 1.0
+    assert strength["h", -1, "r2"] == strength["r2", -1, "h"] == 0.0
+    last = max(layer for _, layer, _ in strength.index)
+    assert strength["h", last, "r2"] == strength["r2", last, "r2"] == 1.0
+    assert strength["h", last, "r1"] == 0.0
+    assert (result.table["n"] == result.table["n_asked"]).all()  # it answers everything
+    assert str(result.table["n"].iloc[0]) in result.caption and result.figure()
+
+
+@pytest.mark.parametrize("role", PERTURBED_ROLES)
+def test_perturbed_prompts_differ_in_one_token_and_lead_elsewhere(task: TwoHopTask, role: str) -> None:
+    queries = task.split("test_inferred_iid")
+    tokens = perturb(task, queries, role, seed=0)
+    position = queries.roles.index(role)
+    differs = tokens != queries.tokens
+    assert differs[:, position].all() and differs.sum() == len(queries)
+    graph = task.graph
+    for (h, r1, r2), answer in zip(tokens.tolist(), queries.answers.tolist(), strict=True):
+        first = graph.fact_of[h, r1 - graph.n_entities]
+        second = graph.fact_of[graph.tails[first], r2 - graph.n_entities] if first >= 0 else -1
+        assert second < 0 or graph.tails[second] != answer
+        assert role != "r1" or (first >= 0 and not task.is_ood[first])
+        assert role != "r2" or (second >= 0 and not task.is_ood[second])
+    assert torch.equal(tokens, perturb(task, queries, role, seed=0))
+    assert not torch.equal(tokens, perturb(task, queries, role, seed=1))
+
+
+def test_bad_requests_are_refused(task: TwoHopTask) -> None:
+    queries = task.split("test_inferred_iid")
+    with pytest.raises(KeyError, match="no role 'b' to perturb; the roles are h, r1, r2"):
+        perturb(task, queries, "b", seed=0)
+    with pytest.raises(ValueError, match=r"must have the queries' shape .* got h: \(3, 2\)"):
+        causal_trace(random_model(0), queries, {"h": torch.zeros(3, 2, dtype=torch.long)})
