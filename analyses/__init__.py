@@ -3,6 +3,7 @@
 from .activation_patching import activation_patch
 from .causal_tracing import CausalTraceResult, causal_trace
 from .discovery import discover
+from .edge_attribution import edge_attribution
 from .edge_sets import run_with_edge_sets, run_with_edges
 from .faithfulness import FaithfulnessResult, faithfulness
 from .growth import RunSummary, summarise_run
@@ -26,6 +27,7 @@ __all__ = [
     "activation_patch",
     "causal_trace",
     "discover",
+    "edge_attribution",
     "faithfulness",
     "graph_of",
     "lens_heatmaps",

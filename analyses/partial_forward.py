@@ -157,8 +157,15 @@ def project(
     block: TransformerBlock, name: str, normed: Float[Tensor, "*batch pos d_model"], first: int
 ) -> Float[Tensor, "*batch pos head d_head"]:
     """Queries, keys or values of all heads for what they read at positions from `first` on."""
+    return rotated(block, name, linear(block, name, normed), first)
+
+
+def linear(
+    block: TransformerBlock, name: str, normed: Float[Tensor, "*batch pos d_model"]
+) -> Float[Tensor, "*batch pos head d_head"]:
+    """Queries, keys or values of all heads before positions turn them."""
     weight, bias = getattr(block.attn, f"W_{name.upper()}"), getattr(block.attn, f"b_{name.upper()}")
-    return rotated(block, name, (normed @ weight.permute(1, 0, 2).flatten(1)).unflatten(-1, bias.shape) + bias, first)
+    return (normed @ weight.permute(1, 0, 2).flatten(1)).unflatten(-1, bias.shape) + bias
 
 
 def rotated(

@@ -51,6 +51,9 @@ class PatchingResult(Result):
         reason: why effects are NaN, otherwise empty.
         deltas: m(patched) − m(base) by row and query, if asked for.
         donor_gaps: m(donor) − m(base) by query, if asked for.
+        method: exact, or how effects were estimated.
+        error: of estimates, on a sample of n_edges edges patched exactly: rank_correlation, and relative_error, the
+            length of the error as a share of that of the exact effects.
     """
 
     graph: ComputationGraph
@@ -65,11 +68,13 @@ class PatchingResult(Result):
     reason: str
     deltas: np.ndarray | None = None
     donor_gaps: np.ndarray | None = None
+    method: str = "exact"
+    error: Mapping[str, float] | None = None
 
     @property
     def provenance(self) -> dict[str, Any]:
         """How the effects were measured, for a circuit made of them."""
-        names = ("metric", "direction", "model", "pairs", "contrast", "n_asked", "reason")
+        names = ("metric", "direction", "method", "model", "pairs", "contrast", "n_asked", "reason")
         split = {"split": self.recipe["split"]} if "split" in self.recipe else {}
         return {name: getattr(self, name) for name in names} | split | {"recipe": dict(self.recipe)}
 
@@ -91,6 +96,14 @@ class PatchingResult(Result):
             f"{self.model} · {self.contrast} · {self.direction} · {self.metric}, gap {self.gap:.2f} [{low:.2f}, {high:.2f}]"
             f" · n = {self.n} of {self.n_asked}"
         )
+        if self.method != "exact":
+            text += f" · estimated by {self.method}"
+        if self.error:
+            text += (
+                " (rank correlation {rank_correlation:.2f}, relative error {relative_error:.2f}, {n_edges} edges)".format(
+                    **self.error
+                )
+            )
         return f"{text} · no effects: {self.reason}" if self.reason else text
 
     def to_frame(self) -> pd.DataFrame:
@@ -148,9 +161,9 @@ def patch_each(
     deltas = {name: np.empty((len(targets), len(pairs))) for name in metrics}
     donor_gaps = {name: np.empty(len(pairs)) for name in metrics}
     with tqdm(total=len(targets) * len(pairs), desc="patching", delay=2, disable=not progress) as bar:
-        for rows in torch.arange(len(pairs)).split(max_batch):
-            part = pairs.take(rows)
-            run, other = run_and_cache(model, graph, base[rows]), run_and_cache(model, graph, donor[rows])
+        for part_rows in torch.arange(len(pairs)).split(max_batch):
+            part, rows = pairs.take(part_rows), part_rows.numpy()
+            run, other = (run_and_cache(model, graph, tokens[part_rows]) for tokens in (base, donor))
             before = {name: metric_by_query(by, run.logits, part) for name, by in metrics.items()}
             for name, by in metrics.items():
                 donor_gaps[name][rows] = metric_by_query(by, other.logits, part) - before[name]
@@ -159,13 +172,13 @@ def patch_each(
                     deltas[name][np.ix_(places, rows)] = metric_by_query(by, logits, part) - before[name]
                 bar.update(len(places) * len(rows))
     results = {
-        name: _summary(model, pairs, graph, targets, direction, name, deltas[name], donor_gaps[name], per_query, seed)
+        name: summarise(model, pairs, graph, targets, direction, name, deltas[name], donor_gaps[name], per_query, seed)
         for name in metrics
     }
     return results if isinstance(metric, Mapping) else next(iter(results.values()))
 
 
-def _summary(
+def summarise(
     model: HookedTransformer,
     pairs: PromptPairs,
     graph: ComputationGraph,
