@@ -1,6 +1,7 @@
 """How it is measured and what it means: lens, patching, discovery, faithfulness."""
 
 from .activation_patching import activation_patch
+from .attention import AttentionResult, attribute_attention
 from .causal_tracing import CausalTraceResult, causal_trace
 from .discovery import discover
 from .edge_attribution import edge_attribution
@@ -16,6 +17,7 @@ from .path_patching import path_patch
 from .plots import accuracy_curves, lens_heatmaps
 
 __all__ = [
+    "AttentionResult",
     "CausalTraceResult",
     "FaithfulnessResult",
     "LensResult",
@@ -25,6 +27,7 @@ __all__ = [
     "accuracy_by_loops",
     "accuracy_curves",
     "activation_patch",
+    "attribute_attention",
     "causal_trace",
     "discover",
     "edge_attribution",

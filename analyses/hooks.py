@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
+from transformer_lens.components import LayerNorm, LayerNormPre
 from transformer_lens.components.transformer_block import (
     POST_NORM_ARCHITECTURES,  # pyright: ignore[reportPrivateImportUsage]
 )
@@ -189,6 +190,29 @@ def residual_states(
 def decode(model: HookedTransformer, states: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
     """Final norm, if the model has one, and unembedding."""
     return model.unembed(model.ln_final(states) if model.cfg.normalization_type else states)
+
+
+def final_direction(
+    model: HookedTransformer,
+    residual: Float[Tensor, "query d_model"],
+    answers: Int[Tensor, " query"],
+    foils: Int[Tensor, " query"],
+) -> Float[Tensor, "query d_model"]:
+    """What the dot product with gives a part of the residual stream's share of logit(answer) − logit(foil).
+
+    The final norm's scale is that of the whole `residual`, kept fixed; its bias and the unembedding's belong to no part.
+    """
+    unembedding = model.W_U.T
+    direction = unembedding[answers.to(residual.device)] - unembedding[foils.to(residual.device)]
+    if not model.cfg.normalization_type:
+        return direction
+    norm = model.ln_final
+    if hasattr(norm, "w"):
+        direction = direction * norm.w
+    if isinstance(norm, (LayerNorm, LayerNormPre)):
+        residual = residual - residual.mean(-1, keepdim=True)
+        direction = direction - direction.mean(-1, keepdim=True)
+    return direction / (residual.square().mean(-1, keepdim=True) + norm.eps).sqrt()
 
 
 def _n_distinct_blocks(model: HookedTransformer) -> int:

@@ -110,6 +110,32 @@ def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *,
     return figure.update_layout(template=TEMPLATE, title=title, height=90 + 260 * len(tables))
 
 
+def attention_heatmaps(table: pd.DataFrame, value: str, *, title: str) -> go.Figure:
+    """Query × key position heat maps, a row of panels for each layer and a column for each head, one colour scale."""
+    layers, heads = sorted(table["layer"].unique()), sorted(table["head"].unique())
+    titles = [f"L{layer}H{head}" for layer in layers for head in heads]
+    figure = make_subplots(rows=len(layers), cols=len(heads), subplot_titles=titles, vertical_spacing=0.3 / len(layers))
+    largest = float(table[value].abs().max())
+    for row, layer in enumerate(layers, start=1):
+        for column, head in enumerate(heads, start=1):
+            cells = table[(table["layer"] == layer) & (table["head"] == head)]
+            keys, queries = (list(dict.fromkeys(cells[name])) for name in ("key", "query"))
+            grid = cells.pivot(index="query", columns="key", values=value).loc[queries[::-1], keys]
+            figure.add_heatmap(
+                z=grid.to_numpy().tolist(),
+                x=list(grid.columns),
+                y=list(grid.index),
+                zmin=-largest,
+                zmax=largest,
+                colorscale="RdBu",
+                showscale=row == column == 1,
+                colorbar={"title": value},
+                row=row,
+                col=column,
+            )
+    return figure.update_layout(template=TEMPLATE, title=title, height=90 + 220 * len(layers))
+
+
 def effect_heatmap(table: pd.DataFrame, *, title: str) -> go.Figure:
     """Effects as a heat map: receivers against senders, or components against positions."""
     if "node" in table:
