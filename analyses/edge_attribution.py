@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
-from scipy.stats import spearmanr
 from torch import Tensor
 from transformer_lens import HookedTransformer
-from transformer_lens.components import TransformerBlock
+from transformer_lens.components.transformer_block import TransformerBlock
 
 from ..circuits import Edge, Node
 from ..tasks import PromptPairs
@@ -81,10 +81,10 @@ def edge_attribution(
     deltas, gaps = np.empty((len(graph.edges), len(pairs))), np.empty(len(pairs))
     for part_rows in torch.arange(len(pairs)).split(max_batch):
         rows = part_rows.numpy()
-        part, runs = pairs.take(part_rows), [run_and_cache(model, graph, tokens[part_rows]) for tokens in (base, donor)]
-        deltas[:, rows] = _estimates(*runs, part, method, steps, metric)
-        before, after = (metric_by_query(metric, run.logits, part) for run in runs)
-        gaps[rows] = after - before
+        part = pairs.take(part_rows)
+        run, other = (run_and_cache(model, graph, tokens[part_rows]) for tokens in (base, donor))
+        deltas[:, rows] = _estimates(run, other, part, method, steps, metric)
+        gaps[rows] = metric_by_query(metric, other.logits, part) - metric_by_query(metric, run.logits, part)
     name = getattr(metric, "__name__", str(metric))
     result = summarise(model, pairs, graph, graph.edges, direction, name, deltas, gaps, per_query, seed)
     result = replace(result, method=method if method == "eap" else f"{method}, {steps} steps")
@@ -205,4 +205,5 @@ def _input(base: CachedRun, receiver: Node) -> int:
 def _agreement(estimated: Float[np.ndarray, " edge"], exact: Float[np.ndarray, " edge"]) -> dict[str, float]:
     """Rank correlation, and the length of the error as a share of that of the exact effects."""
     error = float(np.linalg.norm(estimated - exact) / np.linalg.norm(exact))
-    return {"rank_correlation": float(spearmanr(estimated, exact)[0]), "relative_error": error, "n_edges": len(exact)}
+    rank = float(pd.Series(estimated).rank().corr(pd.Series(exact).rank()))
+    return {"rank_correlation": rank, "relative_error": error, "n_edges": len(exact)}

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens.components import TransformerBlock
+from transformer_lens.components.transformer_block import TransformerBlock
 
 from ..circuits import Edge, Node
 from .partial_forward import CachedRun, Copies, LayerCache, finish, mlp_output, normalised, project

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
-from transformer_lens.components import LayerNorm, LayerNormPre
+from transformer_lens.components.layer_norm import LayerNorm
+from transformer_lens.components.layer_norm_pre import LayerNormPre
 from transformer_lens.components.transformer_block import (
     POST_NORM_ARCHITECTURES,  # pyright: ignore[reportPrivateImportUsage]
 )
@@ -207,12 +208,12 @@ def final_direction(
     if not model.cfg.normalization_type:
         return direction
     norm = model.ln_final
-    if hasattr(norm, "w"):
-        direction = direction * norm.w
+    if isinstance(gain := getattr(norm, "w", None), Tensor):
+        direction = direction * gain
     if isinstance(norm, (LayerNorm, LayerNormPre)):
         residual = residual - residual.mean(-1, keepdim=True)
         direction = direction - direction.mean(-1, keepdim=True)
-    return direction / (residual.square().mean(-1, keepdim=True) + norm.eps).sqrt()
+    return direction / (residual.square().mean(-1, keepdim=True) + model.cfg.eps).sqrt()
 
 
 def _n_distinct_blocks(model: HookedTransformer) -> int:

@@ -15,7 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import layer_norm
 from transformer_lens import HookedTransformer
-from transformer_lens.components import LayerNorm, LayerNormPre, TransformerBlock
+from transformer_lens.components.layer_norm import LayerNorm
+from transformer_lens.components.layer_norm_pre import LayerNormPre
+from transformer_lens.components.transformer_block import TransformerBlock
 
 from ..circuits import ComputationGraph, Node
 from .hooks import decode, hooks_in_place

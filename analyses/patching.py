@@ -169,7 +169,7 @@ def patch_each(
                 donor_gaps[name][rows] = metric_by_query(by, other.logits, part) - before[name]
             for places, logits in patched(run, targets, differences(run, other, targets), max_batch=max_batch):
                 for name, by in metrics.items():
-                    deltas[name][np.ix_(places, rows)] = metric_by_query(by, logits, part) - before[name]
+                    deltas[name][np.array(places)[:, None], rows] = metric_by_query(by, logits, part) - before[name]
                 bar.update(len(places) * len(rows))
     results = {
         name: summarise(model, pairs, graph, targets, direction, name, deltas[name], donor_gaps[name], per_query, seed)

@@ -1,7 +1,7 @@
 """How much faster exact path patching is than a loop of one hooked forward pass for each edge, all queries in a batch.
 
 Both in one process, in turns; printed are medians in seconds, their ratio and the largest difference of the results. The
-loop is timed on a sample of the edges and scaled to all of them.
+loop is timed on a sample of the edges and scaled to all of them. A second table: the cost of attributions.
 
     python examples/benchmarks/path_patching.py
 """
@@ -9,7 +9,9 @@ loop is timed on a sample of the edges and scaled to all of them.
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import torch
 from transformer_lens import HookedTransformer
@@ -19,6 +21,7 @@ from grokscope.analyses.hooks import input_hook, logits_at
 from grokscope.analyses.literal import sender_outputs
 
 N_PAIRS, SAMPLE, ROUNDS = 64, 40, 5
+MODES: tuple[Literal["together", "separate"], ...] = ("together", "separate")
 
 
 def random_model(config: tasks.ModelConfig, task: tasks.TwoHopTask) -> HookedTransformer:
@@ -64,7 +67,9 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def compare(name: str, model: HookedTransformer, n_positions: int, positions: str) -> dict[str, object]:
+def compare(
+    name: str, model: HookedTransformer, n_positions: int, positions: Literal["separate", "together"]
+) -> dict[str, Any]:
     """One row of the table."""
     pairs = random_pairs(n_positions, model.cfg.d_vocab)
     graph = analyses.graph_of(model, pairs.roles, pairs.answer_position)
@@ -75,7 +80,7 @@ def compare(name: str, model: HookedTransformer, n_positions: int, positions: st
     def fast() -> analyses.PatchingResult:
         return analyses.path_patch(model, pairs, positions=positions, per_query=True, progress=False)
 
-    error = float((torch.as_tensor(fast().deltas[::every]) - loop(model, pairs, sample)).abs().max())
+    error = float((torch.as_tensor(np.asarray(fast().deltas)[::every]) - loop(model, pairs, sample)).abs().max())
     times: dict[str, list[float]] = {"loop": [], "fast": []}
     for _ in range(ROUNDS):
         times["loop"].append(seconds(lambda: loop(model, pairs, sample)) * len(edges) / len(sample))
@@ -91,20 +96,33 @@ def compare(name: str, model: HookedTransformer, n_positions: int, positions: st
     return shown | {"ratio": medians["loop"] / medians["fast"], "largest difference": error}
 
 
-def main() -> pd.DataFrame:
-    """The table of medians and ratios, for 64 pairs."""
+def attributions(name: str, model: HookedTransformer, n_positions: int) -> dict[str, Any]:
+    """What gradients cost in plain forward passes of the same prompts, and how far off they are on a sample of edges."""
+    pairs = random_pairs(n_positions, model.cfg.d_vocab)
+    kinds: dict[str, Callable[[], object]] = {
+        "forward": lambda: logits_at(model, pairs.clean, pairs.answer_position, []),
+        "eap": lambda: analyses.edge_attribution(model, pairs),
+        "eap_ig_inputs, 5 steps": lambda: analyses.edge_attribution(model, pairs, method="eap_ig_inputs"),
+    }
+    times: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for _ in range(ROUNDS + 1):
+        for kind, run in kinds.items():
+            times[kind].append(seconds(run))
+    medians = {kind: statistics.median(values[1:]) for kind, values in times.items()}
+    return {"model": name} | {kind: medians[kind] / medians["forward"] for kind in list(kinds)[1:]}
+
+
+def main() -> list[pd.DataFrame]:
+    """The tables of medians and ratios, for 64 pairs."""
     torch.set_num_threads(2)  # as in the docs
     task = tasks.TwoHopTask.random(seed=0, layout="slots")
     peers = tasks.ModelConfig(d_model=128, n_heads=4, n_blocks=4, n_loops=1)  # the shape on which peers were timed
     cases = [("4 layers, 4 heads, 4 positions", peers, 4), ("small: 1 head, 4 loops", tasks.ModelConfig.small(), 3)]
-    return pd.DataFrame(
-        [
-            compare(name, random_model(config, task), n_positions, positions)
-            for name, config, n_positions in cases
-            for positions in ("together", "separate")
-        ]
-    )
+    models = [(name, random_model(config, task), n_positions) for name, config, n_positions in cases]
+    patching = pd.DataFrame([compare(*model, positions) for model in models for positions in MODES])
+    return [patching, pd.DataFrame([attributions(*model) for model in models])]
 
 
 if __name__ == "__main__":
-    print(main().to_string(index=False, float_format="{:.3g}".format))  # noqa: T201
+    for table in main():
+        print(table.to_string(index=False, float_format="{:.3g}".format))  # noqa: T201

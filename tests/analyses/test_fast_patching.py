@@ -6,7 +6,7 @@ from conftest import no_hooks_left, pairs_of_five, random_model, random_pairs, r
 from transformer_lens import HookedTransformer
 
 from grokscope.analyses import graph_of
-from grokscope.analyses.fast_patching import component, edge_logits, node_logits
+from grokscope.analyses.fast_patching import Logits, component, edge_logits, node_logits
 from grokscope.analyses.hooks import input_hook, logits_at, output_hooks
 from grokscope.analyses.literal import patch_edge, patch_node, sender_outputs
 from grokscope.analyses.partial_forward import run_and_cache
@@ -20,7 +20,7 @@ def differences_of(model: HookedTransformer, graph: ComputationGraph, pairs: Pro
     return {node: corrupt.written_by(node) - clean.written_by(node) for node in nodes}
 
 
-def collected(logits: object, n: int) -> torch.Tensor:
+def collected(logits: Logits, n: int) -> torch.Tensor:
     found = {}
     for places, values in logits:
         assert not found.keys() & set(places)
