@@ -9,6 +9,7 @@ from .edge_sets import run_with_edge_sets, run_with_edges
 from .faithfulness import FaithfulnessResult, faithfulness
 from .growth import RunSummary, summarise_run
 from .hooks import graph_of
+from .interchange import InterchangeResult, interchange
 from .lens import LensResult, logit_lens
 from .loops import LoopResult, accuracy_by_loops
 from .metrics import logit_difference
@@ -20,6 +21,7 @@ __all__ = [
     "AttentionResult",
     "CausalTraceResult",
     "FaithfulnessResult",
+    "InterchangeResult",
     "LensResult",
     "LoopResult",
     "PatchingResult",
@@ -33,6 +35,7 @@ __all__ = [
     "edge_attribution",
     "faithfulness",
     "graph_of",
+    "interchange",
     "lens_heatmaps",
     "logit_difference",
     "logit_lens",

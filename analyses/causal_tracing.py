@@ -17,7 +17,7 @@ from transformer_lens import HookedTransformer
 
 from ..circuits import Result
 from ..tasks import Queries
-from .fast_patching import state_logits
+from .fast_patching import with_state
 from .hooks import graph_of
 from .partial_forward import run_and_cache
 from .patching import MAX_BATCH
@@ -86,7 +86,7 @@ def causal_trace(
         for role, tokens in perturbed.items():
             other = run_and_cache(model, graph, tokens[rows])
             for layer, (position, where) in product(range(-1, graph.n_layers), enumerate(graph.roles)):
-                answers = state_logits(run, other, layer, position).argmax(-1).cpu()
+                answers = with_state(run, layer, position, other.state(layer)[None, :, position])[0].argmax(-1).cpu()
                 changed.setdefault((role, layer, where), []).append((answers != queries.answers[rows])[right])
     asked = queries.take(torch.cat(kept))
     if not len(asked):

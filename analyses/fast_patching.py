@@ -219,16 +219,17 @@ def _placed(run: CachedRun, layer: int, part: _Part, first: int) -> Copies:
     """The residual stream behind a layer (−1: the embedding) at all positions that matter, cached but for the part's."""
     if layer == run.graph.n_layers - 1:
         return part.residual
-    cached = (run.layers[layer].after if layer >= 0 else run.embedding).expand(len(part.residual), -1, -1, -1)
+    cached = run.state(layer).expand(len(part.residual), -1, -1, -1)
     return torch.cat([cached[:, :, first : part.rows.start], part.residual, cached[:, :, part.rows.stop : run.stop]], 2)
 
 
 @torch.no_grad()
-def state_logits(run: CachedRun, other: CachedRun, layer: int, position: int) -> Float[Tensor, "query d_vocab"]:
-    """The logits with the whole residual stream behind a layer (−1: the embedding) at a position taken from another run."""
+def with_state(
+    run: CachedRun, layer: int, position: int, states: Float[Tensor, "copy query d_model"]
+) -> Float[Tensor, "copy query d_vocab"]:
+    """The logits with the whole residual stream behind a layer (−1: the embedding) replaced at a position."""
     is_last = layer == run.graph.n_layers - 1
     if position >= run.stop or (is_last and position != run.answer):
-        return run.logits  # where nothing can reach the answer
+        return run.logits.expand(len(states), -1, -1)  # where nothing can reach the answer
     span, first = slice(position, position + 1), run.reached_from(position)
-    source = other.layers[layer].after if layer >= 0 else other.embedding
-    return finish(run, layer + 1, _placed(run, layer, _Part([], span, source[None, :, span]), first), first)[0]
+    return finish(run, layer + 1, _placed(run, layer, _Part([], span, states[:, :, None]), first), first)

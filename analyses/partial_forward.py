@@ -80,6 +80,10 @@ class CachedRun:
         is_last = layer == self.graph.n_layers - 1
         return range(self.answer, self.answer + 1) if is_last else range(first, self.stop)
 
+    def state(self, layer: int) -> Float[Tensor, "query pos d_model"]:
+        """The residual stream behind a layer; −1 is the embedding."""
+        return self.layers[layer].after if layer >= 0 else self.embedding
+
     def written_by(self, node: Node) -> Float[Tensor, "query pos d_model"]:
         """What a component adds to the residual stream, at all positions; the node's role does not matter."""
         if node.kind == "embed":

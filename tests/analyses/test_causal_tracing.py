@@ -6,7 +6,7 @@ from conftest import no_hooks_left, pairs_of_five, random_model, random_settings
 from handset import handset_model
 
 from grokscope.analyses import causal_trace, graph_of
-from grokscope.analyses.fast_patching import state_logits
+from grokscope.analyses.fast_patching import with_state
 from grokscope.analyses.hooks import logits_at
 from grokscope.analyses.partial_forward import run_and_cache
 from grokscope.tasks import PERTURBED_ROLES, TwoHopTask, perturb, predictions
@@ -19,7 +19,7 @@ def test_states_equal_those_of_a_hooked_run(seed: int) -> None:
     run, other = (run_and_cache(model, graph, tokens) for tokens in (pairs.clean, pairs.corrupt))
     for layer in range(-1, graph.n_layers):
         name = "blocks.0.hook_resid_pre" if layer < 0 else f"blocks.{layer}.hook_resid_post"
-        source = other.embedding if layer < 0 else other.layers[layer].after
+        source = other.state(layer)
         for position in range(len(graph.roles)):
 
             def replace(activation: torch.Tensor, hook: object, position: int = position, source=source) -> torch.Tensor:
@@ -28,7 +28,7 @@ def test_states_equal_those_of_a_hooked_run(seed: int) -> None:
                 return activation
 
             literal = logits_at(model, pairs.clean, pairs.answer_position, [(name, replace)])
-            fast = state_logits(run, other, layer, position)
+            fast = with_state(run, layer, position, source[None, :, position])[0]
             torch.testing.assert_close(fast, literal, rtol=1e-9, atol=1e-11 * float(run.logits.abs().max()))
     assert no_hooks_left(model)
 

@@ -1,0 +1,91 @@
+"""Interchange on a model whose bridge is known by construction, on one that only memorises, and on a random one."""
+
+import pytest
+import torch
+from conftest import no_hooks_left, random_model
+from handset import handset_model
+from transformer_lens import HookedTransformer
+
+from grokscope.analyses import InterchangeResult, interchange
+from grokscope.analyses.hooks import residual_states
+from grokscope.analyses.interchange import WHOLE_STATE, _Donors
+from grokscope.tasks import Queries, TwoHopTask
+
+DECISIVE = ("held out", "trained", "same bridge", "bridge direction")
+
+
+@pytest.fixture(scope="module")
+def world() -> TwoHopTask:
+    """Enough facts for every kind of donor, few enough for the hand-set model."""
+    return TwoHopTask.random(n_entities=12, n_relations=10, out_degree=8, ood_fraction=0.1, test_fraction=0.4, seed=1)
+
+
+def success(result: InterchangeResult, layer: int, role: str) -> dict[str, float]:
+    rows = result.table.query("layer == @layer and role == @role")
+    return dict(zip(rows["donor"], rows["success"], strict=True))
+
+
+def test_the_hand_set_bridge_can_be_exchanged_where_it_is_and_nowhere_else(world: TwoHopTask) -> None:
+    model = handset_model(world.graph)
+    queries = world.split("test_inferred_iid")
+    result = interchange(model, world, queries.take(torch.arange(0, len(queries), 8)))
+    at_bridge = success(result, 0, "r1")
+    assert all(at_bridge[kind] == 1.0 for kind in DECISIVE)
+    assert at_bridge["random direction"] < 0.2 and at_bridge["other bridge"] == 0.0
+    before, r2 = success(result, -1, "r1"), success(result, 0, "r2")
+    assert before["held out"] < 0.3 and r2["held out"] == 0.0 and r2["same bridge"] == 1.0
+    final = success(result, 1, "r2")  # the whole answer state of a donor with b′ and the same r2
+    assert final["held out"] == final["trained"] == final["same bridge"] == 1.0
+    kept = result.table.query("layer == 1 and role == 'r1'")["kept"]
+    assert (kept == 1.0).all() and no_hooks_left(model)
+    assert f"of {result.n_asked} questions" in result.caption and result.figure()
+
+
+def test_a_random_model_answers_nothing_that_could_be_exchanged(world: TwoHopTask) -> None:
+    model = random_model(0, d_vocab=world.n_tokens, dtype=torch.float32)
+    with pytest.raises(ValueError, match=r"none of the \d+ questions of test_inferred_iid is answered correctly"):
+        interchange(model, world, wrongly_answered(model, world.split("test_inferred_iid")))
+
+
+def wrongly_answered(model: HookedTransformer, queries: Queries) -> Queries:
+    with torch.no_grad():
+        return queries.take(model(queries.tokens)[:, -1].argmax(-1) != queries.answers)
+
+
+def test_donors_are_what_they_are_called(world: TwoHopTask) -> None:
+    import numpy as np
+
+    graph, queries = world.graph, world.split("test_inferred_iid")
+    donors = _Donors(world, "ID", np.random.default_rng(0))
+    trained = {tuple(row) for row in np.concatenate([world.trained, world.added]).tolist()}
+    seen = 0
+    for hop1, hop2 in zip(queries.hop1.tolist(), queries.hop2.tolist(), strict=True):
+        if (found := donors.of(hop1, hop2)) is None:
+            continue
+        seen += 1
+        facts = {kind: int(graph.fact_of[found[kind][0], found[kind][1] - graph.n_entities]) for kind in WHOLE_STATE}
+        relation = int(graph.relations[hop2])
+        second = {kind: int(graph.fact_of[graph.tails[fact], relation]) for kind, fact in facts.items()}
+        assert not world.is_ood[list(facts.values())].any()
+        assert (facts["held out"], second["held out"]) not in trained and (facts["trained"], second["trained"]) in trained
+        assert graph.tails[facts["held out"]] == graph.tails[facts["trained"]] == found["bridge"] != graph.tails[hop1]
+        assert graph.tails[second["held out"]] == found["answer"] != graph.tails[hop2]
+        assert graph.tails[facts["same bridge"]] == graph.tails[hop1] and facts["same bridge"] != hop1
+        assert graph.tails[facts["other bridge"]] not in (found["bridge"], graph.tails[hop1])
+        assert graph.tails[second["other bridge"]] != found["answer"]
+    assert seen > 20
+
+
+def test_a_bridge_direction_is_a_difference_of_means_over_other_facts(world: TwoHopTask) -> None:
+    from grokscope.analyses import graph_of
+    from grokscope.analyses.interchange import _Centroids
+
+    model, queries = handset_model(world.graph), world.split("train_inferred")
+    without = set(range(0, len(world.graph), 3))
+    centroids = _Centroids(model, graph_of(model, queries.roles, 2), world, without, seed=0)
+    states = residual_states(model, queries.tokens)[0][:, 1]
+    kept = torch.tensor([fact not in without and not world.is_ood[fact] for fact in queries.hop1.tolist()])
+    for bridge in range(3):
+        facts = {int(f): i for i, f in enumerate(queries.hop1.tolist()) if kept[i] and queries.bridges[i] == bridge}
+        mean = states[list(facts.values())].mean(0)  # in a causal model a fact has one state at r1
+        torch.testing.assert_close(centroids.of(0, 1, torch.tensor([bridge]))[0], mean, check_dtype=False)
