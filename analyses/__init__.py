@@ -2,6 +2,7 @@
 
 from .activation_patching import activation_patch
 from .attention import AttentionResult, attribute_attention
+from .bridge_direction import BridgeDirectionResult, ablate_bridge, steer_bridge
 from .causal_tracing import CausalTraceResult, causal_trace
 from .discovery import discover
 from .edge_attribution import edge_attribution
@@ -19,6 +20,7 @@ from .plots import accuracy_curves, lens_heatmaps
 
 __all__ = [
     "AttentionResult",
+    "BridgeDirectionResult",
     "CausalTraceResult",
     "FaithfulnessResult",
     "InterchangeResult",
@@ -26,6 +28,7 @@ __all__ = [
     "LoopResult",
     "PatchingResult",
     "RunSummary",
+    "ablate_bridge",
     "accuracy_by_loops",
     "accuracy_curves",
     "activation_patch",
@@ -42,5 +45,6 @@ __all__ = [
     "path_patch",
     "run_with_edge_sets",
     "run_with_edges",
+    "steer_bridge",
     "summarise_run",
 ]

@@ -7,8 +7,10 @@ from handset import handset_model
 from transformer_lens import HookedTransformer
 
 from grokscope.analyses import InterchangeResult, interchange
+from grokscope.analyses.centroids import BridgeMeans
+from grokscope.analyses.donors import Donors
 from grokscope.analyses.hooks import residual_states
-from grokscope.analyses.interchange import WHOLE_STATE, _Donors
+from grokscope.analyses.interchange import WHOLE_STATE
 from grokscope.tasks import Queries, TwoHopTask
 
 DECISIVE = ("held out", "trained", "same bridge", "bridge direction")
@@ -56,7 +58,7 @@ def test_donors_are_what_they_are_called(world: TwoHopTask) -> None:
     import numpy as np
 
     graph, queries = world.graph, world.split("test_inferred_iid")
-    donors = _Donors(world, "ID", np.random.default_rng(0))
+    donors = Donors(world, "ID", np.random.default_rng(0))
     trained = {tuple(row) for row in np.concatenate([world.trained, world.added]).tolist()}
     seen = 0
     for hop1, hop2 in zip(queries.hop1.tolist(), queries.hop2.tolist(), strict=True):
@@ -78,11 +80,10 @@ def test_donors_are_what_they_are_called(world: TwoHopTask) -> None:
 
 def test_a_bridge_direction_is_a_difference_of_means_over_other_facts(world: TwoHopTask) -> None:
     from grokscope.analyses import graph_of
-    from grokscope.analyses.interchange import _Centroids
 
     model, queries = handset_model(world.graph), world.split("train_inferred")
     without = set(range(0, len(world.graph), 3))
-    centroids = _Centroids(model, graph_of(model, queries.roles, 2), world, without, seed=0)
+    centroids = BridgeMeans(model, graph_of(model, queries.roles, 2), world, without, seed=0)
     states = residual_states(model, queries.tokens)[0][:, 1]
     kept = torch.tensor([fact not in without and not world.is_ood[fact] for fact in queries.hop1.tolist()])
     for bridge in range(3):
