@@ -2,6 +2,7 @@
 
 from .activation_patching import activation_patch
 from .attention import AttentionResult, attribute_attention
+from .back_patching import BackPatchingResult, back_patch
 from .bridge_direction import BridgeDirectionResult, ablate_bridge, steer_bridge
 from .causal_tracing import CausalTraceResult, causal_trace
 from .discovery import discover
@@ -20,6 +21,7 @@ from .plots import accuracy_curves, lens_heatmaps
 
 __all__ = [
     "AttentionResult",
+    "BackPatchingResult",
     "BridgeDirectionResult",
     "CausalTraceResult",
     "FaithfulnessResult",
@@ -33,6 +35,7 @@ __all__ = [
     "accuracy_curves",
     "activation_patch",
     "attribute_attention",
+    "back_patch",
     "causal_trace",
     "discover",
     "edge_attribution",

@@ -59,6 +59,7 @@ def causal_trace(
     queries: Queries,
     perturbed: Mapping[str, Int[Tensor, "query pos"]],
     *,
+    window: int = 1,
     max_batch: int = MAX_BATCH,
 ) -> CausalTraceResult:
     """Trace which states carry the answer.
@@ -67,15 +68,18 @@ def causal_trace(
         model: any HookedTransformer whose options `hooks.graph_of` accepts; it is left as it was.
         queries: the questions; those answered wrongly are left out.
         perturbed: prompts with another token, by what was replaced, see `tasks.perturb`.
+        window: replace the state behind so many layers, from the cell's layer on; 1 is causal tracing as published.
         max_batch: prompts run at once; bounds memory.
 
     Raises:
-        ValueError: if the model answers none correctly, or perturbed prompts have another shape.
+        ValueError: if the window is less than 1, the model answers none correctly, or perturbed prompts have another shape.
     """
     if bad := [f"{role}: {tuple(t.shape)}" for role, t in perturbed.items() if t.shape != queries.tokens.shape]:
         raise ValueError(
             f"perturbed prompts must have the queries' shape {tuple(queries.tokens.shape)}, got {', '.join(bad)}"
         )
+    if window < 1:
+        raise ValueError(f"window is a number of layers, at least 1, got {window}")
     graph = graph_of(model, queries.roles, queries.answer_position)
     changed: dict[tuple[str, int, str], list[Tensor]] = {}
     kept = []
@@ -86,7 +90,9 @@ def causal_trace(
         for role, tokens in perturbed.items():
             other = run_and_cache(model, graph, tokens[rows])
             for layer, (position, where) in product(range(-1, graph.n_layers), enumerate(graph.roles)):
-                answers = with_state(run, layer, position, other.state(layer)[None, :, position])[0].argmax(-1).cpu()
+                behind = range(layer, min(layer + window, graph.n_layers))
+                states = [other.state(each)[None, :, position] for each in behind]
+                answers = with_state(run, layer, position, *states)[0].argmax(-1).cpu()
                 changed.setdefault((role, layer, where), []).append((answers != queries.answers[rows])[right])
     asked = queries.take(torch.cat(kept))
     if not len(asked):

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformer_lens.components.transformer_block import TransformerBlock
 
 from ..circuits import Edge, Node
-from .partial_forward import CachedRun, Copies, LayerCache, finish, mlp_output, normalised, project
+from .partial_forward import CachedRun, Copies, LayerCache, advance, finish, mlp_output, normalised, project
 
 Differences = Mapping[Node, Float[Tensor, "query pos d_model"]]
 """By component (its role left out): what it writes on the donor prompts minus what it writes on the base prompts."""
@@ -225,11 +225,20 @@ def _placed(run: CachedRun, layer: int, part: _Part, first: int) -> Copies:
 
 @torch.no_grad()
 def with_state(
-    run: CachedRun, layer: int, position: int, states: Float[Tensor, "copy query d_model"]
+    run: CachedRun, layer: int, position: int, *states: Float[Tensor, "copy query d_model"]
 ) -> Float[Tensor, "copy query d_vocab"]:
-    """The logits with the whole residual stream behind a layer (−1: the embedding) replaced at a position."""
-    is_last = layer == run.graph.n_layers - 1
-    if position >= run.stop or (is_last and position != run.answer):
-        return run.logits.expand(len(states), -1, -1)  # where nothing can reach the answer
+    """The logits with the whole residual stream replaced at a position, behind a layer (−1: the embedding).
+
+    Further states replace it behind the next layers, too, as far as there are any.
+    """
+    last = run.graph.n_layers - 1
+    if position >= run.stop or (layer == last and position != run.answer):
+        return run.logits.expand(len(states[0]), -1, -1)  # where nothing can reach the answer
     span, first = slice(position, position + 1), run.reached_from(position)
-    return finish(run, layer + 1, _placed(run, layer, _Part([], span, states[:, :, None]), first), first)
+    residual = _placed(run, layer, _Part([], span, states[0][:, :, None]), first)
+    for behind, further in zip(range(layer + 1, last + 1), states[1:], strict=False):
+        residual = advance(run, behind, residual, first)
+        if behind < last or position == run.answer:
+            residual[:, :, 0 if behind == last else position - first] = further
+        layer = behind
+    return finish(run, layer + 1, residual, first)

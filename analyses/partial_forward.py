@@ -137,17 +137,22 @@ def finish(run: CachedRun, layer: int, residual: Copies, first: int) -> Float[Te
         first: the first position at which copies differ.
     """
     for number in range(layer, run.graph.n_layers):
-        block, cache, rows = run.model.blocks[number], run.layers[number], run.needed_behind(number, first)
-        normed, own = normalised(block.ln1, residual), slice(rows.start - first, rows.stop - first)
-        q = project(block, "q", normed[:, :, own], rows.start)
-        k, v = (
-            torch.cat([base[:, :first].expand(len(residual), -1, -1, -1, -1), project(block, name, normed, first)], 2)
-            for name, base in (("k", cache.k), ("v", cache.v))
-        )
-        z = gathered(attention_scores(block, q, k, rows.start), v)
-        middle = residual[:, :, own] + torch.einsum("cqphd,hdm->cqpm", z, block.attn.W_O) + block.attn.b_O
-        residual = middle + mlp_output(block, middle)
+        residual = advance(run, number, residual, first)
     return decode(run.model, residual[:, :, 0])
+
+
+def advance(run: CachedRun, layer: int, residual: Copies, first: int) -> Copies:
+    """What leaves a layer that copies enter, at the positions `run.needed_behind(layer, first)`; see `finish`."""
+    block, cache, rows = run.model.blocks[layer], run.layers[layer], run.needed_behind(layer, first)
+    normed, own = normalised(block.ln1, residual), slice(rows.start - first, rows.stop - first)
+    q = project(block, "q", normed[:, :, own], rows.start)
+    k, v = (
+        torch.cat([base[:, :first].expand(len(residual), -1, -1, -1, -1), project(block, name, normed, first)], 2)
+        for name, base in (("k", cache.k), ("v", cache.v))
+    )
+    z = gathered(attention_scores(block, q, k, rows.start), v)
+    middle = residual[:, :, own] + torch.einsum("cqphd,hdm->cqpm", z, block.attn.W_O) + block.attn.b_O
+    return middle + mlp_output(block, middle)
 
 
 def normalised(norm: torch.nn.Module, residual: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:

@@ -136,6 +136,28 @@ def attention_heatmaps(table: pd.DataFrame, value: str, *, title: str) -> go.Fig
     return figure.update_layout(template=TEMPLATE, title=title, height=90 + 220 * len(layers))
 
 
+def back_patching_heatmaps(table: pd.DataFrame, *, title: str) -> go.Figure:
+    """Source × target layer heat maps of the share mended, a panel for each position."""
+    roles = list(dict.fromkeys(table["role"]))
+    figure = make_subplots(rows=1, cols=len(roles), subplot_titles=roles)
+    for column, role in enumerate(roles, start=1):
+        grid = table[table["role"] == role].pivot(index="source", columns="target", values="mended")
+        figure.add_heatmap(
+            z=grid.to_numpy().tolist(),
+            x=["embed" if layer < 0 else f"L{layer}" for layer in grid.columns],
+            y=["embed" if layer < 0 else f"L{layer}" for layer in grid.index],
+            zmin=0,
+            zmax=1,
+            colorscale="Viridis",
+            showscale=column == 1,
+            colorbar={"title": "mended"},
+            row=1,
+            col=column,
+        )
+    figure.update_xaxes(title="put into").update_yaxes(title="taken from")
+    return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380)
+
+
 def effect_heatmap(table: pd.DataFrame, *, title: str) -> go.Figure:
     """Effects as a heat map: receivers against senders, or components against positions."""
     if "node" in table:

@@ -1,5 +1,8 @@
 """Causal tracing against hooks on the residual stream, and on the hand-set model, where the answer is known."""
 
+from functools import partial
+from itertools import product
+
 import pytest
 import torch
 from conftest import no_hooks_left, pairs_of_five, random_model, random_settings
@@ -12,24 +15,26 @@ from grokscope.analyses.partial_forward import run_and_cache
 from grokscope.tasks import PERTURBED_ROLES, TwoHopTask, perturb, predictions
 
 
+def replaced(position: int, source: torch.Tensor, activation: torch.Tensor, hook: object) -> torch.Tensor:
+    activation = activation.clone()
+    activation[:, position] = source
+    return activation
+
+
+@pytest.mark.parametrize("window", [1, 2])
 @pytest.mark.parametrize("seed", range(12))
-def test_states_equal_those_of_a_hooked_run(seed: int) -> None:
+def test_states_equal_those_of_a_hooked_run(seed: int, window: int) -> None:
     model, pairs = random_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
     graph = graph_of(model, pairs.roles, pairs.answer_position)
     run, other = (run_and_cache(model, graph, tokens) for tokens in (pairs.clean, pairs.corrupt))
-    for layer in range(-1, graph.n_layers):
-        name = "blocks.0.hook_resid_pre" if layer < 0 else f"blocks.{layer}.hook_resid_post"
-        source = other.state(layer)
-        for position in range(len(graph.roles)):
-
-            def replace(activation: torch.Tensor, hook: object, position: int = position, source=source) -> torch.Tensor:
-                activation = activation.clone()
-                activation[:, position] = source[:, position]
-                return activation
-
-            literal = logits_at(model, pairs.clean, pairs.answer_position, [(name, replace)])
-            fast = with_state(run, layer, position, source[None, :, position])[0]
-            torch.testing.assert_close(fast, literal, rtol=1e-9, atol=1e-11 * float(run.logits.abs().max()))
+    for layer, position in product(range(-1, graph.n_layers), range(len(graph.roles))):
+        behind = range(layer, min(layer + window, graph.n_layers))
+        sources = [other.state(each)[:, position] for each in behind]
+        names = ["blocks.0.hook_resid_pre" if each < 0 else f"blocks.{each}.hook_resid_post" for each in behind]
+        hooks = [(name, partial(replaced, position, source)) for name, source in zip(names, sources, strict=True)]
+        literal = logits_at(model, pairs.clean, pairs.answer_position, hooks)
+        fast = with_state(run, layer, position, *(source[None] for source in sources))[0]
+        torch.testing.assert_close(fast, literal, rtol=1e-9, atol=1e-11 * float(run.logits.abs().max()))
     assert no_hooks_left(model)
 
 
