@@ -4,7 +4,7 @@ from .activation_patching import activation_patch
 from .attention import AttentionResult, attribute_attention
 from .back_patching import BackPatchingResult, back_patch
 from .bridge_direction import BridgeDirectionResult, ablate_bridge, steer_bridge
-from .causal_tracing import CausalTraceResult, causal_trace
+from .causal_tracing import CausalTraceResult, causal_trace, trace_inputs
 from .discovery import discover
 from .edge_attribution import edge_attribution
 from .edge_sets import run_with_edge_sets, run_with_edges
@@ -50,4 +50,5 @@ __all__ = [
     "run_with_edges",
     "steer_bridge",
     "summarise_run",
+    "trace_inputs",
 ]

@@ -22,7 +22,7 @@ from ..tasks import PromptPairs
 from .fast_patching import Differences, component, differences
 from .hooks import decode, graph_of
 from .metrics import Metric, logit_difference
-from .partial_forward import CachedRun, attention_scores, gathered, linear, mlp_output, normalised, rotated, run_and_cache
+from .partial_forward import CachedRun, attention_scores, gathered, linear, mlp_output, normalised, rotated, run_both
 from .patching import MAX_BATCH, Direction, PatchingResult, metric_by_query, summarise
 from .path_patching import path_patch
 
@@ -82,7 +82,7 @@ def edge_attribution(
     for part_rows in torch.arange(len(pairs)).split(max_batch):
         rows = part_rows.numpy()
         part = pairs.take(part_rows)
-        run, other = (run_and_cache(model, graph, tokens[part_rows]) for tokens in (base, donor))
+        run, other = run_both(model, graph, base[part_rows], donor[part_rows])
         deltas[:, rows] = _estimates(run, other, part, method, steps, metric)
         gaps[rows] = metric_by_query(metric, other.logits, part) - metric_by_query(metric, run.logits, part)
     name = getattr(metric, "__name__", str(metric))

@@ -36,9 +36,20 @@ def edge_logits(run: CachedRun, edges: Sequence[Edge], differences: Differences,
 
     def enter(chunk: list[int]) -> Iterator[_Part]:
         for _, places in groupby(chunk, key=lambda i: _input_kind(edges[i].receiver)):
-            yield from _inputs_changed(run, edges, list(places), differences)
+            yield _inputs_changed(run, edges, list(places), differences)
 
     receivers = [edge.receiver for edge in edges]
+    return _stacked(run, receivers, enter, max_batch)
+
+
+def input_logits(run: CachedRun, other: CachedRun, receivers: Sequence[Node], *, max_batch: int) -> Logits:
+    """As `edge_logits`, with each input reading all that it reads in another run."""
+
+    def enter(chunk: list[int]) -> Iterator[_Part]:
+        for i in chunk:
+            change = other.read_by(receivers[i]) - run.read_by(receivers[i])
+            yield _reading(run, [i], [receivers[i]], change[None], torch.zeros(1, dtype=torch.long))
+
     return _stacked(run, receivers, enter, max_batch)
 
 
@@ -121,23 +132,32 @@ def _input_kind(node: Node) -> tuple[str, int, str, str]:
     return node.kind, node.layer, node.role, node.input
 
 
-def _inputs_changed(run: CachedRun, edges: Sequence[Edge], places: list[int], differences: Differences) -> Iterator[_Part]:
-    """Some inputs of one kind, each of which reads something else."""
-    receiver = edges[places[0]].receiver
-    span = _span(run, receiver)
-    if receiver.kind == "mlp":
-        span = _needed(run, receiver.layer, span)
+def _inputs_changed(run: CachedRun, edges: Sequence[Edge], places: list[int], differences: Differences) -> _Part:
+    """Some inputs of one kind, each of which reads another output of one sender."""
     senders = list(dict.fromkeys(component(edges[i].sender) for i in places))
-    changes = torch.stack([differences[sender][:, span] for sender in senders])
+    changes = torch.stack([differences[sender] for sender in senders])
+    which = torch.tensor([senders.index(component(edges[i].sender)) for i in places])
+    return _reading(run, places, [edges[i].receiver for i in places], changes, which)
+
+
+def _reading(
+    run: CachedRun,
+    places: list[int],
+    receivers: Sequence[Node],
+    changes: Float[Tensor, "change query _ d_model"],
+    which: Int[Tensor, " copy"],
+) -> _Part:
+    """Copies in which inputs of one kind, sorted by head, each read one of some changes more."""
+    receiver = receivers[0]
+    span = _span(run, receiver)
+    if receiver.kind == "head":
+        rows, middle = _heads_changed(run, receivers, changes[:, :, span], which, span)
+        return _Part(places, rows, middle, middle)
     if receiver.kind == "logits":
-        yield _Part(places, span, run.layers[-1].after[:, span] + changes)
-    elif receiver.kind == "mlp":
-        middle = run.layers[receiver.layer].middle[:, span]
-        yield _Part(places, span, middle.expand_as(changes), middle + changes)
-    else:
-        which = torch.tensor([senders.index(component(edges[i].sender)) for i in places])
-        rows, middle = _heads_changed(run, [edges[i].receiver for i in places], changes, which, span)
-        yield _Part(places, rows, middle, middle)
+        return _Part(places, span, run.layers[-1].after[:, span] + changes[which][:, :, span])
+    span = _needed(run, receiver.layer, span)
+    middle, changed = run.layers[receiver.layer].middle[:, span], changes[which][:, :, span]
+    return _Part(places, span, middle.expand_as(changed), middle + changed)
 
 
 def _heads_changed(

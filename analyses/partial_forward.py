@@ -7,7 +7,7 @@ compares its logits with the model's, so that a model which computes anything el
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import torch
@@ -80,6 +80,11 @@ class CachedRun:
         is_last = layer == self.graph.n_layers - 1
         return range(self.answer, self.answer + 1) if is_last else range(first, self.stop)
 
+    def part(self, rows: slice) -> "CachedRun":
+        """The run of some of the prompts."""
+        layers = [LayerCache(*(getattr(cache, field.name)[rows] for field in fields(cache))) for cache in self.layers]
+        return replace(self, embedding=self.embedding[rows], layers=layers, logits=self.logits[rows])
+
     def state(self, layer: int) -> Float[Tensor, "query pos d_model"]:
         """The residual stream behind a layer; −1 is the embedding."""
         return self.layers[layer].after if layer >= 0 else self.embedding
@@ -91,10 +96,25 @@ class CachedRun:
         cache = self.layers[node.layer]
         return cache.after - cache.middle if node.kind == "mlp" else self._head_outputs[node.layer][:, :, node.head]
 
+    def read_by(self, receiver: Node) -> Float[Tensor, "query pos d_model"]:
+        """The residual stream that an input reads, at all positions."""
+        if receiver.kind == "logits":
+            return self.layers[-1].after
+        cache = self.layers[receiver.layer]
+        return cache.before if receiver.kind == "head" else cache.middle
+
     @cached_property
     def _head_outputs(self) -> list[Float[Tensor, "query pos head d_model"]]:
         blocks = self.model.blocks
         return [torch.einsum("qphd,hdm->qphm", c.z, b.attn.W_O) for c, b in zip(self.layers, blocks, strict=True)]
+
+
+def run_both(
+    model: HookedTransformer, graph: ComputationGraph, one: Int[Tensor, "query pos"], other: Int[Tensor, "query pos"]
+) -> tuple[CachedRun, CachedRun]:
+    """Two plain runs in one."""
+    both, n = run_and_cache(model, graph, torch.cat([one, other])), len(one)
+    return both.part(slice(None, n)), both.part(slice(n, None))
 
 
 @torch.no_grad()

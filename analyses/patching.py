@@ -20,7 +20,7 @@ from ..circuits import ComputationGraph, Edge, Node, Result
 from ..tasks import PromptPairs
 from .fast_patching import Logits, differences
 from .metrics import Metric
-from .partial_forward import run_and_cache
+from .partial_forward import run_both
 from .plots import effect_heatmap
 from .statistics import bootstrap_ratio, resampled_ratios
 
@@ -163,7 +163,7 @@ def patch_each(
     with tqdm(total=len(targets) * len(pairs), desc="patching", delay=2, disable=not progress) as bar:
         for part_rows in torch.arange(len(pairs)).split(max_batch):
             part, rows = pairs.take(part_rows), part_rows.numpy()
-            run, other = (run_and_cache(model, graph, tokens[part_rows]) for tokens in (base, donor))
+            run, other = run_both(model, graph, base[part_rows], donor[part_rows])
             before = {name: metric_by_query(by, run.logits, part) for name, by in metrics.items()}
             for name, by in metrics.items():
                 donor_gaps[name][rows] = metric_by_query(by, other.logits, part) - before[name]

@@ -1,7 +1,8 @@
 """How much faster exact path patching is than a loop of one hooked forward pass for each edge, all queries in a batch.
 
 Both in one process, in turns; printed are medians in seconds, their ratio and the largest difference of the results. The
-loop is timed on a sample of the edges and scaled to all of them. A second table: the cost of attributions.
+loop is timed on a sample of the edges and scaled to all of them. The floor is the time that the matrix products which
+must be done would take at the machine's own rate. A second table: the cost of attributions.
 
     python examples/benchmarks/path_patching.py
 """
@@ -14,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from transformer_lens import HookedTransformer
 
 from grokscope import analyses, circuits, tasks
@@ -93,7 +95,17 @@ def compare(
         "loop s": medians["loop"],
         "fast s": medians["fast"],
     }
-    return shown | {"ratio": medians["loop"] / medians["fast"], "largest difference": error}
+    with FlopCounterMode(display=False) as counter:
+        fast()
+    floor = counter.get_total_flops() / matmul_rate()
+    shown |= {"ratio": medians["loop"] / medians["fast"], "share of the floor": floor / medians["fast"]}
+    return shown | {"largest difference": error}
+
+
+def matmul_rate() -> float:
+    """Floating-point operations a second in a product that suits the machine."""
+    reads, weights = torch.randn(2048, 128), torch.randn(128, 512)
+    return 2 * 2048 * 128 * 512 / statistics.median(seconds(lambda: reads @ weights) for _ in range(200))
 
 
 def attributions(name: str, model: HookedTransformer, n_positions: int) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import torch
 from conftest import no_hooks_left, pairs_of_five, random_model, random_settings
 from handset import handset_model
 
-from grokscope.analyses import causal_trace, graph_of
-from grokscope.analyses.fast_patching import with_state
-from grokscope.analyses.hooks import logits_at
+from grokscope.analyses import causal_trace, graph_of, trace_inputs
+from grokscope.analyses.fast_patching import input_logits, with_state
+from grokscope.analyses.hooks import input_hook, logits_at
 from grokscope.analyses.partial_forward import run_and_cache
 from grokscope.tasks import PERTURBED_ROLES, TwoHopTask, perturb, predictions
 
@@ -36,6 +36,31 @@ def test_states_equal_those_of_a_hooked_run(seed: int, window: int) -> None:
         fast = with_state(run, layer, position, *(source[None] for source in sources))[0]
         torch.testing.assert_close(fast, literal, rtol=1e-9, atol=1e-11 * float(run.logits.abs().max()))
     assert no_hooks_left(model)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_inputs_equal_those_of_a_hooked_run(seed: int) -> None:
+    model, pairs = random_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
+    graph = graph_of(model, pairs.roles, pairs.answer_position)
+    run, other = (run_and_cache(model, graph, tokens) for tokens in (pairs.clean, pairs.corrupt))
+    found = {
+        i: each
+        for places, logits in input_logits(run, other, graph.receivers, max_batch=8)
+        for i, each in zip(places, logits, strict=True)
+    }
+    for i, receiver in enumerate(graph.receivers):
+        source = other.read_by(receiver)[:, graph.roles.index(receiver.role)]
+        hook = input_hook(graph, receiver, lambda reads, source=source: source)
+        literal = logits_at(model, pairs.clean, pairs.answer_position, [hook])
+        torch.testing.assert_close(found[i], literal, rtol=1e-9, atol=1e-11 * float(run.logits.abs().max()))
+
+
+def test_the_hand_set_bridge_reaches_the_second_hop_by_one_input(small_world: TwoHopTask) -> None:
+    queries = small_world.split("train_inferred")
+    result = trace_inputs(handset_model(small_world.graph), queries, {"h": perturb(small_world, queries, "h", seed=0)})
+    strength = dict(zip(result.table["receiver"], result.table["strength"], strict=True))
+    assert strength["L0H0.v@h"] == strength["MLP0@r1"] == strength["L1H0.v@r1"] == strength["logits@r2"] > 0.9
+    assert strength["L1H1.v@r1"] == strength["L1H0.k@r1"] == 0.0 and result.figure()
 
 
 def test_on_the_hand_set_model_the_answer_hangs_on_the_states_that_carry_it(small_world: TwoHopTask) -> None:
