@@ -32,6 +32,14 @@ _UNSUPPORTED = {
     "n_key_value_heads": (None,),
     "positional_embedding_type": ("standard", "rotary"),
     "use_attn_in": (False, None),
+    "use_local_attn": (False, None),
+    "use_qk_norm": (False, None),
+    "clip_qkv": (None,),
+    "use_logn_attn": (False, None),
+    "use_attention_sinks": (False, None),
+    "attn_scores_soft_cap": (-1.0, 0.0, None),
+    "output_logits_soft_cap": (-1.0, 0.0, None),
+    "load_in_4bit": (False, None),
 }
 
 

@@ -56,8 +56,8 @@ def random_settings(seed: int) -> dict[str, object]:
     def pick(*choices: object) -> object:
         return choices[int(torch.randint(len(choices), (1,), generator=generator))]
 
-    n_layers = pick(1, 2, 3, 4, 6)
-    settings = {"n_layers": n_layers, "n_heads": pick(1, 2, 3), "d_head": 4, "n_ctx": 5}
+    n_layers = pick(1, 2, 3, 4, 6, 12)
+    settings = {"n_layers": n_layers, "n_heads": {1: 8, 12: 1}.get(n_layers) or pick(1, 2, 3), "d_head": 4, "n_ctx": 5}
     settings |= {"normalization_type": pick("LN", "LNPre", "RMS", "RMSPre", None), "act_fn": pick("gelu", "relu", "silu")}
     settings |= {"attention_dir": pick("causal", "bidirectional"), "attn_only": pick(False, False, True)}
     settings |= pick({}, {"positional_embedding_type": "rotary", "rotary_dim": 4})

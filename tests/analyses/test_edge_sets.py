@@ -8,7 +8,7 @@ from grokscope.analyses import graph_of, literal, run_with_edge_sets, run_with_e
 from grokscope.circuits import Edge
 
 
-def random_sets(edges: tuple[Edge, ...], seed: int, n: int = 6) -> list[set[Edge]]:
+def random_sets(edges: tuple[Edge, ...], seed: int, n: int = 4) -> list[set[Edge]]:
     """Sets of edges, of which a few hold hardly any and a few hardly miss any."""
     generator = torch.Generator().manual_seed(seed)
     shares = [0.0, 1.0, *torch.rand(n - 2, generator=generator).tolist()]

@@ -37,9 +37,9 @@ def three_passes(model, graph, tokens, ends: Edge, through: list[Node], differen
     return logits_at(model, tokens, graph.roles.index(graph.answer_role), [hook])
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(12))
 def test_paths_equal_three_literal_passes(seed: int) -> None:
-    settings = random_settings(seed) | {"n_layers": 3, "n_blocks": 3}
+    settings = random_settings(seed) | {"n_layers": 3, "n_blocks": 3, "n_heads": 1 + seed % 2}
     model, pairs = random_model(seed, **settings), pairs_of_five(seed, answer_position=3 + seed % 2)
     graph = graph_of(model, pairs.roles, pairs.answer_position)
     clean, before = sender_outputs(model, graph, pairs.clean)
