@@ -38,8 +38,8 @@ def edge_logits(run: CachedRun, edges: Sequence[Edge], differences: Differences,
         for _, places in groupby(chunk, key=lambda i: _input_kind(edges[i].receiver)):
             yield _inputs_changed(run, edges, list(places), differences)
 
-    receivers = [edge.receiver for edge in edges]
-    return _stacked(run, receivers, enter, max_batch)
+    changed = [bool(differences[component(edge.sender)][:, _span(run, edge.receiver)].any()) for edge in edges]
+    return _stacked(run, [edge.receiver for edge in edges], enter, max_batch, changed)
 
 
 def input_logits(run: CachedRun, other: CachedRun, receivers: Sequence[Node], *, max_batch: int) -> Logits:
@@ -50,7 +50,8 @@ def input_logits(run: CachedRun, other: CachedRun, receivers: Sequence[Node], *,
             change = other.read_by(receivers[i]) - run.read_by(receivers[i])
             yield _reading(run, [i], [receivers[i]], change[None], torch.zeros(1, dtype=torch.long))
 
-    return _stacked(run, receivers, enter, max_batch)
+    changed = [bool((other.read_by(r) != run.read_by(r))[:, _span(run, r)].any()) for r in receivers]
+    return _stacked(run, receivers, enter, max_batch, changed)
 
 
 def node_logits(run: CachedRun, nodes: Sequence[Node], differences: Differences, *, max_batch: int) -> Logits:
@@ -59,7 +60,8 @@ def node_logits(run: CachedRun, nodes: Sequence[Node], differences: Differences,
     def enter(chunk: list[int]) -> Iterator[_Part]:
         return (_node_changed(run, i, nodes[i], differences[component(nodes[i])][None]) for i in chunk)
 
-    return _stacked(run, nodes, enter, max_batch)
+    changed = [bool(differences[component(node)][:, _span(run, node)].any()) for node in nodes]
+    return _stacked(run, nodes, enter, max_batch, changed)
 
 
 def differences(base: CachedRun, donor: CachedRun, targets: Sequence[Edge] | Sequence[Node]) -> Differences:
@@ -86,11 +88,23 @@ class _Part(NamedTuple):
 
 
 @torch.no_grad()
-def _stacked(run: CachedRun, nodes: Sequence[Node], enter: Callable[[list[int]], Iterator[_Part]], max_batch: int) -> Logits:
-    """Finish what enters at the same layer and position together."""
+def _stacked(
+    run: CachedRun,
+    nodes: Sequence[Node],
+    enter: Callable[[list[int]], Iterator[_Part]],
+    max_batch: int,
+    changed: Sequence[bool],
+) -> Logits:
+    """Finish what enters at the same layer and position together.
+
+    Where a target changes nothing the logits are the run's to the bit, so that its effect is zero and not rounding.
+    """
+    if unchanged := [i for i, differs in enumerate(changed) if not differs]:
+        yield unchanged, run.logits.expand(len(unchanged), -1, -1)
     entries = [_entry(run, node) for node in nodes]
     n_at_once = max(1, max_batch // len(run.embedding))
-    order = sorted(range(len(nodes)), key=lambda i: (entries[i], _input_kind(nodes[i]), nodes[i]))
+    some = [i for i, differs in enumerate(changed) if differs]
+    order = sorted(some, key=lambda i: (entries[i], _input_kind(nodes[i]), nodes[i]))
     for (layer, first), places in groupby(order, entries.__getitem__):
         group = list(places)
         for start in range(0, len(group), n_at_once):

@@ -5,7 +5,7 @@ import torch
 from conftest import no_hooks_left, pairs_of_five, random_model, random_pairs, random_settings
 from transformer_lens import HookedTransformer
 
-from grokscope.analyses import graph_of
+from grokscope.analyses import graph_of, path_patch
 from grokscope.analyses.fast_patching import Logits, component, edge_logits, node_logits
 from grokscope.analyses.hooks import input_hook, logits_at, output_hooks
 from grokscope.analyses.literal import patch_edge, patch_node, sender_outputs
@@ -99,3 +99,16 @@ def test_a_model_that_computes_something_else_is_refused() -> None:
     model.blocks[1].attn.cfg = type(model.cfg).from_dict(model.cfg.to_dict() | {"attn_scores_soft_cap": 0.01})
     with pytest.raises(ValueError, match="something that partial runs do not know"):
         run_and_cache(model, graph_of(model, pairs.roles, -1), pairs.clean)
+
+
+def test_what_changes_nothing_has_no_effect_to_the_bit() -> None:
+    """Pairs that share their last token: the embedding there is the same, and so is what only it feeds."""
+    model, pairs = random_model(3, dtype=torch.float32), random_pairs(3, n=40)
+    corrupt = pairs.corrupt.clone()
+    corrupt[:, 2] = pairs.clean[:, 2]
+    pairs = PromptPairs(pairs.clean, corrupt, pairs.answers, pairs.foils, roles=pairs.roles)
+    result = path_patch(model, pairs, per_query=True, progress=False)
+    assert result.deltas is not None
+    unchanged = (result.table["sender"] == "embed@r2").to_numpy()
+    assert unchanged.any() and (result.deltas[unchanged] == 0).all()
+    assert (result.deltas[~unchanged] != 0).any(1).mean() > 0.9
