@@ -6,7 +6,8 @@ from ..tasks import PromptPairs
 from .fast_patching import node_logits
 from .hooks import graph_of
 from .metrics import Metric, logit_difference
-from .patching import MAX_BATCH, Direction, PatchingResult, patch_each
+from .partial_forward import MAX_BATCH
+from .patching import Direction, PatchingResult, patch_each
 
 
 def activation_patch(

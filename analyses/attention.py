@@ -20,9 +20,9 @@ from transformer_lens import HookedTransformer
 from ..circuits import ComputationGraph, Result
 from ..tasks import PromptPairs
 from .hooks import final_direction, graph_of
-from .metrics import Metric, logit_difference
-from .partial_forward import CachedRun, finish, mlp_output, run_and_cache
-from .patching import MAX_BATCH, metric_by_query
+from .metrics import Metric, logit_difference, metric_name
+from .partial_forward import MAX_BATCH, CachedRun, finish, mlp_output, run_and_cache
+from .patching import metric_by_query, metric_values
 from .plots import attention_heatmaps
 
 Patterns = Float[Tensor, "copy query head pos key"]
@@ -100,14 +100,14 @@ def attribute_attention(
                 found.setdefault((layer, name), []).append(values.double().cpu())
     by_query = {key: torch.cat(parts) for key, parts in found.items()}
     patterns = torch.stack([by_query[layer, "pattern"] for layer in range(graph.n_layers)]).numpy()
-    name = getattr(metric, "__name__", str(metric))
+    name = metric_name(metric)
     return AttentionResult(_table(graph, by_query), model.cfg.model_name, pairs.key, name, patterns)
 
 
 def run_with_pattern(run: CachedRun, layer: int, pattern: Patterns) -> Float[Tensor, "copy query d_vocab"]:
     """The logits of copies of a run in which a layer's attention patterns are given."""
     block, cache = run.model.blocks[layer], run.layers[layer]
-    rows = slice(run.answer, run.answer + 1) if layer == run.graph.n_layers - 1 else slice(0, run.stop)
+    rows = run.needed_behind(layer, slice(0, run.stop))
     z = (pattern[:, :, :, rows] @ cache.v[:, : run.stop].transpose(1, 2)).transpose(2, 3)
     middle = cache.before[:, rows] + torch.einsum("cqphd,hdm->cqpm", z, block.attn.W_O) + block.attn.b_O
     return finish(run, layer + 1, middle + mlp_output(block, middle), 0)
@@ -125,9 +125,8 @@ def integrated_attention(
     points = (torch.arange(steps, dtype=pattern.dtype, device=pattern.device) + 0.5) / steps
     with torch.enable_grad():
         scaled = (points.view(-1, 1, 1, 1, 1) * pattern.detach()).requires_grad_()
-        logits = run_with_pattern(run, layer, scaled).double()
-        answers, foils = (column.to(logits.device).repeat(steps) for column in (pairs.answers, pairs.foils))
-        (gradient,) = torch.autograd.grad(metric(logits.flatten(0, 1), answers, foils).sum(), scaled)
+        total = metric_values(metric, run_with_pattern(run, layer, scaled), pairs).sum()
+        (gradient,) = torch.autograd.grad(total, scaled)
     return pattern * gradient.mean(0)
 
 

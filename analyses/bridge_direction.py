@@ -17,11 +17,12 @@ from transformer_lens import HookedTransformer
 
 from ..circuits import Result
 from ..tasks import Queries, TwoHopTask
+from .centroids import random_like
 from .fast_patching import with_state
 from .hooks import graph_of
 from .interchange import questions_with_donors
 from .partial_forward import CachedRun, run_and_cache
-from .plots import lens_heatmaps
+from .plots import cell_heatmaps
 from .statistics import wilson
 
 
@@ -54,8 +55,7 @@ class BridgeDirectionResult(Result):
 
     def figure(self, value: str = "kept") -> Any:
         """Heat maps of `kept` or `moved`, layer × position, for each direction at scale 1."""
-        table = self.table[self.table["scale"] == 1].rename(columns={"direction": "target"})
-        return lens_heatmaps({"": table}, list(dict.fromkeys(table["target"])), value=value, title=self.caption)
+        return cell_heatmaps(self.table[self.table["scale"] == 1], "direction", value, title=self.caption)
 
 
 @torch.no_grad()
@@ -80,7 +80,7 @@ def ablate_bridge(model: HookedTransformer, task: TwoHopTask, queries: Queries, 
     for layer, position in product(range(-1, graph.n_layers), range(len(graph.roles))):
         own = run.state(layer)[:, position]
         change = means.overall(layer, position) - means.of(layer, position, asked.bridges)
-        random = _random_like(own, generator) * change.norm(dim=-1, keepdim=True)
+        random = random_like(change, generator)
         states = {"bridge": own + change, "random": own + random}
         rows += _rows(run, asked, asked.answers, (layer, position), states, 1.0)
     return BridgeDirectionResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, len(queries))
@@ -119,7 +119,7 @@ def steer_bridge(
     for layer, position in product(range(-1, graph.n_layers), range(len(graph.roles))):
         own = run.state(layer)[:, position]
         change = means.of(layer, position, bridges) - means.of(layer, position, asked.bridges)
-        random = _random_like(own, generator) * change.norm(dim=-1, keepdim=True)
+        random = random_like(change, generator)
         changes = {"mean state": change, **fixed, "random": random}
         for scale in scales:
             states = {name: own + scale * each for name, each in changes.items()}
@@ -145,9 +145,3 @@ def _rows(
         row = {"layer": layer, "role": run.graph.roles[position], "direction": direction, "scale": float(scale)}
         rows.append(row | {"kept": kept, "low": low, "high": high, "moved": moved, "n": len(asked), "n_facts": n_facts})
     return rows
-
-
-def _random_like(own: Float[Tensor, "query d_model"], generator: torch.Generator) -> Float[Tensor, "query d_model"]:
-    """A random unit vector for each question."""
-    random = torch.randn(own.shape, generator=generator, dtype=torch.float64).to(own)
-    return random / random.norm(dim=-1, keepdim=True)

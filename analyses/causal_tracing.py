@@ -19,9 +19,8 @@ from ..circuits import Result
 from ..tasks import Queries
 from .fast_patching import input_logits, with_state
 from .hooks import graph_of
-from .partial_forward import CachedRun, run_and_cache
-from .patching import MAX_BATCH
-from .plots import effect_heatmap, lens_heatmaps
+from .partial_forward import MAX_BATCH, CachedRun, run_and_cache
+from .plots import cell_heatmaps, effect_heatmap
 from .statistics import wilson
 
 Cell = Mapping[str, int | str]
@@ -58,8 +57,7 @@ class CausalTraceResult(Result):
             return effect_heatmap(
                 self.table.rename(columns={"perturbed": "sender", "strength": "effect"}), title=self.caption
             )
-        table = self.table.rename(columns={"perturbed": "target"})
-        return lens_heatmaps({"": table}, list(dict.fromkeys(table["target"])), value="strength", title=self.caption)
+        return cell_heatmaps(self.table, "perturbed", "strength", title=self.caption)
 
 
 @torch.no_grad()

@@ -42,3 +42,9 @@ class BridgeMeans:
         """The mean state at a cell over the bridges that have one."""
         known = (self.counts >= MIN_FACTS).nonzero()[:, 0]
         return self.of(layer, position, known).mean(0)
+
+
+def random_like(change: Float[Tensor, "query d_model"], generator: torch.Generator) -> Float[Tensor, "query d_model"]:
+    """A random direction for each change, as long as it."""
+    random = torch.randn(change.shape, generator=generator, dtype=torch.float64).to(change)
+    return random / random.norm(dim=-1, keepdim=True) * change.norm(dim=-1, keepdim=True)

@@ -19,11 +19,22 @@ from transformer_lens.components.transformer_block import TransformerBlock
 
 from ..circuits import Edge, Node
 from ..tasks import PromptPairs
+from .edge_sets import input_place
 from .fast_patching import Differences, component, differences
 from .hooks import decode, graph_of
-from .metrics import Metric, logit_difference
-from .partial_forward import CachedRun, attention_scores, gathered, linear, mlp_output, normalised, rotated, run_both
-from .patching import MAX_BATCH, Direction, PatchingResult, metric_by_query, summarise
+from .metrics import Metric, logit_difference, metric_name
+from .partial_forward import (
+    MAX_BATCH,
+    CachedRun,
+    attention_scores,
+    gathered,
+    linear,
+    mlp_output,
+    normalised,
+    rotated,
+    run_both,
+)
+from .patching import Direction, PatchingResult, metric_by_query, metric_values, summarise
 from .path_patching import path_patch
 
 Method = Literal["eap", "eap_ig_inputs", "eap_ig_activations"]
@@ -85,7 +96,7 @@ def edge_attribution(
         run, other = run_both(model, graph, base[part_rows], donor[part_rows])
         deltas[:, rows] = _estimates(run, other, part, method, steps, metric)
         gaps[rows] = metric_by_query(metric, other.logits, part) - metric_by_query(metric, run.logits, part)
-    name = getattr(metric, "__name__", str(metric))
+    name = metric_name(metric)
     result = summarise(model, pairs, graph, graph.edges, direction, name, deltas, gaps, per_query, seed)
     result = replace(result, method=method if method == "eap" else f"{method}, {steps} steps")
     if not error_against_exact:
@@ -135,7 +146,7 @@ def _products(
         senders = list(dict.fromkeys(component(edges[i].sender) for i in rows))
         change = torch.stack([changes[sender][:, position] for sender in senders])
         product = torch.einsum("sqd,qid->siq", change, gradients[stage][:, position].flatten(1, -2)).double().cpu().numpy()
-        inputs = [_input(base, edges[i].receiver) for i in rows]
+        inputs = [input_place(base.graph, edges[i].receiver) for i in rows]
         found[rows] = product[[senders.index(component(edges[i].sender)) for i in rows], inputs]
     return found
 
@@ -170,7 +181,7 @@ def input_gradients(
         last = "logits", base.graph.n_layers
         reads[last] = residual
         logits = decode(model, residual[:, base.answer])
-        total = metric(logits.double(), pairs.answers.to(logits.device), pairs.foils.to(logits.device)).sum()
+        total = metric_values(metric, logits, pairs).sum()
         wanted = [value for values in writes.values() for value in values]
         wanted += [reads[at] for at in reads if at[0] != "head"]
         found = iter(torch.autograd.grad(total, wanted))
@@ -195,11 +206,6 @@ def _through_norm(
 
 def _stage(base: CachedRun, node: Node) -> Stage:
     return node.kind, base.graph.n_layers if node.kind == "logits" else node.layer
-
-
-def _input(base: CachedRun, receiver: Node) -> int:
-    """An input's place among those of its stage."""
-    return "qkv".index(receiver.input) * base.graph.n_heads + receiver.head if receiver.kind == "head" else 0
 
 
 def _agreement(estimated: Float[np.ndarray, " edge"], exact: Float[np.ndarray, " edge"]) -> dict[str, float]:

@@ -16,9 +16,7 @@ from ..circuits import ComputationGraph, Edge, Node
 from ..tasks import PromptPairs
 from .hooks import decode, graph_of
 from .literal import check_edges
-from .partial_forward import CachedRun, attention_scores, gathered, mlp_output, normalised, rotated, run_and_cache
-
-MAX_BATCH = 4096  # prompts run at once
+from .partial_forward import MAX_BATCH, CachedRun, attention_scores, gathered, mlp_output, normalised, rotated, run_and_cache
 
 
 def run_with_edges(
@@ -183,5 +181,10 @@ def _masks(
 def _mask_place(graph: ComputationGraph, edge: Edge) -> tuple[tuple[str, int], int, int, int]:
     receiver = edge.receiver
     layer = graph.n_layers if receiver.kind == "logits" else receiver.layer
-    row = "qkv".index(receiver.input) * graph.n_heads + receiver.head if receiver.kind == "head" else 0
+    row = input_place(graph, receiver)
     return (receiver.kind, layer), graph.roles.index(receiver.role), row, _place(graph, edge.sender)
+
+
+def input_place(graph: ComputationGraph, receiver: Node) -> int:
+    """An input's place among those of its kind in a layer: all heads' queries, then keys, then values."""
+    return "qkv".index(receiver.input) * graph.n_heads + receiver.head if receiver.kind == "head" else 0

@@ -169,7 +169,7 @@ def _reading(
         return _Part(places, rows, middle, middle)
     if receiver.kind == "logits":
         return _Part(places, span, run.layers[-1].after[:, span] + changes[which][:, :, span])
-    span = _needed(run, receiver.layer, span)
+    span = run.needed_behind(receiver.layer, span)
     middle, changed = run.layers[receiver.layer].middle[:, span], changes[which][:, :, span]
     return _Part(places, span, middle.expand_as(changed), middle + changed)
 
@@ -192,7 +192,7 @@ def _heads_changed(
     """
     layer, name = receivers[0].layer, receivers[0].input
     block, cache = run.model.blocks[layer], run.layers[layer]
-    rows = _needed(run, layer, span if name == "q" else slice(run.reached_from(span.start), run.stop))
+    rows = run.needed_behind(layer, span if name == "q" else slice(run.reached_from(span.start), run.stop))
     changed = project(block, name, normalised(block.ln1, cache.before[:, span] + changes), span.start)
     middles = []
     for head, places in groupby(range(len(receivers)), key=lambda i: receivers[i].head):
@@ -237,16 +237,11 @@ def _node_changed(run: CachedRun, place: int, node: Node, difference: Copies) ->
     if node.kind == "embed":
         span = _span(run, node)
         return _Part([place], span, run.embedding[:, span] + difference[:, :, span])
-    span = _needed(run, node.layer, _span(run, node))
+    span = run.needed_behind(node.layer, _span(run, node))
     if node.kind == "mlp":
         return _Part([place], span, run.layers[node.layer].after[:, span] + difference[:, :, span])
     middle = run.layers[node.layer].middle[:, span] + difference[:, :, span]
     return _Part([place], span, middle, middle)
-
-
-def _needed(run: CachedRun, layer: int, span: slice) -> slice:
-    """Those positions of a span that can matter behind a layer: of the last one, only the answer's."""
-    return slice(run.answer, run.answer + 1) if layer == run.graph.n_layers - 1 else span
 
 
 def _placed(run: CachedRun, layer: int, part: _Part, first: int) -> Copies:

@@ -19,12 +19,12 @@ from transformer_lens import HookedTransformer
 
 from ..circuits import ComputationGraph, Result
 from ..tasks import Queries, TwoHopTask
-from .centroids import BridgeMeans
+from .centroids import BridgeMeans, random_like
 from .donors import Donors
 from .fast_patching import with_state
 from .hooks import graph_of
 from .partial_forward import CachedRun, run_and_cache
-from .plots import lens_heatmaps
+from .plots import cell_heatmaps
 from .statistics import wilson
 
 WHOLE_STATE = ("held out", "trained", "same bridge", "other bridge")
@@ -66,8 +66,7 @@ class InterchangeResult(Result):
 
     def figure(self) -> Any:
         """Heat maps of success, layer × position, for each donor."""
-        table = self.table.rename(columns={"donor": "target"})
-        return lens_heatmaps({"": table}, list(dict.fromkeys(table["target"])), value="success", title=self.caption)
+        return cell_heatmaps(self.table, "donor", "success", title=self.caption)
 
 
 @torch.no_grad()
@@ -102,10 +101,8 @@ def interchange(
         for position, role in enumerate(graph.roles):
             own = run.state(layer)[:, position]
             change = means.of(layer, position, new_bridges) - means.of(layer, position, asked.bridges)
-            random = torch.randn(change.shape, generator=generator, dtype=torch.float64).to(change)
-            random = random / random.norm(dim=-1, keepdim=True) * change.norm(dim=-1, keepdim=True)
             states = {kind: runs[kind].state(layer)[:, position] for kind in kinds}
-            states |= dict(zip(DIRECTION, (own + change, own + random), strict=True))
+            states |= dict(zip(DIRECTION, (own + change, own + random_like(change, generator)), strict=True))
             answers = with_state(run, layer, position, torch.stack(list(states.values()))).argmax(-1).cpu()
             for donor, answered in zip(states, answers, strict=True):
                 place = {"layer": layer, "role": role, "donor": donor}

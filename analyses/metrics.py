@@ -16,3 +16,8 @@ def logit_difference(
     """How much the answer is preferred to the foil, in nats."""
     rows = torch.arange(len(logits), device=logits.device)
     return logits[rows, answers] - logits[rows, foils]
+
+
+def metric_name(metric: Metric) -> str:
+    """What a result calls its metric."""
+    return getattr(metric, "__name__", str(metric))

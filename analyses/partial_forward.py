@@ -22,6 +22,7 @@ from transformer_lens.components.transformer_block import TransformerBlock
 from ..circuits import ComputationGraph, Node
 from .hooks import decode, hooks_in_place
 
+MAX_BATCH = 4096  # prompts run at once, unless asked otherwise
 AGREEMENT = 1e-3  # largest difference from the model's own logits, as a share of the largest of them
 MLP_ROWS = 2048  # hidden states of more rows at once do not fit into a processor's cache
 N_COMPARED = 4  # prompts on which that is checked
@@ -75,10 +76,9 @@ class CachedRun:
         """The first position that a change at `position` can reach in later layers."""
         return position if self.graph.causal else 0
 
-    def needed_behind(self, layer: int, first: int) -> range:
-        """The positions whose residual stream behind a layer can matter, if those before `first` are as cached."""
-        is_last = layer == self.graph.n_layers - 1
-        return range(self.answer, self.answer + 1) if is_last else range(first, self.stop)
+    def needed_behind(self, layer: int, span: slice) -> slice:
+        """Those positions of a span that can matter behind a layer: of the last one, only the answer's."""
+        return slice(self.answer, self.answer + 1) if layer == self.graph.n_layers - 1 else span
 
     def part(self, rows: slice) -> "CachedRun":
         """The run of some of the prompts."""
@@ -153,7 +153,7 @@ def finish(run: CachedRun, layer: int, residual: Copies, first: int) -> Float[Te
     Args:
         run: the cached run, which the copies equal before position `first`.
         layer: where to start; the number of layers means that only final norm and unembedding are left.
-        residual: what enters the layer, at the positions `run.needed_behind(layer - 1, first)`.
+        residual: what enters the layer, at the positions that `run.needed_behind` names for the layer before.
         first: the first position at which copies differ.
     """
     for number in range(layer, run.graph.n_layers):
@@ -162,8 +162,8 @@ def finish(run: CachedRun, layer: int, residual: Copies, first: int) -> Float[Te
 
 
 def advance(run: CachedRun, layer: int, residual: Copies, first: int) -> Copies:
-    """What leaves a layer that copies enter, at the positions `run.needed_behind(layer, first)`; see `finish`."""
-    block, cache, rows = run.model.blocks[layer], run.layers[layer], run.needed_behind(layer, first)
+    """What leaves a layer that copies enter, at the positions `run.needed_behind` names; see `finish`."""
+    block, cache, rows = run.model.blocks[layer], run.layers[layer], run.needed_behind(layer, slice(first, run.stop))
     normed, own = normalised(block.ln1, residual), slice(rows.start - first, rows.stop - first)
     q = project(block, "q", normed[:, :, own], rows.start)
     k, v = (

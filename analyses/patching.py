@@ -19,13 +19,12 @@ from transformer_lens import HookedTransformer
 from ..circuits import ComputationGraph, Edge, Node, Result
 from ..tasks import PromptPairs
 from .fast_patching import Logits, differences
-from .metrics import Metric
+from .metrics import Metric, metric_name
 from .partial_forward import run_both
 from .plots import effect_heatmap
 from .statistics import bootstrap_ratio, resampled_ratios
 
 Direction = Literal["noising", "denoising"]
-MAX_BATCH = 4096  # prompts run at once
 SMALLEST_GAP = 1.0  # nats; below it a ratio to the gap says nothing
 
 
@@ -156,7 +155,7 @@ def patch_each(
     """
     if direction not in ("noising", "denoising"):
         raise ValueError(f"direction must be 'noising' or 'denoising', got {direction!r}")
-    metrics = metric if isinstance(metric, Mapping) else {getattr(metric, "__name__", str(metric)): metric}
+    metrics = metric if isinstance(metric, Mapping) else {metric_name(metric): metric}
     base, donor = (pairs.clean, pairs.corrupt) if direction == "noising" else (pairs.corrupt, pairs.clean)
     deltas = {name: np.empty((len(targets), len(pairs))) for name in metrics}
     donor_gaps = {name: np.empty(len(pairs)) for name in metrics}
@@ -217,6 +216,13 @@ def summarise(
 def metric_by_query(
     metric: Metric, logits: Float[Tensor, "*copy query d_vocab"], pairs: PromptPairs
 ) -> Float[np.ndarray, "*copy query"]:
+    """As `metric_values`, without gradient."""
+    return metric_values(metric, logits, pairs).detach().cpu().numpy()
+
+
+def metric_values(
+    metric: Metric, logits: Float[Tensor, "*copy query d_vocab"], pairs: PromptPairs
+) -> Float[Tensor, "*copy query"]:
     """The metric of each query, or of each copy of it, in double precision.
 
     Raises:
@@ -229,7 +235,7 @@ def metric_by_query(
     values = metric(logits.double().flatten(0, -2), answers, foils)
     if tuple(values.shape) != (n,):
         raise ValueError(f"the metric must give one number for each of the {n} queries, got the shape {tuple(values.shape)}")
-    return values.detach().view(logits.shape[:-1]).cpu().numpy()
+    return values.view(logits.shape[:-1])
 
 
 def gap_and_reason(gaps: Float[np.ndarray, " query"], *, seed: int) -> tuple[float, tuple[float, float], str]:

@@ -12,7 +12,8 @@ from .fast_patching import edge_logits
 from .hooks import graph_of
 from .literal import check_edges
 from .metrics import Metric, logit_difference
-from .patching import MAX_BATCH, Direction, PatchingResult, patch_each
+from .partial_forward import MAX_BATCH
+from .patching import Direction, PatchingResult, patch_each
 from .paths import check_paths, path_logits
 
 Positions = Literal["separate", "together"]

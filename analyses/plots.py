@@ -110,6 +110,12 @@ def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *,
     return figure.update_layout(template=TEMPLATE, title=title, height=90 + 260 * len(tables))
 
 
+def cell_heatmaps(table: pd.DataFrame, panels: str, value: str, *, title: str) -> go.Figure:
+    """Layer × position heat maps, a panel for each value of a column, one colour scale."""
+    cells = table.rename(columns={panels: "target"})
+    return lens_heatmaps({"": cells}, list(dict.fromkeys(table[panels])), value=value, title=title)
+
+
 def attention_heatmaps(table: pd.DataFrame, value: str, *, title: str) -> go.Figure:
     """Query × key position heat maps, a row of panels for each layer and a column for each head, one colour scale."""
     layers, heads = sorted(table["layer"].unique()), sorted(table["head"].unique())
