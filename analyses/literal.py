@@ -61,22 +61,7 @@ def patch_node(
 def run_with_edges(
     model: HookedTransformer, pairs: PromptPairs, edges: Iterable[Edge | str]
 ) -> Float[Tensor, "query d_vocab"]:
-    """Run the clean prompts with only the given edges intact; every other edge carries the corrupt run's value.
-
-    Each input reads the sum of what its senders write: in this very run for the edges given, in the corrupt run for
-    all others. With all edges this is the clean run, with none the corrupt one.
-
-    Args:
-        model: stays as it is.
-        pairs: clean and corrupt prompts.
-        edges: the circuit, as edges or their names.
-
-    Returns:
-        The logits at the answer position.
-
-    Raises:
-        KeyError: if edges are not in the model's graph.
-    """
+    """The oracle of `edge_sets.run_with_edges`, which says what it does: one hooked run, every input by itself."""
     graph = graph_of(model, pairs.roles, pairs.answer_position)
     intact = check_edges(graph, edges, graph.edges)
     corrupt, _ = sender_outputs(model, graph, pairs.corrupt)

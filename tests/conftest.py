@@ -24,6 +24,12 @@ def small_world() -> TwoHopTask:
     return TwoHopTask.random(n_entities=8, n_relations=6, out_degree=5, ood_fraction=0.1, test_fraction=0.3, seed=1)
 
 
+@pytest.fixture(scope="session")
+def donor_world() -> TwoHopTask:
+    """Enough facts for every kind of donor, few enough for the hand-set model."""
+    return TwoHopTask.random(n_entities=12, n_relations=10, out_degree=8, ood_fraction=0.1, test_fraction=0.4, seed=1)
+
+
 def random_model(seed: int, **changes: object) -> HookedTransformer:
     """A HookedTransformer with random weights of every kind, biases included; `n_blocks` ties it."""
     n_blocks = int(changes.pop("n_blocks", 0))
@@ -72,6 +78,15 @@ def pairs_of_five(seed: int, answer_position: int) -> PromptPairs:
     tokens = [torch.cat([a, b[:, :2]], 1) for a, b in ((pairs.clean, more.clean), (pairs.corrupt, more.corrupt))]
     roles = ("h", "r1", "r2", "answer", "end")
     return PromptPairs(*tokens, pairs.answers, pairs.foils, roles=roles, answer_position=answer_position)
+
+
+def calm_model(seed: int, **settings: object) -> HookedTransformer:
+    """A random model whose logits stay small, so that finite differences and integrals are accurate."""
+    model = random_model(seed, **settings)
+    with torch.no_grad():
+        for parameter in {id(p): p for p in model.parameters()}.values():
+            parameter.mul_(0.5)
+    return model
 
 
 def strong_model(seed: int) -> HookedTransformer:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import IntegratedGradients
-from conftest import no_hooks_left, pairs_of_five, random_model, random_settings, wide_pairs
+from conftest import calm_model, no_hooks_left, pairs_of_five, random_settings, wide_pairs
 
 from grokscope.analyses import AttentionResult, attribute_attention, graph_of
 from grokscope.analyses.attention import integrated_attention, run_with_pattern
@@ -15,14 +15,6 @@ from grokscope.analyses.partial_forward import run_and_cache
 from grokscope.tasks import PromptPairs
 
 
-def calm(seed: int, **settings: object):
-    model = random_model(seed, **settings)
-    with torch.no_grad():
-        for parameter in {id(p): p for p in model.parameters()}.values():
-            parameter.mul_(0.5)
-    return model
-
-
 def with_pattern(model, pairs: PromptPairs, layer: int, change) -> torch.Tensor:
     """The logit differences of a hooked run in which a layer's patterns are changed."""
     hook = (f"blocks.{layer}.attn.hook_pattern", lambda pattern, hook: change(pattern))
@@ -31,7 +23,7 @@ def with_pattern(model, pairs: PromptPairs, layer: int, change) -> torch.Tensor:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_knock_outs_and_integrals_equal_hooked_runs(seed: int) -> None:
-    model, pairs = calm(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
+    model, pairs = calm_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
     result = attribute_attention(model, pairs, steps=200, max_batch=900)
     table = result.table.set_index(["layer", "head", "query", "key"])
     plain = logit_difference(logits_at(model, pairs.clean, pairs.answer_position, []), pairs.answers, pairs.foils)
@@ -57,7 +49,7 @@ def test_knock_outs_and_integrals_equal_hooked_runs(seed: int) -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"normalization_type": "RMS"}, {"attention_dir": "bidirectional"}])
 def test_integrated_attention_equals_captums(settings: dict[str, object]) -> None:
-    model, pairs = calm(3, **settings), wide_pairs(3)
+    model, pairs = calm_model(3, **settings), wide_pairs(3)
     run = run_and_cache(model, graph_of(model, pairs.roles, -1), pairs.clean)
     for layer in range(model.cfg.n_layers):
         pattern = run.layers[layer].scores.softmax(-1)
@@ -82,7 +74,7 @@ def with_pattern_and_gradient(run, pairs: PromptPairs, layer: int, weights: torc
 @pytest.mark.parametrize("norm", ["LN", "LNPre", "RMS", "RMSPre", None])
 def test_direct_contributions_of_a_head_are_its_output_along_the_frozen_direction(norm: str | None) -> None:
     """With the final norm written out by hand."""
-    model, pairs = calm(4, normalization_type=norm), wide_pairs(4)
+    model, pairs = calm_model(4, normalization_type=norm), wide_pairs(4)
     graph = graph_of(model, pairs.roles, -1)
     result = attribute_attention(model, pairs, steps=5)
     outputs, _ = sender_outputs(model, graph, pairs.clean)
@@ -108,7 +100,7 @@ def test_direct_contributions_of_a_head_are_its_output_along_the_frozen_directio
 
 
 def test_the_table_says_what_was_measured_and_reads_back() -> None:
-    model, pairs = calm(0), wide_pairs(0)
+    model, pairs = calm_model(0), wide_pairs(0)
     result = attribute_attention(model, pairs)
     again = AttentionResult.from_json(result.to_json())
     np.testing.assert_array_equal(again.patterns, result.patterns)

@@ -1,6 +1,5 @@
 """Ablation and steering on the hand-set model, where the bridge is one block of the state."""
 
-import pytest
 import torch
 from conftest import no_hooks_left
 from handset import handset_model
@@ -9,13 +8,8 @@ from grokscope.analyses import BridgeDirectionResult, ablate_bridge, steer_bridg
 from grokscope.tasks import Queries, TwoHopTask
 
 
-@pytest.fixture(scope="module")
-def world() -> TwoHopTask:
-    return TwoHopTask.random(n_entities=12, n_relations=10, out_degree=8, ood_fraction=0.1, test_fraction=0.4, seed=1)
-
-
-def some(world: TwoHopTask) -> Queries:
-    queries = world.split("test_inferred_iid")
+def some(donor_world: TwoHopTask) -> Queries:
+    queries = donor_world.split("test_inferred_iid")
     return queries.take(torch.arange(0, len(queries), 8))
 
 
@@ -24,17 +18,17 @@ def at(result: BridgeDirectionResult, layer: int, role: str, value: str, scale: 
     return dict(zip(rows["direction"], rows[value], strict=True))
 
 
-def test_without_its_direction_the_hand_set_bridge_is_gone(world: TwoHopTask) -> None:
-    model = handset_model(world.graph)
-    result = ablate_bridge(model, world, some(world))
+def test_without_its_direction_the_hand_set_bridge_is_gone(donor_world: TwoHopTask) -> None:
+    model = handset_model(donor_world.graph)
+    result = ablate_bridge(model, donor_world, some(donor_world))
     kept = at(result, 0, "r1", "kept")
     assert kept["bridge"] < 0.5 < 0.9 < kept["random"]
     assert at(result, 1, "r1", "kept")["bridge"] == 1.0  # read before
     assert no_hooks_left(model) and result.figure() and "hop-1 facts" in result.caption
 
 
-def test_the_hand_set_bridge_follows_its_mean_state(world: TwoHopTask) -> None:
-    result = steer_bridge(handset_model(world.graph), world, some(world), scales=(0.0, 1.0))
+def test_the_hand_set_bridge_follows_its_mean_state(donor_world: TwoHopTask) -> None:
+    result = steer_bridge(handset_model(donor_world.graph), donor_world, some(donor_world), scales=(0.0, 1.0))
     moved, kept = at(result, 0, "r1", "moved"), at(result, 0, "r1", "kept")
     assert moved["mean state"] == 1.0 and kept["mean state"] == 0.0
     assert moved["random"] < 0.2 and moved["embedding"] < 0.2  # the embedding is another block

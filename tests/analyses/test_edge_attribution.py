@@ -3,25 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from conftest import no_hooks_left, pairs_of_five, random_model, random_settings, strong_model, wide_pairs
+from conftest import calm_model, no_hooks_left, pairs_of_five, random_model, random_settings, strong_model, wide_pairs
 
 from grokscope.analyses import edge_attribution, graph_of, path_patch
 from grokscope.analyses.literal import patch_edge, sender_outputs
 from grokscope.analyses.metrics import logit_difference
 
 
-def calm(seed: int):
-    """A model of random options whose logits stay small, so that finite differences are accurate."""
-    model = random_model(seed, **random_settings(seed))
-    with torch.no_grad():
-        for parameter in {id(p): p for p in model.parameters()}.values():
-            parameter.mul_(0.5)
-    return model
-
-
 @pytest.mark.parametrize("seed", range(12))
 def test_eap_is_the_derivative_of_a_literal_patch(seed: int) -> None:
-    model, pairs = calm(seed), pairs_of_five(seed, answer_position=3 + seed % 2)
+    model, pairs = calm_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
     graph = graph_of(model, pairs.roles, pairs.answer_position)
     result = edge_attribution(model, pairs, per_query=True, max_batch=2)
     clean, _ = sender_outputs(model, graph, pairs.clean)

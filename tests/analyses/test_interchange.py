@@ -16,21 +16,15 @@ from grokscope.tasks import Queries, TwoHopTask
 DECISIVE = ("held out", "trained", "same bridge", "bridge direction")
 
 
-@pytest.fixture(scope="module")
-def world() -> TwoHopTask:
-    """Enough facts for every kind of donor, few enough for the hand-set model."""
-    return TwoHopTask.random(n_entities=12, n_relations=10, out_degree=8, ood_fraction=0.1, test_fraction=0.4, seed=1)
-
-
 def success(result: InterchangeResult, layer: int, role: str) -> dict[str, float]:
     rows = result.table.query("layer == @layer and role == @role")
     return dict(zip(rows["donor"], rows["success"], strict=True))
 
 
-def test_the_hand_set_bridge_can_be_exchanged_where_it_is_and_nowhere_else(world: TwoHopTask) -> None:
-    model = handset_model(world.graph)
-    queries = world.split("test_inferred_iid")
-    result = interchange(model, world, queries.take(torch.arange(0, len(queries), 8)))
+def test_the_hand_set_bridge_can_be_exchanged_where_it_is_and_nowhere_else(donor_world: TwoHopTask) -> None:
+    model = handset_model(donor_world.graph)
+    queries = donor_world.split("test_inferred_iid")
+    result = interchange(model, donor_world, queries.take(torch.arange(0, len(queries), 8)))
     at_bridge = success(result, 0, "r1")
     assert all(at_bridge[kind] == 1.0 for kind in DECISIVE)
     assert at_bridge["random direction"] < 0.2 and at_bridge["other bridge"] == 0.0
@@ -43,10 +37,10 @@ def test_the_hand_set_bridge_can_be_exchanged_where_it_is_and_nowhere_else(world
     assert f"of {result.n_asked} questions" in result.caption and result.figure()
 
 
-def test_a_random_model_answers_nothing_that_could_be_exchanged(world: TwoHopTask) -> None:
-    model = random_model(0, d_vocab=world.n_tokens, dtype=torch.float32)
+def test_a_random_model_answers_nothing_that_could_be_exchanged(donor_world: TwoHopTask) -> None:
+    model = random_model(0, d_vocab=donor_world.n_tokens, dtype=torch.float32)
     with pytest.raises(ValueError, match=r"none of the \d+ questions of test_inferred_iid is answered correctly"):
-        interchange(model, world, wrongly_answered(model, world.split("test_inferred_iid")))
+        interchange(model, donor_world, wrongly_answered(model, donor_world.split("test_inferred_iid")))
 
 
 def wrongly_answered(model: HookedTransformer, queries: Queries) -> Queries:
@@ -54,12 +48,12 @@ def wrongly_answered(model: HookedTransformer, queries: Queries) -> Queries:
         return queries.take(model(queries.tokens)[:, -1].argmax(-1) != queries.answers)
 
 
-def test_donors_are_what_they_are_called(world: TwoHopTask) -> None:
+def test_donors_are_what_they_are_called(donor_world: TwoHopTask) -> None:
     import numpy as np
 
-    graph, queries = world.graph, world.split("test_inferred_iid")
-    donors = Donors(world, "ID", np.random.default_rng(0))
-    trained = {tuple(row) for row in np.concatenate([world.trained, world.added]).tolist()}
+    graph, queries = donor_world.graph, donor_world.split("test_inferred_iid")
+    donors = Donors(donor_world, "ID", np.random.default_rng(0))
+    trained = {tuple(row) for row in np.concatenate([donor_world.trained, donor_world.added]).tolist()}
     seen = 0
     for hop1, hop2 in zip(queries.hop1.tolist(), queries.hop2.tolist(), strict=True):
         if (found := donors.of(hop1, hop2)) is None:
@@ -68,7 +62,7 @@ def test_donors_are_what_they_are_called(world: TwoHopTask) -> None:
         facts = {kind: int(graph.fact_of[found[kind][0], found[kind][1] - graph.n_entities]) for kind in WHOLE_STATE}
         relation = int(graph.relations[hop2])
         second = {kind: int(graph.fact_of[graph.tails[fact], relation]) for kind, fact in facts.items()}
-        assert not world.is_ood[list(facts.values())].any()
+        assert not donor_world.is_ood[list(facts.values())].any()
         assert (facts["held out"], second["held out"]) not in trained and (facts["trained"], second["trained"]) in trained
         assert graph.tails[facts["held out"]] == graph.tails[facts["trained"]] == found["bridge"] != graph.tails[hop1]
         assert graph.tails[second["held out"]] == found["answer"] != graph.tails[hop2]
@@ -78,14 +72,14 @@ def test_donors_are_what_they_are_called(world: TwoHopTask) -> None:
     assert seen > 20
 
 
-def test_a_bridge_direction_is_a_difference_of_means_over_other_facts(world: TwoHopTask) -> None:
+def test_a_bridge_direction_is_a_difference_of_means_over_other_facts(donor_world: TwoHopTask) -> None:
     from grokscope.analyses import graph_of
 
-    model, queries = handset_model(world.graph), world.split("train_inferred")
-    without = set(range(0, len(world.graph), 3))
-    centroids = BridgeMeans(model, graph_of(model, queries.roles, 2), world, without, seed=0)
+    model, queries = handset_model(donor_world.graph), donor_world.split("train_inferred")
+    without = set(range(0, len(donor_world.graph), 3))
+    centroids = BridgeMeans(model, graph_of(model, queries.roles, 2), donor_world, without, seed=0)
     states = residual_states(model, queries.tokens)[0][:, 1]
-    kept = torch.tensor([fact not in without and not world.is_ood[fact] for fact in queries.hop1.tolist()])
+    kept = torch.tensor([fact not in without and not donor_world.is_ood[fact] for fact in queries.hop1.tolist()])
     for bridge in range(3):
         facts = {int(f): i for i, f in enumerate(queries.hop1.tolist()) if kept[i] and queries.bridges[i] == bridge}
         mean = states[list(facts.values())].mean(0)  # in a causal model a fact has one state at r1
