@@ -5,6 +5,7 @@ from .attention import AttentionResult, attribute_attention
 from .back_patching import BackPatchingResult, back_patch
 from .bridge_direction import BridgeDirectionResult, ablate_bridge, steer_bridge
 from .causal_tracing import CausalTraceResult, causal_trace, trace_inputs
+from .contingency import found_by_correct, frechet_bounds
 from .discovery import discover
 from .edge_attribution import edge_attribution
 from .edge_sets import run_with_edge_sets, run_with_edges
@@ -40,6 +41,8 @@ __all__ = [
     "discover",
     "edge_attribution",
     "faithfulness",
+    "found_by_correct",
+    "frechet_bounds",
     "graph_of",
     "interchange",
     "lens_heatmaps",

@@ -17,7 +17,7 @@ from transformer_lens import HookedTransformer
 
 from ..circuits import Result
 from ..tasks import Queries, TwoHopTask
-from .centroids import random_like
+from .centroids import BridgeMeans, random_like
 from .fast_patching import with_state
 from .hooks import graph_of
 from .interchange import questions_with_donors
@@ -75,7 +75,8 @@ def ablate_bridge(model: HookedTransformer, task: TwoHopTask, queries: Queries, 
         ValueError: if no question is left to ask.
     """
     graph = graph_of(model, queries.roles, queries.answer_position)
-    asked, _, means = questions_with_donors(model, graph, task, queries, second_hop="ID", seed=seed)
+    means = BridgeMeans(model, graph, task, queries, seed=seed)
+    asked, _ = questions_with_donors(model, graph, task, queries, means, second_hop="ID", seed=seed)
     run, generator, rows = run_and_cache(model, graph, asked.tokens), torch.Generator().manual_seed(seed), []
     for layer, position in product(range(-1, graph.n_layers), range(len(graph.roles))):
         own = run.state(layer)[:, position]
@@ -111,7 +112,8 @@ def steer_bridge(
         ValueError: if no question is left to ask.
     """
     graph = graph_of(model, queries.roles, queries.answer_position)
-    asked, found, means = questions_with_donors(model, graph, task, queries, second_hop="ID", seed=seed)
+    means = BridgeMeans(model, graph, task, queries, seed=seed)
+    asked, found = questions_with_donors(model, graph, task, queries, means, second_hop="ID", seed=seed)
     bridges, wanted = (torch.tensor([each[name] for each in found]) for name in ("bridge", "answer"))
     run, generator, rows = run_and_cache(model, graph, asked.tokens), torch.Generator().manual_seed(seed), []
     tables = {"embedding": model.W_E, "unembedding": model.W_U.T}

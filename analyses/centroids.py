@@ -6,27 +6,30 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ..circuits import ComputationGraph
-from ..tasks import TwoHopTask
+from ..tasks import Queries, TwoHopTask
+from .facts import one_question_per_fact
 from .partial_forward import run_and_cache
 
 MIN_FACTS = 2  # hop-1 facts behind a bridge's mean state
 
 
 class BridgeMeans:
-    """Mean states of trained ID questions by bridge, none of them about the facts that are asked about."""
+    """Mean states of trained ID questions by bridge, none of them about the facts that are asked about.
+
+    Attributes:
+        questions: one for each other ID fact.
+        run: the model on them.
+        counts: how many there are for each bridge.
+    """
 
     def __init__(
-        self, model: HookedTransformer, graph: ComputationGraph, task: TwoHopTask, without: set[int], seed: int
+        self, model: HookedTransformer, graph: ComputationGraph, task: TwoHopTask, without: Queries, *, seed: int
     ) -> None:
-        queries = task.split("train_inferred")
-        order = torch.randperm(len(queries), generator=torch.Generator().manual_seed(seed))
-        first_of_fact: dict[int, int] = {}
-        for row in order.tolist():  # one question for each fact: states repeat
-            if (fact := int(queries.hop1[row])) not in without and not task.is_ood[fact]:
-                first_of_fact.setdefault(fact, row)
-        chosen = queries.take(torch.tensor(sorted(first_of_fact.values())))
-        self.run, self.bridges = run_and_cache(model, graph, chosen.tokens), chosen.bridges
-        self.counts = torch.bincount(self.bridges, minlength=task.graph.n_entities)
+        asked = frozenset(without.hop1.tolist())
+        others = one_question_per_fact(task.split("train_inferred"), seed=seed, without=asked)
+        self.questions = others.take(~torch.from_numpy(task.is_ood)[others.hop1])
+        self.run = run_and_cache(model, graph, self.questions.tokens)
+        self.counts = torch.bincount(self.questions.bridges, minlength=task.graph.n_entities)
 
     def has(self, *bridges: int) -> bool:
         """Whether there are enough facts for the means of these bridges."""
@@ -34,14 +37,21 @@ class BridgeMeans:
 
     def of(self, layer: int, position: int, bridges: Int[Tensor, " query"]) -> Float[Tensor, "query d_model"]:
         """The mean state of each bridge at a cell."""
-        states = self.run.state(layer)[:, position]
-        sums = states.new_zeros(len(self.counts), states.shape[1]).index_add_(0, self.bridges.to(states.device), states)
-        return (sums / self.counts.to(states.device)[:, None].clamp(min=1))[bridges.to(states.device)]
+        return means_by_label(self.run.state(layer)[:, position], self.questions.bridges, len(self.counts))[bridges]
 
     def overall(self, layer: int, position: int) -> Float[Tensor, " d_model"]:
         """The mean state at a cell over the bridges that have one."""
         known = (self.counts >= MIN_FACTS).nonzero()[:, 0]
         return self.of(layer, position, known).mean(0)
+
+
+def means_by_label(
+    states: Float[Tensor, "query d_model"], labels: Int[Tensor, " query"], n_labels: int
+) -> Float[Tensor, "label d_model"]:
+    """The mean state of each label; zero for a label without states."""
+    labels = labels.to(states.device)
+    sums = states.new_zeros(n_labels, states.shape[1]).index_add_(0, labels, states)
+    return sums / torch.bincount(labels, minlength=n_labels).clamp(min=1)[:, None]
 
 
 def random_like(change: Float[Tensor, "query d_model"], generator: torch.Generator) -> Float[Tensor, "query d_model"]:

@@ -75,6 +75,7 @@ def summary(demo: Demo) -> Iterator[str]:
         yield f"{arm}, measured at step {checkpoint.step:,}: exact match {', '.join(parts)}"
     for arm, lens in demo.lenses.items():
         cells = lens.table[(lens.table["target"] == "bridge") & (lens.table["role"] == "r1") & (lens.table["layer"] == 0)]
+        cells = cells[cells["after"] == "layer"]
         cell, n = cells.iloc[0], lens.table["n"].iloc[0]
         share = f"{cell['top1']:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]"
         yield f"{arm}: bridge readable at r1 after layer 0 in {share} of {SPLIT}, n = {n}"

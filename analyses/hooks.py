@@ -6,6 +6,7 @@ before its norm, so that every norm is computed anew.
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import einops
 import torch
@@ -186,14 +187,31 @@ def output_hooks(graph: ComputationGraph, node: Node, difference: Residual) -> l
     return [(f"blocks.{node.layer}.hook_attn_out", add)]
 
 
+class Stage(NamedTuple):
+    """A place on the way through a model: after the `embedding` (layer −1), a layer's `attention`, or the whole `layer`."""
+
+    layer: int
+    after: str
+
+
 def residual_states(
     model: HookedTransformer, tokens: Int[Tensor, "query pos"]
-) -> dict[int, Float[Tensor, "query pos d_model"]]:
-    """The residual stream by layer: −1 is the embedding, L what leaves layer L."""
-    first, last = "blocks.0.hook_resid_pre", [f"blocks.{layer}.hook_resid_post" for layer in range(model.cfg.n_layers)]
+) -> dict[Stage, Float[Tensor, "query pos d_model"]]:
+    """The residual stream at every stage, in order; without MLPs there is nothing between attention and the layer's end."""
+    names = {Stage(-1, "embedding"): "blocks.0.hook_resid_pre"}
+    for layer in range(model.cfg.n_layers):
+        if not model.cfg.attn_only:
+            names[Stage(layer, "attention")] = f"blocks.{layer}.hook_resid_mid"
+        names[Stage(layer, "layer")] = f"blocks.{layer}.hook_resid_post"
     with torch.no_grad():
-        _, cache = model.run_with_cache(tokens.to(model.W_E.device), names_filter=[first, *last])
-    return {layer: cache[name] for layer, name in enumerate([first, *last], start=-1)}
+        _, cache = model.run_with_cache(tokens.to(model.W_E.device), names_filter=list(names.values()))
+    return {stage: cache[name] for stage, name in names.items()}
+
+
+def ends_of_loops(model: HookedTransformer) -> list[int]:
+    """The last layer of each pass of the shared blocks; every layer, if no parameters are shared."""
+    n_layers, n_blocks = model.cfg.n_layers, _n_distinct_blocks(model)
+    return list(range(n_layers) if n_blocks == n_layers else range(n_blocks - 1, n_layers, n_blocks))
 
 
 def decode(model: HookedTransformer, states: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:

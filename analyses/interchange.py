@@ -91,17 +91,17 @@ def interchange(
         ValueError: if no question is answered correctly and has all donors.
     """
     graph = graph_of(model, queries.roles, queries.answer_position)
-    asked, found, means = questions_with_donors(model, graph, task, queries, second_hop=second_hop, seed=seed)
+    means = BridgeMeans(model, graph, task, queries, seed=seed)
+    asked, found = questions_with_donors(model, graph, task, queries, means, second_hop=second_hop, seed=seed)
     wanted = torch.tensor([each["answer"] for each in found])
-    kinds = [kind for kind in WHOLE_STATE if kind in found[0]]
-    runs = {kind: _donor_run(model, graph, asked, [each[kind] for each in found]) for kind in kinds}
+    runs = donor_runs(model, graph, asked, found)
     run, new_bridges = run_and_cache(model, graph, asked.tokens), torch.tensor([each["bridge"] for each in found])
     generator, rows = torch.Generator().manual_seed(seed), []
     for layer in range(-1, graph.n_layers):
         for position, role in enumerate(graph.roles):
             own = run.state(layer)[:, position]
             change = means.of(layer, position, new_bridges) - means.of(layer, position, asked.bridges)
-            states = {kind: runs[kind].state(layer)[:, position] for kind in kinds}
+            states = {kind: runs[kind].state(layer)[:, position] for kind in runs}
             states |= dict(zip(DIRECTION, (own + change, own + random_like(change, generator)), strict=True))
             answers = with_state(run, layer, position, torch.stack(list(states.values()))).argmax(-1).cpu()
             for donor, answered in zip(states, answers, strict=True):
@@ -111,18 +111,39 @@ def interchange(
 
 
 def questions_with_donors(
-    model: HookedTransformer, graph: ComputationGraph, task: TwoHopTask, queries: Queries, *, second_hop: str, seed: int
-) -> tuple[Queries, list[dict[str, Any]], BridgeMeans]:
-    """The questions answered correctly that have all donors, these, and the mean states of bridges without their facts."""
+    model: HookedTransformer,
+    graph: ComputationGraph,
+    task: TwoHopTask,
+    queries: Queries,
+    means: BridgeMeans,
+    *,
+    second_hop: str,
+    seed: int,
+) -> tuple[Queries, list[dict[str, Any]]]:
+    """The questions answered correctly that have all donors and mean states, and these donors.
+
+    Raises:
+        ValueError: if there are none.
+    """
     donors = Donors(task, second_hop, np.random.default_rng(seed))
     right = run_and_cache(model, graph, queries.tokens).logits.argmax(-1).cpu() == queries.answers
     found = [(row, donors.of(int(queries.hop1[row]), int(queries.hop2[row]))) for row in right.nonzero()[:, 0].tolist()]
-    all_donors = [(row, each) for row, each in found if each is not None]
-    means = BridgeMeans(model, graph, task, {int(queries.hop1[row]) for row, _ in all_donors}, seed)
-    kept = [(row, each) for row, each in all_donors if means.has(int(queries.bridges[row]), each["bridge"])]
+    kept = [(row, each) for row, each in found if each and means.has(int(queries.bridges[row]), each["bridge"])]
     if not kept:
         raise ValueError(f"none of the {len(queries)} questions of {queries.split} is answered correctly and has all donors")
-    return queries.take(torch.tensor([row for row, _ in kept])), [each for _, each in kept], means
+    return queries.take(torch.tensor([row for row, _ in kept])), [each for _, each in kept]
+
+
+def donor_runs(
+    model: HookedTransformer, graph: ComputationGraph, asked: Queries, found: list[dict[str, Any]]
+) -> dict[str, CachedRun]:
+    """By kind of donor, a run of the questions with h and r1 of that donor."""
+    runs = {}
+    for kind in (kind for kind in WHOLE_STATE if kind in found[0]):
+        tokens = asked.tokens.clone()
+        tokens[:, :2] = torch.tensor([each[kind] for each in found])
+        runs[kind] = run_and_cache(model, graph, tokens)
+    return runs
 
 
 def _outcome(answered: Int[Tensor, " query"], asked: Queries, wanted: Int[Tensor, " query"]) -> dict[str, float]:
@@ -130,10 +151,3 @@ def _outcome(answered: Int[Tensor, " query"], asked: Queries, wanted: Int[Tensor
     success, kept = (float((answered == answers).double().mean()) for answers in (wanted, asked.answers))
     low, high = wilson(success, n_facts)
     return {"success": success, "low": low, "high": high, "kept": kept, "n": len(asked), "n_facts": n_facts}
-
-
-def _donor_run(model: HookedTransformer, graph: ComputationGraph, asked: Queries, facts: list[tuple[int, int]]) -> CachedRun:
-    """A run of the questions with h and r1 of other facts."""
-    tokens = asked.tokens.clone()
-    tokens[:, :2] = torch.tensor(facts)
-    return run_and_cache(model, graph, tokens)

@@ -92,11 +92,12 @@ def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *,
     for row, table in enumerate(tables.values(), start=1):
         for column, target in enumerate(targets, start=1):
             cells = table[table["target"] == target]
-            grid = cells.pivot(index="layer", columns="role", values=value)[list(dict.fromkeys(cells["role"]))]
+            grid = cells.assign(stage=stage_names(cells)).pivot(index="stage", columns="role", values=value)
+            grid = grid.loc[list(dict.fromkeys(stage_names(cells))), list(dict.fromkeys(cells["role"]))]
             figure.add_heatmap(
                 z=grid.to_numpy().tolist(),
                 x=list(grid.columns),
-                y=["embed" if layer < 0 else f"L{layer}" for layer in grid.index],
+                y=list(grid.index),
                 text=[[f"{cell:.2f}" for cell in line] for line in grid.to_numpy()],
                 texttemplate="%{text}",
                 zmin=0,
@@ -108,6 +109,46 @@ def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *,
                 col=column,
             )
     return figure.update_layout(template=TEMPLATE, title=title, height=90 + 260 * len(tables))
+
+
+def stage_names(cells: pd.DataFrame) -> list[str]:
+    """What axes call the stages of a table with a column layer, and perhaps `after`."""
+    after = cells["after"] if "after" in cells else [""] * len(cells)
+    words = {"attention": " attn"}
+    return [
+        "embed" if layer < 0 else f"L{layer}{words.get(part, '')}" for layer, part in zip(cells["layer"], after, strict=True)
+    ]
+
+
+def trajectory_curves(table: pd.DataFrame, value: str, *, panels: str, title: str) -> go.Figure:
+    """A column by training step, a panel for each value of another, a line with its band for each layer and role.
+
+    Args:
+        table: with the columns step, layer, role, `value`, low, high and `panels`.
+        value: the column shown, a fraction.
+        panels: the column whose values get a panel each.
+        title: of the figure; it should name n and what the bands are.
+    """
+    names = list(dict.fromkeys(table[panels]))
+    figure = make_subplots(rows=1, cols=len(names), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.04)
+    layers, roles = sorted(table["layer"].unique()), list(dict.fromkeys(table["role"]))
+    for column, name in enumerate(names, start=1):
+        for (layer, role), rows in table[table[panels] == name].groupby(["layer", "role"], sort=False):
+            colour = COLOURS[layers.index(layer) % len(COLOURS)]
+            label = f"{'embed' if layer < 0 else f'L{layer}'} {role}"
+            steps, place = rows["step"].tolist(), {"row": 1, "col": column}
+            band = {"x": steps + steps[::-1], "y": rows["high"].tolist() + rows["low"].tolist()[::-1]}
+            figure.add_scatter(
+                **band, fill="toself", opacity=0.15, fillcolor=colour, mode="none", hoverinfo="skip",
+                showlegend=False, legendgroup=label, **place,
+            )  # fmt: skip
+            line = {"color": colour, "width": 2, "dash": ("solid", "dash", "dot", "dashdot")[roles.index(role) % 4]}
+            figure.add_scatter(
+                x=steps, y=rows[value].tolist(), name=label, legendgroup=label, showlegend=column == 1, mode="lines+markers",
+                marker={"size": 4}, line=line, **place,
+            )  # fmt: skip
+    figure.update_xaxes(title="training step", type="log").update_yaxes(title=value, range=[-0.05, 1.05], col=1)
+    return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=420)
 
 
 def cell_heatmaps(table: pd.DataFrame, panels: str, value: str, *, title: str) -> go.Figure:

@@ -9,7 +9,7 @@ from conftest import no_hooks_left, random_model, random_pairs
 from transformer_lens import HookedTransformer
 
 from grokscope.analyses import back_patch, graph_of
-from grokscope.analyses.hooks import logits_at, residual_states
+from grokscope.analyses.hooks import Stage, logits_at, residual_states
 from grokscope.tasks import Queries
 
 POSITION, SOURCE, TARGET = 2, 1, -1
@@ -28,7 +28,7 @@ def put(source: torch.Tensor, activation: torch.Tensor, hook: object) -> torch.T
 
 
 def literal_answers(model: HookedTransformer, queries: Queries) -> torch.Tensor:
-    late = residual_states(model, queries.tokens)[SOURCE][:, POSITION]
+    late = residual_states(model, queries.tokens)[Stage(SOURCE, "layer")][:, POSITION]
     return logits_at(model, queries.tokens, 2, [("blocks.0.hook_resid_pre", partial(put, late))]).argmax(-1)
 
 

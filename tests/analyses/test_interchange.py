@@ -9,7 +9,7 @@ from transformer_lens import HookedTransformer
 from grokscope.analyses import InterchangeResult, interchange
 from grokscope.analyses.centroids import BridgeMeans
 from grokscope.analyses.donors import Donors
-from grokscope.analyses.hooks import residual_states
+from grokscope.analyses.hooks import Stage, residual_states
 from grokscope.analyses.interchange import WHOLE_STATE
 from grokscope.tasks import Queries, TwoHopTask
 
@@ -77,8 +77,9 @@ def test_a_bridge_direction_is_a_difference_of_means_over_other_facts(donor_worl
 
     model, queries = handset_model(donor_world.graph), donor_world.split("train_inferred")
     without = set(range(0, len(donor_world.graph), 3))
-    centroids = BridgeMeans(model, graph_of(model, queries.roles, 2), donor_world, without, seed=0)
-    states = residual_states(model, queries.tokens)[0][:, 1]
+    asked = queries.take(torch.tensor([fact in without for fact in queries.hop1.tolist()]))
+    centroids = BridgeMeans(model, graph_of(model, queries.roles, 2), donor_world, asked, seed=0)
+    states = residual_states(model, queries.tokens)[Stage(0, "layer")][:, 1]
     kept = torch.tensor([fact not in without and not donor_world.is_ood[fact] for fact in queries.hop1.tolist()])
     for bridge in range(3):
         facts = {int(f): i for i, f in enumerate(queries.hop1.tolist()) if kept[i] and queries.bridges[i] == bridge}

@@ -10,9 +10,9 @@ def test_fewer_loops_are_an_early_exit_at_every_layer(task: TwoHopTask, tiny_run
     """What the lens reads at the answer position after loop k is what the model with k loops answers."""
     checkpoint, queries = tiny_run.checkpoint("final"), task.split("train_inferred")
     whole = checkpoint.model(n_loops=4)
-    lens = logit_lens(whole, queries).table.set_index(["layer", "role", "target"])["top1"]
+    lens = logit_lens(whole, queries).table.set_index(["layer", "after", "role", "target"])["top1"]
     result = accuracy_by_loops(checkpoint, (1, 2, 3, 4), splits=["train_inferred"])
-    by_lens = [lens[layer, "r2", "answer"] for layer in range(4)]
+    by_lens = [lens[layer, "layer", "r2", "answer"] for layer in range(4)]
     np.testing.assert_allclose(result.table["exact_match"], by_lens)
     assert len(set(by_lens)) > 1
 

@@ -26,9 +26,10 @@ def test_lens_heatmaps_share_one_scale_and_hold_the_tables_numbers(task: TwoHopT
     table = logit_lens(tiny_run.checkpoint("final").model(), task.split("test_inferred_iid")).table
     figure = lens_heatmaps({"a": table, "b": table}, ("bridge", "answer"), value="mrr", title="n = 87")
     assert len(figure.data) == 4 and {(heat.zmin, heat.zmax) for heat in figure.data} == {(0, 1)}
-    cells = table[table["target"] == "answer"].pivot(index="layer", columns="role", values="mrr")[["h", "r1", "r2"]]
-    np.testing.assert_array_equal(np.array(figure.data[1].z), cells.to_numpy())
-    assert list(figure.data[1].y) == ["embed", "L0", "L1"] and figure.layout.title.text == "n = 87"
+    cells = table[(table["target"] == "answer") & (table["after"] == "attention")]
+    cells = cells.pivot(index="layer", columns="role", values="mrr")[["h", "r1", "r2"]]
+    np.testing.assert_array_equal(np.array(figure.data[1].z)[[1, 3]], cells.to_numpy())
+    assert list(figure.data[1].y) == ["embed", "L0 attn", "L0", "L1 attn", "L1"] and figure.layout.title.text == "n = 87"
 
 
 def test_effect_heatmaps_hold_edges_or_nodes() -> None:
