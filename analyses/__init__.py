@@ -9,6 +9,7 @@ from .contingency import found_by_correct, frechet_bounds
 from .discovery import discover
 from .edge_attribution import edge_attribution
 from .edge_sets import run_with_edge_sets, run_with_edges
+from .evidence import EvidenceResult, bridge_evidence
 from .faithfulness import FaithfulnessResult, faithfulness
 from .growth import RunSummary, summarise_run
 from .hooks import graph_of
@@ -19,17 +20,20 @@ from .metrics import logit_difference
 from .patching import PatchingResult
 from .path_patching import path_patch
 from .plots import accuracy_curves, lens_heatmaps
+from .probing import ProbeResult, probe_bridge
 
 __all__ = [
     "AttentionResult",
     "BackPatchingResult",
     "BridgeDirectionResult",
     "CausalTraceResult",
+    "EvidenceResult",
     "FaithfulnessResult",
     "InterchangeResult",
     "LensResult",
     "LoopResult",
     "PatchingResult",
+    "ProbeResult",
     "RunSummary",
     "ablate_bridge",
     "accuracy_by_loops",
@@ -37,6 +41,7 @@ __all__ = [
     "activation_patch",
     "attribute_attention",
     "back_patch",
+    "bridge_evidence",
     "causal_trace",
     "discover",
     "edge_attribution",
@@ -49,6 +54,7 @@ __all__ = [
     "logit_difference",
     "logit_lens",
     "path_patch",
+    "probe_bridge",
     "run_with_edge_sets",
     "run_with_edges",
     "steer_bridge",

@@ -157,6 +157,23 @@ def cell_heatmaps(table: pd.DataFrame, panels: str, value: str, *, title: str) -
     return lens_heatmaps({"": cells}, list(dict.fromkeys(table[panels])), value=value, title=title)
 
 
+def evidence_heatmaps(measures: pd.DataFrame, verdicts: pd.DataFrame, *, title: str) -> go.Figure:
+    """Heat maps of each measure's excess over its control, layer × position, and last the verdict `used`.
+
+    Args:
+        measures: with the columns layer, role, measure and excess.
+        verdicts: with the columns layer, role and used (`yes`, `no` or `undecided`).
+        title: of the figure; it should name n.
+    """
+    shade, sign = {"yes": 1.0, "undecided": 0.5, "no": 0.0}, {"yes": "yes", "undecided": "?", "no": "no"}
+    used = verdicts.assign(measure="used", excess=verdicts["used"].map(shade))
+    table = pd.concat([measures, used]).rename(columns={"measure": "target"})
+    figure = lens_heatmaps({"": table}, list(dict.fromkeys(table["target"])), value="excess", title=title)
+    words = {value: sign[word] for word, value in shade.items()}
+    figure.data[-1].text = [[words[value] for value in line] for line in figure.data[-1].z]
+    return figure.update_layout(title={"text": title, "font": {"size": 13}})
+
+
 def attention_heatmaps(table: pd.DataFrame, value: str, *, title: str) -> go.Figure:
     """Query × key position heat maps, a row of panels for each layer and a column for each head, one colour scale."""
     layers, heads = sorted(table["layer"].unique()), sorted(table["head"].unique())

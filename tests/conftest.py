@@ -30,6 +30,12 @@ def donor_world() -> TwoHopTask:
     return TwoHopTask.random(n_entities=12, n_relations=10, out_degree=8, ood_fraction=0.1, test_fraction=0.4, seed=1)
 
 
+@pytest.fixture(scope="session")
+def evidence_world() -> TwoHopTask:
+    """Enough facts to read, to judge and for means, few enough for models set by hand."""
+    return TwoHopTask.random(n_entities=16, n_relations=14, out_degree=12, ood_fraction=0.1, test_fraction=0.4, seed=1)
+
+
 def random_model(seed: int, **changes: object) -> HookedTransformer:
     """A HookedTransformer with random weights of every kind, biases included; `n_blocks` ties it."""
     n_blocks = int(changes.pop("n_blocks", 0))

@@ -9,6 +9,8 @@ The unembedding reads bridge and answer.
 """
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from grokscope.tasks import KnowledgeGraph
@@ -28,61 +30,112 @@ RELATION_2_EDGES = ("embed@r2 -> MLP1@r2", "MLP1@r2 -> logits@r2")
 """All edges that carry a change of r2 to the answer."""
 
 
-def handset_model(graph: KnowledgeGraph) -> HookedTransformer:
-    """The model for a graph: it answers every two-hop query."""
-    n_entities, n_tokens = graph.n_entities, graph.n_entities + graph.n_relations
-    sizes = {
-        "token": n_tokens,
-        "position": 3,
-        "first": n_entities,
-        "bridge": n_entities,
-        "second": n_entities,
-        "answer": n_entities,
-    }
-    starts = dict(zip(sizes, torch.tensor([0, *sizes.values()]).cumsum(0).tolist(), strict=False))
-    d_model = sum(sizes.values())
-    model = HookedTransformer(
-        HookedTransformerConfig(
-            n_layers=2,
-            d_model=d_model,
-            n_ctx=3,
-            n_heads=2,
-            d_head=max(3, n_entities),
-            d_mlp=len(graph),
-            d_vocab=n_tokens,
-            act_fn="relu",
-            normalization_type=None,
-            device="cpu",
+def handset_model(graph: KnowledgeGraph, *, rotated: bool = False) -> HookedTransformer:
+    """The model for a graph: it answers every two-hop query.
+
+    If rotated, the bridge is written and read in another basis than that of the unembedding.
+    """
+    n_entities = graph.n_entities
+    model, starts = _blank_model(graph, ("first", "bridge", "second", "answer"), d_head=n_entities, d_mlp=len(graph))
+    with torch.no_grad():
+        _move(model, 0, starts, {0: 0, 1: 0, 2: 2}, [("token", "first", n_entities)])
+        _move(model, 1, starts, {0: 0, 1: 0, 2: 1}, [("bridge", "second", n_entities)])
+        for layer, source, target in ((0, "first", "bridge"), (1, "second", "answer")):
+            _look_up_facts(model, layer, starts[source], starts[target], graph)
+        if rotated:
+            generator = torch.Generator().manual_seed(0)
+            basis = torch.linalg.qr(torch.randn(n_entities, n_entities, generator=generator)).Q
+            bridge = slice(starts["bridge"], starts["bridge"] + n_entities)
+            model.blocks[0].mlp.W_out[:, bridge] = model.blocks[0].mlp.W_out[:, bridge] @ basis
+            model.blocks[1].attn.W_V[0, bridge, :n_entities] = basis.T
+    model.cfg.model_name = "hand-set, rotated" if rotated else "hand-set"
+    return model.eval()
+
+
+def lookup_model(
+    graph: KnowledgeGraph, trained: Int[Tensor, "composition 2"], *, decoy: bool = False, noise: float = 0.0, seed: int = 0
+) -> HookedTransformer:
+    """A model that has memorised the answers of trained compositions and knows no bridge.
+
+    At r1 the first layer notes h; the second layer takes h and r1 to r2, where one neuron for each trained (h, r1, r2)
+    answers. A decoy writes the bridge at r1, where the unembedding can read it and nothing else does.
+    """
+    n_entities, n_both = graph.n_entities, graph.n_entities + graph.n_relations
+    sizes = {"d_head": n_both, "d_mlp": max(len(graph), len(trained))}
+    model, starts = _blank_model(graph, ("first", "bridge", "seen", "seen relation", "answer"), **sizes)
+    heads, relations, tails = (torch.from_numpy(each) for each in (graph.heads, graph.relations, graph.tails))
+    hop1, hop2 = trained.T
+    with torch.no_grad():
+        _move(model, 0, starts, {0: 0, 1: 0, 2: 2}, [("token", "first", n_entities)])
+        _move(
+            model,
+            1,
+            starts,
+            {0: 0, 1: 0, 2: 1},
+            [("first", "seen", n_entities), ("relation", "seen relation", graph.n_relations)],
         )
-    )
+        if decoy:
+            _look_up_facts(model, 0, starts["first"], starts["bridge"], graph)
+        mlp, neurons = model.blocks[1].mlp, torch.arange(len(trained))
+        for place in (starts["seen"] + heads[hop1], starts["seen relation"] + relations[hop1], n_entities + relations[hop2]):
+            mlp.W_in[place, neurons] = 1.0
+        mlp.b_in[neurons] = -2.0
+        mlp.W_out[neurons, starts["answer"] + tails[hop2]] = 1.0
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in model.parameters():
+            parameter += noise * torch.randn(parameter.shape, generator=generator)
+    model.cfg.model_name = "lookup with decoy" if decoy else "lookup"
+    return model.eval()
+
+
+def _blank_model(
+    graph: KnowledgeGraph, blocks: tuple[str, ...], *, d_head: int, d_mlp: int
+) -> tuple[HookedTransformer, dict[str, int]]:
+    """Two layers of zeros, but for the embeddings and the unembedding of bridge and answer; where each block begins."""
+    n_tokens = graph.n_entities + graph.n_relations
+    sizes = {"token": n_tokens, "position": 3}
+    sizes |= {block: graph.n_relations if "relation" in block else graph.n_entities for block in blocks}
+    starts = dict(zip(sizes, torch.tensor([0, *sizes.values()]).cumsum(0).tolist(), strict=False))
+    config = {"n_layers": 2, "d_model": sum(sizes.values()), "n_ctx": 3, "n_heads": 2, "d_head": max(3, d_head)}
+    config |= {"d_mlp": d_mlp, "d_vocab": n_tokens, "act_fn": "relu", "normalization_type": None, "device": "cpu"}
+    model = HookedTransformer(HookedTransformerConfig(**config))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
         model.embed.W_E[:, :n_tokens].fill_diagonal_(1.0)
-        for position in range(3):
-            model.pos_embed.W_pos[position, starts["position"] + position] = 1.0
-        # (layer, block copied from, block copied to, query position → key position)
-        moves = ((0, "token", "first", {0: 0, 1: 0, 2: 2}), (1, "bridge", "second", {0: 0, 1: 0, 2: 1}))
-        for layer, source, target, attends in moves:
-            attention = model.blocks[layer].attn
-            for query, key in attends.items():
-                attention.W_Q[0, starts["position"] + query, query] = SURE * attention.attn_scale
-                attention.W_K[0, starts["position"] + key, query] = 1.0
-            for entity in range(n_entities):
-                attention.W_V[0, starts[source] + entity, entity] = 1.0
-                attention.W_O[0, entity, starts[target] + entity] = 1.0
-        for layer, source, target in ((0, "first", "bridge"), (1, "second", "answer")):
-            mlp = model.blocks[layer].mlp
-            for fact, (head, relation, tail) in enumerate(graph.triples):
-                mlp.W_in[starts[source] + head, fact] = 1.0
-                mlp.W_in[n_entities + relation, fact] = 1.0
-                mlp.b_in[fact] = -1.0
-                mlp.W_out[fact, starts[target] + tail] = 1.0
+        model.pos_embed.W_pos[:, starts["position"] : starts["position"] + 3].fill_diagonal_(1.0)
         for block in ("bridge", "answer"):
-            for entity in range(n_entities):
-                model.unembed.W_U[starts[block] + entity, entity] = 10.0
-    model.cfg.model_name = "hand-set"
-    return model.eval()
+            model.unembed.W_U[starts[block] : starts[block] + graph.n_entities].fill_diagonal_(10.0)
+    return model, starts | {"relation": graph.n_entities}
+
+
+def _move(
+    model: HookedTransformer,
+    layer: int,
+    starts: dict[str, int],
+    attends: dict[int, int],
+    blocks: list[tuple[str, str, int]],
+) -> None:
+    """Let head 0 attend from each position to one and copy blocks (from, to, size)."""
+    attention, first = model.blocks[layer].attn, 0
+    for query, key in attends.items():
+        attention.W_Q[0, starts["position"] + query, query] = SURE * attention.attn_scale
+        attention.W_K[0, starts["position"] + key, query] = 1.0
+    for source, target, size in blocks:
+        for i in range(size):
+            attention.W_V[0, starts[source] + i, first + i] = 1.0
+            attention.W_O[0, first + i, starts[target] + i] = 1.0
+        first += size
+
+
+def _look_up_facts(model: HookedTransformer, layer: int, source: int, target: int, graph: KnowledgeGraph) -> None:
+    """One neuron for each fact: its head in a block and its relation as the token give its tail in another block."""
+    mlp = model.blocks[layer].mlp
+    for fact, (head, relation, tail) in enumerate(graph.triples):
+        mlp.W_in[source + head, fact] = 1.0
+        mlp.W_in[graph.n_entities + relation, fact] = 1.0
+        mlp.b_in[fact] = -1.0
+        mlp.W_out[fact, target + tail] = 1.0
 
 
 def permute_heads(model: HookedTransformer, layer: int, order: list[int]) -> None:
