@@ -11,6 +11,7 @@ from .edge_attribution import edge_attribution
 from .edge_sets import run_with_edge_sets, run_with_edges
 from .evidence import EvidenceResult, bridge_evidence
 from .faithfulness import FaithfulnessResult, faithfulness
+from .geometry import GeometryResult, bridge_geometry
 from .growth import RunSummary, summarise_run
 from .hooks import graph_of
 from .interchange import InterchangeResult, interchange
@@ -21,6 +22,7 @@ from .patching import PatchingResult
 from .path_patching import path_patch
 from .plots import accuracy_curves, lens_heatmaps
 from .probing import ProbeResult, probe_bridge
+from .realignment import RealignmentResult, realign
 
 __all__ = [
     "AttentionResult",
@@ -29,11 +31,13 @@ __all__ = [
     "CausalTraceResult",
     "EvidenceResult",
     "FaithfulnessResult",
+    "GeometryResult",
     "InterchangeResult",
     "LensResult",
     "LoopResult",
     "PatchingResult",
     "ProbeResult",
+    "RealignmentResult",
     "RunSummary",
     "ablate_bridge",
     "accuracy_by_loops",
@@ -42,6 +46,7 @@ __all__ = [
     "attribute_attention",
     "back_patch",
     "bridge_evidence",
+    "bridge_geometry",
     "causal_trace",
     "discover",
     "edge_attribution",
@@ -55,6 +60,7 @@ __all__ = [
     "logit_lens",
     "path_patch",
     "probe_bridge",
+    "realign",
     "run_with_edge_sets",
     "run_with_edges",
     "steer_bridge",

@@ -174,6 +174,25 @@ def evidence_heatmaps(measures: pd.DataFrame, verdicts: pd.DataFrame, *, title: 
     return figure.update_layout(title={"text": title, "font": {"size": 13}})
 
 
+def realignment_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
+    """Accuracy by layer, a panel for each form, bars for each entity with their intervals; as it is dashed."""
+    forms, entities = (list(dict.fromkeys(table[name])) for name in ("form", "entity"))
+    figure = make_subplots(rows=1, cols=len(forms), subplot_titles=forms, shared_yaxes=True, horizontal_spacing=0.04)
+    for column, form in enumerate(forms, start=1):
+        for colour, entity in zip(COLOURS, entities, strict=False):
+            rows = table[(table["form"] == form) & (table["entity"] == entity)]
+            error = {"array": (rows["high"] - rows["accuracy"]).tolist(), "symmetric": False}
+            error |= {"arrayminus": (rows["accuracy"] - rows["low"]).tolist(), "thickness": 1, "width": 2}
+            bars = {"x": stage_names(rows), "y": rows["accuracy"].tolist(), "error_y": error}
+            style = {"name": entity, "legendgroup": entity, "showlegend": column == 1, "marker_color": colour}
+            figure.add_bar(**bars, **style, row=1, col=column)
+        figure.add_hline(
+            y=table["as_it_is"].iloc[0], line={"color": "#777777", "dash": "dash", "width": 1}, row=1, col=column
+        )  # pyright: ignore[reportArgumentType]
+    figure.update_yaxes(title="exact match", range=[0, 1.05], col=1)
+    return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380)
+
+
 def attention_heatmaps(table: pd.DataFrame, value: str, *, title: str) -> go.Figure:
     """Query × key position heat maps, a row of panels for each layer and a column for each head, one colour scale."""
     layers, heads = sorted(table["layer"].unique()), sorted(table["head"].unique())

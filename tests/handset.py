@@ -16,6 +16,7 @@ from transformer_lens import HookedTransformer, HookedTransformerConfig
 from grokscope.tasks import KnowledgeGraph
 
 ROLES = ("h", "r1", "r2")
+GATE = 4.0  # how strongly a relation opens its neurons: heads up to this strength leave the others shut
 SURE = 50.0  # attention score of the position attended to; the others have 0
 BRIDGE_EDGES = (
     "embed@h -> L0H0.v@h",
@@ -30,16 +31,17 @@ RELATION_2_EDGES = ("embed@r2 -> MLP1@r2", "MLP1@r2 -> logits@r2")
 """All edges that carry a change of r2 to the answer."""
 
 
-def handset_model(graph: KnowledgeGraph, *, rotated: bool = False) -> HookedTransformer:
+def handset_model(graph: KnowledgeGraph, *, rotated: bool = False, misaligned: bool = False) -> HookedTransformer:
     """The model for a graph: it answers every two-hop query.
 
-    If rotated, the bridge is written and read in another basis than that of the unembedding.
+    If rotated, the bridge is written and read in another basis than that of the unembedding. If misaligned, the second hop
+    reads the block of the token at r1, into which the first does not write, so that no query is answered.
     """
     n_entities = graph.n_entities
     model, starts = _blank_model(graph, ("first", "bridge", "second", "answer"), d_head=n_entities, d_mlp=len(graph))
     with torch.no_grad():
         _move(model, 0, starts, {0: 0, 1: 0, 2: 2}, [("token", "first", n_entities)])
-        _move(model, 1, starts, {0: 0, 1: 0, 2: 1}, [("bridge", "second", n_entities)])
+        _move(model, 1, starts, {0: 0, 1: 0, 2: 1}, [("token" if misaligned else "bridge", "second", n_entities)])
         for layer, source, target in ((0, "first", "bridge"), (1, "second", "answer")):
             _look_up_facts(model, layer, starts[source], starts[target], graph)
         if rotated:
@@ -129,12 +131,12 @@ def _move(
 
 
 def _look_up_facts(model: HookedTransformer, layer: int, source: int, target: int, graph: KnowledgeGraph) -> None:
-    """One neuron for each fact: its head in a block and its relation as the token give its tail in another block."""
+    """One neuron for each fact: its head in a block gives its tail in another, if its relation is the token."""
     mlp = model.blocks[layer].mlp
     for fact, (head, relation, tail) in enumerate(graph.triples):
         mlp.W_in[source + head, fact] = 1.0
-        mlp.W_in[graph.n_entities + relation, fact] = 1.0
-        mlp.b_in[fact] = -1.0
+        mlp.W_in[graph.n_entities + relation, fact] = GATE
+        mlp.b_in[fact] = -GATE
         mlp.W_out[fact, target + tail] = 1.0
 
 
