@@ -2,6 +2,7 @@
 
 from .activation_patching import activation_patch
 from .attention import AttentionResult, attribute_attention
+from .attention_view import AttentionView, view_attention
 from .back_patching import BackPatchingResult, back_patch
 from .bridge_direction import BridgeDirectionResult, ablate_bridge, steer_bridge
 from .causal_tracing import CausalTraceResult, causal_trace, trace_inputs
@@ -18,6 +19,7 @@ from .interchange import InterchangeResult, interchange
 from .lens import LensResult, logit_lens
 from .loops import LoopResult, accuracy_by_loops
 from .metrics import logit_difference
+from .one_query import QueryView, view_query
 from .patching import PatchingResult
 from .path_patching import path_patch
 from .plots import accuracy_curves, lens_heatmaps
@@ -26,6 +28,7 @@ from .realignment import RealignmentResult, realign
 
 __all__ = [
     "AttentionResult",
+    "AttentionView",
     "BackPatchingResult",
     "BridgeDirectionResult",
     "CausalTraceResult",
@@ -37,6 +40,7 @@ __all__ = [
     "LoopResult",
     "PatchingResult",
     "ProbeResult",
+    "QueryView",
     "RealignmentResult",
     "RunSummary",
     "ablate_bridge",
@@ -66,4 +70,6 @@ __all__ = [
     "steer_bridge",
     "summarise_run",
     "trace_inputs",
+    "view_attention",
+    "view_query",
 ]

@@ -19,6 +19,7 @@ from transformer_lens import HookedTransformer
 
 from ..circuits import ComputationGraph, Result
 from ..tasks import PromptPairs
+from .attention_view import AttentionView, view_attention
 from .hooks import final_direction, graph_of
 from .metrics import Metric, logit_difference, metric_name
 from .partial_forward import MAX_BATCH, CachedRun, finish, mlp_output, run_and_cache
@@ -59,6 +60,12 @@ class AttentionResult(Result):
     def caption(self) -> str:
         """Model, metric and n in one line."""
         return f"{self.model} · {self.metric} · n = {self.table['n'].iloc[0]} clean prompts"
+
+    def view(self) -> AttentionView:
+        """The mean patterns over queries in CircuitsVis; needs no network."""
+        roles, rows = list(dict.fromkeys(self.table["query"])), self.table[["query", "key"]]
+        causal = not any(roles.index(key) > roles.index(query) for query, key in rows.itertuples(index=False))
+        return view_attention(torch.from_numpy(self.patterns).mean(1), roles, causal=causal, title=self.caption)
 
     def figure(self, reading: str = "integrated") -> Any:
         """A heat map for each layer and head of one of `READINGS`, query × key position."""

@@ -50,12 +50,20 @@ class Report:
 
     def diagram(self, diagram: Diagram) -> None:
         """Add a circuit diagram."""
-        self.parts.append(diagram.html)
+        self.fragment(diagram.html)
 
-    def save(self, path: str | Path) -> Path:
-        """Write the page, whole or not at all; returns the path."""
+    def fragment(self, fragment: str) -> None:
+        """Add a piece of HTML as it is."""
+        self.parts.append(fragment)
+
+    def page(self) -> str:
+        """All of it as an HTML page."""
         title, style = html.escape(self.title), STYLE.read_text(encoding="utf-8")
         head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         head += f"<title>{title}</title><style>{style}</style>"
         body = f"<h1>{title}</h1>" + "\n".join(self.parts)
-        return write_text(Path(path), f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>')
+        return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>'
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page, whole or not at all; returns the path."""
+        return write_text(Path(path), self.page())

@@ -189,6 +189,13 @@ class TwoHopTask:
     def _pad(self) -> int:
         return self.graph.n_entities + self.graph.n_relations
 
+    def token_name(self, token: int) -> str:
+        """What a token is called in figures: `e12`, `r3`, or `_` where a slot is free."""
+        n_entities = self.graph.n_entities
+        if token >= self._pad:
+            return "_"
+        return f"e{token}" if token < n_entities else f"r{token - n_entities}"
+
     @property
     def phi(self) -> float:
         """Trained ID+ID compositions per ID fact (He et al. 2026, appendix B.3)."""
