@@ -125,12 +125,13 @@ def logit_lens(model: HookedTransformer | Run, queries: Queries, *, seed: int = 
     stages = {stage: _read(model, states, targets) for stage, states in residual_states(model, queries.tokens).items()}
     n_facts = len(queries.hop1.unique())
     rows = [
-        {**stage._asdict(), "role": role, "target": target, **_summary(read.ranks[t, :, p], read.log_p[t, :, p], n_facts)}
-        for stage, read in stages.items()
-        for p, role in enumerate(queries.roles)
-        for t, target in enumerate(targets)
+        {**stage._asdict(), "role": role, "target": target}
+        for stage in stages
+        for role in queries.roles
+        for target in targets
     ]
-    table = pd.DataFrame(rows).assign(n=len(queries), n_facts=n_facts)
+    numbers = pd.concat([_summary(read, n_facts) for read in stages.values()], ignore_index=True)
+    table = pd.DataFrame(rows).join(numbers).assign(n=len(queries), n_facts=n_facts)
     ends = [Stage(-1, "embedding"), *(Stage(layer, "layer") for layer in ends_of_loops(model))]
     by_query = _by_query(queries, targets, stages, ends)
     n_cells = len(ends) * len(queries.roles)
@@ -169,13 +170,19 @@ def _read(
     return _Reading(torch.stack(ranks), torch.stack(log_p), log_probabilities.argmax(-1))
 
 
-def _summary(ranks: Int[Tensor, " query"], log_p: Float[Tensor, " query"], n_facts: int) -> dict[str, float]:
-    values = ranks.double()
-    top1 = float((ranks == 0).double().mean())
-    low, high = wilson(top1, n_facts)
-    row = {"top1": top1, "low": low, "high": high, "top5": float((ranks < 5).double().mean())}
-    row |= {"mean_rank": float(values.mean()), "mrr": float((1 / (values + 1)).mean())}
-    return row | {"probability": float(log_p.double().exp().mean())}
+def _summary(read: _Reading, n_facts: int) -> pd.DataFrame:
+    """Means over queries, a row for each position and, within it, each target."""
+    ranks = read.ranks.double()
+    columns = {
+        "top1": ranks == 0,
+        "top5": ranks < 5,
+        "mean_rank": ranks,
+        "mrr": 1 / (ranks + 1),
+        "probability": read.log_p.double().exp(),
+    }
+    means = {name: values.double().mean(1).T.flatten().tolist() for name, values in columns.items()}
+    intervals = pd.DataFrame([wilson(share, n_facts) for share in means["top1"]])
+    return pd.DataFrame({"top1": means.pop("top1"), "low": intervals["low"], "high": intervals["high"], **means})
 
 
 def _by_query(
@@ -195,16 +202,16 @@ def _by_query(
 
 def _role_map(queries: Queries, targets: Mapping[str, Tensor], stages: Mapping[Stage, _Reading]) -> pd.DataFrame:
     names = [name for name in targets if name != "shuffled bridge"]
-    tokens = torch.stack([targets[name] for name in names])  # token, query
+    tokens = torch.stack([targets[name] for name in names])[:, :, None]  # token, query, 1
     rows = []
     for stage, read in stages.items():
+        same = read.top == tokens
+        which = torch.where(same.any(0), same.int().argmax(0), len(names))
+        shares = torch.stack([(which == number).double().mean(0) for number in range(len(names) + 1)]).tolist()
         for position, role in enumerate(queries.roles):
-            same = read.top[:, position] == tokens
-            which = torch.where(same.any(0), same.int().argmax(0), len(names))
-            shares = torch.bincount(which, minlength=len(names) + 1).double() / len(queries)
-            for name, share in zip((*names, "other"), shares.tolist(), strict=True):
-                rows.append({**stage._asdict(), "role": role, "token": name, "share": share, "n": len(queries)})
-    return pd.DataFrame(rows)
+            for name, share in zip((*names, "other"), shares, strict=True):
+                rows.append({**stage._asdict(), "role": role, "token": name, "share": share[position]})
+    return pd.DataFrame(rows).assign(n=len(queries))
 
 
 def _any_cell(queries: pd.DataFrame) -> pd.DataFrame:
