@@ -37,7 +37,7 @@ from .statistics import difference, wilson
 MARGIN = 0.1  # what an effect must exceed its control by
 INVARIANT = 0.8  # share of answers that a donor with the same bridge must leave
 MIN_FACTS = 20  # hop-1 facts behind any verdict
-MEASURES = ("lens", "probe", "ablation", "held out", "trained", "same bridge", "direction")
+MEASURES = ("lens", "probe", "ablation", "trained", "held out", "same bridge", "direction")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +82,13 @@ class EvidenceResult(Result):
         layers = ["embed" if layer < 0 else f"L{layer}" for layer in rows["layer"]]
         return [f"{step}{layer} {role}" for step, layer, role in zip(steps, layers, rows["role"], strict=True)]
 
-    def figure(self) -> Any:
-        """Heat maps of all measures and the verdict, layer × position; of a run, the measures by step."""
+    def figure(self, role: str = "r1") -> Any:
+        """Heat maps of all measures and the verdict, layer × position; of a run, the measures at one role by step."""
         if "step" in self.table:
-            title = f"{self.model} · {self.split} · excess over control · bands: 95 % over hop-1 facts"
-            return trajectory_curves(self.measures, "excess", panels="measure", title=title)
+            rows = self.measures[self.measures["role"] == role]
+            facts = f"hop-1 facts: {self.table['n_read'].max()} read, up to {self.table['n_judged'].max()} judged"
+            title = f"{self.model} · {self.split} · at {role}, excess over control · bands: 95 % · {facts}"
+            return trajectory_curves(rows, "excess", panels="measure", title=title)
         return evidence_heatmaps(self.measures, self.table, title=self.caption)
 
 
@@ -185,12 +187,10 @@ def _interventions(
         kept = {name: tokens == asked.answers for name, tokens in answers.items()}
         outcomes = {
             "ablation": (~kept["ablation"], ~kept["random loss"]),
-            "held out": (moved["held out"], moved["other bridge"]),
+            **{kind: (moved[kind], moved["other bridge"]) for kind in ("trained", "held out") if kind in moved},
             "same bridge": (kept["same bridge"], None),
             "direction": (moved["direction"], moved["random turn"]),
         }
-        if "trained" in moved:
-            outcomes["trained"] = (moved["trained"], moved["other bridge"])
         rows += [_row(run.graph, (layer, position), name, asked, *outcome) for name, outcome in outcomes.items()]
     return rows
 

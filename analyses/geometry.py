@@ -63,9 +63,10 @@ class GeometryResult(Result):
         return f"{self.model} · centred cosines · {facts}"
 
     def figure(self) -> Any:
-        """Heat maps of cohesion and alignment, layer × position; of a run, both by step."""
+        """Heat maps of cohesion and alignment, layer × position; of a run, both at r1 by step."""
         rows = self.table[self.table["measure"] != "effective rank"]
         if "step" in rows:
+            rows = rows[rows["role"] == "r1"]
             return trajectory_curves(rows, "value", panels="measure", title=f"{self.caption} · bands: 95 % over facts")
         return cell_heatmaps(rows, "measure", "value", title=self.caption)
 

@@ -95,8 +95,10 @@ class LensResult(Result):
     def figure(self) -> Any:
         """Heat maps of the top-1 rates, stage × position; of a run, the bridge's and the answer's rates by step."""
         if "step" in self.table:
-            rows = self.table[self.table["target"].isin(("bridge", "answer")) & (self.table["after"] != "attention")]
-            return trajectory_curves(rows, "top1", panels="target", title=f"{self.caption} · bands: 95 % Wilson over facts")
+            shown = self.table["target"].isin(("bridge", "answer")) & self.table["role"].isin(("r1", "r2"))
+            rows = self.table[shown & (self.table["after"] != "attention")]
+            rows = rows.assign(panel=rows["target"] + " at " + rows["role"])
+            return trajectory_curves(rows, "top1", panels="panel", title=f"{self.caption} · bands: 95 % Wilson over facts")
         return lens_heatmaps({"": self.table}, TARGETS, value="top1", title=self.caption)
 
     def _rate(self, target: str) -> float:

@@ -88,7 +88,8 @@ def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *,
         title: of the figure; it should name n.
     """
     titles = [f"{label}: {target}" if label else target for label in tables for target in targets]
-    figure = make_subplots(rows=len(tables), cols=len(targets), subplot_titles=titles, vertical_spacing=0.26 / len(tables))
+    spacing = {"vertical_spacing": 0.26 / len(tables), "horizontal_spacing": 0.02}
+    figure = make_subplots(rows=len(tables), cols=len(targets), subplot_titles=titles, shared_yaxes=True, **spacing)
     for row, table in enumerate(tables.values(), start=1):
         for column, target in enumerate(targets, start=1):
             cells = table[table["target"] == target]
@@ -121,34 +122,29 @@ def stage_names(cells: pd.DataFrame) -> list[str]:
 
 
 def trajectory_curves(table: pd.DataFrame, value: str, *, panels: str, title: str) -> go.Figure:
-    """A column by training step, a panel for each value of another, a line with its band for each layer and role.
+    """A column by training step, a panel for each value of another, a line with its band for each layer.
 
     Args:
-        table: with the columns step, layer, role, `value`, low, high and `panels`.
+        table: with the columns step, layer, `value`, low, high and `panels`, one row for each step, layer and panel.
         value: the column shown, a fraction.
         panels: the column whose values get a panel each.
         title: of the figure; it should name n and what the bands are.
     """
     names = list(dict.fromkeys(table[panels]))
-    figure = make_subplots(rows=1, cols=len(names), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.04)
-    layers, roles = sorted(table["layer"].unique()), list(dict.fromkeys(table["role"]))
+    figure = make_subplots(rows=1, cols=len(names), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.02)
+    layers = sorted(table["layer"].unique())
     for column, name in enumerate(names, start=1):
-        for (layer, role), rows in table[table[panels] == name].groupby(["layer", "role"], sort=False):
-            colour = COLOURS[layers.index(layer) % len(COLOURS)]
-            label = f"{'embed' if layer < 0 else f'L{layer}'} {role}"
-            steps, place = rows["step"].tolist(), {"row": 1, "col": column}
+        for layer, rows in table[table[panels] == name].groupby("layer"):
+            colour, label = COLOURS[layers.index(layer) % len(COLOURS)], "embed" if layer < 0 else f"L{layer}"
+            steps, style = rows["step"].tolist(), {"legendgroup": label, "row": 1, "col": column}
             band = {"x": steps + steps[::-1], "y": rows["high"].tolist() + rows["low"].tolist()[::-1]}
-            figure.add_scatter(
-                **band, fill="toself", opacity=0.15, fillcolor=colour, mode="none", hoverinfo="skip",
-                showlegend=False, legendgroup=label, **place,
-            )  # fmt: skip
-            line = {"color": colour, "width": 2, "dash": ("solid", "dash", "dot", "dashdot")[roles.index(role) % 4]}
-            figure.add_scatter(
-                x=steps, y=rows[value].tolist(), name=label, legendgroup=label, showlegend=column == 1, mode="lines+markers",
-                marker={"size": 4}, line=line, **place,
-            )  # fmt: skip
-    figure.update_xaxes(title="training step", type="log").update_yaxes(title=value, range=[-0.05, 1.05], col=1)
-    return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=420)
+            look = {"fill": "toself", "fillcolor": colour, "opacity": 0.15, "mode": "none", "hoverinfo": "skip"}
+            figure.add_scatter(**band, **look, showlegend=False, **style)
+            line = {"x": steps, "y": rows[value].tolist(), "name": label, "line": {"color": colour, "width": 2}}
+            figure.add_scatter(**line, mode="lines+markers", marker={"size": 4}, showlegend=column == 1, **style)
+    figure.update_xaxes(title="training step", type="log", dtick=1).update_yaxes(range=[-0.05, 1.05])
+    figure.update_yaxes(title=value, col=1)
+    return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=400)
 
 
 def cell_heatmaps(table: pd.DataFrame, panels: str, value: str, *, title: str) -> go.Figure:

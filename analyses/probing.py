@@ -71,7 +71,9 @@ class ProbeResult(Result):
         """Heat maps of a column for held-out facts, layer × position, for each target; of a run, accuracy by step."""
         rows = self.table[self.table["tested_on"] == HELD_OUT]
         if "step" in rows:
-            return trajectory_curves(rows, "accuracy", panels="target", title=f"{self.caption} · bands: 95 % Wilson")
+            rows = rows[rows["role"].isin(("r1", "r2"))]
+            rows = rows.assign(panel=rows["target"] + " at " + rows["role"])
+            return trajectory_curves(rows, "accuracy", panels="panel", title=f"{self.caption} · bands: 95 % Wilson")
         return cell_heatmaps(rows, "target", value, title=self.caption)
 
 

@@ -63,7 +63,7 @@ class RealignmentResult(Result):
         """Accuracy by layer, a panel for each form, bars for the entities; of a run, the gain by step."""
         if "step" in self.table:
             rows = self.table[self.table["entity"] == "read"].drop(columns=["low", "high"])
-            rows = rows.rename(columns={"gain_low": "low", "gain_high": "high"}).assign(role="r1")
+            rows = rows.rename(columns={"gain_low": "low", "gain_high": "high"})
             return trajectory_curves(rows, "gain", panels="form", title=f"{self.caption} · bands: 95 % over hop-1 facts")
         return realignment_bars(self.table, title=self.caption)
 

@@ -170,6 +170,21 @@ def test_a_run_gives_the_same_table_by_step(task: TwoHopTask, tiny_run: Run) -> 
     assert whole.model == "tiny" and whole.figure()
 
 
+def test_a_bidirectional_model_with_slots_gives_a_row_for_every_position(task: TwoHopTask) -> None:
+    from grokscope.analyses import bridge_geometry, logit_lens, probe_bridge, realign
+    from grokscope.tasks import ModelConfig, build_model
+
+    slots = task.with_layout("slots")
+    config = ModelConfig(d_model=16, n_heads=2, n_blocks=1, n_loops=2, bidirectional=True)
+    model, queries = build_model(config, slots), slots.split("test_inferred_iid")
+    roles = ["h", "r1", "r2", "answer", "end"]
+    for result in (bridge_evidence(model, slots, "test_inferred_iid"), logit_lens(model, queries)):
+        assert list(dict.fromkeys(result.table["role"])) == roles
+    assert list(dict.fromkeys(bridge_geometry(model, slots).table["role"])) == roles
+    assert list(dict.fromkeys(probe_bridge(model, slots, targets=("bridge",)).table["role"])) == roles
+    assert logit_lens(model, queries).n_cells == 3 * 5 and len(realign(model, slots, queries).table) == 3 * 3 * 3
+
+
 def test_what_is_no_two_hop_split_is_refused(task: TwoHopTask, evidence_world: TwoHopTask) -> None:
     model = handset_model(evidence_world.graph)
     with pytest.raises(ValueError, match="id_atomic holds 86 questions, which are atomic"):

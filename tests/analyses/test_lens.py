@@ -141,7 +141,7 @@ def test_a_run_is_read_checkpoint_by_checkpoint(task: TwoHopTask, tiny_run: Run)
             pd.testing.assert_frame_equal(rows, getattr(alone, name))
     with pytest.raises(ValueError, match="a rate for each step of a run; see any_cell"):
         _ = whole.bridge_found_any
-    assert whole.model == tiny_run.name and len(whole.figure().data) == 2 * 2 * 9
+    assert whole.model == tiny_run.name and len(whole.figure().data) == 2 * 4 * 3  # band and line, panels, layers
 
 
 def test_a_split_without_queries_is_refused(task: TwoHopTask, checkpoint: Checkpoint) -> None:
