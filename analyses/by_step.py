@@ -1,8 +1,8 @@
 """The same analysis of every checkpoint of a run, in one result whose tables have a step column."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import pandas as pd
 from transformer_lens import HookedTransformer
@@ -43,7 +43,7 @@ def _tables(result: Result) -> list[str]:
     return [name for name in fields if isinstance(getattr(result, name), pd.DataFrame)]
 
 
-def _stacked(tables: dict[int, pd.DataFrame]) -> pd.DataFrame:
+def _stacked(tables: Mapping[Any, pd.DataFrame]) -> pd.DataFrame:
     parts = [table.assign(step=step) for step, table in tables.items()]
     together = pd.concat(parts, ignore_index=True)
     return together[["step", *together.columns.drop("step")]]

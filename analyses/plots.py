@@ -4,6 +4,7 @@ Colours are Okabe and Ito's, which colour-blind readers can tell apart. Every fi
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -88,8 +89,14 @@ def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *,
         title: of the figure; it should name n.
     """
     titles = [f"{label}: {target}" if label else target for label in tables for target in targets]
-    spacing = {"vertical_spacing": 0.26 / len(tables), "horizontal_spacing": 0.02}
-    figure = make_subplots(rows=len(tables), cols=len(targets), subplot_titles=titles, shared_yaxes=True, **spacing)
+    figure = make_subplots(
+        rows=len(tables),
+        cols=len(targets),
+        subplot_titles=titles,
+        shared_yaxes=True,
+        vertical_spacing=0.26 / len(tables),
+        horizontal_spacing=0.02,
+    )
     for row, table in enumerate(tables.values(), start=1):
         for column, target in enumerate(targets, start=1):
             cells = table[table["target"] == target]
@@ -165,8 +172,9 @@ def evidence_heatmaps(measures: pd.DataFrame, verdicts: pd.DataFrame, *, title: 
     used = verdicts.assign(measure="used", excess=verdicts["used"].map(shade))
     table = pd.concat([measures, used]).rename(columns={"measure": "target"})
     figure = lens_heatmaps({"": table}, list(dict.fromkeys(table["target"])), value="excess", title=title)
-    words = {value: sign[word] for word, value in shade.items()}
-    figure.data[-1].text = [[words[value] for value in line] for line in figure.data[-1].z]
+    roles = list(dict.fromkeys(verdicts["role"]))
+    words = verdicts.pivot(index="layer", columns="role", values="used")[roles].replace(sign)
+    figure.update_traces({"text": words.to_numpy().tolist()}, selector=-1)
     return figure.update_layout(title={"text": title, "font": {"size": 13}})
 
 
@@ -182,9 +190,8 @@ def realignment_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
             bars = {"x": stage_names(rows), "y": rows["accuracy"].tolist(), "error_y": error}
             style = {"name": entity, "legendgroup": entity, "showlegend": column == 1, "marker_color": colour}
             figure.add_bar(**bars, **style, row=1, col=column)
-        figure.add_hline(
-            y=table["as_it_is"].iloc[0], line={"color": "#777777", "dash": "dash", "width": 1}, row=1, col=column
-        )  # pyright: ignore[reportArgumentType]
+        dashed: Any = {"line": {"color": "#777777", "dash": "dash", "width": 1}, "row": 1, "col": column}
+        figure.add_hline(y=table["as_it_is"].iloc[0], **dashed)
     figure.update_yaxes(title="exact match", range=[0, 1.05], col=1)
     return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380)
 

@@ -8,7 +8,7 @@ of always giving the commonest label. An affine map to the final state, read by 
 that knows no labels (Belrose et al. 2023, arXiv 2303.08112; fitted by ridge regression instead of KL divergence).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -222,7 +222,7 @@ def _given(
     states: Float[np.ndarray, "train d_model"], labels: Int[np.ndarray, " train"], tested: Float[np.ndarray, "test d_model"]
 ) -> Int[np.ndarray, " test"]:
     """What a probe trained on some states says about others."""
-    return fit_probe(states, labels).predict(tested) if len(tested) else np.zeros(0, dtype=np.int64)
+    return np.asarray(fit_probe(states, labels).predict(tested)) if len(tested) else np.zeros(0, dtype=np.int64)
 
 
 def _affine(model: HookedTransformer, train: _Cell, states: Float[np.ndarray, "test d_model"]) -> Int[np.ndarray, " test"]:
@@ -236,7 +236,7 @@ def _affine(model: HookedTransformer, train: _Cell, states: Float[np.ndarray, "t
 
 def _row(
     right: Bool[np.ndarray, " fact"], control: float, plan: _Plan, cell: _Cell, affine: Bool[np.ndarray, " fact"]
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     n, accuracy = len(right), float(right.mean()) if len(right) else float("nan")
     low, high = wilson(accuracy, n)
     against = plan.majority if np.isnan(control) else control
