@@ -25,11 +25,14 @@ class BridgeMeans:
     def __init__(
         self, model: HookedTransformer, graph: ComputationGraph, task: TwoHopTask, without: Queries, *, seed: int
     ) -> None:
+        n_entities = task.graph.n_entities
+        if strange := sorted({int(b) for b in without.bridges if not 0 <= b < n_entities}):
+            raise ValueError(f"bridges are entities, 0 to {n_entities - 1}; {without.split} has {strange[:4]}")
         asked = frozenset(without.hop1.tolist())
         others = one_question_per_fact(task.split("train_inferred"), seed=seed, without=asked)
         self.questions = others.take(~torch.from_numpy(task.is_ood)[others.hop1])
         self.run = run_and_cache(model, graph, self.questions.tokens)
-        self.counts = torch.bincount(self.questions.bridges, minlength=task.graph.n_entities)
+        self.counts = torch.bincount(self.questions.bridges, minlength=n_entities)
 
     def has(self, *bridges: int) -> bool:
         """Whether there are enough facts for the means of these bridges."""

@@ -82,9 +82,21 @@ class EvidenceResult(Result):
         layers = ["embed" if layer < 0 else f"L{layer}" for layer in rows["layer"]]
         return [f"{step}{layer} {role}" for step, layer, role in zip(steps, layers, rows["role"], strict=True)]
 
+    def at(self, layer: int, role: str) -> pd.DataFrame:
+        """The verdicts at one cell; one row, or one for each step of a run.
+
+        Raises:
+            KeyError: if there is no such cell; the message has those there are.
+        """
+        layers, roles = (list(dict.fromkeys(self.table[name])) for name in ("layer", "role"))
+        if layer not in layers or role not in roles:
+            raise KeyError(f"no cell L{layer} {role}: layers are {layers[0]} to {layers[-1]}, roles {', '.join(roles)}")
+        return self.table[(self.table["layer"] == layer) & (self.table["role"] == role)].reset_index(drop=True)
+
     def figure(self, role: str = "r1") -> Any:
         """Heat maps of all measures and the verdict, layer × position; of a run, the measures at one role by step."""
         if "step" in self.table:
+            self.at(-1, role)
             rows = self.measures[self.measures["role"] == role]
             facts = f"hop-1 facts: {self.table['n_read'].max()} read, up to {self.table['n_judged'].max()} judged"
             title = f"{self.model} · {self.split} · at {role}, excess over control · bands: 95 % · {facts}"

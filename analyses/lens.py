@@ -117,12 +117,16 @@ def logit_lens(model: HookedTransformer | Run, queries: Queries, *, seed: int = 
         seed: of the shuffle that gives each query another query's bridge, for the null.
 
     Raises:
-        ValueError: if there is no query.
+        ValueError: if there is no query, or an answer or bridge that is no token of the model.
     """
     if not len(queries):
         raise ValueError(f"{queries.split} holds no query")
     if isinstance(model, Run):
         return by_step(model, lambda each: logit_lens(each, queries, seed=seed))
+    if (largest := int(torch.maximum(queries.answers, queries.bridges).max())) >= model.cfg.d_vocab:
+        raise ValueError(
+            f"{queries.split} has the answer or bridge {largest}, the model's tokens are 0 to {model.cfg.d_vocab - 1}"
+        )
     targets = _targets(queries, seed)
     stages = {stage: _read(model, states, targets) for stage, states in residual_states(model, queries.tokens).items()}
     n_facts = len(queries.hop1.unique())

@@ -1,5 +1,7 @@
 """Bridge evidence on five models whose truth is planted, on resampled nulls, and against literal hooked runs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +21,7 @@ VERDICTS = ["readable", "probe_readable", "necessary", "used"]
 
 
 def at(result: EvidenceResult, layer: int, role: str) -> dict[str, object]:
-    return result.table.query("layer == @layer and role == @role").iloc[0].to_dict()
+    return result.at(layer, role).iloc[0].to_dict()
 
 
 def values(result: EvidenceResult, layer: int, role: str) -> dict[str, float]:
@@ -193,6 +195,20 @@ def test_what_is_no_two_hop_split_is_refused(task: TwoHopTask, evidence_world: T
         bridge_evidence(model, evidence_world, "nowhere")
     with pytest.raises(ValueError, match="holds 0 questions"):
         bridge_evidence(model, evidence_world, "test_inferred_iid", n=0)
+    with pytest.raises(KeyError, match="no cell L2 r1: layers are -1 to 1, roles h, r1, r2"):
+        bridge_evidence(model, evidence_world, "test_inferred_iid", n=64).at(2, "r1")
+
+
+def test_a_bridge_that_is_no_entity_is_refused(evidence_world: TwoHopTask) -> None:
+    from grokscope.analyses import interchange, logit_lens, realign
+
+    model, queries = handset_model(evidence_world.graph), evidence_world.split("test_inferred_iid")
+    strange = replace(queries, bridges=queries.bridges + 10)
+    for refuse in (interchange, realign):
+        with pytest.raises(ValueError, match="bridges are entities, 0 to 15; test_inferred_iid has "):
+            refuse(model, evidence_world, strange)
+    with pytest.raises(ValueError, match="has the answer or bridge 65, the model's tokens are 0 to 29"):
+        logit_lens(model, replace(queries, bridges=queries.bridges * 0 + 65))
 
 
 def test_it_reads_back_and_shows_itself(evidence_world: TwoHopTask) -> None:
