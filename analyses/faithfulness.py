@@ -1,4 +1,4 @@
-"""Whether a circuit does the work: run it alone, everything else corrupt, next to random circuits of its size."""
+"""Whether a circuit does the work: alone, knocked out, edge by edge and by size, next to random circuits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,39 +6,47 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 from transformer_lens import HookedTransformer
 
-from ..circuits import Circuit, Edge, Result
+from ..circuits import Circuit, Result
+from ..circuits.random_circuits import random_circuits
 from ..tasks import PromptPairs
-from .edge_sets import run_with_edge_sets
-from .hooks import logits_at
+from .circuit_runs import Background, CircuitRuns
+from .faithfulness_curve import area, distance, faithfulness_curve
 from .metrics import Metric, logit_difference
-from .patching import gap_and_reason, metric_by_query
-from .statistics import bootstrap_ratio
+from .minimality import minimality
+from .plots import faithfulness_curves
+from .statistics import resampled_ratios
 
 
 @dataclass(frozen=True, eq=False)
 class FaithfulnessResult(Result):
-    """How much of the clean–corrupt gap a circuit keeps.
+    """How much of the clean–corrupt gap a circuit keeps, and what is left without it.
 
     Attributes:
-        table: a row for the circuit and one for each random circuit, with
+        table: a row for the circuit and one for each random circuit (connected, of its size, edges in alike places), with
             edges: `circuit` or `random 1`, …; n_edges: how many;
-            faithfulness: [m(circuit alone) − m(corrupt)] / [m(clean) − m(corrupt)], a ratio of sums over queries;
+            faithfulness: [m(circuit alone) − m(empty)] / [m(clean) − m(empty)], a ratio of sums over queries;
             low, high: its 95 % bootstrap interval over queries;
-            n: number of queries; gap: mean m(clean) − m(corrupt).
+            without: the same of all other edges, the circuit knocked out; without_low, without_high;
+            n: number of queries; gap: mean m(clean) − m(empty), in the metric's unit.
+        curve: faithfulness by size, see `faithfulness_curve`.
+        edges: each edge's own share, see `minimality`.
         model: the model's name.
         pairs: hash of the pairs it was judged on.
         chosen_on: hash of the pairs it was chosen on.
         recipe: how the judging pairs were made.
+        background: what closed edges carry, which is what `empty` means.
         reason: why the numbers are NaN, otherwise empty.
     """
 
+    curve: pd.DataFrame
+    edges: pd.DataFrame
     model: str
     pairs: str
     chosen_on: str
     recipe: Mapping[str, Any]
+    background: str
     reason: str
 
     @property
@@ -49,20 +57,47 @@ class FaithfulnessResult(Result):
     @property
     def p_value(self) -> float:
         """Share of random circuits at least as faithful, the circuit counted among them."""
-        if self.reason:
-            return float("nan")
-        random = self.table["faithfulness"].iloc[1:]
-        return float((1 + (random >= self.faithfulness).sum()) / (1 + len(random)))
+        return self._p(self.table["faithfulness"] >= self.table["faithfulness"].iloc[0])
+
+    @property
+    def p_complete(self) -> float:
+        """Share of random circuits whose knock-out leaves no more, the circuit counted among them."""
+        return self._p(self.table["without"] <= self.table["without"].iloc[0])
+
+    @property
+    def cpr(self) -> float:
+        """Area under the faithfulness curve, as MIB defines it; larger is better."""
+        return area(self.curve)
+
+    @property
+    def cmd(self) -> float:
+        """Area between the faithfulness curve and 1, as MIB defines it; smaller is better."""
+        return distance(self.curve)
 
     @property
     def caption(self) -> str:
         """The finding in one line."""
-        row, random = self.table.iloc[0], self.table["faithfulness"].iloc[1:]
+        row, random = self.table.iloc[0], self.table.iloc[1:]
         if self.reason:
             return f"{self.model}: undefined, {self.reason}"
         kept = f"{row['n_edges']} edges keep {row['faithfulness']:.2f} [{row['low']:.2f}, {row['high']:.2f}] of the gap"
-        null = f"{len(random)} random circuits of that size at most {random.max():.2f} (p = {self.p_value:.3f})"
-        return f"{self.model}: {kept} on {row['n']} pairs; {null}"
+        without = f"all others {row['without']:.2f} [{row['without_low']:.2f}, {row['without_high']:.2f}]"
+        text = f"{self.model}: {kept}, {without}, on {row['n']} pairs ({self.background})"
+        if len(random):
+            most, least = random["faithfulness"].max(), random["without"].min()
+            text += (
+                f"; {len(random)} random circuits of that size at most {most:.2f} (p = {self.p_value:.3f}) and at "
+                f"least {least:.2f} (p = {self.p_complete:.3f})"
+            )
+        return f"{text}; {int(self.edges['needed'].sum())} edges needed one by one"
+
+    def figure(self) -> Any:
+        """Faithfulness by size in both orders, with shuffled rankings."""
+        title = f"{self.caption.partition(';')[0]} · bands: 95 %"
+        return faithfulness_curves(self.curve, int(self.table["n_edges"].iloc[0]), self.faithfulness, title=title)
+
+    def _p(self, at_least: pd.Series) -> float:
+        return float("nan") if self.reason else float(at_least.mean())
 
 
 def faithfulness(
@@ -70,54 +105,56 @@ def faithfulness(
     circuit: Circuit,
     pairs: PromptPairs,
     *,
-    n_random: int = 20,
+    background: Background = "corrupt",
+    n_random: int = 100,
     metric: Metric = logit_difference,
     seed: int = 0,
 ) -> FaithfulnessResult:
-    """Run a circuit's kept edges on the clean prompts with all other edges corrupt.
-
-    The null: random subsets of the measured edges, of the same size.
+    """Judge a circuit by running it alone, knocked out, without single edges, and in other sizes.
 
     Args:
-        model: the model the circuit is of; it is left as it was.
+        model: the model to judge it in, of the circuit's graph: its own, or another checkpoint (functional transfer). It is
+            left as it was.
         circuit: chosen on other pairs than these.
         pairs: what to judge it on.
-        n_random: number of random circuits.
+        background: what closed edges carry, see `CircuitRuns`.
+        n_random: number of random circuits; 0 for none.
         metric: see `path_patch`.
-        seed: of the random circuits and the bootstrap.
+        seed: of the random circuits, the shuffled rankings, the resampled prompts and the bootstrap.
 
     Raises:
-        ValueError: if the circuit was chosen on these very pairs.
+        ValueError: if the circuit was chosen on these very pairs, is empty, or is of another graph; or if there are fewer
+            than eight pairs.
     """
     chosen_on = str(circuit.provenance.get("pairs", "unknown"))
     if chosen_on == pairs.key:
         raise ValueError("the circuit was chosen on these very pairs; judge it on others, e.g. pairs.halves()")
-    kept = circuit.kept_edges
-    everything = [
-        Edge.parse(f"{sender} -> {receiver}")
-        for sender, receiver in zip(circuit.table["sender"], circuit.table["receiver"], strict=True)
-    ]
-    rng = np.random.default_rng(seed)
-    random = [[everything[i] for i in rng.permutation(len(everything))[: len(kept)]] for _ in range(n_random)]
-    plain = [
-        metric_by_query(metric, logits_at(model, tokens, pairs.answer_position, []), pairs)
-        for tokens in (pairs.clean, pairs.corrupt)
-    ]
-    gaps: Float[np.ndarray, " query"] = plain[0] - plain[1]
-    kept_metric = metric_by_query(metric, run_with_edge_sets(model, pairs, [kept, *random]), pairs)
-    gap, _, reason = gap_and_reason(gaps, seed=seed)
-    share, _, interval = bootstrap_ratio(kept_metric - plain[1], gaps, seed=seed)
+    if not (kept := circuit.kept_edges):
+        raise ValueError(f"the circuit keeps none of its {len(circuit.table)} edges")
+    runs = CircuitRuns(model, pairs, background=background, metric=metric, seed=seed)
+    if runs.graph != circuit.graph:
+        raise ValueError(f"the circuit is of another graph than the model: {circuit.graph} against {runs.graph}")
+    everything = circuit.measured_edges
+    random = random_circuits(circuit.graph, kept, n_random, rng=np.random.default_rng(seed))
+    alone = [kept, *random]
+    others = [[edge for edge in everything if edge not in set(edges)] for edges in alone]
+    share, resampled = resampled_ratios(runs.metric([*alone, *others]) - runs.empty, runs.full - runs.empty, seed=seed)
+    gap, _, reason = runs.gap
     if reason:
-        share, interval = np.full_like(share, np.nan), np.full_like(interval, np.nan)
-    table = pd.DataFrame(
-        {
-            "edges": ["circuit", *(f"random {i}" for i in range(1, n_random + 1))],
-            "n_edges": len(kept),
-            "faithfulness": share,
-            "low": interval[:, 0],
-            "high": interval[:, 1],
-            "n": len(pairs),
-            "gap": gap,
-        }
+        share, resampled = np.full_like(share, np.nan), np.full_like(resampled, np.nan)
+    low, high = np.quantile(resampled, [0.025, 0.975], axis=1)
+    n = len(alone)
+    columns = {"edges": ["circuit", *(f"random {i}" for i in range(1, n))], "n_edges": len(kept)}
+    columns |= {"faithfulness": share[:n], "low": low[:n], "high": high[:n]}
+    columns |= {"without": share[n:], "without_low": low[n:], "without_high": high[n:], "n": len(pairs), "gap": gap}
+    return FaithfulnessResult(
+        table=pd.DataFrame(columns),
+        curve=faithfulness_curve(runs, circuit, seed=seed),
+        edges=minimality(runs, kept, seed=seed),
+        model=model.cfg.model_name,
+        pairs=pairs.key,
+        chosen_on=chosen_on,
+        recipe=dict(pairs.recipe),
+        background=background,
+        reason=reason,
     )
-    return FaithfulnessResult(table, model.cfg.model_name, pairs.key, chosen_on, dict(pairs.recipe), reason)

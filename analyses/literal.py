@@ -59,12 +59,19 @@ def patch_node(
 
 
 def run_with_edges(
-    model: HookedTransformer, pairs: PromptPairs, edges: Iterable[Edge | str]
+    model: HookedTransformer,
+    pairs: PromptPairs,
+    edges: Iterable[Edge | str],
+    *,
+    background: Mapping[Node, Residual] | None = None,
 ) -> Float[Tensor, "query d_vocab"]:
-    """The oracle of `edge_sets.run_with_edges`, which says what it does: one hooked run, every input by itself."""
+    """The oracle of `edge_sets.run_with_edges`, which says what it does: one hooked run, every input by itself.
+
+    The background, what closed edges carry, can be other outputs than those on the corrupt prompts.
+    """
     graph = graph_of(model, pairs.roles, pairs.answer_position)
     intact = check_edges(graph, edges, graph.edges)
-    corrupt, _ = sender_outputs(model, graph, pairs.corrupt)
+    corrupt = sender_outputs(model, graph, pairs.corrupt)[0] if background is None else background
     live: dict[Node, Residual] = {}
     hooks = recorder(model, graph, live)
     for receiver in graph.receivers:

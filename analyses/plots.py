@@ -178,6 +178,33 @@ def evidence_heatmaps(measures: pd.DataFrame, verdicts: pd.DataFrame, *, title: 
     return figure.update_layout(title={"text": title, "font": {"size": 13}})
 
 
+def faithfulness_curves(curve: pd.DataFrame, n_edges: int, faithfulness: float, *, title: str) -> go.Figure:
+    """Faithfulness against the number of edges by order, with bands; shuffled rankings dotted, the circuit a star.
+
+    Args:
+        curve: see `faithfulness_curve`.
+        n_edges: the circuit's size.
+        faithfulness: and what it keeps.
+        title: of the figure; it should name n and what the bands are.
+    """
+    figure = go.Figure()
+    for colour, (order, rows) in zip(COLOURS, curve.groupby("order", sort=False), strict=False):
+        sizes = rows["n_edges"].tolist()
+        for value, low, high, dash, name in (
+            ("faithfulness", "low", "high", "solid", f"by {order}"),
+            ("random", "random_low", "random_high", "dot", f"by shuffled {order}"),
+        ):
+            band = {"x": sizes + sizes[::-1], "y": rows[high].tolist() + rows[low].tolist()[::-1]}
+            look = {"fill": "toself", "fillcolor": colour, "opacity": 0.12, "mode": "none", "hoverinfo": "skip"}
+            figure.add_scatter(**band, **look, showlegend=False)
+            line = {"color": colour, "width": 2, "dash": dash}
+            figure.add_scatter(x=sizes, y=rows[value].tolist(), name=name, line=line, mode="lines+markers")
+    star = {"symbol": "star", "size": 13, "color": "#000000"}
+    figure.add_scatter(x=[n_edges], y=[faithfulness], name="this circuit", mode="markers", marker=star)
+    figure.update_xaxes(title="edges", type="log").update_yaxes(title="share of the gap kept")
+    return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 12}}, height=400)
+
+
 def realignment_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
     """Accuracy by layer, a panel for each form, bars for each entity with their intervals; as it is dashed."""
     forms, entities = (list(dict.fromkeys(table[name])) for name in ("form", "entity"))

@@ -4,7 +4,7 @@ The edges that were dropped stay in the table, so that a circuit can be cut else
 with another threshold.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,21 +58,23 @@ class Circuit(Result):
         *,
         top_k: int | None = None,
         threshold: float | None = None,
+        edges: Collection[Edge] | None = None,
         graph: ComputationGraph | None = None,
     ) -> "Circuit":
-        """Keep the strongest edges of a measurement, then those of them that connect the input with the answer.
+        """Keep the strongest edges of a measurement, or given ones, then those that connect the input with the answer.
 
         Args:
             effects: a result of `analyses.path_patch`, or its frame (which carries graph and provenance in `attrs`).
             top_k: keep so many edges of largest |effect|, before the unconnected ones go.
-            threshold: keep edges with |effect| of at least this much; 0.02 unless top_k is given.
+            threshold: keep edges with |effect| of at least this much; 0.02 if no other rule is given.
+            edges: keep these, chosen in another way.
             graph: the computation graph, for a frame without one.
 
         Raises:
-            ValueError: if both rules are given, the graph is unknown, or top_k is beyond the number of edges.
+            ValueError: if several rules are given, the graph is unknown, or top_k is beyond the number of edges.
         """
-        if top_k is not None and threshold is not None:
-            raise ValueError("give top_k or threshold, not both")
+        if sum(rule is not None for rule in (top_k, threshold, edges)) > 1:
+            raise ValueError("give one of top_k, threshold and edges")
         frame = effects if isinstance(effects, pd.DataFrame) else effects.to_frame()
         graph = graph or _graph_from(frame)
         table = frame.drop_duplicates(["sender", "receiver"])
@@ -83,20 +85,29 @@ class Circuit(Result):
             strong = np.zeros(len(table), dtype=bool)
             strong[np.argsort(-strength, kind="stable")[:top_k]] = True
             rule = f"top {top_k} by |effect|"
+        elif edges is not None:
+            names = {(str(edge.sender), str(edge.receiver)) for edge in edges}
+            strong = np.array([pair in names for pair in zip(table["sender"], table["receiver"], strict=True)])
+            rule = "given"
         else:
             threshold = DEFAULT_THRESHOLD if threshold is None else threshold
             strong, rule = strength >= threshold, f"|effect| ≥ {threshold:g}"
-        edges = [Edge(Node.parse(s), Node.parse(r)) for s, r in zip(table["sender"], table["receiver"], strict=True)]
-        kept = connected(graph, [edge for edge, is_strong in zip(edges, strong, strict=True) if is_strong])
-        table = table.assign(kept=[edge in kept for edge in edges])[list(COLUMNS)].reset_index(drop=True)
+        measured = [Edge(Node.parse(s), Node.parse(r)) for s, r in zip(table["sender"], table["receiver"], strict=True)]
+        kept = connected(graph, [edge for edge, is_strong in zip(measured, strong, strict=True) if is_strong])
+        table = table.assign(kept=[edge in kept for edge in measured])[list(COLUMNS)].reset_index(drop=True)
         provenance = {**frame.attrs.get("provenance", {}), "kept": f"{rule}, connected"}
         return cls(table, graph, provenance, *_by_query(frame, len(table)))
 
     @property
+    def measured_edges(self) -> list[Edge]:
+        """All edges of the table, in its order."""
+        rows = zip(self.table["sender"], self.table["receiver"], strict=True)
+        return [Edge(Node.parse(sender), Node.parse(receiver)) for sender, receiver in rows]
+
+    @property
     def kept_edges(self) -> list[Edge]:
         """The edges of the circuit."""
-        kept = self.table[self.table["kept"]]
-        return [Edge(Node.parse(s), Node.parse(r)) for s, r in zip(kept["sender"], kept["receiver"], strict=True)]
+        return [edge for edge, kept in zip(self.measured_edges, self.table["kept"], strict=True) if kept]
 
     @property
     def caption(self) -> str:

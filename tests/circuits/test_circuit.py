@@ -94,7 +94,7 @@ def test_frames_without_graph_columns_or_known_edges_are_refused() -> None:
 def test_sizes_and_rules_are_checked() -> None:
     with pytest.raises(ValueError, match="top_k must lie between 1 and the 44 measured edges, got 45"):
         Circuit.from_effects(effects(CHAIN), top_k=45)
-    with pytest.raises(ValueError, match="give top_k or threshold, not both"):
+    with pytest.raises(ValueError, match="give one of top_k, threshold and edges"):
         Circuit.from_effects(effects(CHAIN), top_k=4, threshold=0.1)
 
 

@@ -1,0 +1,102 @@
+"""Random circuits that a found one can be held against: connected, of its size, with edges in the same places.
+
+Most random sets of edges connect nothing and are beaten by any circuit; a null that says something is made of circuits.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from .circuit import connected
+from .graph import ComputationGraph, Edge, Node
+
+Choice = TypeVar("Choice")
+N_CANDIDATES = 4  # drawn for each random circuit; the one most like the original in layers and kinds is taken
+N_ATTEMPTS = 200
+
+
+def random_circuits(
+    graph: ComputationGraph, kept: Collection[Edge], n: int, *, rng: np.random.Generator
+) -> list[list[Edge]]:
+    """Draw circuits as unions of random paths from embeddings to the answer.
+
+    Each has as many edges as `kept`, all on a path from an embedding to the logits, and is the one of a few draws whose
+    edges are distributed most alike over layers and kinds of input (q, k, v, MLP, logits).
+
+    Args:
+        graph: the computation graph.
+        kept: the edges of the circuit to be matched, themselves connected.
+        n: how many to draw.
+        rng: the source of randomness.
+
+    Raises:
+        ValueError: if there is no edge to match, or no connected circuit of that size was found.
+    """
+    if not kept:
+        raise ValueError("an empty circuit has no random counterpart")
+    paths, classes = _Paths(graph), Counter(map(edge_class, kept))
+    return [_like(classes, [_union(graph, paths, len(kept), rng) for _ in range(N_CANDIDATES)]) for _ in range(n)]
+
+
+def edge_class(edge: Edge) -> tuple[int, str]:
+    """The layer that an edge enters and the kind of input: q, k, v, mlp or logits."""
+    return edge.receiver.layer, edge.receiver.input or edge.receiver.kind
+
+
+class _Paths:
+    """Random paths, drawn downwards from the answer."""
+
+    def __init__(self, graph: ComputationGraph) -> None:
+        self.into: dict[Node, list[Edge]] = {}
+        self.inputs_of: dict[Node, list[Node]] = {}
+        for edge in graph.edges:
+            if edge.receiver not in self.into:
+                for node in graph.outputs_of(edge.receiver):
+                    self.inputs_of.setdefault(node, []).append(edge.receiver)
+            self.into.setdefault(edge.receiver, []).append(edge)
+        self.end = Node("logits", graph.answer_role)
+
+    def draw(self, rng: np.random.Generator) -> list[Edge]:
+        """One path; each step is chosen evenly."""
+        path = [_one_of(self.into[self.end], rng)]
+        while (sender := path[-1].sender).kind != "embed":
+            path.append(_one_of(self.into[_one_of(self.inputs_of[sender], rng)], rng))
+        return path
+
+
+def _one_of(choices: Sequence[Choice], rng: np.random.Generator) -> Choice:
+    return choices[int(rng.integers(len(choices)))]
+
+
+def _union(graph: ComputationGraph, paths: _Paths, size: int, rng: np.random.Generator) -> list[Edge]:
+    """Paths until there are enough edges, then edges taken out again that no other one needs."""
+    for _ in range(N_ATTEMPTS):
+        edges: set[Edge] = set()
+        while len(edges) < size:
+            edges.update(paths.draw(rng))
+        if (trimmed := _trimmed(graph, edges, size, rng)) is not None:
+            return sorted(trimmed)
+    raise ValueError(f"found no connected circuit of {size} edges in {N_ATTEMPTS} attempts")
+
+
+def _trimmed(graph: ComputationGraph, edges: set[Edge], size: int, rng: np.random.Generator) -> set[Edge] | None:
+    order = sorted(edges)
+    for place in rng.permutation(len(order)):
+        if len(edges) == size:
+            break
+        fewer = edges - {order[place]}
+        if connected(graph, fewer) == fewer:
+            edges = fewer
+    return edges if len(edges) == size else None
+
+
+def _like(classes: Mapping[tuple[int, str], int], candidates: Sequence[list[Edge]]) -> list[Edge]:
+    """The candidate whose classes differ least from those wanted."""
+
+    def distance(edges: list[Edge]) -> int:
+        found = Counter(map(edge_class, edges))
+        return sum(abs(found[name] - classes.get(name, 0)) for name in found.keys() | classes.keys())
+
+    return min(candidates, key=distance)

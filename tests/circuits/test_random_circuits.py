@@ -1,0 +1,42 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from grokscope.circuits import ComputationGraph, Edge, connected
+from grokscope.circuits.random_circuits import edge_class, random_circuits
+
+GRAPH = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=4, n_heads=2, n_blocks=1)
+
+
+def some_circuit(seed: int, n: int) -> list[Edge]:
+    return random_circuits(GRAPH, GRAPH.edges[:n], 1, rng=np.random.default_rng(seed))[0]
+
+
+@pytest.mark.parametrize("n", [1, 6, 24, 80, len(GRAPH.edges)])
+def test_they_are_connected_of_the_asked_size_and_follow_the_seed(n: int) -> None:
+    kept = some_circuit(0, n)
+    drawn = random_circuits(GRAPH, kept, 5, rng=np.random.default_rng(1))
+    for edges in drawn:
+        assert len(edges) == len(set(edges)) == n and connected(GRAPH, edges) == set(edges)
+    assert drawn == random_circuits(GRAPH, kept, 5, rng=np.random.default_rng(1))
+    if 1 < n < len(GRAPH.edges):
+        assert len({tuple(edges) for edges in drawn}) > 1
+
+
+def test_their_edges_are_in_more_alike_places_than_those_of_any_draw() -> None:
+    kept = some_circuit(3, 12)
+    wanted = Counter(map(edge_class, kept))
+
+    def distance(edges: list[Edge]) -> int:
+        found = Counter(map(edge_class, edges))
+        return sum(abs(found[name] - wanted[name]) for name in found.keys() | wanted.keys())
+
+    matched = [distance(edges) for edges in random_circuits(GRAPH, kept, 60, rng=np.random.default_rng(4))]
+    free = [distance(some_circuit(seed, 12)) for seed in range(60)]
+    assert np.mean(matched) < np.mean(free)
+
+
+def test_an_empty_circuit_has_none() -> None:
+    with pytest.raises(ValueError, match="an empty circuit has no random counterpart"):
+        random_circuits(GRAPH, [], 3, rng=np.random.default_rng(0))
