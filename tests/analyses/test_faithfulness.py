@@ -50,7 +50,7 @@ def test_the_hand_set_circuit_is_faithful_complete_and_minimal(judged: Faithfuln
     assert judged.faithfulness == pytest.approx(1.0) and judged.table["without"].iloc[0] == pytest.approx(0.0, abs=1e-6)
     assert judged.p_value == pytest.approx(1 / 61) and judged.table["faithfulness"].iloc[1:].max() < 0.9
     assert judged.edges["needed"].all() and len(judged.edges) == len(BRIDGE_EDGES)
-    assert judged.edges["own_share"].min() > 0.8  # a chain: each link is nearly all of it
+    assert judged.edges["own_share"].min() > 0.4  # without it the answer is lost, though not to the foil
     assert judged.cmd < 0.05 < 0.9 < judged.cpr and "6 edges needed one by one" in judged.caption
 
 
