@@ -1,8 +1,9 @@
-"""How alike circuits are: edges shared, lost and gained, rank correlation, overlap of the strongest edges.
+"""How alike circuits are, with an interval, what chance gives, and what two halves of the same data give.
 
-All numbers are over live edges, those with an effect other than zero in at least one of the circuits. Where the
-circuits carry per-query changes, intervals come from a paired bootstrap: both circuits are recomputed on the same
-resampled queries.
+All numbers are over live edges, those with an effect other than zero in at least one of the two circuits. Where circuits
+carry per-query changes, intervals come from a bootstrap over queries: the same ones for both circuits if they were measured
+on the same pairs. Chance: the second circuit's effects shuffled among all edges of one layer and kind of input. Ceiling: the
+mean likeness of a circuit from a random half of its queries and one from the other half.
 """
 
 import itertools
@@ -12,12 +13,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from scipy.stats import false_discovery_control, norm
 
+from .alignment import MAX_ALIGNMENTS, alignments, n_alignments
 from .circuit import Circuit
+from .random_circuits import edge_class
 from .result import Result
+from .similarity import Measure, jensen_shannon, overlap_at, rank_correlation, weighted_overlap
 
 MUST_AGREE = ("metric", "contrast", "direction", "pairs")
+RECIPE = ("split", "n_asked", "half")  # what of a recipe must agree where the pairs themselves cannot
+N_PERMUTATIONS, N_SPLITS = 200, 20
+DISTANCES = ("jensen_shannon", "aligned jensen_shannon")
+_NUMBERS = ("low", "high", "chance", "chance_bound", "p", "ceiling")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,21 +35,36 @@ class CircuitComparison(Result):
 
     Attributes:
         table: a row for each pair (a, b) and measure, with the columns a, b, measure, value, low, high (95 % bootstrap
-            interval over queries, recentred on the estimate, NaN where it cannot be had), n_edges (live edges), n
-            (queries). Measures are
+            interval over queries, recentred on the estimate, NaN where it cannot be had), chance and chance_bound (mean
+            and the 5 % most alike of 200 shuffles), p (share of shuffles at least as alike), ceiling (two halves of the
+            queries), n_edges (live edges), n (queries; the fewer of the two). Measures are
             `rank_correlation` (Spearman, of signed effects), `overlap@k` (Jaccard index of the k edges of largest
-            |effect|), and the numbers of kept edges that are `shared`, `lost` (in a only) and `gained` (in b only).
+            |effect|), `weighted_overlap` of effects as shares of the gap and `weighted_overlap in nats`, `jensen_shannon`
+            (a distance), `aligned jensen_shannon` (after the best alignment of loops and heads; shuffles get theirs, too;
+            left out if there are more than 2,000 alignments); and the numbers of kept edges that are `shared`, `lost` (in
+            a only) and `gained` (in b only).
         edges: a row for each live edge, with sender, receiver and, for each circuit, its effect, stderr and kept.
+        differences: for each pair, a row for each edge live in it: difference (b − a, shares of the gap), its 95 %
+            interval low, high, difference_in_nats, p and q (Benjamini & Hochberg: the expected share of false ones among
+            edges with q up to a bound is at most that bound).
+        alignment: by pair, whose loops and heads were moved how for it.
         labels: the circuits' names.
     """
 
     edges: pd.DataFrame
+    differences: pd.DataFrame
+    alignment: Mapping[str, str]
     labels: tuple[str, ...] | list[str]
 
     @property
     def rank_correlation(self) -> float:
         """Spearman correlation of the first two circuits' effects."""
         return self._value("rank_correlation")
+
+    @property
+    def distance(self) -> float:
+        """Jensen–Shannon distance of the first two circuits."""
+        return self._value("jensen_shannon")
 
     @property
     def caption(self) -> str:
@@ -92,44 +116,151 @@ class CircuitComparison(Result):
 
 
 def compare(
-    circuits: Mapping[str, Circuit], *, top_k: tuple[int, ...] = (10, 20), n_bootstrap: int = 1000, seed: int = 0
+    circuits: Mapping[str, Circuit],
+    *,
+    top_k: tuple[int, ...] = (10, 20),
+    across_seeds: bool = False,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
 ) -> CircuitComparison:
     """Compare circuits that were measured alike.
 
     Args:
         circuits: at least two, by label.
         top_k: sizes at which the overlap of the strongest edges is taken; sizes beyond the live edges are left out.
+        across_seeds: whether they may have been measured on different pairs, of another graph, made by the same recipe.
         n_bootstrap: resamples of the queries for the intervals.
         seed: of the resampling.
 
     Raises:
-        ValueError: for fewer than two circuits, or if graph, edges, metric, contrast, direction or pairs differ.
+        ValueError: for fewer than two circuits; if graph, edges, metric, contrast, direction or pairs (the recipe of pairs,
+            across seeds) differ; or if a circuit has undefined effects.
     """
     if len(circuits) < 2:
         raise ValueError(f"comparing needs at least two circuits, got {len(circuits)}")
-    check_comparable(circuits)
-    effects = {label: circuit.table["effect"].to_numpy(dtype=float) for label, circuit in circuits.items()}
-    live = np.any([np.nan_to_num(values) != 0 for values in effects.values()], axis=0)
-    weights = _resampling_weights(next(iter(circuits.values())), n_bootstrap, seed)
-    rows = []
+    check_comparable(circuits, across_seeds=across_seeds)
+    if undefined := [label for label, circuit in circuits.items() if circuit.table["effect"].isna().any()]:
+        reasons = ", ".join(f"{label}: {circuits[label].provenance.get('reason', 'unknown')}" for label in undefined)
+        raise ValueError(f"these circuits have undefined effects ({reasons})")
+    samples = _Samples(circuits, n_bootstrap, across_seeds, seed)
+    rows, differences, best = [], [], {}
     for a, b in itertools.combinations(circuits, 2):
-        pair = [effects[a][live], effects[b][live]]
-        resampled = [_resampled_effects(circuits[label], weights)[live] for label in (a, b)]
-        measures = {"rank_correlation": _rank_correlation}
-        measures |= {f"overlap@{k}": _overlap_at(k) for k in top_k if k <= live.sum()}
-        for name, measure in measures.items():
-            value = measure(*(column[:, None] for column in pair))[0]
-            low, high = _recentred_interval(value, measure(*resampled))
-            rows.append({"a": a, "b": b, "measure": name, "value": value, "low": low, "high": high})
+        found, best[f"{a} / {b}"] = _compared(samples, a, b, top_k, seed)
+        n_queries = min(int(circuits[label].table["n"].iloc[0]) for label in (a, b))
         kept_a, kept_b = (circuits[label].table["kept"].to_numpy(dtype=bool) for label in (a, b))
         counts = {"shared": kept_a & kept_b, "lost": kept_a & ~kept_b, "gained": ~kept_a & kept_b}
-        rows += [
-            {"a": a, "b": b, "measure": name, "value": float(mask.sum()), "low": np.nan, "high": np.nan}
-            for name, mask in counts.items()
-        ]
-    first = next(iter(circuits.values())).table
-    table = pd.DataFrame(rows).assign(n_edges=int(live.sum()), n=int(first["n"].iloc[0]))
-    return CircuitComparison(table, _edge_table(circuits, live), tuple(circuits))
+        found += [{"measure": name, "value": float(mask.sum())} for name, mask in counts.items()]
+        live = int(samples.live(a, b).sum())
+        rows += [{"a": a, "b": b, **row, "n_edges": live, "n": n_queries} for row in found]
+        differences.append(samples.differences(a, b))
+    live = np.any([samples.effects[label][:, 0] != 0 for label in circuits], axis=0)
+    edges, columns = _edge_table(circuits, live), ["a", "b", "measure", "value", *_NUMBERS, "n_edges", "n"]
+    table = pd.DataFrame(rows, columns=pd.Index(columns))
+    return CircuitComparison(table, edges, pd.concat(differences, ignore_index=True), best, tuple(circuits))
+
+
+class _Samples:
+    """Effects of each circuit: as measured, in resamples, and in halves of the queries."""
+
+    def __init__(self, circuits: Mapping[str, Circuit], n_bootstrap: int, across_seeds: bool, seed: int) -> None:
+        self.circuits = circuits
+        first = next(iter(circuits.values()))
+        self.edges, self.classes = first.measured_edges, [str(edge_class(edge)) for edge in first.measured_edges]
+        few = n_alignments(first.graph) <= MAX_ALIGNMENTS
+        self.alignments = alignments(first.graph, self.edges) if few else {}
+        self.effects = {label: circuit.table["effect"].to_numpy(dtype=float)[:, None] for label, circuit in circuits.items()}
+        self.gap = {label: float(circuit.table["gap"].iloc[0]) for label, circuit in circuits.items()}
+        self.resampled, self.halves = {}, {}
+        for number, (label, circuit) in enumerate(circuits.items()):
+            rng = np.random.default_rng([seed, number if across_seeds else 0])
+            self.resampled[label] = _with_weights(circuit, _multinomial(circuit, n_bootstrap, rng))
+            first_half = _half(circuit, rng)
+            self.halves[label] = [_with_weights(circuit, weights) for weights in (first_half, 1.0 - first_half)]
+
+    def live(self, a: str, b: str) -> Bool[np.ndarray, " edge"]:
+        return (self.effects[a][:, 0] != 0) | (self.effects[b][:, 0] != 0)
+
+    def differences(self, a: str, b: str) -> pd.DataFrame:
+        """Each live edge's difference, with its test and its false-discovery rate."""
+        live = self.live(a, b)
+        value = (self.effects[b] - self.effects[a])[live, 0]
+        resampled = (self.resampled[b] - self.resampled[a])[live]
+        stderr = resampled.std(axis=1, ddof=1) if resampled.shape[1] > 1 else np.full(len(value), np.nan)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            p = np.where(stderr > 0, 2 * norm.sf(np.abs(value) / stderr), np.where(value == 0, 1.0, 0.0))
+        p = np.where(np.isnan(stderr), np.nan, p)
+        in_nats = (self.effects[b] * self.gap[b] - self.effects[a] * self.gap[a])[live, 0]
+        table = pd.DataFrame(
+            {"a": a, "b": b, "edge": [str(e) for e, is_live in zip(self.edges, live, strict=True) if is_live]}
+        )
+        table = table.assign(difference=value, low=value - 1.96 * stderr, high=value + 1.96 * stderr)
+        q = false_discovery_control(p) if len(p) and not np.isnan(p).any() else np.full(len(p), np.nan)
+        return table.assign(difference_in_nats=in_nats, p=p, q=q)
+
+
+def _compared(samples: _Samples, a: str, b: str, top_k: tuple[int, ...], seed: int) -> tuple[list[dict[str, Any]], str]:
+    """The measures of one pair, and its best alignment."""
+    live = samples.live(a, b)
+    measures: dict[str, Measure] = {"rank_correlation": rank_correlation}
+    measures |= {f"overlap@{k}": overlap_at(k) for k in top_k if k <= live.sum()}
+    in_nats = _in_nats(samples.gap[a], samples.gap[b])
+    measures |= {"weighted_overlap": weighted_overlap, "weighted_overlap in nats": in_nats, "jensen_shannon": jensen_shannon}
+    shuffled = samples.effects[b][_shuffles(samples.classes, seed), 0]  # edge, shuffle
+    rows = []
+    for name, measure in measures.items():
+        value = float(measure(samples.effects[a][live], samples.effects[b][live])[0])
+        low, high = _recentred_interval(value, measure(samples.resampled[a][live], samples.resampled[b][live]))
+        ceiling = np.mean([measure(*(half[live] for half in samples.halves[label])).mean() for label in (a, b)])
+        chance = measure(samples.effects[a], shuffled)
+        row = {"measure": name, "value": value, "low": low, "high": high, "ceiling": float(ceiling)}
+        rows.append(row | _chance(name, value, chance))
+    if not samples.alignments:
+        return rows, ""
+    how, row = _best_aligned(samples, a, b, shuffled)
+    return [*rows, row], how
+
+
+def _best_aligned(
+    samples: _Samples, a: str, b: str, shuffled: Float[np.ndarray, "edge shuffle"]
+) -> tuple[str, dict[str, Any]]:
+    """The alignment of either circuit at which the two are nearest; shuffles get their own best one."""
+    own, other = samples.effects[a], samples.effects[b]
+    distances, chances = {}, []
+    for how, matrix in samples.alignments.items():
+        distances[f"{b}: {how}"] = jensen_shannon(own, matrix @ other)[0]
+        distances[f"{a}: {how}"] = jensen_shannon(matrix @ own, other)[0]
+        chances += [jensen_shannon(own, matrix @ shuffled), jensen_shannon(matrix @ own, shuffled)]
+    best = min(distances, key=lambda how: distances[how])
+    whose, _, how = best.rpartition(": ")
+    matrix = samples.alignments[how]
+    resampled = {a: samples.resampled[a], b: samples.resampled[b]}
+    resampled[whose] = matrix @ resampled[whose]
+    value = float(distances[best])
+    low, high = _recentred_interval(value, jensen_shannon(resampled[a], resampled[b]))
+    name = "aligned jensen_shannon"
+    row = {"measure": name, "value": value, "low": low, "high": high, "ceiling": float("nan")}
+    return best, row | _chance(name, value, np.min(chances, axis=0))
+
+
+def _chance(measure: str, value: float, chance: Float[np.ndarray, " shuffle"]) -> dict[str, float]:
+    """Where shuffled effects come to lie, and how often at least as near."""
+    sign = -1.0 if measure in DISTANCES else 1.0
+    p = (1 + (sign * chance >= sign * value).sum()) / (1 + len(chance))
+    bound = sign * np.quantile(sign * chance, 0.95)
+    return {"chance": float(chance.mean()), "chance_bound": float(bound), "p": float(p)}
+
+
+def _in_nats(gap_a: float, gap_b: float) -> Measure:
+    return lambda a, b: weighted_overlap(a * gap_a, b * gap_b)
+
+
+def _shuffles(classes: list[str], seed: int) -> np.ndarray:
+    """Permutations of the edges, a column each, that keep layer and kind of input."""
+    rng, places = np.random.default_rng(seed), np.arange(len(classes))
+    found = np.repeat(places[:, None], N_PERMUTATIONS, axis=1)
+    for group in pd.Series(classes).groupby(classes).indices.values():
+        found[group] = rng.permuted(found[group], axis=0)
+    return found
 
 
 def _recentred_interval(value: float, resampled: Float[np.ndarray, " resample"]) -> tuple[float, float]:
@@ -144,9 +275,13 @@ def _recentred_interval(value: float, resampled: Float[np.ndarray, " resample"])
     return float(min(low, value)), float(np.clip(high, value, 1.0))
 
 
-def check_comparable(circuits: Mapping[str, Circuit]) -> None:
+def check_comparable(circuits: Mapping[str, Circuit], *, across_seeds: bool = False) -> None:
     """Raise unless all circuits have the same graph and edges and were measured in the same way."""
-    asked = {name: {label: c.provenance.get(name) for label, c in circuits.items()} for name in MUST_AGREE}
+    names = [name for name in MUST_AGREE if not (across_seeds and name == "pairs")]
+    asked = {name: {label: c.provenance.get(name) for label, c in circuits.items()} for name in names}
+    if across_seeds:
+        recipes = {label: dict(c.provenance.get("recipe", {})) for label, c in circuits.items()}
+        asked |= {name: {label: recipe.get(name) for label, recipe in recipes.items()} for name in RECIPE}
     problems = [f"{name}: {values}" for name, values in asked.items() if len(set(values.values())) > 1]
     if len({circuit.graph for circuit in circuits.values()}) > 1:
         problems.append(f"graph: { {label: circuit.graph for label, circuit in circuits.items()} }")
@@ -164,39 +299,24 @@ def _edge_table(circuits: Mapping[str, Circuit], live: np.ndarray) -> pd.DataFra
     return table[live].reset_index(drop=True)
 
 
-def _resampling_weights(circuit: Circuit, n_bootstrap: int, seed: int) -> Float[np.ndarray, "query resample"]:
-    """How often each query is drawn in each resample; no resamples without per-query changes."""
-    n = 0 if circuit.donor_gaps is None else len(circuit.donor_gaps)
-    if n == 0:
-        return np.zeros((0, 0))
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_bootstrap).T.astype(float)
+def _multinomial(circuit: Circuit, n: int, rng: np.random.Generator) -> Float[np.ndarray, "query sample"]:
+    """How often each query is drawn in each resample."""
+    n_queries = 0 if circuit.donor_gaps is None else len(circuit.donor_gaps)
+    if n_queries == 0:
+        return np.zeros((0, 1))
+    return rng.multinomial(n_queries, np.full(n_queries, 1 / n_queries), size=n).T.astype(float)
 
 
-def _resampled_effects(circuit: Circuit, weights: Float[np.ndarray, "query resample"]) -> Float[np.ndarray, "edge _"]:
-    """The effects in each resample; one column of NaN without per-query changes."""
-    if circuit.deltas is None or circuit.donor_gaps is None or not weights.size:
-        return np.full((len(circuit.table), 1), np.nan)
+def _half(circuit: Circuit, rng: np.random.Generator) -> Float[np.ndarray, "query split"]:
+    """Random halves of the queries, as weights of 0 and 1."""
+    n_queries = 0 if circuit.donor_gaps is None else len(circuit.donor_gaps)
+    weights = np.zeros((n_queries, N_SPLITS))
+    weights[: n_queries // 2] = 1.0
+    return rng.permuted(weights, axis=0)
+
+
+def _with_weights(circuit: Circuit, weights: Float[np.ndarray, "query sample"]) -> Float[np.ndarray, "edge sample"]:
+    """The effects in each resample; NaN without per-query changes."""
+    if circuit.deltas is None or circuit.donor_gaps is None or not len(weights):
+        return np.full((len(circuit.table), weights.shape[1]), np.nan)
     return (circuit.deltas @ weights) / (circuit.donor_gaps @ weights)
-
-
-def _rank_correlation(
-    a: Float[np.ndarray, "edge resample"], b: Float[np.ndarray, "edge resample"]
-) -> Float[np.ndarray, " resample"]:
-    """Spearman's correlation over edges, ties at their mean rank, in each column."""
-    ranks = [pd.DataFrame(values).rank().to_numpy() for values in (a, b)]
-    centred = [values - values.mean(axis=0) for values in ranks]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (centred[0] * centred[1]).sum(0) / np.sqrt((centred[0] ** 2).sum(0) * (centred[1] ** 2).sum(0))
-
-
-def _overlap_at(k: int) -> Any:
-    """Jaccard index of the k edges of largest |effect|, in each column."""
-
-    def overlap(
-        a: Float[np.ndarray, "edge resample"], b: Float[np.ndarray, "edge resample"]
-    ) -> Float[np.ndarray, " resample"]:
-        tops = [np.argsort(np.argsort(-np.abs(values), axis=0, kind="stable"), axis=0) < k for values in (a, b)]
-        jaccard = (tops[0] & tops[1]).sum(0) / (tops[0] | tops[1]).sum(0)
-        return np.where(np.isnan(a).any(0) | np.isnan(b).any(0), np.nan, jaccard)
-
-    return overlap

@@ -8,12 +8,12 @@ from grokscope.circuits import ComputationGraph
 GRAPH = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=2, n_heads=1, n_blocks=1)
 
 
-def effects(values: dict[str, float], n: int = 6, seed: int = 0) -> pd.DataFrame:
+def effects(values: dict[str, float], n: int = 6, seed: int = 0, graph: ComputationGraph = GRAPH) -> pd.DataFrame:
     """A frame as path patching gives it, per query, in which the effects are the given ones and all others 0."""
     rng = np.random.default_rng(seed)
     gaps = -rng.uniform(8, 12, size=n)
     rows = []
-    for edge in GRAPH.edges:
+    for edge in graph.edges:
         effect = values.get(str(edge), 0.0)
         noise = rng.normal(scale=0.01, size=n) if effect else np.zeros(n)
         deltas = effect * gaps + noise - noise.mean()
@@ -31,7 +31,7 @@ def effects(values: dict[str, float], n: int = 6, seed: int = 0) -> pd.DataFrame
         ]
     frame = pd.DataFrame(rows)
     provenance = {"metric": "logit_difference", "contrast": "bridge", "direction": "noising", "pairs": "p", "model": "m"}
-    frame.attrs = {"graph": GRAPH.to_dict(), "provenance": provenance, "donor_gaps": gaps.tolist()}
+    frame.attrs = {"graph": graph.to_dict(), "provenance": provenance, "donor_gaps": gaps.tolist()}
     return frame
 
 

@@ -51,7 +51,7 @@ def test_the_hand_set_circuit_is_faithful_complete_and_minimal(judged: Faithfuln
     assert judged.p_value == pytest.approx(1 / 61) and judged.table["faithfulness"].iloc[1:].max() < 0.9
     assert judged.edges["needed"].all() and len(judged.edges) == len(BRIDGE_EDGES)
     assert judged.edges["own_share"].min() > 0.4  # without it the answer is lost, though not to the foil
-    assert judged.cmd < 0.05 < 0.9 < judged.cpr and "6 edges needed one by one" in judged.caption
+    assert judged.cmd < 0.1 < 0.9 < judged.cpr and "6 edges needed one by one" in judged.caption
 
 
 def test_a_needless_edge_is_found_out(evidence_world: TwoHopTask) -> None:

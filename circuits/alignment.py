@@ -1,0 +1,67 @@
+"""Laying one circuit's loops and heads onto another's: two trainings may do the same in other loops, with other heads.
+
+Loops keep their order, but several may become one: a fact looked up in loops 0 and 1 and read in loop 2 is laid onto one
+that is looked up in loop 0 and read in loop 1. Heads of a layer can change places. Effects of edges that fall together are
+added; edges that would lead from a layer into itself are dropped.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import combinations_with_replacement, permutations, product
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from .graph import ComputationGraph, Edge, Node
+
+MAX_ALIGNMENTS = 2000
+
+
+def alignments(graph: ComputationGraph, edges: Sequence[Edge]) -> dict[str, csr_array]:
+    """Every alignment as a matrix of zeros and ones, [to, from], that takes effects of the edges to where they come to lie.
+
+    Layers move by whole loops; heads change places in a block, in all its loops alike.
+
+    Raises:
+        ValueError: if there are more than 2,000.
+
+    >>> graph = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=2, n_heads=1, n_blocks=1)
+    >>> list(alignments(graph, graph.edges))
+    ['loops 0 1', 'loops 0 0', 'loops 1 1']
+    """
+    if (n := n_alignments(graph)) > MAX_ALIGNMENTS:
+        raise ValueError(f"loops and heads can be aligned in {n} ways; up to {MAX_ALIGNMENTS} are tried")
+    n_loops = graph.n_layers // graph.n_blocks
+    moves = combinations_with_replacement(range(n_loops), n_loops)
+    loops = sorted(moves, key=lambda move: -len(set(move)))  # those that keep most loops apart first
+    orders = list(product(permutations(range(graph.n_heads)), repeat=graph.n_blocks))
+    place = {edge: row for row, edge in enumerate(edges)}
+    found = {}
+    for move, heads in product(loops, orders):
+        moved = [Edge(*(_moved(graph, node, move, heads) for node in edge)) for edge in edges]
+        stays = [column for column, edge in enumerate(moved) if edge in place]
+        rows = [place[moved[column]] for column in stays]
+        shape = (len(edges), len(edges))
+        found[_name(move, heads)] = csr_array((np.ones(len(stays)), (rows, stays)), shape=shape)
+    return found
+
+
+def n_alignments(graph: ComputationGraph) -> int:
+    """How many alignments there are: of loops, times orders of heads in each block."""
+    n_loops = graph.n_layers // graph.n_blocks
+    return math.comb(2 * n_loops - 1, n_loops) * math.factorial(graph.n_heads) ** graph.n_blocks
+
+
+def _moved(graph: ComputationGraph, node: Node, move: Sequence[int], heads: Sequence[Sequence[int]]) -> Node:
+    if node.layer < 0:
+        return node
+    loop, block = divmod(node.layer, graph.n_blocks)
+    head = heads[block][node.head] if node.kind == "head" else node.head
+    return node._replace(layer=move[loop] * graph.n_blocks + block, head=head)
+
+
+def _name(move: Sequence[int], heads: Sequence[Sequence[int]]) -> str:
+    name = f"loops {' '.join(map(str, move))}"
+    if any(list(order) != sorted(order) for order in heads):
+        name += f", heads {' / '.join(' '.join(map(str, order)) for order in heads)}"
+    return name

@@ -1,0 +1,51 @@
+"""How alike two lists of edge effects are, in one number; columns are resamples.
+
+Likenesses are 1 for equal circuits; the Jensen–Shannon distance is 0 for equal and 1 for disjoint ones. None but the
+weighted overlap changes if all effects of a circuit are multiplied by a number, so only that one differs between shares and
+nats. One of the two may have a single column, which then meets all of the other's.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+Effects = Float[np.ndarray, "edge _"]
+Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def rank_correlation(a: Effects, b: Effects) -> Float[np.ndarray, " _"]:
+    """Spearman's correlation of signed effects over edges, ties at their mean rank."""
+    ranks = [pd.DataFrame(values).rank().to_numpy() for values in (a, b)]
+    centred = [values - values.mean(axis=0) for values in ranks]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (centred[0] * centred[1]).sum(0) / np.sqrt((centred[0] ** 2).sum(0) * (centred[1] ** 2).sum(0))
+
+
+def overlap_at(k: int) -> Measure:
+    """Jaccard index of the k edges of largest |effect|."""
+
+    def overlap(a: Effects, b: Effects) -> Float[np.ndarray, " _"]:
+        tops = [np.argsort(np.argsort(-np.abs(values), axis=0, kind="stable"), axis=0) < k for values in (a, b)]
+        jaccard = (tops[0] & tops[1]).sum(0) / (tops[0] | tops[1]).sum(0)
+        return np.where(np.isnan(a).any(0) | np.isnan(b).any(0), np.nan, jaccard)
+
+    return overlap
+
+
+def weighted_overlap(a: Effects, b: Effects) -> Float[np.ndarray, " _"]:
+    """Σ min(|a|, |b|) / Σ max(|a|, |b|), where edges of opposite sign have nothing in common (Ruzicka's index)."""
+    smaller, larger = np.minimum(np.abs(a), np.abs(b)), np.maximum(np.abs(a), np.abs(b))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(a * b > 0, smaller, 0.0).sum(0) / np.where(a * b < 0, smaller + larger, larger).sum(0)
+
+
+def jensen_shannon(a: Effects, b: Effects) -> Float[np.ndarray, " _"]:
+    """Jensen–Shannon distance, base 2, of |effects| as shares of their sum (Lin 1991; Endres & Schindelin 2003)."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p, q = (np.abs(values) / np.abs(values).sum(0) for values in (a, b))
+        middle = (p + q) / 2
+        parts = [np.where(x > 0, x * np.log2(x / middle), 0.0).sum(0) for x in (p, q)]
+    distance = np.sqrt(np.clip(sum(parts) / 2, 0.0, 1.0))
+    return np.where(np.isnan(p).any(0) | np.isnan(q).any(0), np.nan, distance)
