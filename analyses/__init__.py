@@ -25,6 +25,8 @@ from .path_patching import path_patch
 from .plots import accuracy_curves, lens_heatmaps
 from .probing import ProbeResult, probe_bridge
 from .realignment import RealignmentResult, realign
+from .trajectory import CircuitTrajectory, cross_entropy, trajectory
+from .transplant import TransplantResult, transplant
 
 __all__ = [
     "AttentionResult",
@@ -32,6 +34,7 @@ __all__ = [
     "BackPatchingResult",
     "BridgeDirectionResult",
     "CausalTraceResult",
+    "CircuitTrajectory",
     "EvidenceResult",
     "FaithfulnessResult",
     "GeometryResult",
@@ -43,6 +46,7 @@ __all__ = [
     "QueryView",
     "RealignmentResult",
     "RunSummary",
+    "TransplantResult",
     "ablate_bridge",
     "accuracy_by_loops",
     "accuracy_curves",
@@ -52,6 +56,7 @@ __all__ = [
     "bridge_evidence",
     "bridge_geometry",
     "causal_trace",
+    "cross_entropy",
     "discover",
     "edge_attribution",
     "faithfulness",
@@ -70,6 +75,8 @@ __all__ = [
     "steer_bridge",
     "summarise_run",
     "trace_inputs",
+    "trajectory",
+    "transplant",
     "view_attention",
     "view_query",
 ]

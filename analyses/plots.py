@@ -6,6 +6,7 @@ Colours are Okabe and Ito's, which colour-blind readers can tell apart. Every fi
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -203,6 +204,54 @@ def faithfulness_curves(curve: pd.DataFrame, n_edges: int, faithfulness: float, 
     figure.add_scatter(x=[n_edges], y=[faithfulness], name="this circuit", mode="markers", marker=star)
     figure.update_xaxes(title="edges", type="log").update_yaxes(title="share of the gap kept")
     return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 12}}, height=400)
+
+
+def growth_curves(effects: pd.DataFrame, stability: pd.DataFrame, onsets: Mapping[str, float], *, title: str) -> go.Figure:
+    """Edges' effects by step with bands, the circuit's stability, and losses; onsets of accuracy dashed.
+
+    Args:
+        effects: with the columns step, edge, effect and stderr.
+        stability: with the columns step, weighted_overlap, weighted_overlap_final, loss, restricted and excluded.
+        onsets: by name, the step.
+        title: of the figure; it should name n and what the bands are.
+    """
+    titles = ("effect", "weighted overlap", "loss in nats")
+    figure = make_subplots(rows=1, cols=3, subplot_titles=titles, horizontal_spacing=0.06)
+    for colour, (edge, rows) in zip(COLOURS, effects.dropna(subset="effect").groupby("edge", sort=False), strict=False):
+        steps, half = rows["step"].tolist(), 1.96 * rows["stderr"]
+        band = {"x": steps + steps[::-1], "y": (rows["effect"] + half).tolist() + (rows["effect"] - half).tolist()[::-1]}
+        look = {"fill": "toself", "fillcolor": colour, "opacity": 0.15, "mode": "none", "hoverinfo": "skip"}
+        figure.add_scatter(**band, **look, showlegend=False, row=1, col=1)
+        line = {"x": steps, "y": rows["effect"].tolist(), "name": str(edge), "line": {"color": colour, "width": 2}}
+        figure.add_scatter(**line, mode="lines+markers", row=1, col=1)
+    curves = (
+        ("weighted_overlap", "with the step before", 2),
+        ("weighted_overlap_final", "with the last step", 2),
+        ("loss", "whole model", 3),
+        ("restricted", "final circuit only", 3),
+        ("excluded", "all but it", 3),
+    )
+    for colour, (column, name, panel) in zip((*COLOURS[3:], COLOURS[0], COLOURS[1]), curves, strict=False):
+        line = {"x": stability["step"].tolist(), "y": stability[column].tolist(), "name": name, "line": {"color": colour}}
+        figure.add_scatter(**line, mode="lines+markers", row=1, col=panel)
+    for name, step in onsets.items():
+        dashed: Any = {"line": {"color": "#777777", "dash": "dash", "width": 1}, "row": 1, "col": 1}
+        figure.add_vline(x=step, **dashed)
+        figure.add_annotation(x=np.log10(step), y=1.04, yref="y domain", text=name, showarrow=False, font={"size": 10})
+    figure.update_xaxes(title="training step", type="log", dtick=1)
+    return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=420)
+
+
+def transplant_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
+    """Bars by component of what its own and another model's activation bring back, with their intervals."""
+    figure = go.Figure()
+    for colour, name, label in zip(COLOURS, ("own", "other"), ("own activation", "the other model's"), strict=False):
+        error = {"array": (table[f"{name}_high"] - table[name]).tolist(), "symmetric": False, "thickness": 1, "width": 2}
+        error |= {"arrayminus": (table[name] - table[f"{name}_low"]).tolist()}
+        bars = {"x": table["node"].tolist(), "y": table[name].tolist(), "error_y": error}
+        figure.add_bar(**bars, name=label, marker_color=colour)
+    figure.update_yaxes(title="share of the gap brought back")
+    return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=400)
 
 
 def realignment_bars(table: pd.DataFrame, *, title: str) -> go.Figure:

@@ -3,7 +3,10 @@
 from .circuit import Circuit, connected
 from .compare import CircuitComparison, compare
 from .diagram import Diagram, draw
+from .equivalence import EquivalenceResult, equivalence
 from .graph import ComputationGraph, Edge, Node
+from .interop import from_eap_ig, to_eap_ig
+from .merged import MergedCircuit, merge_loops
 from .result import Result
 
 __all__ = [
@@ -12,9 +15,15 @@ __all__ = [
     "ComputationGraph",
     "Diagram",
     "Edge",
+    "EquivalenceResult",
+    "MergedCircuit",
     "Node",
     "Result",
     "compare",
     "connected",
     "draw",
+    "equivalence",
+    "from_eap_ig",
+    "merge_loops",
+    "to_eap_ig",
 ]

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from grokscope.circuits import ComputationGraph
+from grokscope.circuits import Circuit, ComputationGraph
 
 GRAPH = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=2, n_heads=1, n_blocks=1)
 
@@ -42,3 +42,21 @@ CHAIN = {
     "L1H0@r2 -> logits@r2": -0.6,
 }
 LOOSE_ENDS = {"MLP0@r2 -> MLP1@r2": 0.95, "embed@r2 -> MLP1@r2": 0.5}
+
+
+def noisy_circuit(values: dict[str, float], seed: int, n: int = 256, spread: float = 0.0) -> Circuit:
+    """A circuit measured on n queries: each edge's effect varies over queries, strong edges' more than the others'.
+
+    The spread is a training's own: it changes all planted effects by random factors.
+    """
+    rng = np.random.default_rng(seed)
+    gaps, rows = -rng.uniform(8, 12, size=n), []
+    for edge in GRAPH.edges:
+        effect = values.get(str(edge), 0.0) * (1 + spread * rng.normal())
+        rows.append(effect * gaps + rng.normal(scale=2.0 if effect else 0.3, size=n))
+    deltas = np.array(rows)
+    measured = deltas.sum(1) / gaps.sum()
+    names = {"sender": [str(e.sender) for e in GRAPH.edges], "receiver": [str(e.receiver) for e in GRAPH.edges]}
+    numbers = {"effect": measured, "stderr": 0.01, "n": n, "gap": -gaps.mean(), "kept": abs(measured) > 0.05}
+    provenance = {"metric": "logit_difference", "contrast": "bridge", "direction": "noising", "pairs": "p", "model": "m"}
+    return Circuit(pd.DataFrame({**names, **numbers}), GRAPH, provenance, deltas, gaps)

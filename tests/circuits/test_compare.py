@@ -1,9 +1,13 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from planted import CHAIN, LOOSE_ENDS, effects
+from scipy.spatial.distance import jensenshannon
 from scipy.stats import spearmanr
 
 from grokscope.circuits import Circuit, ComputationGraph, compare
+from grokscope.circuits.random_circuits import edge_class
 
 OTHER = CHAIN | {"MLP0@r1 -> L1H0.v@r1": 0.01, "embed@r1 -> L1H0.v@r1": 0.9, "embed@r1 -> MLP0@r1": 0.3}
 
@@ -100,3 +104,72 @@ def test_it_shows_itself_and_reads_back() -> None:
     assert "6 live edges · n = 40 queries" in comparison._repr_html_()
     assert type(comparison).from_json(comparison.to_json()).table.equals(comparison.table)
     assert len(comparison.figure().data[0].x) == 6
+
+
+def test_chance_is_below_a_real_likeness_and_the_ceiling_above_it() -> None:
+    rows = compare({"a": circuit(CHAIN | LOOSE_ENDS), "b": circuit(OTHER)}, top_k=(3,)).table.set_index("measure")
+    overlap = rows.loc["weighted_overlap"]
+    assert overlap["chance"] <= overlap["chance_bound"] < overlap["value"] < overlap["ceiling"] <= 1.0
+    assert overlap["p"] <= 0.02
+    distance = rows.loc["jensen_shannon"]
+    assert distance["ceiling"] < distance["value"] < distance["chance_bound"] <= distance["chance"]
+
+
+def test_shuffled_circuits_are_as_alike_as_chance() -> None:
+    rng, p = np.random.default_rng(0), []
+    a = circuit(CHAIN | LOOSE_ENDS)
+    classes = [str(edge_class(edge)) for edge in a.measured_edges]
+    for seed in range(40):
+        order = np.arange(len(classes))
+        for places in [np.flatnonzero(np.array(classes) == name) for name in sorted(set(classes))]:
+            order[places] = rng.permutation(places)
+        values = a.table["effect"].to_numpy()[order]
+        b = circuit({str(edge): value for edge, value in zip(a.measured_edges, values, strict=True) if value}, seed=1)
+        rows = compare({"a": a, "b": b}, n_bootstrap=10, seed=seed).table.set_index("measure")
+        p.append(rows.loc["weighted_overlap", "p"])
+    assert np.mean(np.array(p) <= 0.05) <= 0.2 and 0.2 < np.mean(p) < 0.95
+
+
+def test_the_ceiling_is_the_likeness_of_halves() -> None:
+    a = circuit(CHAIN | LOOSE_ENDS, n=40)
+    comparison = compare({"a": a, "b": a}, n_bootstrap=10)
+    ceiling = comparison.table.set_index("measure").loc["jensen_shannon", "ceiling"]
+    rng, distances, live = np.random.default_rng(3), [], a.table["effect"].to_numpy() != 0
+    for _ in range(300):
+        order = rng.permutation(40)
+        halves = [a.deltas[live][:, part].sum(1) / a.donor_gaps[part].sum() for part in (order[:20], order[20:])]
+        distances.append(jensenshannon(*map(abs, halves), base=2))
+    assert ceiling == pytest.approx(np.mean(distances), rel=0.2)
+
+
+def test_differences_find_the_edges_that_changed_and_few_others() -> None:
+    comparison = compare({"a": circuit(CHAIN | LOOSE_ENDS, n=200), "b": circuit(OTHER, n=200, seed=1)})
+    table = comparison.differences.set_index("edge")
+    changed = {"embed@r1 -> L1H0.v@r1", "embed@r1 -> MLP0@r1", "MLP0@r1 -> L1H0.v@r1", *LOOSE_ENDS}
+    assert set(table.index[table["q"] <= 0.05]) >= changed
+    row = table.loc["embed@r1 -> L1H0.v@r1"]
+    assert row["difference"] == pytest.approx(0.9) and row["low"] < 0.9 < row["high"]
+    assert row["difference_in_nats"] == pytest.approx(9.0)  # planted frames have a gap of 10
+    same = compare({"a": circuit(CHAIN, n=200), "b": circuit(CHAIN, n=200, seed=1)}).differences
+    assert (same["q"] > 0.05).all() and len(same) == len(CHAIN)
+
+
+def test_across_seeds_the_recipe_must_agree_and_not_the_pairs() -> None:
+    recipe = {"split": "test_inferred_iid", "n_asked": 40, "task": "x"}
+    a, other = circuit(CHAIN), circuit(CHAIN, n=50, seed=2)
+    a = dataclasses.replace(a, provenance={**a.provenance, "recipe": recipe})
+    b = dataclasses.replace(other, provenance={**a.provenance, "pairs": "q", "recipe": {**recipe, "task": "y"}})
+    with pytest.raises(ValueError, match="differ in pairs"):
+        compare({"a": a, "b": b})
+    rows = compare({"a": a, "b": b}, across_seeds=True).table.set_index("measure")
+    assert rows.loc["jensen_shannon", "value"] < 0.01 and rows.loc["jensen_shannon", "n"] == 40
+    c = dataclasses.replace(b, provenance={**b.provenance, "recipe": {**recipe, "split": "test_inferred_ood"}})
+    with pytest.raises(ValueError, match=r"differ in split: \{'a': 'test_inferred_iid', 'c': 'test_inferred_ood'\}"):
+        compare({"a": a, "c": c}, across_seeds=True)
+
+
+def test_undefined_effects_are_refused_with_their_reason() -> None:
+    a = circuit(CHAIN)
+    b = Circuit(a.table.assign(effect=np.nan), a.graph, {**a.provenance, "reason": "the gap is small"})
+    with pytest.raises(ValueError, match=r"undefined effects \(b: the gap is small\)"):
+        compare({"a": a, "b": b})

@@ -1,0 +1,92 @@
+"""Circuits of models with shared parameters, seen by weights: one row for an edge between weights, whatever the loop.
+
+Unrolled, a node is a component in a loop; merged, it is a set of weights, with the loops in which it works. So it can be
+seen, and counted, that the same MLP looks up the first hop in loop 0 at r1 and the second one in loop 2 at r2.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from .circuit import Circuit
+from .graph import Node
+from .result import Result
+
+
+@dataclass(frozen=True, eq=False)
+class MergedCircuit(Result):
+    """A circuit by weights.
+
+    Attributes:
+        table: a row for each measured edge with sender and receiver as weights (`H0`, `MLP`, a head's input `H0.v`; with
+            several blocks `B1.H0`; `embed`, `logits`), role, sender_loop, receiver_loop (−1 for the embedding, the number of
+            loops for the logits), effect, stderr and kept.
+        n_loops: how often the blocks are applied.
+        label: the model's name.
+    """
+
+    n_loops: int
+    label: str
+
+    @property
+    def edges(self) -> pd.DataFrame:
+        """A row for each kept edge between weights and role: in which loops, with which effects, and how many."""
+        kept = self.table[self.table["kept"]]
+        where = kept["sender_loop"].astype(str) + " → " + kept["receiver_loop"].astype(str)
+        kept = kept.assign(loops=where, shown=kept["effect"].map("{:+.3f}".format))
+        grouped = kept.groupby(["sender", "receiver", "role"], sort=False)
+        return grouped.agg(
+            loops=("loops", ", ".join), effects=("shown", ", ".join), largest=("effect", _largest), n=("effect", "size")
+        ).reset_index()
+
+    @property
+    def uses(self) -> pd.DataFrame:
+        """What weights are used for: a row for each sender, role and loop with a kept edge out of it, and its strongest."""
+        kept = self.table[self.table["kept"] & (self.table["sender"] != "embed")]
+        strongest = kept.assign(size=kept["effect"].abs()).sort_values("size", ascending=False, kind="stable")
+        found = strongest.groupby(["sender", "role", "sender_loop"], sort=True).first().reset_index()
+        return found.rename(columns={"sender_loop": "loop", "receiver": "read_by", "receiver_loop": "in_loop"})[
+            ["sender", "role", "loop", "read_by", "in_loop", "effect"]
+        ]
+
+    @property
+    def n_reused(self) -> int:
+        """How many sets of weights are used in more than one loop."""
+        return int((self.uses.groupby("sender")["loop"].nunique() > 1).sum())
+
+    @property
+    def caption(self) -> str:
+        """The model, and what is used more than once."""
+        n = self.uses["sender"].nunique()
+        return f"{self.label} · {self.n_loops} loops · {self.n_reused} of {n} sets of weights are used in more than one loop"
+
+
+def merge_loops(circuit: Circuit) -> MergedCircuit:
+    """See a circuit by weights instead of by layers.
+
+    Args:
+        circuit: of any model; without shared parameters there is one loop.
+    """
+    graph = circuit.graph
+    n_loops = graph.n_layers // graph.n_blocks
+
+    def weights(node: Node) -> str:
+        if node.layer < 0:
+            return node.kind
+        name = f"H{node.head}" + (f".{node.input}" if node.input else "") if node.kind == "head" else "MLP"
+        return name if graph.n_blocks == 1 else f"B{node.layer % graph.n_blocks}.{name}"
+
+    def loop(node: Node) -> int:
+        return n_loops if node.kind == "logits" else -1 if node.kind == "embed" else node.layer // graph.n_blocks
+
+    rows = [
+        {"sender": weights(edge.sender), "receiver": weights(edge.receiver), "role": edge.receiver.role}
+        | {"sender_loop": loop(edge.sender), "receiver_loop": loop(edge.receiver)}
+        for edge in circuit.measured_edges
+    ]
+    table = pd.DataFrame(rows).assign(**{name: circuit.table[name].to_numpy() for name in ("effect", "stderr", "kept")})
+    return MergedCircuit(table, n_loops, str(circuit.provenance.get("model", "circuit")))
+
+
+def _largest(effects: pd.Series) -> float:
+    return float(effects.loc[effects.abs().idxmax()])
