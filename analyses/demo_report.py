@@ -131,7 +131,7 @@ def write_report(demo: Demo, path: Path) -> Path:
     report.paragraph(
         "Only the drawn edges carry the clean run, all others the corrupt one, on pairs that the circuit was not chosen on. "
         "1 is the whole model, 0 the corrupt run; intervals are 95 % bootstrap intervals over pairs. The null are random "
-        "subsets of the measured edges of the same size; few of them connect input and answer, so it is an easy one to beat."
+        "circuits: as many edges, all connected, entering alike layers and kinds of input."
     )
     report.table(faithfulness_table(demo))
     report.heading("How alike are they?")

@@ -237,7 +237,8 @@ def growth_curves(effects: pd.DataFrame, stability: pd.DataFrame, onsets: Mappin
     for name, step in onsets.items():
         dashed: Any = {"line": {"color": "#777777", "dash": "dash", "width": 1}, "row": 1, "col": 1}
         figure.add_vline(x=step, **dashed)
-        figure.add_annotation(x=np.log10(step), y=1.04, yref="y domain", text=name, showarrow=False, font={"size": 10})
+        place: Any = {"x": np.log10(step), "y": 0.02, "yref": "y domain", "yanchor": "bottom", "xanchor": "right"}
+        figure.add_annotation(text=name, textangle=-90, showarrow=False, font={"size": 10}, **place)
     figure.update_xaxes(title="training step", type="log", dtick=1)
     return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=420)
 
