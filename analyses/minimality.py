@@ -34,7 +34,7 @@ def minimality(runs: CircuitRuns, edges: Sequence[Edge], *, seed: int) -> pd.Dat
     constant = np.ptp(beyond, axis=1) == 0
     p = np.where(beyond[:, 0] > 0, 0.0, 1.0)  # where nothing varies there is nothing to test
     if not constant.all():
-        p[~constant] = ttest_1samp(beyond[~constant], 0.0, axis=1, alternative="greater").pvalue
+        _, p[~constant] = ttest_1samp(beyond[~constant], 0.0, axis=1, alternative="greater")
     names = {"sender": [str(edge.sender) for edge in edges], "receiver": [str(edge.receiver) for edge in edges]}
     numbers = {"own_share": share, "low": low, "high": high, "p": p, "p_holm": holm(p)}
     return pd.DataFrame({**names, **numbers, "needed": holm(p) <= ALPHA, "n": len(gaps)})

@@ -149,7 +149,7 @@ def _half_grown(table: pd.DataFrame, final: Circuit) -> list[dict[str, Any]]:
         candidates = final.table[fits]
         if not len(candidates) or candidates["effect"].isna().all():
             continue
-        best = candidates.loc[candidates["effect"].abs().idxmax()]
+        best = candidates.iloc[int(candidates["effect"].abs().argmax())]
         own = table[(table["sender"] == best["sender"]) & (table["receiver"] == best["receiver"])]
         grown = (own["effect"] / best["effect"] >= 0.5).to_numpy()
         since = len(grown) - int(np.argmin(grown[::-1])) if not grown.all() else 0

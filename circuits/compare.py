@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
-from scipy.stats import false_discovery_control, norm
+from scipy.stats import false_discovery_control
+from scipy.stats import t as student
 
 from .alignment import MAX_ALIGNMENTS, alignments, n_alignments
 from .circuit import Circuit
@@ -45,8 +46,8 @@ class CircuitComparison(Result):
             a only) and `gained` (in b only).
         edges: a row for each live edge, with sender, receiver and, for each circuit, its effect, stderr and kept.
         differences: for each pair, a row for each edge live in it: difference (b − a, shares of the gap), its 95 %
-            interval low, high, difference_in_nats, p and q (Benjamini & Hochberg: the expected share of false ones among
-            edges with q up to a bound is at most that bound).
+            interval low, high, difference_in_nats, p (t-test over queries, delta method) and q (Benjamini & Hochberg: the
+            expected share of false ones among edges with q up to a bound is at most that bound).
         alignment: by pair, whose loops and heads were moved how for it.
         labels: the circuits' names.
     """
@@ -163,7 +164,7 @@ class _Samples:
     """Effects of each circuit: as measured, in resamples, and in halves of the queries."""
 
     def __init__(self, circuits: Mapping[str, Circuit], n_bootstrap: int, across_seeds: bool, seed: int) -> None:
-        self.circuits = circuits
+        self.circuits, self.across_seeds = circuits, across_seeds
         first = next(iter(circuits.values()))
         self.edges, self.classes = first.measured_edges, [str(edge_class(edge)) for edge in first.measured_edges]
         few = n_alignments(first.graph) <= MAX_ALIGNMENTS
@@ -184,18 +185,38 @@ class _Samples:
         """Each live edge's difference, with its test and its false-discovery rate."""
         live = self.live(a, b)
         value = (self.effects[b] - self.effects[a])[live, 0]
-        resampled = (self.resampled[b] - self.resampled[a])[live]
-        stderr = resampled.std(axis=1, ddof=1) if resampled.shape[1] > 1 else np.full(len(value), np.nan)
+        stderr, freedom = self._stderr_of_difference(a, b)
+        stderr = stderr[live]
         with np.errstate(invalid="ignore", divide="ignore"):
-            p = np.where(stderr > 0, 2 * norm.sf(np.abs(value) / stderr), np.where(value == 0, 1.0, 0.0))
+            p = np.where(stderr > 0, 2 * student.sf(np.abs(value) / stderr, freedom), np.where(value == 0, 1.0, 0.0))
         p = np.where(np.isnan(stderr), np.nan, p)
+        half = student.ppf(0.975, freedom) * stderr
         in_nats = (self.effects[b] * self.gap[b] - self.effects[a] * self.gap[a])[live, 0]
         table = pd.DataFrame(
             {"a": a, "b": b, "edge": [str(e) for e, is_live in zip(self.edges, live, strict=True) if is_live]}
         )
-        table = table.assign(difference=value, low=value - 1.96 * stderr, high=value + 1.96 * stderr)
+        table = table.assign(difference=value, low=value - half, high=value + half, difference_in_nats=in_nats)
         q = false_discovery_control(p) if len(p) and not np.isnan(p).any() else np.full(len(p), np.nan)
-        return table.assign(difference_in_nats=in_nats, p=p, q=q)
+        return table.assign(p=p, q=q)
+
+    def _stderr_of_difference(self, a: str, b: str) -> tuple[Float[np.ndarray, " edge"], int]:
+        """By the delta method: what each query adds to an effect, paired if both were measured on the same queries."""
+        added_a, added_b = (_influence(self.circuits[label]) for label in (a, b))
+        n_a, n_b = added_a.shape[1], added_b.shape[1]
+        if min(n_a, n_b) < 2:
+            return np.full(len(self.edges), np.nan), 1
+        if not self.across_seeds:
+            return (added_b - added_a).std(axis=1, ddof=1) / np.sqrt(n_a), n_a - 1
+        variances = [added.var(axis=1, ddof=1) / added.shape[1] for added in (added_a, added_b)]
+        return np.sqrt(sum(variances)), min(n_a, n_b) - 1
+
+
+def _influence(circuit: Circuit) -> Float[np.ndarray, "edge query"]:
+    """By how much a query moves each effect, a ratio of sums, times the number of queries; nothing without queries."""
+    if circuit.deltas is None or circuit.donor_gaps is None:
+        return np.zeros((len(circuit.table), 0))
+    effects = circuit.deltas.sum(1, keepdims=True) / circuit.donor_gaps.sum()
+    return (circuit.deltas - effects * circuit.donor_gaps) / circuit.donor_gaps.mean()
 
 
 def _compared(samples: _Samples, a: str, b: str, top_k: tuple[int, ...], seed: int) -> tuple[list[dict[str, Any]], str]:

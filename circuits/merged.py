@@ -89,4 +89,4 @@ def merge_loops(circuit: Circuit) -> MergedCircuit:
 
 
 def _largest(effects: pd.Series) -> float:
-    return float(effects.loc[effects.abs().idxmax()])
+    return float(effects.iloc[int(effects.abs().argmax())])

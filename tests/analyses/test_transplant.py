@@ -56,8 +56,8 @@ def test_each_share_equals_a_literal_hooked_run() -> None:
 
             patched = metric(model.run_with_hooks(pairs.corrupt, fwd_hooks=[(hook, put)])[:, -1])
             wanted = float((patched - corrupt).sum() / (clean - corrupt).sum())
-            assert table.loc[name, "other"] == pytest.approx(wanted)
-            assert table.loc[name, "other_low"] <= wanted <= table.loc[name, "other_high"]
+            row = table.loc[name].to_dict()
+            assert row["other"] == pytest.approx(wanted) and row["other_low"] <= wanted <= row["other_high"]
 
 
 def test_it_shows_itself_and_refuses_what_does_not_fit(evidence_world: TwoHopTask, pairs: PromptPairs) -> None:

@@ -108,10 +108,10 @@ def test_it_shows_itself_and_reads_back() -> None:
 
 def test_chance_is_below_a_real_likeness_and_the_ceiling_above_it() -> None:
     rows = compare({"a": circuit(CHAIN | LOOSE_ENDS), "b": circuit(OTHER)}, top_k=(3,)).table.set_index("measure")
-    overlap = rows.loc["weighted_overlap"]
+    overlap = rows.loc["weighted_overlap"].to_dict()
     assert overlap["chance"] <= overlap["chance_bound"] < overlap["value"] < overlap["ceiling"] <= 1.0
     assert overlap["p"] <= 0.02
-    distance = rows.loc["jensen_shannon"]
+    distance = rows.loc["jensen_shannon"].to_dict()
     assert distance["ceiling"] < distance["value"] < distance["chance_bound"] <= distance["chance"]
 
 
@@ -147,7 +147,7 @@ def test_differences_find_the_edges_that_changed_and_few_others() -> None:
     table = comparison.differences.set_index("edge")
     changed = {"embed@r1 -> L1H0.v@r1", "embed@r1 -> MLP0@r1", "MLP0@r1 -> L1H0.v@r1", *LOOSE_ENDS}
     assert set(table.index[table["q"] <= 0.05]) >= changed
-    row = table.loc["embed@r1 -> L1H0.v@r1"]
+    row = table.loc["embed@r1 -> L1H0.v@r1"].to_dict()
     assert row["difference"] == pytest.approx(0.9) and row["low"] < 0.9 < row["high"]
     assert row["difference_in_nats"] == pytest.approx(9.0)  # planted frames have a gap of 10
     same = compare({"a": circuit(CHAIN, n=200), "b": circuit(CHAIN, n=200, seed=1)}).differences
@@ -162,7 +162,8 @@ def test_across_seeds_the_recipe_must_agree_and_not_the_pairs() -> None:
     with pytest.raises(ValueError, match="differ in pairs"):
         compare({"a": a, "b": b})
     rows = compare({"a": a, "b": b}, across_seeds=True).table.set_index("measure")
-    assert rows.loc["jensen_shannon", "value"] < 0.01 and rows.loc["jensen_shannon", "n"] == 40
+    row = rows.loc["jensen_shannon"].to_dict()
+    assert row["value"] < 0.01 and row["n"] == 40
     c = dataclasses.replace(b, provenance={**b.provenance, "recipe": {**recipe, "split": "test_inferred_ood"}})
     with pytest.raises(ValueError, match=r"differ in split: \{'a': 'test_inferred_iid', 'c': 'test_inferred_ood'\}"):
         compare({"a": a, "c": c}, across_seeds=True)
