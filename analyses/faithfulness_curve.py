@@ -2,7 +2,8 @@
 
 CPR is the area under the curve of faithfulness against the share of edges, CMD the area between it and 1; both by
 trapezoids over MIB's ten shares, sizes rounded down. Edges enter in order of effect for CPR, where larger is better, and of
-|effect| for CMD, where smaller is. Beside them stand rankings with effects shuffled among edges of one layer and kind.
+|effect| for CMD, where smaller is; unlike in MIB none is left out for leading nowhere. Beside them stand rankings with
+effects shuffled among edges of one layer and kind.
 """
 
 from collections.abc import Sequence
