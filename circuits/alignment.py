@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from itertools import combinations_with_replacement, permutations, product
 
 import numpy as np
-from scipy.sparse import csr_array
+from jaxtyping import Float, Int
 
 from .graph import ComputationGraph, Edge, Node
 
 MAX_ALIGNMENTS = 2000
 
 
-def alignments(graph: ComputationGraph, edges: Sequence[Edge]) -> dict[str, csr_array]:
-    """Every alignment as a matrix of zeros and ones, [to, from], that takes effects of the edges to where they come to lie.
+def alignments(graph: ComputationGraph, edges: Sequence[Edge]) -> dict[str, Int[np.ndarray, " edge"]]:
+    """Every alignment, as the number of the edge onto which each edge is laid; −1 for those that are dropped.
 
     Layers move by whole loops; heads change places in a block, in all its loops alike.
 
@@ -39,10 +39,14 @@ def alignments(graph: ComputationGraph, edges: Sequence[Edge]) -> dict[str, csr_
     found = {}
     for move, heads in product(loops, orders):
         moved = [Edge(*(_moved(graph, node, move, heads) for node in edge)) for edge in edges]
-        stays = [column for column, edge in enumerate(moved) if edge in place]
-        rows = [place[moved[column]] for column in stays]
-        shape = (len(edges), len(edges))
-        found[_name(move, heads)] = csr_array((np.ones(len(stays)), (rows, stays)), shape=shape)
+        found[_name(move, heads)] = np.array([place.get(edge, -1) for edge in moved])
+    return found
+
+
+def laid(effects: Float[np.ndarray, "edge sample"], onto: Int[np.ndarray, " edge"]) -> Float[np.ndarray, "edge sample"]:
+    """Effects where an alignment lays them; those that fall together are added."""
+    found, stays = np.zeros_like(effects), onto >= 0
+    np.add.at(found, onto[stays], effects[stays])
     return found
 
 

@@ -14,10 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
-from scipy.stats import false_discovery_control
-from scipy.stats import t as student
 
-from .alignment import MAX_ALIGNMENTS, alignments, n_alignments
+from .alignment import MAX_ALIGNMENTS, alignments, laid, n_alignments
 from .circuit import Circuit
 from .random_circuits import edge_class
 from .result import Result
@@ -183,6 +181,9 @@ class _Samples:
 
     def differences(self, a: str, b: str) -> pd.DataFrame:
         """Each live edge's difference, with its test and its false-discovery rate."""
+        from scipy.stats import false_discovery_control  # not at the top: drawing a circuit should not wait a second for it
+        from scipy.stats import t as student
+
         live = self.live(a, b)
         value = (self.effects[b] - self.effects[a])[live, 0]
         stderr, freedom = self._stderr_of_difference(a, b)
@@ -247,15 +248,14 @@ def _best_aligned(
     """The alignment of either circuit at which the two are nearest; shuffles get their own best one."""
     own, other = samples.effects[a], samples.effects[b]
     distances, chances = {}, []
-    for how, matrix in samples.alignments.items():
-        distances[f"{b}: {how}"] = jensen_shannon(own, matrix @ other)[0]
-        distances[f"{a}: {how}"] = jensen_shannon(matrix @ own, other)[0]
-        chances += [jensen_shannon(own, matrix @ shuffled), jensen_shannon(matrix @ own, shuffled)]
+    for how, onto in samples.alignments.items():
+        distances[f"{b}: {how}"] = jensen_shannon(own, laid(other, onto))[0]
+        distances[f"{a}: {how}"] = jensen_shannon(laid(own, onto), other)[0]
+        chances += [jensen_shannon(own, laid(shuffled, onto)), jensen_shannon(laid(own, onto), shuffled)]
     best = min(distances, key=lambda how: distances[how])
     whose, _, how = best.rpartition(": ")
-    matrix = samples.alignments[how]
     resampled = {a: samples.resampled[a], b: samples.resampled[b]}
-    resampled[whose] = matrix @ resampled[whose]
+    resampled[whose] = laid(resampled[whose], samples.alignments[how])
     value = float(distances[best])
     low, high = _recentred_interval(value, jensen_shannon(resampled[a], resampled[b]))
     name = "aligned jensen_shannon"

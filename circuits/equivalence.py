@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.stats import t as student
 
-from .alignment import alignments
+from .alignment import alignments, laid
 from .circuit import Circuit
 from .compare import check_comparable
 from .result import Result
@@ -114,11 +113,13 @@ def _distance(a: Circuit, b: Circuit, aligned: bool) -> float:
     if not aligned:
         return float(jensen_shannon(own, other)[0])
     moves = alignments(a.graph, a.measured_edges).values()
-    both = [(jensen_shannon(own, move @ other)[0], jensen_shannon(move @ own, other)[0]) for move in moves]
+    both = [(jensen_shannon(own, laid(other, onto))[0], jensen_shannon(laid(own, onto), other)[0]) for onto in moves]
     return float(np.min(both))
 
 
 def _bounds(values: Float[np.ndarray, " seed"]) -> tuple[float, float, float]:
     """Mean, lower and upper one-sided 95 % bound."""
+    from scipy.stats import t as student  # not at the top: drawing a circuit should not wait a second for it
+
     mean, half = float(values.mean()), float(student.ppf(0.95, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
     return mean, mean - half, mean + half

@@ -11,6 +11,7 @@ from .queries import Queries
 from .shortcuts import shortcut_accuracy
 from .study import Study, load_study
 from .supervision import BOTH_HALF, BOTH_HOPS, FIRST_HOP, NATURAL, SECOND_HOP, Supervision
+from .sweep import Job, grid, sweep
 from .training import train
 from .training_config import TrainConfig
 from .twohop import SPLITS, TwoHopTask
@@ -28,6 +29,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "DataFolderError",
+    "Job",
     "KnowledgeGraph",
     "ModelConfig",
     "PromptPairs",
@@ -39,10 +41,12 @@ __all__ = [
     "TwoHopTask",
     "build_model",
     "exact_match",
+    "grid",
     "load_study",
     "make_pairs",
     "perturb",
     "predictions",
     "shortcut_accuracy",
+    "sweep",
     "train",
 ]

@@ -1,0 +1,95 @@
+"""Sweeps on processes, on a real dask cluster, with a failing run and with workers that are killed."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import joblib
+import pytest
+from joblib.externals.loky import get_reusable_executor
+
+from grokscope.tasks import Job, ModelConfig, Run, TrainConfig, TwoHopTask, grid, sweep
+
+CONFIGS = {"tiny": (ModelConfig.tiny(), TrainConfig.tiny(max_steps=20, evaluate_every=10, n_checkpoints=1))}
+
+
+def small_task(seed: int = 0) -> TwoHopTask:
+    return TwoHopTask.random(n_entities=12, n_relations=8, out_degree=5, ood_fraction=0.2, test_fraction=0.1, seed=seed)
+
+
+def test_a_grid_has_every_combination_with_its_own_seed() -> None:
+    jobs = grid({"a": small_task(), "b": small_task(1)}, CONFIGS, [3, 4])
+    assert [job.name for job in jobs] == ["a-tiny-s3", "a-tiny-s4", "b-tiny-s3", "b-tiny-s4"]
+    assert [job.train_config.seed for job in jobs] == [3, 4, 3, 4] and jobs[2].task.seed == 1
+
+
+def test_one_failure_does_not_take_the_others_with_it_and_what_is_finished_is_skipped(tmp_path: Path) -> None:
+    jobs = grid({"a": small_task()}, CONFIGS, [0, 1])
+    broken = Job("broken", small_task(), ModelConfig.tiny(), TrainConfig.tiny(max_steps=20, learning_rate=float("nan")))
+    table = sweep([jobs[0], broken, jobs[1]], tmp_path, n_jobs=2)
+    assert table["run"].tolist() == ["a-tiny-s0", "broken", "a-tiny-s1"]
+    assert table["outcome"].tolist() == ["trained", "failed", "trained"]
+    assert table["error"].iloc[1].startswith("ValueError: Invalid learning rate") and table["error"].iloc[0] == ""
+    assert (table["final"].dropna() == 20).all() and Run.load(tmp_path / "a-tiny-s0").is_finished
+    again = sweep(jobs, tmp_path, n_jobs=2)
+    assert again["outcome"].tolist() == ["finished before"] * 2
+    changed = Job(jobs[0].name, small_task(7), *CONFIGS["tiny"])
+    (error,) = sweep([changed], tmp_path, n_jobs=1)["error"]
+    assert "holds a run with other settings" in error
+
+
+def test_names_must_differ_and_there_must_be_a_job(tmp_path: Path) -> None:
+    job = grid({"a": small_task()}, CONFIGS, [0])[0]
+    with pytest.raises(ValueError, match="a-tiny-s0 occur twice"):
+        sweep([job, job], tmp_path)
+    with pytest.raises(ValueError, match="there is no job"):
+        sweep([], tmp_path)
+
+
+def children() -> list[int]:
+    """The processes that this one has started."""
+    status = (path.read_text() for path in Path("/proc").glob("[0-9]*/status"))
+    fields = (dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line) for text in status)
+    return [int(each["Pid"]) for each in fields if int(each["PPid"]) == os.getpid()]
+
+
+def test_a_killed_worker_is_replaced_and_its_run_goes_on(tmp_path: Path) -> None:
+    config = (ModelConfig.tiny(), TrainConfig.tiny(max_steps=400, evaluate_every=20, n_checkpoints=1))
+    get_reusable_executor().shutdown(wait=True)  # workers of another test
+    jobs, before, killed = grid({"a": small_task()}, {"tiny": config}, [0, 1]), set(children()), []
+
+    def kill_one() -> None:
+        for _ in range(600):
+            time.sleep(0.1)
+            new = [pid for pid in children() if pid not in before and b"loky" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+            if new and any(tmp_path.glob("*/metrics.csv")):
+                os.kill(new[-1], signal.SIGKILL)
+                return killed.append(new[-1])
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    table = sweep(jobs, tmp_path, n_jobs=2)
+    killer.join()
+    assert killed and (table["outcome"] != "failed").all() and (table["final"] == 400).all()
+    whole = sweep(jobs[:1], tmp_path / "whole", n_jobs=1)
+    assert whole["final"].tolist() == [400]
+    kept, plain = (
+        Run.load(folder / "a-tiny-s0").metrics.drop(columns="seconds") for folder in (tmp_path, tmp_path / "whole")
+    )
+    assert kept.equals(plain)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_same_call_runs_on_a_dask_cluster(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    jobs = grid({"a": small_task()}, CONFIGS, [0, 1])
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster),
+        joblib.parallel_config(backend="dask"),
+    ):
+        table = sweep(jobs, tmp_path)
+    assert table["outcome"].tolist() == ["trained", "trained"] and (table["final"] == 20).all()
