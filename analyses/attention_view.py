@@ -9,7 +9,7 @@ from circuitsvis.attention import attention_heads
 from jaxtyping import Float
 from torch import Tensor
 
-from ..circuits.result import write_text
+from ..circuits.result import save_page
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,7 @@ class AttentionView:
 
     def save(self, path: str | Path) -> Path:
         """Write a page that works from a file and without a network; returns the path."""
-        head = f'<meta charset="utf-8"><title>{html.escape(self.title)}</title>'
-        body = f"<h4>{html.escape(self.title)}</h4>{self.html}"
-        return write_text(Path(path), f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>')
+        return save_page(Path(path), self.title, self._repr_html_())
 
     def _repr_html_(self) -> str:
         return f"<h4>{html.escape(self.title)}</h4>{self.html}"

@@ -14,6 +14,7 @@ from transformer_lens import HookedTransformer
 
 from ..circuits import Result
 from ..tasks import Queries
+from .facts import another
 from .fast_patching import with_state
 from .hooks import graph_of
 from .partial_forward import run_and_cache
@@ -73,9 +74,7 @@ def back_patch(model: HookedTransformer, queries: Queries, *, seed: int = 0) -> 
             f"{len(wrong)} of the {len(queries)} questions of {queries.split} are answered wrongly, needed are 2"
         )
     run, n = run_and_cache(model, graph, wrong.tokens), len(wrong)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    other = torch.empty_like(order)
-    other[order] = order.roll(1)  # no question keeps its own
+    other = another(n, seed=seed)
     rows, ever = [], torch.zeros(2, n, dtype=torch.bool)
     for position, role in enumerate(graph.roles[: run.stop]):
         for target, source in combinations(range(-1, graph.n_layers), 2):

@@ -7,7 +7,7 @@ from transformer_lens import HookedTransformer
 
 from ..circuits import ComputationGraph
 from ..tasks import Queries, TwoHopTask
-from .facts import one_question_per_fact
+from .facts import trained_id_questions
 from .partial_forward import run_and_cache
 
 MIN_FACTS = 2  # hop-1 facts behind a bridge's mean state
@@ -29,8 +29,7 @@ class BridgeMeans:
         if strange := sorted({int(b) for b in without.bridges if not 0 <= b < n_entities}):
             raise ValueError(f"bridges are entities, 0 to {n_entities - 1}; {without.split} has {strange[:4]}")
         asked = frozenset(without.hop1.tolist())
-        others = one_question_per_fact(task.split("train_inferred"), seed=seed, without=asked)
-        self.questions = others.take(~torch.from_numpy(task.is_ood)[others.hop1])
+        self.questions = trained_id_questions(task, seed=seed, without=asked)
         self.run = run_and_cache(model, graph, self.questions.tokens)
         self.counts = torch.bincount(self.questions.bridges, minlength=n_entities)
 

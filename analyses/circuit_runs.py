@@ -16,6 +16,7 @@ from transformer_lens import HookedTransformer
 from ..circuits import ComputationGraph, Edge, Node
 from ..tasks import PromptPairs
 from .edge_sets import logits_with_edges
+from .facts import another
 from .hooks import graph_of
 from .literal import check_edges
 from .metrics import Metric, logit_difference
@@ -81,10 +82,7 @@ def _frozen(
 ) -> CachedRun:
     """What closed edges carry."""
     if background == "resampled":
-        order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))
-        other = torch.empty_like(order)
-        other[order] = order.roll(1)  # no pair keeps its own
-        return run_and_cache(model, graph, pairs.corrupt[other])
+        return run_and_cache(model, graph, pairs.corrupt[another(len(pairs), seed=seed)])
     run = run_and_cache(model, graph, pairs.corrupt)
     return _averaged(run) if background == "mean" else run
 

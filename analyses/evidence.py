@@ -30,7 +30,7 @@ from .fast_patching import with_state
 from .hooks import decode, graph_of
 from .interchange import donor_runs, questions_with_donors
 from .partial_forward import CachedRun, run_and_cache
-from .plots import evidence_heatmaps, trajectory_curves
+from .plots import evidence_heatmaps, layer_name, trajectory_curves
 from .probing import fit_probe
 from .statistics import difference, wilson
 
@@ -79,8 +79,8 @@ class EvidenceResult(Result):
         """The cells at which the bridge is used, such as `L0 r1`; with the step, if this is a run's."""
         rows = self.table[self.table["used"] == "yes"]
         steps = [f"step {step}: " for step in rows["step"]] if "step" in rows else [""] * len(rows)
-        layers = ["embed" if layer < 0 else f"L{layer}" for layer in rows["layer"]]
-        return [f"{step}{layer} {role}" for step, layer, role in zip(steps, layers, rows["role"], strict=True)]
+        cells = zip(steps, map(layer_name, rows["layer"]), rows["role"], strict=True)
+        return [f"{step}{layer} {role}" for step, layer, role in cells]
 
     def at(self, layer: int, role: str) -> pd.DataFrame:
         """The verdicts at one cell; one row, or one for each step of a run.

@@ -2,8 +2,10 @@
 
 import numpy as np
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
-from ..tasks import Queries
+from ..tasks import Queries, TwoHopTask
 
 
 def one_question_per_fact(queries: Queries, *, seed: int, without: frozenset[int] = frozenset()) -> Queries:
@@ -11,6 +13,20 @@ def one_question_per_fact(queries: Queries, *, seed: int, without: frozenset[int
     order = np.random.default_rng(seed).permutation(len(queries))
     facts, first = np.unique(queries.hop1.numpy()[order], return_index=True)
     return queries.take(torch.from_numpy(order[first[~np.isin(facts, list(without))]]))
+
+
+def trained_id_questions(task: TwoHopTask, *, seed: int, without: frozenset[int] = frozenset()) -> Queries:
+    """A random trained composition for each ID fact, leaving some facts out."""
+    questions = one_question_per_fact(task.split("train_inferred"), seed=seed, without=without)
+    return questions.take(~torch.from_numpy(task.is_ood)[questions.hop1])
+
+
+def another(n: int, *, seed: int) -> Int[Tensor, " query"]:
+    """For each of n queries the number of another one, at random; none keeps its own."""
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    other = torch.empty_like(order)
+    other[order] = order.roll(1)
+    return other
 
 
 def sample(queries: Queries, n: int, *, max_facts: int, seed: int) -> Queries:

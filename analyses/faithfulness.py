@@ -134,10 +134,10 @@ def faithfulness(
     runs = CircuitRuns(model, pairs, background=background, metric=metric, seed=seed)
     if runs.graph != circuit.graph:
         raise ValueError(f"the circuit is of another graph than the model: {circuit.graph} against {runs.graph}")
-    everything = circuit.measured_edges
+    everything = set(circuit.measured_edges)
     random = random_circuits(circuit.graph, kept, n_random, rng=np.random.default_rng(seed))
     alone = [kept, *random]
-    others = [[edge for edge in everything if edge not in set(edges)] for edges in alone]
+    others = [everything - set(edges) for edges in alone]
     share, resampled = resampled_ratios(runs.metric([*alone, *others]) - runs.empty, runs.full - runs.empty, seed=seed)
     gap, _, reason = runs.gap
     if reason:

@@ -52,16 +52,16 @@ def faithfulness_curve(runs: CircuitRuns, circuit: Circuit, *, seed: int) -> pd.
     return pd.concat(parts, ignore_index=True)
 
 
-def area(curve: pd.DataFrame, column: str = "faithfulness") -> float:
+def area(curve: pd.DataFrame) -> float:
     """CPR: the area under the curve in order of effect, between .001 and all edges."""
     rows = curve[curve["order"] == "effect"]
-    return float(np.trapezoid(rows[column], rows["share"]))
+    return float(np.trapezoid(rows["faithfulness"], rows["share"]))
 
 
-def distance(curve: pd.DataFrame, column: str = "faithfulness") -> float:
+def distance(curve: pd.DataFrame) -> float:
     """CMD: the area between the curve in order of |effect| and 1."""
     rows = curve[curve["order"] == "|effect|"]
-    return float(np.trapezoid((1 - rows[column]).abs(), rows["share"]))
+    return float(np.trapezoid((1 - rows["faithfulness"]).abs(), rows["share"]))
 
 
 def _within_classes(edges: Sequence[Edge], rng: np.random.Generator) -> Int[np.ndarray, " edge"]:

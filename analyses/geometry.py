@@ -9,6 +9,7 @@ stands beside the same for permuted entities.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -18,11 +19,11 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 from transformer_lens import HookedTransformer
 
-from ..circuits import ComputationGraph, Result
+from ..circuits import Result
 from ..tasks import Queries, Run, TwoHopTask
 from .by_step import by_step
 from .centroids import MIN_FACTS, means_by_label
-from .facts import one_question_per_fact
+from .facts import one_question_per_fact, trained_id_questions
 from .hooks import graph_of
 from .partial_forward import CachedRun, run_and_cache
 from .plots import cell_heatmaps, trajectory_curves
@@ -89,8 +90,7 @@ def bridge_geometry(
     """
     if isinstance(model, Run):
         return by_step(model, lambda each: bridge_geometry(each, task, split=split, seed=seed))
-    own = one_question_per_fact(task.split("train_inferred"), seed=seed)
-    own = own.take(~torch.from_numpy(task.is_ood)[own.hop1])
+    own = trained_id_questions(task, seed=seed)
     others = one_question_per_fact(task.split(split), seed=seed)
     n_entities = task.graph.n_entities
     counts = torch.bincount(own.bridges, minlength=n_entities)
@@ -98,7 +98,8 @@ def bridge_geometry(
         raise ValueError(f"{n_bridges} bridges have {MIN_FACTS} ID facts or more, needed are 2")
     graph = graph_of(model, own.roles, own.answer_position)
     runs = [(queries, run_and_cache(model, graph, queries.tokens)) for queries in (own, others) if len(queries)]
-    rows = [row for cell in _cells(graph) for row in _arrangement(runs, counts, cell, seed)]
+    cells = product(range(-1, graph.n_layers), range(runs[0][1].stop))
+    rows = [row for cell in cells for row in _arrangement(runs, counts, cell, seed)]
     return GeometryResult(pd.DataFrame(rows), _match(runs[0][1], own, n_entities, seed), model.cfg.model_name, split)
 
 
@@ -119,11 +120,6 @@ def effective_rank(x: Float[Tensor, "point d"]) -> float:
     values = torch.linalg.svdvals((x - x.mean(0)).double())
     shares = values[values > 1e-12 * values.max()] / values.sum()
     return float(torch.exp(-(shares * shares.log()).sum()))
-
-
-def _cells(graph: ComputationGraph) -> list[tuple[int, int]]:
-    stop = graph.roles.index(graph.answer_role) + 1 if graph.causal else len(graph.roles)
-    return [(layer, position) for layer in range(-1, graph.n_layers) for position in range(stop)]
 
 
 def _arrangement(

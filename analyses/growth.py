@@ -77,15 +77,20 @@ def summarise_run(run: Run) -> RunSummary:
     seconds = dict(zip(steps, metrics["seconds"], strict=True))
     rows = []
     for milestone, (column, least) in MILESTONES.items():
-        step = first_lasting(steps, metrics[column] >= least)
-        when = float("nan") if step is None else float(step)
+        when = onset(run, column, least)
         rows.append(
-            {"milestone": milestone, "step": when, "seconds": seconds.get(step, float("nan")), "flops": when * per_step}
+            {"milestone": milestone, "step": when, "seconds": seconds.get(when, float("nan")), "flops": when * per_step}
         )
     table = pd.DataFrame(rows).assign(trained=int(steps.iloc[-1]))
     since = metrics.loc[steps >= table["step"].iloc[0], "select_train"]
     stability = float((since < STEADY).mean()) if len(since) else float("nan")
     return RunSummary(table, run.name, run.task.regime, stability, metrics, dict(run.n_reported))
+
+
+def onset(run: Run, column: str, least: float) -> float:
+    """The first step of three evaluations in a row at which a column of the metrics is at least this much; NaN if never."""
+    step = first_lasting(run.metrics["step"], run.metrics[column] >= least)
+    return float("nan") if step is None else float(step)
 
 
 def flops_per_example(config: ModelConfig, task: TwoHopTask) -> float:

@@ -27,7 +27,7 @@ from transformer_lens import HookedTransformer
 from ..circuits import Result
 from ..tasks import Queries, Run, TwoHopTask
 from .by_step import by_step
-from .facts import one_question_per_fact
+from .facts import one_question_per_fact, trained_id_questions
 from .hooks import decode, graph_of
 from .partial_forward import CachedRun, run_and_cache
 from .plots import cell_heatmaps, trajectory_curves
@@ -104,8 +104,7 @@ def probe_bridge(
         return by_step(model, lambda each: probe_bridge(each, task, transfer=transfer, targets=targets, seed=seed))
     if unknown := sorted(set(targets) - set(PROBED)):
         raise ValueError(f"no targets {', '.join(unknown)}; there are {', '.join(PROBED)}")
-    asked = one_question_per_fact(task.split("train_inferred"), seed=seed)
-    asked = asked.take(~torch.from_numpy(task.is_ood)[asked.hop1])
+    asked = trained_id_questions(task, seed=seed)
     others = [task.split("test_inferred_ood")] if transfer is None else transfer
     others = [one_question_per_fact(each, seed=seed) for each in others if len(each)]
     graph = graph_of(model, asked.roles, asked.answer_position)

@@ -13,9 +13,9 @@ from torch import Tensor
 from ..circuits import Circuit, Edge, Result
 from ..circuits.similarity import jensen_shannon, weighted_overlap
 from ..tasks import PromptPairs, Run
-from ..tasks.checkpoints import first_lasting
 from .circuit_runs import CircuitRuns
 from .discovery import discover
+from .growth import MILESTONES, onset
 from .plots import growth_curves
 
 PARTS = {
@@ -24,12 +24,8 @@ PARTS = {
     "hop 2": ("head", "mlp", "r2"),
 }
 """What each part of the path is: an edge from a head (or MLP) into an MLP (or a value) at that position."""
-ONSETS = {
-    "ID ≥ .5": ("select_test_inferred_iid", 0.5),
-    "ID ≥ .99": ("select_test_inferred_iid", 0.99),
-    "OOD ≥ .5": ("select_test_inferred_ood", 0.5),
-    "OOD ≥ .9": ("select_test_inferred_ood", 0.9),
-}
+ONSETS = {"ID ≥ .5": ("select_test_inferred_iid", 0.5)}
+ONSETS |= {name: milestone for name, milestone in MILESTONES.items() if not name.startswith("train")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,9 +159,7 @@ def _is(edge: Edge, sender: str, receiver: str, role: str) -> bool:
 
 
 def _onsets(run: Run) -> list[dict[str, Any]]:
-    rows = []
-    for name, (column, least) in ONSETS.items():
-        step = first_lasting(run.metrics["step"], run.metrics[column] >= least)
-        when = float("nan") if step is None else float(step)
-        rows.append({"milestone": name, "edge": "", "final_effect": float("nan"), "step": when})
-    return rows
+    return [
+        {"milestone": name, "edge": "", "final_effect": float("nan"), "step": onset(run, column, least)}
+        for name, (column, least) in ONSETS.items()
+    ]

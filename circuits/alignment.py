@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from .graph import ComputationGraph, Edge, Node
+from .similarity import jensen_shannon
 
 MAX_ALIGNMENTS = 2000
 
@@ -48,6 +49,13 @@ def laid(effects: Float[np.ndarray, "edge sample"], onto: Int[np.ndarray, " edge
     found, stays = np.zeros_like(effects), onto >= 0
     np.add.at(found, onto[stays], effects[stays])
     return found
+
+
+def laid_distances(
+    own: Float[np.ndarray, "edge _"], other: Float[np.ndarray, "edge _"], onto: Int[np.ndarray, " edge"]
+) -> tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]:
+    """Jensen–Shannon distances with the alignment applied to the other circuit, and to this one."""
+    return jensen_shannon(own, laid(other, onto)), jensen_shannon(laid(own, onto), other)
 
 
 def n_alignments(graph: ComputationGraph) -> int:

@@ -92,7 +92,7 @@ class Circuit(Result):
         else:
             threshold = DEFAULT_THRESHOLD if threshold is None else threshold
             strong, rule = strength >= threshold, f"|effect| ≥ {threshold:g}"
-        measured = [Edge(Node.parse(s), Node.parse(r)) for s, r in zip(table["sender"], table["receiver"], strict=True)]
+        measured = _edges_of(table)
         kept = connected(graph, [edge for edge, is_strong in zip(measured, strong, strict=True) if is_strong])
         table = table.assign(kept=[edge in kept for edge in measured])[list(COLUMNS)].reset_index(drop=True)
         provenance = {**frame.attrs.get("provenance", {}), "kept": f"{rule}, connected"}
@@ -101,8 +101,7 @@ class Circuit(Result):
     @property
     def measured_edges(self) -> list[Edge]:
         """All edges of the table, in its order."""
-        rows = zip(self.table["sender"], self.table["receiver"], strict=True)
-        return [Edge(Node.parse(sender), Node.parse(receiver)) for sender, receiver in rows]
+        return _edges_of(self.table)
 
     @property
     def kept_edges(self) -> list[Edge]:
@@ -145,6 +144,11 @@ def connected(graph: ComputationGraph, edges: Iterable[Edge]) -> set[Edge]:
             found.add(edge)
             needed.add(edge.sender)
     return found
+
+
+def _edges_of(table: pd.DataFrame) -> list[Edge]:
+    rows = zip(table["sender"], table["receiver"], strict=True)
+    return [Edge(Node.parse(sender), Node.parse(receiver)) for sender, receiver in rows]
 
 
 def _graph_from(frame: pd.DataFrame) -> ComputationGraph:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from .alignment import alignments, laid
+from .alignment import alignments, laid_distances
 from .circuit import Circuit
 from .compare import check_comparable
 from .result import Result
@@ -113,8 +113,7 @@ def _distance(a: Circuit, b: Circuit, aligned: bool) -> float:
     if not aligned:
         return float(jensen_shannon(own, other)[0])
     moves = alignments(a.graph, a.measured_edges).values()
-    both = [(jensen_shannon(own, laid(other, onto))[0], jensen_shannon(laid(own, onto), other)[0]) for onto in moves]
-    return float(np.min(both))
+    return float(np.min([laid_distances(own, other, onto) for onto in moves]))
 
 
 def _bounds(values: Float[np.ndarray, " seed"]) -> tuple[float, float, float]:

@@ -77,6 +77,15 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+def save_page(path: Path, title: str, body: str) -> Path:
+    """Write a fragment as an HTML page that works from a file and without a network; returns the path."""
+    page = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"></head><body>{body}</body></html>'
+    )
+    return write_text(path, page)
+
+
 def _plain(value: Any) -> Any:
     """JSON values for tables, arrays, graphs and what they hold."""
     if isinstance(value, pd.DataFrame):

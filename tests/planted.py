@@ -7,6 +7,8 @@ from grokscope.circuits import Circuit, ComputationGraph
 
 GRAPH = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=2, n_heads=1, n_blocks=1)
 
+LOOPS = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=4, n_heads=1, n_blocks=1)
+
 
 def effects(values: dict[str, float], n: int = 6, seed: int = 0, graph: ComputationGraph = GRAPH) -> pd.DataFrame:
     """A frame as path patching gives it, per query, in which the effects are the given ones and all others 0."""

@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
-from planted import effects
+from planted import LOOPS, effects
 
 from grokscope.circuits import Circuit, ComputationGraph, Edge, compare
 from grokscope.circuits.alignment import MAX_ALIGNMENTS, alignments, laid, n_alignments
 
-LOOPS = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=4, n_heads=1, n_blocks=1)
 HEADS = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=2, n_heads=3, n_blocks=2)
 EARLY = {
     "embed@h -> L0H0.v@h": 0.9,

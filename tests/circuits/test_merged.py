@@ -1,8 +1,7 @@
-from planted import effects
+from planted import LOOPS, effects
 
 from grokscope.circuits import Circuit, ComputationGraph, MergedCircuit, merge_loops
 
-LOOPS = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=4, n_heads=1, n_blocks=1)
 PATH = {
     "embed@h -> L0H0.v@h": 0.5,
     "L0H0@r1 -> MLP0@r1": 0.6,
