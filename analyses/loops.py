@@ -13,7 +13,8 @@ import plotly.graph_objects as go
 
 from ..circuits import Result
 from ..tasks import Checkpoint, exact_match
-from .plots import SPLIT_COLOUR, TEMPLATE
+from ..tasks.theme import SPLIT_COLOUR, TEMPLATE
+from .plots import error_bars
 from .statistics import wilson
 
 COMPOSITIONS = ("test_inferred_iid", "test_inferred_ood_id", "test_inferred_id_ood", "test_inferred_ood")
@@ -42,12 +43,10 @@ class LoopResult(Result):
         """Accuracy against loops, a line for each split."""
         figure = go.Figure()
         for split, rows in self.table.groupby("split", sort=False):
-            error = {"array": (rows["high"] - rows["exact_match"]).tolist()}
-            error |= {"arrayminus": (rows["exact_match"] - rows["low"]).tolist(), "symmetric": False}
             figure.add_scatter(
                 x=rows["n_loops"].tolist(),
                 y=rows["exact_match"].tolist(),
-                error_y=error,
+                error_y=error_bars(rows["exact_match"], rows["low"], rows["high"]),
                 name=f"{split} (n = {rows['n'].iloc[0]})",
                 line={"color": SPLIT_COLOUR[str(split)]},
             )

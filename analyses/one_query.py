@@ -13,11 +13,12 @@ from transformer_lens import HookedTransformer
 from ..circuits import Circuit, draw
 from ..circuits.result import write_text
 from ..tasks import PromptPairs, TwoHopTask
+from ..tasks.theme import COLOURS
 from .attention_view import AttentionView, view_attention
 from .hooks import decode, graph_of, residual_states
 from .partial_forward import CachedRun, run_and_cache
 from .path_patching import path_patch
-from .plots import COLOURS, stage_names
+from .plots import stage_names
 from .report import Report
 
 TOP_EDGES = 12

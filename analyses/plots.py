@@ -1,6 +1,6 @@
 """The pictures: functions of tables that return plotly figures and compute nothing.
 
-Colours are Okabe and Ito's, which colour-blind readers can tell apart. Every figure says n and what its bars are.
+Every figure says n and what its bars are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..tasks import SPLITS
-
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-TEMPLATE = "simple_white"
-SPLIT_COLOUR: dict[str, str] = dict(
-    zip(SPLITS, ("#999999", "#56b4e9", "#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7"), strict=True)
-)
+from ..tasks.theme import COLOURS, SPLIT_COLOUR, TEMPLATE
 
 
 def accuracy_curves(
@@ -120,13 +115,16 @@ def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *,
     return figure.update_layout(template=TEMPLATE, title=title, height=90 + 260 * len(tables))
 
 
+def layer_name(layer: int) -> str:
+    """What axes call a layer: `embed` for −1."""
+    return "embed" if layer < 0 else f"L{layer}"
+
+
 def stage_names(cells: pd.DataFrame) -> list[str]:
     """What axes call the stages of a table with a column layer, and perhaps `after`."""
     after = cells["after"] if "after" in cells else [""] * len(cells)
     words = {"attention": " attn"}
-    return [
-        "embed" if layer < 0 else f"L{layer}{words.get(part, '')}" for layer, part in zip(cells["layer"], after, strict=True)
-    ]
+    return [f"{layer_name(layer)}{words.get(part, '')}" for layer, part in zip(cells["layer"], after, strict=True)]
 
 
 def trajectory_curves(table: pd.DataFrame, value: str, *, panels: str, title: str) -> go.Figure:
@@ -143,12 +141,15 @@ def trajectory_curves(table: pd.DataFrame, value: str, *, panels: str, title: st
     layers = sorted(table["layer"].unique())
     for column, name in enumerate(names, start=1):
         for layer, rows in table[table[panels] == name].groupby("layer"):
-            colour, label = COLOURS[layers.index(layer) % len(COLOURS)], "embed" if layer < 0 else f"L{layer}"
-            steps, style = rows["step"].tolist(), {"legendgroup": label, "row": 1, "col": column}
-            band = {"x": steps + steps[::-1], "y": rows["high"].tolist() + rows["low"].tolist()[::-1]}
-            look = {"fill": "toself", "fillcolor": colour, "opacity": 0.15, "mode": "none", "hoverinfo": "skip"}
-            figure.add_scatter(**band, **look, showlegend=False, **style)
-            line = {"x": steps, "y": rows[value].tolist(), "name": label, "line": {"color": colour, "width": 2}}
+            colour, label = COLOURS[layers.index(layer) % len(COLOURS)], layer_name(layer)
+            style = {"legendgroup": label, "row": 1, "col": column}
+            figure.add_scatter(**_band(rows["step"], rows["low"], rows["high"], colour), **style)
+            line = {
+                "x": rows["step"].tolist(),
+                "y": rows[value].tolist(),
+                "name": label,
+                "line": {"color": colour, "width": 2},
+            }
             figure.add_scatter(**line, mode="lines+markers", marker={"size": 4}, showlegend=column == 1, **style)
     figure.update_xaxes(title="training step", type="log", dtick=1).update_yaxes(range=[-0.05, 1.05])
     figure.update_yaxes(title=value, col=1)
@@ -179,6 +180,19 @@ def evidence_heatmaps(measures: pd.DataFrame, verdicts: pd.DataFrame, *, title: 
     return figure.update_layout(title={"text": title, "font": {"size": 13}})
 
 
+def error_bars(value: pd.Series, low: pd.Series, high: pd.Series) -> dict[str, Any]:
+    """Plotly's error bars of values with their intervals."""
+    return {"array": (high - value).tolist(), "arrayminus": (value - low).tolist(), "symmetric": False}
+
+
+def _band(x: pd.Series, low: pd.Series, high: pd.Series, colour: str) -> dict[str, Any]:
+    """A shaded area between two curves, for `add_scatter`."""
+    places = x.tolist()
+    area = {"x": places + places[::-1], "y": high.tolist() + low.tolist()[::-1]}
+    look = {"fill": "toself", "fillcolor": colour, "opacity": 0.15, "mode": "none", "hoverinfo": "skip"}
+    return area | look | {"showlegend": False}
+
+
 def faithfulness_curves(curve: pd.DataFrame, n_edges: int, faithfulness: float, *, title: str) -> go.Figure:
     """Faithfulness against the number of edges by order, with bands; shuffled rankings dotted, the circuit a star.
 
@@ -195,9 +209,7 @@ def faithfulness_curves(curve: pd.DataFrame, n_edges: int, faithfulness: float, 
             ("faithfulness", "low", "high", "solid", f"by {order}"),
             ("random", "random_low", "random_high", "dot", f"by shuffled {order}"),
         ):
-            band = {"x": sizes + sizes[::-1], "y": rows[high].tolist() + rows[low].tolist()[::-1]}
-            look = {"fill": "toself", "fillcolor": colour, "opacity": 0.12, "mode": "none", "hoverinfo": "skip"}
-            figure.add_scatter(**band, **look, showlegend=False)
+            figure.add_scatter(**_band(rows["n_edges"], rows[low], rows[high], colour))
             line = {"color": colour, "width": 2, "dash": dash}
             figure.add_scatter(x=sizes, y=rows[value].tolist(), name=name, line=line, mode="lines+markers")
     star = {"symbol": "star", "size": 13, "color": "#000000"}
@@ -218,11 +230,15 @@ def growth_curves(effects: pd.DataFrame, stability: pd.DataFrame, onsets: Mappin
     titles = ("effect", "weighted overlap", "loss in nats")
     figure = make_subplots(rows=1, cols=3, subplot_titles=titles, horizontal_spacing=0.06)
     for colour, (edge, rows) in zip(COLOURS, effects.dropna(subset="effect").groupby("edge", sort=False), strict=False):
-        steps, half = rows["step"].tolist(), 1.96 * rows["stderr"]
-        band = {"x": steps + steps[::-1], "y": (rows["effect"] + half).tolist() + (rows["effect"] - half).tolist()[::-1]}
-        look = {"fill": "toself", "fillcolor": colour, "opacity": 0.15, "mode": "none", "hoverinfo": "skip"}
-        figure.add_scatter(**band, **look, showlegend=False, row=1, col=1)
-        line = {"x": steps, "y": rows["effect"].tolist(), "name": str(edge), "line": {"color": colour, "width": 2}}
+        half = 1.96 * rows["stderr"]
+        band = _band(rows["step"], rows["effect"] - half, rows["effect"] + half, colour)
+        figure.add_scatter(**band, row=1, col=1)
+        line = {
+            "x": rows["step"].tolist(),
+            "y": rows["effect"].tolist(),
+            "name": str(edge),
+            "line": {"color": colour, "width": 2},
+        }
         figure.add_scatter(**line, mode="lines+markers", row=1, col=1)
     curves = (
         ("weighted_overlap", "with the step before", 2),
@@ -247,8 +263,7 @@ def transplant_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
     """Bars by component of what its own and another model's activation bring back, with their intervals."""
     figure = go.Figure()
     for colour, name, label in zip(COLOURS, ("own", "other"), ("own activation", "the other model's"), strict=False):
-        error = {"array": (table[f"{name}_high"] - table[name]).tolist(), "symmetric": False, "thickness": 1, "width": 2}
-        error |= {"arrayminus": (table[name] - table[f"{name}_low"]).tolist()}
+        error = error_bars(table[name], table[f"{name}_low"], table[f"{name}_high"]) | {"thickness": 1, "width": 2}
         bars = {"x": table["node"].tolist(), "y": table[name].tolist(), "error_y": error}
         figure.add_bar(**bars, name=label, marker_color=colour)
     figure.update_yaxes(title="share of the gap brought back")
@@ -262,8 +277,7 @@ def realignment_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
     for column, form in enumerate(forms, start=1):
         for colour, entity in zip(COLOURS, entities, strict=False):
             rows = table[(table["form"] == form) & (table["entity"] == entity)]
-            error = {"array": (rows["high"] - rows["accuracy"]).tolist(), "symmetric": False}
-            error |= {"arrayminus": (rows["accuracy"] - rows["low"]).tolist(), "thickness": 1, "width": 2}
+            error = error_bars(rows["accuracy"], rows["low"], rows["high"]) | {"thickness": 1, "width": 2}
             bars = {"x": stage_names(rows), "y": rows["accuracy"].tolist(), "error_y": error}
             style = {"name": entity, "legendgroup": entity, "showlegend": column == 1, "marker_color": colour}
             figure.add_bar(**bars, **style, row=1, col=column)
@@ -307,8 +321,8 @@ def back_patching_heatmaps(table: pd.DataFrame, *, title: str) -> go.Figure:
         grid = table[table["role"] == role].pivot(index="source", columns="target", values="mended")
         figure.add_heatmap(
             z=grid.to_numpy().tolist(),
-            x=["embed" if layer < 0 else f"L{layer}" for layer in grid.columns],
-            y=["embed" if layer < 0 else f"L{layer}" for layer in grid.index],
+            x=list(map(layer_name, grid.columns)),
+            y=list(map(layer_name, grid.index)),
             zmin=0,
             zmax=1,
             colorscale="Viridis",

@@ -14,11 +14,13 @@ from .supervision import BOTH_HALF, BOTH_HOPS, FIRST_HOP, NATURAL, SECOND_HOP, S
 from .sweep import Job, grid, sweep
 from .training import train
 from .training_config import TrainConfig
+from .transfer import CELLS, NewFacts
 from .twohop import SPLITS, TwoHopTask
 
 __all__ = [
     "BOTH_HALF",
     "BOTH_HOPS",
+    "CELLS",
     "CONTRASTS",
     "FIRST_HOP",
     "NATURAL",
@@ -32,6 +34,7 @@ __all__ = [
     "Job",
     "KnowledgeGraph",
     "ModelConfig",
+    "NewFacts",
     "PromptPairs",
     "Queries",
     "Run",

@@ -6,6 +6,7 @@ them). Phases are read off the metrics and named in `PHASES`.
 """
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -99,12 +100,7 @@ class Checkpoint:
         """
         config = self.model_config if n_loops is None else dataclasses.replace(self.model_config, n_loops=n_loops)
         model = build_model(config, self.task, device=device)
-        expected = {name: tuple(p.shape) for name, p in trained_parameters(model, config).items()}
-        parameters = read_weights(self.path)
-        found = {name: tuple(p.shape) for name, p in parameters.items()}
-        if found != expected:
-            raise CheckpointError(f"{self.path} does not fit {config}: {_differences(found, expected)}")
-        load_parameters(model, config, parameters)
+        load_weights(model, config, self.path)
         model.cfg.model_name = self.label if n_loops is None else f"{self.label}, {n_loops} loops"
         return model.eval()
 
@@ -119,6 +115,7 @@ class Run:
         model_config: the model's shape.
         train_config: how it was trained.
         metrics: a row for each evaluation; columns as in `evaluation.evaluate`, and step, seconds, loss, floor_….
+        initial: the checkpoint whose weights it began with, and a hash of them; empty for random ones.
     """
 
     folder: Path
@@ -126,6 +123,7 @@ class Run:
     model_config: ModelConfig
     train_config: TrainConfig
     metrics: pd.DataFrame
+    initial: str = ""
 
     @classmethod
     def load(cls, folder: str | Path) -> "Run":
@@ -144,7 +142,7 @@ class Run:
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{folder}/run.json names no readable settings: {error!r}") from error
         metrics = pd.read_csv(folder / "metrics.csv", engine="python")  # this engine reads floats exactly
-        return cls(folder, task, *configs, metrics)
+        return cls(folder, task, *configs, metrics, settings.get("initial", ""))
 
     @property
     def name(self) -> str:
@@ -218,7 +216,9 @@ def write_checkpoint(folder: Path, step: int, parameters: Mapping[str, Tensor]) 
     write_whole(checkpoint_path(folder, step), content)
 
 
-def write_settings(folder: Path, task: TwoHopTask, model_config: ModelConfig, train_config: TrainConfig) -> None:
+def write_settings(
+    folder: Path, task: TwoHopTask, model_config: ModelConfig, train_config: TrainConfig, initial: Checkpoint | None = None
+) -> None:
     """Save what defines a run, before training starts."""
     supervision = dataclasses.asdict(task.supervision) if task.supervision else None
     graph = task.graph
@@ -234,6 +234,7 @@ def write_settings(folder: Path, task: TwoHopTask, model_config: ModelConfig, tr
         "task": about,
         "model": dataclasses.asdict(model_config),
         "training": dataclasses.asdict(train_config),
+        "initial": _name_of(initial),
         "torch": torch.__version__,
     }
     arrays = {"heads": graph.heads, "relations": graph.relations, "tails": graph.tails, "trained": task.trained}
@@ -244,7 +245,13 @@ def write_settings(folder: Path, task: TwoHopTask, model_config: ModelConfig, tr
 
 
 def check_resumable(
-    folder: Path, task: TwoHopTask, model_config: ModelConfig, train_config: TrainConfig, *, resume: bool
+    folder: Path,
+    task: TwoHopTask,
+    model_config: ModelConfig,
+    train_config: TrainConfig,
+    initial: Checkpoint | None,
+    *,
+    resume: bool,
 ) -> None:
     """Raise unless the run in a folder is to be resumed and has the very same settings."""
     if not resume:
@@ -257,10 +264,19 @@ def check_resumable(
         for name, now in dataclasses.asdict(config).items()
         if before.get(name) != json.loads(json.dumps(now))
     ]
+    if (before := settings.get("initial", "")) != (now := _name_of(initial)):
+        changed.append(f"it began with {before or 'random weights'}, {now or 'random weights'} were asked for")
     if there.key != task.key:
         changed.append(f"its task is {there.key} ({there.regime}), {task.key} ({task.regime}) was asked for")
     if changed:
         raise ValueError(f"{folder} holds a run with other settings: {'; '.join(changed)}; choose another folder")
+
+
+def _name_of(initial: Checkpoint | None) -> str:
+    if initial is None:
+        return ""
+    weights = hashlib.sha256(initial.path.read_bytes()).hexdigest()[:12]
+    return f"{initial.label}, weights {weights}"
 
 
 def _read_settings(folder: Path) -> tuple[dict[str, Any], TwoHopTask]:
@@ -290,6 +306,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise CheckpointError(f"{path} is truncated or no safetensors file: {error}") from error
+
+
+def load_weights(model: HookedTransformer, config: ModelConfig, path: Path) -> None:
+    """Put a checkpoint's weights into a model.
+
+    Raises:
+        FileNotFoundError: if the file is gone.
+        CheckpointError: if it is truncated or does not fit the config.
+    """
+    expected = {name: tuple(p.shape) for name, p in trained_parameters(model, config).items()}
+    parameters = read_weights(path)
+    found = {name: tuple(p.shape) for name, p in parameters.items()}
+    if found != expected:
+        raise CheckpointError(f"{path} does not fit {config}: {_differences(found, expected)}")
+    load_parameters(model, config, parameters)
 
 
 def _differences(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> str:

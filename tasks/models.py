@@ -73,6 +73,12 @@ class ModelConfig:
         """Unrolled layers: blocks times loops."""
         return self.n_blocks * self.n_loops
 
+    @property
+    def architecture(self) -> str:
+        """Blocks, loops and what attention sees, for labels."""
+        blocks = "1 block" if self.n_blocks == 1 else f"{self.n_blocks} blocks"
+        return f"{blocks} × {self.n_loops}" + (", bidirectional" if self.bidirectional else "")
+
 
 def build_model(config: ModelConfig, task: TwoHopTask, *, seed: int = 0, device: str = "cpu") -> HookedTransformer:
     """A freshly initialised model for a task.

@@ -1,14 +1,20 @@
 """Studies: folders of runs that belong together, such as the shipped ones under examples/checkpoints."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from .checkpoints import PHASES, Run
-from .twohop import TEST_SPLITS
+from .study_figure import study_figure
+from .twohop import SPLITS, TEST_SPLITS
 
+SEEDS = re.compile(r"(-g\d+)?(-[rs]\d+)?$")
+"""The end of a run's name that tells graph and replicate or seed, as in `natural-g1-r0`; what stands before is its arm."""
 SHIPPED = Path(__file__).parents[1] / "examples" / "checkpoints"
 
 
@@ -24,29 +30,81 @@ class Study:
     folder: Path
     runs: Mapping[str, Run]
 
-    def to_frame(self) -> pd.DataFrame:
-        """A row for each run: regime, seeds, the step of each phase (NaN if not reached), and final accuracies."""
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """A row for each run.
+
+        Columns: run; arm, its name without what `SEEDS` says; seed, of the graph; replicate, 0 for the arm's first
+        training on that graph; training_seed; regime; phi; architecture; initial, the checkpoint it started from, if any;
+        the step of each phase (NaN: not reached); the final exact match of each test split.
+        """
         rows = []
         for name, run in self.runs.items():
-            row = {"run": name, "regime": run.task.regime, "task_seed": run.task.seed, "seed": run.train_config.seed}
-            row |= {"n_blocks": run.model_config.n_blocks, "n_loops": run.model_config.n_loops}
+            row: dict[str, Any] = {"run": name, "arm": SEEDS.sub("", name), "seed": run.task.seed, "replicate": 0}
+            row |= {"training_seed": run.train_config.seed, "regime": run.task.regime, "phi": round(run.task.phi, 2)}
+            row |= {"architecture": run.model_config.architecture, "initial": run.initial}
             row |= {phase: run.phases.get(phase, float("nan")) for phase in PHASES}
             rows.append(row | {split: run.metrics[split].iloc[-1] for split in TEST_SPLITS})
-        return pd.DataFrame(rows)
+        table = pd.DataFrame(rows)
+        trainings = table.groupby(["arm", "seed"])["training_seed"]
+        return table.assign(replicate=trainings.rank(method="first").astype(int) - 1)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each run, evaluation and split.
+
+        Columns: run, arm, seed, replicate, regime and architecture as in `summary`; step; split; accuracy, exact match on
+        the reported half of the queries; n, how many those are; weights, whether there is a checkpoint at that step.
+        """
+        about = self.summary.set_index("run")[["arm", "seed", "replicate", "regime", "architecture"]]
+        parts = []
+        for name, run in self.runs.items():
+            rows = run.metrics.melt(id_vars="step", value_vars=list(SPLITS), var_name="split", value_name="accuracy")
+            rows = rows.assign(n=rows["split"].map(run.n_reported), weights=rows["step"].isin(run.steps))
+            parts.append(rows.assign(run=name))
+        together = pd.concat(parts, ignore_index=True).join(about, on="run")
+        return together[["run", *about.columns, "step", "split", "accuracy", "n", "weights"]]
+
+    def tables(self, name: str) -> pd.DataFrame:
+        """What was measured at many steps of every run, without the weights, with a column `run`.
+
+        Args:
+            name: of a table that lies beside the runs, `lens` or `nodes` in the shipped study.
+
+        Raises:
+            FileNotFoundError: if no run has such a table; the message lists those there are.
+        """
+        found = {run: folder / f"{name}.csv.gz" for run, folder in self._table_folders.items()}
+        parts = [pd.read_csv(path).assign(run=run) for run, path in found.items() if path.is_file()]
+        if not parts:
+            there = sorted(
+                {path.name.removesuffix(".csv.gz") for f in self._table_folders.values() for path in f.glob("*.csv.gz")}
+            )
+            raise FileNotFoundError(f"no run in {self.folder} has a table {name!r}; there are: {', '.join(there) or 'none'}")
+        together = pd.concat(parts, ignore_index=True)
+        return together[["run", *together.columns.drop("run")]]
+
+    def figure(self) -> Any:
+        """Accuracy by step: a panel for each arm, runs thin, their median thick, phases marked."""
+        phases = {name: run.phases for name, run in self.runs.items()}
+        return study_figure(self.to_frame(), phases)
+
+    @property
+    def _table_folders(self) -> dict[str, Path]:
+        return {name: run.folder / "tables" for name, run in self.runs.items()}
 
 
-def load_study(name: str | Path) -> Study:
+def load_study(name: str | Path = "study") -> Study:
     """Read a study: the name of a shipped one, or any folder of runs.
 
     Raises:
         FileNotFoundError: if there is no such study; the message lists the shipped ones.
         CheckpointError: if a run in it cannot be read.
 
-    >>> load_study("pilot").to_frame()  # doctest: +SKIP
+    >>> load_study("pilot").summary  # doctest: +SKIP
     """
     folder = next((f for f in (SHIPPED / name, Path(name)) if any(f.glob("*/run.json"))), None)
     if folder is None:
-        shipped = sorted({path.parents[1].name for path in SHIPPED.glob("*/*/run.json")})
+        shipped = sorted({str(path.parents[1].relative_to(SHIPPED)) for path in SHIPPED.glob("**/run.json")})
         there = ", ".join(shipped) or f"none, since {SHIPPED} is not there: shipped studies come with the repository"
         raise FileNotFoundError(f"no study {str(name)!r}, neither shipped nor a folder of runs; shipped ones: {there}")
     return Study(folder, {path.parent.name: Run.load(path.parent) for path in sorted(folder.glob("*/run.json"))})

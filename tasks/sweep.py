@@ -16,7 +16,7 @@ import torch
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from .checkpoints import CheckpointError, Run
+from .checkpoints import Checkpoint, CheckpointError, Run
 from .models import ModelConfig
 from .training import train
 from .training_config import TrainConfig
@@ -34,12 +34,14 @@ class Job:
         task: what is trained.
         model_config: the shape of the model.
         train_config: how it is trained.
+        initial: the checkpoint whose weights it starts from; random ones by default.
     """
 
     name: str
     task: TwoHopTask
     model_config: ModelConfig
     train_config: TrainConfig
+    initial: Checkpoint | None = None
 
 
 def grid(
@@ -104,7 +106,8 @@ def _train(job: Job, out: Path, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     try:
         outcome = "finished before" if _is_finished(out / job.name) else "trained"
-        run = train(job.task, job.model_config, job.train_config, out / job.name, resume=True, progress=False)
+        configs = (job.model_config, job.train_config)
+        run = train(job.task, *configs, out / job.name, initial=job.initial, resume=True, progress=False)
         row, error = {**run.phases}, ""
     except Exception as problem:  # whatever it is, it is this run's alone
         outcome, row, error = "failed", {}, f"{type(problem).__name__}: {problem}"

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
 from .batches import Examples, as_examples, batches, training_examples
-from .checkpoints import Run, check_resumable, phases_reached, write_checkpoint, write_settings
+from .checkpoints import Checkpoint, Run, check_resumable, load_weights, phases_reached, write_checkpoint, write_settings
 from .evaluation import evaluate, evaluation_queries, shortcut_floors
 from .fast_forward import answer_logits
 from .models import ModelConfig, build_model, decayed, trained_parameters
@@ -36,6 +36,7 @@ def train(
     train_config: TrainConfig,
     out: str | Path,
     *,
+    initial: Checkpoint | None = None,
     resume: bool = False,
     device: str = "cpu",
     progress: bool = True,
@@ -50,6 +51,8 @@ def train(
         model_config: the model's shape.
         train_config: how to train it.
         out: a folder for the run.
+        initial: start from its weights, with a fresh optimiser, instead of random ones; see `NewFacts` for what to train
+            next.
         resume: go on with the run that `out` holds, if there is one; a finished one is returned as it is. On the CPU,
             at the same number of threads, the result equals that of an uninterrupted run to the last bit, but for the
             seconds.
@@ -60,17 +63,20 @@ def train(
         FileExistsError: if `out` holds a run and `resume` is not asked for.
         ValueError: if the run to be resumed has other settings, all of which are named, the device is not there, or the
             model does not fit the task's layout.
+        CheckpointError: if the initial weights do not fit the model.
         FloatingPointError: if the loss is no longer finite; the checkpoints written before stay.
     """
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={device!r} asked for, but torch sees no GPU here; use device='cpu'")
     folder = Path(out)
     if (folder / "run.json").exists():
-        check_resumable(folder, task, model_config, train_config, resume=resume)
+        check_resumable(folder, task, model_config, train_config, initial, resume=resume)
         if (folder / "metrics.csv").exists() and (run := Run.load(folder)).is_finished:
             return run
     model = build_model(model_config, task, seed=train_config.seed, device=device)
-    write_settings(folder, task, model_config, train_config)
+    if initial is not None:
+        load_weights(model, model_config, initial.path)
+    write_settings(folder, task, model_config, train_config, initial)
     state = initial_state(model, model_config, train_config)
     metrics = pd.DataFrame()
     if (folder / STATE_FILE).exists():

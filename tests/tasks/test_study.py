@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from grokscope.tasks import CheckpointError, Run, exact_match, load_study, shipping
+from grokscope.tasks import SPLITS, CheckpointError, Run, Study, exact_match, load_study, shipping
 from grokscope.tasks.evaluation import evaluate, evaluation_queries
 from grokscope.tasks.shipping import copy_run
 from grokscope.tasks.study import SHIPPED
@@ -42,12 +43,51 @@ def test_a_folder_of_runs_is_a_study(tiny_run: Run, tmp_path: Path) -> None:
         copy_run(tiny_run, tmp_path / name, steps=[])
     study = load_study(tmp_path)
     assert list(study.runs) == ["a", "b"]
-    frame = study.to_frame()
+    frame = study.summary
+    assert frame["arm"].tolist() == ["a", "b"] and frame["architecture"].iloc[0] == "1 block × 2"
     assert frame["final"].tolist() == [60, 60] and np.isnan(frame["ood_generalised"]).all()
     assert frame["test_inferred_iid"].iloc[0] == tiny_run.metrics["test_inferred_iid"].iloc[-1]
     (tmp_path / "a" / "run.json").write_text("{")
     with pytest.raises(CheckpointError, match="no readable run"):
         load_study(tmp_path)
+
+
+@pytest.fixture
+def two_arms(tiny_run: Run, tmp_path: Path) -> Study:
+    for name, steps in (("x-g0-r0", tiny_run.steps[:1]), ("x-g0-r1", []), ("y-g0-r0", [])):
+        copy_run(tiny_run, tmp_path / name, steps=steps)
+    return load_study(tmp_path)
+
+
+def test_runs_of_an_arm_share_a_name_and_each_accuracy_has_its_row(two_arms: Study, tiny_run: Run) -> None:
+    assert two_arms.summary["arm"].tolist() == ["x", "x", "y"] and two_arms.summary["replicate"].tolist() == [0, 1, 0]
+    frame = two_arms.to_frame()
+    assert len(frame) == 3 * len(SPLITS) * len(tiny_run.metrics)
+    for row in frame.sample(30, random_state=0).itertuples():
+        metrics = two_arms.runs[row.run].metrics.set_index("step")
+        assert row.accuracy == metrics.loc[row.step, row.split] and row.n == tiny_run.n_reported[row.split]
+        assert row.weights == (row.run == "x-g0-r0" and row.step == tiny_run.steps[0])
+
+
+def test_a_panel_for_each_arm_with_the_median_of_its_runs(two_arms: Study) -> None:
+    run = two_arms.runs["x-g0-r1"]
+    run.metrics["test_inferred_iid"] = 1.0  # the other run of the arm stays
+    figure, frame = two_arms.figure(), two_arms.to_frame()
+    assert [title.text for title in figure.layout.annotations] == ["x (2 runs, 1 graph)", "y (1 run, 1 graph)"]
+    thick = next(t for t in figure.data if t.line.width == 2.5 and t.legendgroup == "test_inferred_iid")
+    rows = frame[(frame["arm"] == "x") & (frame["split"] == "test_inferred_iid")]
+    assert list(thick.y) == rows.groupby("step")["accuracy"].median().tolist()
+
+
+def test_tables_beside_the_runs_come_with_their_names(two_arms: Study) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no run in .* has a table 'lens'; there are: none"):
+        two_arms.tables("lens")
+    folder = two_arms.runs["y-g0-r0"].folder / "tables"
+    folder.mkdir()
+    pd.DataFrame({"step": [1], "top1": [0.5]}).to_csv(folder / "lens.csv.gz", index=False)
+    assert two_arms.tables("lens").to_dict("records") == [{"run": "y-g0-r0", "step": 1, "top1": 0.5}]
+    with pytest.raises(FileNotFoundError, match="there are: lens"):
+        two_arms.tables("nodes")
 
 
 def test_an_unknown_study_is_refused_with_those_there_are() -> None:

@@ -1,0 +1,153 @@
+"""Train and ship the study that the claims stand on: arms × graphs, in tiers that can be shipped one by one.
+
+    python examples/study.py --work runs/study            # everything, a run on each core; go on if interrupted
+    python examples/study.py --work runs/study --tier 1   # one tier
+    python examples/study.py --work runs/study --ship     # copy what is finished to examples/checkpoints/study
+
+Graphs 1 to 5 confirm; graph 0 is the pilot's. Run `natural-g1-r0` is the natural arm on graph 1, its first training.
+Shipped are metrics, checkpoints at the phases, of natural runs also the last one before OOD answers, and the tables of
+`step_tables`.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+import typer
+from joblib import Parallel, delayed
+
+from grokscope import tasks
+from grokscope.analyses.step_tables import step_tables
+from grokscope.tasks.shipping import copy_run
+
+SHIPPED = Path(__file__).parent / "checkpoints" / "study"
+MAX_STEPS = 15_000
+TRANSFER_STEPS = 3_000
+N_CHECKPOINTS = 20
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What runs of one arm have in common."""
+
+    supervision: tasks.Supervision = tasks.NATURAL
+    model: tasks.ModelConfig = field(default_factory=tasks.ModelConfig.small)
+    train: Any = tasks.TrainConfig.small
+    task: dict[str, Any] = field(default_factory=dict)
+
+
+UNTIED = tasks.ModelConfig(d_model=128, n_heads=1, n_blocks=4, n_loops=1)
+SLOTS: dict[str, Any] = {
+    "model": tasks.ModelConfig.small_bidirectional(),
+    "train": tasks.TrainConfig.small_bidirectional,
+    "task": {"layout": "slots"},
+}
+ARMS = {
+    "natural": Arm(),
+    "both_hops": Arm(tasks.BOTH_HOPS),
+    "second_hop": Arm(tasks.SECOND_HOP),
+    "first_hop": Arm(tasks.FIRST_HOP),
+    "both_half": Arm(tasks.BOTH_HALF),
+    "untied": Arm(model=UNTIED),
+    "hop2_dose_4": Arm(tasks.Supervision(hop2_share=0.25, hop2_compositions=4)),
+    "hop2_dose_9": Arm(tasks.Supervision(hop2_share=0.5, hop2_compositions=9)),
+    "natural_slots": Arm(**SLOTS),
+    "second_hop_slots": Arm(tasks.SECOND_HOP, **SLOTS),
+    "natural_phi5": Arm(task={"phi": 5.0}),
+}
+GRAPHS = (1, 2, 3, 4, 5)
+TIERS: dict[int, list[tuple[str, int, int]]] = {  # arm, graph, replicate
+    1: [
+        (arm, graph, replicate)
+        for graph in GRAPHS
+        for replicate, arms in enumerate((("natural", "both_hops", "second_hop"), ("natural", "both_hops")))
+        for arm in arms
+    ],
+    2: [(arm, graph, 0) for graph in GRAPHS[:3] for arm in ("first_hop", "both_half", "untied")]
+    + [(arm, graph, 0) for graph in GRAPHS[:2] for arm in ("hop2_dose_4", "hop2_dose_9")],
+    3: [(arm, graph, 0) for graph in GRAPHS[:3] for arm in ("natural_slots", "second_hop_slots", "natural_phi5")],
+}
+ORIGINS = {  # where the further training of tier 2 starts: an arm and a phase of it, or random weights
+    "random": None,
+    "early": ("natural", "id_generalised"),
+    "grokked": ("natural", "ood_generalised"),
+    "taught": ("both_hops", "ood_generalised"),
+    "second_hop": ("second_hop", "ood_generalised"),
+}
+
+
+def job(name: str, graph: int, replicate: int) -> tasks.Job:
+    """One training from random weights."""
+    arm = ARMS[name]
+    task = tasks.TwoHopTask.random(seed=graph, supervision=arm.supervision, **arm.task)
+    config = arm.train(max_steps=MAX_STEPS, seed=graph + 100 * replicate, n_checkpoints=N_CHECKPOINTS)
+    return tasks.Job(f"{name}-g{graph}-r{replicate}", task, arm.model, config)
+
+
+def transfer_jobs(work: Path) -> list[tasks.Job]:
+    """The further trainings on new facts whose origins are there."""
+    jobs = []
+    for graph in GRAPHS[:3]:
+        new = tasks.NewFacts.random(tasks.TwoHopTask.random(seed=graph), seed=graph)
+        config = tasks.TrainConfig.small(max_steps=TRANSFER_STEPS, seed=graph, n_checkpoints=N_CHECKPOINTS)
+        for name, origin in ORIGINS.items():
+            initial = None
+            if origin is not None:
+                run = tasks.Run.load(work / f"{origin[0]}-g{graph}-r0")
+                if origin[1] not in run.phases:  # never got there: no such arm on this graph
+                    continue
+                initial = run.checkpoint(origin[1])
+            jobs.append(tasks.Job(f"{name}-g{graph}", new.task, tasks.ModelConfig.small(), config, initial))
+    return jobs
+
+
+def shipped_steps(run: tasks.Run) -> list[int]:
+    """Phases, and of a natural run the last checkpoint that answers less than a tenth of the OOD+OOD questions."""
+    steps = set(run.phases.values())
+    if run.task.supervision == tasks.NATURAL:
+        ood = run.metrics.set_index("step")["test_inferred_ood"]
+        before = [step for step in run.steps if ood[step] < 0.1]
+        steps |= set(before[-1:])
+    return sorted(steps)
+
+
+def ship(folder: Path, shipped: Path, *, only_final: bool) -> str:
+    """Copy a finished run and measure it at all its steps, unless that has been done."""
+    torch.set_num_threads(1)
+    if (shipped / "run.json").exists():
+        return f"{shipped.name}: there"
+    run = tasks.Run.load(folder)
+    if not run.is_finished:
+        return f"{shipped.name}: not finished"
+    for name, table in step_tables(run).items():
+        compressed = {"method": "gzip", "mtime": 0}  # without a date, so that equal tables are equal files
+        path = shipped / "tables" / f"{name}.csv.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(path, index=False, float_format="%.5g", compression=compressed)
+    copy_run(run, shipped, steps=[run.steps[-1]] if only_final else shipped_steps(run))
+    return f"{shipped.name}: shipped"
+
+
+def main(
+    work: Annotated[Path, typer.Option(help="folder for the runs")] = Path("runs/study"),
+    tier: Annotated[list[int], typer.Option(help="1, 2 or 3; all if not given")] = [1, 2, 3],  # noqa: B006
+    n_jobs: Annotated[int, typer.Option(help="runs at a time, with one thread each")] = -1,
+    ship_only: Annotated[bool, typer.Option("--ship", help="copy finished runs instead of training")] = False,
+) -> None:
+    """Train or ship the study."""
+    if ship_only:
+        folders = sorted(path.parent for path in work.glob("**/run.json"))
+        calls = [delayed(ship)(f, SHIPPED / f.relative_to(work), only_final=f.parent != work) for f in folders]
+        typer.echo("\n".join(Parallel(n_jobs=n_jobs)(calls)))
+        return
+    for each in tier:
+        outcomes = [tasks.sweep([job(*which) for which in TIERS[each]], work, n_jobs=n_jobs)]
+        if each == 2:
+            outcomes.append(tasks.sweep(transfer_jobs(work), work / "transfer", n_jobs=n_jobs))
+        typer.echo(pd.concat(outcomes).to_string())
+
+
+if __name__ == "__main__":
+    typer.run(main)
