@@ -7,16 +7,22 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow check clean
+.PHONY: demo test test-slow check browser clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m grokscope.analyses.demo --out demo
 
-test: check
+test: check browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+# Pages are tested in the distribution's chromium; where it can not be installed those tests are skipped, and say so.
+browser:
+	@command -v chromium chromium-browser google-chrome >/dev/null \
+	|| { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+	|| echo "no chromium here, and it cannot be installed: browser tests will be skipped"
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

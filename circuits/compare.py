@@ -7,7 +7,7 @@ mean likeness of a circuit from a random half of its queries and one from the ot
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from .alignment import MAX_ALIGNMENTS, alignments, laid, n_alignments
+from .alignment import MAX_ALIGNMENTS, alignments, laid, laid_distances, n_alignments
 from .circuit import Circuit
 from .random_circuits import edge_class
 from .result import Result
@@ -249,9 +249,9 @@ def _best_aligned(
     own, other = samples.effects[a], samples.effects[b]
     distances, chances = {}, []
     for how, onto in samples.alignments.items():
-        distances[f"{b}: {how}"] = jensen_shannon(own, laid(other, onto))[0]
-        distances[f"{a}: {how}"] = jensen_shannon(laid(own, onto), other)[0]
-        chances += [jensen_shannon(own, laid(shuffled, onto)), jensen_shannon(laid(own, onto), shuffled)]
+        moving_b, moving_a = laid_distances(own, other, onto)
+        distances |= {f"{b}: {how}": moving_b[0], f"{a}: {how}": moving_a[0]}
+        chances += laid_distances(own, shuffled, onto)
     best = min(distances, key=lambda how: distances[how])
     whose, _, how = best.rpartition(": ")
     resampled = {a: samples.resampled[a], b: samples.resampled[b]}
@@ -296,20 +296,20 @@ def _recentred_interval(value: float, resampled: Float[np.ndarray, " resample"])
     return float(min(low, value)), float(np.clip(high, value, 1.0))
 
 
-def check_comparable(circuits: Mapping[str, Circuit], *, across_seeds: bool = False) -> None:
-    """Raise unless all circuits have the same graph and edges and were measured in the same way."""
+def check_comparable(circuits: Mapping[str, Circuit], *, across_seeds: bool = False, despite: Collection[str] = ()) -> None:
+    """Raise unless all circuits have the same graph and edges and were measured in the same way, but for what is named."""
     names = [name for name in MUST_AGREE if not (across_seeds and name == "pairs")]
     asked = {name: {label: c.provenance.get(name) for label, c in circuits.items()} for name in names}
     if across_seeds:
         recipes = {label: dict(c.provenance.get("recipe", {})) for label, c in circuits.items()}
         asked |= {name: {label: recipe.get(name) for label, recipe in recipes.items()} for name in RECIPE}
-    problems = [f"{name}: {values}" for name, values in asked.items() if len(set(values.values())) > 1]
+    problems = {name: str(values) for name, values in asked.items() if len(set(values.values())) > 1}
     if len({circuit.graph for circuit in circuits.values()}) > 1:
-        problems.append(f"graph: { {label: circuit.graph for label, circuit in circuits.items()} }")
+        problems["graph"] = str({label: circuit.graph for label, circuit in circuits.items()})
     elif len({tuple(zip(c.table["sender"], c.table["receiver"], strict=True)) for c in circuits.values()}) > 1:
-        problems.append(f"measured edges: { {label: len(circuit.table) for label, circuit in circuits.items()} }")
-    if problems:
-        raise ValueError("these circuits were not measured alike, they differ in " + "; ".join(problems))
+        problems["measured edges"] = str({label: len(circuit.table) for label, circuit in circuits.items()})
+    if left := [f"{name}: {values}" for name, values in problems.items() if name not in despite]:
+        raise ValueError("these circuits were not measured alike, they differ in " + "; ".join(left))
 
 
 def _edge_table(circuits: Mapping[str, Circuit], live: np.ndarray) -> pd.DataFrame:

@@ -1,32 +1,37 @@
-"""The picture of one or several circuits: inline SVG and a little JavaScript in one self-contained piece of HTML.
+"""The picture of one, two or many circuits: inline SVG and plain JavaScript in one self-contained piece of HTML.
 
-All circuits of a diagram share layout and width scale. Width is |effect|, colour and port the kind of input, a dashed
-line a negative effect. Hovering an edge shows its numbers in every circuit. Nothing is loaded from anywhere.
+All circuits of a diagram share layout and width scale. Width is |effect|, colour the kind of input, a dashed line a
+negative effect. Without scripts the circuits are drawn as they are; with them a slider cuts elsewhere, hovering shows
+numbers, a click traces paths, two circuits lie one over the other, steps of a training play. Nothing is loaded from
+anywhere.
 """
 
-import html
 import json
 import uuid
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
-from . import layout
 from .circuit import Circuit
 from .compare import check_comparable
-from .graph import ComputationGraph, Edge
-from .result import write_text
+from .diagram_data import Frames, diagram_data
+from .layout import NODE_HEIGHT, NODE_WIDTH
+from .result import save_page
+from .static_drawing import MAX_WIDTH, MIN_WIDTH, static_panel
 
 ASSETS = Path(__file__).parent / "assets"
 LEGEND = {"q": "into a query", "k": "into a key", "v": "into a value", "mlp": "into an MLP", "logits": "into the logits"}
-MAX_WIDTH, MIN_WIDTH = 9.0, 0.8
-_ARROW = (
-    '<marker id="gs-arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" markerHeight="6" orient="auto">'
-    '<path d="M0 0 L8 4 L0 8 z" fill="#8a8a8a"/></marker>'
-)
+MARKS = {
+    "bridge": '<rect class="gs-mark gs-bridge" x="3" y="2" width="7" height="7" transform="rotate(45 6.5 5.5)"/>',
+    "answer": '<circle class="gs-mark gs-answer" cx="6.5" cy="6" r="4.5"/>',
+}
+SCRIPTS = ("diagram.js", "diagram_controls.js", "diagram_save.js")
+
+Drawn = Circuit | Mapping[int, Circuit]
+"""What one panel shows: a circuit, or the circuits of a run by training step."""
 
 
 @dataclass(frozen=True)
@@ -34,127 +39,114 @@ class Diagram:
     """A drawn diagram; shows itself in Jupyter.
 
     Attributes:
-        html: a fragment with style, drawing and script, for a cell or a page.
+        html: a fragment with style, drawing, data and script, for a cell or a page.
         title: of the saved page.
+        data: the numbers behind it, see `diagram_data`; the same that lie in the page as JSON.
     """
 
     html: str
     title: str
+    data: Mapping[str, Any]
 
     def save(self, path: str | Path) -> Path:
         """Write a page that works from a file and without a network; returns the path."""
-        page = (
-            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(self.title)}</title>'
-            f'<meta name="viewport" content="width=device-width"></head><body>{self.html}</body></html>'
-        )
-        return write_text(Path(path), page)
+        return save_page(Path(path), self.title, self.html)
 
     def _repr_html_(self) -> str:
         return self.html
 
 
-def draw(circuits: Circuit | Mapping[str, Circuit]) -> Diagram:
+def draw(
+    circuits: Drawn | Mapping[str, Drawn],
+    *,
+    lens: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None,
+    curves: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None,
+    despite: Collection[str] = (),
+) -> Diagram:
     """Draw a circuit, or several side by side, on one layout and one scale.
+
+    Args:
+        circuits: one circuit; circuits by label; or, for a run, circuits by training step (whole numbers), alone or by
+            label.
+        lens: tables of `analyses.logit_lens` by label (or one for all), with a column step for runs: nodes after which
+            bridge or answer is the most likely token in half of the queries are marked.
+        curves: `analyses.faithfulness(...).curve` by label (or one for all): what the strongest edges keep, shown beside the
+            slider.
+        despite: what circuits may differ in nevertheless: `graph`, `measured edges`, `metric` and so on, as the error
+            names it. Widths are then still on one scale, whatever they are shares of.
 
     Raises:
         ValueError: if circuits of one diagram were not measured alike, or none is given.
+        KeyError: if a lens or curve is of no circuit.
+
+    >>> draw({"grokked": a, "memorised": b}).save("circuits.html")  # doctest: +SKIP
     """
-    named = {"": circuits} if isinstance(circuits, Circuit) else dict(circuits)
-    if not named:
+    panels = _panels(circuits)
+    everything = {f"{label} {step or ''}".strip(): c for label, frames in panels.items() for step, c in frames.items()}
+    if not everything:
         raise ValueError("there is no circuit to draw")
-    check_comparable(named)
-    graph = next(iter(named.values())).graph
-    largest = max((_strengths(circuit).max(initial=0.0) for circuit in named.values()), default=0.0) or 1.0
+    check_comparable(everything, despite=despite)
+    data = diagram_data(panels, _by_label(lens, panels, "lens"), _by_label(curves, panels, "curve"))
+    title = " / ".join(label for label in panels if label) or "circuit"
+    return Diagram(_fragment(panels, data, title), f"grokscope: {title}", data)
+
+
+def _panels(circuits: Drawn | Mapping[str, Drawn]) -> dict[str, Frames]:
+    if isinstance(circuits, Circuit):
+        return {"": {None: circuits}}
+    if circuits and all(isinstance(key, int) for key in circuits):
+        return {"": _frames(circuits)}  # pyright: ignore[reportArgumentType]
+    return {str(label): _frames(drawn) for label, drawn in circuits.items()}  # pyright: ignore[reportArgumentType]
+
+
+def _frames(drawn: Drawn) -> Frames:
+    return {None: drawn} if isinstance(drawn, Circuit) else dict(sorted(drawn.items()))
+
+
+def _by_label(
+    given: pd.DataFrame | Mapping[str, pd.DataFrame] | None, panels: Mapping[str, Frames], what: str
+) -> Mapping[str, pd.DataFrame]:
+    if given is None:
+        return {}
+    if isinstance(given, pd.DataFrame):
+        return dict.fromkeys(panels, given)
+    if unknown := sorted(set(given) - set(panels)):
+        raise KeyError(
+            f"no circuit is called {', '.join(unknown)}, but there is a {what} for it; there are {', '.join(panels)}"
+        )
+    return given
+
+
+def _fragment(panels: Mapping[str, Frames], data: Mapping[str, Any], title: str) -> str:
     name = f"grokscope-{uuid.uuid4().hex[:8]}"
-    panels = "".join(_panel(label, circuit, graph, largest) for label, circuit in named.items())
-    data = json.dumps(_numbers(named)).replace("</", "<\\/")
-    title = " / ".join(label for label in named if label) or "circuit"
-    fragment = (
-        f"<style>{(ASSETS / 'diagram.css').read_text(encoding='utf-8')}</style>"
-        f'<div class="grokscope" id="{name}">{_legend(largest)}<div class="gs-panels">{panels}</div>'
-        f'<div class="gs-tip" hidden></div>'
-        f'<script type="application/json" class="gs-data">{data}</script></div>'
-        f"<script>({(ASSETS / 'diagram.js').read_text(encoding='utf-8').strip()})"
-        f"(document.getElementById({json.dumps(name)}));</script>"
-    )
-    return Diagram(fragment, f"grokscope: {title}")
-
-
-def _strengths(circuit: Circuit) -> np.ndarray:
-    return circuit.table.loc[circuit.table["kept"], "effect"].abs().to_numpy(dtype=float)
-
-
-def _panel(label: str, circuit: Circuit, graph: ComputationGraph, largest: float) -> str:
-    width, height = layout.size(graph)
-    heading = f"<h4>{html.escape(label)}</h4>" if label else ""
+    drawing = {"maxWidth": MAX_WIDTH, "minWidth": MIN_WIDTH, "nodeWidth": NODE_WIDTH, "nodeHeight": NODE_HEIGHT}
+    content = json.dumps({**data, "title": title, "drawing": drawing}, allow_nan=False, separators=(",", ":"))
+    content = content.replace("<", "\\u003c")  # so that no label can end the script
+    static = "".join(static_panel(label, list(f.values())[-1], data["widest"]) for label, f in panels.items())
+    has_marks = any(frame["marks"] for panel in data["panels"] for frame in panel["frames"])
+    script = "\n".join((ASSETS / script).read_text(encoding="utf-8") for script in SCRIPTS)
     return (
-        f"<figure>{heading}<figcaption>{html.escape(circuit.caption)}</figcaption>"
-        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img" '
-        f'aria-label="{html.escape(label or "circuit")}">{_drawing(circuit, graph, largest)}</svg></figure>'
+        f'<div class="grokscope" id="{name}"><style>{(ASSETS / "diagram.css").read_text(encoding="utf-8")}</style>'
+        f'<div class="gs-bar"></div>{_legend(data["widest"], has_marks=has_marks)}<div class="gs-panels">{static}</div>'
+        f'<div class="gs-tip" role="status" aria-live="polite" hidden></div>'
+        f'<script type="application/json" class="gs-data">{content}</script>'
+        f"<script>(function () {{\n{script}\nstart(document.getElementById({json.dumps(name)}));\n}})();</script></div>"
     )
 
 
-def _drawing(circuit: Circuit, graph: ComputationGraph, largest: float) -> str:
-    edges = circuit.kept_edges
-    effects = dict(zip(map(str, edges), circuit.table.loc[circuit.table["kept"], "effect"], strict=True))
-    touched = {str(node._replace(input="")) for edge in edges for node in edge}
-    moves = layout.attention_moves(graph, edges)
-    touched |= {str(node) for move in moves for node in move}
-    parts = [_ARROW]
-    parts += [f'<text class="gs-row" x="4" y="{y:.1f}">{html.escape(text)}</text>' for text, y in layout.row_labels(graph)]
-    parts += [
-        f'<text class="gs-role" x="{x:.1f}" y="{y:.1f}">{html.escape(text)}</text>'
-        for text, x, y in layout.column_labels(graph)
-    ]
-    parts += [f'<path class="gs-move" d="{layout.move_path(graph, *move)}" marker-end="url(#gs-arrow)"/>' for move in moves]
-    weakest_first = sorted(edges, key=lambda edge: abs(effects[str(edge)]))
-    parts += [_edge(edge, effects[str(edge)], graph, largest) for edge in weakest_first]
-    parts += [_node(node, node["node"] in touched) for node in layout.node_table(graph).to_dict("records")]
-    return "".join(parts)
+def _legend(widest: float, *, has_marks: bool) -> str:
+    apart = [_sample(f"gs-edge gs-{kind}", text) for kind, text in LEGEND.items()]
+    overlaid = [_sample("gs-edge gs-a", "stronger in the first"), _sample("gs-edge gs-b", "stronger in the second")]
+    overlaid.append(_sample("gs-core", "what they share"))
+    always = [_sample("gs-edge gs-mlp gs-negative", "negative"), _sample("gs-move", "moved by attention")]
+    if has_marks:
+        apart += [f'<svg width="13" height="12">{shape}</svg>{what} readable after it' for what, shape in MARKS.items()]
+    always.append(f"width: |effect|, widest {widest:.2f} of the clean–corrupt gap")
+    groups = {"gs-when-apart": apart, "gs-when-overlaid": overlaid, "gs-always": always}
+    lines = [f'<span class="{when}">{line}</span>' for when, group in groups.items() for line in group]
+    return f'<div class="gs-legend">{"".join(lines)}</div>'
 
 
-def _node(node: Mapping[Hashable, Any], is_touched: bool) -> str:
-    x, y, width, height = node["x"], node["y"], layout.NODE_WIDTH, layout.NODE_HEIGHT
-    return (
-        f'<g class="gs-node{"" if is_touched else " gs-idle"}">'
-        f'<rect x="{x - width / 2:.1f}" y="{y - height / 2:.1f}" width="{width}" height="{height}" rx="4"/>'
-        f'<text x="{x:.1f}" y="{y + 3.5:.1f}">{html.escape(node["component"])}</text></g>'
-    )
-
-
-def _edge(edge: Edge, effect: float, graph: ComputationGraph, largest: float) -> str:
-    kind = edge.receiver.input or edge.receiver.kind
-    width = max(MIN_WIDTH, MAX_WIDTH * abs(effect) / largest)
-    sign = " gs-negative" if effect < 0 else ""
-    return (
-        f'<path class="gs-edge gs-{kind}{sign}" data-edge="{html.escape(str(edge))}" tabindex="0" '
-        f'stroke-width="{width:.2f}" d="{layout.edge_path(graph, edge)}"><title>{html.escape(str(edge))}: '
-        f"{effect:+.3f}</title></path>"
-    )
-
-
-def _numbers(circuits: Mapping[str, Circuit]) -> list[dict[str, Any]]:
-    """What hovering shows: for each circuit its label and edge → effect, stderr, n, kept."""
-    return [
-        {"label": label, "edges": dict(map(_hover, circuit.table.to_dict("records")))} for label, circuit in circuits.items()
-    ]
-
-
-def _hover(row: Mapping[Hashable, Any]) -> tuple[str, list[Any]]:
-    numbers = [_finite(row["effect"]), _finite(row["stderr"]), int(row["n"]), bool(row["kept"])]
-    return f"{row['sender']} -> {row['receiver']}", numbers
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if value == value else None
-
-
-def _legend(largest: float) -> str:
-    lines = [f'<svg width="26" height="10"><path class="gs-edge gs-{kind}" stroke-width="4" d="M1 5 H25"/></svg>{text}'
-             for kind, text in LEGEND.items()]  # fmt: skip
-    lines.append(
-        '<svg width="26" height="10"><path class="gs-edge gs-mlp gs-negative" stroke-width="3" d="M1 5 H25"/></svg>negative'
-    )
-    lines.append('<svg width="26" height="10"><path class="gs-move" d="M1 5 H25"/></svg>moved by attention')
-    lines.append(f"width: |effect|, widest {largest:.2f} of the clean–corrupt gap")
-    return '<div class="gs-legend">' + "".join(f"<span>{line}</span>" for line in lines) + "</div>"
+def _sample(kind: str, text: str) -> str:
+    line = f'<svg width="26" height="10"><path class="{kind}" stroke-width="4" d="M1 5 H25"/></svg>'
+    return f'{line}<span class="gs-who">{text}</span>'

@@ -4,6 +4,7 @@ Data before pictures: places and paths depend on the computation graph alone, so
 difference between circuits.
 """
 
+import numpy as np
 import pandas as pd
 
 from .graph import ComputationGraph, Edge, Node
@@ -23,27 +24,47 @@ def size(graph: ComputationGraph) -> tuple[float, float]:
     return MARGIN_LEFT + _column_width(graph) * len(graph.roles), MARGIN_TOP + ROW_HEIGHT * (_n_rows(graph) + 0.9)
 
 
+def nodes_of(graph: ComputationGraph) -> list[Node]:
+    """Every node that is drawn."""
+    return list(dict.fromkeys([*graph.senders, *(receiver._replace(input="") for receiver in graph.receivers)]))
+
+
 def node_table(graph: ComputationGraph) -> pd.DataFrame:
     """The centre of each node: columns node, component, role, x, y in pixels, y downwards."""
-    nodes = dict.fromkeys([*graph.senders, *(receiver._replace(input="") for receiver in graph.receivers)])
     rows = []
-    for node in nodes:
-        x, y = _centre(graph, node)
+    for node in nodes_of(graph):
+        x, y = centre(graph, node)
         rows.append({"node": str(node), "component": node.component, "role": node.role, "x": x, "y": y})
     return pd.DataFrame(rows)
 
 
 def edge_path(graph: ComputationGraph, edge: Edge) -> str:
     """The SVG path of an edge: a curve that swings aside, so that edges in one column do not cover each other."""
-    x0, y0 = _centre(graph, edge.sender)
-    x1, y1 = _centre(graph, edge.receiver._replace(input=""))
+    (x0, y0), (x1, y1), (x2, y2), (x3, y3) = _curve(graph, edge)
+    return f"M{x0:.1f} {y0:.1f} C{x1:.1f} {y1:.1f} {x2:.1f} {y2:.1f} {x3:.1f} {y3:.1f}"
+
+
+def middle(graph: ComputationGraph, edge: Edge) -> tuple[float, float]:
+    """The point half-way along an edge's path."""
+    places = np.array(_curve(graph, edge))
+    x, y = np.array([1, 3, 3, 1]) @ places / 8
+    return float(x), float(y)
+
+
+def _curve(graph: ComputationGraph, edge: Edge) -> list[tuple[float, float]]:
+    """The four points of an edge's Bézier curve; an edge that leads downwards, between loops, goes around."""
+    x0, y0 = centre(graph, edge.sender)
+    x1, y1 = centre(graph, edge.receiver._replace(input=""))
     x1 += PORTS.get(edge.receiver.input, 0.0)
     y0, y1 = y0 - NODE_HEIGHT / 2, y1 + NODE_HEIGHT / 2
+    if y1 >= y0:
+        around = _BULGE[edge.receiver.input or edge.receiver.kind] * (NODE_WIDTH + 40.0)
+        return [(x0, y0), (x0 + around, y0 - 0.8 * ROW_HEIGHT), (x1 + around, y1 + 0.8 * ROW_HEIGHT), (x1, y1)]
     rows_apart = abs(y0 - y1) / ROW_HEIGHT
     clear_of_nodes = 0.0 if rows_apart < 1 else min(NODE_WIDTH + 9.0 * rows_apart, 0.55 * _column_width(graph))
     swing = _BULGE[edge.receiver.input or edge.receiver.kind] * clear_of_nodes
     lift = 0.35 * (y0 - y1)
-    return f"M{x0:.1f} {y0:.1f} C{x0 + swing:.1f} {y0 - lift:.1f} {x1 + swing:.1f} {y1 + lift:.1f} {x1:.1f} {y1:.1f}"
+    return [(x0, y0), (x0 + swing, y0 - lift), (x1 + swing, y1 + lift), (x1, y1)]
 
 
 def attention_moves(graph: ComputationGraph, edges: list[Edge]) -> list[tuple[Node, Node]]:
@@ -64,7 +85,7 @@ def attention_moves(graph: ComputationGraph, edges: list[Edge]) -> list[tuple[No
 
 def move_path(graph: ComputationGraph, source: Node, target: Node) -> str:
     """The SVG path of a move of attention: a flat arc from one column to another."""
-    (x0, y), (x1, _) = _centre(graph, source), _centre(graph, target)
+    (x0, y), (x1, _) = centre(graph, source), centre(graph, target)
     side = 1.0 if x1 > x0 else -1.0
     start, end = x0 + side * NODE_WIDTH / 2, x1 - side * NODE_WIDTH / 2
     return f"M{start:.1f} {y:.1f} C{start + side * 30:.1f} {y - 12:.1f} {end - side * 30:.1f} {y - 12:.1f} {end:.1f} {y:.1f}"
@@ -101,7 +122,8 @@ def _row_y(graph: ComputationGraph, row: float) -> float:
     return MARGIN_TOP + ROW_HEIGHT * (_n_rows(graph) - 0.5 - row)
 
 
-def _centre(graph: ComputationGraph, node: Node) -> tuple[float, float]:
+def centre(graph: ComputationGraph, node: Node) -> tuple[float, float]:
+    """Where a node's middle is."""
     per_layer = 1 + graph.has_mlp
     row = {"embed": 0, "logits": _n_rows(graph) - 1}.get(node.kind, 1 + per_layer * node.layer + (node.kind == "mlp"))
     aside = HEAD_SPACING * (node.head - (graph.n_heads - 1) / 2) if node.kind == "head" else 0.0

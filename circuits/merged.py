@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from .circuit import Circuit
-from .graph import Node
+from .graph import ComputationGraph, Node
 from .result import Result
 
 
@@ -68,24 +68,28 @@ def merge_loops(circuit: Circuit) -> MergedCircuit:
         circuit: of any model; without shared parameters there is one loop.
     """
     graph = circuit.graph
-    n_loops = graph.n_layers // graph.n_blocks
-
-    def weights(node: Node) -> str:
-        if node.layer < 0:
-            return node.kind
-        name = f"H{node.head}" + (f".{node.input}" if node.input else "") if node.kind == "head" else "MLP"
-        return name if graph.n_blocks == 1 else f"B{node.layer % graph.n_blocks}.{name}"
-
-    def loop(node: Node) -> int:
-        return n_loops if node.kind == "logits" else -1 if node.kind == "embed" else node.layer // graph.n_blocks
-
     rows = [
-        {"sender": weights(edge.sender), "receiver": weights(edge.receiver), "role": edge.receiver.role}
-        | {"sender_loop": loop(edge.sender), "receiver_loop": loop(edge.receiver)}
+        {"sender": weights_of(edge.sender, graph), "receiver": weights_of(edge.receiver, graph), "role": edge.receiver.role}
+        | {"sender_loop": loop_of(edge.sender, graph), "receiver_loop": loop_of(edge.receiver, graph)}
         for edge in circuit.measured_edges
     ]
     table = pd.DataFrame(rows).assign(**{name: circuit.table[name].to_numpy() for name in ("effect", "stderr", "kept")})
-    return MergedCircuit(table, n_loops, str(circuit.provenance.get("model", "circuit")))
+    return MergedCircuit(table, graph.n_layers // graph.n_blocks, str(circuit.provenance.get("model", "circuit")))
+
+
+def weights_of(node: Node, graph: ComputationGraph) -> str:
+    """The name of a node's weights, whatever the loop and position: `H0.v`, `MLP`, with several blocks `B1.H0`."""
+    if node.layer < 0:
+        return node.kind
+    name = f"H{node.head}" + (f".{node.input}" if node.input else "") if node.kind == "head" else "MLP"
+    return name if graph.n_blocks == 1 else f"B{node.layer % graph.n_blocks}.{name}"
+
+
+def loop_of(node: Node, graph: ComputationGraph) -> int:
+    """The loop in which a node works; −1 for the embedding, the number of loops for the logits."""
+    if node.layer < 0:
+        return -1 if node.kind == "embed" else graph.n_layers // graph.n_blocks
+    return node.layer // graph.n_blocks
 
 
 def _largest(effects: pd.Series) -> float:

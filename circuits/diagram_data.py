@@ -1,0 +1,172 @@
+"""What a diagram draws, as numbers ready for JSON: places and paths of each graph, effects of each circuit.
+
+The page's script draws from this, shows its numbers and saves it, so that what is seen is what is here.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from . import layout
+from .circuit import Circuit
+from .graph import ComputationGraph, Edge, Node
+from .merged import loop_of, weights_of
+
+READABLE = 0.5  # top-1 rate from which on a node is marked as carrying the bridge or the answer
+CARRIED = ("bridge", "answer")
+
+Frames = Mapping[int | None, Circuit]
+"""The circuits of one panel by training step, or a single one without."""
+
+
+def diagram_data(
+    panels: Mapping[str, Frames], lens: Mapping[str, pd.DataFrame], curves: Mapping[str, pd.DataFrame]
+) -> dict[str, Any]:
+    """All that a diagram shows.
+
+    Args:
+        panels: by label.
+        lens: lens tables for some labels, of one checkpoint or with a column step.
+        curves: faithfulness curves for some labels.
+
+    Returns:
+        graphs: of the panels, see `_graph_data`;
+        panels: label, number of the graph, frames (see `_frame_data`) and curve: [n_edges, faithfulness, low, high];
+        widest: the largest kept |effect|, which sets the scale of all.
+    """
+    graphs: dict[tuple[ComputationGraph, tuple[Edge, ...]], int] = {}
+    shown, widest = [], 0.0
+    for label, frames in panels.items():
+        first = next(iter(frames.values()))
+        number = graphs.setdefault((first.graph, tuple(first.measured_edges)), len(graphs))
+        rows = [_frame_data(step, circuit, lens.get(label)) for step, circuit in frames.items()]
+        widest = max([widest, *(_largest(circuit) for circuit in frames.values())])
+        shown.append({"label": label, "graph": number, "frames": rows, "curve": _curve_data(curves.get(label))})
+    return {"graphs": [_graph_data(*key) for key in graphs], "panels": shown, "widest": widest or 1.0}
+
+
+def _graph_data(graph: ComputationGraph, edges: Sequence[Edge]) -> dict[str, Any]:
+    """A picture (see `_picture`) of the unrolled graph, and one by weights as `merged`; None if no weights are shared.
+
+    `outputs` has for each edge the nodes whose output depends on it, `of_weights` its place among the merged edges, `loops`
+    from which loop to which it leads; `fold` has for each node its place among the merged ones.
+    """
+    nodes, moves = layout.nodes_of(graph), layout.attention_moves(graph, list(edges))
+    data = _picture(graph, nodes, edges, moves, str, with_layers=True)
+    place = {name: i for i, (name, *_) in enumerate(data["nodes"])}
+    data["outputs"] = [[place[str(n)] for n in graph.outputs_of(e.receiver) if str(n) in place] for e in edges]
+    data["merged"] = None
+    if graph.n_blocks < graph.n_layers:
+        folded = [Edge(*(_folded(node, graph) for node in edge)) for edge in edges]
+        number = {edge: i for i, edge in enumerate(_unique(folded))}
+        data["merged"] = _picture(
+            replace(graph, n_layers=graph.n_blocks),
+            _unique(_folded(node, graph) for node in nodes),
+            list(number),
+            _unique((_folded(a, graph), _folded(b, graph)) for a, b in moves),
+            lambda node: f"{weights_of(node, graph)}@{node.role}",
+            with_layers=False,
+        )
+        folded_nodes = {node: i for i, node in enumerate(_unique(_folded(node, graph) for node in nodes))}
+        data["fold"] = [folded_nodes[_folded(node, graph)] for node in nodes]
+        data["of_weights"] = [number[edge] for edge in folded]
+        data["loops"] = [[loop_of(node, graph) for node in edge] for edge in edges]
+    return data
+
+
+def _picture(
+    graph: ComputationGraph,
+    nodes: Sequence[Node],
+    edges: Sequence[Edge],
+    moves: Sequence[tuple[Node, Node]],
+    name: Callable[[Node], str],
+    *,
+    with_layers: bool,
+) -> dict[str, Any]:
+    """Where everything goes and what it is called.
+
+    Returns:
+        width, height; rows [text, y] and columns [text, x, y] of labels; nodes [name, component, x, y]; edges [name, kind of
+        input, node left, node entered, path, x and y of a label]; moves of attention [from, to, path].
+    """
+    place = {node: i for i, node in enumerate(nodes)}
+    width, height = layout.size(graph)
+    return {
+        "width": width,
+        "height": height,
+        "rows": [(text, y) for text, y in layout.row_labels(graph) if with_layers or not text.startswith("layer")],
+        "columns": layout.column_labels(graph),
+        "nodes": [[name(node), name(node).partition("@")[0], *layout.centre(graph, node)] for node in nodes],
+        "edges": [
+            [
+                f"{name(edge.sender)} -> {name(edge.receiver)}",
+                edge.receiver.input or edge.receiver.kind,
+                place[edge.sender],
+                place[edge.receiver._replace(input="")],
+                layout.edge_path(graph, edge),
+                *(round(at, 1) for at in layout.middle(graph, edge)),
+            ]
+            for edge in edges
+        ],
+        "moves": [[place[a], place[b], layout.move_path(graph, a, b)] for a, b in moves],
+    }
+
+
+def _frame_data(step: int | None, circuit: Circuit, lens: pd.DataFrame | None) -> dict[str, Any]:
+    """One circuit: step, caption, why effects are missing, n, effects, standard errors, places of kept edges, and marks.
+
+    Marks are [node, what it carries, share of queries in which a lens reads it there].
+    """
+    table = circuit.table
+    return {
+        "step": step,
+        "caption": circuit.caption,
+        "reason": str(circuit.provenance.get("reason", "")),
+        "n": int(table["n"].iloc[0]) if len(table) else 0,
+        "effect": [_short(value) for value in table["effect"]],
+        "stderr": [_short(value) for value in table["stderr"]],
+        "kept": [i for i, kept in enumerate(table["kept"]) if kept],
+        "marks": [] if lens is None else _marks(step, circuit.graph, lens),
+    }
+
+
+def _marks(step: int | None, graph: ComputationGraph, lens: pd.DataFrame) -> list[list[Any]]:
+    if "step" in lens:
+        lens = lens[lens["step"] == step]
+    readable = lens[(lens["top1"] >= READABLE) & lens["target"].isin(CARRIED) & (lens["layer"] >= 0)]
+    rows = readable[["layer", "after", "role", "target", "top1"]].itertuples(index=False)
+    nodes = [str(node) for node in layout.nodes_of(graph)]
+    marks = []
+    for layer, after, role, target, share in rows:
+        component = Node("mlp", role, layer) if after == "layer" and graph.has_mlp else Node("head", role, layer, 0)
+        if str(component) in nodes:
+            marks.append([nodes.index(str(component)), target, round(float(share), 3)])
+    return marks
+
+
+def _curve_data(curve: pd.DataFrame | None) -> list[list[float | None]]:
+    if curve is None:
+        return []
+    rows = curve[curve["order"] == "|effect|"] if "order" in curve else curve
+    return [[int(k), *map(_short, rest)] for k, *rest in rows[["n_edges", "faithfulness", "low", "high"]].to_numpy()]
+
+
+def _largest(circuit: Circuit) -> float:
+    strengths = circuit.table.loc[circuit.table["kept"], "effect"].abs()
+    return float(strengths.max()) if len(strengths) else 0.0
+
+
+def _folded(node: Node, graph: ComputationGraph) -> Node:
+    """The node of the same weights in the first loop."""
+    return node if node.layer < 0 else node._replace(layer=node.layer % graph.n_blocks)
+
+
+def _unique(items: Iterable[Any]) -> list[Any]:
+    return list(dict.fromkeys(items))
+
+
+def _short(value: float) -> float | None:
+    """Six digits are enough to see; None where there is no number."""
+    return float(f"{value:.6g}") if value == value else None

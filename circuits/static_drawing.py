@@ -1,0 +1,71 @@
+"""A circuit as plain SVG: what viewers that run no scripts show, and what the page begins with."""
+
+import html
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from . import layout
+from .circuit import Circuit
+from .graph import ComputationGraph, Edge
+
+MAX_WIDTH, MIN_WIDTH = 9.0, 0.8
+ARROW = (
+    '<marker id="gs-arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" markerHeight="6" orient="auto">'
+    '<path d="M0 0 L8 4 L0 8 z" fill="#8a8a8a"/></marker>'
+)
+
+
+def static_panel(label: str, circuit: Circuit, widest: float) -> str:
+    """A figure with heading, caption and drawing of the kept edges.
+
+    Args:
+        label: of the circuit, any text.
+        circuit: what is drawn.
+        widest: the |effect| drawn at full width.
+    """
+    width, height = layout.size(circuit.graph)
+    heading = f"<h4>{html.escape(label)}</h4>" if label else ""
+    return (
+        f"<figure>{heading}<figcaption>{html.escape(circuit.caption)}</figcaption>"
+        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img" '
+        f'aria-label="{html.escape(label or "circuit")}">{_drawing(circuit, widest)}</svg></figure>'
+    )
+
+
+def _drawing(circuit: Circuit, widest: float) -> str:
+    graph, edges = circuit.graph, circuit.kept_edges
+    effects = dict(zip(map(str, edges), circuit.table.loc[circuit.table["kept"], "effect"], strict=True))
+    touched = {str(node._replace(input="")) for edge in edges for node in edge}
+    moves = layout.attention_moves(graph, edges)
+    touched |= {str(node) for move in moves for node in move}
+    parts = [ARROW]
+    parts += [f'<text class="gs-row" x="4" y="{y:.1f}">{html.escape(text)}</text>' for text, y in layout.row_labels(graph)]
+    parts += [
+        f'<text class="gs-role" x="{x:.1f}" y="{y:.1f}">{html.escape(text)}</text>'
+        for text, x, y in layout.column_labels(graph)
+    ]
+    parts += [f'<path class="gs-move" d="{layout.move_path(graph, *move)}" marker-end="url(#gs-arrow)"/>' for move in moves]
+    weakest_first = sorted(edges, key=lambda edge: abs(effects[str(edge)]))
+    parts += [_edge(edge, effects[str(edge)], graph, widest) for edge in weakest_first]
+    parts += [_node(node, node["node"] in touched) for node in layout.node_table(graph).to_dict("records")]
+    return "".join(parts)
+
+
+def _node(node: Mapping[Hashable, Any], is_touched: bool) -> str:
+    x, y, width, height = node["x"], node["y"], layout.NODE_WIDTH, layout.NODE_HEIGHT
+    return (
+        f'<g class="gs-node{"" if is_touched else " gs-idle"}">'
+        f'<rect x="{x - width / 2:.1f}" y="{y - height / 2:.1f}" width="{width}" height="{height}" rx="4"/>'
+        f'<text x="{x:.1f}" y="{y + 3.5:.1f}">{html.escape(node["component"])}</text></g>'
+    )
+
+
+def _edge(edge: Edge, effect: float, graph: ComputationGraph, widest: float) -> str:
+    kind = edge.receiver.input or edge.receiver.kind
+    width = max(MIN_WIDTH, MAX_WIDTH * abs(effect) / widest)
+    sign = " gs-negative" if effect < 0 else ""
+    return (
+        f'<path class="gs-edge gs-{kind}{sign}" data-edge="{html.escape(str(edge))}" '
+        f'stroke-width="{width:.2f}" d="{layout.edge_path(graph, edge)}"><title>{html.escape(str(edge))}: '
+        f"{effect:+.3f}</title></path>"
+    )

@@ -1,0 +1,339 @@
+"""The diagram in a real browser: what is drawn and shown is what the data say."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from chromium import launched, opened
+from planted import CHAIN, GRAPH, LOOPS, effects
+from playwright.sync_api import Browser, Page
+
+from grokscope.circuits import Circuit, ComputationGraph, Diagram, draw, merge_loops
+
+Shown = Callable[..., Page]
+
+
+def noisy(values: dict[str, float], seed: int) -> Circuit:
+    """Planted effects, and small ones everywhere else, so that thresholds have something to cut."""
+    frame = effects(values, graph=LOOPS)
+    rng = np.random.default_rng(seed)
+    small = dict(zip(map(str, LOOPS.edges), rng.normal(scale=0.01, size=len(LOOPS.edges)), strict=True))
+    frame = effects(small | values, graph=LOOPS)
+    return Circuit.from_effects(frame, threshold=0.05)
+
+
+A = noisy(CHAIN | {"MLP1@r1 -> L2H0.v@r1": 0.3, "L2H0@r2 -> logits@r2": 0.3, "L1H0@r1 -> MLP1@r1": 0.2}, seed=0)
+B = noisy({**CHAIN, "embed@h -> L0H0.v@h": 0.45}, seed=1)
+BOTH = {"a": A, "b": B}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+def show(browser: Browser, tmp_path: Path) -> Iterator[Shown]:
+    """Opens a diagram, and in the end checks that nothing was complained of or asked for."""
+    pages = []
+
+    def open_one(diagram: Diagram, **settings: Any) -> Page:
+        pages.append(opened(browser, diagram.save(tmp_path / f"{len(pages)}.html"), **settings))
+        return pages[-1].__enter__()
+
+    yield open_one
+    for page in pages:
+        page.__exit__(None, None, None)
+
+
+def drawn(page: Page, panel: int = 0) -> set[str]:
+    """The edges that can be seen in a panel."""
+    return set(
+        page.locator("figure")
+        .nth(panel)
+        .evaluate(
+            "e => [...e.querySelectorAll('[data-edge]')].filter(x => x.getBoundingClientRect().width + "
+            "x.getBoundingClientRect().height > 0).map(x => x.dataset.edge)"
+        )
+    )
+
+
+def names(circuit: Circuit, chosen: pd.Series | None = None) -> set[str]:
+    rows = circuit.table[circuit.table["kept"] if chosen is None else chosen]
+    return set(rows["sender"] + " -> " + rows["receiver"])
+
+
+def cut(page: Page, how: str, at: int) -> None:
+    page.select_option(".gs-bar select", how)
+    page.locator(".gs-cut").evaluate("(e, at) => { e.value = at; e.dispatchEvent(new Event('input')) }", at)
+
+
+def test_the_circuits_are_drawn_with_and_without_scripts(show: Shown) -> None:
+    for settings in ({}, {"java_script_enabled": False}):
+        page = show(draw(BOTH), **settings)
+        if settings:
+            html = page.content()
+            static = [set(re.findall(r'data-edge="([^"]+)"', part)) for part in html.split("<figure>")[1:]]
+            assert static == [{name.replace(">", "&gt;") for name in names(c)} for c in (A, B)]
+        else:
+            assert drawn(page, 0) == names(A) and drawn(page, 1) == names(B)
+
+
+def test_the_slider_draws_exactly_the_edges_beyond_it(show: Shown) -> None:
+    diagram = draw(BOTH)
+    page = show(diagram)
+    for at in (0, 300, 600, 900):
+        cut(page, "threshold", at)
+        threshold = diagram.data["widest"] * 10 ** ((at - 1000) / 333)
+        for panel, circuit in enumerate((A, B)):
+            assert drawn(page, panel) == names(circuit, circuit.table["effect"].abs() >= threshold)
+        assert page.locator(".gs-number").inner_text() == page.evaluate("x => x.toPrecision(3)", threshold)
+    for k in (0, 1, 7, 40):
+        cut(page, "top", k)
+        for panel, circuit in enumerate((A, B)):
+            strongest = circuit.table["effect"].abs().rank(ascending=False) <= k
+            assert drawn(page, panel) == names(circuit, strongest) and strongest.sum() == k
+    total = len(A.table)
+    assert page.locator(".gs-count").inner_text() == f"a: 40 of {total} edges; b: 40 of {total} edges"
+
+
+def test_hovering_shows_the_numbers_of_the_data_in_both_circuits(show: Shown) -> None:
+    page = show(draw(BOTH))
+    for row in A.table[A.table["kept"]].head(3).itertuples():
+        name = f"{row.sender} -> {row.receiver}"
+        page.locator(f'figure >> nth=0 >> [data-edge="{name}"]').dispatch_event("pointermove", point_on(page, name))
+        other = B.table[(B.table["sender"] == row.sender) & (B.table["receiver"] == row.receiver)].iloc[0]
+        lines = [
+            f"{label}: {each.effect:.3f} ± {1.96 * each.stderr:.3f}, n = {each.n}{'' if each.kept else ' (not drawn)'}"
+            for label, each in (("a", row), ("b", other))
+        ]
+        assert page.locator(".gs-tip").inner_text().split("\n") == [name, *lines]
+
+
+def point_on(page: Page, name: str) -> dict[str, float]:
+    """A point half-way along an edge, in the window."""
+    return page.locator(f'figure >> nth=0 >> [data-edge="{name}"]').evaluate(
+        "e => { const p = e.getPointAtLength(e.getTotalLength() / 2).matrixTransform(e.getScreenCTM());"
+        "return { clientX: p.x, clientY: p.y, bubbles: true } }"
+    )
+
+
+def literal_trace(circuit: Circuit, start: str) -> set[str]:
+    """Edges upstream and downstream of one, by following every path."""
+    edges = circuit.kept_edges
+    begin = next(edge for edge in edges if str(edge) == start)
+
+    def follow(edge: Any, down: bool) -> set[str]:
+        found = {str(edge)}
+        for other in edges:
+            first, second = (edge, other) if down else (other, edge)
+            if second.sender in circuit.graph.outputs_of(first.receiver):
+                found |= follow(other, down)
+        return found
+
+    return follow(begin, True) | follow(begin, False)
+
+
+def test_a_click_traces_the_paths_through_an_edge_until_it_is_clicked_again(show: Shown) -> None:
+    page = show(draw(A))
+    name = "MLP1@r1 -> L2H0.v@r1"
+    point = point_on(page, name)
+    lit = "[...document.querySelectorAll('figure .gs-edge.gs-lit')].map(e => e.dataset.edge)"
+    page.mouse.click(point["clientX"], point["clientY"])
+    assert set(page.evaluate(lit)) == literal_trace(A, name) < names(A)
+    page.mouse.click(point["clientX"], point["clientY"])
+    assert page.evaluate(lit) == []
+
+
+def test_a_node_says_what_enters_and_leaves_it_and_traces(show: Shown) -> None:
+    page = show(draw(A))
+    page.locator('[data-name="MLP0@r1"]').hover()
+    into = sum(str(edge.receiver) == "MLP0@r1" for edge in A.kept_edges)
+    out = sum(str(edge.sender) == "MLP0@r1" for edge in A.kept_edges)
+    assert page.locator(".gs-tip").inner_text() == f"MLP0@r1\n{into} drawn edges in, {out} out" and into and out
+    page.locator('[data-name="MLP0@r1"]').click()
+    assert page.locator("figure .gs-edge.gs-lit").count() >= into + out
+
+
+def test_one_over_the_other_tells_what_is_in_which(show: Shown) -> None:
+    page = show(draw(BOTH))
+    page.locator('[data-toggle="overlay"]').check()
+    assert page.locator("figure").count() == 1 and drawn(page) == names(A) | names(B)
+    for kind, wanted in (("gs-only-a", names(A) - names(B)), ("gs-only-b", names(B) - names(A))):
+        found = page.evaluate(f"[...document.querySelectorAll('figure .{kind}')].map(e => e.dataset.edge)")
+        assert set(found) == wanted
+    name = "embed@h -> L0H0.v@h"
+    widths = page.locator(f'figure [data-edge="{name}"]').evaluate(
+        "e => [e, e.nextSibling].map(x => Number(x.getAttribute('stroke-width')))"
+    )
+    assert widths[1] / widths[0] == pytest.approx(0.45 / 0.9, abs=0.01)
+    assert "gs-a" in str(page.locator(f'figure [data-edge="{name}"]').get_attribute("class"))
+
+
+def test_steps_of_a_run_are_walked_and_played(show: Shown) -> None:
+    steps = {100: B, 2000: A}
+    page = show(draw({"natural": steps, "other": A}))
+    assert drawn(page) == names(A)
+    slide = "(e, at) => { e.value = at; e.dispatchEvent(new Event('input')) }"
+    page.locator(".gs-step").evaluate(slide, 0)
+    assert drawn(page) == names(B) and drawn(page, 1) == names(A)
+    page.locator(".gs-play").click()
+    page.wait_for_function("document.querySelector('.gs-step').value === '1'")
+    assert drawn(page) == names(A)
+    assert [frame["step"] for frame in draw(steps).data["panels"][0]["frames"]] == [100, 2000]
+
+
+def test_by_weights_each_edge_is_one_of_the_merged_circuit(show: Shown) -> None:
+    page = show(draw(A))
+    page.locator('[data-toggle="merged"]').check()
+    merged = merge_loops(A).edges
+
+    def named(row: Any) -> str:
+        return f"{row.sender}@{row.role} -> {row.receiver}@{row.role}"
+
+    assert drawn(page) == {named(row) for row in merged.itertuples()}
+    place = "figure >> nth=0 >> "
+    row = next(row for row in merged.itertuples() if row.n > 1)
+    members = {name for name in names(A) if set(row.loops.split(", ")) and name.count("@" + row.role) == 2}
+    point = point_on(page, named(row))
+    page.locator(f'{place} [data-edge="{named(row)}"]').dispatch_event("pointermove", point)
+    tip = page.locator(".gs-tip").inner_text()
+    assert sum(name in tip for name in members) >= row.n and tip.count("(not drawn)") == tip.count("->") - row.n
+
+
+def test_everything_can_be_reached_by_keys(show: Shown) -> None:
+    page = show(draw(A))
+    page.locator("figure svg").focus()
+    by_strength = A.table[A.table["kept"]].assign(size=lambda t: t["effect"].abs()).sort_values("size", ascending=False)
+    order = (by_strength["sender"] + " -> " + by_strength["receiver"]).tolist()
+    tip = page.locator(".gs-tip")
+    for name in (*order[:3], order[1]):
+        page.keyboard.press("ArrowLeft" if name == order[1] and tip.inner_text().startswith(order[2]) else "ArrowRight")
+        assert tip.inner_text().split("\n")[0] == name
+    page.keyboard.press("Enter")
+    assert page.locator("figure .gs-edge.gs-lit").count() == len(literal_trace(A, order[1]))
+    page.keyboard.press("Escape")
+    assert page.locator("figure .gs-edge.gs-lit").count() == 0 and tip.is_hidden()
+    page.keyboard.press("ArrowUp")
+    assert tip.inner_text().startswith("embed@")
+    page.keyboard.press("+")
+    box = [float(x) for x in str(page.locator("figure svg").get_attribute("viewBox")).split()]
+    assert box[2] == pytest.approx(draw(A).data["graphs"][0]["width"] / 1.4, abs=0.1)
+    reachable = page.evaluate("[...document.querySelectorAll('.gs-bar select, .gs-bar input, .gs-bar button')].length")
+    assert reachable >= 6
+
+
+def test_what_is_taken_away_is_what_is_seen(show: Shown, tmp_path: Path) -> None:
+    diagram = draw(BOTH)
+    page = show(diagram, accept_downloads=True)
+    saved = {}
+    for kind in ("SVG", "JSON", "HTML"):
+        with page.expect_download() as download:
+            page.get_by_role("button", name={"SVG": "drawing", "JSON": "numbers", "HTML": "this page"}[kind]).click()
+        saved[kind] = tmp_path / f"saved.{kind.lower()}"
+        download.value.save_as(saved[kind])
+    data = json.loads(saved["JSON"].read_text())
+    assert data["panels"] == json.loads(json.dumps(diagram.data["panels"])) and data["widest"] == diagram.data["widest"]
+    root = ElementTree.parse(saved["SVG"]).getroot()
+    edges = [e for e in root.iter() if "data-edge" in e.attrib]
+    assert len(edges) == len(names(A)) + len(names(B)) and all("stroke:" in e.attrib["style"] for e in edges)
+    again = show(Diagram(re.sub(r"^.*?<body>|</body>.*$", "", saved["HTML"].read_text(), flags=re.S), "again", {}))
+    assert drawn(again, 0) == names(A) and drawn(again, 1) == names(B)
+
+
+def test_hostile_labels_stay_text(show: Shown) -> None:
+    hostile = "<img src=x onerror=\"document.title='hit'\"></script><!--<script>"
+    page = show(draw({hostile: A, "b": B}))
+    assert page.locator("h4").first.inner_text() == hostile
+    page.locator('[data-toggle="overlay"]').check()
+    page.locator("figure [data-edge]").first.dispatch_event("pointermove")
+    assert page.locator("img").count() == 0 and page.title() != "hit"
+
+
+def test_numbers_that_are_missing_come_with_their_reason(show: Shown) -> None:
+    table = A.table.assign(effect=float("nan"), stderr=float("nan"), kept=False)
+    page = show(draw({"a": A, "b": Circuit(table, A.graph, {**A.provenance, "reason": "the gap is 0.1 nats"})}))
+    assert drawn(page, 1) == set() and "the gap is 0.1 nats" in page.locator("figcaption").nth(1).inner_text()
+    cut(page, "top", len(A.table))
+    assert drawn(page, 1) == set() and len(drawn(page, 0)) == len(A.table)
+    page.locator("figure svg").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".gs-tip").inner_text().endswith("b: no number: the gap is 0.1 nats")
+
+
+def test_nothing_drawn_is_said_to_be_nothing(show: Shown) -> None:
+    page = show(draw(Circuit(A.table.assign(kept=False), A.graph, A.provenance)))
+    assert drawn(page) == set() and page.locator(".gs-count").inner_text() == f"0 of {len(A.table)} edges"
+    empty = show(draw(Circuit(A.table.iloc[:0], A.graph, A.provenance)))
+    assert drawn(empty) == set() and empty.locator(".gs-count").inner_text() == "0 of 0 edges"
+
+
+def test_marks_and_curves_are_shown_if_given(show: Shown) -> None:
+    rows = [
+        {"layer": 0, "after": "layer", "role": "r1", "target": "bridge", "top1": 0.97},
+        {"layer": 1, "after": "attention", "role": "r2", "target": "answer", "top1": 0.61},
+        {"layer": 1, "after": "layer", "role": "r1", "target": "answer", "top1": 0.1},
+    ]
+    curve = pd.DataFrame({"n_edges": [4, 20], "faithfulness": [0.8, 0.99], "low": [0.7, 0.9], "high": [0.9, 1.0]})
+    page = show(draw({"a": A, "b": B}, lens={"a": pd.DataFrame(rows)}, curves={"b": curve}))
+    titles = page.locator("figure .gs-mark title").all_text_contents()
+    assert titles == [
+        "bridge readable after MLP0@r1 in 0.970 of the queries", "answer readable after L1H0@r2 in 0.610 of the queries"
+    ]  # fmt: skip
+    cut(page, "top", 5)
+    assert page.locator(".gs-count").inner_text().endswith("b: 5 of 174 edges, the strongest 4 keep 0.80 [0.70, 0.90]")
+    with pytest.raises(KeyError, match="no circuit is called c, but there is a lens"):
+        draw(BOTH, lens={"c": pd.DataFrame(rows)})
+
+
+@pytest.mark.parametrize("width", [360, 1600])
+def test_a_page_fits_narrow_and_wide_windows(show: Shown, width: int) -> None:
+    page = show(draw(BOTH), viewport={"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    tops = [page.locator("figure").nth(i).bounding_box()["y"] for i in (0, 1)]
+    assert (tops[0] == tops[1]) == (width > 800)
+
+
+def test_dark_and_light_are_told_apart_and_readable(show: Shown) -> None:
+    colours = []
+    for scheme in ("light", "dark"):
+        page = show(draw(A), color_scheme=scheme)
+        colours.append(
+            page.evaluate("['color', 'backgroundColor'].map(k => getComputedStyle(document.querySelector('.grokscope'))[k])")
+        )
+    for ink, paper in colours:
+        brightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (ink, paper)]
+        assert abs(brightness[0] - brightness[1]) > 400
+    assert colours[0][1] != colours[1][1]
+
+
+def test_a_pair_of_three_hundred_edges_is_small() -> None:
+    graph = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=6, n_heads=1, n_blocks=1)
+    frame = effects({str(edge): 0.1 + 0.001 * i for i, edge in enumerate(graph.edges[:300])}, n=2, graph=graph)
+    circuit = Circuit.from_effects(frame, threshold=0.0)
+    assert len(circuit.table) >= 300
+    assert len(draw({"a": circuit, "b": circuit}).html) < 300_000
+
+
+def test_panels_of_other_graphs_or_metrics_need_to_be_asked_for(show: Shown) -> None:
+    small = Circuit.from_effects(effects(CHAIN, graph=GRAPH))
+    other = Circuit(B.table, B.graph, {**B.provenance, "metric": "probability"})
+    with pytest.raises(ValueError, match="graph"):
+        draw({"a": A, "small": small})
+    with pytest.raises(ValueError, match="metric"):
+        draw({"a": A, "other": other}, despite=["graph"])
+    page = show(draw({"a": A, "small": small, "other": other}, despite=["graph", "metric"]))
+    assert (
+        drawn(page, 0) == names(A)
+        and drawn(page, 1) == names(small)
+        and page.locator('[data-toggle="overlay"]').count() == 0
+    )
+    assert all(later != earlier for earlier, later in pairwise(page.locator("figcaption").all_inner_texts()))
