@@ -17,8 +17,10 @@ from ..circuits import compare
 from ..tasks import BOTH_HOPS, NATURAL, ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, make_pairs, train
 from .demo_report import SPLIT, Demo, summary, write_report
 from .discovery import discover
+from .evidence import bridge_evidence
 from .faithfulness import faithfulness
 from .lens import logit_lens
+from .trajectory import trajectory
 
 ARMS = {"natural": (NATURAL, "id_generalised"), "both hops": (BOTH_HOPS, "ood_generalised")}
 
@@ -60,9 +62,11 @@ def run_demo(
         runs=runs,
         checkpoints=checkpoints,
         lenses={arm: logit_lens(model, task.split(SPLIT), seed=seed) for arm, model in models.items()},
+        evidence={arm: bridge_evidence(model, task, SPLIT, seed=seed) for arm, model in models.items()},
         circuits=circuits,
         judged={arm: faithfulness(model, circuits[arm], judged_on, seed=seed) for arm, model in models.items()},
         comparison=compare(circuits, seed=seed),
+        growth=trajectory(runs["natural"], chosen_on, seed=seed),
         chosen_on=chosen_on,
         judged_on=judged_on,
     )

@@ -8,11 +8,13 @@ import pandas as pd
 
 from ..circuits import Circuit, CircuitComparison, draw
 from ..tasks import SPLITS, Checkpoint, PromptPairs, Run
+from .evidence import EvidenceResult
 from .faithfulness import FaithfulnessResult
 from .lens import TARGETS, LensResult
 from .plots import accuracy_curves, lens_heatmaps
 from .report import Report
 from .statistics import wilson
+from .trajectory import CircuitTrajectory
 
 SPLIT = "test_inferred_iid"
 
@@ -24,9 +26,11 @@ class Demo:
     runs: Mapping[str, Run]
     checkpoints: Mapping[str, Checkpoint]
     lenses: Mapping[str, LensResult]
+    evidence: Mapping[str, EvidenceResult]
     circuits: Mapping[str, Circuit]
     judged: Mapping[str, FaithfulnessResult]
     comparison: CircuitComparison
+    growth: CircuitTrajectory
     chosen_on: PromptPairs
     judged_on: PromptPairs
 
@@ -93,40 +97,70 @@ def summary(demo: Demo) -> Iterator[str]:
 
 
 def write_report(demo: Demo, path: Path) -> Path:
-    """The report: accuracy, lens, circuits, faithfulness and comparison; every number with its n."""
+    """The report: accuracy, lens, evidence, circuits, faithfulness, comparison, growth; every number with its n."""
     report = Report("Two regimes, one graph: what the circuits look like")
     report.bullets(summary(demo))
     report.paragraph(
         "One graph and one training seed: both arms start from the same initial weights and differ only in their training "
         "compositions. What is alike or different here may be otherwise at another seed."
     )
+    _behaviour(demo, report)
+    _bridge(demo, report)
+    _circuits(demo, report)
+    _growth(demo, report)
+    return report.save(path)
+
+
+def _behaviour(demo: Demo, report: Report) -> None:
     report.heading("Accuracy by training step")
-    report.paragraph(
-        "Exact match on the half of each split's queries that phases are not chosen on, EMA weights. Dotted: the best "
-        "majority shortcut on each test split. Dashed: where a phase begins."
-    )
     n_reported = next(iter(demo.runs.values())).n_reported
     metrics = {arm: run.metrics for arm, run in demo.runs.items()}
-    report.figure(accuracy_curves(metrics, n_reported, {arm: run.phases for arm, run in demo.runs.items()}))
-    report.table(accuracy_table(demo))
-    report.heading("Where bridge and answer can be read")
-    report.paragraph(
-        "Logit lens: the share of unseen ID queries whose most likely token at a layer and position is the bridge, the "
-        "answer, or, as chance level, another query's bridge. In a causal model the bridge is readable at r1 as soon as the "
-        "atomic fact (h, r1) is known, so this alone does not show that the answer rests on it."
+    report.figure(
+        accuracy_curves(metrics, n_reported, {arm: run.phases for arm, run in demo.runs.items()}),
+        "A line for each split: exact match on the half of its queries that phases are not chosen on, EMA weights. Dotted: "
+        "the best majority shortcut on each test split. Dashed: where a phase begins.",
     )
+    report.table(accuracy_table(demo))
+
+
+def _bridge(demo: Demo, report: Report) -> None:
+    report.heading("Where bridge and answer can be read")
     tables = {arm: lens.table for arm, lens in demo.lenses.items()}
     report.figure(
-        lens_heatmaps(tables, TARGETS, value="top1", title=next(iter(demo.lenses.values())).caption.partition(" · ")[2])
+        lens_heatmaps(tables, TARGETS, value="top1", title=next(iter(demo.lenses.values())).caption.partition(" · ")[2]),
+        "Logit lens: the brighter a cell, the larger the share of unseen ID queries whose most likely token at that layer "
+        "and position is the bridge, the answer, or, as chance level, another query's bridge.",
     )
+    report.paragraph(
+        "In a causal model the bridge is readable at r1 as soon as the atomic fact (h, r1) is known, so this alone does not "
+        "show that the answer rests on it."
+    )
+    report.heading("Is the bridge used?")
+    for arm, evidence in demo.evidence.items():
+        used = ", ".join(evidence.used_at) or "nowhere"
+        report.paragraph(f"{arm}: used at {used} ({evidence.caption}).")
+        if len(evidence.measures):
+            report.figure(
+                evidence.figure(),
+                "Each panel is a measure, each cell a layer and position: share of questions minus its control. The bridge "
+                "is used where it can be read, where ablation hurts, and where another question's state brings its answer.",
+            )
+
+
+def _circuits(demo: Demo, report: Report) -> None:
     report.heading("The circuits, side by side")
     report.paragraph(
         "Exact path patching of every edge by itself, corrupt into clean; the corrupt prompt has another (h, r1) and so "
         "another bridge, but the same r2. Effects are shares of the clean–corrupt gap of logit(answer) − logit(foil), in "
-        "nats. Shown are edges with |effect| of at least 0.02 that connect input and answer. Hover an edge for its numbers "
-        "in both arms."
+        "nats. Shown are edges with |effect| of at least 0.02 that connect input and answer."
     )
-    report.diagram(draw(demo.circuits))
+    lens = {arm: result.table for arm, result in demo.lenses.items()}
+    curves = {arm: result.curve for arm, result in demo.judged.items()}
+    report.diagram(
+        draw(demo.circuits, lens=lens, curves=curves),
+        "Upwards are layers, across are positions; hover an edge for its numbers in both arms, click it to trace the paths "
+        "through it, cut at another strength with the slider, or lay one circuit over the other.",
+    )
     report.heading("Do the drawn circuits do the work?")
     report.paragraph(
         "Only the drawn edges carry the clean run, all others the corrupt one, on pairs that the circuit was not chosen on. "
@@ -140,5 +174,22 @@ def write_report(demo: Demo, path: Path) -> Path:
         "not cover the choice of graph and seed."
     )
     report.table(demo.comparison.table)
-    report.figure(demo.comparison.figure())
-    return report.save(path)
+    report.figure(
+        demo.comparison.figure(),
+        "Each dot is an edge, at its effect in one arm across and in the other upwards; on the diagonal are edges that are "
+        "equally strong in both.",
+    )
+
+
+def _growth(demo: Demo, report: Report) -> None:
+    report.heading("How the natural arm's circuit grew")
+    report.diagram(
+        draw(demo.growth.circuits),
+        "The circuit at each saved step, on the same pairs: play, or move the slider. Where the gap is too small there are "
+        "no effects, and nothing is drawn.",
+    )
+    report.figure(
+        demo.growth.figure(),
+        "By step: effects of the edges that carry the first hop, move the bridge and carry the second hop (bands: ±1.96 "
+        "standard errors over pairs), how alike successive circuits are, and losses with and without the last circuit.",
+    )

@@ -90,7 +90,8 @@ def view_query(model: HookedTransformer, task: TwoHopTask, pairs: PromptPairs, n
     if effects.reason:
         report.paragraph(f"No shares of it: {effects.reason}.")
     else:
-        report.diagram(draw(Circuit.from_effects(effects, top_k=min(TOP_EDGES, len(effects.table)))))
+        reading = f"The {TOP_EDGES} strongest edges of this one question, as far as they connect input and answer."
+        report.diagram(draw(Circuit.from_effects(effects, top_k=min(TOP_EDGES, len(effects.table)))), reading)
     report.table(edges)
     return QueryView(title, lens, edges, report.page())
 

@@ -1,17 +1,25 @@
-"""One HTML page of headings, sentences, tables and figures that opens from a file, without a network."""
+"""One HTML page of headings, sentences, tables and figures that opens from a file, without a network.
 
+Plotly's script is in the page once, compressed; the browser unpacks it, then draws every figure.
+"""
+
+import base64
+import gzip
 import html
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
 
 from ..circuits import Diagram
 from ..circuits.result import write_text
 
-STYLE = Path(__file__).parent / "assets" / "report.css"
+ASSETS = Path(__file__).parent / "assets"
+LEAST_FOR_CONTENTS = 3  # headings
 
 
 @dataclass
@@ -21,15 +29,19 @@ class Report:
     Attributes:
         title: of the page.
         parts: the HTML so far.
+        headings: the sections so far, by the name that links lead to.
     """
 
     title: str
     parts: list[str] = field(default_factory=list)
-    _has_plotly: bool = False
+    headings: dict[str, str] = field(default_factory=dict)
+    _n_figures: int = 0
 
     def heading(self, text: str) -> None:
         """Begin a section."""
-        self.parts.append(f"<h2>{html.escape(text)}</h2>")
+        name = f"s{len(self.headings)}-" + re.sub(r"\W+", "-", text.lower()).strip("-")
+        self.headings[name] = text
+        self.parts.append(f'<h2 id="{name}">{html.escape(text)}</h2>')
 
     def paragraph(self, text: str) -> None:
         """Add a paragraph of plain text."""
@@ -41,16 +53,20 @@ class Report:
 
     def table(self, table: pd.DataFrame) -> None:
         """Add a table; fractions with three digits."""
-        self.parts.append(table.to_html(index=False, float_format="{:.3f}".format, border=0, na_rep="–"))
+        shown = table.to_html(index=False, float_format="{:.3f}".format, border=0, na_rep="–")
+        self.parts.append(f'<div class="wide">{shown}</div>')
 
-    def figure(self, figure: go.Figure) -> None:
-        """Add a plotly figure; the library goes into the page once."""
-        self.parts.append(figure.to_html(full_html=False, include_plotlyjs=not self._has_plotly))
-        self._has_plotly = True
+    def figure(self, figure: go.Figure, reading: str) -> None:
+        """Add a plotly figure and a sentence on how to read it."""
+        name, self._n_figures = f"figure-{self._n_figures}", self._n_figures + 1
+        content = str(figure.to_json()).replace("<", "\\u003c")
+        height = figure.layout.height or 450
+        drawing = f'plotly.then((Plotly) => Plotly.newPlot("{name}", {{...{content}, config: {{responsive: true}}}}))'
+        self._with_reading(f'<div id="{name}" style="height: {height}px"></div><script>{drawing}</script>', reading)
 
-    def diagram(self, diagram: Diagram) -> None:
-        """Add a circuit diagram."""
-        self.fragment(diagram.html)
+    def diagram(self, diagram: Diagram, reading: str) -> None:
+        """Add a circuit diagram and a sentence on how to read it."""
+        self._with_reading(diagram.html, reading)
 
     def fragment(self, fragment: str) -> None:
         """Add a piece of HTML as it is."""
@@ -58,12 +74,28 @@ class Report:
 
     def page(self) -> str:
         """All of it as an HTML page."""
-        title, style = html.escape(self.title), STYLE.read_text(encoding="utf-8")
+        title, style = html.escape(self.title), (ASSETS / "report.css").read_text(encoding="utf-8")
         head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         head += f"<title>{title}</title><style>{style}</style>"
-        body = f"<h1>{title}</h1>" + "\n".join(self.parts)
+        body = f"<h1>{title}</h1>{self._contents()}{_plotly() if self._n_figures else ''}" + "\n".join(self.parts)
         return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>'
 
     def save(self, path: str | Path) -> Path:
         """Write the page, whole or not at all; returns the path."""
         return write_text(Path(path), self.page())
+
+    def _with_reading(self, shown: str, reading: str) -> None:
+        self.parts.append(f'<figure class="shown">{shown}<figcaption>{html.escape(reading)}</figcaption></figure>')
+
+    def _contents(self) -> str:
+        if len(self.headings) < LEAST_FOR_CONTENTS:
+            return ""
+        links = (f'<li><a href="#{name}">{html.escape(text)}</a></li>' for name, text in self.headings.items())
+        return f"<nav><ol>{''.join(links)}</ol></nav>"
+
+
+def _plotly() -> str:
+    """Plotly's script, compressed, and a promise of it as `plotly`."""
+    packed = base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+    script = (ASSETS / "unpack.js").read_text(encoding="utf-8")
+    return f'<script type="application/gzip" id="plotly-packed">{packed}</script><script>{script}</script>'

@@ -1,6 +1,6 @@
 """A circuit's growth over a run's checkpoints: which edges come and go, when they are half grown, how stable it is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..circuits import Circuit, Edge, Result
+from ..circuits import Circuit, ComputationGraph, Edge, Result
 from ..circuits.similarity import jensen_shannon, weighted_overlap
 from ..tasks import PromptPairs, Run
 from .circuit_runs import CircuitRuns
@@ -45,14 +45,25 @@ class CircuitTrajectory(Result):
             with edge, final effect and step: the first from which on it stays above half of that; and for accuracies, with
             the first step of three evaluations in a row that reach them.
         run: the run's name.
-        pairs: hash of the pairs.
+        graph: the model's computation graph.
+        provenance: how the effects were measured, the same at every step.
     """
 
     changes: pd.DataFrame
     stability: pd.DataFrame
     milestones: pd.DataFrame
     run: str
-    pairs: str
+    graph: ComputationGraph
+    provenance: Mapping[str, Any]
+
+    @property
+    def circuits(self) -> dict[int, Circuit]:
+        """The circuit of each step, for `circuits.draw` to play."""
+        found = {}
+        for step, rows in self.table.groupby("step"):
+            about = {**self.provenance, "model": f"{self.run}, step {step:,}"}
+            found[int(str(step))] = Circuit(rows.drop(columns="step").reset_index(drop=True), self.graph, about)
+        return found
 
     @property
     def caption(self) -> str:
@@ -97,7 +108,8 @@ def trajectory(
     losses = [_losses(CircuitRuns(model, pairs, metric=cross_entropy, seed=seed), final) for model in models.values()]
     milestones = pd.DataFrame([*_half_grown(table, final), *_onsets(run)])
     stability = pd.concat([stability, pd.DataFrame(losses)], axis=1)
-    return CircuitTrajectory(table, _changes(table), stability, milestones, run.name, pairs.key)
+    about = {name: value for name, value in final.provenance.items() if name not in ("model", "reason")}
+    return CircuitTrajectory(table, _changes(table), stability, milestones, run.name, final.graph, about)
 
 
 def cross_entropy(

@@ -130,7 +130,7 @@ def _fragment(panels: Mapping[str, Frames], data: Mapping[str, Any], title: str)
         f'<div class="gs-bar"></div>{_legend(data["widest"], has_marks=has_marks)}<div class="gs-panels">{static}</div>'
         f'<div class="gs-tip" role="status" aria-live="polite" hidden></div>'
         f'<script type="application/json" class="gs-data">{content}</script>'
-        f"<script>(function () {{\n{script}\nstart(document.getElementById({json.dumps(name)}));\n}})();</script></div>"
+        f"<script>(function () {{\n{script}\ndocument.querySelectorAll('#{name}').forEach(start);\n}})();</script></div>"
     )
 
 

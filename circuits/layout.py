@@ -10,7 +10,7 @@ import pandas as pd
 from .graph import ComputationGraph, Edge, Node
 
 COLUMN_WIDTH = 200.0
-ROW_HEIGHT = 48.0
+ROW_HEIGHT, TALLEST_ROW, LEAST_HEIGHT = 48.0, 105.0, 440.0  # few rows stand further apart
 HEAD_SPACING = 46.0
 NODE_WIDTH = 42.0
 NODE_HEIGHT = 20.0
@@ -21,7 +21,8 @@ _BULGE = {"q": -1.0, "k": -0.7, "v": 1.0, "mlp": 0.8, "logits": -1.0}  # which s
 
 def size(graph: ComputationGraph) -> tuple[float, float]:
     """Width and height of one circuit's drawing in pixels."""
-    return MARGIN_LEFT + _column_width(graph) * len(graph.roles), MARGIN_TOP + ROW_HEIGHT * (_n_rows(graph) + 0.9)
+    height = _row_height(graph) * (_n_rows(graph) - 0.5) + 1.4 * ROW_HEIGHT
+    return MARGIN_LEFT + _column_width(graph) * len(graph.roles), MARGIN_TOP + height
 
 
 def nodes_of(graph: ComputationGraph) -> list[Node]:
@@ -60,7 +61,7 @@ def _curve(graph: ComputationGraph, edge: Edge) -> list[tuple[float, float]]:
     if y1 >= y0:
         around = _BULGE[edge.receiver.input or edge.receiver.kind] * (NODE_WIDTH + 40.0)
         return [(x0, y0), (x0 + around, y0 - 0.8 * ROW_HEIGHT), (x1 + around, y1 + 0.8 * ROW_HEIGHT), (x1, y1)]
-    rows_apart = abs(y0 - y1) / ROW_HEIGHT
+    rows_apart = abs(y0 - y1) / _row_height(graph)
     clear_of_nodes = 0.0 if rows_apart < 1 else min(NODE_WIDTH + 9.0 * rows_apart, 0.55 * _column_width(graph))
     swing = _BULGE[edge.receiver.input or edge.receiver.kind] * clear_of_nodes
     lift = 0.35 * (y0 - y1)
@@ -103,11 +104,15 @@ def row_labels(graph: ComputationGraph) -> list[tuple[str, float]]:
 
 def column_labels(graph: ComputationGraph) -> list[tuple[str, float, float]]:
     """The roles and where they stand, below the embeddings."""
-    return [(role, _column_x(graph, role), _row_y(graph, 0) + ROW_HEIGHT * 0.62) for role in graph.roles]
+    return [(role, _column_x(graph, role), _row_y(graph, 0) + 30.0) for role in graph.roles]
 
 
 def _n_rows(graph: ComputationGraph) -> int:
     return 2 + graph.n_layers * (1 + graph.has_mlp)
+
+
+def _row_height(graph: ComputationGraph) -> float:
+    return min(TALLEST_ROW, max(ROW_HEIGHT, LEAST_HEIGHT / _n_rows(graph)))
 
 
 def _column_width(graph: ComputationGraph) -> float:
@@ -119,7 +124,7 @@ def _column_x(graph: ComputationGraph, role: str) -> float:
 
 
 def _row_y(graph: ComputationGraph, row: float) -> float:
-    return MARGIN_TOP + ROW_HEIGHT * (_n_rows(graph) - 0.5 - row)
+    return MARGIN_TOP + _row_height(graph) * (_n_rows(graph) - 0.5 - row)
 
 
 def centre(graph: ComputationGraph, node: Node) -> tuple[float, float]:

@@ -1,4 +1,7 @@
-"""A circuit as plain SVG: what viewers that run no scripts show, and what the page begins with."""
+"""A circuit as plain SVG: what viewers that run no scripts show, and what the page begins with.
+
+Colours stand in the elements themselves, since some viewers drop style sheets too; where there is one, it has the last word.
+"""
 
 import html
 from collections.abc import Hashable, Mapping
@@ -9,6 +12,8 @@ from .circuit import Circuit
 from .graph import ComputationGraph, Edge
 
 MAX_WIDTH, MIN_WIDTH = 9.0, 0.8
+COLOUR = {"q": "#0072b2", "k": "#e69f00", "v": "#009e73", "mlp": "#6b6b6b", "logits": "#cc79a7"}
+"""Of an edge, by the kind of input that it enters."""
 ARROW = (
     '<marker id="gs-arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" markerHeight="6" orient="auto">'
     '<path d="M0 0 L8 4 L0 8 z" fill="#8a8a8a"/></marker>'
@@ -39,23 +44,31 @@ def _drawing(circuit: Circuit, widest: float) -> str:
     moves = layout.attention_moves(graph, edges)
     touched |= {str(node) for move in moves for node in move}
     parts = [ARROW]
-    parts += [f'<text class="gs-row" x="4" y="{y:.1f}">{html.escape(text)}</text>' for text, y in layout.row_labels(graph)]
+    parts += [
+        f'<text class="gs-row" x="4" y="{y:.1f}" text-anchor="start">{html.escape(text)}</text>'
+        for text, y in layout.row_labels(graph)
+    ]
     parts += [
         f'<text class="gs-role" x="{x:.1f}" y="{y:.1f}">{html.escape(text)}</text>'
         for text, x, y in layout.column_labels(graph)
     ]
-    parts += [f'<path class="gs-move" d="{layout.move_path(graph, *move)}" marker-end="url(#gs-arrow)"/>' for move in moves]
+    parts += [
+        f'<path class="gs-move" d="{layout.move_path(graph, *move)}" fill="none" stroke="#8a8a8a" stroke-dasharray="2 3" '
+        'marker-end="url(#gs-arrow)"/>'
+        for move in moves
+    ]
     weakest_first = sorted(edges, key=lambda edge: abs(effects[str(edge)]))
     parts += [_edge(edge, effects[str(edge)], graph, widest) for edge in weakest_first]
     parts += [_node(node, node["node"] in touched) for node in layout.node_table(graph).to_dict("records")]
-    return "".join(parts)
+    return f'<g font-family="sans-serif" font-size="10.5" text-anchor="middle">{"".join(parts)}</g>'
 
 
 def _node(node: Mapping[Hashable, Any], is_touched: bool) -> str:
     x, y, width, height = node["x"], node["y"], layout.NODE_WIDTH, layout.NODE_HEIGHT
     return (
-        f'<g class="gs-node{"" if is_touched else " gs-idle"}">'
-        f'<rect x="{x - width / 2:.1f}" y="{y - height / 2:.1f}" width="{width}" height="{height}" rx="4"/>'
+        f'<g class="gs-node{"" if is_touched else " gs-idle"}" opacity="{1 if is_touched else 0.22}">'
+        f'<rect x="{x - width / 2:.1f}" y="{y - height / 2:.1f}" width="{width}" height="{height}" rx="4" fill="#fff" '
+        'stroke="#444"/>'
         f'<text x="{x:.1f}" y="{y + 3.5:.1f}">{html.escape(node["component"])}</text></g>'
     )
 
@@ -63,9 +76,9 @@ def _node(node: Mapping[Hashable, Any], is_touched: bool) -> str:
 def _edge(edge: Edge, effect: float, graph: ComputationGraph, widest: float) -> str:
     kind = edge.receiver.input or edge.receiver.kind
     width = max(MIN_WIDTH, MAX_WIDTH * abs(effect) / widest)
-    sign = " gs-negative" if effect < 0 else ""
+    sign = ' gs-negative" stroke-dasharray="6 4"' if effect < 0 else '"'
     return (
-        f'<path class="gs-edge gs-{kind}{sign}" data-edge="{html.escape(str(edge))}" '
+        f'<path class="gs-edge gs-{kind}{sign} data-edge="{html.escape(str(edge))}" fill="none" stroke="{COLOUR[kind]}" '
         f'stroke-width="{width:.2f}" d="{layout.edge_path(graph, edge)}"><title>{html.escape(str(edge))}: '
         f"{effect:+.3f}</title></path>"
     )

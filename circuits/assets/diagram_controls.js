@@ -1,7 +1,9 @@
 // The diagram's state and what changes it: sliders, buttons, pointer and keys.
 
 function start(root) {
+  if (root.dataset.started) return; // a notebook may show the same diagram twice
   const page = root.outerHTML; // as it came, to be saved again
+  root.dataset.started = "yes";
   const data = JSON.parse(root.querySelector(".gs-data").textContent);
   const bar = root.querySelector(".gs-bar");
   const holder = root.querySelector(".gs-panels");

@@ -28,9 +28,10 @@ def test_each_step_is_the_circuit_discovered_there(grown: CircuitTrajectory, tin
     assert list(dict.fromkeys(grown.table["step"])) == tiny_run.steps
     for step in tiny_run.steps:
         alone = discover(tiny_run.checkpoint(step).model(), pairs).table
+        pd.testing.assert_frame_equal(grown.circuits[step].table, alone[grown.circuits[step].table.columns])
         rows = grown.table.query("step == @step").drop(columns="step").reset_index(drop=True)
         pd.testing.assert_frame_equal(rows[list(alone.columns)], alone)
-    assert grown.pairs == pairs.key and "circuits at" in grown.caption and grown.figure()
+    assert grown.provenance["pairs"] == pairs.key and "circuits at" in grown.caption and grown.figure()
     assert CircuitTrajectory.from_json(grown.to_json()).to_json() == grown.to_json()
 
 

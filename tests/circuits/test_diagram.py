@@ -6,6 +6,9 @@ import pytest
 from planted import CHAIN, GRAPH, effects
 
 from grokscope.circuits import Circuit, ComputationGraph, Edge, Node, draw, layout
+from grokscope.circuits.diagram import ASSETS
+from grokscope.circuits.static_drawing import COLOUR
+from grokscope.tasks.theme import COLOURS
 
 
 def circuit(values: dict[str, float]) -> Circuit:
@@ -25,10 +28,10 @@ def test_the_kept_edges_are_drawn_and_no_others() -> None:
 
 def test_width_is_proportional_to_the_effect_and_dashes_mean_negative() -> None:
     html = draw(circuit(CHAIN)).html
-    widths = {name: float(width) for name, width in re.findall(r'data-edge="([^"]+)" stroke-width="([\d.]+)"', html)}
+    widths = {name: float(width) for name, width in re.findall(r'data-edge="([^"]+)"[^>]* stroke-width="([\d.]+)"', html)}
     strong, weak = (widths[name.replace(">", "&gt;")] for name in ("embed@h -> L0H0.v@h", "MLP0@r1 -> L1H0.v@r1"))
     assert weak / strong == pytest.approx(0.7 / 0.9, abs=0.01)
-    assert re.findall(r'gs-negative" data-edge="([^"]+)"', html) == ["L1H0@r2 -&gt; logits@r2"]
+    assert re.findall(r'gs-negative"[^>]* data-edge="([^"]+)"', html) == ["L1H0@r2 -&gt; logits@r2"]
 
 
 def test_circuits_share_layout_scale_and_numbers() -> None:
@@ -36,7 +39,7 @@ def test_circuits_share_layout_scale_and_numbers() -> None:
     html = draw({"a": a, "b": b}).html
     paths = [dict(re.findall(r'data-edge="([^"]+)".*? d="([^"]+)"', panel)) for panel in html.split("<figure>")[1:]]
     assert paths[0] == paths[1]
-    widths = re.findall(r'data-edge="embed@h -&gt; L0H0.v@h" stroke-width="([\d.]+)"', html)
+    widths = re.findall(r'data-edge="embed@h -&gt; L0H0.v@h"[^>]* stroke-width="([\d.]+)"', html)
     assert float(widths[1]) / float(widths[0]) == pytest.approx(0.5, abs=0.01)
     match = re.search(r'class="gs-data">(.*?)</script>', html)
     assert match is not None
@@ -100,3 +103,11 @@ def test_nodes_are_apart_and_layers_go_up() -> None:
 def test_attention_moves_join_fed_inputs_with_used_outputs() -> None:
     edges = [Edge.parse(name) for name in ("embed@h -> L0H0.v@h", "L0H0@r1 -> MLP0@r1", "embed@r1 -> L1H0.q@r1")]
     assert layout.attention_moves(GRAPH, edges) == [(Node.parse("L0H0@h"), Node.parse("L0H0@r1"))]
+
+
+def test_the_page_has_the_colours_of_the_plotly_figures() -> None:
+    css = (ASSETS / "diagram.css").read_text()
+    light = css[: css.index("@media")]
+    colours = dict(re.findall(r"--(q|k|v|mlp|logits|a|b): (#[0-9a-f]{6})", light))
+    assert {kind: colours[kind] for kind in COLOUR} == COLOUR
+    assert {value for name, value in colours.items() if name != "mlp"} <= set(COLOURS)

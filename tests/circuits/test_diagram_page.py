@@ -337,3 +337,42 @@ def test_panels_of_other_graphs_or_metrics_need_to_be_asked_for(show: Shown) -> 
         and page.locator('[data-toggle="overlay"]').count() == 0
     )
     assert all(later != earlier for earlier, later in pairwise(page.locator("figcaption").all_inner_texts()))
+
+
+def test_a_diagram_shown_twice_in_a_notebook_works_twice(show: Shown) -> None:
+    diagram = draw(A)
+    page = show(Diagram(diagram.html + diagram.html, "twice", diagram.data))
+    assert page.locator(".gs-bar select").count() == 2 and drawn(page, 0) == drawn(page, 1) == names(A)
+
+
+def test_without_style_sheet_and_scripts_the_drawing_still_stands(show: Shown) -> None:
+    html = re.sub(r"<(style|script).*?</\1>", "", draw(BOTH).html, flags=re.S)
+    page = show(Diagram(html, "bare", {}), java_script_enabled=False)
+    assert re.findall(r'<path class="gs-edge[^>]* fill="none" stroke="#', page.content())
+    assert page.locator("figure svg").first.bounding_box()["height"] > 300
+
+
+def test_motion_stays_away_where_it_is_not_wanted(show: Shown) -> None:
+    duration = "getComputedStyle(document.querySelector('figure .gs-edge')).transitionDuration"
+    assert show(draw(A), reduced_motion="reduce").evaluate(duration) == "0s"
+    assert show(draw(A), reduced_motion="no-preference").evaluate(duration) == "0.25s"
+
+
+def test_a_zoomed_picture_is_dragged_about_and_put_back(show: Shown) -> None:
+    page = show(draw(BOTH))
+
+    def box(panel: int) -> str:
+        return str(page.locator("figure svg").nth(panel).get_attribute("viewBox"))
+
+    whole = box(0)
+    page.get_by_role("button", name="zoom in").click()
+    zoomed = box(0)
+    assert zoomed != whole and box(1) == zoomed
+    frame = page.locator("figure svg").first.bounding_box()
+    page.mouse.move(frame["x"] + 150, frame["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(frame["x"] + 110, frame["y"] + 20, steps=4)
+    page.mouse.up()
+    assert box(0) != zoomed and box(0).split()[2:] == zoomed.split()[2:]
+    page.get_by_role("button", name="whole picture").click()
+    assert box(0) == whole
