@@ -5,10 +5,11 @@
     python examples/study.py --work runs/study --ship     # copy what is finished to examples/checkpoints/study
 
 Graphs 1 to 5 confirm; graph 0 is the pilot's. Run `natural-g1-r0` is the natural arm on graph 1, its first training.
-Shipped are metrics, checkpoints at the phases, of natural runs also the last one before OOD answers, and the tables of
-`step_tables`.
+Shipped are metrics, checkpoints at the phases, of natural runs also the last one before OOD answers, of further trainings on
+new facts only the last one, and the tables of `step_tables`.
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +27,7 @@ SHIPPED = Path(__file__).parent / "checkpoints" / "study"
 MAX_STEPS = 15_000
 TRANSFER_STEPS = 3_000
 N_CHECKPOINTS = 20
+TOGETHER = 300
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,14 @@ def transfer_jobs(work: Path) -> list[tasks.Job]:
 
 
 def shipped_steps(run: tasks.Run) -> list[int]:
-    """Phases, and of a natural run the last checkpoint that answers less than a tenth of the OOD+OOD questions."""
-    steps = set(run.phases.values())
+    """Phases, and of a natural run the last checkpoint that answers less than a tenth of the OOD+OOD questions.
+
+    Where OOD answers come with the ID ones, within `TOGETHER` steps, one checkpoint stands for both phases.
+    """
+    phases = dict(run.phases)
+    if abs(phases.get("ood_generalised", math.inf) - phases.get("id_generalised", -math.inf)) <= TOGETHER:
+        del phases["id_generalised"]
+    steps = set(phases.values())
     if run.task.supervision == tasks.NATURAL:
         ood = run.metrics.set_index("step")["test_inferred_ood"]
         before = [step for step in run.steps if ood[step] < 0.1]

@@ -237,11 +237,19 @@ def write_settings(
         "initial": _name_of(initial),
         "torch": torch.__version__,
     }
+    write_task(folder, task)
+    write_whole(folder / "run.json", json.dumps(settings, indent=1))
+
+
+def write_task(folder: Path, task: TwoHopTask) -> None:
+    """Save facts and splits, in 16-bit integers if they fit."""
+    graph = task.graph
     arrays = {"heads": graph.heads, "relations": graph.relations, "tails": graph.tails, "trained": task.trained}
     arrays |= {"added": task.added, **task.tests}
-    compact = {name: np.ascontiguousarray(array, dtype=np.int32) for name, array in arrays.items()}
+    largest = max(len(graph), graph.n_entities, graph.n_relations)
+    dtype = np.int16 if largest <= np.iinfo(np.int16).max else np.int32
+    compact = {name: np.ascontiguousarray(array, dtype=dtype) for name, array in arrays.items()}
     write_whole(folder / "task.safetensors", save_arrays(compact | {"is_ood": task.is_ood.astype(np.uint8)}))
-    write_whole(folder / "run.json", json.dumps(settings, indent=1))
 
 
 def check_resumable(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .checkpoints import Checkpoint, Run, checkpoint_path, read_weights, write_checkpoint
+from .checkpoints import Checkpoint, Run, checkpoint_path, read_weights, write_checkpoint, write_task
 from .evaluation import evaluate, evaluation_queries, exact_match
 from .writing import write_whole
 
@@ -34,7 +34,8 @@ def copy_run(run: Run, folder: str | Path, *, steps: Sequence[int]) -> Run:
         write_checkpoint(folder, checkpoint.step, {name: value.half() for name, value in weights.items()})
         if _largest_change(checkpoint, folder) > TOLERANCE:
             write_checkpoint(folder, checkpoint.step, weights)
-    for name in ("task.safetensors", "metrics.csv", "run.json"):
+    write_task(folder, run.task)
+    for name in ("metrics.csv", "run.json"):  # the last file makes it a run
         write_whole(folder / name, (run.folder / name).read_bytes())
     return Run.load(folder)
 
