@@ -7,6 +7,7 @@ from .back_patching import BackPatchingResult, back_patch
 from .bridge_direction import BridgeDirectionResult, ablate_bridge, steer_bridge
 from .causal_tracing import CausalTraceResult, causal_trace, trace_inputs
 from .contingency import found_by_correct, frechet_bounds
+from .cost import CostResult, cost_of_waiting
 from .discovery import discover
 from .edge_attribution import edge_attribution
 from .edge_sets import run_with_edge_sets, run_with_edges
@@ -35,6 +36,7 @@ __all__ = [
     "BridgeDirectionResult",
     "CausalTraceResult",
     "CircuitTrajectory",
+    "CostResult",
     "EvidenceResult",
     "FaithfulnessResult",
     "GeometryResult",
@@ -56,6 +58,7 @@ __all__ = [
     "bridge_evidence",
     "bridge_geometry",
     "causal_trace",
+    "cost_of_waiting",
     "cross_entropy",
     "discover",
     "edge_attribution",
