@@ -1,14 +1,17 @@
 """How it is measured and what it means: lens, patching, discovery, faithfulness."""
 
 from .activation_patching import activation_patch
+from .arms import Specimen, study_arms
 from .attention import AttentionResult, attribute_attention
 from .attention_view import AttentionView, view_attention
 from .back_patching import BackPatchingResult, back_patch
 from .bridge_direction import BridgeDirectionResult, ablate_bridge, steer_bridge
 from .causal_tracing import CausalTraceResult, causal_trace, trace_inputs
+from .claim import ClaimResult
 from .contingency import found_by_correct, frechet_bounds
 from .cost import CostResult, cost_of_waiting
 from .discovery import discover
+from .dissociation import accuracy_without_circuit
 from .edge_attribution import edge_attribution
 from .edge_sets import run_with_edge_sets, run_with_edges
 from .evidence import EvidenceResult, bridge_evidence
@@ -26,6 +29,7 @@ from .path_patching import path_patch
 from .plots import accuracy_curves, lens_heatmaps
 from .probing import ProbeResult, probe_bridge
 from .realignment import RealignmentResult, realign
+from .same_path import same_inference_path
 from .trajectory import CircuitTrajectory, cross_entropy, trajectory
 from .transplant import TransplantResult, transplant
 
@@ -36,6 +40,7 @@ __all__ = [
     "BridgeDirectionResult",
     "CausalTraceResult",
     "CircuitTrajectory",
+    "ClaimResult",
     "CostResult",
     "EvidenceResult",
     "FaithfulnessResult",
@@ -48,10 +53,12 @@ __all__ = [
     "QueryView",
     "RealignmentResult",
     "RunSummary",
+    "Specimen",
     "TransplantResult",
     "ablate_bridge",
     "accuracy_by_loops",
     "accuracy_curves",
+    "accuracy_without_circuit",
     "activation_patch",
     "attribute_attention",
     "back_patch",
@@ -75,7 +82,9 @@ __all__ = [
     "realign",
     "run_with_edge_sets",
     "run_with_edges",
+    "same_inference_path",
     "steer_bridge",
+    "study_arms",
     "summarise_run",
     "trace_inputs",
     "trajectory",

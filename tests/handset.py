@@ -31,19 +31,32 @@ RELATION_2_EDGES = ("embed@r2 -> MLP1@r2", "MLP1@r2 -> logits@r2")
 """All edges that carry a change of r2 to the answer."""
 
 
-def handset_model(graph: KnowledgeGraph, *, rotated: bool = False, misaligned: bool = False) -> HookedTransformer:
+def handset_model(
+    graph: KnowledgeGraph,
+    *,
+    rotated: bool = False,
+    misaligned: bool = False,
+    layers: tuple[int, int] = (0, 1),
+    n_layers: int = 2,
+    noise: float = 0.0,
+    seed: int = 0,
+) -> HookedTransformer:
     """The model for a graph: it answers every two-hop query.
 
     If rotated, the bridge is written and read in another basis than that of the unembedding. If misaligned, the second hop
-    reads the block of the token at r1, into which the first does not write, so that no query is answered.
+    reads the block of the token at r1, into which the first does not write, so that no query is answered. The hops are done
+    in two of its layers, the others do nothing. Noise is added to all weights.
     """
     n_entities = graph.n_entities
-    model, starts = _blank_model(graph, ("first", "bridge", "second", "answer"), d_head=n_entities, d_mlp=len(graph))
+    sizes = {"d_head": n_entities, "d_mlp": len(graph), "n_layers": n_layers}
+    model, starts = _blank_model(graph, ("first", "bridge", "second", "answer"), **sizes)
+    first, second = layers
     with torch.no_grad():
-        _move(model, 0, starts, {0: 0, 1: 0, 2: 2}, [("token", "first", n_entities)])
-        _move(model, 1, starts, {0: 0, 1: 0, 2: 1}, [("token" if misaligned else "bridge", "second", n_entities)])
-        for layer, source, target in ((0, "first", "bridge"), (1, "second", "answer")):
+        _move(model, first, starts, {0: 0, 1: 0, 2: 2}, [("token", "first", n_entities)])
+        _move(model, second, starts, {0: 0, 1: 0, 2: 1}, [("token" if misaligned else "bridge", "second", n_entities)])
+        for layer, source, target in ((first, "first", "bridge"), (second, "second", "answer")):
             _look_up_facts(model, layer, starts[source], starts[target], graph)
+        _add_noise(model, noise, seed)
         if rotated:
             generator = torch.Generator().manual_seed(0)
             basis = torch.linalg.qr(torch.randn(n_entities, n_entities, generator=generator)).Q
@@ -55,7 +68,13 @@ def handset_model(graph: KnowledgeGraph, *, rotated: bool = False, misaligned: b
 
 
 def lookup_model(
-    graph: KnowledgeGraph, trained: Int[Tensor, "composition 2"], *, decoy: bool = False, noise: float = 0.0, seed: int = 0
+    graph: KnowledgeGraph,
+    trained: Int[Tensor, "composition 2"],
+    *,
+    decoy: bool = False,
+    n_layers: int = 2,
+    noise: float = 0.0,
+    seed: int = 0,
 ) -> HookedTransformer:
     """A model that has memorised the answers of trained compositions and knows no bridge.
 
@@ -63,7 +82,7 @@ def lookup_model(
     answers. A decoy writes the bridge at r1, where the unembedding can read it and nothing else does.
     """
     n_entities, n_both = graph.n_entities, graph.n_entities + graph.n_relations
-    sizes = {"d_head": n_both, "d_mlp": max(len(graph), len(trained))}
+    sizes = {"d_head": n_both, "d_mlp": max(len(graph), len(trained)), "n_layers": n_layers}
     model, starts = _blank_model(graph, ("first", "bridge", "seen", "seen relation", "answer"), **sizes)
     heads, relations, tails = (torch.from_numpy(each) for each in (graph.heads, graph.relations, graph.tails))
     hop1, hop2 = trained.T
@@ -83,22 +102,26 @@ def lookup_model(
             mlp.W_in[place, neurons] = 1.0
         mlp.b_in[neurons] = -2.0
         mlp.W_out[neurons, starts["answer"] + tails[hop2]] = 1.0
-        generator = torch.Generator().manual_seed(seed)
-        for parameter in model.parameters():
-            parameter += noise * torch.randn(parameter.shape, generator=generator)
+        _add_noise(model, noise, seed)
     model.cfg.model_name = "lookup with decoy" if decoy else "lookup"
     return model.eval()
 
 
+def _add_noise(model: HookedTransformer, noise: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        parameter += noise * torch.randn(parameter.shape, generator=generator)
+
+
 def _blank_model(
-    graph: KnowledgeGraph, blocks: tuple[str, ...], *, d_head: int, d_mlp: int
+    graph: KnowledgeGraph, blocks: tuple[str, ...], *, d_head: int, d_mlp: int, n_layers: int = 2
 ) -> tuple[HookedTransformer, dict[str, int]]:
-    """Two layers of zeros, but for the embeddings and the unembedding of bridge and answer; where each block begins."""
+    """Layers of zeros, but for the embeddings and the unembedding of bridge and answer; where each block begins."""
     n_tokens = graph.n_entities + graph.n_relations
     sizes = {"token": n_tokens, "position": 3}
     sizes |= {block: graph.n_relations if "relation" in block else graph.n_entities for block in blocks}
     starts = dict(zip(sizes, torch.tensor([0, *sizes.values()]).cumsum(0).tolist(), strict=False))
-    config = {"n_layers": 2, "d_model": sum(sizes.values()), "n_ctx": 3, "n_heads": 2, "d_head": max(3, d_head)}
+    config = {"n_layers": n_layers, "d_model": sum(sizes.values()), "n_ctx": 3, "n_heads": 2, "d_head": max(3, d_head)}
     config |= {"d_mlp": d_mlp, "d_vocab": n_tokens, "act_fn": "relu", "normalization_type": None, "device": "cpu"}
     model = HookedTransformer(HookedTransformerConfig(**config))
     with torch.no_grad():

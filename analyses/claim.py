@@ -1,0 +1,133 @@
+"""What a claim function returns, and how outcomes on several graphs become a word.
+
+Rules are those of docs/preregistration.md: a quantity says `supported`, `contradicted` or `undecided`; so does the claim.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from scipy.stats import binom
+
+from ..circuits import EquivalenceResult, Result
+from .claim_plots import quantity_rows
+from .statistics import wilson
+
+SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
+COLUMNS = ("quantity", "split", "value", "low", "high", "margin", "n", "unit", "p", "says", "rule")
+N_GRAPHS = 5  # that the rules over graphs speak of
+ENOUGH = 4  # of them
+FALSE_ALARM = 0.05  # how often one graph may violate a rule by mistake
+
+
+@dataclass(frozen=True, eq=False)
+class ClaimResult(Result):
+    """What the evidence says about a claim.
+
+    Attributes:
+        table: the decisive quantities, a row each, with
+            quantity, split: what was measured, on which questions;
+            value, low, high: the estimate with its interval, see `rule`;
+            margin: what it is held against, if it is;
+            n, unit: how many graphs, runs or questions stand behind it;
+            p: of as many violations or more by mistake, if violations were counted;
+            says: `supported`, `contradicted` or `undecided`; empty for what is shown beside;
+            rule: how it is decided.
+        falsifiers: the same columns, for what would contradict the claim.
+        checks: a row for each check that ran, with check, passed and detail.
+        claim: its name.
+        verdict: `supported`, `contradicted` or `undecided`.
+        sentence: the same in plain words.
+        would_change: what evidence would change the verdict.
+    """
+
+    falsifiers: pd.DataFrame
+    checks: pd.DataFrame
+    claim: str
+    verdict: str
+    sentence: str
+    would_change: str
+
+    @property
+    def caption(self) -> str:
+        """Claim, verdict and sentence."""
+        return f"{self.claim}: {self.verdict}. {self.sentence}"
+
+    def figure(self) -> Any:
+        """All quantities with their intervals, coloured by what they say."""
+        rows = pd.concat([self.table, self.falsifiers], ignore_index=True)
+        n = ", ".join(f"{n} {unit}" for n, unit in dict.fromkeys(zip(rows["n"], rows["unit"], strict=True)))
+        return quantity_rows(rows, title=f"{self.claim}: {self.verdict} · n = {n} · bars as the rules say")
+
+
+def row(quantity: str, split: str, says: str, rule: str, **numbers: Any) -> dict[str, Any]:
+    """A row of a claim's table; what is not given is NaN."""
+    empty = dict.fromkeys(COLUMNS, float("nan"))
+    return empty | {"quantity": quantity, "split": split, "says": says, "rule": rule} | numbers
+
+
+def equivalence_row(quantity: str, split: str, result: EquivalenceResult) -> dict[str, Any]:
+    """*same* supports, *different* contradicts."""
+    says = {"same": SUPPORTED, "different": CONTRADICTED}.get(result.verdict, UNDECIDED)
+    numbers = {"value": result.difference, "low": result.low, "high": result.high, "margin": result.margin}
+    how = "supports if the upper bound is below the margin, contradicts if the lower is above"
+    rule = f"{result.caption.partition(': ')[2]}; {how}"
+    return row(quantity, split, says, rule, n=len(result.table), unit="graphs", **numbers)
+
+
+def violations_row(
+    quantity: str, split: str, violated: Sequence[bool | None], *, tolerated: int, n_graphs: int = N_GRAPHS
+) -> dict[str, Any]:
+    """A rule over graphs: few violations support, many contradict.
+
+    Args:
+        quantity: what a violation is.
+        split: of the questions.
+        violated: by graph; None where it cannot be said.
+        tolerated: so many violations still support.
+        n_graphs: with fewer graphs that can be judged nothing is decided.
+    """
+    judged = [each for each in violated if each is not None]
+    count, n = sum(judged), len(judged)
+    says = UNDECIDED
+    if n >= n_graphs:
+        says = (
+            SUPPORTED if count <= tolerated * n / n_graphs else CONTRADICTED if count >= ENOUGH * n / n_graphs else UNDECIDED
+        )
+    rule = f"supports with at most {tolerated} of {n_graphs} graphs, contradicts with {ENOUGH} or more; Wilson's interval"
+    numbers: dict[str, Any] = {"n": n, "unit": "graphs"}
+    if n:
+        interval = wilson(count / n, n)
+        numbers |= {"value": count / n, "low": interval.low, "high": interval.high}
+        numbers["p"] = float(binom.sf(count - 1, n, FALSE_ALARM))
+    return row(quantity, split, says, rule, **numbers)
+
+
+def outcomes_row(quantity: str, split: str, outcomes: Sequence[str], rule: str) -> dict[str, Any]:
+    """A rule whose outcome on each graph is one of the three words: most graphs decide.
+
+    Args:
+        quantity: what is asked.
+        split: of the questions.
+        outcomes: by graph.
+        rule: what makes one graph say what.
+    """
+    n, count = len(outcomes), {word: list(outcomes).count(word) for word in (SUPPORTED, CONTRADICTED)}
+    decided = [word for word, times in count.items() if n >= N_GRAPHS and times >= ENOUGH * n / N_GRAPHS]
+    numbers: dict[str, Any] = {"n": n, "unit": "graphs"}
+    if n:
+        interval = wilson(count[SUPPORTED] / n, n)
+        numbers |= {"value": count[SUPPORTED] / n, "low": interval.low, "high": interval.high}
+    full = f"{rule}; {count[SUPPORTED]} graphs support, {count[CONTRADICTED]} contradict, {ENOUGH} of {N_GRAPHS} decide"
+    return row(quantity, split, decided[0] if decided else UNDECIDED, full, **numbers)
+
+
+def check(name: str, passed: bool, detail: str) -> dict[str, Any]:
+    """A row of a claim's checks."""
+    return {"check": name, "passed": passed, "detail": detail}
+
+
+def in_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Rows as a table with all columns of a claim."""
+    return pd.DataFrame(list(rows), columns=pd.Index(COLUMNS))

@@ -1,0 +1,224 @@
+"""Claim (ii): high accuracy on unseen compositions and the inference path come apart, in both directions.
+
+He et al. 2026 (arXiv 2601.09049, section 4) see models taught second hops answer OOD compositions while a lens finds no
+bridge. Here *path* means that the bridge is used: readable or not, answers follow it when it is exchanged. Accuracy is exact
+match, never a lens rate, beyond what shortcuts give. Arms: `exposed`, second hop when it first answers OOD questions, and
+`exposed final`; `natural`, grokked; `before`, the same run when it knows the OOD facts and answers no OOD question. Rules:
+docs/preregistration.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ..tasks import shortcut_accuracy
+from .arms import Arms, last_before_ood
+from .claim import CONTRADICTED, SUPPORTED, UNDECIDED, ClaimResult, check, in_table, outcomes_row
+from .evidence import EvidenceResult, bridge_evidence
+from .lens import LensResult, logit_lens
+from .statistics import difference
+
+OOD, HOP1_OOD, IID = "test_inferred_ood", "test_inferred_ood_id", "test_inferred_iid"
+ARMS = {
+    "exposed": ("second_hop", "ood_generalised"),
+    "exposed final": ("second_hop", "final"),
+    "natural": ("natural", "ood_generalised"),
+    "before": ("natural", last_before_ood),
+}
+"""Where a study has them, see `study_arms`."""
+CLAIM = "accuracy without circuit"
+HIGH, BEYOND_SHORTCUT = 0.9, 0.3  # exact match
+LITTLE = 0.2  # excess of answers that follow a held-out donor
+READABLE, HARDLY = 0.8, 0.5  # shares of questions in which a lens reads the bridge
+ALIKE = 0.1  # difference of probe accuracies
+
+
+@dataclass(frozen=True, eq=False)
+class DissociationMeasurement:
+    """What is known of one graph's models; None where the arm is missing.
+
+    Attributes:
+        exposed, natural: evidence on OOD+OOD questions.
+        before: evidence of that arm on ID questions and on questions of which hop 1 is OOD.
+        before_lens: what can be read from it on OOD+OOD questions.
+        accuracy: exact match on OOD+OOD questions by arm.
+        floor: the best shortcut's there, learned from the exposed arm's training compositions.
+    """
+
+    exposed: EvidenceResult | None
+    natural: EvidenceResult | None
+    before: Mapping[str, EvidenceResult]
+    before_lens: LensResult | None
+    accuracy: Mapping[str, float]
+    floor: float
+
+
+def accuracy_without_circuit(graphs: Mapping[int, Arms], *, n_questions: int = 512, seed: int = 0) -> ClaimResult:
+    """Decide claim (ii), each direction by itself.
+
+    Args:
+        graphs: specimens by graph, as `study_arms(study, ARMS)` gives them.
+        n_questions: for the evidence on the bridge.
+        seed: of questions, halves and donors.
+
+    Raises:
+        ValueError: if no graph has any of the arms.
+    """
+    known = {number: arms for number, arms in graphs.items() if set(arms) & set(ARMS)}
+    if not known:
+        there = {number: sorted(arms) for number, arms in graphs.items()}
+        raise ValueError(f"no graph has one of the arms {', '.join(ARMS)}; there are {there}")
+    measured = {number: measure_dissociation(arms, n_questions, seed=seed) for number, arms in known.items()}
+    return decide_dissociation(measured)
+
+
+def measure_dissociation(arms: Arms, n_questions: int, *, seed: int = 0) -> DissociationMeasurement:
+    """Evidence, lens, accuracies and floors of one graph; arguments as of `accuracy_without_circuit`."""
+
+    def evidence(name: str, split: str) -> EvidenceResult | None:
+        if name not in arms:
+            return None
+        return bridge_evidence(arms[name].model, arms[name].task, split, n=n_questions, seed=seed)
+
+    before = {split: found for split in (IID, HOP1_OOD) if (found := evidence("before", split)) is not None}
+    lens = logit_lens(arms["before"].model, arms["before"].task.split(OOD), seed=seed) if "before" in arms else None
+    accuracy = {name: each.accuracy[OOD] for name, each in arms.items() if OOD in each.accuracy}
+    floor = float("nan")
+    if "exposed final" in arms:
+        task = arms["exposed final"].task
+        floor = max(shortcut_accuracy(task, task.split(OOD)).values())
+    return DissociationMeasurement(evidence("exposed", OOD), evidence("natural", OOD), before, lens, accuracy, floor)
+
+
+def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> ClaimResult:
+    """Claim (ii) from what was measured, by graph."""
+    each = list(measured.values())
+    table = in_table(
+        [
+            outcomes_row(
+                "accuracy without path: second hop, as soon as it answers",
+                OOD,
+                [_without_path(one) for one in each if one.exposed],
+                f"supports: used nowhere and held-out interchange below {LITTLE} at r1; contradicts: used at r1",
+            ),
+            outcomes_row(
+                "path without accuracy: natural, before it answers",
+                f"{HOP1_OOD}, {OOD}",
+                [_without_accuracy(one) for one in each if one.before],
+                f"supports: used at r1, readable in {READABLE} of OOD+OOD; contradicts: not used, or readable in < {HARDLY}",
+            ),
+        ]
+    )
+    falsifiers = in_table(
+        [
+            outcomes_row(
+                "F1 a probe reads the bridge as well as in natural",
+                OOD,
+                [_probe_alike(one) for one in each if one.exposed and one.natural],
+                f"contradicts where main row 1 is supported and the probes differ by less than {ALIKE} (95 %)",
+            ),
+            outcomes_row(
+                "F3 second hop answers OOD questions at the end",
+                OOD,
+                [_at_least(one.accuracy.get("exposed final"), HIGH) for one in each],
+                f"supports: exact match at least {HIGH}",
+            ),
+            outcomes_row(
+                "F4 and more of them than shortcuts do",
+                OOD,
+                [_at_least(_excess(one), BEYOND_SHORTCUT) for one in each],
+                f"supports: exact match at least {BEYOND_SHORTCUT} beyond the best shortcut",
+            ),
+        ]
+    )
+    verdict = _verdict(table, falsifiers)
+    return ClaimResult(table, falsifiers, _checks(measured), CLAIM, verdict, _sentence(table), WOULD_CHANGE)
+
+
+def _without_path(one: DissociationMeasurement) -> str:
+    """Accuracy without path, on one graph."""
+    assert one.exposed is not None
+    r1 = _at_r1(one.exposed.table)
+    if (r1["used"] == "yes").any():
+        return CONTRADICTED
+    measures = one.exposed.measures
+    held_out = measures[(measures["measure"] == "held out") & (measures["role"] == "r1")]
+    nowhere = bool((one.exposed.table["used"] == "no").all())
+    return SUPPORTED if nowhere and bool((held_out["excess"] < LITTLE).all()) else UNDECIDED
+
+
+def _without_accuracy(one: DissociationMeasurement) -> str:
+    """Path without accuracy, on one graph."""
+    assert one.before_lens is not None
+    ood, iid = _at_r1(one.before[HOP1_OOD].table), _at_r1(one.before[IID].table)
+    layers = iid.loc[iid["used"] == "yes", "layer"]
+    if layers.empty:
+        return UNDECIDED
+    rows = one.before_lens.table
+    rows = rows[(rows["target"] == "bridge") & (rows["role"] == "r1") & (rows["after"] == "layer")]
+    readable = float(rows.loc[rows["layer"] == int(layers.min()), "top1"].iloc[0])
+    used = (ood["used"] == "yes").any()
+    if used and readable >= READABLE:
+        return SUPPORTED
+    return CONTRADICTED if readable < HARDLY or (ood["used"] == "no").all() else UNDECIDED
+
+
+def _at_r1(table: pd.DataFrame) -> pd.DataFrame:
+    return table[(table["role"] == "r1") & (table["layer"] >= 0)]
+
+
+def _probe_alike(one: DissociationMeasurement) -> str:
+    """F1: it contradicts if there is accuracy without a used bridge, but a probe reads the bridge as well as in natural."""
+    assert one.exposed is not None and one.natural is not None
+    best = []
+    for evidence in (one.exposed, one.natural):
+        rows = evidence.measures[(evidence.measures["measure"] == "probe") & (evidence.measures["role"] == "r1")]
+        best.append(rows.loc[rows["value"].idxmax()])
+    gap = difference(float(best[0]["value"]), float(best[1]["value"]), int(min(row["n_facts"] for row in best)))
+    alike = gap.low > -ALIKE and gap.high < ALIKE
+    return CONTRADICTED if alike and _without_path(one) == SUPPORTED else SUPPORTED
+
+
+def _excess(one: DissociationMeasurement) -> float | None:
+    accuracy = one.accuracy.get("exposed final")
+    return None if accuracy is None else accuracy - one.floor
+
+
+def _at_least(value: float | None, least: float) -> str:
+    return UNDECIDED if value is None else SUPPORTED if value >= least else CONTRADICTED
+
+
+def _verdict(table: pd.DataFrame, falsifiers: pd.DataFrame) -> str:
+    """Supported if both directions are, contradicted if one is or a falsifier contradicts."""
+    says = table["says"].tolist()
+    if CONTRADICTED in says or CONTRADICTED in falsifiers["says"].tolist():
+        return CONTRADICTED
+    return SUPPORTED if set(says) == {SUPPORTED} else UNDECIDED
+
+
+def _checks(measured: Mapping[int, DissociationMeasurement]) -> pd.DataFrame:
+    judged: dict[int, Any] = {k: int(m.exposed.table["n_judged"].iloc[0]) for k, m in measured.items() if m.exposed}
+    enough = [m.exposed.table["reason"].eq("").all() for m in measured.values() if m.exposed]
+    low = {k: m.accuracy["before"] for k, m in measured.items() if "before" in m.accuracy}
+    return pd.DataFrame(
+        [
+            check("exact match, not a lens rate", True, "of the checkpoints' reported halves"),
+            check("enough facts to judge the bridge", all(enough), f"hop-1 facts by graph: {judged}"),
+            check("natural does not answer yet", all(x < 0.1 for x in low.values()), f"OOD+OOD by graph: {low}"),
+        ]
+    )
+
+
+def _sentence(table: pd.DataFrame) -> str:
+    words = {SUPPORTED: "occurs", CONTRADICTED: "does not occur", UNDECIDED: "is undecided"}
+    rows = zip(table["quantity"], table["says"], table["n"], strict=True)
+    parts = [f"{quantity.partition(':')[0]} {words[says]} ({n:.0f} graphs)" for quantity, says, n in rows]
+    return f"Here {' and '.join(parts)}."
+
+
+WOULD_CHANGE = (
+    "A second-hop model that answers OOD questions while no exchange of states at r1 moves its answers would support the "
+    "first direction; a natural one that does not use OOD bridges before it answers would contradict the second."
+)

@@ -1,0 +1,116 @@
+"""Claim (ii): decisions on planted measurements, and models set by hand whose use of the bridge is known."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+import torch
+from handset import handset_model, lookup_model
+
+from grokscope.analyses import Specimen, accuracy_without_circuit
+from grokscope.analyses.dissociation import HOP1_OOD, IID, DissociationMeasurement, decide_dissociation
+from grokscope.analyses.evidence import EvidenceResult
+from grokscope.analyses.lens import LensResult
+from grokscope.tasks import TwoHopTask
+
+
+def evidence(used: str = "yes", held_out: float = 0.9, probe: float = 0.9) -> EvidenceResult:
+    cells = [{"layer": layer, "role": "r1", "used": "no", "n_judged": 50, "reason": ""} for layer in (-1, 0, 1)]
+    cells[1]["used"] = used
+    measures = [
+        {"layer": layer, "role": "r1", "measure": name, "value": value, "excess": value, "n_facts": 400}
+        for layer in (0, 1)
+        for name, value in (("held out", held_out), ("probe", probe))
+    ]
+    return EvidenceResult(pd.DataFrame(cells), pd.DataFrame(measures), "m", "s")
+
+
+def lens(readable: float) -> LensResult:
+    rows = [{"layer": 0, "role": "r1", "after": "layer", "target": "bridge", "top1": readable}]
+    return LensResult(pd.DataFrame(rows), pd.DataFrame(), pd.DataFrame(), "m", "s", 9)
+
+
+def measured(**changed: object) -> DissociationMeasurement:
+    """As the paper claims: taught models answer without the bridge, untaught ones use it before they answer."""
+    as_claimed = DissociationMeasurement(
+        evidence(used="no", held_out=0.05, probe=0.3),
+        evidence(),
+        {IID: evidence(), HOP1_OOD: evidence()},
+        lens(0.95),
+        {"exposed final": 0.97, "before": 0.02},
+        0.1,
+    )
+    return dataclasses.replace(as_claimed, **changed)
+
+
+def decide(one: DissociationMeasurement, n: int = 5):
+    return decide_dissociation(dict(enumerate([one] * n)))
+
+
+def test_what_the_paper_claims_is_supported_where_it_is_so() -> None:
+    result = decide(measured())
+    assert result.verdict == "supported" and result.table["says"].tolist() == ["supported"] * 2
+    assert result.checks["passed"].all() and result.figure() and "occurs (5 graphs)" in result.sentence
+
+
+@pytest.mark.parametrize(
+    "changed, says",
+    [
+        ({"exposed": evidence(used="yes")}, ["contradicted", "supported"]),
+        ({"exposed": evidence(used="undecided", held_out=0.05)}, ["undecided", "supported"]),
+        ({"exposed": evidence(used="no", held_out=0.4)}, ["undecided", "supported"]),
+        ({"before": {IID: evidence(), HOP1_OOD: evidence(used="no")}}, ["supported", "contradicted"]),
+        ({"before_lens": lens(0.4)}, ["supported", "contradicted"]),
+        ({"before_lens": lens(0.7)}, ["supported", "undecided"]),
+        ({"before": {IID: evidence(used="no"), HOP1_OOD: evidence()}}, ["supported", "undecided"]),
+    ],
+)
+def test_each_direction_is_judged_by_its_own_rule(changed: dict[str, object], says: list[str]) -> None:
+    result = decide(measured(**changed))
+    assert result.table["says"].tolist() == says
+    assert result.verdict == ("contradicted" if "contradicted" in says else "undecided")
+
+
+@pytest.mark.parametrize(
+    "falsifier, changed",
+    [
+        ("F1", {"natural": evidence(probe=0.3)}),
+        ("F3", {"accuracy": {"exposed final": 0.5}}),
+        ("F4", {"floor": 0.8}),
+    ],
+)
+def test_a_falsifier_contradicts_what_is_otherwise_supported(falsifier: str, changed: dict[str, object]) -> None:
+    result = decide(measured(**changed))
+    against = result.falsifiers.set_index(result.falsifiers["quantity"].str[:2])["says"]
+    assert against[falsifier] == "contradicted" and result.verdict == "contradicted"
+
+
+def test_four_graphs_of_five_decide_and_one_does_not() -> None:
+    other = measured(exposed=evidence(used="yes"))
+    assert decide_dissociation(dict(enumerate([measured()] * 4 + [other]))).verdict == "supported"
+    assert decide_dissociation(dict(enumerate([measured()] * 3 + [other] * 2))).verdict == "undecided"
+    assert decide(measured(), n=1).verdict == "undecided"
+
+
+def test_without_any_of_the_arms_nothing_is_measured() -> None:
+    with pytest.raises(ValueError, match="no graph has one of the arms exposed, exposed final, natural, before"):
+        accuracy_without_circuit({1: {}})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind, says", [("path", "contradicted"), ("lookup", "supported"), ("decoy", "supported")])
+def test_models_set_by_hand_have_a_path_or_none(kind: str, says: str) -> None:
+    """A path that is used; a model that looks up every answer; one that also writes a bridge that nothing reads."""
+    graphs = {}
+    for seed in range(5):
+        task = TwoHopTask.random(n_entities=16, n_relations=14, out_degree=12, ood_fraction=0.35, seed=seed)
+        everything = torch.from_numpy(task.graph.compositions)
+        about = {"noise": 0.01, "seed": seed}
+        model = (
+            handset_model(task.graph, **about)
+            if kind == "path"
+            else lookup_model(task.graph, everything, decoy=kind == "decoy", **about)
+        )
+        graphs[seed] = {"exposed": Specimen(model, task, {})}
+    result = accuracy_without_circuit(graphs, n_questions=200)
+    assert result.table["says"].iloc[0] == says, result.table["rule"].iloc[0]
