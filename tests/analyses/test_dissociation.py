@@ -98,9 +98,12 @@ def test_without_any_of_the_arms_nothing_is_measured() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind, says", [("path", "contradicted"), ("lookup", "supported"), ("decoy", "supported")])
-def test_models_set_by_hand_have_a_path_or_none(kind: str, says: str) -> None:
-    """A path that is used; a model that looks up every answer; one that also writes a bridge that nothing reads."""
+@pytest.mark.parametrize("kind", ["path", "lookup", "decoy"])
+def test_only_the_model_with_a_path_contradicts(kind: str) -> None:
+    """A path that is used; a model that looks up every answer; one that also writes a bridge that nothing reads.
+
+    A lookup of everything answers for another (h, r1), too, if its state at r1 is exchanged, so the first direction stays open.
+    """
     graphs = {}
     for seed in range(5):
         task = TwoHopTask.random(n_entities=16, n_relations=14, out_degree=12, ood_fraction=0.35, seed=seed)
@@ -113,4 +116,4 @@ def test_models_set_by_hand_have_a_path_or_none(kind: str, says: str) -> None:
         )
         graphs[seed] = {"exposed": Specimen(model, task, {})}
     result = accuracy_without_circuit(graphs, n_questions=200)
-    assert result.table["says"].iloc[0] == says, result.table["rule"].iloc[0]
+    assert (result.table["says"].iloc[0] == "contradicted") == (kind == "path"), result.table["rule"].iloc[0]

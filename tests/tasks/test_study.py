@@ -95,17 +95,21 @@ def test_an_unknown_study_is_refused_with_those_there_are() -> None:
         load_study("no such study")
 
 
-@pytest.mark.parametrize("arm", ["natural", "first_hop", "second_hop", "both_hops", "untied"])
-def test_the_pilots_accuracies_are_what_its_checkpoints_score(arm: str) -> None:
-    run = load_study("pilot").runs[arm]
-    assert run.task.graph.n_free_slots >= 256 and len(run.task.split("test_inferred_ood")) >= 200
+def assert_accuracies_are_what_the_weights_score(run: Run) -> None:
     splits = evaluation_queries(run.task)
     for step in run.steps:
         checkpoint = run.checkpoint(step)
         model = checkpoint.model()
         row = evaluate(lambda queries, model=model: exact_match(model, queries), splits)
         for split, accuracy in checkpoint.accuracy.items():
-            assert row[split] == pytest.approx(accuracy, abs=1e-3), (step, split)
+            assert row[split] == pytest.approx(accuracy, abs=1e-3), (run.name, step, split)
+
+
+@pytest.mark.parametrize("arm", ["natural", "first_hop", "second_hop", "both_hops", "untied"])
+def test_the_pilots_accuracies_are_what_its_checkpoints_score(arm: str) -> None:
+    run = load_study("pilot").runs[arm]
+    assert run.task.graph.n_free_slots >= 256 and len(run.task.split("test_inferred_ood")) >= 200
+    assert_accuracies_are_what_the_weights_score(run)
 
 
 def test_the_pilot_has_the_same_tests_in_every_arm_and_is_small() -> None:
@@ -114,3 +118,33 @@ def test_the_pilot_has_the_same_tests_in_every_arm_and_is_small() -> None:
     tests = [run.task.split("test_inferred_ood").tokens for run in runs.values()]
     assert all(torch.equal(tests[0], other) for other in tests)
     assert sum(path.stat().st_size for path in (SHIPPED / "pilot").rglob("*") if path.is_file()) <= 10e6
+
+
+@pytest.mark.parametrize("name", ["natural-g1-r0", "both_hops-g2-r1", "second_hop-g3-r0"])
+def test_a_sample_of_the_studys_accuracies_is_what_the_checkpoints_score(name: str) -> None:
+    assert_accuracies_are_what_the_weights_score(load_study().runs[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in SHIPPED.glob("study/*/run.json")))
+def test_all_of_the_studys_accuracies_are_what_the_checkpoints_score(name: str) -> None:
+    assert_accuracies_are_what_the_weights_score(load_study().runs[name])
+
+
+def test_the_studys_runs_are_whole_and_of_one_graph_for_each_seed() -> None:
+    study = load_study()
+    assert all(run.is_finished and run.steps and run.initial == "" for run in study.runs.values())
+    for _, rows in study.summary.groupby("seed"):
+        tasks = [study.runs[name].task for name in rows["run"]]
+        assert len({tuple(task.graph.triples) for task in tasks}) == 1
+        assert len({task.tests["test_inferred_ood"].tobytes() for task in tasks}) == 1
+    assert sum(path.stat().st_size for path in (SHIPPED / "study").rglob("*") if path.is_file()) <= 80e6
+
+
+def test_the_study_comes_with_tables_for_twenty_steps_of_every_run() -> None:
+    study = load_study()
+    for name, columns in (("lens", {"top1", "role", "layer"}), ("found", {"rate", "target"}), ("nodes", {"effect", "node"})):
+        table = study.tables(name)
+        assert columns | {"run", "step", "split"} <= set(table.columns) and set(table["run"]) == set(study.runs)
+        assert table.groupby("run")["step"].nunique().min() >= 18
+        assert set(table["split"]) == {"test_inferred_iid", "test_inferred_ood"}
