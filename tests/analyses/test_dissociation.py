@@ -102,7 +102,7 @@ def test_without_any_of_the_arms_nothing_is_measured() -> None:
 def test_only_the_model_with_a_path_contradicts(kind: str) -> None:
     """A path that is used; a model that looks up every answer; one that also writes a bridge that nothing reads.
 
-    A lookup of everything answers for another (h, r1), too, if its state at r1 is exchanged, so the first direction stays open.
+    A lookup of everything answers for another (h, r1), too, if its state at r1 is exchanged: the direction stays open.
     """
     graphs = {}
     for seed in range(5):
