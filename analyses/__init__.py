@@ -31,6 +31,7 @@ from .probing import ProbeResult, probe_bridge
 from .realignment import RealignmentResult, realign
 from .same_path import same_inference_path
 from .trajectory import CircuitTrajectory, cross_entropy, trajectory
+from .transferability import transfer_of_new_facts
 from .transplant import TransplantResult, transplant
 
 __all__ = [
@@ -88,6 +89,7 @@ __all__ = [
     "summarise_run",
     "trace_inputs",
     "trajectory",
+    "transfer_of_new_facts",
     "transplant",
     "view_attention",
     "view_query",

@@ -175,7 +175,7 @@ def _probe_alike(one: DissociationMeasurement) -> str:
     best = []
     for evidence in (one.exposed, one.natural):
         rows = evidence.measures[(evidence.measures["measure"] == "probe") & (evidence.measures["role"] == "r1")]
-        best.append(rows.loc[rows["value"].idxmax()])
+        best.append(rows.sort_values("value").iloc[-1])
     gap = difference(float(best[0]["value"]), float(best[1]["value"]), int(min(row["n_facts"] for row in best)))
     alike = gap.low > -ALIKE and gap.high < ALIKE
     return CONTRADICTED if alike and _without_path(one) == SUPPORTED else SUPPORTED

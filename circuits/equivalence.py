@@ -101,8 +101,8 @@ def equivalence(
     if len(table) < MIN_SEEDS:
         nothing, reason = float("nan"), f"needed are {MIN_SEEDS} seeds, there are {len(table)}"
         return EquivalenceResult(table, "undecided", nothing, nothing, nothing, nothing, (a, b), aligned, reason)
-    margin = _bounds(table["replicate_distance"].to_numpy())[2] if margin is None else margin
-    difference, low, high = _bounds(table["difference"].to_numpy())
+    margin = one_sided_bounds(table["replicate_distance"].to_numpy())[2] if margin is None else margin
+    difference, low, high = one_sided_bounds(table["difference"].to_numpy())
     verdict = "same" if high < margin else "different" if low > margin else "undecided"
     return EquivalenceResult(table, verdict, difference, low, high, margin, (a, b), aligned, "")
 
@@ -116,8 +116,8 @@ def _distance(a: Circuit, b: Circuit, aligned: bool) -> float:
     return float(np.min([laid_distances(own, other, onto) for onto in moves]))
 
 
-def _bounds(values: Float[np.ndarray, " seed"]) -> tuple[float, float, float]:
-    """Mean, lower and upper one-sided 95 % bound."""
+def one_sided_bounds(values: Float[np.ndarray, " seed"]) -> tuple[float, float, float]:
+    """Mean, and its lower and upper one-sided 95 % bound by Student's t over seeds."""
     from scipy.stats import t as student  # not at the top: drawing a circuit should not wait a second for it
 
     mean, half = float(values.mean()), float(student.ppf(0.95, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))

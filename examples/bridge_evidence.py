@@ -48,7 +48,9 @@ def main(
                 lens = analyses.logit_lens(model, run.task.split(split))
                 rows.append({"run": name, "phase": phase, "step": step, "split": split} | row_of(evidence, lens))
                 if len(evidence.measures):
-                    report.figure(evidence.figure())
+                    report.figure(
+                        evidence.figure(), "Share of questions minus its control, by layer and position; last: the verdict."
+                    )
     table = pd.DataFrame(rows)
     report.heading("At r1, after each layer")
     report.table(table)

@@ -6,7 +6,7 @@ from planted import CHAIN, noisy_circuit
 from scipy.stats import binomtest, t
 
 from grokscope.circuits import Circuit, EquivalenceResult, equivalence
-from grokscope.circuits.equivalence import _bounds
+from grokscope.circuits.equivalence import one_sided_bounds
 
 MOVED = {**CHAIN, "MLP0@r1 -> L1H0.v@r1": 0.0, "embed@r1 -> L1H0.v@r1": 0.7}
 Circuits = dict[int, dict[str, Circuit]]
@@ -39,7 +39,7 @@ def test_in_a_hundred_draws_each() -> None:
 
 def test_bounds_equal_scipys_one_sided_t_intervals() -> None:
     values = np.random.default_rng(0).normal(0.2, 0.1, size=6)
-    mean, low, high = _bounds(values)
+    mean, low, high = one_sided_bounds(values)
     interval = t.interval(0.90, 5, loc=values.mean(), scale=values.std(ddof=1) / np.sqrt(6))  # 5 % on each side
     assert (low, high) == pytest.approx(interval) and mean == values.mean()
 
@@ -48,7 +48,7 @@ def test_at_the_margin_each_verdict_is_wrong_in_at_most_five_percent() -> None:
     """A thousand nulls: differences that lie on the margin on average; *same* and *different* are both wrong then."""
     rng, same, different = np.random.default_rng(1), 0, 0
     for _ in range(1000):
-        _, low, high = _bounds(rng.normal(0.1, 0.05, size=5))
+        _, low, high = one_sided_bounds(rng.normal(0.1, 0.05, size=5))
         same, different = same + (high < 0.1), different + (low > 0.1)
     for wrong in (same, different):
         assert binomtest(wrong, 1000).proportion_ci(0.99).low <= 0.05

@@ -1,0 +1,82 @@
+"""Claim (iii): decisions on made-up tables, and the table itself against the models' own answers."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from grokscope.analyses import transfer_of_new_facts
+from grokscope.analyses.transferability import decide_transfer, transfer_table
+from grokscope.tasks import CELLS, NewFacts, Run, TrainConfig, exact_match, load_study, shortcut_accuracy, train
+
+
+def table(excess: dict[str, float], *, random: float = 0.0, forgotten: float = 0.01, n_graphs: int = 3, n: int = 250):
+    """Grokked transfers so much in each cell beyond shortcuts, random weights so much in all."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for seed in range(1, n_graphs + 1):
+        for arm in ("grokked", "random"):
+            for cell in CELLS:
+                value = (excess.get(cell, 0.0) if arm == "grokked" else random) + rng.normal(scale=0.01)
+                row = {"run": f"{arm}-g{seed}", "arm": arm, "seed": seed, "cell": cell, "exact_match": 0.1 + value}
+                row |= {"floor": 0.1, "floor_r2": 0.05, "excess": value, "area": value / 2, "to_90": float("nan")}
+                rows.append(row | {"remembered": 1.0, "forgotten": forgotten, "n": n})
+    return pd.DataFrame(rows)
+
+
+def test_little_transfer_of_second_hops_supports_the_claim_whatever_first_hops_do() -> None:
+    result = decide_transfer(table({"new+old": 0.8}))
+    assert result.verdict == "supported" and set(result.table["says"]) == {"supported"}
+    assert result.checks["passed"].all() and "new+old 0.9" in result.sentence and result.figure()
+
+
+def test_much_transfer_contradicts_it_and_some_leaves_it_open() -> None:
+    assert decide_transfer(table({"old+new": 0.8, "new+new": 0.7})).verdict == "contradicted"
+    assert decide_transfer(table({"old+new": 0.35, "new+new": 0.35})).verdict == "undecided"
+    assert decide_transfer(table({"old+new": 0.8})).verdict == "contradicted"
+
+
+def test_what_random_weights_reach_too_is_no_transfer() -> None:
+    result = decide_transfer(table({"old+new": 0.8, "new+new": 0.8}, random=0.8))
+    assert result.table["says"].tolist() == ["supported"] * 2
+    assert result.verdict == "contradicted"  # F1: the circuit answers them, whatever else would
+    assert result.falsifiers.set_index(result.falsifiers["quantity"].str[:2])["says"]["F4"] == "supported"
+
+
+def test_forgetting_leaves_it_open() -> None:
+    assert decide_transfer(table({}, forgotten=0.6)).verdict == "undecided"
+
+
+def test_a_transfer_of_first_hops_that_is_the_last_relations_is_said_so() -> None:
+    shortcut = table({"new+old": 0.0}).assign(floor_r2=0.3)
+    says = decide_transfer(shortcut).falsifiers.set_index("quantity")["says"]
+    assert says["F3 grokked beyond the last relation's majority"] == "contradicted"
+
+
+def test_two_graphs_or_few_questions_are_too_little() -> None:
+    assert decide_transfer(table({}, n_graphs=2)).verdict == "undecided"
+    checks = decide_transfer(table({}, n=40)).checks.set_index("check")["passed"]
+    assert not checks["questions in every cell"]
+
+
+def test_the_table_holds_what_the_models_answer(tiny_run: Run, tmp_path: Path) -> None:
+    new = NewFacts.random(tiny_run.task, n=20, seed=0)
+    config = TrainConfig.tiny(max_steps=60, evaluate_every=20)
+    for name, initial in (("grokked-g0", tiny_run.checkpoint("final")), ("random-g0", None)):
+        train(new.task, tiny_run.model_config, config, tmp_path / name, initial=initial, progress=False)
+    study = load_study(tmp_path)
+    found = transfer_table(study).set_index(["arm", "cell"])
+    for arm in ("grokked", "random"):
+        model = study.runs[f"{arm}-g0"].checkpoint("final").model()
+        for cell in CELLS:
+            questions, row = new.questions(cell), found.loc[(arm, cell)]
+            assert row["exact_match"] == pytest.approx(float(exact_match(model, questions).double().mean()), abs=1e-9)
+            assert row["floor"] == max(shortcut_accuracy(new.task, questions).values()) and row["n"] == len(questions)
+    assert found.loc[("random", "old+new"), "forgotten"] == 0 < found.loc[("grokked", "old+new"), "forgotten"]
+    assert transfer_of_new_facts(study).verdict == "undecided"
+
+
+def test_a_study_without_the_origins_is_refused() -> None:
+    with pytest.raises(ValueError, match="has no runs from grokked, random; its arms are both_hops"):
+        transfer_of_new_facts(load_study("pilot"))
