@@ -53,7 +53,7 @@ def _add_curves(figure: go.Figure, rows: pd.DataFrame, where: Mapping[str, int],
     for split, of_split in rows.groupby("split", sort=False):
         split = str(split)
         n = sorted(of_split["n"].unique())
-        label = f"{split} (n = {n[0]} to {n[-1]} a run)" if len(n) > 1 else f"{split} (n = {n[0]} a run)"
+        label = f"{split}, thick the median (n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} a run)"
         style = {"color": SPLIT_COLOUR[split]}
         for run, of_run in of_split.groupby("run", sort=False):
             figure.add_scatter(
