@@ -12,6 +12,8 @@ from scipy.stats import binom
 
 from ..circuits import EquivalenceResult, Result
 from .claim_plots import quantity_rows
+from .evidence import EvidenceResult
+from .lens import LensResult
 from .statistics import wilson
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
@@ -76,32 +78,25 @@ def equivalence_row(quantity: str, split: str, result: EquivalenceResult) -> dic
     return row(quantity, split, says, rule, n=len(result.table), unit="graphs", **numbers)
 
 
-def violations_row(
-    quantity: str, split: str, violated: Sequence[bool | None], *, tolerated: int, n_graphs: int = N_GRAPHS
-) -> dict[str, Any]:
+def violations_row(quantity: str, split: str, violated: Sequence[bool | None], *, tolerated: int) -> dict[str, Any]:
     """A rule over graphs: few violations support, many contradict.
 
     Args:
         quantity: what a violation is.
         split: of the questions.
         violated: by graph; None where it cannot be said.
-        tolerated: so many violations still support.
-        n_graphs: with fewer graphs that can be judged nothing is decided.
+        tolerated: so many violations still support; with fewer than `N_GRAPHS` that can be judged nothing is decided.
     """
     judged = [each for each in violated if each is not None]
     count, n = sum(judged), len(judged)
     says = UNDECIDED
-    if n >= n_graphs:
+    if n >= N_GRAPHS:
         says = (
-            SUPPORTED if count <= tolerated * n / n_graphs else CONTRADICTED if count >= ENOUGH * n / n_graphs else UNDECIDED
+            SUPPORTED if count <= tolerated * n / N_GRAPHS else CONTRADICTED if count >= ENOUGH * n / N_GRAPHS else UNDECIDED
         )
-    rule = f"supports with at most {tolerated} of {n_graphs} graphs, contradicts with {ENOUGH} or more; Wilson's interval"
-    numbers: dict[str, Any] = {"n": n, "unit": "graphs"}
-    if n:
-        interval = wilson(count / n, n)
-        numbers |= {"value": count / n, "low": interval.low, "high": interval.high}
-        numbers["p"] = float(binom.sf(count - 1, n, FALSE_ALARM))
-    return row(quantity, split, says, rule, **numbers)
+    rule = f"supports with at most {tolerated} of {N_GRAPHS} graphs, contradicts with {ENOUGH} or more; Wilson's interval"
+    p = {"p": float(binom.sf(count - 1, n, FALSE_ALARM))} if n else {}
+    return row(quantity, split, says, rule, **_share_of_graphs(count, n), **p)
 
 
 def outcomes_row(quantity: str, split: str, outcomes: Sequence[str], rule: str) -> dict[str, Any]:
@@ -115,17 +110,33 @@ def outcomes_row(quantity: str, split: str, outcomes: Sequence[str], rule: str) 
     """
     n, count = len(outcomes), {word: list(outcomes).count(word) for word in (SUPPORTED, CONTRADICTED)}
     decided = [word for word, times in count.items() if n >= N_GRAPHS and times >= ENOUGH * n / N_GRAPHS]
-    numbers: dict[str, Any] = {"n": n, "unit": "graphs"}
-    if n:
-        interval = wilson(count[SUPPORTED] / n, n)
-        numbers |= {"value": count[SUPPORTED] / n, "low": interval.low, "high": interval.high}
     full = f"{rule}; {count[SUPPORTED]} graphs support, {count[CONTRADICTED]} contradict, {ENOUGH} of {N_GRAPHS} decide"
-    return row(quantity, split, decided[0] if decided else UNDECIDED, full, **numbers)
+    return row(quantity, split, decided[0] if decided else UNDECIDED, full, **_share_of_graphs(count[SUPPORTED], n))
+
+
+def at_r1(evidence: EvidenceResult) -> pd.DataFrame:
+    """The verdicts on the bridge at r1 after each layer."""
+    table = evidence.table
+    return table[(table["role"] == "r1") & (table["layer"] >= 0)]
+
+
+def bridge_read_at_r1(lens: LensResult) -> pd.DataFrame:
+    """The shares of questions whose bridge a lens reads at r1 after each layer."""
+    table = lens.table
+    return table[(table["target"] == "bridge") & (table["role"] == "r1") & (table["after"] == "layer")]
 
 
 def check(name: str, passed: bool, detail: str) -> dict[str, Any]:
     """A row of a claim's checks."""
     return {"check": name, "passed": passed, "detail": detail}
+
+
+def _share_of_graphs(count: int, n: int) -> dict[str, Any]:
+    """A share with Wilson's interval, as a row has it; of no graphs there is none."""
+    if not n:
+        return {"n": n, "unit": "graphs"}
+    interval = wilson(count / n, n)
+    return {"n": n, "unit": "graphs", "value": count / n, "low": interval.low, "high": interval.high}
 
 
 def in_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

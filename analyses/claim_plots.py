@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 from ..tasks.theme import COLOURS, TEMPLATE
 from .plots import error_bars
 
-SAYS_COLOUR = {"supported": "#009e73", "contradicted": "#d55e00", "undecided": "#8a8a8a", "": "#8a8a8a"}
+SAYS_COLOUR = {"supported": COLOURS[2], "contradicted": COLOURS[1], "undecided": "#8a8a8a", "": "#8a8a8a"}
 
 
 def cost_frontier(table: pd.DataFrame, *, title: str) -> go.Figure:

@@ -27,10 +27,7 @@ class CostResult(Result):
         table: a row for each run and level with run, arm, seed, replicate, added (compositions put into training), level,
             step (first of three evaluations at that level, on the selection half; NaN: not reached), flops (NaN likewise),
             and trained: the steps it had.
-        study: the study's folder.
     """
-
-    study: str
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -96,7 +93,7 @@ def cost_of_waiting(study: Study, *, levels: Sequence[float] = LEVELS) -> CostRe
         per_step = run.train_config.batch_size * flops_per_example(run.model_config, run.task)
         arm = about.loc[[name], ["arm", "seed", "replicate"]].iloc[0].to_dict()
         rows += [{"run": name, **arm, **_row(run, level, per_step)} for level in levels]
-    return CostResult(pd.DataFrame(rows), str(study.folder.name))
+    return CostResult(pd.DataFrame(rows))
 
 
 def _row(run: Run, level: float, per_step: float) -> dict[str, Any]:

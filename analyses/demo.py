@@ -5,7 +5,6 @@ both-hops regime until it generalises to OOD ones, measures both on the same hel
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +17,7 @@ from ..tasks import BOTH_HOPS, NATURAL, ModelConfig, PromptPairs, Run, TrainConf
 from .demo_report import SPLIT, Demo, summary, write_report
 from .discovery import discover
 from .evidence import bridge_evidence
+from .facts import n_pairable
 from .faithfulness import faithfulness
 from .lens import logit_lens
 from .trajectory import trajectory
@@ -79,7 +79,7 @@ def _phase(run: Run, wanted: str) -> str:
 
 def _pairs(task: TwoHopTask, n: int, seed: int, models: Mapping[str, HookedTransformer]) -> PromptPairs:
     """Bridge pairs that every arm answers correctly, of the split both arms have never seen."""
-    n = min(n, math.floor(0.8 * len(task.split(SPLIT))))  # some queries find no partner
+    n = min(n, n_pairable(task.split(SPLIT)))
     return make_pairs(task, split=SPLIT, contrast="bridge", n=n, seed=seed).keep_correct(*models.values())
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ..tasks import shortcut_accuracy
 from .arms import Arms, last_before_ood
-from .claim import CONTRADICTED, SUPPORTED, UNDECIDED, ClaimResult, check, in_table, outcomes_row
+from .claim import CONTRADICTED, SUPPORTED, UNDECIDED, ClaimResult, at_r1, bridge_read_at_r1, check, in_table, outcomes_row
 from .evidence import EvidenceResult, bridge_evidence
 from .lens import LensResult, logit_lens
 from .statistics import difference
@@ -140,8 +140,7 @@ def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> Clai
 def _without_path(one: DissociationMeasurement) -> str:
     """Accuracy without path, on one graph."""
     assert one.exposed is not None
-    r1 = _at_r1(one.exposed.table)
-    if (r1["used"] == "yes").any():
+    if (at_r1(one.exposed)["used"] == "yes").any():
         return CONTRADICTED
     measures = one.exposed.measures
     held_out = measures[(measures["measure"] == "held out") & (measures["role"] == "r1")]
@@ -152,21 +151,16 @@ def _without_path(one: DissociationMeasurement) -> str:
 def _without_accuracy(one: DissociationMeasurement) -> str:
     """Path without accuracy, on one graph."""
     assert one.before_lens is not None
-    ood, iid = _at_r1(one.before[HOP1_OOD].table), _at_r1(one.before[IID].table)
+    ood, iid = at_r1(one.before[HOP1_OOD]), at_r1(one.before[IID])
     layers = iid.loc[iid["used"] == "yes", "layer"]
     if layers.empty:
         return UNDECIDED
-    rows = one.before_lens.table
-    rows = rows[(rows["target"] == "bridge") & (rows["role"] == "r1") & (rows["after"] == "layer")]
+    rows = bridge_read_at_r1(one.before_lens)
     readable = float(rows.loc[rows["layer"] == int(layers.min()), "top1"].iloc[0])
     used = (ood["used"] == "yes").any()
     if used and readable >= READABLE:
         return SUPPORTED
     return CONTRADICTED if readable < HARDLY or (ood["used"] == "no").all() else UNDECIDED
-
-
-def _at_r1(table: pd.DataFrame) -> pd.DataFrame:
-    return table[(table["role"] == "r1") & (table["layer"] >= 0)]
 
 
 def _probe_alike(one: DissociationMeasurement) -> str:

@@ -1,5 +1,7 @@
 """Questions chosen by their hop-1 fact, the unit at which states repeat: one for each fact, or halves that share none."""
 
+import math
+
 import numpy as np
 import torch
 from jaxtyping import Int
@@ -19,6 +21,11 @@ def trained_id_questions(task: TwoHopTask, *, seed: int, without: frozenset[int]
     """A random trained composition for each ID fact, leaving some facts out."""
     questions = one_question_per_fact(task.split("train_inferred"), seed=seed, without=without)
     return questions.take(~torch.from_numpy(task.is_ood)[questions.hop1])
+
+
+def n_pairable(queries: Queries) -> int:
+    """How many prompt pairs can safely be asked for: some queries find no partner."""
+    return math.floor(0.8 * len(queries))
 
 
 def another(n: int, *, seed: int) -> Int[Tensor, " query"]:

@@ -15,9 +15,21 @@ import pandas as pd
 from ..circuits import Circuit, equivalence
 from ..tasks import TwoHopTask, make_pairs
 from .arms import AGAIN, Arms
-from .claim import CONTRADICTED, SUPPORTED, UNDECIDED, ClaimResult, check, equivalence_row, in_table, violations_row
+from .claim import (
+    CONTRADICTED,
+    SUPPORTED,
+    UNDECIDED,
+    ClaimResult,
+    at_r1,
+    bridge_read_at_r1,
+    check,
+    equivalence_row,
+    in_table,
+    violations_row,
+)
 from .discovery import discover
 from .evidence import EvidenceResult, bridge_evidence
+from .facts import n_pairable
 from .lens import LensResult, logit_lens
 
 ARMS = {
@@ -28,7 +40,6 @@ ARMS = {
 """Where a study has them, see `study_arms`."""
 PAIRS = {"the paper's pair": ("grokked", "taught"), "within a run": ("early", "grokked")}
 CLAIM = "same inference path"
-PAIRED = 0.8  # of the questions at most, since some find no partner
 MIN_PAIRS = 50  # fewer say nothing about a circuit
 MAX_EARLY_OOD = 0.5
 READABLE = 0.5
@@ -78,7 +89,7 @@ def same_inference_path(
     if not usable:
         there = {number: sorted(arms) for number, arms in valid.items()}
         raise ValueError(f"no graph has two arms to compare and a replicate of one; needed are {PAIRS}, there are {there}")
-    n_pairs = min(n_pairs, *(int(PAIRED * len(_task(arms).split(split))) for arms in usable.values()))
+    n_pairs = min(n_pairs, *(n_pairable(_task(arms).split(split)) for arms in usable.values()))
     measured = {number: measure_paths(arms, split, n_pairs, n_questions, seed=seed) for number, arms in usable.items()}
     return decide_same_path(measured, split)
 
@@ -171,7 +182,7 @@ def _falsifiers(
 
 def _first_readable(lens: LensResult) -> int | None:
     """The first layer after which the bridge is read at r1 in half of the questions."""
-    rows = lens.table[(lens.table["target"] == "bridge") & (lens.table["role"] == "r1") & (lens.table["after"] == "layer")]
+    rows = bridge_read_at_r1(lens)
     layers = rows.loc[rows["top1"] >= READABLE, "layer"]
     return None if layers.empty else int(layers.min())
 
@@ -182,7 +193,7 @@ def _in_one_arm_only(a: EvidenceResult, b: EvidenceResult, verdict: str, layers:
         return None
     says = []
     for evidence in (a, b):
-        rows = evidence.table[(evidence.table["role"] == "r1") & (evidence.table["layer"] >= 0)]
+        rows = at_r1(evidence)
         if layers is not None:
             rows = rows[rows["layer"].isin(layers)]
         says.append("yes" if (rows[verdict] == "yes").any() else "no" if (rows[verdict] == "no").all() else None)

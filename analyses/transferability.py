@@ -6,6 +6,7 @@ composed alike (`tasks.NewFacts`), every origin has the same data, steps and lea
 what goes beyond the best shortcut counts. The unit is the graph. Rules: docs/preregistration.md.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -125,11 +126,21 @@ def _bounded(quantity: str, split: str, values: pd.Series, little: float, much: 
     rule = (
         f"supports if the upper bound is below {little}, contradicts if the lower is above {much}; Student's t over graphs"
     )
+
+    def says(low: float, high: float) -> str:
+        return SUPPORTED if high < little else CONTRADICTED if low > much else UNDECIDED
+
+    return _over_graphs(quantity, split, values, says, rule)
+
+
+def _over_graphs(
+    quantity: str, split: str, values: pd.Series, says: Callable[[float, float], str], rule: str
+) -> dict[str, Any]:
+    """A row decided by the one-sided bounds of a mean over graphs, if there are enough."""
     if len(values) < MIN_GRAPHS:
         return row(quantity, split, UNDECIDED, f"{rule}; needed are {MIN_GRAPHS} graphs", n=len(values), unit="graphs")
     mean, low, high = one_sided_bounds(values.to_numpy(dtype=float))
-    says = SUPPORTED if high < little else CONTRADICTED if low > much else UNDECIDED
-    return row(quantity, split, says, rule, value=mean, low=low, high=high, n=len(values), unit="graphs")
+    return row(quantity, split, says(low, high), rule, value=mean, low=low, high=high, n=len(values), unit="graphs")
 
 
 def _forgetting(falls: pd.Series) -> dict[str, Any]:
@@ -149,11 +160,11 @@ def _over_r2(grokked: pd.DataFrame) -> dict[str, Any]:
         "F3 grokked beyond the last relation's majority",
         "contradicts (the transfer is a shortcut) if not above 0",
     )
-    if len(excess) < MIN_GRAPHS:
-        return row(quantity, "new+old", UNDECIDED, rule, n=len(excess), unit="graphs")
-    mean, low, high = one_sided_bounds(excess.to_numpy(dtype=float))
-    says = SUPPORTED if low > 0 else CONTRADICTED if high <= 0 else UNDECIDED
-    return row(quantity, "new+old", says, rule, value=mean, low=low, high=high, n=len(excess), unit="graphs")
+
+    def says(low: float, high: float) -> str:
+        return SUPPORTED if low > 0 else CONTRADICTED if high <= 0 else UNDECIDED
+
+    return _over_graphs(quantity, "new+old", excess, says, rule)
 
 
 def _verdict(table: pd.DataFrame, falsifiers: pd.DataFrame) -> str:

@@ -5,7 +5,7 @@ The page's script draws from this, shows its numbers and saves it, so that what 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from .circuit import Circuit
 from .graph import ComputationGraph, Edge, Node
 from .merged import loop_of, weights_of
 
+Item = TypeVar("Item")
 READABLE = 0.5  # top-1 rate from which on a node is marked as carrying the bridge or the answer
 CARRIED = ("bridge", "answer")
 
@@ -60,17 +61,17 @@ def _graph_data(graph: ComputationGraph, edges: Sequence[Edge]) -> dict[str, Any
     data["merged"] = None
     if graph.n_blocks < graph.n_layers:
         folded = [Edge(*(_folded(node, graph) for node in edge)) for edge in edges]
-        number = {edge: i for i, edge in enumerate(_unique(folded))}
+        folded_nodes = [_folded(node, graph) for node in nodes]
+        number, node_number = _numbered(folded), _numbered(folded_nodes)
         data["merged"] = _picture(
             replace(graph, n_layers=graph.n_blocks),
-            _unique(_folded(node, graph) for node in nodes),
+            list(node_number),
             list(number),
-            _unique((_folded(a, graph), _folded(b, graph)) for a, b in moves),
+            list(_numbered((_folded(a, graph), _folded(b, graph)) for a, b in moves)),
             lambda node: f"{weights_of(node, graph)}@{node.role}",
             with_layers=False,
         )
-        folded_nodes = {node: i for i, node in enumerate(_unique(_folded(node, graph) for node in nodes))}
-        data["fold"] = [folded_nodes[_folded(node, graph)] for node in nodes]
+        data["fold"] = [node_number[node] for node in folded_nodes]
         data["of_weights"] = [number[edge] for edge in folded]
         data["loops"] = [[loop_of(node, graph) for node in edge] for edge in edges]
     return data
@@ -102,7 +103,7 @@ def _picture(
         "edges": [
             [
                 f"{name(edge.sender)} -> {name(edge.receiver)}",
-                edge.receiver.input or edge.receiver.kind,
+                edge.kind,
                 place[edge.sender],
                 place[edge.receiver._replace(input="")],
                 layout.edge_path(graph, edge),
@@ -163,8 +164,9 @@ def _folded(node: Node, graph: ComputationGraph) -> Node:
     return node if node.layer < 0 else node._replace(layer=node.layer % graph.n_blocks)
 
 
-def _unique(items: Iterable[Any]) -> list[Any]:
-    return list(dict.fromkeys(items))
+def _numbered(items: Iterable[Item]) -> dict[Item, int]:
+    """Each item once, with its number in the order of first appearance."""
+    return {item: number for number, item in enumerate(dict.fromkeys(items))}
 
 
 def _short(value: float) -> float | None:

@@ -71,6 +71,11 @@ class Edge(NamedTuple):
     def __str__(self) -> str:
         return f"{self.sender} -> {self.receiver}"
 
+    @property
+    def kind(self) -> str:
+        """The kind of input that it enters: q, k, v, mlp or logits."""
+        return self.receiver.input or self.receiver.kind
+
     @classmethod
     def parse(cls, name: str) -> "Edge":
         """The edge of a printed name."""

@@ -59,11 +59,11 @@ def _curve(graph: ComputationGraph, edge: Edge) -> list[tuple[float, float]]:
     x1 += PORTS.get(edge.receiver.input, 0.0)
     y0, y1 = y0 - NODE_HEIGHT / 2, y1 + NODE_HEIGHT / 2
     if y1 >= y0:
-        around = _BULGE[edge.receiver.input or edge.receiver.kind] * (NODE_WIDTH + 40.0)
+        around = _BULGE[edge.kind] * (NODE_WIDTH + 40.0)
         return [(x0, y0), (x0 + around, y0 - 0.8 * ROW_HEIGHT), (x1 + around, y1 + 0.8 * ROW_HEIGHT), (x1, y1)]
     rows_apart = abs(y0 - y1) / _row_height(graph)
     clear_of_nodes = 0.0 if rows_apart < 1 else min(NODE_WIDTH + 9.0 * rows_apart, 0.55 * _column_width(graph))
-    swing = _BULGE[edge.receiver.input or edge.receiver.kind] * clear_of_nodes
+    swing = _BULGE[edge.kind] * clear_of_nodes
     lift = 0.35 * (y0 - y1)
     return [(x0, y0), (x0 + swing, y0 - lift), (x1 + swing, y1 + lift), (x1, y1)]
 

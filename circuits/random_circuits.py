@@ -42,7 +42,7 @@ def random_circuits(
 
 def edge_class(edge: Edge) -> tuple[int, str]:
     """The layer that an edge enters and the kind of input: q, k, v, mlp or logits."""
-    return edge.receiver.layer, edge.receiver.input or edge.receiver.kind
+    return edge.receiver.layer, edge.kind
 
 
 class _Paths:

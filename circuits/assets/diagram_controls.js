@@ -296,8 +296,8 @@ function start(root) {
   function aboutEdge({ graph, view, merged }, place) {
     const names = graph.edges.filter((_, i) => (merged ? graph.of_weights[i] : i) === place).map(([name]) => name);
     const lines = names.flatMap((name) => {
-      const numbers = data.panels.map((panel) => numbersOf(panel, name, names.length > 1));
-      return names.length > 1 ? [name, ...numbers.filter(Boolean).map((line) => `  ${line}`)] : numbers;
+      const numbers = data.panels.map((panel) => numbersOf(panel, name));
+      return names.length > 1 ? [name, ...numbers.map((line) => `  ${line}`)] : numbers;
     });
     return (names.length > 1 ? lines : [view.edges[place][0], ...lines]).join("\n");
   }
