@@ -76,8 +76,8 @@ def _node(node: Mapping[Hashable, Any], is_touched: bool) -> str:
 def _edge(edge: Edge, effect: float, graph: ComputationGraph, widest: float) -> str:
     width = max(MIN_WIDTH, MAX_WIDTH * abs(effect) / widest)
     sign = ' gs-negative" stroke-dasharray="6 4"' if effect < 0 else '"'
+    name = html.escape(str(edge))
     return (
-        f'<path class="gs-edge gs-{edge.kind}{sign} data-edge="{html.escape(str(edge))}" fill="none" '
-        f'stroke="{COLOUR[edge.kind]}" stroke-width="{width:.2f}" d="{layout.edge_path(graph, edge)}"><title>{html.escape(str(edge))}: '
-        f"{effect:+.3f}</title></path>"
+        f'<path class="gs-edge gs-{edge.kind}{sign} data-edge="{name}" fill="none" stroke="{COLOUR[edge.kind]}" '
+        f'stroke-width="{width:.2f}" d="{layout.edge_path(graph, edge)}"><title>{name}: {effect:+.3f}</title></path>'
     )
