@@ -7,6 +7,7 @@ from plotly.subplots import make_subplots
 from ..tasks.theme import COLOURS, TEMPLATE
 from .plots import error_bars
 
+PHASE_SYMBOL = {"id_generalised": "triangle-up", "before": "square", "ood_generalised": "diamond", "final": "circle"}
 SAYS_COLOUR = {"supported": COLOURS[2], "contradicted": COLOURS[1], "undecided": "#8a8a8a", "": "#8a8a8a"}
 
 
@@ -64,3 +65,60 @@ def quantity_rows(table: pd.DataFrame, *, title: str) -> go.Figure:
         )
     figure.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=rows["quantity"].tolist())
     return figure.update_layout(template=TEMPLATE, title=title, height=140 + 28 * len(rows), margin={"l": 20})
+
+
+def accuracy_against_use(table: pd.DataFrame, *, title: str) -> go.Figure:
+    """Exact match against answers that follow the bridge, a dot for each run and phase; filled where the bridge is used.
+
+    Args:
+        table: with the columns run, arm, phase, step, exact_match, held_out, low, high and used.
+        title: should name n and what the intervals are.
+    """
+    figure, known = go.Figure(), table.dropna(subset="held_out")
+    for place, (arm, rows) in enumerate(known.groupby("arm", sort=False)):
+        colour = COLOURS[place % len(COLOURS)]
+        symbols = [
+            PHASE_SYMBOL.get(str(phase), "circle") + ("" if used == "yes" else "-open")
+            for phase, used in zip(rows["phase"], rows["used"], strict=True)
+        ]
+        figure.add_scatter(
+            x=rows["held_out"].tolist(),
+            y=rows["exact_match"].tolist(),
+            error_x=error_bars(rows["held_out"], rows["low"], rows["high"]) | {"thickness": 0.8, "width": 0},
+            text=[f"{row.run}, {row.phase}, step {row.step:,}, used: {row.used}" for row in rows.itertuples()],
+            hovertemplate="%{text}<br>use %{x:.2f}, exact match %{y:.2f}<extra></extra>",
+            mode="markers",
+            name=str(arm),
+            marker={"color": colour, "size": 9, "symbol": symbols, "line": {"width": 1.5, "color": colour}},
+        )
+    figure.update_xaxes(title="answers that follow another question's state at r1, beyond control", range=[-0.1, 1.05])
+    figure.update_yaxes(title="exact match", range=[-0.05, 1.05])
+    return figure.update_layout(template=TEMPLATE, title=title, height=480)
+
+
+def exposure_points(table: pd.DataFrame, *, title: str) -> go.Figure:
+    """Accuracy against exposure, a panel for each hop.
+
+    Args:
+        table: with the columns hop, exposure, accuracy, low, high and n.
+        title: should name n and what the intervals are.
+    """
+    hops = sorted(set(table["hop"]))
+    titles = [f"fact of hop {hop}" for hop in hops]
+    figure = make_subplots(rows=1, cols=len(hops), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
+    for column, hop in enumerate(hops, start=1):
+        rows = table[table["hop"] == hop]
+        figure.add_scatter(
+            x=rows["exposure"].tolist(),
+            y=rows["accuracy"].tolist(),
+            error_y=error_bars(rows["accuracy"], rows["low"], rows["high"]),
+            text=[f"n = {n}" for n in rows["n"]],
+            mode="markers",
+            marker={"color": COLOURS[0], "size": 9},
+            showlegend=False,
+            row=1,
+            col=column,
+        )
+    figure.update_xaxes(title="trained compositions of the fact")
+    figure.update_yaxes(title="exact match", range=[-0.05, 1.05], col=1)
+    return figure.update_layout(template=TEMPLATE, title=title, height=380)

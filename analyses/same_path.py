@@ -7,14 +7,13 @@ run whose OOD facts were in compositional training. Rules and margins: docs/prer
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from ..circuits import Circuit, equivalence
-from ..tasks import TwoHopTask, make_pairs
-from .arms import AGAIN, Arms
+from ..tasks import TwoHopTask
+from .arms import AGAIN, Arms, Specimen
 from .claim import (
     CONTRADICTED,
     SUPPORTED,
@@ -27,10 +26,10 @@ from .claim import (
     in_table,
     violations_row,
 )
-from .discovery import discover
-from .evidence import EvidenceResult, bridge_evidence
+from .evidence import EvidenceResult
 from .facts import n_pairable
-from .lens import LensResult, logit_lens
+from .lens import LensResult
+from .path_measurement import MIN_PAIRS, PathMeasurement, measure_paths
 
 ARMS = {
     "early": ("natural", "id_generalised"),
@@ -38,34 +37,19 @@ ARMS = {
     "taught": ("both_hops", "ood_generalised"),
 }
 """Where a study has them, see `study_arms`."""
-PAIRS = {"the paper's pair": ("grokked", "taught"), "within a run": ("early", "grokked")}
+Compared = Mapping[str, tuple[str, str]]
+"""Names of comparisons with the two arms of each."""
+PAIRS: Compared = {"the paper's pair": ("grokked", "taught"), "within a run": ("early", "grokked")}
 CLAIM = "same inference path"
-MIN_PAIRS = 50  # fewer say nothing about a circuit
 MAX_EARLY_OOD = 0.5
 READABLE = 0.5
-
-
-@dataclass(frozen=True, eq=False)
-class PathMeasurement:
-    """What is known of one graph's models.
-
-    Attributes:
-        circuits: by arm, all on the same pairs; empty if there are too few.
-        evidence: by arm, on the bridge.
-        lens: by arm.
-        n_pairs: that all models get right, of n_asked.
-    """
-
-    circuits: Mapping[str, Circuit]
-    evidence: Mapping[str, EvidenceResult]
-    lens: Mapping[str, LensResult]
-    n_pairs: int
-    n_asked: int
+ALL_PAIRS = ", all pairs"
 
 
 def same_inference_path(
     graphs: Mapping[int, Arms],
     *,
+    compared: Compared = PAIRS,
     split: str = "test_inferred_iid",
     n_pairs: int = 256,
     n_questions: int = 512,
@@ -76,7 +60,8 @@ def same_inference_path(
     Args:
         graphs: specimens by graph, with the arms `early`, `grokked`, `taught` and replicates of at least one of each
             compared pair (`grokked again`), as `study_arms(study, ARMS)` gives them.
-        split: of the questions.
+        compared: the main rows; others than the pre-registered two are for controls, each judged by itself.
+        split: of the questions; OOD ones only for arms that answer them.
         n_pairs: prompt pairs asked for on each graph; those that all its models get right are used.
         n_questions: for the evidence on the bridge.
         seed: of pairs, halves and resampling.
@@ -84,42 +69,49 @@ def same_inference_path(
     Raises:
         ValueError: if no graph has the arms that a pair needs.
     """
-    valid = {number: _without_late_early(arms) for number, arms in graphs.items()}
-    usable = {number: arms for number, arms in valid.items() if any(_has(arms, pair) for pair in PAIRS.values())}
-    if not usable:
-        there = {number: sorted(arms) for number, arms in valid.items()}
-        raise ValueError(f"no graph has two arms to compare and a replicate of one; needed are {PAIRS}, there are {there}")
+    usable = comparable(graphs, compared)
     n_pairs = min(n_pairs, *(n_pairable(_task(arms).split(split)) for arms in usable.values()))
     measured = {number: measure_paths(arms, split, n_pairs, n_questions, seed=seed) for number, arms in usable.items()}
-    return decide_same_path(measured, split)
+    return decide_same_path(measured, split, compared)
 
 
-def measure_paths(arms: Arms, split: str, n_pairs: int, n_questions: int, *, seed: int = 0) -> PathMeasurement:
-    """Circuits on the same pairs, lens and evidence of every model of a graph; arguments as of `same_inference_path`."""
-    task, models = _task(arms), {name: specimen.model for name, specimen in arms.items()}
-    pairs = make_pairs(task, split=split, contrast="bridge", n=n_pairs, seed=seed).keep_correct(*models.values())
-    opened = models if len(pairs) >= MIN_PAIRS else {}
-    return PathMeasurement(
-        {name: discover(model, pairs, seed=seed) for name, model in opened.items()},
-        {name: bridge_evidence(each.model, each.task, split, n=n_questions, seed=seed) for name, each in arms.items()},
-        {name: logit_lens(model, task.split(split), seed=seed) for name, model in models.items()},
-        len(pairs),
-        pairs.n_asked,
-    )
+def comparable(graphs: Mapping[int, Arms], compared: Compared = PAIRS) -> dict[int, Arms]:
+    """The graphs on which something can be compared, with the arms that are, and their replicates.
+
+    Checkpoints called early that answer OOD questions already are left out.
+
+    Raises:
+        ValueError: if there is no such graph.
+    """
+    names = {name + again for pair in compared.values() for name in pair for again in ("", AGAIN)}
+    valid = {
+        number: {name: each for name, each in arms.items() if name in names and not _late(name, each)}
+        for number, arms in graphs.items()
+    }
+    usable = {number: arms for number, arms in valid.items() if any(_has(arms, pair) for pair in compared.values())}
+    if not usable:
+        there = {number: sorted(arms) for number, arms in valid.items()}
+        needed = dict(compared)
+        raise ValueError(f"no graph has two arms to compare and a replicate of one; needed are {needed}, there are {there}")
+    return usable
 
 
-def decide_same_path(measured: Mapping[int, PathMeasurement], split: str) -> ClaimResult:
+def decide_same_path(measured: Mapping[int, PathMeasurement], split: str, compared: Compared = PAIRS) -> ClaimResult:
     """Claim (i) from what was measured, by graph."""
-    main, falsifiers = [], []
-    for name, pair in PAIRS.items():
+    main, beside, falsifiers = [], [], []
+    for name, pair in compared.items():
         rows = {number: each for number, each in measured.items() if _has(each.circuits, pair)}
-        main += _equivalences(name, pair, split, rows)
+        main += _equivalences(name, pair, split, {number: each.circuits for number, each in rows.items()})
+        everything = {number: each.circuits_all for number, each in measured.items() if _has(each.circuits_all, pair)}
+        beside += [_beside(row) for row in _equivalences(name, pair, split, everything)]
         falsifiers += _falsifiers(name, pair, split, rows)
-    falsifiers.append(_answer_first(split, measured))
+    if any("early" in pair for pair in compared.values()):
+        falsifiers.append(_answer_first(split, measured))
     table, against = in_table(main), in_table(falsifiers)
-    verdict = _verdict(table, against)
+    verdict = _verdict(table, against, len(compared))
     sentence = _sentence(table, against, verdict)
-    return ClaimResult(table, against, _checks(measured), CLAIM, verdict, sentence, _would_change(table))
+    shown = in_table(main + beside)
+    return ClaimResult(shown, against, _checks(measured, compared), CLAIM, verdict, sentence, _would_change(table))
 
 
 def _task(arms: Arms) -> TwoHopTask:
@@ -127,13 +119,8 @@ def _task(arms: Arms) -> TwoHopTask:
     return next(iter(arms.values())).task
 
 
-def _without_late_early(arms: Arms) -> Arms:
-    """Without checkpoints called early that answer OOD questions already."""
-    return {
-        name: each
-        for name, each in arms.items()
-        if not (name.startswith("early") and each.accuracy.get("test_inferred_ood", 0.0) >= MAX_EARLY_OOD)
-    }
+def _late(name: str, specimen: Specimen) -> bool:
+    return name.startswith("early") and specimen.accuracy.get("test_inferred_ood", 0.0) >= MAX_EARLY_OOD
 
 
 def _has(arms: Collection[str], pair: tuple[str, str]) -> bool:
@@ -141,16 +128,13 @@ def _has(arms: Collection[str], pair: tuple[str, str]) -> bool:
 
 
 def _equivalences(
-    name: str, pair: tuple[str, str], split: str, measured: Mapping[int, PathMeasurement]
+    name: str, pair: tuple[str, str], split: str, found: Mapping[int, Mapping[str, Circuit]]
 ) -> list[dict[str, Any]]:
-    """The test before and after alignment of loops."""
-    if not measured:
+    """The test before and after alignment of loops, on circuits by graph and arm."""
+    if not found:
         return []
-    circuits = {number: {arm: each.circuits[arm] for arm in pair} for number, each in measured.items()}
-    again = {
-        number: {arm: each.circuits[arm + AGAIN] for arm in pair if arm + AGAIN in each.circuits}
-        for number, each in measured.items()
-    }
+    circuits = {number: {arm: each[arm] for arm in pair} for number, each in found.items()}
+    again = {number: {arm: each[arm + AGAIN] for arm in pair if arm + AGAIN in each} for number, each in found.items()}
     quantity = f"{name}: {pair[0]} / {pair[1]}, distance of circuits beyond replicates"
     return [
         equivalence_row(
@@ -158,6 +142,12 @@ def _equivalences(
         )
         for aligned in (False, True)
     ]
+
+
+def _beside(row: dict[str, Any]) -> dict[str, Any]:
+    """The same row on all pairs, right or wrong, which decides nothing."""
+    rule = f"beside, right and wrong pairs alike; by the same rule it says {row['says']}"
+    return row | {"quantity": row["quantity"] + ALL_PAIRS, "says": "", "rule": rule}
 
 
 def _falsifiers(
@@ -210,28 +200,28 @@ def _answer_first(split: str, measured: Mapping[int, PathMeasurement]) -> dict[s
     return violations_row("F4 early: answer readable before the bridge", split, outcomes, tolerated=0)
 
 
-def _verdict(table: pd.DataFrame, falsifiers: pd.DataFrame) -> str:
+def _verdict(table: pd.DataFrame, falsifiers: pd.DataFrame, n_main: int) -> str:
     """Supported if both main rows are and nothing contradicts; contradicted if one is, also aligned, or a falsifier."""
     aligned = table["quantity"].str.endswith("aligned")
     plain, moved = table[~aligned]["says"].tolist(), table[aligned]["says"].tolist()
     different = any(p == m == CONTRADICTED for p, m in zip(plain, moved, strict=True))
     if different or (falsifiers["says"] == CONTRADICTED).any():
         return CONTRADICTED
-    return SUPPORTED if len(plain) == len(PAIRS) and set(plain) == {SUPPORTED} else UNDECIDED
+    return SUPPORTED if len(plain) == n_main and set(plain) == {SUPPORTED} else UNDECIDED
 
 
-def _checks(measured: Mapping[int, PathMeasurement]) -> pd.DataFrame:
+def _checks(measured: Mapping[int, PathMeasurement], compared: Compared) -> pd.DataFrame:
     n = {number: each.n_pairs for number, each in measured.items()}
     replicated = sum(any(AGAIN in name for name in each.lens) for each in measured.values())
-    has_early = sum("early" in each.lens for each in measured.values())
-    return pd.DataFrame(
-        [
-            check("all arms of a graph have its facts and tests", True, f"{len(n)} graphs"),
-            check("replicate trainings", replicated == len(n), f"{replicated} of {len(n)} graphs"),
-            check("pairs right in all models of a graph", min(n.values()) >= MIN_PAIRS, f"{n}, needed are {MIN_PAIRS}"),
-            check(f"early arm below {MAX_EARLY_OOD} OOD", has_early == len(n), f"{has_early} of {len(n)} graphs"),
-        ]
-    )
+    rows = [
+        check("all arms of a graph have its facts and tests", True, f"{len(n)} graphs"),
+        check("replicate trainings", replicated == len(n), f"{replicated} of {len(n)} graphs"),
+        check("pairs right in all models of a graph", min(n.values()) >= MIN_PAIRS, f"{n}, needed are {MIN_PAIRS}"),
+    ]
+    if any("early" in pair for pair in compared.values()):
+        has_early = sum("early" in each.lens for each in measured.values())
+        rows.append(check(f"early arm below {MAX_EARLY_OOD} OOD", has_early == len(n), f"{has_early} of {len(n)} graphs"))
+    return pd.DataFrame(rows)
 
 
 def _sentence(table: pd.DataFrame, falsifiers: pd.DataFrame, verdict: str) -> str:

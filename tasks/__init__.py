@@ -7,6 +7,7 @@ from .graph import KnowledgeGraph
 from .models import ModelConfig, build_model
 from .pairs import CONTRASTS, PromptPairs, make_pairs
 from .perturbations import PERTURBED_ROLES, perturb
+from .published_transfer import published_new_facts
 from .queries import Queries
 from .shortcuts import shortcut_accuracy
 from .study import Study, load_study
@@ -49,6 +50,7 @@ __all__ = [
     "make_pairs",
     "perturb",
     "predictions",
+    "published_new_facts",
     "shortcut_accuracy",
     "sweep",
     "train",

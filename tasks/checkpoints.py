@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save as save_arrays
@@ -249,7 +248,9 @@ def write_task(folder: Path, task: TwoHopTask) -> None:
     largest = max(len(graph), graph.n_entities, graph.n_relations)
     dtype = np.int16 if largest <= np.iinfo(np.int16).max else np.int32
     compact = {name: np.ascontiguousarray(array, dtype=dtype) for name, array in arrays.items()}
-    write_whole(folder / "task.safetensors", save_arrays(compact | {"is_ood": task.is_ood.astype(np.uint8)}))
+    flags = {"is_ood": task.is_ood} | ({} if task.is_atomic is None else {"is_atomic": task.is_atomic})
+    flags_as_numbers = {name: flag.astype(np.uint8) for name, flag in flags.items()}
+    write_whole(folder / "task.safetensors", save_arrays(compact | flags_as_numbers))
 
 
 def check_resumable(
@@ -298,11 +299,12 @@ def _read_settings(folder: Path) -> tuple[dict[str, Any], TwoHopTask]:
 def _task_from(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> TwoHopTask:
     wide = {name: array.astype(np.int64) for name, array in arrays.items()}
     graph = KnowledgeGraph(about["n_entities"], about["n_relations"], *(wide[n] for n in ("heads", "relations", "tails")))
-    is_ood: Bool[np.ndarray, " fact"] = wide["is_ood"].astype(bool)
+    is_ood = wide["is_ood"].astype(bool)
+    is_atomic = wide["is_atomic"].astype(bool) if "is_atomic" in wide else None
     supervision = Supervision(**about["supervision"]) if about["supervision"] else None
     tests = {name: wide[name] for name in TEST_SPLITS}
     layout = about.get("layout", "compact")  # runs of format 1 without one were compact
-    return TwoHopTask(graph, is_ood, wide["trained"], wide["added"], tests, supervision, about["seed"], layout)
+    return TwoHopTask(graph, is_ood, wide["trained"], wide["added"], tests, supervision, about["seed"], layout, is_atomic)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

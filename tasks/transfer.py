@@ -35,7 +35,8 @@ class NewFacts:
         task: what is trained next: all old facts, the new ones as its "OOD" facts, and the trained ID+ID compositions of
             `before` without those of probes. A run on it reports `CELLS`, the retention of old compositions as
             `test_inferred_iid`, of old facts as `id_atomic`, and the memory of new facts as `ood_atomic`.
-        is_probe: which facts of `task` are old ones with no composition in it but in tests.
+        is_probe: which facts of `task` are the old ones in questions of `CELLS`; if drawn by `random`, no trained composition
+            has them.
         exposure: compositions of each new fact as second hop that are in training, at most.
         seed: of everything drawn.
     """
@@ -66,13 +67,14 @@ class NewFacts:
         (20, True)
         """
         _check(before, n, exposure)
-        graph, is_new, old = _extended(before.graph, n, np.random.default_rng([seed, 4]))
+        graph, is_new, old = extended(before.graph, _new_triples(before.graph, n, np.random.default_rng([seed, 4])))
         id_facts = old[~before.is_ood]
         is_probe = np.zeros(len(graph), dtype=bool)
         is_probe[np.random.default_rng([seed, 5]).permutation(id_facts)[:n]] = True
         kept = old[before.trained]
         kept = kept[~is_probe[kept].any(1)]
-        tests = _tests(graph, is_new, is_probe, old[before.tests["test_inferred_iid"]])
+        old_tests = old[before.tests["test_inferred_iid"]]
+        tests = cells(graph, is_new, is_probe) | {"test_inferred_iid": old_tests[~is_probe[old_tests].any(1)]}
         task = TwoHopTask(graph, is_new, kept, kept[:0], tests, Supervision(), seed, before.layout)
         return cls(before, _exposed(task, is_probe, exposure), is_probe, exposure, seed)
 
@@ -101,14 +103,21 @@ def _check(before: TwoHopTask, n: int, exposure: int) -> None:
         raise ValueError("; ".join(problems))
 
 
-def _extended(
-    graph: KnowledgeGraph, n: int, rng: np.random.Generator
-) -> tuple[KnowledgeGraph, Bool[np.ndarray, " fact"], Int[np.ndarray, " old"]]:
-    """The graph with n more facts, which of its facts are new, and where each old fact is now."""
+Triple = tuple[int, int, int]
+
+
+def _new_triples(graph: KnowledgeGraph, n: int, rng: np.random.Generator) -> list[Triple]:
+    """Facts in n free (head, relation) slots, with any tail."""
     heads, relations = (graph.fact_of < 0).nonzero()
     slots = rng.permutation(len(heads))[:n]
     tails = rng.integers(graph.n_entities, size=n)
-    triples = list(zip(heads[slots].tolist(), relations[slots].tolist(), tails.tolist(), strict=True))
+    return list(zip(heads[slots].tolist(), relations[slots].tolist(), tails.tolist(), strict=True))
+
+
+def extended(
+    graph: KnowledgeGraph, triples: list[Triple]
+) -> tuple[KnowledgeGraph, Bool[np.ndarray, " fact"], Int[np.ndarray, " old"]]:
+    """The graph with more facts, which of its facts are new, and where each old fact is now."""
     larger = KnowledgeGraph.from_triples(
         [*graph.triples, *triples], n_entities=graph.n_entities, n_relations=graph.n_relations
     )
@@ -118,15 +127,14 @@ def _extended(
     return larger, is_new, old
 
 
-def _tests(
-    graph: KnowledgeGraph, is_new: Bool[np.ndarray, " fact"], is_probe: Bool[np.ndarray, " fact"], old_tests: Compositions
+def cells(
+    graph: KnowledgeGraph, is_new: Bool[np.ndarray, " fact"], is_probe: Bool[np.ndarray, " fact"]
 ) -> dict[str, Compositions]:
-    """The three cells, and those old test compositions that have no probe in them."""
+    """The compositions of each of `CELLS`, by the split that holds it."""
     hop1, hop2 = graph.compositions.T
-    cells = {"new+old": is_new[hop1] & is_probe[hop2], "old+new": is_probe[hop1] & is_new[hop2]}
-    cells["new+new"] = is_new[hop1] & is_new[hop2]
-    tests = {CELLS[cell]: graph.compositions[chosen] for cell, chosen in cells.items()}
-    return tests | {"test_inferred_iid": old_tests[~is_probe[old_tests].any(1)]}
+    asked = {"new+old": is_new[hop1] & is_probe[hop2], "old+new": is_probe[hop1] & is_new[hop2]}
+    asked["new+new"] = is_new[hop1] & is_new[hop2]
+    return {CELLS[cell]: graph.compositions[chosen] for cell, chosen in asked.items()}
 
 
 def _exposed(task: TwoHopTask, is_probe: Bool[np.ndarray, " fact"], exposure: int) -> TwoHopTask:

@@ -43,6 +43,7 @@ class TwoHopTask:
         supervision: how `added` was drawn; None if it was read from files that do not say.
         seed: fixes every random choice besides training.
         layout: how questions become prompts, see `tasks.layout`.
+        is_atomic: which facts are trained, and asked, by themselves; None: all.
     """
 
     graph: KnowledgeGraph
@@ -53,6 +54,7 @@ class TwoHopTask:
     supervision: Supervision | None
     seed: int
     layout: str = "compact"
+    is_atomic: Bool[np.ndarray, " fact"] | None = None
 
     def __post_init__(self) -> None:
         check_layout(self.layout)
@@ -146,7 +148,15 @@ class TwoHopTask:
         )
 
     def to_files(self, folder: str | Path) -> Path:
-        """Write the task in the published JSON formats, see `tasks.files`; returns the folder."""
+        """Write the task in the published JSON formats, see `tasks.files`; returns the folder.
+
+        Raises:
+            ValueError: if some facts are not trained by themselves, which those formats cannot say.
+        """
+        if self.is_atomic is not None:
+            raise ValueError(
+                f"{int((~self.is_atomic).sum())} facts are not trained by themselves; these formats cannot say so"
+            )
         files.write_folder(
             Path(folder),
             graph=self.graph,
@@ -206,7 +216,7 @@ class TwoHopTask:
         """A hash of graph, splits, training compositions and layout: equal keys, equal tasks."""
         graph = self.graph
         arrays = [graph.heads, graph.relations, graph.tails, self.is_ood, self.trained, self.added]
-        arrays += [self.tests[name] for name in TEST_SPLITS]
+        arrays += [self.tests[name] for name in TEST_SPLITS] + ([] if self.is_atomic is None else [self.is_atomic])
         sizes = (graph.n_entities, graph.n_relations)
         digest = hashlib.sha256(str(sizes if self.layout == "compact" else (*sizes, self.layout)).encode())
         for array in arrays:
@@ -227,7 +237,8 @@ class TwoHopTask:
         if name not in SPLITS:
             raise KeyError(f"no split {name!r}; the splits are {', '.join(SPLITS)}")
         if name in ATOMIC_SPLITS:
-            return self._atomic(np.flatnonzero(self.is_ood == (name == "ood_atomic")), name)
+            chosen = self.is_ood == (name == "ood_atomic")
+            return self._atomic(np.flatnonzero(chosen if self.is_atomic is None else chosen & self.is_atomic), name)
         hops = np.concatenate([self.trained, self.added]) if name == "train_inferred" else self.tests[name]
         return self._inferred(hops, name)
 

@@ -12,7 +12,8 @@ from grokscope.analyses import Specimen, same_inference_path, study_arms
 from grokscope.analyses.claim import violations_row
 from grokscope.analyses.evidence import EvidenceResult
 from grokscope.analyses.lens import LensResult
-from grokscope.analyses.same_path import ARMS, PathMeasurement, decide_same_path
+from grokscope.analyses.path_measurement import PathMeasurement
+from grokscope.analyses.same_path import ARMS, decide_same_path
 from grokscope.tasks import TwoHopTask, load_study
 
 NAMES = ("early", "grokked", "taught")
@@ -43,7 +44,9 @@ def measured(
         name: noisy_circuit((paths or {}).get(name.removesuffix(" again"), CHAIN), seed=100 * graph + i, n=n, spread=spread)
         for i, name in enumerate(arms)
     }
-    return PathMeasurement(circuits, {name: evidence() for name in arms}, {name: lens() for name in arms}, n, n)
+    return PathMeasurement(
+        circuits, circuits, {name: evidence() for name in arms}, {name: lens() for name in arms}, {}, n, n
+    )
 
 
 def told(result: PathMeasurement, arm: str, **changed: object) -> PathMeasurement:
@@ -55,7 +58,7 @@ def told(result: PathMeasurement, arm: str, **changed: object) -> PathMeasuremen
 def test_one_path_in_all_arms_supports_the_claim() -> None:
     result = decide_same_path({graph: measured(graph) for graph in range(5)}, "iid")
     assert result.verdict == "supported" and set(result.falsifiers["says"]) == {"supported"}
-    assert result.checks["passed"].all() and result.table["n"].tolist() == [5] * 4
+    assert result.checks["passed"].all() and result.table["n"].tolist() == [5] * 8
     assert "take the same path" in result.sentence and result.figure() and type(result).from_json(result.to_json()).verdict
 
 
@@ -63,9 +66,27 @@ def test_one_path_in_all_arms_supports_the_claim() -> None:
 def test_another_path_in_one_arm_contradicts_it(arm: str) -> None:
     result = decide_same_path({graph: measured(graph, {arm: MOVED}) for graph in range(5)}, "iid")
     assert result.verdict == "contradicted"
-    said = dict(zip(result.table["quantity"].str.partition(":")[0], result.table["says"], strict=True))
+    decisive = result.table[result.table["says"] != ""]
+    said = dict(zip(decisive["quantity"].str.partition(":")[0], decisive["says"], strict=True))
     assert said["within a run" if arm == "early" else "the paper's pair"] == "contradicted"
     assert said["the paper's pair" if arm == "early" else "within a run"] == "supported"
+
+
+def test_circuits_on_wrong_pairs_are_shown_and_decide_nothing() -> None:
+    graphs = {graph: measured(graph) for graph in range(5)}
+    elsewhere = {graph: measured(graph, {"taught": MOVED}).circuits for graph in graphs}
+    result = decide_same_path(
+        {graph: dataclasses.replace(each, circuits_all=elsewhere[graph]) for graph, each in graphs.items()}, "iid"
+    )
+    beside = result.table.set_index("quantity")["rule"].filter(like="all pairs")
+    assert result.verdict == "supported" and len(beside) == 4
+    assert beside.filter(like="paper").str.contains("it says contradicted").all()
+
+
+def test_other_arms_are_judged_by_themselves() -> None:
+    graphs = {graph: measured(graph, {"early": MOVED}) for graph in range(5)}
+    result = decide_same_path(graphs, "ood", {"the paper's pair": ("grokked", "taught")})
+    assert result.verdict == "supported" and not result.falsifiers["quantity"].str.startswith("F4").any()
 
 
 @pytest.mark.parametrize(

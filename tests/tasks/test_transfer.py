@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from grokscope.tasks import CELLS, CheckpointError, ModelConfig, NewFacts, Run, TrainConfig, TwoHopTask, train
+from grokscope.tasks import (
+    CELLS,
+    CheckpointError,
+    ModelConfig,
+    NewFacts,
+    Run,
+    TrainConfig,
+    TwoHopTask,
+    published_new_facts,
+    train,
+)
 from grokscope.tasks.supervision import BOTH_HOPS
 
 BEFORE = TwoHopTask.random(n_entities=30, n_relations=12, out_degree=8, seed=3)
@@ -81,6 +91,47 @@ def test_bad_input_is_named_at_once() -> None:
         NewFacts.random(BEFORE, n=999, exposure=-1)
     with pytest.raises(KeyError, match=r"new\+old, old\+new, new\+new"):
         NewFacts.random(BEFORE, n=5).questions("old+old")
+
+
+@pytest.mark.parametrize("reading", ["items", "facts"])
+def test_the_published_recipe_keeps_what_a_plain_loop_keeps(reading: str) -> None:
+    new = published_new_facts(BEFORE, n=20, n_old=90, reading=reading, seed=2)
+    graph, base, tail = new.task.graph, BEFORE.graph.n_entities, {(h, r): t for h, r, t in new.task.graph.triples}
+    added = {graph.triples[i] for i in np.flatnonzero(new.task.is_ood)}
+    heads = Counter(h for h, _, _ in added)
+    assert len(added) == 20 and sum(heads[t] > 0 for _, _, t in added) >= 10  # each chain's first fact leads to its second
+    kept = {tuple(row) for row in triples(new.task, "id_atomic")}
+    trained = set(triples(new.task, "train_inferred"))
+    before = triples(BEFORE, "train_inferred")
+    second = {(h, r1, r2): (tail[h, r1 - base], r2) for h, r1, r2 in before}
+    if reading == "items":
+        assert len(kept) + len(trained) == 90 and len(kept) < 10
+        assert all((h, r1) in kept or second[h, r1, r2] in kept for h, r1, r2 in trained)
+        assert len([row for row in trained if row[:2] in kept and second[row] in kept]) < len(trained)
+    else:
+        assert len(kept) == 90
+        assert trained == {row for row in before if row[:2] in kept and second[row] in kept}
+    is_new = {(h, base + r) for h, r, _ in added}
+    kinds = {"new+old": (is_new, kept), "old+new": (kept, is_new), "new+new": (is_new, is_new)}
+    for cell, (firsts, seconds) in kinds.items():
+        wanted = {(h, r1, r2) for h, r1 in firsts for b, r2 in seconds if tail[h, r1 - base] == b}
+        assert set(map(tuple, new.questions(cell).tokens.tolist())) == wanted
+
+
+def test_a_task_with_facts_that_are_not_trained_alone_is_saved_but_not_published(tiny_run: Run, tmp_path: Path) -> None:
+    task = published_new_facts(tiny_run.task, n=10).task
+    run = train(task, tiny_run.model_config, TrainConfig.tiny(max_steps=2, evaluate_every=1), tmp_path / "a", progress=False)
+    assert Run.load(run.folder).task.key == task.key != tiny_run.task.key
+    assert len(run.task.split("id_atomic")) == len(task.split("id_atomic")) < len(tiny_run.task.split("id_atomic"))
+    with pytest.raises(ValueError, match="facts are not trained by themselves"):
+        task.to_files(tmp_path / "b")
+
+
+def test_impossible_published_recipes_are_named_at_once() -> None:
+    with pytest.raises(ValueError, match=r"even number, got 7; .* readings are items, facts"):
+        published_new_facts(BEFORE, n=7, reading="pages")
+    with pytest.raises(ValueError, match=r"only 120 .* free; n_old=999 facts to keep, there are 216"):
+        published_new_facts(BEFORE, n=200, n_old=999, reading="facts")
 
 
 def test_training_goes_on_from_a_checkpoint_with_other_facts(tiny_run: Run, tmp_path: Path) -> None:

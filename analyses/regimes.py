@@ -1,0 +1,137 @@
+"""Every arm at every phase: what it answers, what can be read from it, and what it uses.
+
+He et al. 2026 (arXiv 2601.09049, section 4) lay two rates side by side, each of one run in each regime. Here every run of a
+study gives a row for each phase, with exact match, the lens, a probe and the causal use of the bridge on the same questions,
+so that accuracy and circuit can be seen to come apart, or not.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ..circuits import Result
+from ..tasks import Checkpoint, Run, Study, shortcut_accuracy
+from .arms import last_before_ood
+from .claim import at_r1, bridge_read_at_r1
+from .claim_plots import accuracy_against_use
+from .evidence import MIN_FACTS, EvidenceResult, bridge_evidence
+from .lens import logit_lens
+
+BEFORE = "before"  # what `last_before_ood` finds
+
+
+@dataclass(frozen=True, eq=False)
+class RegimeResult(Result):
+    """What each run answers and uses at each of its phases.
+
+    Attributes:
+        table: a row for each run and phase (also `before`: the last saved step at which a run knows the OOD facts and does
+            not compose them), with run, arm, seed, replicate, phase, step;
+            exact_match and the n_reported questions behind it; floor: the best shortcut's;
+            found_any: share of questions whose bridge a lens finds at any cell; read_at_r1: at r1, after the best layer;
+            correct_not_found: share answered correctly without any such cell;
+            probe, probe_at: the best held-out linear probe of the bridge at any cell, and which;
+            held_out: share of answers that follow the state at r1 of a question never trained, beyond control, after the
+            best layer, with its 95 % interval low, high, on questions of `used_split` answered right; n_facts: hop-1 facts
+            behind it; NaN below `evidence.MIN_FACTS`;
+            used: whether the bridge is used there at r1 after any layer (see `bridge_evidence`).
+            Best of several cells is the largest value, so a little high.
+        split: what the questions are.
+        used_split: what those are on which use is measured.
+    """
+
+    split: str
+    used_split: str
+
+    @property
+    def caption(self) -> str:
+        """Runs, graphs and split in one line."""
+        runs = f"{self.table['run'].nunique()} runs on {self.table['seed'].nunique()} graphs"
+        return f"{runs} · exact match on {self.split}, use on {self.used_split}"
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """A row for each arm and phase: medians over runs, and in how many the bridge is used at r1."""
+        columns = ["exact_match", "floor", "found_any", "correct_not_found", "probe", "held_out"]
+        groups = self.table.groupby(["arm", "phase"], sort=False)
+        used = groups["used"].agg(lambda says: int((says == "yes").sum()))
+        return groups[columns].median().assign(used=used, runs=groups.size()).reset_index()
+
+    def figure(self) -> Any:
+        """Exact match against causal use, a dot for each run and phase."""
+        return accuracy_against_use(self.table, title=f"{self.caption} · bars: 95 % over hop-1 facts")
+
+
+def compare_regimes(
+    study: Study,
+    *,
+    split: str = "test_inferred_ood",
+    used_split: str = "test_inferred_ood_id",
+    n_questions: int = 512,
+    seed: int = 0,
+) -> RegimeResult:
+    """Measure all runs of a study at all their phases.
+
+    Args:
+        study: with the weights of its phases.
+        split: two-hop questions.
+        used_split: those on which use is measured. Interventions need right answers, and a model that does not answer
+            OOD+OOD questions yet answers some with the same bridges whose second hop is ID.
+        n_questions: for the evidence on the bridge.
+        seed: of questions, halves and donors.
+
+    Raises:
+        ValueError: if the study holds no run.
+    """
+    if not study.runs:
+        raise ValueError(f"{study.folder} holds no run")
+    parts = [measure_run(run, split, used_split, n_questions, seed=seed) for run in study.runs.values()]
+    about = study.summary.set_index("run")[["arm", "seed", "replicate"]]
+    table = pd.concat(parts, ignore_index=True).join(about, on="run")
+    return RegimeResult(table[["run", *about.columns, *parts[0].columns.drop("run")]], split, used_split)
+
+
+def measure_run(run: Run, split: str, used_split: str, n_questions: int, *, seed: int = 0) -> pd.DataFrame:
+    """The rows of one run, without its arm; arguments as of `compare_regimes`."""
+    moments = {**run.phases, **({BEFORE: step} if (step := last_before_ood(run)) is not None else {})}
+    moments = {phase: step for phase, step in moments.items() if step in run.steps}
+    rows = []
+    for phase, step in sorted(moments.items(), key=lambda moment: moment[1]):
+        checkpoint = run.checkpoint(step)
+        evidence = bridge_evidence(checkpoint.model(), run.task, used_split, n=n_questions, seed=seed)
+        rows.append({"run": run.name, "phase": phase, **_row(checkpoint, run, split, seed), **_use(evidence)})
+    return pd.DataFrame(rows)
+
+
+def _row(checkpoint: Checkpoint, run: Run, split: str, seed: int) -> dict[str, Any]:
+    model, questions = checkpoint.model(), run.task.split(split)
+    lens = logit_lens(model, questions, seed=seed)
+    together = lens.found_by_correct.set_index("quantity")["value"]
+    return {
+        "step": checkpoint.step,
+        "exact_match": checkpoint.accuracy[split],
+        "n_reported": run.n_reported[split],
+        "floor": max(shortcut_accuracy(run.task, questions).values()),
+        "found_any": lens.bridge_found_any,
+        "read_at_r1": bridge_read_at_r1(lens)["top1"].max(),
+        "correct_not_found": together["P(correct, not found)"],
+    }
+
+
+def _use(evidence: EvidenceResult) -> dict[str, Any]:
+    measures = evidence.measures if len(evidence.measures) else pd.DataFrame(columns=["measure", "role", "value", "excess"])
+    probes = measures[measures["measure"] == "probe"].sort_values("value")
+    donors = measures[(measures["measure"] == "held out") & (measures["role"] == "r1")].sort_values("excess")
+    says = at_r1(evidence)["used"].tolist()
+    nan = float("nan")
+    probe = {"probe": nan, "probe_at": ""}
+    if len(probes):
+        best = probes.iloc[-1]
+        probe = {"probe": best["value"], "probe_at": f"L{best['layer']} {best['role']}"}
+    use: dict[str, Any] = {"held_out": nan, "low": nan, "high": nan, "n_facts": 0}
+    if len(donors) and donors["n_facts"].max() >= MIN_FACTS:
+        best = donors.iloc[-1]
+        use = {"held_out": best["excess"], "low": best["low"], "high": best["high"], "n_facts": best["n_facts"]}
+    used = "yes" if "yes" in says else "no" if set(says) == {"no"} else "undecided"
+    return probe | use | {"used": used}
