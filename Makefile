@@ -1,4 +1,5 @@
 # make demo       trains two regimes on one graph, compares their circuits, writes demo/report.html
+# make study      decides the paper's claims on the shipped runs, writes report/report.html
 # make test       every fast check; make test-slow the rest
 # Everything is installed into .venv; only Python 3.11 or later, pip and make are needed.
 
@@ -7,10 +8,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow check browser clean
+.PHONY: demo study test test-slow check browser clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m grokscope.analyses.demo --out demo
+
+study: $(INSTALLED)
+	$(BIN)/python -m grokscope.analyses.study --out report
 
 test: check browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder

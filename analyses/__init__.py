@@ -15,6 +15,7 @@ from .dissociation import accuracy_without_circuit
 from .edge_attribution import edge_attribution
 from .edge_sets import run_with_edge_sets, run_with_edges
 from .evidence import EvidenceResult, bridge_evidence
+from .exposure import ExposureResult, accuracy_by_exposure
 from .faithfulness import FaithfulnessResult, faithfulness
 from .geometry import GeometryResult, bridge_geometry
 from .growth import RunSummary, summarise_run
@@ -29,8 +30,10 @@ from .path_patching import path_patch
 from .plots import accuracy_curves, lens_heatmaps
 from .probing import ProbeResult, probe_bridge
 from .realignment import RealignmentResult, realign
+from .regimes import RegimeResult, compare_regimes
 from .same_path import same_inference_path
 from .trajectory import CircuitTrajectory, cross_entropy, trajectory
+from .transfer_evidence import TransferEvidenceResult, transfer_evidence
 from .transferability import transfer_of_new_facts
 from .transplant import TransplantResult, transplant
 
@@ -44,6 +47,7 @@ __all__ = [
     "ClaimResult",
     "CostResult",
     "EvidenceResult",
+    "ExposureResult",
     "FaithfulnessResult",
     "GeometryResult",
     "InterchangeResult",
@@ -53,10 +57,13 @@ __all__ = [
     "ProbeResult",
     "QueryView",
     "RealignmentResult",
+    "RegimeResult",
     "RunSummary",
     "Specimen",
+    "TransferEvidenceResult",
     "TransplantResult",
     "ablate_bridge",
+    "accuracy_by_exposure",
     "accuracy_by_loops",
     "accuracy_curves",
     "accuracy_without_circuit",
@@ -66,6 +73,7 @@ __all__ = [
     "bridge_evidence",
     "bridge_geometry",
     "causal_trace",
+    "compare_regimes",
     "cost_of_waiting",
     "cross_entropy",
     "discover",
@@ -89,6 +97,7 @@ __all__ = [
     "summarise_run",
     "trace_inputs",
     "trajectory",
+    "transfer_evidence",
     "transfer_of_new_facts",
     "transplant",
     "view_attention",

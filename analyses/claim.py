@@ -14,10 +14,10 @@ from ..circuits import EquivalenceResult, Result
 from .claim_plots import quantity_rows
 from .evidence import EvidenceResult
 from .lens import LensResult
-from .statistics import wilson
+from .statistics import holm, wilson
 
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
-COLUMNS = ("quantity", "split", "value", "low", "high", "margin", "n", "unit", "p", "says", "rule")
+COLUMNS = ("quantity", "split", "value", "low", "high", "margin", "n", "unit", "p", "p_holm", "says", "rule")
 N_GRAPHS = 5  # that the rules over graphs speak of
 ENOUGH = 4  # of them
 FALSE_ALARM = 0.05  # how often one graph may violate a rule by mistake
@@ -33,7 +33,7 @@ class ClaimResult(Result):
             value, low, high: the estimate with its interval, see `rule`;
             margin: what it is held against, if it is;
             n, unit: how many graphs, runs or questions stand behind it;
-            p: of as many violations or more by mistake, if violations were counted;
+            p: of as many violations or more by mistake, if violations were counted; p_holm: Holm's, over the table;
             says: `supported`, `contradicted` or `undecided`; empty for what is shown beside;
             rule: how it is decided.
         falsifiers: the same columns, for what would contradict the claim.
@@ -141,4 +141,7 @@ def _share_of_graphs(count: int, n: int) -> dict[str, Any]:
 
 def in_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Rows as a table with all columns of a claim."""
-    return pd.DataFrame(list(rows), columns=pd.Index(COLUMNS))
+    table = pd.DataFrame(list(rows), columns=pd.Index(COLUMNS))
+    tested = table["p"].notna()
+    table.loc[tested, "p_holm"] = holm(table.loc[tested, "p"].to_numpy(dtype=float))
+    return table

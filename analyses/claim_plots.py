@@ -96,6 +96,36 @@ def accuracy_against_use(table: pd.DataFrame, *, title: str) -> go.Figure:
     return figure.update_layout(template=TEMPLATE, title=title, height=480)
 
 
+def repair_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
+    """Accuracy as it is, and with the bridge or a random entity written at r1: a panel for each cell, a dot for each run.
+
+    Args:
+        table: with the columns run, arm, cell, accuracy, realigned and controlled.
+        title: should name n.
+    """
+    cells = list(dict.fromkeys(table["cell"]))
+    figure = make_subplots(rows=1, cols=len(cells), subplot_titles=cells, shared_yaxes=True, horizontal_spacing=0.03)
+    kinds = {"accuracy": "as it is", "realigned": "bridge as embedding", "controlled": "random entity as embedding"}
+    for column, cell in enumerate(cells, start=1):
+        rows = table[table["cell"] == cell]
+        for place, (name, label) in enumerate(kinds.items()):
+            figure.add_scatter(
+                x=rows["arm"].tolist(),
+                y=rows[name].tolist(),
+                text=rows["run"].tolist(),
+                hovertemplate="%{text}: %{y:.2f}<extra></extra>",
+                mode="markers",
+                name=label,
+                legendgroup=label,
+                showlegend=column == 1,
+                marker={"color": COLOURS[place], "size": 9, "symbol": ("circle", "diamond", "x-thin-open")[place]},
+                row=1,
+                col=column,
+            )
+    figure.update_yaxes(title="exact match", range=[-0.05, 1.05], col=1)
+    return figure.update_layout(template=TEMPLATE, title=title, height=400)
+
+
 def exposure_points(table: pd.DataFrame, *, title: str) -> go.Figure:
     """Accuracy against exposure, a panel for each hop.
 

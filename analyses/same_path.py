@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 
 from ..circuits import Circuit, equivalence
-from ..tasks import TwoHopTask
 from .arms import AGAIN, Arms, Specimen
 from .claim import (
     CONTRADICTED,
@@ -27,7 +26,6 @@ from .claim import (
     violations_row,
 )
 from .evidence import EvidenceResult
-from .facts import n_pairable
 from .lens import LensResult
 from .path_measurement import MIN_PAIRS, PathMeasurement, measure_paths
 
@@ -70,7 +68,10 @@ def same_inference_path(
         ValueError: if no graph has the arms that a pair needs.
     """
     usable = comparable(graphs, compared)
-    n_pairs = min(n_pairs, *(n_pairable(_task(arms).split(split)) for arms in usable.values()))
+    if not usable:
+        there = {number: sorted(arms) for number, arms in graphs.items()}
+        needed = dict(compared)
+        raise ValueError(f"no graph has two arms to compare and a replicate of one; needed are {needed}, there are {there}")
     measured = {number: measure_paths(arms, split, n_pairs, n_questions, seed=seed) for number, arms in usable.items()}
     return decide_same_path(measured, split, compared)
 
@@ -79,21 +80,13 @@ def comparable(graphs: Mapping[int, Arms], compared: Compared = PAIRS) -> dict[i
     """The graphs on which something can be compared, with the arms that are, and their replicates.
 
     Checkpoints called early that answer OOD questions already are left out.
-
-    Raises:
-        ValueError: if there is no such graph.
     """
     names = {name + again for pair in compared.values() for name in pair for again in ("", AGAIN)}
     valid = {
         number: {name: each for name, each in arms.items() if name in names and not _late(name, each)}
         for number, arms in graphs.items()
     }
-    usable = {number: arms for number, arms in valid.items() if any(_has(arms, pair) for pair in compared.values())}
-    if not usable:
-        there = {number: sorted(arms) for number, arms in valid.items()}
-        needed = dict(compared)
-        raise ValueError(f"no graph has two arms to compare and a replicate of one; needed are {needed}, there are {there}")
-    return usable
+    return {number: arms for number, arms in valid.items() if any(_has(arms, pair) for pair in compared.values())}
 
 
 def decide_same_path(measured: Mapping[int, PathMeasurement], split: str, compared: Compared = PAIRS) -> ClaimResult:
@@ -112,11 +105,6 @@ def decide_same_path(measured: Mapping[int, PathMeasurement], split: str, compar
     sentence = _sentence(table, against, verdict)
     shown = in_table(main + beside)
     return ClaimResult(shown, against, _checks(measured, compared), CLAIM, verdict, sentence, _would_change(table))
-
-
-def _task(arms: Arms) -> TwoHopTask:
-    """Any of the tasks: graph and tests are the same for all arms."""
-    return next(iter(arms.values())).task
 
 
 def _late(name: str, specimen: Specimen) -> bool:

@@ -8,7 +8,7 @@ mean likeness of a circuit from a random half of its queries and one from the ot
 
 import itertools
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -296,15 +296,21 @@ def _recentred_interval(value: float, resampled: Float[np.ndarray, " resample"])
     return float(min(low, value)), float(np.clip(high, value, 1.0))
 
 
-def check_comparable(circuits: Mapping[str, Circuit], *, across_seeds: bool = False, despite: Collection[str] = ()) -> None:
-    """Raise unless all circuits have the same graph and edges and were measured in the same way, but for what is named."""
+def check_comparable(
+    circuits: Mapping[str, Circuit], *, across_seeds: bool = False, despite: Collection[str] = (), ties: bool = True
+) -> None:
+    """Raise unless all circuits have the same graph and edges and were measured in the same way, but for what is named.
+
+    Without `ties` it does not matter which layers share their weights.
+    """
     names = [name for name in MUST_AGREE if not (across_seeds and name == "pairs")]
     asked = {name: {label: c.provenance.get(name) for label, c in circuits.items()} for name in names}
     if across_seeds:
         recipes = {label: dict(c.provenance.get("recipe", {})) for label, c in circuits.items()}
         asked |= {name: {label: recipe.get(name) for label, recipe in recipes.items()} for name in RECIPE}
     problems = {name: str(values) for name, values in asked.items() if len(set(values.values())) > 1}
-    if len({circuit.graph for circuit in circuits.values()}) > 1:
+    graphs = {c.graph if ties else replace(c.graph, n_blocks=c.graph.n_layers) for c in circuits.values()}
+    if len(graphs) > 1:
         problems["graph"] = str({label: circuit.graph for label, circuit in circuits.items()})
     elif len({tuple(zip(c.table["sender"], c.table["receiver"], strict=True)) for c in circuits.values()}) > 1:
         problems["measured edges"] = str({label: len(circuit.table) for label, circuit in circuits.items()})

@@ -92,7 +92,8 @@ def equivalence(
     rows = []
     for seed, found in circuits.items():
         again = {name: replicates[seed][name] for name in conditions if name in replicates[seed]}
-        check_comparable({a: found[a], b: found[b]} | {f"{name} again": circuit for name, circuit in again.items()})
+        everything = {a: found[a], b: found[b]} | {f"{name} again": circuit for name, circuit in again.items()}
+        check_comparable(everything, ties=False)
         own = [_distance(found[name], circuit, aligned) for name, circuit in again.items()]
         row = {"seed": seed, "distance": _distance(found[a], found[b], aligned), "replicate_distance": float(np.mean(own))}
         rows.append(row | {"difference": row["distance"] - row["replicate_distance"]})

@@ -78,6 +78,8 @@ ORIGINS = {  # where the further training of tier 2 starts: an arm and a phase o
     "taught": ("both_hops", "ood_generalised"),
     "second_hop": ("second_hop", "ood_generalised"),
 }
+DOSES = (1, 2, 5, 20)  # compositions of each new fact as second hop, from grokked weights
+READINGS = ("items", "facts")  # of the published recipe, from random and grokked weights
 
 
 def job(name: str, graph: int, replicate: int) -> tasks.Job:
@@ -89,20 +91,38 @@ def job(name: str, graph: int, replicate: int) -> tasks.Job:
 
 
 def transfer_jobs(work: Path) -> list[tasks.Job]:
-    """The further trainings on new facts whose origins are there."""
-    jobs = []
-    for graph in GRAPHS[:3]:
-        new = tasks.NewFacts.random(tasks.TwoHopTask.random(seed=graph), seed=graph)
-        config = tasks.TrainConfig.small(max_steps=TRANSFER_STEPS, seed=graph, n_checkpoints=N_CHECKPOINTS)
-        for name, origin in ORIGINS.items():
-            initial = None
-            if origin is not None:
-                run = tasks.Run.load(work / f"{origin[0]}-g{graph}-r0")
-                if origin[1] not in run.phases:  # never got there: no such arm on this graph
-                    continue
-                initial = run.checkpoint(origin[1])
-            jobs.append(tasks.Job(f"{name}-g{graph}", new.task, tasks.ModelConfig.small(), config, initial))
-    return jobs
+    """The further trainings on new facts whose origins are there, those that the claim is decided by first."""
+    by_graph = [_further(work, graph) for graph in GRAPHS[:3]]
+    names = dict.fromkeys(name for jobs in by_graph for name in jobs)
+    return [jobs[name] for name in names for jobs in by_graph if name in jobs]
+
+
+def _further(work: Path, graph: int) -> dict[str, tasks.Job]:
+    before, origins = tasks.TwoHopTask.random(seed=graph), _origins(work, graph)
+    balanced = tasks.NewFacts.random(before, seed=graph)
+    kinds = {name: (name, balanced) for name in ORIGINS}
+    kinds |= {f"grokked_m{m}": ("grokked", tasks.NewFacts.random(before, exposure=m, seed=graph)) for m in DOSES}
+    for reading in READINGS:
+        published = tasks.published_new_facts(before, reading=reading, seed=graph)
+        kinds |= {f"{origin}_{reading}": (origin, published) for origin in ("random", "grokked")}
+    config = tasks.TrainConfig.small(max_steps=TRANSFER_STEPS, seed=graph, n_checkpoints=N_CHECKPOINTS)
+    return {
+        name: tasks.Job(f"{name}-g{graph}", new.task, tasks.ModelConfig.small(), config, origins[origin])
+        for name, (origin, new) in kinds.items()
+        if origin in origins
+    }
+
+
+def _origins(work: Path, graph: int) -> dict[str, tasks.Checkpoint | None]:
+    """The weights to start from; an arm that never reached the phase is no origin on this graph."""
+    found: dict[str, tasks.Checkpoint | None] = {}
+    for name, origin in ORIGINS.items():
+        run = tasks.Run.load(work / f"{origin[0]}-g{graph}-r0") if origin else None
+        if run is None or origin is None:
+            found[name] = None
+        elif origin[1] in run.phases:
+            found[name] = run.checkpoint(origin[1])
+    return found
 
 
 def shipped_steps(run: tasks.Run) -> list[int]:

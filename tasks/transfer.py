@@ -35,8 +35,8 @@ class NewFacts:
         task: what is trained next: all old facts, the new ones as its "OOD" facts, and the trained ID+ID compositions of
             `before` without those of probes. A run on it reports `CELLS`, the retention of old compositions as
             `test_inferred_iid`, of old facts as `id_atomic`, and the memory of new facts as `ood_atomic`.
-        is_probe: which facts of `task` are the old ones in questions of `CELLS`; if drawn by `random`, no trained composition
-            has them.
+        is_probe: which facts of `task` are the old ones in questions of `CELLS`; those that `random` draws are in no trained
+            composition.
         exposure: compositions of each new fact as second hop that are in training, at most.
         seed: of everything drawn.
     """

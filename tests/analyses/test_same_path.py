@@ -136,7 +136,7 @@ def test_arms_that_do_not_fit_are_refused_together_before_anything_is_measured()
         same_inference_path(found)
     late = {name: found[0]["grokked"] for name in ("early", "grokked", "grokked again")}
     late["early"] = dataclasses.replace(late["early"], accuracy={"test_inferred_ood": 0.7})
-    with pytest.raises(ValueError, match=r"there are \{0: \['grokked', 'grokked again'\]\}"):
+    with pytest.raises(ValueError, match=r"there are \{0: \['early', 'grokked', 'grokked again'\]\}"):
         same_inference_path({0: late})
 
 

@@ -19,7 +19,14 @@ def table(excess: dict[str, float], *, random: float = 0.0, forgotten: float = 0
         for arm in ("grokked", "random"):
             for cell in CELLS:
                 value = (excess.get(cell, 0.0) if arm == "grokked" else random) + rng.normal(scale=0.01)
-                row = {"run": f"{arm}-g{seed}", "arm": arm, "seed": seed, "cell": cell, "exact_match": 0.1 + value}
+                row = {
+                    "run": f"{arm}-g{seed}",
+                    "arm": arm,
+                    "exposure": 0,
+                    "seed": seed,
+                    "cell": cell,
+                    "exact_match": 0.1 + value,
+                }
                 row |= {"floor": 0.1, "floor_r2": 0.05, "excess": value, "area": value / 2, "to_90": float("nan")}
                 rows.append(row | {"remembered": 1.0, "forgotten": forgotten, "n": n})
     return pd.DataFrame(rows)
@@ -54,6 +61,15 @@ def test_a_transfer_of_first_hops_that_is_the_last_relations_is_said_so() -> Non
     assert says["F3 grokked beyond the last relation's majority"] == "contradicted"
 
 
+def test_exposure_is_shown_beside_and_decides_nothing() -> None:
+    little = table({"new+old": 0.8})
+    dose = table({"old+new": 0.9, "new+new": 0.9}).query("arm == 'grokked'").assign(exposure=5)
+    result = decide_transfer(pd.concat([little, dose], ignore_index=True))
+    assert result.verdict == "supported" and result.table["says"].tolist() == ["supported"] * 2 + [""]
+    assert "in 5 trained compositions" in result.table["quantity"].iloc[2]
+    assert result.table["value"].iloc[2] == pytest.approx(0.9, abs=0.02)
+
+
 def test_two_graphs_or_few_questions_are_too_little() -> None:
     assert decide_transfer(table({}, n_graphs=2)).verdict == "undecided"
     checks = decide_transfer(table({}, n=40)).checks.set_index("check")["passed"]
@@ -80,3 +96,13 @@ def test_the_table_holds_what_the_models_answer(tiny_run: Run, tmp_path: Path) -
 def test_a_study_without_the_origins_is_refused() -> None:
     with pytest.raises(ValueError, match="has no runs from grokked, random; its arms are both_hops"):
         transfer_of_new_facts(load_study("pilot"))
+
+
+def test_doses_are_told_by_the_task_not_by_the_name_alone(tiny_run: Run, tmp_path: Path) -> None:
+    config = TrainConfig.tiny(max_steps=2, evaluate_every=1)
+    for name, exposure in (("grokked-g0", 0), ("grokked_m2-g0", 2), ("random-g0", 0)):
+        new = NewFacts.random(tiny_run.task, n=20, exposure=exposure, seed=0)
+        train(new.task, tiny_run.model_config, config, tmp_path / name, progress=False)
+    found = transfer_table(load_study(tmp_path)).drop_duplicates("run").set_index("run")
+    assert found["arm"].to_dict() == {"grokked-g0": "grokked", "grokked_m2-g0": "grokked", "random-g0": "random"}
+    assert found["exposure"].to_dict() == {"grokked-g0": 0, "grokked_m2-g0": 2, "random-g0": 0}

@@ -1,5 +1,7 @@
 """Equivalence on planted circuits: the same, one essential edge moved, and at the margin."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from planted import CHAIN, noisy_circuit
@@ -88,3 +90,14 @@ def test_too_few_seeds_are_undecided_with_the_number_and_gaps_are_named() -> Non
     odd = Circuit(odd.table, odd.graph, {**odd.provenance, "contrast": "head"})
     with pytest.raises(ValueError, match="differ in contrast"):
         equivalence({0: {"a": circuits[0]["a"], "b": odd}}, replicates, ("a", "b"))
+
+
+def test_which_layers_share_weights_does_not_matter() -> None:
+    found = {
+        seed: {name: noisy_circuit(CHAIN, seed=10 * seed + i) for i, name in enumerate(("a", "b"))} for seed in range(3)
+    }
+    again = {seed: {"a": noisy_circuit(CHAIN, seed=100 + seed)} for seed in range(3)}
+    own = dataclasses.replace(found[0]["b"].graph, n_blocks=found[0]["b"].graph.n_layers)
+    untied = {seed: {**each, "b": dataclasses.replace(each["b"], graph=own)} for seed, each in found.items()}
+    assert found[0]["b"].graph != own
+    assert equivalence(untied, again, ("a", "b")).to_json() == equivalence(found, again, ("a", "b")).to_json()

@@ -1,0 +1,161 @@
+"""All claims on a study, from the shipped checkpoints to one page: measure each graph and run, decide, report.
+
+    python -m grokscope.analyses.study
+
+What has been measured is kept in the output folder and used again as long as weights, questions and settings are the same;
+an interrupted analysis goes on where it was. After a change of the code delete the folder `measured` there.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from joblib import Parallel, delayed
+
+from ..circuits import Result
+from ..tasks import Study, load_study
+from . import dissociation, same_path
+from .arms import Moment, study_arms
+from .cost import cost_of_waiting
+from .dissociation import DissociationMeasurement, measure_dissociation
+from .exposure import ExposureResult, accuracy_by_exposure, exposures
+from .measurement_files import fingerprint, kept
+from .path_measurement import PathMeasurement, measure_paths
+from .regimes import measure_run, together
+from .study_report import Findings, verdicts, write_report
+from .transfer_evidence import TransferEvidenceResult, transfer_evidence
+from .transferability import decide_transfer, transfer_table
+
+ID, OOD, USED = "test_inferred_iid", "test_inferred_ood", "test_inferred_ood_id"
+N_PAIRS, N_QUESTIONS = 256, 512
+COMPARISONS: Mapping[str, tuple[str, Mapping[str, tuple[str, Moment]], same_path.Compared]] = {
+    "main": (ID, same_path.ARMS, same_path.PAIRS),
+    "OOD questions": (OOD, same_path.ARMS, {"the paper's pair": ("grokked", "taught")}),
+    "late": (ID, {name: (arm, "final") for name, (arm, _) in same_path.ARMS.items()}, {"late": ("grokked", "taught")}),
+    "untied control": (ID, {**same_path.ARMS, "untied": ("untied", "final")}, {"untied": ("grokked", "untied")}),
+    "phi 5": (ID, {**same_path.ARMS, "memorised": ("natural_phi5", "memorised")}, {"phi 5": ("grokked", "memorised")}),
+}
+"""Claim (i) by name: on which questions, with which arms, what is compared. The first is the pre-registered one."""
+PRESETS: Mapping[str, Mapping[str, tuple[str, Moment]]] = {
+    "causal": dissociation.ARMS,
+    "bidirectional": {name: (f"{arm}_slots", moment) for name, (arm, moment) in dissociation.ARMS.items()},
+}
+"""Claim (ii) by architecture: where its arms are. Being readable means different things in the two."""
+
+
+def analyse(study: Study, transfers: Study | None, measured: Path, *, n_jobs: int = -1, seed: int = 0) -> Findings:
+    """Measure, or read what was measured, and decide.
+
+    Args:
+        study: runs from random weights.
+        transfers: further trainings on new facts.
+        measured: folder for the measurements.
+        n_jobs: so many graphs or runs at a time; −1 for all cores.
+        seed: of pairs, questions, donors and resampling.
+
+    Raises:
+        ValueError: if the study lacks an arm that claim (i) or (ii) needs; before anything is measured.
+    """
+    for arms in (same_path.ARMS, dissociation.ARMS):
+        study_arms(study, arms)  # which refuses what is missing
+    graphs, there = sorted(set(study.summary["seed"])), set(study.summary["arm"])
+    compared = [name for name, (_, arms, _) in COMPARISONS.items() if {arm for arm, _ in arms.values()} <= there]
+    presets = [name for name, arms in PRESETS.items() if {arm for arm, _ in arms.values()} <= there]
+    about = (study.folder, measured, seed)
+    jobs: dict[tuple[str, str, int], Any] = {
+        ("paths", name, graph): delayed(_paths)(*about, name, graph) for name in compared for graph in graphs
+    }
+    jobs |= {("apart", name, graph): delayed(_apart)(*about, name, graph) for name in presets for graph in graphs}
+    jobs |= {("regime", name, 0): delayed(_regime)(*about, name) for name in study.runs}
+    if transfers:
+        jobs["inside", "", 0] = delayed(_inside)(transfers.folder, measured, seed)
+    found = dict(zip(jobs, Parallel(n_jobs=n_jobs)(jobs.values()), strict=True))
+
+    def by_graph(kind: str, name: str) -> dict[int, Any]:
+        return {graph: found[kind, name, graph] for graph in graphs if found[kind, name, graph] is not None}
+
+    paths = {name: by_graph("paths", name) for name in compared}
+    regimes = together(study, [found["regime", name, 0].table for name in study.runs], OOD, USED)
+    table = transfer_table(transfers) if transfers else None
+    return Findings(
+        study,
+        transfers,
+        paths,
+        {
+            name: same_path.decide_same_path(paths[name], COMPARISONS[name][0], COMPARISONS[name][2])
+            for name in compared
+            if paths[name]
+        },
+        {name: dissociation.decide_dissociation(by_graph("apart", name)) for name in presets},
+        regimes,
+        None if table is None else decide_transfer(table),
+        table,
+        found.get(("inside", "", 0)),
+        cost_of_waiting(study),
+        _exposure(study),
+    )
+
+
+def _exposure(study: Study) -> dict[str, ExposureResult]:
+    """By arm, of its first run at the end of training, where some of the OOD facts were composed and others were not."""
+    found = {}
+    for arm, name in study.summary.drop_duplicates("arm")[["arm", "run"]].itertuples(index=False):
+        run = study.runs[name]
+        questions = run.task.split(OOD)
+        if len(np.unique(exposures(run.task, 2)[questions.hop2] > 0)) > 1:
+            found[arm] = accuracy_by_exposure(run.checkpoint("final").model(), run.task, questions)
+    return found
+
+
+def _paths(folder: Path, measured: Path, seed: int, name: str, graph: int) -> PathMeasurement | None:
+    split, wanted, compared = COMPARISONS[name]
+    arms = same_path.comparable(study_arms(load_study(folder), wanted), compared).get(graph)
+    if arms is None:
+        return None
+    settings = (split, N_PAIRS, N_QUESTIONS, seed)
+    path = measured / f"paths-{name.replace(' ', '_')}-g{graph}-{fingerprint(arms, *settings)}.json"
+    return kept(path, PathMeasurement, lambda: measure_paths(arms, split, N_PAIRS, N_QUESTIONS, seed=seed))
+
+
+def _apart(folder: Path, measured: Path, seed: int, name: str, graph: int) -> DissociationMeasurement | None:
+    arms = study_arms(load_study(folder), PRESETS[name]).get(graph)
+    if arms is None:
+        return None
+    path = measured / f"apart-{name}-g{graph}-{fingerprint(arms, N_QUESTIONS, seed)}.json"
+    return kept(path, DissociationMeasurement, lambda: measure_dissociation(arms, N_QUESTIONS, seed=seed))
+
+
+def _regime(folder: Path, measured: Path, seed: int, name: str) -> Result:
+    run = load_study(folder).runs[name]
+    path = measured / f"regime-{name}-{fingerprint(run, OOD, USED, N_QUESTIONS, seed)}.json"
+    return kept(path, Result, lambda: Result(measure_run(run, OOD, USED, N_QUESTIONS, seed=seed)))
+
+
+def _inside(folder: Path, measured: Path, seed: int) -> TransferEvidenceResult:
+    transfers = load_study(folder)
+    prints = "".join(fingerprint(run, N_QUESTIONS, seed) for run in transfers.runs.values())
+    path = measured / f"inside-{hashlib.sha256(prints.encode()).hexdigest()[:12]}.json"
+    return kept(path, TransferEvidenceResult, lambda: transfer_evidence(transfers, n_questions=N_QUESTIONS, seed=seed))
+
+
+def main(
+    study: Annotated[str, typer.Option(help="name of a shipped study, or a folder of runs")] = "study",
+    out: Annotated[Path, typer.Option(help="where the report and the measurements go")] = Path("report"),
+    n_jobs: Annotated[int, typer.Option(help="graphs or runs at a time; −1 for all cores")] = -1,
+) -> None:
+    """Decide the four questions on a study and write a report."""
+    runs = load_study(study)
+    further = runs.folder / "transfer"
+    transfers = load_study(further) if any(further.glob("*/run.json")) else None
+    findings = analyse(runs, transfers, out / "measured", n_jobs=n_jobs)
+    path = write_report(findings, out / "report.html")
+    for line in verdicts(findings):
+        typer.echo(line)
+    typer.echo(f"report: {path}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
