@@ -84,7 +84,8 @@ def decide_transfer(table: pd.DataFrame) -> ClaimResult:
         _bounded("F4 area under the curve, grokked − random", "old+new", area["old+new"].dropna(), AREA_ALIKE, AREA_MORE),
     ]
     decisive, against = in_table(main), in_table(falsifiers)
-    verdict = _verdict(decisive, against)
+    enough = bool((table["n"] >= MIN_QUESTIONS).all())
+    verdict = _verdict(decisive, against) if enough else UNDECIDED
     repairs = [_repair(exposure, rows["excess"]) for exposure, rows in doses.groupby("exposure")]
     shown = in_table(main + repairs)
     return ClaimResult(shown, against, _checks(table), CLAIM, verdict, _sentence(table, verdict), WOULD_CHANGE)

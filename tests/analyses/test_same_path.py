@@ -141,6 +141,16 @@ def test_arms_that_do_not_fit_are_refused_together_before_anything_is_measured()
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize(
+    "paths, verdict", [({}, "supported"), ({"taught": MOVED}, "contradicted"), ({"early": MOVED}, "contradicted")]
+)
+def test_the_right_verdict_in_every_planted_case(paths: dict[str, dict[str, float]], verdict: str, seed: int) -> None:
+    graphs = {graph: measured(100 * seed + graph, paths) for graph in range(5)}
+    assert decide_same_path(graphs, "iid").verdict == verdict
+
+
+@pytest.mark.slow
 def test_false_verdicts_are_rare_among_equal_arms() -> None:
     """200 draws of five graphs with one path in all arms: the share's upper 95 % bound is below .05 up to four of them."""
     wrong = sum(

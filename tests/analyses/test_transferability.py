@@ -11,24 +11,27 @@ from grokscope.analyses.transferability import decide_transfer, transfer_table
 from grokscope.tasks import CELLS, NewFacts, Run, TrainConfig, exact_match, load_study, shortcut_accuracy, train
 
 
-def table(excess: dict[str, float], *, random: float = 0.0, forgotten: float = 0.01, n_graphs: int = 3, n: int = 250):
+def table(
+    excess: dict[str, float],
+    *,
+    random: float = 0.0,
+    forgotten: float = 0.01,
+    n_graphs: int = 3,
+    n: int = 250,
+    seed: int = 0,
+    spread: float = 0.01,
+) -> pd.DataFrame:
     """Grokked transfers so much in each cell beyond shortcuts, random weights so much in all."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     rows = []
-    for seed in range(1, n_graphs + 1):
+    for graph in range(1, n_graphs + 1):
         for arm in ("grokked", "random"):
             for cell in CELLS:
-                value = (excess.get(cell, 0.0) if arm == "grokked" else random) + rng.normal(scale=0.01)
-                row = {
-                    "run": f"{arm}-g{seed}",
-                    "arm": arm,
-                    "exposure": 0,
-                    "seed": seed,
-                    "cell": cell,
-                    "exact_match": 0.1 + value,
-                }
-                row |= {"floor": 0.1, "floor_r2": 0.05, "excess": value, "area": value / 2, "to_90": float("nan")}
-                rows.append(row | {"remembered": 1.0, "forgotten": forgotten, "n": n})
+                value = (excess.get(cell, 0.0) if arm == "grokked" else random) + rng.normal(scale=spread)
+                row = {"run": f"{arm}-g{graph}", "arm": arm, "exposure": 0, "seed": graph, "cell": cell}
+                row |= {"exact_match": 0.1 + value, "floor": 0.1, "floor_r2": 0.05, "excess": value, "area": value / 2}
+                row |= {"to_90": float("nan"), "remembered": 1.0, "forgotten": forgotten, "n": n}
+                rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -74,6 +77,33 @@ def test_two_graphs_or_few_questions_are_too_little() -> None:
     assert decide_transfer(table({}, n_graphs=2)).verdict == "undecided"
     checks = decide_transfer(table({}, n=40)).checks.set_index("check")["passed"]
     assert not checks["questions in every cell"]
+    assert decide_transfer(table({"old+new": 0.9, "new+new": 0.9}, n=10)).verdict == "undecided"
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize(
+    "excess, random, verdict",
+    [
+        ({"new+old": 0.8}, 0.0, "supported"),  # first hops transfer, second hops do not
+        ({"new+old": 0.8, "old+new": 0.8, "new+new": 0.7}, 0.0, "contradicted"),
+        (
+            {"new+old": 0.05, "old+new": 0.05, "new+new": 0.05},
+            0.05,
+            "supported",
+        ),  # what looks like transfer is no more than that
+        ({"old+new": 0.35, "new+new": 0.35}, 0.0, "undecided"),
+    ],
+)
+def test_the_right_verdict_in_every_planted_case(excess: dict[str, float], random: float, verdict: str, seed: int) -> None:
+    assert decide_transfer(table(excess, random=random, seed=seed, spread=0.03)).verdict == verdict
+
+
+def test_false_verdicts_are_rare_at_the_edge_of_little_and_between_little_and_much() -> None:
+    """200 draws of three graphs: the share's upper 95 % bound is below .05 up to four of them."""
+    edge, between = dict.fromkeys(CELLS, 0.2), dict.fromkeys(CELLS, 0.35)
+    draws = range(200)
+    assert sum(decide_transfer(table(edge, seed=s, spread=0.05)).verdict == "supported" for s in draws) <= 4
+    assert sum(decide_transfer(table(between, seed=s, spread=0.05)).verdict != "undecided" for s in draws) <= 4
 
 
 def test_the_table_holds_what_the_models_answer(tiny_run: Run, tmp_path: Path) -> None:
