@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from circuitsvis.attention import attention_heads
@@ -21,7 +21,7 @@ class AttentionView:
         title: of the saved page.
     """
 
-    html: str
+    html: str = field(repr=False)
     title: str
 
     def save(self, path: str | Path) -> Path:

@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class QueryView:
     title: str
     lens: pd.DataFrame
     edges: pd.DataFrame
-    page: str
+    page: str = field(repr=False)
 
     def save(self, path: str | Path) -> Path:
         """Write the page, whole or not at all; returns the path."""

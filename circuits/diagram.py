@@ -9,7 +9,7 @@ anywhere.
 import json
 import uuid
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,9 @@ class Diagram:
         data: the numbers behind it, see `diagram_data`; the same that lie in the page as JSON.
     """
 
-    html: str
+    html: str = field(repr=False)
     title: str
-    data: Mapping[str, Any]
+    data: Mapping[str, Any] = field(repr=False)
 
     def save(self, path: str | Path) -> Path:
         """Write a page that works from a file and without a network; returns the path."""

@@ -31,6 +31,12 @@ class Result:
         """A copy of the table."""
         return self.table.copy()
 
+    def __init_subclass__(cls) -> None:
+        cls.__repr__ = Result.__repr__  # before `dataclass` gives each kind one that prints all its tables
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.caption}>"
+
     def _repr_html_(self) -> str:
         table = self.table.to_html(index=False, max_rows=20, float_format="{:.3f}".format, border=0)
         return f"<p>{html.escape(self.caption)}</p>{table}"

@@ -42,6 +42,7 @@ def test_the_frame_is_a_copy_and_the_view_escapes() -> None:
     frame = result.to_frame()
     frame.loc[0, "x"] = 9.0
     assert result.table.loc[0, "x"] != 9.0
+    assert repr(result) == "<Sample: Sample>"
     assert "0.300" in result._repr_html_() and "<p>Sample</p>" in result._repr_html_()
 
 
