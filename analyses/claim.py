@@ -3,7 +3,7 @@
 Rules are those of docs/preregistration.md: a quantity says `supported`, `contradicted` or `undecided`; so does the claim.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.stats import binom
 
 from ..circuits import EquivalenceResult, Result
+from ..circuits.equivalence import one_sided_bounds
 from .claim_plots import quantity_rows
 from .evidence import EvidenceResult
 from .lens import LensResult
@@ -20,6 +21,7 @@ SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 COLUMNS = ("quantity", "split", "value", "low", "high", "margin", "n", "unit", "p", "p_holm", "says", "rule")
 N_GRAPHS = 5  # that the rules over graphs speak of
 ENOUGH = 4  # of them
+MIN_FOR_BOUNDS = 3  # graphs
 FALSE_ALARM = 0.05  # how often one graph may violate a rule by mistake
 
 
@@ -112,6 +114,25 @@ def outcomes_row(quantity: str, split: str, outcomes: Sequence[str], rule: str) 
     decided = [word for word, times in count.items() if n >= N_GRAPHS and times >= ENOUGH * n / N_GRAPHS]
     full = f"{rule}; {count[SUPPORTED]} graphs support, {count[CONTRADICTED]} contradict, {ENOUGH} of {N_GRAPHS} decide"
     return row(quantity, split, decided[0] if decided else UNDECIDED, full, **_share_of_graphs(count[SUPPORTED], n))
+
+
+def bounds_row(
+    quantity: str, split: str, values: pd.Series, says: Callable[[float, float], str], rule: str
+) -> dict[str, Any]:
+    """A row decided by the one-sided 95 % bounds of a mean over graphs, if there are at least `MIN_FOR_BOUNDS`.
+
+    Args:
+        quantity: what is averaged.
+        split: of the questions.
+        values: by graph.
+        says: what the lower and upper bound say; an empty word for what is shown beside.
+        rule: the same in words.
+    """
+    n = len(values)
+    if n < MIN_FOR_BOUNDS:
+        return row(quantity, split, UNDECIDED, f"{rule}; needed are {MIN_FOR_BOUNDS} graphs", n=n, unit="graphs")
+    mean, low, high = one_sided_bounds(values.to_numpy(dtype=float))
+    return row(quantity, split, says(low, high), rule, value=mean, low=low, high=high, n=n, unit="graphs")
 
 
 def at_r1(evidence: EvidenceResult) -> pd.DataFrame:

@@ -15,7 +15,18 @@ import pandas as pd
 
 from ..tasks import shortcut_accuracy
 from .arms import Arms, last_before_ood
-from .claim import CONTRADICTED, SUPPORTED, UNDECIDED, ClaimResult, at_r1, bridge_read_at_r1, check, in_table, outcomes_row
+from .claim import (
+    CONTRADICTED,
+    SUPPORTED,
+    UNDECIDED,
+    ClaimResult,
+    at_r1,
+    bounds_row,
+    bridge_read_at_r1,
+    check,
+    in_table,
+    outcomes_row,
+)
 from .evidence import EvidenceResult, bridge_evidence
 from .lens import LensResult, logit_lens
 from .statistics import difference
@@ -119,6 +130,13 @@ def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> Clai
                 [_probe_alike(one) for one in each if one.exposed and one.natural],
                 f"contradicts where main row 1 is supported and the probes differ by less than {ALIKE} (95 %)",
             ),
+            bounds_row(
+                "F2 second hop − natural, answers that follow a held-out donor at r1",
+                OOD,
+                pd.Series([_followed(one.exposed) - _followed(one.natural) for one in each if one.exposed and one.natural]),
+                lambda low, high: "",
+                "beside, since main row 1 asks it of second hop alone: about 0 if the bridge moves answers as in natural",
+            ),
             outcomes_row(
                 "F3 second hop answers OOD questions at the end",
                 OOD,
@@ -142,10 +160,8 @@ def _without_path(one: DissociationMeasurement) -> str:
     assert one.exposed is not None
     if (at_r1(one.exposed)["used"] == "yes").any():
         return CONTRADICTED
-    measures = one.exposed.measures
-    held_out = measures[(measures["measure"] == "held out") & (measures["role"] == "r1")]
     nowhere = bool((one.exposed.table["used"] == "no").all())
-    return SUPPORTED if nowhere and bool((held_out["excess"] < LITTLE).all()) else UNDECIDED
+    return SUPPORTED if nowhere and _followed(one.exposed) < LITTLE else UNDECIDED
 
 
 def _without_accuracy(one: DissociationMeasurement) -> str:
@@ -173,6 +189,12 @@ def _probe_alike(one: DissociationMeasurement) -> str:
     gap = difference(float(best[0]["value"]), float(best[1]["value"]), int(min(row["n_facts"] for row in best)))
     alike = gap.low > -ALIKE and gap.high < ALIKE
     return CONTRADICTED if alike and _without_path(one) == SUPPORTED else SUPPORTED
+
+
+def _followed(evidence: EvidenceResult) -> float:
+    """The largest share of answers, beyond control, that follow the state at r1 of a held-out donor."""
+    rows = evidence.measures[(evidence.measures["measure"] == "held out") & (evidence.measures["role"] == "r1")]
+    return float(rows["excess"].max())
 
 
 def _excess(one: DissociationMeasurement) -> float | None:

@@ -9,7 +9,6 @@ from .arms import Arms
 from .causal_tracing import CausalTraceResult, causal_trace
 from .discovery import discover
 from .evidence import EvidenceResult, bridge_evidence
-from .facts import n_pairable
 from .lens import LensResult, logit_lens
 
 MIN_PAIRS = 50  # fewer say nothing about a circuit
@@ -44,14 +43,14 @@ def measure_paths(arms: Arms, split: str, n_pairs: int, n_questions: int, *, see
     Args:
         arms: specimens that share graph and tests.
         split: two-hop questions.
-        n_pairs: prompt pairs asked for, at most those there are.
+        n_pairs: prompt pairs asked for.
         n_questions: for the evidence on the bridge.
         seed: of pairs, questions, halves and resampling.
     """
     task = next(iter(arms.values())).task
     models = {name: specimen.model for name, specimen in arms.items()}
     questions = task.split(split)
-    asked = make_pairs(task, split=split, contrast="bridge", n=min(n_pairs, n_pairable(questions)), seed=seed)
+    asked = make_pairs(task, split=split, contrast="bridge", n=n_pairs, seed=seed)
     right = asked.keep_correct(*models.values())
     opened = models if len(right) >= MIN_PAIRS else {}
     lens = {name: logit_lens(model, questions, seed=seed) for name, model in models.items()}

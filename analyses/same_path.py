@@ -26,6 +26,7 @@ from .claim import (
     violations_row,
 )
 from .evidence import EvidenceResult
+from .facts import n_pairable
 from .lens import LensResult
 from .path_measurement import MIN_PAIRS, PathMeasurement, measure_paths
 
@@ -72,6 +73,7 @@ def same_inference_path(
         there = {number: sorted(arms) for number, arms in graphs.items()}
         needed = dict(compared)
         raise ValueError(f"no graph has two arms to compare and a replicate of one; needed are {needed}, there are {there}")
+    n_pairs = pairs_for_all(usable, split, n_pairs)
     measured = {number: measure_paths(arms, split, n_pairs, n_questions, seed=seed) for number, arms in usable.items()}
     return decide_same_path(measured, split, compared)
 
@@ -87,6 +89,12 @@ def comparable(graphs: Mapping[int, Arms], compared: Compared = PAIRS) -> dict[i
         for number, arms in graphs.items()
     }
     return {number: arms for number, arms in valid.items() if any(_has(arms, pair) for pair in compared.values())}
+
+
+def pairs_for_all(graphs: Mapping[int, Arms], split: str, n: int) -> int:
+    """How many pairs can be asked for on every graph, at most n: circuits are compared by one recipe."""
+    tasks = [next(iter(arms.values())).task for arms in graphs.values()]
+    return min(n, *(n_pairable(task.split(split)) for task in tasks))
 
 
 def decide_same_path(measured: Mapping[int, PathMeasurement], split: str, compared: Compared = PAIRS) -> ClaimResult:

@@ -112,12 +112,13 @@ def _exposure(study: Study) -> dict[str, ExposureResult]:
 
 def _paths(folder: Path, measured: Path, seed: int, name: str, graph: int) -> PathMeasurement | None:
     split, wanted, compared = COMPARISONS[name]
-    arms = same_path.comparable(study_arms(load_study(folder), wanted), compared).get(graph)
-    if arms is None:
+    usable = same_path.comparable(study_arms(load_study(folder), wanted), compared)
+    if graph not in usable:
         return None
-    settings = (split, N_PAIRS, N_QUESTIONS, seed)
+    arms, n_pairs = usable[graph], same_path.pairs_for_all(usable, split, N_PAIRS)
+    settings = (split, n_pairs, N_QUESTIONS, seed)
     path = measured / f"paths-{name.replace(' ', '_')}-g{graph}-{fingerprint(arms, *settings)}.json"
-    return kept(path, PathMeasurement, lambda: measure_paths(arms, split, N_PAIRS, N_QUESTIONS, seed=seed))
+    return kept(path, PathMeasurement, lambda: measure_paths(arms, split, n_pairs, N_QUESTIONS, seed=seed))
 
 
 def _apart(folder: Path, measured: Path, seed: int, name: str, graph: int) -> DissociationMeasurement | None:

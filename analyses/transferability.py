@@ -6,19 +6,17 @@ composed alike (`tasks.NewFacts`), every origin has the same data, steps and lea
 what goes beyond the best shortcut counts. The unit is the graph. Rules: docs/preregistration.md.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..circuits.equivalence import one_sided_bounds
 from ..tasks import CELLS, Run, Study, shortcut_accuracy
-from .claim import CONTRADICTED, SUPPORTED, UNDECIDED, ClaimResult, check, in_table, row
+from .claim import CONTRADICTED, SUPPORTED, UNDECIDED, ClaimResult, bounds_row, check, in_table, row
 from .growth import onset
 
 CLAIM = "little transfer to new facts"
-MIN_GRAPHS, MIN_QUESTIONS = 3, 200
+MIN_QUESTIONS = 200
 LITTLE, MUCH = 0.2, 0.5  # exact match beyond the best shortcut, or its gain over random weights
 FORGOTTEN_LITTLE, FORGOTTEN_MUCH = 0.1, 0.5  # fall of accuracy on old ID questions
 AREA_ALIKE, AREA_MORE = 0.05, 0.2
@@ -136,24 +134,14 @@ def _bounded(quantity: str, split: str, values: pd.Series, little: float, much: 
     def says(low: float, high: float) -> str:
         return SUPPORTED if high < little else CONTRADICTED if low > much else UNDECIDED
 
-    return _over_graphs(quantity, split, values, says, rule)
-
-
-def _over_graphs(
-    quantity: str, split: str, values: pd.Series, says: Callable[[float, float], str], rule: str
-) -> dict[str, Any]:
-    """A row decided by the one-sided bounds of a mean over graphs, if there are enough."""
-    if len(values) < MIN_GRAPHS:
-        return row(quantity, split, UNDECIDED, f"{rule}; needed are {MIN_GRAPHS} graphs", n=len(values), unit="graphs")
-    mean, low, high = one_sided_bounds(values.to_numpy(dtype=float))
-    return row(quantity, split, says(low, high), rule, value=mean, low=low, high=high, n=len(values), unit="graphs")
+    return bounds_row(quantity, split, values, says, rule)
 
 
 def _repair(exposure: Any, excess: pd.Series) -> dict[str, Any]:
     """What so many compositions of each new fact as second hop bring; decides nothing."""
     rule = "beside: what exposure repairs; one-sided 95 % bounds, Student's t over graphs"
     quantity = f"grokked beyond shortcuts, each new fact in {exposure} trained compositions"
-    return _over_graphs(quantity, "old+new", excess, lambda low, high: "", rule) | {"says": ""}
+    return bounds_row(quantity, "old+new", excess, lambda low, high: "", rule) | {"says": ""}
 
 
 def _forgetting(falls: pd.Series) -> dict[str, Any]:
@@ -177,7 +165,7 @@ def _over_r2(grokked: pd.DataFrame) -> dict[str, Any]:
     def says(low: float, high: float) -> str:
         return SUPPORTED if low > 0 else CONTRADICTED if high <= 0 else UNDECIDED
 
-    return _over_graphs(quantity, "new+old", excess, says, rule)
+    return bounds_row(quantity, "new+old", excess, says, rule)
 
 
 def _verdict(table: pd.DataFrame, falsifiers: pd.DataFrame) -> str:
