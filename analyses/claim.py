@@ -130,7 +130,8 @@ def bounds_row(
     """
     n = len(values)
     if n < MIN_FOR_BOUNDS:
-        return row(quantity, split, UNDECIDED, f"{rule}; needed are {MIN_FOR_BOUNDS} graphs", n=n, unit="graphs")
+        word = UNDECIDED if says(float("-inf"), float("inf")) else ""
+        return row(quantity, split, word, f"{rule}; needed are {MIN_FOR_BOUNDS} graphs", n=n, unit="graphs")
     mean, low, high = one_sided_bounds(values.to_numpy(dtype=float))
     return row(quantity, split, says(low, high), rule, value=mean, low=low, high=high, n=n, unit="graphs")
 

@@ -120,6 +120,20 @@ def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> Clai
                 [_without_accuracy(one) for one in each if one.before],
                 f"supports: used at r1, readable in {READABLE} of OOD+OOD; contradicts: not used, or readable in < {HARDLY}",
             ),
+            bounds_row(
+                "of which: OOD bridges used at r1, after any layer (1) or not (0)",
+                HOP1_OOD,
+                pd.Series([float((at_r1(one.before[HOP1_OOD])["used"] == "yes").any()) for one in each if one.before]),
+                lambda low, high: "",
+                "beside: the first half of that rule by itself; mean over graphs, one-sided 95 % bounds",
+            ),
+            bounds_row(
+                "of which: OOD bridges readable after the first layer at which ID bridges are used",
+                OOD,
+                pd.Series([read for one in each if one.before and (read := _readable(one)) is not None]),
+                lambda low, high: "",
+                "beside: the second half of that rule by itself; mean over graphs, one-sided 95 % bounds",
+            ),
         ]
     )
     falsifiers = in_table(
@@ -151,8 +165,9 @@ def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> Clai
             ),
         ]
     )
-    verdict = _verdict(table, falsifiers)
-    return ClaimResult(table, falsifiers, _checks(measured), CLAIM, verdict, _sentence(table), WOULD_CHANGE)
+    decisive = table[table["says"] != ""]
+    verdict = _verdict(decisive, falsifiers)
+    return ClaimResult(table, falsifiers, _checks(measured), CLAIM, verdict, _sentence(decisive), WOULD_CHANGE)
 
 
 def _without_path(one: DissociationMeasurement) -> str:
@@ -166,17 +181,24 @@ def _without_path(one: DissociationMeasurement) -> str:
 
 def _without_accuracy(one: DissociationMeasurement) -> str:
     """Path without accuracy, on one graph."""
-    assert one.before_lens is not None
-    ood, iid = at_r1(one.before[HOP1_OOD]), at_r1(one.before[IID])
-    layers = iid.loc[iid["used"] == "yes", "layer"]
-    if layers.empty:
+    readable, ood = _readable(one), at_r1(one.before[HOP1_OOD])
+    if readable is None:
         return UNDECIDED
-    rows = bridge_read_at_r1(one.before_lens)
-    readable = float(rows.loc[rows["layer"] == int(layers.min()), "top1"].iloc[0])
     used = (ood["used"] == "yes").any()
     if used and readable >= READABLE:
         return SUPPORTED
     return CONTRADICTED if readable < HARDLY or (ood["used"] == "no").all() else UNDECIDED
+
+
+def _readable(one: DissociationMeasurement) -> float | None:
+    """Share of OOD bridges that a lens reads after the first layer at which ID ones are used; None if those are nowhere."""
+    assert one.before_lens is not None
+    iid = at_r1(one.before[IID])
+    layers = iid.loc[iid["used"] == "yes", "layer"]
+    if layers.empty:
+        return None
+    rows = bridge_read_at_r1(one.before_lens)
+    return float(rows.loc[rows["layer"] == int(layers.min()), "top1"].iloc[0])
 
 
 def _probe_alike(one: DissociationMeasurement) -> str:

@@ -141,7 +141,7 @@ def _repair(exposure: Any, excess: pd.Series) -> dict[str, Any]:
     """What so many compositions of each new fact as second hop bring; decides nothing."""
     rule = "beside: what exposure repairs; one-sided 95 % bounds, Student's t over graphs"
     quantity = f"grokked beyond shortcuts, each new fact in {exposure} trained compositions"
-    return bounds_row(quantity, "old+new", excess, lambda low, high: "", rule) | {"says": ""}
+    return bounds_row(quantity, "old+new", excess, lambda low, high: "", rule)
 
 
 def _forgetting(falls: pd.Series) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def decide(one: DissociationMeasurement, n: int = 5):
 
 def test_what_the_paper_claims_is_supported_where_it_is_so() -> None:
     result = decide(measured())
-    assert result.verdict == "supported" and result.table["says"].tolist() == ["supported"] * 2
+    assert result.verdict == "supported" and result.table["says"].tolist() == ["supported"] * 2 + [""] * 2
     assert result.checks["passed"].all() and result.figure() and "occurs (5 graphs)" in result.sentence
 
 
@@ -68,7 +68,7 @@ def test_what_the_paper_claims_is_supported_where_it_is_so() -> None:
 )
 def test_each_direction_is_judged_by_its_own_rule(changed: dict[str, object], says: list[str]) -> None:
     result = decide(measured(**changed))
-    assert result.table["says"].tolist() == says
+    assert result.table["says"].tolist()[:2] == says
     assert result.verdict == ("contradicted" if "contradicted" in says else "undecided")
 
 
