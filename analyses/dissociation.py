@@ -167,7 +167,9 @@ def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> Clai
     )
     decisive = table[table["says"] != ""]
     verdict = _verdict(decisive, falsifiers)
-    return ClaimResult(table, falsifiers, _checks(measured), CLAIM, verdict, _sentence(decisive), WOULD_CHANGE)
+    return ClaimResult(
+        table, falsifiers, _checks(measured), CLAIM, verdict, _sentence(decisive, table[table["says"] == ""]), WOULD_CHANGE
+    )
 
 
 def _without_path(one: DissociationMeasurement) -> str:
@@ -249,11 +251,17 @@ def _checks(measured: Mapping[int, DissociationMeasurement]) -> pd.DataFrame:
     )
 
 
-def _sentence(table: pd.DataFrame) -> str:
+def _sentence(table: pd.DataFrame, beside: pd.DataFrame) -> str:
     words = {SUPPORTED: "occurs", CONTRADICTED: "does not occur", UNDECIDED: "is undecided"}
     rows = zip(table["quantity"], table["says"], table["n"], strict=True)
     parts = [f"{quantity.partition(':')[0]} {words[says]} ({n:.0f} graphs)" for quantity, says, n in rows]
-    return f"Here {' and '.join(parts)}."
+    if beside["value"].isna().any():
+        return f"Here {' and '.join(parts)}."
+    used, read = beside["value"]
+    detail = (
+        f"before it answers, natural uses OOD bridges in {used:.0%} of graphs and shows {read:.0%} of them where ID ones are"
+    )
+    return f"Here {' and '.join(parts)}; {detail}."
 
 
 WOULD_CHANGE = (

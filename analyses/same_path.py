@@ -222,7 +222,11 @@ def _checks(measured: Mapping[int, PathMeasurement], compared: Compared) -> pd.D
 
 def _sentence(table: pd.DataFrame, falsifiers: pd.DataFrame, verdict: str) -> str:
     plain = table[~table["quantity"].str.endswith("aligned")]
-    says = [f"{quantity.partition(',')[0]} {says}" for quantity, says in zip(plain["quantity"], plain["says"], strict=True)]
+    plain = plain[plain["says"] != ""]
+    says = [
+        f"{row.quantity.partition(',')[0]} {row.says}, distance beyond replicates {row.value:.2f}, margin {row.margin:.2f}"
+        for row in plain.itertuples()
+    ]
     broken = falsifiers.loc[falsifiers["says"] == CONTRADICTED, "quantity"].tolist()
     against = f"against it: {'; '.join(broken)}" if broken else "no falsifier speaks against it"
     word = {SUPPORTED: "take", CONTRADICTED: "do not take", UNDECIDED: "may or may not take"}[verdict]

@@ -63,7 +63,9 @@ class Findings:
 
 def verdicts(findings: Findings) -> Iterator[str]:
     """A line for each question, with its n."""
-    yield f"(i) {next(iter(findings.same_path.values())).caption}"
+    main, *others = findings.same_path
+    beside = "; ".join(f"{name} {findings.same_path[name].verdict}" for name in others)
+    yield f"(i) {findings.same_path[main].caption}{f' Beside: {beside}.' if beside else ''}"
     yield f"(ii) {next(iter(findings.dissociation.values())).caption}"
     yield f"(iii) {findings.transfer.caption if findings.transfer else 'undecided: no further trainings in this study'}"
     yield f"Worthwhile? {findings.cost.sentence} ({findings.cost.caption})."
