@@ -130,7 +130,7 @@ def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> Clai
             bounds_row(
                 "of which: OOD bridges readable after the first layer at which ID bridges are used",
                 OOD,
-                pd.Series([read for one in each if one.before and (read := _readable(one)) is not None]),
+                pd.Series([_readable(one) for one in each if one.before], dtype=float).dropna(),
                 lambda low, high: "",
                 "beside: the second half of that rule by itself; mean over graphs, one-sided 95 % bounds",
             ),

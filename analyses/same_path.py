@@ -223,9 +223,10 @@ def _checks(measured: Mapping[int, PathMeasurement], compared: Compared) -> pd.D
 def _sentence(table: pd.DataFrame, falsifiers: pd.DataFrame, verdict: str) -> str:
     plain = table[~table["quantity"].str.endswith("aligned")]
     plain = plain[plain["says"] != ""]
+    columns = plain[["quantity", "says", "value", "margin"]].itertuples(index=False)
     says = [
-        f"{row.quantity.partition(',')[0]} {row.says}, distance beyond replicates {row.value:.2f}, margin {row.margin:.2f}"
-        for row in plain.itertuples()
+        f"{str(quantity).partition(',')[0]} {word}, distance beyond replicates {value:.2f}, margin {margin:.2f}"
+        for quantity, word, value, margin in columns
     ]
     broken = falsifiers.loc[falsifiers["says"] == CONTRADICTED, "quantity"].tolist()
     against = f"against it: {'; '.join(broken)}" if broken else "no falsifier speaks against it"

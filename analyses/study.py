@@ -61,6 +61,29 @@ def analyse(study: Study, transfers: Study | None, measured: Path, *, n_jobs: in
     """
     for arms in (same_path.ARMS, dissociation.ARMS):
         study_arms(study, arms)  # which refuses what is missing
+    jobs = _jobs(study, measured, seed)
+    if transfers:
+        jobs["inside", "", 0] = delayed(_inside)(transfers.folder, measured, seed)
+    found: dict[tuple[str, str, int], Any] = dict(zip(jobs, Parallel(n_jobs=n_jobs)(jobs.values()), strict=True))
+    paths, apart = _by_graph(found, "paths"), _by_graph(found, "apart")
+    table = transfer_table(transfers) if transfers else None
+    return Findings(
+        study=study,
+        transfers=transfers,
+        paths=paths,
+        same_path={name: same_path.decide_same_path(each, *_rule(name)) for name, each in paths.items()},
+        dissociation={name: dissociation.decide_dissociation(each) for name, each in apart.items()},
+        regimes=together(study, [found["regime", name, 0].table for name in study.runs], OOD, USED),
+        transfer=None if table is None else decide_transfer(table),
+        transferred=table,
+        transfer_inside=found.get(("inside", "", 0)),
+        cost=cost_of_waiting(study),
+        exposure=_exposure(study),
+    )
+
+
+def _jobs(study: Study, measured: Path, seed: int) -> dict[tuple[str, str, int], Any]:
+    """What is to be measured: by kind, name and graph; arms that the study lacks are left out."""
     graphs, there = sorted(set(study.summary["seed"])), set(study.summary["arm"])
     compared = [name for name, (_, arms, _) in COMPARISONS.items() if {arm for arm, _ in arms.values()} <= there]
     presets = [name for name, arms in PRESETS.items() if {arm for arm, _ in arms.values()} <= there]
@@ -69,34 +92,22 @@ def analyse(study: Study, transfers: Study | None, measured: Path, *, n_jobs: in
         ("paths", name, graph): delayed(_paths)(*about, name, graph) for name in compared for graph in graphs
     }
     jobs |= {("apart", name, graph): delayed(_apart)(*about, name, graph) for name in presets for graph in graphs}
-    jobs |= {("regime", name, 0): delayed(_regime)(*about, name) for name in study.runs}
-    if transfers:
-        jobs["inside", "", 0] = delayed(_inside)(transfers.folder, measured, seed)
-    found = dict(zip(jobs, Parallel(n_jobs=n_jobs)(jobs.values()), strict=True))
+    return jobs | {("regime", name, 0): delayed(_regime)(*about, name) for name in study.runs}
 
-    def by_graph(kind: str, name: str) -> dict[int, Any]:
-        return {graph: found[kind, name, graph] for graph in graphs if found[kind, name, graph] is not None}
 
-    paths = {name: by_graph("paths", name) for name in compared}
-    regimes = together(study, [found["regime", name, 0].table for name in study.runs], OOD, USED)
-    table = transfer_table(transfers) if transfers else None
-    return Findings(
-        study,
-        transfers,
-        paths,
-        {
-            name: same_path.decide_same_path(paths[name], COMPARISONS[name][0], COMPARISONS[name][2])
-            for name in compared
-            if paths[name]
-        },
-        {name: dissociation.decide_dissociation(by_graph("apart", name)) for name in presets},
-        regimes,
-        None if table is None else decide_transfer(table),
-        table,
-        found.get(("inside", "", 0)),
-        cost_of_waiting(study),
-        _exposure(study),
-    )
+def _by_graph(found: Mapping[tuple[str, str, int], Any], kind: str) -> dict[str, dict[int, Any]]:
+    """What was measured of one kind, by name and graph; names of which no graph has the arms are left out."""
+    names: dict[str, dict[int, Any]] = {}
+    for (of_kind, name, graph), measurement in found.items():
+        if of_kind == kind and measurement is not None:
+            names.setdefault(name, {})[graph] = measurement
+    return names
+
+
+def _rule(name: str) -> tuple[str, same_path.Compared]:
+    """On which questions a comparison is, and of what."""
+    split, _, compared = COMPARISONS[name]
+    return split, compared
 
 
 def _exposure(study: Study) -> dict[str, ExposureResult]:

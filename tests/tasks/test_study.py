@@ -7,7 +7,17 @@ import pandas as pd
 import pytest
 import torch
 
-from grokscope.tasks import SPLITS, CheckpointError, Run, Study, exact_match, load_study, shipping
+from grokscope.tasks import (
+    SPLITS,
+    CheckpointError,
+    NewFacts,
+    Run,
+    Study,
+    TwoHopTask,
+    exact_match,
+    load_study,
+    shipping,
+)
 from grokscope.tasks.evaluation import evaluate, evaluation_queries
 from grokscope.tasks.shipping import copy_run
 from grokscope.tasks.study import SHIPPED
@@ -120,15 +130,30 @@ def test_the_pilot_has_the_same_tests_in_every_arm_and_is_small() -> None:
     assert sum(path.stat().st_size for path in (SHIPPED / "pilot").rglob("*") if path.is_file()) <= 10e6
 
 
-@pytest.mark.parametrize("name", ["natural-g1-r0", "both_hops-g2-r1", "second_hop-g3-r0"])
+@pytest.mark.parametrize("name", ["natural-g1-r0", "both_hops-g2-r1", "second_hop-g3-r0", "transfer/grokked-g1"])
 def test_a_sample_of_the_studys_accuracies_is_what_the_checkpoints_score(name: str) -> None:
-    assert_accuracies_are_what_the_weights_score(load_study().runs[name])
+    assert_accuracies_are_what_the_weights_score(Run.load(SHIPPED / "study" / name))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(path.parent.name for path in SHIPPED.glob("study/*/run.json")))
+@pytest.mark.parametrize(
+    "name", sorted(str(path.parent.relative_to(SHIPPED / "study")) for path in SHIPPED.glob("study/**/run.json"))
+)
 def test_all_of_the_studys_accuracies_are_what_the_checkpoints_score(name: str) -> None:
-    assert_accuracies_are_what_the_weights_score(load_study().runs[name])
+    assert_accuracies_are_what_the_weights_score(Run.load(SHIPPED / "study" / name))
+
+
+def test_further_trainings_differ_in_their_weights_at_the_start_alone() -> None:
+    transfers = load_study("study/transfer")
+    for graph, rows in transfers.summary.groupby("seed"):
+        origins = ("random", "early", "grokked", "taught", "second_hop")
+        runs = {name: transfers.runs[name] for name in rows["run"] if name.removesuffix(f"-g{graph}") in origins}
+        new = NewFacts.random(TwoHopTask.random(seed=int(str(graph))), seed=int(str(graph)))
+        assert {run.task.key for run in runs.values()} == {new.task.key}
+        assert len({run.train_config for run in runs.values()}) == 1
+        starts = {name: run.initial for name, run in runs.items()}
+        assert starts.pop(f"random-g{graph}") == "" and len(set(starts.values())) == len(starts) == 4
+        assert all(f"-g{graph}-r0, step" in start for start in starts.values())
 
 
 def test_the_studys_runs_are_whole_and_of_one_graph_for_each_seed() -> None:
