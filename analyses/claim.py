@@ -142,6 +142,12 @@ def at_r1(evidence: EvidenceResult) -> pd.DataFrame:
     return table[(table["role"] == "r1") & (table["layer"] >= 0)]
 
 
+def used_at_r1(evidence: EvidenceResult) -> str:
+    """Whether the bridge is used at r1: `yes` after any layer, `no` after all of them, else `undecided`."""
+    says = at_r1(evidence)["used"].tolist()
+    return "yes" if "yes" in says else "no" if set(says) == {"no"} else UNDECIDED
+
+
 def bridge_read_at_r1(lens: LensResult) -> pd.DataFrame:
     """The shares of questions whose bridge a lens reads at r1 after each layer."""
     table = lens.table

@@ -7,7 +7,7 @@ match, never a lens rate, beyond what shortcuts give. Arms: `exposed`, second ho
 docs/preregistration.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,70 +106,75 @@ def measure_dissociation(arms: Arms, n_questions: int, *, seed: int = 0) -> Diss
 def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> ClaimResult:
     """Claim (ii) from what was measured, by graph."""
     each = list(measured.values())
-    table = in_table(
-        [
-            outcomes_row(
-                "accuracy without path: second hop, as soon as it answers",
-                OOD,
-                [_without_path(one) for one in each if one.exposed],
-                f"supports: used nowhere and held-out interchange below {LITTLE} at r1; contradicts: used at r1",
-            ),
-            outcomes_row(
-                "path without accuracy: natural, before it answers",
-                f"{HOP1_OOD}, {OOD}",
-                [_without_accuracy(one) for one in each if one.before],
-                f"supports: used at r1, readable in {READABLE} of OOD+OOD; contradicts: not used, or readable in < {HARDLY}",
-            ),
-            bounds_row(
-                "of which: OOD bridges used at r1, after any layer (1) or not (0)",
-                HOP1_OOD,
-                pd.Series([float((at_r1(one.before[HOP1_OOD])["used"] == "yes").any()) for one in each if one.before]),
-                lambda low, high: "",
-                "beside: the first half of that rule by itself; mean over graphs, one-sided 95 % bounds",
-            ),
-            bounds_row(
-                "of which: OOD bridges readable after the first layer at which ID bridges are used",
-                OOD,
-                pd.Series([_readable(one) for one in each if one.before], dtype=float).dropna(),
-                lambda low, high: "",
-                "beside: the second half of that rule by itself; mean over graphs, one-sided 95 % bounds",
-            ),
-        ]
-    )
-    falsifiers = in_table(
-        [
-            outcomes_row(
-                "F1 a probe reads the bridge as well as in natural",
-                OOD,
-                [_probe_alike(one) for one in each if one.exposed and one.natural],
-                f"contradicts where main row 1 is supported and the probes differ by less than {ALIKE} (95 %)",
-            ),
-            bounds_row(
-                "F2 second hop − natural, answers that follow a held-out donor at r1",
-                OOD,
-                pd.Series([_followed(one.exposed) - _followed(one.natural) for one in each if one.exposed and one.natural]),
-                lambda low, high: "",
-                "beside, since main row 1 asks it of second hop alone: about 0 if the bridge moves answers as in natural",
-            ),
-            outcomes_row(
-                "F3 second hop answers OOD questions at the end",
-                OOD,
-                [_at_least(one.accuracy.get("exposed final"), HIGH) for one in each],
-                f"supports: exact match at least {HIGH}",
-            ),
-            outcomes_row(
-                "F4 and more of them than shortcuts do",
-                OOD,
-                [_at_least(_excess(one), BEYOND_SHORTCUT) for one in each],
-                f"supports: exact match at least {BEYOND_SHORTCUT} beyond the best shortcut",
-            ),
-        ]
-    )
+    table, falsifiers = in_table(_directions(each)), in_table(_falsifiers(each))
     decisive = table[table["says"] != ""]
     verdict = _verdict(decisive, falsifiers)
     return ClaimResult(
         table, falsifiers, _checks(measured), CLAIM, verdict, _sentence(decisive, table[table["says"] == ""]), WOULD_CHANGE
     )
+
+
+def _directions(each: Sequence[DissociationMeasurement]) -> list[dict[str, Any]]:
+    """Both directions of the claim, and the halves of the second."""
+    return [
+        outcomes_row(
+            "accuracy without path: second hop, as soon as it answers",
+            OOD,
+            [_without_path(one) for one in each if one.exposed],
+            f"supports: used nowhere and held-out interchange below {LITTLE} at r1; contradicts: used at r1",
+        ),
+        outcomes_row(
+            "path without accuracy: natural, before it answers",
+            f"{HOP1_OOD}, {OOD}",
+            [_without_accuracy(one) for one in each if one.before],
+            f"supports: used at r1, readable in {READABLE} of OOD+OOD; contradicts: not used, or readable in < {HARDLY}",
+        ),
+        bounds_row(
+            "of which: OOD bridges used at r1, after any layer (1) or not (0)",
+            HOP1_OOD,
+            pd.Series([float((at_r1(one.before[HOP1_OOD])["used"] == "yes").any()) for one in each if one.before]),
+            lambda low, high: "",
+            "beside: the first half of that rule by itself; mean over graphs, one-sided 95 % bounds",
+        ),
+        bounds_row(
+            "of which: OOD bridges readable after the first layer at which ID bridges are used",
+            OOD,
+            pd.Series([_readable(one) for one in each if one.before], dtype=float).dropna(),
+            lambda low, high: "",
+            "beside: the second half of that rule by itself; mean over graphs, one-sided 95 % bounds",
+        ),
+    ]
+
+
+def _falsifiers(each: Sequence[DissociationMeasurement]) -> list[dict[str, Any]]:
+    """What would contradict it, F2 beside."""
+    return [
+        outcomes_row(
+            "F1 a probe reads the bridge as well as in natural",
+            OOD,
+            [_probe_alike(one) for one in each if one.exposed and one.natural],
+            f"contradicts where main row 1 is supported and the probes differ by less than {ALIKE} (95 %)",
+        ),
+        bounds_row(
+            "F2 second hop − natural, answers that follow a held-out donor at r1",
+            OOD,
+            pd.Series([_followed(one.exposed) - _followed(one.natural) for one in each if one.exposed and one.natural]),
+            lambda low, high: "",
+            "beside, since main row 1 asks it of second hop alone: about 0 if the bridge moves answers as in natural",
+        ),
+        outcomes_row(
+            "F3 second hop answers OOD questions at the end",
+            OOD,
+            [_at_least(one.accuracy.get("exposed final"), HIGH) for one in each],
+            f"supports: exact match at least {HIGH}",
+        ),
+        outcomes_row(
+            "F4 and more of them than shortcuts do",
+            OOD,
+            [_at_least(_excess(one), BEYOND_SHORTCUT) for one in each],
+            f"supports: exact match at least {BEYOND_SHORTCUT} beyond the best shortcut",
+        ),
+    ]
 
 
 def _without_path(one: DissociationMeasurement) -> str:
@@ -218,7 +223,7 @@ def _probe_alike(one: DissociationMeasurement) -> str:
 def _followed(evidence: EvidenceResult) -> float:
     """The largest share of answers, beyond control, that follow the state at r1 of a held-out donor."""
     rows = evidence.measures[(evidence.measures["measure"] == "held out") & (evidence.measures["role"] == "r1")]
-    return float(rows["excess"].max())
+    return float(rows["excess"].max(skipna=False))
 
 
 def _excess(one: DissociationMeasurement) -> float | None:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from transformer_lens import HookedTransformer
 
 from ..circuits import Result
 from ..tasks import Checkpoint, Run, Study, shortcut_accuracy
 from .arms import last_before_ood
-from .claim import at_r1, bridge_read_at_r1
+from .claim import bridge_read_at_r1, used_at_r1
 from .claim_plots import accuracy_against_use
 from .evidence import MIN_FACTS, EvidenceResult, bridge_evidence
 from .lens import logit_lens
@@ -102,16 +103,18 @@ def measure_run(run: Run, split: str, used_split: str, n_questions: int, *, seed
     """The rows of one run, without its arm; arguments as of `compare_regimes`."""
     moments = {**run.phases, **({BEFORE: step} if (step := last_before_ood(run)) is not None else {})}
     moments = {phase: step for phase, step in moments.items() if step in run.steps}
-    rows = []
-    for phase, step in sorted(moments.items(), key=lambda moment: moment[1]):
+    at_step: dict[int, dict[str, Any]] = {}  # several phases may begin at the same step
+    for step in set(moments.values()):
         checkpoint = run.checkpoint(step)
-        evidence = bridge_evidence(checkpoint.model(), run.task, used_split, n=n_questions, seed=seed)
-        rows.append({"run": run.name, "phase": phase, **_row(checkpoint, run, split, seed), **_use(evidence)})
-    return pd.DataFrame(rows)
+        model = checkpoint.model()
+        evidence = bridge_evidence(model, run.task, used_split, n=n_questions, seed=seed)
+        at_step[step] = _row(checkpoint, model, run, split, seed) | _use(evidence)
+    ordered = sorted(moments.items(), key=lambda moment: moment[1])
+    return pd.DataFrame([{"run": run.name, "phase": phase, **at_step[step]} for phase, step in ordered])
 
 
-def _row(checkpoint: Checkpoint, run: Run, split: str, seed: int) -> dict[str, Any]:
-    model, questions = checkpoint.model(), run.task.split(split)
+def _row(checkpoint: Checkpoint, model: HookedTransformer, run: Run, split: str, seed: int) -> dict[str, Any]:
+    questions = run.task.split(split)
     lens = logit_lens(model, questions, seed=seed)
     together = lens.found_by_correct.set_index("quantity")["value"]
     return {
@@ -129,7 +132,6 @@ def _use(evidence: EvidenceResult) -> dict[str, Any]:
     measures = evidence.measures if len(evidence.measures) else pd.DataFrame(columns=["measure", "role", "value", "excess"])
     probes = measures[measures["measure"] == "probe"].sort_values("value")
     donors = measures[(measures["measure"] == "held out") & (measures["role"] == "r1")].sort_values("excess")
-    says = at_r1(evidence)["used"].tolist()
     nan = float("nan")
     probe = {"probe": nan, "probe_at": ""}
     if len(probes):
@@ -139,5 +141,4 @@ def _use(evidence: EvidenceResult) -> dict[str, Any]:
     if len(donors) and donors["n_facts"].max() >= MIN_FACTS:
         best = donors.iloc[-1]
         use = {"held_out": best["excess"], "low": best["low"], "high": best["high"], "n_facts": best["n_facts"]}
-    used = "yes" if "yes" in says else "no" if set(says) == {"no"} else "undecided"
-    return probe | use | {"used": used}
+    return probe | use | {"used": used_at_r1(evidence)}

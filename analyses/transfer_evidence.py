@@ -13,7 +13,7 @@ from transformer_lens import HookedTransformer
 
 from ..circuits import Result
 from ..tasks import CELLS, Run, Study
-from .claim import at_r1, bridge_read_at_r1
+from .claim import bridge_read_at_r1, used_at_r1
 from .claim_plots import repair_bars
 from .evidence import bridge_evidence
 from .lens import logit_lens
@@ -71,14 +71,13 @@ def transfer_evidence(study: Study, *, n_questions: int = 512, seed: int = 0) ->
 def _row(run: Run, model: HookedTransformer, split: str, n_questions: int, seed: int) -> dict[str, Any]:
     questions = run.task.split(split)
     evidence = bridge_evidence(model, run.task, split, n=n_questions, seed=seed)
-    says = at_r1(evidence)["used"].tolist()
     forms = realign(model, run.task, questions, seed=seed).table
     embedded = forms[(forms["form"] == "embedding") & (forms["layer"] >= 0)]
     best = embedded[embedded["entity"] == "read"].sort_values("gain").iloc[-1]
     control = embedded[(embedded["entity"] == "random") & (embedded["layer"] == best["layer"])]
     return {
         "read_at_r1": bridge_read_at_r1(logit_lens(model, questions, seed=seed))["top1"].max(),
-        "used": "yes" if "yes" in says else "no" if set(says) == {"no"} else "undecided",
+        "used": used_at_r1(evidence),
         "n_judged": int(evidence.table["n_judged"].iloc[0]),
         "accuracy": best["as_it_is"],
         "realigned": best["accuracy"],
