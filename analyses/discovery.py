@@ -25,6 +25,7 @@ def discover(
     method: Measure = "exact",
     direction: Direction = "noising",
     metric: Metric = logit_difference,
+    progress: bool = True,
     seed: int = 0,
 ) -> Circuit:
     """Measure every edge and keep a connected part of them. Nothing but the bootstrap is random.
@@ -41,6 +42,7 @@ def discover(
         method: exact effects, or an estimate, see `edge_attribution`; greedy pruning is always exact.
         direction: noising or denoising; of the effects.
         metric: see `path_patch`.
+        progress: show a bar if exact effects take longer than a moment.
         seed: of the bootstrap.
 
     Returns:
@@ -55,7 +57,7 @@ def discover(
         raise ValueError("give one of top_k, threshold and greedy")
     measure: dict[str, Any] = {"direction": direction, "metric": metric, "per_query": True, "seed": seed}
     effects = (
-        path_patch(model, pairs, **measure)
+        path_patch(model, pairs, progress=progress, **measure)
         if method == "exact"
         else edge_attribution(model, pairs, method=method, **measure)
     )

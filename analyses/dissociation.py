@@ -28,6 +28,7 @@ from .claim import (
     outcomes_row,
 )
 from .evidence import EvidenceResult, bridge_evidence
+from .interchange import InterchangeResult, interchange
 from .lens import LensResult, logit_lens
 from .statistics import difference
 
@@ -54,6 +55,7 @@ class DissociationMeasurement:
         exposed, natural: evidence on OOD+OOD questions.
         before: evidence of that arm on ID questions and on questions of which hop 1 is OOD.
         before_lens: what can be read from it on OOD+OOD questions.
+        before_wrong: whether those it answers wrong follow donors whose second hop is an ID fact.
         accuracy: exact match on OOD+OOD questions by arm.
         floor: the best shortcut's there, learned from the exposed arm's training compositions.
     """
@@ -62,6 +64,7 @@ class DissociationMeasurement:
     natural: EvidenceResult | None
     before: Mapping[str, EvidenceResult]
     before_lens: LensResult | None
+    before_wrong: InterchangeResult | None
     accuracy: Mapping[str, float]
     floor: float
 
@@ -94,13 +97,18 @@ def measure_dissociation(arms: Arms, n_questions: int, *, seed: int = 0) -> Diss
         return bridge_evidence(arms[name].model, arms[name].task, split, n=n_questions, seed=seed)
 
     before = {split: found for split in (IID, HOP1_OOD) if (found := evidence("before", split)) is not None}
-    lens = logit_lens(arms["before"].model, arms["before"].task.split(OOD), seed=seed) if "before" in arms else None
+    lens = wrong = None
+    if "before" in arms:
+        model, task = arms["before"].model, arms["before"].task
+        lens = logit_lens(model, task.split(OOD), seed=seed)
+        wrong = interchange(model, task, task.split(OOD), answered="wrong", seed=seed)
     accuracy = {name: each.accuracy[OOD] for name, each in arms.items() if OOD in each.accuracy}
     floor = float("nan")
     if "exposed final" in arms:
         task = arms["exposed final"].task
         floor = max(shortcut_accuracy(task, task.split(OOD)).values())
-    return DissociationMeasurement(evidence("exposed", OOD), evidence("natural", OOD), before, lens, accuracy, floor)
+    exposed, natural = evidence("exposed", OOD), evidence("natural", OOD)
+    return DissociationMeasurement(exposed, natural, before, lens, wrong, accuracy, floor)
 
 
 def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> ClaimResult:
@@ -142,6 +150,13 @@ def _directions(each: Sequence[DissociationMeasurement]) -> list[dict[str, Any]]
             pd.Series([_readable(one) for one in each if one.before], dtype=float).dropna(),
             lambda low, high: "",
             "beside: the second half of that rule by itself; mean over graphs, one-sided 95 % bounds",
+        ),
+        bounds_row(
+            "of which: wrong answers that follow a donor at r1 whose second hop is an ID fact",
+            OOD,
+            pd.Series([_wrong_followed(one.before_wrong) for one in each if one.before_wrong]),
+            lambda low, high: "",
+            "beside: if they do, hop 1 and the path are there and the fact (b, r2) is not; beyond a third bridge's donor",
         ),
     ]
 
@@ -226,6 +241,13 @@ def _followed(evidence: EvidenceResult) -> float:
     return float(rows["excess"].max(skipna=False))
 
 
+def _wrong_followed(result: InterchangeResult) -> float:
+    """The same for wrong answers, after the best layer."""
+    rows = result.table[(result.table["role"] == "r1") & (result.table["layer"] >= 0)]
+    by_donor = rows.pivot(index="layer", columns="donor", values="success")
+    return float((by_donor["held out"] - by_donor["other bridge"]).max())
+
+
 def _excess(one: DissociationMeasurement) -> float | None:
     accuracy = one.accuracy.get("exposed final")
     return None if accuracy is None else accuracy - one.floor
@@ -262,9 +284,10 @@ def _sentence(table: pd.DataFrame, beside: pd.DataFrame) -> str:
     parts = [f"{quantity.partition(':')[0]} {words[says]} ({n:.0f} graphs)" for quantity, says, n in rows]
     if beside["value"].isna().any():
         return f"Here {' and '.join(parts)}."
-    used, read = beside["value"]
+    used, read, followed = beside["value"]
     detail = (
-        f"before it answers, natural uses OOD bridges in {used:.0%} of graphs and shows {read:.0%} of them where ID ones are"
+        f"before it answers, natural uses OOD bridges in {used:.0%} of graphs, shows {read:.0%} of them where ID ones are, "
+        f"and {followed:.0%} of its wrong answers follow the bridge of an ID fact"
     )
     return f"Here {' and '.join(parts)}; {detail}."
 

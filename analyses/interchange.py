@@ -42,26 +42,28 @@ class InterchangeResult(Result):
             same bridge; `other bridge`: a third bridge's state, judged by tail(b′, r2); `bridge direction`: the mean state
             of b′ minus that of b added, both over questions about other facts; `random direction`: a random vector of
             that length added;
-            success: share of answers tail(b′, r2), or for `same bridge` of unchanged answers;
+            success: share of answers tail(b′, r2), or for `same bridge` of right answers, tail(b, r2);
             low, high: its 95 % Wilson interval, with the question's hop-1 fact as unit;
-            kept: share of unchanged answers;
+            kept: share of right answers;
             n, n_facts: questions and their hop-1 facts.
         model: the model's name.
         split: the questions' split.
         second_hop: whether the facts (b′, r2) are ID or OOD.
-        n_asked: questions, of which those answered correctly for which all donors exist are used.
+        answered: whether the questions used are those answered `right` or `wrong`.
+        n_asked: questions, of which those so answered for which all donors exist are used.
     """
 
     model: str
     split: str
     second_hop: str
+    answered: str
     n_asked: int
 
     @property
     def caption(self) -> str:
         """Model, split and n in one line."""
         row = self.table.iloc[0]
-        used = f"n = {row['n']} of {self.n_asked} questions over {row['n_facts']} hop-1 facts"
+        used = f"n = {row['n']} of {self.n_asked} questions, answered {self.answered}, over {row['n_facts']} hop-1 facts"
         return f"{self.model} · {self.split} · (b′, r2) {self.second_hop} · {used}"
 
     def figure(self) -> Any:
@@ -76,6 +78,7 @@ def interchange(
     queries: Queries,
     *,
     second_hop: Literal["ID", "OOD"] = "ID",
+    answered: Literal["right", "wrong"] = "right",
     seed: int = 0,
 ) -> InterchangeResult:
     """Exchange the state at every layer and position for that of donors of several kinds.
@@ -85,14 +88,18 @@ def interchange(
         task: gives the facts and what was trained.
         queries: two-hop questions of the task.
         second_hop: whether the donors' (b′, r2) are ID or OOD facts; their (h′, r1′) are ID facts.
+        answered: ask the questions that the model answers right, or those it answers wrong: if these follow donors, what
+            reads the bridge works, and what fails is the fact (b, r2) as a second hop.
         seed: of the choice of donors and of the random directions.
 
     Raises:
-        ValueError: if no question is answered correctly and has all donors.
+        ValueError: if no question is so answered and has all donors.
     """
     graph = graph_of(model, queries.roles, queries.answer_position)
     means = BridgeMeans(model, graph, task, queries, seed=seed)
-    asked, found = questions_with_donors(model, graph, task, queries, means, second_hop=second_hop, seed=seed)
+    asked, found = questions_with_donors(
+        model, graph, task, queries, means, second_hop=second_hop, answered=answered, seed=seed
+    )
     wanted = torch.tensor([each["answer"] for each in found])
     runs = donor_runs(model, graph, asked, found)
     run, new_bridges = run_and_cache(model, graph, asked.tokens), torch.tensor([each["bridge"] for each in found])
@@ -104,10 +111,10 @@ def interchange(
             states = {kind: runs[kind].state(layer)[:, position] for kind in runs}
             states |= dict(zip(DIRECTION, (own + change, own + random_like(change, generator)), strict=True))
             answers = with_state(run, layer, position, torch.stack(list(states.values()))).argmax(-1).cpu()
-            for donor, answered in zip(states, answers, strict=True):
+            for donor, given in zip(states, answers, strict=True):
                 place = {"layer": layer, "role": role, "donor": donor}
-                rows.append(place | _outcome(answered, asked, asked.answers if donor == "same bridge" else wanted))
-    return InterchangeResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, second_hop, len(queries))
+                rows.append(place | _outcome(given, asked, asked.answers if donor == "same bridge" else wanted))
+    return InterchangeResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, second_hop, answered, len(queries))
 
 
 def questions_with_donors(
@@ -118,19 +125,21 @@ def questions_with_donors(
     means: BridgeMeans,
     *,
     second_hop: str,
+    answered: str = "right",
     seed: int,
 ) -> tuple[Queries, list[dict[str, Any]]]:
-    """The questions answered correctly that have all donors and mean states, and these donors.
+    """The questions answered right, or wrong, that have all donors and mean states, and these donors.
 
     Raises:
         ValueError: if there are none.
     """
     donors = Donors(task, second_hop, np.random.default_rng(seed))
     right = run_and_cache(model, graph, queries.tokens).logits.argmax(-1).cpu() == queries.answers
-    found = [(row, donors.of(int(queries.hop1[row]), int(queries.hop2[row]))) for row in right.nonzero()[:, 0].tolist()]
+    wanted = (right == (answered == "right")).nonzero()[:, 0].tolist()
+    found = [(row, donors.of(int(queries.hop1[row]), int(queries.hop2[row]))) for row in wanted]
     kept = [(row, each) for row, each in found if each and means.has(int(queries.bridges[row]), each["bridge"])]
     if not kept:
-        raise ValueError(f"none of the {len(queries)} questions of {queries.split} is answered correctly and has all donors")
+        raise ValueError(f"none of the {len(queries)} questions of {queries.split} is answered {answered} and has donors")
     return queries.take(torch.tensor([row for row, _ in kept])), [each for _, each in kept]
 
 

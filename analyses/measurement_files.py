@@ -16,10 +16,11 @@ from ..tasks import Run
 from .arms import Arms
 from .causal_tracing import CausalTraceResult
 from .evidence import EvidenceResult
+from .interchange import InterchangeResult
 from .lens import LensResult
 
 KINDS: Mapping[str, type[Result]] = {
-    kind.__name__: kind for kind in (CausalTraceResult, Circuit, EvidenceResult, LensResult)
+    kind.__name__: kind for kind in (CausalTraceResult, Circuit, EvidenceResult, InterchangeResult, LensResult)
 }
 MeasurementType = TypeVar("MeasurementType")
 

@@ -57,8 +57,8 @@ def measure_paths(arms: Arms, split: str, n_pairs: int, n_questions: int, *, see
     perturbed = {role: perturb(task, questions, role, seed=seed) for role in TRACED}
     answering = [name for name, each in lens.items() if each.queries["correct"].any()]
     return PathMeasurement(
-        {name: discover(model, right, seed=seed) for name, model in opened.items()},
-        {name: discover(model, asked, seed=seed) for name, model in models.items()},
+        {name: discover(model, right, progress=False, seed=seed) for name, model in opened.items()},
+        {name: discover(model, asked, progress=False, seed=seed) for name, model in models.items()},
         {name: bridge_evidence(each.model, each.task, split, n=n_questions, seed=seed) for name, each in arms.items()},
         lens,
         {name: causal_trace(models[name], questions, perturbed) for name in answering},

@@ -5,7 +5,6 @@ study gives a row for each phase, with exact match, the lens, a probe and the ca
 so that accuracy and circuit can be seen to come apart, or not.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,14 +88,8 @@ def compare_regimes(
     if not study.runs:
         raise ValueError(f"{study.folder} holds no run")
     rows = [measure_run(run, split, used_split, n_questions, seed=seed) for run in study.runs.values()]
-    return together(study, rows, split, used_split)
-
-
-def together(study: Study, rows: Sequence[pd.DataFrame], split: str, used_split: str) -> RegimeResult:
-    """The rows of all runs, each with what the study says about its run."""
-    about = study.summary.set_index("run")[["arm", "seed", "replicate"]]
-    table = pd.concat(rows, ignore_index=True).join(about, on="run")
-    return RegimeResult(table[["run", *about.columns, *rows[0].columns.drop("run")]], split, used_split)
+    table = study.describe(pd.concat(rows, ignore_index=True), ("arm", "seed", "replicate"))
+    return RegimeResult(table, split, used_split)
 
 
 def measure_run(run: Run, split: str, used_split: str, n_questions: int, *, seed: int = 0) -> pd.DataFrame:

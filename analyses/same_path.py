@@ -19,6 +19,7 @@ from .claim import (
     UNDECIDED,
     ClaimResult,
     at_r1,
+    bounds_row,
     bridge_read_at_r1,
     check,
     equivalence_row,
@@ -52,6 +53,7 @@ def same_inference_path(
     split: str = "test_inferred_iid",
     n_pairs: int = 256,
     n_questions: int = 512,
+    transferred: pd.DataFrame | None = None,
     seed: int = 0,
 ) -> ClaimResult:
     """Decide claim (i).
@@ -63,6 +65,7 @@ def same_inference_path(
         split: of the questions; OOD ones only for arms that answer them.
         n_pairs: prompt pairs asked for on each graph; those that all its models get right are used.
         n_questions: for the evidence on the bridge.
+        transferred: how further trainings from these arms learned new facts, see `transfer_table`; for F5.
         seed: of pairs, halves and resampling.
 
     Raises:
@@ -75,7 +78,7 @@ def same_inference_path(
         raise ValueError(f"no graph has two arms to compare and a replicate of one; needed are {needed}, there are {there}")
     n_pairs = pairs_for_all(usable, split, n_pairs)
     measured = {number: measure_paths(arms, split, n_pairs, n_questions, seed=seed) for number, arms in usable.items()}
-    return decide_same_path(measured, split, compared)
+    return decide_same_path(measured, split, compared, transferred)
 
 
 def comparable(graphs: Mapping[int, Arms], compared: Compared = PAIRS) -> dict[int, Arms]:
@@ -97,8 +100,13 @@ def pairs_for_all(graphs: Mapping[int, Arms], split: str, n: int) -> int:
     return min(n, *(n_pairable(task.split(split)) for task in tasks))
 
 
-def decide_same_path(measured: Mapping[int, PathMeasurement], split: str, compared: Compared = PAIRS) -> ClaimResult:
-    """Claim (i) from what was measured, by graph."""
+def decide_same_path(
+    measured: Mapping[int, PathMeasurement],
+    split: str,
+    compared: Compared = PAIRS,
+    transferred: pd.DataFrame | None = None,
+) -> ClaimResult:
+    """Claim (i) from what was measured, by graph; see `same_inference_path`."""
     main, beside, falsifiers = [], [], []
     for name, pair in compared.items():
         rows = {number: each for number, each in measured.items() if _has(each.circuits, pair)}
@@ -106,6 +114,8 @@ def decide_same_path(measured: Mapping[int, PathMeasurement], split: str, compar
         everything = {number: each.circuits_all for number, each in measured.items() if _has(each.circuits_all, pair)}
         beside += [_beside(row) for row in _equivalences(name, pair, split, everything)]
         falsifiers += _falsifiers(name, pair, split, rows)
+        if transferred is not None and set(pair) <= set(transferred["arm"]):
+            falsifiers.append(_learning_of_new_facts(name, pair, transferred))
     if any("early" in pair for pair in compared.values()):
         falsifiers.append(_answer_first(split, measured))
     table, against = in_table(main), in_table(falsifiers)
@@ -194,6 +204,20 @@ def _answer_first(split: str, measured: Mapping[int, PathMeasurement]) -> dict[s
             first = each.lens["early"].queries
             outcomes.append(bool((first["first_answer"] < first["first_bridge"]).mean() > READABLE))
     return violations_row("F4 early: answer readable before the bridge", split, outcomes, tolerated=0)
+
+
+def _learning_of_new_facts(name: str, pair: tuple[str, str], transferred: pd.DataFrame) -> dict[str, Any]:
+    """F5: what is trained further from the two arms composes new facts at another pace."""
+    rows = transferred[(transferred["exposure"] == 0) & transferred["arm"].isin(pair)]
+    area = rows.pivot_table(index="seed", columns="arm", values="area")  # the mean over cells
+    reached = rows.groupby("arm")["to_90"].agg(lambda steps: f"{steps.notna().sum()} of {len(steps)}")
+    a, b = pair
+    rule = (
+        "beside, since no threshold was set: area under the curve of exact match, mean over cells, one-sided 95 % bounds, "
+        f"Student's t over graphs; .9 was reached in {reached[a]} cells from {a}, {reached[b]} from {b}"
+    )
+    gap = (area[a] - area[b]).dropna()
+    return bounds_row(f"F5 {name}: {a} − {b}, learning of new facts", "new facts", gap, lambda low, high: "", rule)
 
 
 def _verdict(table: pd.DataFrame, falsifiers: pd.DataFrame, n_main: int) -> str:

@@ -6,12 +6,12 @@ What has been measured is kept in the output folder and used again as long as we
 an interrupted analysis goes on where it was. After a change of the code delete the folder `measured` there.
 """
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import typer
 from joblib import Parallel, delayed
 
@@ -24,9 +24,9 @@ from .dissociation import DissociationMeasurement, measure_dissociation
 from .exposure import ExposureResult, accuracy_by_exposure, exposures
 from .measurement_files import fingerprint, kept
 from .path_measurement import PathMeasurement, measure_paths
-from .regimes import measure_run, together
+from .regimes import RegimeResult, measure_run
 from .study_report import Findings, verdicts, write_report
-from .transfer_evidence import TransferEvidenceResult, transfer_evidence
+from .transfer_evidence import TransferEvidenceResult, measure_transfer, opened
 from .transferability import decide_transfer, transfer_table
 
 ID, OOD, USED = "test_inferred_iid", "test_inferred_ood", "test_inferred_ood_id"
@@ -62,21 +62,26 @@ def analyse(study: Study, transfers: Study | None, measured: Path, *, n_jobs: in
     for arms in (same_path.ARMS, dissociation.ARMS):
         study_arms(study, arms)  # which refuses what is missing
     jobs = _jobs(study, measured, seed)
+    inside = [run.name for run in opened(transfers)] if transfers else []
     if transfers:
-        jobs["inside", "", 0] = delayed(_inside)(transfers.folder, measured, seed)
+        jobs |= {("inside", name, 0): delayed(_inside)(transfers.folder, measured, seed, name) for name in inside}
     found: dict[tuple[str, str, int], Any] = dict(zip(jobs, Parallel(n_jobs=n_jobs)(jobs.values()), strict=True))
     paths, apart = _by_graph(found, "paths"), _by_graph(found, "apart")
     table = transfer_table(transfers) if transfers else None
+    regimes = pd.concat([found["regime", name, 0].table for name in study.runs], ignore_index=True)
     return Findings(
         study=study,
         transfers=transfers,
         paths=paths,
-        same_path={name: same_path.decide_same_path(each, *_rule(name)) for name, each in paths.items()},
+        same_path={
+            name: same_path.decide_same_path(each, *_rule(name), table if name == "main" else None)
+            for name, each in paths.items()  # further trainings begin at the phases of the main arms
+        },
         dissociation={name: dissociation.decide_dissociation(each) for name, each in apart.items()},
-        regimes=together(study, [found["regime", name, 0].table for name in study.runs], OOD, USED),
+        regimes=RegimeResult(study.describe(regimes, ("arm", "seed", "replicate")), OOD, USED),
         transfer=None if table is None else decide_transfer(table),
         transferred=table,
-        transfer_inside=found.get(("inside", "", 0)),
+        transfer_inside=_together_inside(transfers, [found["inside", name, 0].table for name in inside]),
         cost=cost_of_waiting(study),
         exposure=_exposure(study),
     )
@@ -146,11 +151,16 @@ def _regime(folder: Path, measured: Path, seed: int, name: str) -> Result:
     return kept(path, Result, lambda: Result(measure_run(run, OOD, USED, N_QUESTIONS, seed=seed)))
 
 
-def _inside(folder: Path, measured: Path, seed: int) -> TransferEvidenceResult:
-    transfers = load_study(folder)
-    prints = "".join(fingerprint(run, N_QUESTIONS, seed) for run in transfers.runs.values())
-    path = measured / f"inside-{hashlib.sha256(prints.encode()).hexdigest()[:12]}.json"
-    return kept(path, TransferEvidenceResult, lambda: transfer_evidence(transfers, n_questions=N_QUESTIONS, seed=seed))
+def _inside(folder: Path, measured: Path, seed: int, name: str) -> Result:
+    run = load_study(folder).runs[name]
+    path = measured / f"inside-{name}-{fingerprint(run, N_QUESTIONS, seed)}.json"
+    return kept(path, Result, lambda: Result(measure_transfer(run, N_QUESTIONS, seed=seed)))
+
+
+def _together_inside(transfers: Study | None, tables: Sequence[pd.DataFrame]) -> TransferEvidenceResult | None:
+    if transfers is None or not tables:
+        return None
+    return TransferEvidenceResult(transfers.describe(pd.concat(tables, ignore_index=True), ("arm", "seed")))
 
 
 def main(

@@ -46,7 +46,7 @@ class TransferEvidenceResult(Result):
 
 
 def transfer_evidence(study: Study, *, n_questions: int = 512, seed: int = 0) -> TransferEvidenceResult:
-    """Open the last checkpoint of every run on new facts.
+    """Open the last checkpoint of every run on new facts whose weights are there.
 
     Args:
         study: see `transferability.transfer_table`.
@@ -54,18 +54,24 @@ def transfer_evidence(study: Study, *, n_questions: int = 512, seed: int = 0) ->
         seed: of questions, halves and donors.
 
     Raises:
-        ValueError: if the study holds no run.
+        ValueError: if the study holds no run with weights.
     """
-    if not study.runs:
-        raise ValueError(f"{study.folder} holds no run")
-    rows = []
-    for name, arm, graph in study.summary[["run", "arm", "seed"]].itertuples(index=False):
-        run = study.runs[name]
-        model = run.checkpoint("final").model()
-        for cell, split in CELLS.items():
-            about = {"run": name, "arm": arm, "seed": graph, "cell": cell}
-            rows.append(about | _row(run, model, split, n_questions, seed))
-    return TransferEvidenceResult(pd.DataFrame(rows))
+    if not (runs := opened(study)):
+        raise ValueError(f"{study.folder} holds no run with weights")
+    rows = pd.concat([measure_transfer(run, n_questions, seed=seed) for run in runs], ignore_index=True)
+    return TransferEvidenceResult(study.describe(rows, ("arm", "seed")))
+
+
+def opened(study: Study) -> list[Run]:
+    """The runs whose weights are there."""
+    return [run for run in study.runs.values() if run.steps]
+
+
+def measure_transfer(run: Run, n_questions: int, *, seed: int = 0) -> pd.DataFrame:
+    """The rows of one run, without its arm and graph; arguments as of `transfer_evidence`."""
+    model = run.checkpoint("final").model()
+    rows = [{"run": run.name, "cell": cell, **_row(run, model, split, n_questions, seed)} for cell, split in CELLS.items()]
+    return pd.DataFrame(rows)
 
 
 def _row(run: Run, model: HookedTransformer, split: str, n_questions: int, seed: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Studies: folders of runs that belong together, such as the shipped ones under examples/checkpoints."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -55,14 +55,17 @@ class Study:
         Columns: run, arm, seed, replicate, regime and architecture as in `summary`; step; split; accuracy, exact match on
         the reported half of the queries; n, how many those are; weights, whether there is a checkpoint at that step.
         """
-        about = self.summary.set_index("run")[["arm", "seed", "replicate", "regime", "architecture"]]
         parts = []
         for name, run in self.runs.items():
             rows = run.metrics.melt(id_vars="step", value_vars=list(SPLITS), var_name="split", value_name="accuracy")
             rows = rows.assign(n=rows["split"].map(run.n_reported), weights=rows["step"].isin(run.steps))
             parts.append(rows.assign(run=name))
-        together = pd.concat(parts, ignore_index=True).join(about, on="run")
-        return together[["run", *about.columns, "step", "split", "accuracy", "n", "weights"]]
+        return self.describe(pd.concat(parts, ignore_index=True), ("arm", "seed", "replicate", "regime", "architecture"))
+
+    def describe(self, rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+        """Rows about runs, named in a column `run`, with columns of `summary` next to the name."""
+        about = self.summary.set_index("run")[list(columns)]
+        return rows.join(about, on="run")[["run", *about.columns, *rows.columns.drop("run")]]
 
     def tables(self, name: str) -> pd.DataFrame:
         """What was measured at many steps of every run, without the weights, with a column `run`.

@@ -8,7 +8,7 @@ import pytest
 import torch
 from handset import handset_model, lookup_model
 
-from grokscope.analyses import Specimen, accuracy_without_circuit
+from grokscope.analyses import InterchangeResult, Specimen, accuracy_without_circuit
 from grokscope.analyses.dissociation import HOP1_OOD, IID, DissociationMeasurement, decide_dissociation
 from grokscope.analyses.evidence import EvidenceResult
 from grokscope.analyses.lens import LensResult
@@ -31,6 +31,14 @@ def lens(readable: float) -> LensResult:
     return LensResult(pd.DataFrame(rows), pd.DataFrame(), pd.DataFrame(), "m", "s", 9)
 
 
+def donors(followed: float) -> InterchangeResult:
+    rows = [
+        {"layer": 0, "role": "r1", "donor": donor, "success": success, "n": 9, "n_facts": 9}
+        for donor, success in (("held out", followed), ("other bridge", 0.05))
+    ]
+    return InterchangeResult(pd.DataFrame(rows), "m", "s", "ID", "wrong", 9)
+
+
 def measured(**changed: object) -> DissociationMeasurement:
     """As the paper claims: taught models answer without the bridge, untaught ones use it before they answer."""
     as_claimed = DissociationMeasurement(
@@ -38,6 +46,7 @@ def measured(**changed: object) -> DissociationMeasurement:
         evidence(),
         {IID: evidence(), HOP1_OOD: evidence()},
         lens(0.95),
+        donors(0.9),
         {"exposed final": 0.97, "before": 0.02},
         0.1,
     )
@@ -50,8 +59,9 @@ def decide(one: DissociationMeasurement, n: int = 5):
 
 def test_what_the_paper_claims_is_supported_where_it_is_so() -> None:
     result = decide(measured())
-    assert result.verdict == "supported" and result.table["says"].tolist() == ["supported"] * 2 + [""] * 2
+    assert result.verdict == "supported" and result.table["says"].tolist() == ["supported"] * 2 + [""] * 3
     assert result.checks["passed"].all() and result.figure() and "occurs (5 graphs)" in result.sentence
+    assert "85% of its wrong answers follow the bridge of an ID fact" in result.sentence
 
 
 @pytest.mark.parametrize(

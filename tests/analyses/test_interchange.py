@@ -39,8 +39,21 @@ def test_the_hand_set_bridge_can_be_exchanged_where_it_is_and_nowhere_else(donor
 
 def test_a_random_model_answers_nothing_that_could_be_exchanged(donor_world: TwoHopTask) -> None:
     model = random_model(0, d_vocab=donor_world.n_tokens, dtype=torch.float32)
-    with pytest.raises(ValueError, match=r"none of the \d+ questions of test_inferred_iid is answered correctly"):
+    with pytest.raises(ValueError, match=r"none of the \d+ questions of test_inferred_iid is answered right"):
         interchange(model, donor_world, wrongly_answered(model, donor_world.split("test_inferred_iid")))
+
+
+def test_wrong_answers_follow_donors_where_only_the_second_fact_is_missing(donor_world: TwoHopTask) -> None:
+    """A circuit whose second hop lacks the OOD facts: with another bridge it answers, with the same one it fails again."""
+    model, queries = handset_model(donor_world.graph), donor_world.split("test_inferred_ood")
+    with torch.no_grad():
+        model.blocks[1].mlp.W_out[torch.from_numpy(donor_world.is_ood)] = 0.0
+    result = interchange(model, donor_world, queries, answered="wrong")
+    at_bridge = success(result, 0, "r1")
+    assert at_bridge["held out"] == at_bridge["trained"] == 1.0 and at_bridge["other bridge"] == 0.0
+    assert at_bridge["same bridge"] == 0.0 and "answered wrong" in result.caption
+    with pytest.raises(ValueError, match="is answered wrong and has donors"):
+        interchange(handset_model(donor_world.graph), donor_world, queries, answered="wrong")
 
 
 def wrongly_answered(model: HookedTransformer, queries: Queries) -> Queries:

@@ -91,6 +91,10 @@ def test_inside_further_trainings_are_the_models_own_answers(tiny_run: Run, tmp_
         forms = realign(model, new.task, questions).table.query("form == 'embedding' and layer >= 0 and entity == 'read'")
         assert row["realigned"] == forms["accuracy"].max() and row["n"] == len(questions)
     assert result.figure() and "1 further trainings" in result.caption
+    for path in (tmp_path / "grokked-g0" / "checkpoints").iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match="holds no run with weights"):
+        transfer_evidence(load_study(tmp_path))
 
 
 def test_empty_studies_are_refused(tmp_path: Path) -> None:

@@ -110,6 +110,22 @@ def test_a_falsifier_in_four_of_five_graphs_contradicts_it_and_in_two_leaves_it_
         assert ("contradicted" in rows["says"].tolist()) == (n_violated == 4)
 
 
+def test_the_pace_of_new_facts_is_shown_by_pair_and_decides_nothing() -> None:
+    pace = {"grokked": (0.8, 2000.0), "taught": (0.3, float("nan")), "early": (0.5, float("nan"))}
+    rows = [
+        {"arm": arm, "exposure": exposure, "seed": graph, "cell": cell, "area": area + 0.01 * graph, "to_90": to_90}
+        for arm, (area, to_90) in pace.items()
+        for graph in range(3)
+        for cell in ("new+old", "old+new")
+        for exposure in ((0, 5) if arm == "grokked" else (0,))
+    ]
+    result = decide_same_path({graph: measured(graph) for graph in range(5)}, "iid", transferred=pd.DataFrame(rows))
+    found = result.falsifiers[result.falsifiers["quantity"].str.startswith("F5")]
+    assert result.verdict == "supported" and found["says"].tolist() == ["", ""] and found["n"].tolist() == [3, 3]
+    assert found["value"].tolist() == pytest.approx([0.5, -0.3], abs=1e-12)
+    assert "6 of 6 cells from grokked, 0 of 6 from taught" in found["rule"].iloc[0]
+
+
 def test_too_little_leaves_it_open() -> None:
     one = decide_same_path({0: measured(0)}, "iid")
     assert one.verdict == "undecided" and "needed are 3 seeds" in one.table["rule"].iloc[0]
