@@ -27,10 +27,12 @@ def transfer_table(study: Study) -> pd.DataFrame:
     """What each further training came to: a row for each run and cell of `CELLS`.
 
     Args:
-        study: of runs on `NewFacts(...).task`, named by origin, `grokked-g1`; with doses of exposure `grokked_m5-g1`.
+        study: of runs on `NewFacts(...).task`, named by origin, `grokked-g1`; with doses of exposure `grokked_m5-g1`; on
+            `published_new_facts(...).task` with the reading, `grokked_items-g1`.
 
     Returns:
-        Columns run, arm (the origin), exposure, seed, cell;
+        Columns run, arm (the origin; where the recipe is published with its reading), recipe (`balanced` if all old facts
+        are still trained, else `published`), exposure, seed, cell;
         exact_match at the last step, floor (best shortcut) and floor_r2 (last relation alone), on all n questions;
         excess, exact_match − floor; area under the curve of exact match, as a mean over training;
         to_90: first of three evaluations at .9 (NaN: never); remembered: exact match on the new facts themselves;
@@ -47,7 +49,9 @@ def transfer_table(study: Study) -> pd.DataFrame:
     for name, arm, seed in study.summary[["run", "arm", "seed"]].itertuples(index=False):
         run = study.runs[name]
         exposure = run.task.supervision.hop2_compositions if run.task.supervision else 0
-        about = {"run": name, "arm": arm.removesuffix(f"_m{exposure}"), "exposure": exposure, "seed": seed}
+        recipe = "balanced" if run.task.is_atomic is None else "published"
+        about = {"run": name, "arm": arm.removesuffix(f"_m{exposure}"), "recipe": recipe}
+        about |= {"exposure": exposure, "seed": seed}
         rows += [{**about, **_cell(run, cell, split)} for cell, split in CELLS.items()]
     return pd.DataFrame(rows)
 
@@ -66,8 +70,10 @@ def transfer_of_new_facts(study: Study) -> ClaimResult:
 
 def decide_transfer(table: pd.DataFrame) -> ClaimResult:
     """Claim (iii) from a `transfer_table`."""
-    doses = table[(table["arm"] == "grokked") & (table["exposure"] > 0) & (table["cell"] == "old+new")]
-    table = table[table["exposure"] == 0]
+    from_grokked = table[table["arm"].str.startswith("grokked")]
+    doses = from_grokked[(from_grokked["exposure"] > 0) & (from_grokked["cell"] == "old+new")]
+    published = from_grokked[(from_grokked["recipe"] == "published") & (from_grokked["cell"] != "new+new")]
+    table = table[(table["exposure"] == 0) & (table["recipe"] == "balanced")]
     gain = _by_seed(table, "excess", "grokked") - _by_seed(table, "excess", "random")
     main = [
         _bounded(f"grokked − random beyond shortcuts, {cell}", cell, gain[cell].dropna(), LITTLE, MUCH)
@@ -84,8 +90,15 @@ def decide_transfer(table: pd.DataFrame) -> ClaimResult:
     decisive, against = in_table(main), in_table(falsifiers)
     enough = bool((table["n"] >= MIN_QUESTIONS).all())
     verdict = _verdict(decisive, against) if enough else UNDECIDED
-    repairs = [_repair(exposure, rows["excess"]) for exposure, rows in doses.groupby("exposure")]
-    shown = in_table(main + repairs)
+    beside = [
+        _beside(f"grokked, each new fact in {exposure} trained compositions", "old+new", rows["excess"])
+        for exposure, rows in doses.groupby("exposure")
+    ]
+    beside += [
+        _beside(f"grokked, published recipe ({arm.removeprefix('grokked_')}), {cell}", cell, rows["excess"])
+        for (arm, cell), rows in published.groupby(["arm", "cell"])
+    ]
+    shown = in_table(main + beside)
     return ClaimResult(shown, against, _checks(table), CLAIM, verdict, _sentence(table, verdict), WOULD_CHANGE)
 
 
@@ -137,11 +150,10 @@ def _bounded(quantity: str, split: str, values: pd.Series, little: float, much: 
     return bounds_row(quantity, split, values, says, rule)
 
 
-def _repair(exposure: Any, excess: pd.Series) -> dict[str, Any]:
-    """What so many compositions of each new fact as second hop bring; decides nothing."""
-    rule = "beside: what exposure repairs; one-sided 95 % bounds, Student's t over graphs"
-    quantity = f"grokked beyond shortcuts, each new fact in {exposure} trained compositions"
-    return bounds_row(quantity, "old+new", excess, lambda low, high: "", rule)
+def _beside(quantity: str, cell: str, excess: pd.Series) -> dict[str, Any]:
+    """What other exposure brings at the end; decides nothing."""
+    rule = "beside: exact match beyond shortcuts; one-sided 95 % bounds, Student's t over graphs"
+    return bounds_row(quantity, cell, excess, lambda low, high: "", rule)
 
 
 def _forgetting(falls: pd.Series) -> dict[str, Any]:

@@ -5,8 +5,8 @@
     python examples/study.py --work runs/study --ship     # copy what is finished to examples/checkpoints/study
 
 Graphs 1 to 5 confirm; graph 0 is the pilot's. Run `natural-g1-r0` is the natural arm on graph 1, its first training.
-Shipped are metrics, checkpoints at the phases, of natural runs also the last one before OOD answers, of further trainings on
-new facts only the last one, and the tables of `step_tables`.
+Shipped are metrics, the tables of `step_tables` and checkpoints: those at the phases, of natural and first-hop runs also the
+last one before OOD answers; of further trainings on new facts the last one, but none of those that differ in exposure.
 """
 
 import math
@@ -71,11 +71,12 @@ TIERS: dict[int, list[tuple[str, int, int]]] = {  # arm, graph, replicate
     + [(arm, graph, 0) for graph in GRAPHS[:2] for arm in ("hop2_dose_4", "hop2_dose_9")],
     3: [(arm, graph, 0) for graph in GRAPHS[:3] for arm in ("natural_slots", "second_hop_slots", "natural_phi5")],
 }
-ORIGINS = {  # where the further training of tier 2 starts: an arm and a phase of it, or random weights
+ORIGINS = {  # where further training starts: an arm and a phase of it, or random weights
     "random": None,
     "early": ("natural", "id_generalised"),
     "grokked": ("natural", "ood_generalised"),
     "taught": ("both_hops", "ood_generalised"),
+    "taught_late": ("both_hops", "final"),  # as old as grokked or older
     "second_hop": ("second_hop", "ood_generalised"),
 }
 DOSES = (1, 2, 5, 20)  # compositions of each new fact as second hop, from grokked weights
@@ -126,7 +127,7 @@ def _origins(work: Path, graph: int) -> dict[str, tasks.Checkpoint | None]:
 
 
 def shipped_steps(run: tasks.Run) -> list[int]:
-    """Phases, and of a natural run the last checkpoint that answers less than a tenth of the OOD+OOD questions.
+    """Phases, and of natural and first-hop runs the last checkpoint that answers less than a tenth of the OOD+OOD questions.
 
     Where OOD answers come with the ID ones, within `TOGETHER` steps, one checkpoint stands for both phases.
     """
@@ -134,14 +135,19 @@ def shipped_steps(run: tasks.Run) -> list[int]:
     if abs(phases.get("ood_generalised", math.inf) - phases.get("id_generalised", -math.inf)) <= TOGETHER:
         del phases["id_generalised"]
     steps = set(phases.values())
-    if run.task.supervision == tasks.NATURAL:
+    if run.task.supervision in (tasks.NATURAL, tasks.FIRST_HOP):
         ood = run.metrics.set_index("step")["test_inferred_ood"]
         before = [step for step in run.steps if ood[step] < 0.1]
         steps |= set(before[-1:])
     return sorted(steps)
 
 
-def ship(folder: Path, shipped: Path, *, only_final: bool) -> str:
+def further_steps(run: tasks.Run) -> list[int]:
+    """Of a further training the last checkpoint, unless exposure is what differs: there the metrics are enough."""
+    return run.steps[-1:] if run.name.rpartition("-g")[0] in ORIGINS else []
+
+
+def ship(folder: Path, shipped: Path, *, further: bool) -> str:
     """Copy a finished run and measure it at all its steps, unless that has been done."""
     torch.set_num_threads(1)
     if (shipped / "run.json").exists():
@@ -154,7 +160,7 @@ def ship(folder: Path, shipped: Path, *, only_final: bool) -> str:
         path = shipped / "tables" / f"{name}.csv.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(path, index=False, float_format="%.5g", compression=compressed)
-    copy_run(run, shipped, steps=[run.steps[-1]] if only_final else shipped_steps(run))
+    copy_run(run, shipped, steps=further_steps(run) if further else shipped_steps(run))
     return f"{shipped.name}: shipped"
 
 
@@ -167,7 +173,7 @@ def main(
     """Train or ship the study."""
     if ship_only:
         folders = sorted(path.parent for path in work.glob("**/run.json"))
-        calls = [delayed(ship)(f, SHIPPED / f.relative_to(work), only_final=f.parent != work) for f in folders]
+        calls = [delayed(ship)(f, SHIPPED / f.relative_to(work), further=f.parent != work) for f in folders]
         typer.echo("\n".join(map(str, Parallel(n_jobs=n_jobs)(calls))))
         return
     for each in tier:

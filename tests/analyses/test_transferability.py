@@ -8,7 +8,17 @@ import pytest
 
 from grokscope.analyses import transfer_of_new_facts
 from grokscope.analyses.transferability import decide_transfer, transfer_table
-from grokscope.tasks import CELLS, NewFacts, Run, TrainConfig, exact_match, load_study, shortcut_accuracy, train
+from grokscope.tasks import (
+    CELLS,
+    NewFacts,
+    Run,
+    TrainConfig,
+    exact_match,
+    load_study,
+    published_new_facts,
+    shortcut_accuracy,
+    train,
+)
 
 
 def table(
@@ -28,7 +38,8 @@ def table(
         for arm in ("grokked", "random"):
             for cell in CELLS:
                 value = (excess.get(cell, 0.0) if arm == "grokked" else random) + rng.normal(scale=spread)
-                row = {"run": f"{arm}-g{graph}", "arm": arm, "exposure": 0, "seed": graph, "cell": cell}
+                row = {"run": f"{arm}-g{graph}", "arm": arm, "recipe": "balanced", "exposure": 0}
+                row |= {"seed": graph, "cell": cell}
                 row |= {"exact_match": 0.1 + value, "floor": 0.1, "floor_r2": 0.05, "excess": value, "area": value / 2}
                 row |= {"to_90": float("nan"), "remembered": 1.0, "forgotten": forgotten, "n": n}
                 rows.append(row)
@@ -71,6 +82,16 @@ def test_exposure_is_shown_beside_and_decides_nothing() -> None:
     assert result.verdict == "supported" and result.table["says"].tolist() == ["supported"] * 2 + [""]
     assert "in 5 trained compositions" in result.table["quantity"].iloc[2]
     assert result.table["value"].iloc[2] == pytest.approx(0.9, abs=0.02)
+
+
+def test_the_published_recipe_is_shown_beside_whatever_its_number_of_questions() -> None:
+    little = table({"new+old": 0.8})
+    theirs = table({"new+old": 0.6}, n=20).assign(recipe="published")
+    theirs["arm"] += "_items"
+    result = decide_transfer(pd.concat([little, theirs], ignore_index=True))
+    shown = result.table.set_index("quantity")["value"].filter(like="published recipe (items)")
+    assert result.verdict == "supported" and result.checks["passed"].all()
+    assert shown.tolist() == pytest.approx([0.6, 0.0], abs=0.02) and "new+old" in shown.index[0]
 
 
 def test_two_graphs_or_few_questions_are_too_little() -> None:
@@ -128,11 +149,14 @@ def test_a_study_without_the_origins_is_refused() -> None:
         transfer_of_new_facts(load_study("pilot"))
 
 
-def test_doses_are_told_by_the_task_not_by_the_name_alone(tiny_run: Run, tmp_path: Path) -> None:
+def test_doses_and_recipes_are_told_by_the_task_not_by_the_name_alone(tiny_run: Run, tmp_path: Path) -> None:
     config = TrainConfig.tiny(max_steps=2, evaluate_every=1)
-    for name, exposure in (("grokked-g0", 0), ("grokked_m2-g0", 2), ("random-g0", 0)):
-        new = NewFacts.random(tiny_run.task, n=20, exposure=exposure, seed=0)
+    recipes = {f"grokked{f'_m{m}' * (m > 0)}-g0": NewFacts.random(tiny_run.task, n=20, exposure=m, seed=0) for m in (0, 2)}
+    recipes |= {"random-g0": recipes["grokked-g0"], "grokked_items-g0": published_new_facts(tiny_run.task, n=20)}
+    for name, new in recipes.items():
         train(new.task, tiny_run.model_config, config, tmp_path / name, progress=False)
     found = transfer_table(load_study(tmp_path)).drop_duplicates("run").set_index("run")
-    assert found["arm"].to_dict() == {"grokked-g0": "grokked", "grokked_m2-g0": "grokked", "random-g0": "random"}
-    assert found["exposure"].to_dict() == {"grokked-g0": 0, "grokked_m2-g0": 2, "random-g0": 0}
+    arms = {"grokked-g0": "grokked", "grokked_items-g0": "grokked_items", "grokked_m2-g0": "grokked", "random-g0": "random"}
+    assert found["arm"].to_dict() == arms
+    assert found["exposure"].to_dict() == dict.fromkeys(arms, 0) | {"grokked_m2-g0": 2}
+    assert found["recipe"].to_dict() == dict.fromkeys(arms, "balanced") | {"grokked_items-g0": "published"}
