@@ -5,8 +5,9 @@
     python examples/study.py --work runs/study --ship     # copy what is finished to examples/checkpoints/study
 
 Graphs 1 to 5 confirm; graph 0 is the pilot's. Run `natural-g1-r0` is the natural arm on graph 1, its first training.
-Shipped are metrics, the tables of `step_tables` and checkpoints: those at the phases, of natural and first-hop runs also the
-last one before OOD answers; of further trainings on new facts the last one, but none of those that differ in exposure.
+Shipped are metrics, the tables of `step_tables` and checkpoints: those at the phases; of the first natural and first-hop
+training on a graph also the last one before OOD answers; of the untied control, four times as large, only the last one. Of
+further trainings on new facts it is the last one, and of those that differ in exposure metrics alone.
 """
 
 import math
@@ -127,24 +128,22 @@ def _origins(work: Path, graph: int) -> dict[str, tasks.Checkpoint | None]:
 
 
 def shipped_steps(run: tasks.Run) -> list[int]:
-    """Phases, and of natural and first-hop runs the last checkpoint that answers less than a tenth of the OOD+OOD questions.
+    """Phases, and of the first natural and first-hop runs the last checkpoint with OOD+OOD exact match below a tenth.
 
     Where OOD answers come with the ID ones, within `TOGETHER` steps, one checkpoint stands for both phases.
     """
+    if run.model_config == UNTIED:
+        return run.steps[-1:]
     phases = dict(run.phases)
     if abs(phases.get("ood_generalised", math.inf) - phases.get("id_generalised", -math.inf)) <= TOGETHER:
         del phases["id_generalised"]
     steps = set(phases.values())
-    if run.task.supervision in (tasks.NATURAL, tasks.FIRST_HOP):
+    is_first = run.train_config.seed == run.task.seed
+    if is_first and run.task.supervision in (tasks.NATURAL, tasks.FIRST_HOP):
         ood = run.metrics.set_index("step")["test_inferred_ood"]
         before = [step for step in run.steps if ood[step] < 0.1]
         steps |= set(before[-1:])
     return sorted(steps)
-
-
-def further_steps(run: tasks.Run) -> list[int]:
-    """Of a further training the last checkpoint, unless exposure is what differs: there the metrics are enough."""
-    return run.steps[-1:] if run.name.rpartition("-g")[0] in ORIGINS else []
 
 
 def ship(folder: Path, shipped: Path, *, further: bool) -> str:
@@ -155,12 +154,15 @@ def ship(folder: Path, shipped: Path, *, further: bool) -> str:
     run = tasks.Run.load(folder)
     if not run.is_finished:
         return f"{shipped.name}: not finished"
+    if further and run.name.rpartition("-g")[0] not in ORIGINS:  # exposure differs, not the origin
+        copy_run(run, shipped, steps=[])
+        return f"{shipped.name}: metrics shipped"
     for name, table in step_tables(run).items():
         compressed = {"method": "gzip", "mtime": 0}  # without a date, so that equal tables are equal files
         path = shipped / "tables" / f"{name}.csv.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(path, index=False, float_format="%.5g", compression=compressed)
-    copy_run(run, shipped, steps=further_steps(run) if further else shipped_steps(run))
+    copy_run(run, shipped, steps=run.steps[-1:] if further else shipped_steps(run))
     return f"{shipped.name}: shipped"
 
 
