@@ -43,7 +43,7 @@ def cost_frontier(table: pd.DataFrame, *, title: str) -> go.Figure:
             )
     figure.update_xaxes(title="added compositions + 100", type="log")
     figure.update_yaxes(title="training step", type="log", col=1)
-    return figure.update_layout(template=TEMPLATE, title=title, height=380)
+    return figure.update_layout(template=TEMPLATE, title=title, height=440)
 
 
 def quantity_rows(table: pd.DataFrame, *, title: str) -> go.Figure:

@@ -56,12 +56,13 @@ class CostResult(Result):
     @property
     def sentence(self) -> str:
         """The findings in plain words."""
-        highest = self.summary[self.summary["level"] == self.summary["level"].max()]
+        highest = self.summary[self.summary["level"] == self.summary["level"].max()].sort_values("added", kind="stable")
         parts = []
         for row in highest.itertuples():
-            when = f"step {row.median:,.0f} [{row.low:,.0f}, {row.high:,.0f}]" if row.reached == row.n else "not in all"
-            parts.append(f"{row.arm} with {row.added:,.0f} added compositions: {when}, {row.reached} of {row.n} graphs")
-        return f"OOD+OOD accuracy of {highest['level'].iloc[0]:g}: " + "; ".join(parts)
+            when = f"{row.median:,.0f} [{row.low:,.0f}, {row.high:,.0f}]" if row.reached == row.n else "not in all"
+            parts.append(f"{row.arm} (+{row.added:,.0f}) {when}, {row.reached} of {row.n} graphs")
+        level = highest["level"].iloc[0]
+        return f"Steps until OOD+OOD exact match of {level:g}, by added compositions: " + "; ".join(parts)
 
     @property
     def caption(self) -> str:

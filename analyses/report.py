@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
+from pandas.api.types import is_numeric_dtype
 from plotly.offline import get_plotlyjs
 
 from ..circuits import Diagram
@@ -36,6 +37,7 @@ class Report:
     parts: list[str] = field(default_factory=list)
     headings: dict[str, str] = field(default_factory=dict)
     _n_figures: int = 0
+    _n_tables: int = 0
 
     def heading(self, text: str) -> None:
         """Begin a section."""
@@ -52,9 +54,12 @@ class Report:
         self.parts.append("<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>")
 
     def table(self, table: pd.DataFrame) -> None:
-        """Add a table; fractions with three digits."""
-        shown = table.to_html(index=False, float_format="{:.3f}".format, border=0, na_rep="–")
-        self.parts.append(f'<div class="wide">{shown}</div>')
+        """Add a table; fractions with three digits, words to the left."""
+        name, self._n_tables = f"table-{self._n_tables}", self._n_tables + 1
+        shown = table.to_html(index=False, float_format=_number, border=0, na_rep="–", table_id=name)
+        words = [place for place, dtype in enumerate(table.dtypes, start=1) if not is_numeric_dtype(dtype)]
+        rules = "".join(f"#{name} :is(th, td):nth-child({place}) {{ text-align: left }}" for place in words)
+        self.parts.append(f'<div class="wide"><style>{rules}</style>{shown}</div>')
 
     def figure(self, figure: go.Figure, reading: str) -> None:
         """Add a plotly figure and a sentence on how to read it."""
@@ -92,6 +97,10 @@ class Report:
             return ""
         links = (f'<li><a href="#{name}">{html.escape(text)}</a></li>' for name, text in self.headings.items())
         return f"<nav><ol>{''.join(links)}</ol></nav>"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 def _plotly() -> str:

@@ -77,7 +77,8 @@ ORIGINS = {  # where further training starts: an arm and a phase of it, or rando
     "early": ("natural", "id_generalised"),
     "grokked": ("natural", "ood_generalised"),
     "taught": ("both_hops", "ood_generalised"),
-    "taught_late": ("both_hops", "final"),  # as old as grokked or older
+    "grokked_late": ("natural", "final"),  # of one age with taught_late
+    "taught_late": ("both_hops", "final"),
     "second_hop": ("second_hop", "ood_generalised"),
 }
 DOSES = (1, 2, 5, 20)  # compositions of each new fact as second hop, from grokked weights

@@ -31,17 +31,18 @@ def study_figure(frame: pd.DataFrame, phases: Mapping[str, Mapping[str, int]]) -
         subplot_titles=titles,
         shared_yaxes=True,
         horizontal_spacing=0.03,
-        vertical_spacing=0.3 / n_rows,
+        vertical_spacing=0.38 / n_rows,
     )
     for place, rows in enumerate(arms.values()):
         where = {"row": place // COLUMNS + 1, "col": place % COLUMNS + 1}
-        _add_curves(figure, rows, where, in_legend=place == 0)
+        _add_curves(figure, rows, where)
         _add_phases(figure, {run: phases[run] for run in rows["run"].unique()}, where, in_legend=place == 0)
+    _add_legend(figure, frame)
     figure.update_xaxes(title="training step", type="log", dtick=1)
     figure.update_yaxes(range=[-0.03, 1.3], tickvals=[0, 0.5, 1])
     figure.update_yaxes(title="exact match", col=1)
     legend = {"orientation": "h", "y": -0.3 / n_rows, "font": {"size": 11}}
-    return figure.update_layout(template=TEMPLATE, height=130 + 250 * n_rows, margin={"t": 40}, legend=legend)
+    return figure.update_layout(template=TEMPLATE, height=130 + 280 * n_rows, margin={"t": 40}, legend=legend)
 
 
 def _count(values: pd.Series, what: str) -> str:
@@ -49,11 +50,17 @@ def _count(values: pd.Series, what: str) -> str:
     return f"{n} {what}" + ("s" if n > 1 else "")
 
 
-def _add_curves(figure: go.Figure, rows: pd.DataFrame, where: Mapping[str, int], *, in_legend: bool) -> None:
+def _add_legend(figure: go.Figure, frame: pd.DataFrame) -> None:
+    for split, rows in frame.groupby("split", sort=False):
+        n = sorted(rows["n"].unique())
+        label = f"{split}, thick the median (n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} a run)"
+        line = {"color": SPLIT_COLOUR[str(split)], "width": 2.5}
+        figure.add_scatter(x=[None], y=[None], name=label, legendgroup=str(split), mode="lines", line=line, row=1, col=1)
+
+
+def _add_curves(figure: go.Figure, rows: pd.DataFrame, where: Mapping[str, int]) -> None:
     for split, of_split in rows.groupby("split", sort=False):
         split = str(split)
-        n = sorted(of_split["n"].unique())
-        label = f"{split}, thick the median (n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} a run)"
         style = {"color": SPLIT_COLOUR[split]}
         for run, of_run in of_split.groupby("run", sort=False):
             figure.add_scatter(
@@ -70,9 +77,9 @@ def _add_curves(figure: go.Figure, rows: pd.DataFrame, where: Mapping[str, int],
         figure.add_scatter(
             x=median.index.tolist(),
             y=median.tolist(),
-            name=label if in_legend else split,
+            name=split,
             legendgroup=split,
-            showlegend=in_legend,
+            showlegend=False,
             mode="lines",
             line=style | {"width": 2.5},
             **where,

@@ -56,8 +56,8 @@ def test_the_median_is_over_graphs_and_what_never_came_counts_as_late(study: Stu
     slow = summary.loc[("slow", 0.5)]
     assert (slow["reached"], slow["n"], slow["low"]) == (1, 3, 700) and np.isinf(slow["median"]) and np.isinf(slow["high"])
     sentence = cost_of_waiting(study).sentence
-    assert "natural with 0 added compositions: step 700 [600, 800], 3 of 3 graphs" in sentence
-    assert "slow with 0 added compositions: not in all, 0 of 3 graphs" in sentence
+    assert "natural (+0) 700 [600, 800], 3 of 3 graphs" in sentence
+    assert "slow (+0) not in all, 0 of 3 graphs" in sentence
 
 
 def test_runs_that_never_got_there_are_drawn_as_such(study: Study) -> None:
