@@ -159,8 +159,9 @@ def _transfer(findings: Findings, report: Report) -> None:
     groups = findings.transferred.groupby(["arm", "exposure", "cell"], sort=False)
     report.table(groups[columns].median().assign(graphs=groups["seed"].nunique(), questions=groups["n"].min()).reset_index())
     report.paragraph(
-        "Medians over graphs. `_items` and `_facts` are the two readings of the published recipe: cells of few questions, "
-        "old facts exposed as second hops and new ones never."
+        "Medians over graphs. `_items` and `_facts` are the two readings of the published recipe: old facts exposed as "
+        "second hops and new ones never, most old items no longer trained. `_late` begins at the last step of natural and "
+        "both hops."
     )
     report.figure(
         findings.transfer_inside.figure(),

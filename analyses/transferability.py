@@ -70,9 +70,8 @@ def transfer_of_new_facts(study: Study) -> ClaimResult:
 
 def decide_transfer(table: pd.DataFrame) -> ClaimResult:
     """Claim (iii) from a `transfer_table`."""
-    from_grokked = table[table["arm"].str.startswith("grokked")]
-    doses = from_grokked[(from_grokked["exposure"] > 0) & (from_grokked["cell"] == "old+new")]
-    published = from_grokked[(from_grokked["recipe"] == "published") & (from_grokked["cell"] != "new+new")]
+    doses = table[(table["arm"] == "grokked") & (table["exposure"] > 0) & (table["cell"] == "old+new")]
+    published = table[(table["recipe"] == "published") & (table["cell"] != "new+new")]
     table = table[(table["exposure"] == 0) & (table["recipe"] == "balanced")]
     gain = _by_seed(table, "excess", "grokked") - _by_seed(table, "excess", "random")
     main = [
@@ -95,7 +94,7 @@ def decide_transfer(table: pd.DataFrame) -> ClaimResult:
         for exposure, rows in doses.groupby("exposure")
     ]
     beside += [
-        _beside(f"grokked, published recipe ({arm.removeprefix('grokked_')}), {cell}", cell, rows["excess"])
+        _beside(f"{arm.rpartition('_')[0]}, published recipe ({arm.rpartition('_')[2]}), {cell}", cell, rows["excess"])
         for (arm, cell), rows in published.groupby(["arm", "cell"])
     ]
     shown = in_table(main + beside)
@@ -211,6 +210,6 @@ def _sentence(table: pd.DataFrame, verdict: str) -> str:
 
 
 WOULD_CHANGE = (
-    "New facts as second hops answered beyond shortcuts in more than half of the questions, more than from random weights, "
-    "would contradict it."
+    "New facts as second hops answered beyond shortcuts in less than a fifth of the questions, on at least three graphs, "
+    "would support it; in more than half of them, more than from random weights, contradict it."
 )

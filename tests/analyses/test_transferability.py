@@ -91,7 +91,10 @@ def test_the_published_recipe_is_shown_beside_whatever_its_number_of_questions()
     result = decide_transfer(pd.concat([little, theirs], ignore_index=True))
     shown = result.table.set_index("quantity")["value"].filter(like="published recipe (items)")
     assert result.verdict == "supported" and result.checks["passed"].all()
-    assert shown.tolist() == pytest.approx([0.6, 0.0], abs=0.02) and "new+old" in shown.index[0]
+    assert list(shown.index) == [
+        f"{arm}, published recipe (items), {cell}" for arm in ("grokked", "random") for cell in ("new+old", "old+new")
+    ]
+    assert shown.tolist() == pytest.approx([0.6, 0.0, 0.0, 0.0], abs=0.02)
 
 
 def test_two_graphs_or_few_questions_are_too_little() -> None:
