@@ -94,7 +94,7 @@ def decide_transfer(table: pd.DataFrame) -> ClaimResult:
         for exposure, rows in doses.groupby("exposure")
     ]
     beside += [
-        _beside(f"{arm.rpartition('_')[0]}, published recipe ({arm.rpartition('_')[2]}), {cell}", cell, rows["excess"])
+        _beside(_published_name(str(arm), str(cell)), str(cell), rows["excess"])
         for (arm, cell), rows in published.groupby(["arm", "cell"])
     ]
     shown = in_table(main + beside)
@@ -147,6 +147,11 @@ def _bounded(quantity: str, split: str, values: pd.Series, little: float, much: 
         return SUPPORTED if high < little else CONTRADICTED if low > much else UNDECIDED
 
     return bounds_row(quantity, split, values, says, rule)
+
+
+def _published_name(arm: str, cell: str) -> str:
+    origin, _, reading = arm.rpartition("_")
+    return f"{origin}, published recipe ({reading}), {cell}"
 
 
 def _beside(quantity: str, cell: str, excess: pd.Series) -> dict[str, Any]:
