@@ -8,6 +8,7 @@ docs/preregistration.md.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +56,7 @@ class DissociationMeasurement:
         exposed, natural: evidence on OOD+OOD questions.
         before: evidence of that arm on ID questions and on questions of which hop 1 is OOD.
         before_lens: what can be read from it on OOD+OOD questions.
-        before_wrong: whether those it answers wrong follow donors whose second hop is an ID fact.
+        before_wrong: whether those it answers wrong follow donors whose second hop is an ID fact; None if there are none.
         accuracy: exact match on OOD+OOD questions by arm.
         floor: the best shortcut's there, learned from the exposed arm's training compositions.
     """
@@ -101,7 +102,8 @@ def measure_dissociation(arms: Arms, n_questions: int, *, seed: int = 0) -> Diss
     if "before" in arms:
         model, task = arms["before"].model, arms["before"].task
         lens = logit_lens(model, task.split(OOD), seed=seed)
-        wrong = interchange(model, task, task.split(OOD), answered="wrong", seed=seed)
+        with suppress(ValueError):  # no question is answered wrong and has donors
+            wrong = interchange(model, task, task.split(OOD), answered="wrong", seed=seed)
     accuracy = {name: each.accuracy[OOD] for name, each in arms.items() if OOD in each.accuracy}
     floor = float("nan")
     if "exposed final" in arms:

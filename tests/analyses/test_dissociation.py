@@ -9,7 +9,7 @@ import torch
 from handset import handset_model, lookup_model
 
 from grokscope.analyses import InterchangeResult, Specimen, accuracy_without_circuit
-from grokscope.analyses.dissociation import HOP1_OOD, IID, DissociationMeasurement, decide_dissociation
+from grokscope.analyses.dissociation import HOP1_OOD, IID, DissociationMeasurement, decide_dissociation, measure_dissociation
 from grokscope.analyses.evidence import EvidenceResult
 from grokscope.analyses.lens import LensResult
 from grokscope.tasks import TwoHopTask
@@ -107,6 +107,13 @@ def test_mistakes_on_single_graphs_hardly_change_the_verdict(truth: str) -> None
         graphs = {graph: wrong if rng.random() < 0.05 else right for graph in range(5)}
         flipped += decide_dissociation(graphs).verdict not in (truth, "undecided")
     assert flipped <= 4
+
+
+def test_a_model_without_wrong_answers_has_no_row_of_them(evidence_world: TwoHopTask) -> None:
+    arms = {"before": Specimen(handset_model(evidence_world.graph), evidence_world, {})}
+    assert measure_dissociation(arms, n_questions=40).before_wrong is None
+    result = decide(measured(before_wrong=None))
+    assert result.verdict == "supported" and "wrong answers" not in result.sentence
 
 
 def test_few_questions_leave_it_open() -> None:
