@@ -117,23 +117,24 @@ def outcomes_row(quantity: str, split: str, outcomes: Sequence[str], rule: str) 
 
 
 def bounds_row(
-    quantity: str, split: str, values: pd.Series, says: Callable[[float, float], str], rule: str
+    quantity: str, split: str, values: pd.Series, rule: str, says: Callable[[float, float], str] | None = None
 ) -> dict[str, Any]:
-    """A row decided by the one-sided 95 % bounds of a mean over graphs, if there are at least `MIN_FOR_BOUNDS`.
+    """A mean over graphs with one-sided 95 % bounds, if there are at least `MIN_FOR_BOUNDS`.
 
     Args:
         quantity: what is averaged.
         split: of the questions.
         values: by graph.
-        says: what the lower and upper bound say; an empty word for what is shown beside.
-        rule: the same in words.
+        rule: how the bounds decide, or why it is shown.
+        says: what the lower and upper bound say; without it the row is shown beside and decides nothing.
     """
     n = len(values)
     if n < MIN_FOR_BOUNDS:
-        word = UNDECIDED if says(float("-inf"), float("inf")) else ""
+        word = UNDECIDED if says else ""
         return row(quantity, split, word, f"{rule}; needed are {MIN_FOR_BOUNDS} graphs", n=n, unit="graphs")
     mean, low, high = one_sided_bounds(values.to_numpy(dtype=float))
-    return row(quantity, split, says(low, high), rule, value=mean, low=low, high=high, n=n, unit="graphs")
+    word = says(low, high) if says else ""
+    return row(quantity, split, word, rule, value=mean, low=low, high=high, n=n, unit="graphs")
 
 
 def at_r1(evidence: EvidenceResult) -> pd.DataFrame:
@@ -142,9 +143,10 @@ def at_r1(evidence: EvidenceResult) -> pd.DataFrame:
     return table[(table["role"] == "r1") & (table["layer"] >= 0)]
 
 
-def used_at_r1(evidence: EvidenceResult) -> str:
-    """Whether the bridge is used at r1: `yes` after any layer, `no` after all of them, else `undecided`."""
-    says = at_r1(evidence)["used"].tolist()
+def says_at_r1(evidence: EvidenceResult, verdict: str = "used", layers: Sequence[int] | None = None) -> str:
+    """A verdict on the bridge at r1: `yes` after any of these layers (default: all), `no` after each, else `undecided`."""
+    rows = at_r1(evidence)
+    says = rows.loc[rows["layer"].isin(rows["layer"] if layers is None else layers), verdict].tolist()
     return "yes" if "yes" in says else "no" if set(says) == {"no"} else UNDECIDED
 
 

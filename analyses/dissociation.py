@@ -27,6 +27,7 @@ from .claim import (
     check,
     in_table,
     outcomes_row,
+    says_at_r1,
 )
 from .evidence import EvidenceResult, bridge_evidence
 from .interchange import InterchangeResult, interchange
@@ -142,22 +143,19 @@ def _directions(each: Sequence[DissociationMeasurement]) -> list[dict[str, Any]]
         bounds_row(
             "of which: OOD bridges used at r1, after any layer (1) or not (0)",
             HOP1_OOD,
-            pd.Series([float((at_r1(one.before[HOP1_OOD])["used"] == "yes").any()) for one in each if one.before]),
-            lambda low, high: "",
+            pd.Series([float(says_at_r1(one.before[HOP1_OOD]) == "yes") for one in each if one.before]),
             "beside: the first half of that rule by itself; mean over graphs, one-sided 95 % bounds",
         ),
         bounds_row(
             "of which: OOD bridges readable after the first layer at which ID bridges are used",
             OOD,
             pd.Series([_readable(one) for one in each if one.before], dtype=float).dropna(),
-            lambda low, high: "",
             "beside: the second half of that rule by itself; mean over graphs, one-sided 95 % bounds",
         ),
         bounds_row(
             "of which: wrong answers that follow a donor at r1 whose second hop is an ID fact",
             OOD,
             pd.Series([_wrong_followed(one.before_wrong) for one in each if one.before_wrong]),
-            lambda low, high: "",
             "beside: if they do, hop 1 and the path are there and the fact (b, r2) is not; beyond a third bridge's donor",
         ),
     ]
@@ -176,7 +174,6 @@ def _falsifiers(each: Sequence[DissociationMeasurement]) -> list[dict[str, Any]]
             "F2 second hop − natural, answers that follow a held-out donor at r1",
             OOD,
             pd.Series([_followed(one.exposed) - _followed(one.natural) for one in each if one.exposed and one.natural]),
-            lambda low, high: "",
             "beside, since main row 1 asks it of second hop alone: about 0 if the bridge moves answers as in natural",
         ),
         outcomes_row(
@@ -197,7 +194,7 @@ def _falsifiers(each: Sequence[DissociationMeasurement]) -> list[dict[str, Any]]
 def _without_path(one: DissociationMeasurement) -> str:
     """Accuracy without path, on one graph."""
     assert one.exposed is not None
-    if (at_r1(one.exposed)["used"] == "yes").any():
+    if says_at_r1(one.exposed) == "yes":
         return CONTRADICTED
     nowhere = bool((one.exposed.table["used"] == "no").all())
     return SUPPORTED if nowhere and _followed(one.exposed) < LITTLE else UNDECIDED
@@ -205,13 +202,12 @@ def _without_path(one: DissociationMeasurement) -> str:
 
 def _without_accuracy(one: DissociationMeasurement) -> str:
     """Path without accuracy, on one graph."""
-    readable, ood = _readable(one), at_r1(one.before[HOP1_OOD])
+    readable, used = _readable(one), says_at_r1(one.before[HOP1_OOD])
     if readable is None:
         return UNDECIDED
-    used = (ood["used"] == "yes").any()
-    if used and readable >= READABLE:
+    if used == "yes" and readable >= READABLE:
         return SUPPORTED
-    return CONTRADICTED if readable < HARDLY or (ood["used"] == "no").all() else UNDECIDED
+    return CONTRADICTED if readable < HARDLY or used == "no" else UNDECIDED
 
 
 def _readable(one: DissociationMeasurement) -> float | None:

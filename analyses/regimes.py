@@ -14,7 +14,7 @@ from transformer_lens import HookedTransformer
 from ..circuits import Result
 from ..tasks import Checkpoint, Run, Study, shortcut_accuracy
 from .arms import last_before_ood
-from .claim import bridge_read_at_r1, used_at_r1
+from .claim import bridge_read_at_r1, says_at_r1
 from .claim_plots import accuracy_against_use
 from .evidence import MIN_FACTS, EvidenceResult, bridge_evidence
 from .lens import logit_lens
@@ -134,4 +134,4 @@ def _use(evidence: EvidenceResult) -> dict[str, Any]:
     if len(donors) and donors["n_facts"].max() >= MIN_FACTS:
         best = donors.iloc[-1]
         use = {"held_out": best["excess"], "low": best["low"], "high": best["high"], "n_facts": best["n_facts"]}
-    return probe | use | {"used": used_at_r1(evidence)}
+    return probe | use | {"used": says_at_r1(evidence)}

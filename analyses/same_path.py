@@ -18,12 +18,12 @@ from .claim import (
     SUPPORTED,
     UNDECIDED,
     ClaimResult,
-    at_r1,
     bounds_row,
     bridge_read_at_r1,
     check,
     equivalence_row,
     in_table,
+    says_at_r1,
     violations_row,
 )
 from .evidence import EvidenceResult
@@ -187,13 +187,8 @@ def _in_one_arm_only(a: EvidenceResult, b: EvidenceResult, verdict: str, layers:
     """Whether one arm says yes at one of the layers at r1 and the other no at all of them; None if either is undecided."""
     if layers == []:
         return None
-    says = []
-    for evidence in (a, b):
-        rows = at_r1(evidence)
-        if layers is not None:
-            rows = rows[rows["layer"].isin(layers)]
-        says.append("yes" if (rows[verdict] == "yes").any() else "no" if (rows[verdict] == "no").all() else None)
-    return None if None in says else says[0] != says[1]
+    says = [says_at_r1(evidence, verdict, layers) for evidence in (a, b)]
+    return None if UNDECIDED in says else says[0] != says[1]
 
 
 def _answer_first(split: str, measured: Mapping[int, PathMeasurement]) -> dict[str, Any]:
@@ -217,7 +212,7 @@ def _learning_of_new_facts(name: str, pair: tuple[str, str], transferred: pd.Dat
         f"Student's t over graphs; .9 was reached in {reached[a]} cells from {a}, {reached[b]} from {b}"
     )
     gap = (area[a] - area[b]).dropna()
-    return bounds_row(f"F5 {name}: {a} − {b}, learning of new facts", "new facts", gap, lambda low, high: "", rule)
+    return bounds_row(f"F5 {name}: {a} − {b}, learning of new facts", "new facts", gap, rule)
 
 
 def _verdict(table: pd.DataFrame, falsifiers: pd.DataFrame, n_main: int) -> str:

@@ -16,7 +16,7 @@ import typer
 from joblib import Parallel, delayed
 
 from ..circuits import Result
-from ..tasks import Study, load_study
+from ..tasks import Run, Study, load_study
 from . import dissociation, same_path
 from .arms import Moment, study_arms
 from .cost import cost_of_waiting
@@ -146,13 +146,13 @@ def _apart(folder: Path, measured: Path, seed: int, name: str, graph: int) -> Di
 
 
 def _regime(folder: Path, measured: Path, seed: int, name: str) -> Result:
-    run = load_study(folder).runs[name]
+    run = Run.load(folder / name)
     path = measured / f"regime-{name}-{fingerprint(run, OOD, USED, N_QUESTIONS, seed)}.json"
     return kept(path, Result, lambda: Result(measure_run(run, OOD, USED, N_QUESTIONS, seed=seed)))
 
 
 def _inside(folder: Path, measured: Path, seed: int, name: str) -> Result:
-    run = load_study(folder).runs[name]
+    run = Run.load(folder / name)
     path = measured / f"inside-{name}-{fingerprint(run, N_QUESTIONS, seed)}.json"
     return kept(path, Result, lambda: Result(measure_transfer(run, N_QUESTIONS, seed=seed)))
 

@@ -146,7 +146,7 @@ def _bounded(quantity: str, split: str, values: pd.Series, little: float, much: 
     def says(low: float, high: float) -> str:
         return SUPPORTED if high < little else CONTRADICTED if low > much else UNDECIDED
 
-    return bounds_row(quantity, split, values, says, rule)
+    return bounds_row(quantity, split, values, rule, says)
 
 
 def _published_name(arm: str, cell: str) -> str:
@@ -157,7 +157,7 @@ def _published_name(arm: str, cell: str) -> str:
 def _beside(quantity: str, cell: str, excess: pd.Series) -> dict[str, Any]:
     """What other exposure brings at the end; decides nothing."""
     rule = "beside: exact match beyond shortcuts; one-sided 95 % bounds, Student's t over graphs"
-    return bounds_row(quantity, cell, excess, lambda low, high: "", rule)
+    return bounds_row(quantity, cell, excess, rule)
 
 
 def _forgetting(falls: pd.Series) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _over_r2(grokked: pd.DataFrame) -> dict[str, Any]:
     def says(low: float, high: float) -> str:
         return SUPPORTED if low > 0 else CONTRADICTED if high <= 0 else UNDECIDED
 
-    return bounds_row(quantity, "new+old", excess, says, rule)
+    return bounds_row(quantity, "new+old", excess, rule, says)
 
 
 def _verdict(table: pd.DataFrame, falsifiers: pd.DataFrame) -> str:
