@@ -5,12 +5,10 @@
     python examples/study.py --work runs/study --ship     # copy what is finished to examples/checkpoints/study
 
 Graphs 1 to 5 confirm; graph 0 is the pilot's. Run `natural-g1-r0` is the natural arm on graph 1, its first training.
-Shipped are metrics, the tables of `step_tables` and checkpoints: those at the phases; of the first natural and first-hop
-training on a graph also the last one before OOD answers; of the untied control, four times as large, only the last one. Of
-further trainings on new facts it is the last one, and of those that differ in exposure metrics alone.
+Shipped are metrics, the tables of `step_tables` and the checkpoints that `Arm.weights` names, so that all remains within
+80 MB. Of further trainings on new facts it is the last one, and of those that differ in exposure metrics alone.
 """
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +19,7 @@ import typer
 from joblib import Parallel, delayed
 
 from grokscope import tasks
+from grokscope.analyses.arms import last_before_ood
 from grokscope.analyses.step_tables import step_tables
 from grokscope.tasks.shipping import copy_run
 
@@ -29,16 +28,20 @@ MAX_STEPS = 15_000
 TRANSFER_STEPS = 3_000
 N_CHECKPOINTS = 20
 TOGETHER = 300
+BEFORE = "before"  # the last checkpoint before OOD answers, of an arm's first training on a graph
+PHASES = ("memorised", "id_generalised", "ood_generalised", "final")
+LATER = ("ood_generalised", "final")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """What runs of one arm have in common."""
+    """What runs of one arm have in common; `weights` are the phases, or `BEFORE`, whose checkpoints are shipped."""
 
     supervision: tasks.Supervision = tasks.NATURAL
     model: tasks.ModelConfig = field(default_factory=tasks.ModelConfig.small)
     train: Any = tasks.TrainConfig.small
     task: dict[str, Any] = field(default_factory=dict)
+    weights: tuple[str, ...] = PHASES
 
 
 UNTIED = tasks.ModelConfig(d_model=128, n_heads=1, n_blocks=4, n_loops=1)
@@ -48,16 +51,16 @@ SLOTS: dict[str, Any] = {
     "task": {"layout": "slots"},
 }
 ARMS = {
-    "natural": Arm(),
+    "natural": Arm(weights=(*PHASES, BEFORE)),
     "both_hops": Arm(tasks.BOTH_HOPS),
     "second_hop": Arm(tasks.SECOND_HOP),
-    "first_hop": Arm(tasks.FIRST_HOP),
-    "both_half": Arm(tasks.BOTH_HALF),
-    "untied": Arm(model=UNTIED),
-    "hop2_dose_4": Arm(tasks.Supervision(hop2_share=0.25, hop2_compositions=4)),
-    "hop2_dose_9": Arm(tasks.Supervision(hop2_share=0.5, hop2_compositions=9)),
-    "natural_slots": Arm(**SLOTS),
-    "second_hop_slots": Arm(tasks.SECOND_HOP, **SLOTS),
+    "first_hop": Arm(tasks.FIRST_HOP, weights=(*PHASES, BEFORE)),
+    "both_half": Arm(tasks.BOTH_HALF, weights=LATER),
+    "untied": Arm(model=UNTIED, weights=("final",)),
+    "hop2_dose_4": Arm(tasks.Supervision(hop2_share=0.25, hop2_compositions=4), weights=LATER),
+    "hop2_dose_9": Arm(tasks.Supervision(hop2_share=0.5, hop2_compositions=9), weights=LATER),
+    "natural_slots": Arm(**SLOTS, weights=(BEFORE, "ood_generalised")),
+    "second_hop_slots": Arm(tasks.SECOND_HOP, **SLOTS, weights=LATER),
     "natural_phi5": Arm(task={"phi": 5.0}),
 }
 GRAPHS = (1, 2, 3, 4, 5)
@@ -70,7 +73,8 @@ TIERS: dict[int, list[tuple[str, int, int]]] = {  # arm, graph, replicate
     ],
     2: [(arm, graph, 0) for graph in GRAPHS[:3] for arm in ("first_hop", "both_half", "untied")]
     + [(arm, graph, 0) for graph in GRAPHS[:2] for arm in ("hop2_dose_4", "hop2_dose_9")],
-    3: [(arm, graph, 0) for graph in GRAPHS[:3] for arm in ("natural_slots", "second_hop_slots", "natural_phi5")],
+    3: [(arm, graph, 0) for graph in GRAPHS for arm in ("natural_slots", "second_hop_slots")]
+    + [("natural_phi5", graph, 0) for graph in GRAPHS[:3]],
 }
 ORIGINS = {  # where further training starts: an arm and a phase of it, or random weights
     "random": None,
@@ -129,22 +133,20 @@ def _origins(work: Path, graph: int) -> dict[str, tasks.Checkpoint | None]:
 
 
 def shipped_steps(run: tasks.Run) -> list[int]:
-    """Phases, and of the first natural and first-hop runs the last checkpoint with OOD+OOD exact match below a tenth.
+    """The steps whose weights are shipped.
 
     Where OOD answers come with the ID ones, within `TOGETHER` steps, one checkpoint stands for both phases.
     """
-    if run.model_config == UNTIED:
-        return run.steps[-1:]
-    phases = dict(run.phases)
-    if abs(phases.get("ood_generalised", math.inf) - phases.get("id_generalised", -math.inf)) <= TOGETHER:
-        del phases["id_generalised"]
-    steps = set(phases.values())
+    weights = ARMS[run.name.rpartition("-g")[0]].weights
+    steps = {phase: step for phase, step in run.phases.items() if phase in weights}
+    if {"id_generalised", "ood_generalised"} <= set(steps) and abs(
+        steps["ood_generalised"] - steps["id_generalised"]
+    ) <= TOGETHER:
+        del steps["id_generalised"]
     is_first = run.train_config.seed == run.task.seed
-    if is_first and run.task.supervision in (tasks.NATURAL, tasks.FIRST_HOP):
-        ood = run.metrics.set_index("step")["test_inferred_ood"]
-        before = [step for step in run.steps if ood[step] < 0.1]
-        steps |= set(before[-1:])
-    return sorted(steps)
+    if BEFORE in weights and is_first and (before := last_before_ood(run)) is not None:
+        steps[BEFORE] = before
+    return sorted(set(steps.values()))
 
 
 def ship(folder: Path, shipped: Path, *, further: bool) -> str:
@@ -159,10 +161,9 @@ def ship(folder: Path, shipped: Path, *, further: bool) -> str:
         copy_run(run, shipped, steps=[])
         return f"{shipped.name}: metrics shipped"
     for name, table in step_tables(run).items():
-        compressed = {"method": "gzip", "mtime": 0}  # without a date, so that equal tables are equal files
-        path = shipped / "tables" / f"{name}.csv.gz"
+        path = shipped / "tables" / f"{name}.csv.xz"
         path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(path, index=False, float_format="%.5g", compression=compressed)
+        table.to_csv(path, index=False, float_format="%.4g")
     copy_run(run, shipped, steps=run.steps[-1:] if further else shipped_steps(run))
     return f"{shipped.name}: shipped"
 

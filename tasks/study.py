@@ -76,11 +76,11 @@ class Study:
         Raises:
             FileNotFoundError: if no run has such a table; the message lists those there are.
         """
-        found = {run: folder / f"{name}.csv.gz" for run, folder in self._table_folders.items()}
+        found = {run: folder / f"{name}.csv.xz" for run, folder in self._table_folders.items()}
         parts = [pd.read_csv(path).assign(run=run) for run, path in found.items() if path.is_file()]
         if not parts:
             there = sorted(
-                {path.name.removesuffix(".csv.gz") for f in self._table_folders.values() for path in f.glob("*.csv.gz")}
+                {path.name.removesuffix(".csv.xz") for f in self._table_folders.values() for path in f.glob("*.csv.xz")}
             )
             raise FileNotFoundError(f"no run in {self.folder} has a table {name!r}; there are: {', '.join(there) or 'none'}")
         together = pd.concat(parts, ignore_index=True)

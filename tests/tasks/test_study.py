@@ -1,5 +1,6 @@
 """Runs that belong together, and the shipped pilot."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from grokscope.tasks import (
     shipping,
 )
 from grokscope.tasks.evaluation import evaluate, evaluation_queries
-from grokscope.tasks.shipping import copy_run
+from grokscope.tasks.shipping import copy_run, halved
 from grokscope.tasks.study import SHIPPED
 
 
@@ -46,6 +47,20 @@ def test_weights_whose_accuracies_would_change_are_kept_whole(
     copy = copy_run(tiny_run, tmp_path / "copy", steps=tiny_run.steps[-1:])
     before, after = tiny_run.checkpoint("final").model(), copy.checkpoint("final").model()
     assert torch.equal(before.W_E, after.W_E)
+
+
+def test_as_many_large_weights_are_halved_as_the_test_allows() -> None:
+    weights = {name: torch.full((n,), 0.1) for name, n in (("small", 1), ("large", 9), ("middle", 4))}
+    tried: list[set[str]] = []
+
+    def is_good(trial: Mapping[str, torch.Tensor]) -> bool:
+        tried.append({name for name, value in trial.items() if value.dtype == torch.float16})
+        return "middle" not in tried[-1]
+
+    found = {name: value.dtype for name, value in halved(weights, is_good).items()}
+    assert found == {"small": torch.float16, "large": torch.float16, "middle": torch.float32}
+    assert tried == [{"small", "large", "middle"}, {"large"}, {"large", "middle"}, {"large", "small"}]
+    assert all(value.dtype == torch.float16 for value in halved(weights, lambda _: True).values())
 
 
 def test_a_folder_of_runs_is_a_study(tiny_run: Run, tmp_path: Path) -> None:
@@ -94,7 +109,7 @@ def test_tables_beside_the_runs_come_with_their_names(two_arms: Study) -> None:
         two_arms.tables("lens")
     folder = two_arms.runs["y-g0-r0"].folder / "tables"
     folder.mkdir()
-    pd.DataFrame({"step": [1], "top1": [0.5]}).to_csv(folder / "lens.csv.gz", index=False)
+    pd.DataFrame({"step": [1], "top1": [0.5]}).to_csv(folder / "lens.csv.xz", index=False)
     assert two_arms.tables("lens").to_dict("records") == [{"run": "y-g0-r0", "step": 1, "top1": 0.5}]
     with pytest.raises(FileNotFoundError, match="there are: lens"):
         two_arms.tables("nodes")
