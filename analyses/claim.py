@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 from scipy.stats import binom
+from transformer_lens import HookedTransformer
 
 from ..circuits import EquivalenceResult, Result
 from ..circuits.equivalence import one_sided_bounds
@@ -22,6 +23,8 @@ COLUMNS = ("quantity", "split", "value", "low", "high", "margin", "n", "unit", "
 N_GRAPHS = 5  # that the rules over graphs speak of
 ENOUGH = 4  # of them
 MIN_FOR_BOUNDS = 3  # graphs
+R1 = ("r1",)
+ANYWHERE = ("h", "r1", "r2", "answer", "end")  # see `tasks.layout`
 FALSE_ALARM = 0.05  # how often one graph may violate a rule by mistake
 
 
@@ -137,23 +140,39 @@ def bounds_row(
     return row(quantity, split, word, rule, value=mean, low=low, high=high, n=n, unit="graphs")
 
 
-def at_r1(evidence: EvidenceResult) -> pd.DataFrame:
-    """The verdicts on the bridge at r1 after each layer."""
+def bridge_roles(model: HookedTransformer) -> Sequence[str]:
+    """Where a model can make the bridge: a causal one at r1, where h and r1 are first seen together; else anywhere."""
+    return R1 if model.cfg.attention_dir == "causal" else ANYWHERE
+
+
+def mover(roles: Sequence[str]) -> str:
+    """The measure that tells whether exchanging the bridge moves answers.
+
+    At r1 of a causal model a donor's state cannot hold the donor's answer, elsewhere it can: there the difference of two
+    bridges' mean states stands for it.
+    """
+    return "held out" if tuple(roles) == R1 else "direction"
+
+
+def bridge_cells(evidence: EvidenceResult, roles: Sequence[str] = R1) -> pd.DataFrame:
+    """The verdicts on the bridge at some positions after each layer."""
     table = evidence.table
-    return table[(table["role"] == "r1") & (table["layer"] >= 0)]
+    return table[table["role"].isin(roles) & (table["layer"] >= 0)]
 
 
-def says_at_r1(evidence: EvidenceResult, verdict: str = "used", layers: Sequence[int] | None = None) -> str:
-    """A verdict on the bridge at r1: `yes` after any of these layers (default: all), `no` after each, else `undecided`."""
-    rows = at_r1(evidence)
+def bridge_is(
+    evidence: EvidenceResult, verdict: str = "used", layers: Sequence[int] | None = None, roles: Sequence[str] = R1
+) -> str:
+    """A verdict on the bridge: `yes` at any of these cells (default: r1 after any layer), `no` at each, else `undecided`."""
+    rows = bridge_cells(evidence, roles)
     says = rows.loc[rows["layer"].isin(rows["layer"] if layers is None else layers), verdict].tolist()
     return "yes" if "yes" in says else "no" if set(says) == {"no"} else UNDECIDED
 
 
-def bridge_read_at_r1(lens: LensResult) -> pd.DataFrame:
-    """The shares of questions whose bridge a lens reads at r1 after each layer."""
+def bridge_read(lens: LensResult, roles: Sequence[str] = R1) -> pd.DataFrame:
+    """The shares of questions whose bridge a lens reads at some positions after each layer."""
     table = lens.table
-    return table[(table["target"] == "bridge") & (table["role"] == "r1") & (table["after"] == "layer")]
+    return table[(table["target"] == "bridge") & table["role"].isin(roles) & (table["after"] == "layer")]
 
 
 def check(name: str, passed: bool, detail: str) -> dict[str, Any]:

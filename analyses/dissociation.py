@@ -4,7 +4,7 @@ He et al. 2026 (arXiv 2601.09049, section 4) see models taught second hops answe
 bridge. Here *path* means that the bridge is used: readable or not, answers follow it when it is exchanged. Accuracy is exact
 match, never a lens rate, beyond what shortcuts give. Arms: `exposed`, second hop when it first answers OOD questions, and
 `exposed final`; `natural`, grokked; `before`, the same run when it knows the OOD facts and answers no OOD question. Rules:
-docs/preregistration.md.
+docs/preregistration.md; they speak of r1, where causal models make the bridge, while bidirectional ones may anywhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,16 +18,19 @@ from ..tasks import shortcut_accuracy
 from .arms import Arms, last_before_ood
 from .claim import (
     CONTRADICTED,
+    R1,
     SUPPORTED,
     UNDECIDED,
     ClaimResult,
-    at_r1,
     bounds_row,
-    bridge_read_at_r1,
+    bridge_cells,
+    bridge_is,
+    bridge_read,
+    bridge_roles,
     check,
     in_table,
+    mover,
     outcomes_row,
-    says_at_r1,
 )
 from .evidence import EvidenceResult, bridge_evidence
 from .interchange import InterchangeResult, interchange
@@ -44,7 +47,8 @@ ARMS = {
 """Where a study has them, see `study_arms`."""
 CLAIM = "accuracy without circuit"
 HIGH, BEYOND_SHORTCUT = 0.9, 0.3  # exact match
-LITTLE = 0.2  # excess of answers that follow a held-out donor
+LITTLE = 0.2  # excess of answers that follow another bridge
+MOVED_BY = {"held out": "a held-out donor's state", "direction": "the difference of two bridges' means"}
 READABLE, HARDLY = 0.8, 0.5  # shares of questions in which a lens reads the bridge
 ALIKE = 0.1  # difference of probe accuracies
 
@@ -71,11 +75,14 @@ class DissociationMeasurement:
     floor: float
 
 
-def accuracy_without_circuit(graphs: Mapping[int, Arms], *, n_questions: int = 512, seed: int = 0) -> ClaimResult:
+def accuracy_without_circuit(
+    graphs: Mapping[int, Arms], *, roles: Sequence[str] | None = None, n_questions: int = 512, seed: int = 0
+) -> ClaimResult:
     """Decide claim (ii), each direction by itself.
 
     Args:
         graphs: specimens by graph, as `study_arms(study, ARMS)` gives them.
+        roles: the positions at which the bridge is looked for; by default r1 in causal models and any in others.
         n_questions: for the evidence on the bridge.
         seed: of questions, halves and donors.
 
@@ -87,7 +94,9 @@ def accuracy_without_circuit(graphs: Mapping[int, Arms], *, n_questions: int = 5
         there = {number: sorted(arms) for number, arms in graphs.items()}
         raise ValueError(f"no graph has one of the arms {', '.join(ARMS)}; there are {there}")
     measured = {number: measure_dissociation(arms, n_questions, seed=seed) for number, arms in known.items()}
-    return decide_dissociation(measured)
+    if roles is None:
+        roles = bridge_roles(next(iter(next(iter(known.values())).values())).model)
+    return decide_dissociation(measured, roles)
 
 
 def measure_dissociation(arms: Arms, n_questions: int, *, seed: int = 0) -> DissociationMeasurement:
@@ -114,10 +123,10 @@ def measure_dissociation(arms: Arms, n_questions: int, *, seed: int = 0) -> Diss
     return DissociationMeasurement(exposed, natural, before, lens, wrong, accuracy, floor)
 
 
-def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> ClaimResult:
-    """Claim (ii) from what was measured, by graph."""
+def decide_dissociation(measured: Mapping[int, DissociationMeasurement], roles: Sequence[str] = R1) -> ClaimResult:
+    """Claim (ii) from what was measured, by graph; roles as of `accuracy_without_circuit`."""
     each = list(measured.values())
-    table, falsifiers = in_table(_directions(each)), in_table(_falsifiers(each))
+    table, falsifiers = in_table(_directions(each, roles)), in_table(_falsifiers(each, roles))
     decisive = table[table["says"] != ""]
     verdict = _verdict(decisive, falsifiers)
     return ClaimResult(
@@ -125,55 +134,66 @@ def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> Clai
     )
 
 
-def _directions(each: Sequence[DissociationMeasurement]) -> list[dict[str, Any]]:
+def _directions(each: Sequence[DissociationMeasurement], roles: Sequence[str]) -> list[dict[str, Any]]:
     """Both directions of the claim, and the halves of the second."""
+    where = ", ".join(roles)
+    before = [one for one in each if one.before]
     return [
         outcomes_row(
             "accuracy without path: second hop, as soon as it answers",
             OOD,
-            [_without_path(one) for one in each if one.exposed],
-            f"supports: used nowhere and held-out interchange below {LITTLE} at r1; contradicts: used at r1",
+            [_without_path(one, roles) for one in each if one.exposed],
+            f"supports: used nowhere, {MOVED_BY[mover(roles)]} moves less than {LITTLE} at {where}; contradicts: used there",
         ),
         outcomes_row(
             "path without accuracy: natural, before it answers",
             f"{HOP1_OOD}, {OOD}",
-            [_without_accuracy(one) for one in each if one.before],
-            f"supports: used at r1, readable in {READABLE} of OOD+OOD; contradicts: not used, or readable in < {HARDLY}",
+            [_without_accuracy(one, roles) for one in before],
+            f"supports: used at {where}, readable in {READABLE} of OOD+OOD; contradicts: not used, or read in < {HARDLY}",
         ),
         bounds_row(
-            "of which: OOD bridges used at r1, after any layer (1) or not (0)",
+            f"of which: OOD bridges used at {where}, after any layer (1) or not (0)",
             HOP1_OOD,
-            pd.Series([float(says_at_r1(one.before[HOP1_OOD]) == "yes") for one in each if one.before]),
+            pd.Series([float(bridge_is(one.before[HOP1_OOD], roles=roles) == "yes") for one in before]),
             "beside: the first half of that rule by itself; mean over graphs, one-sided 95 % bounds",
         ),
         bounds_row(
             "of which: OOD bridges readable after the first layer at which ID bridges are used",
             OOD,
-            pd.Series([_readable(one) for one in each if one.before], dtype=float).dropna(),
+            pd.Series([_readable(one, roles) for one in before], dtype=float).dropna(),
             "beside: the second half of that rule by itself; mean over graphs, one-sided 95 % bounds",
+        ),
+        bounds_row(
+            "of which: the same after the last such layer",
+            OOD,
+            pd.Series([_readable(one, roles, first=False) for one in before], dtype=float).dropna(),
+            "beside: the same, had the rule meant the last layer at which ID bridges are used",
         ),
         bounds_row(
             "of which: wrong answers that follow a donor at r1 whose second hop is an ID fact",
             OOD,
-            pd.Series([_wrong_followed(one.before_wrong) for one in each if one.before_wrong]),
+            pd.Series(
+                [_wrong_followed(one.before_wrong) for one in before if one.before_wrong and roles == R1], dtype=float
+            ),
             "beside: if they do, hop 1 and the path are there and the fact (b, r2) is not; beyond a third bridge's donor",
         ),
     ]
 
 
-def _falsifiers(each: Sequence[DissociationMeasurement]) -> list[dict[str, Any]]:
+def _falsifiers(each: Sequence[DissociationMeasurement], roles: Sequence[str]) -> list[dict[str, Any]]:
     """What would contradict it, F2 beside."""
+    both = [one for one in each if one.exposed and one.natural]
     return [
         outcomes_row(
             "F1 a probe reads the bridge as well as in natural",
             OOD,
-            [_probe_alike(one) for one in each if one.exposed and one.natural],
+            [_probe_alike(one, roles) for one in both],
             f"contradicts where main row 1 is supported and the probes differ by less than {ALIKE} (95 %)",
         ),
         bounds_row(
-            "F2 second hop − natural, answers that follow a held-out donor at r1",
+            f"F2 second hop − natural, answers that {MOVED_BY[mover(roles)]} moves at {', '.join(roles)}",
             OOD,
-            pd.Series([_followed(one.exposed) - _followed(one.natural) for one in each if one.exposed and one.natural]),
+            pd.Series([_moved(one.exposed, roles) - _moved(one.natural, roles) for one in both], dtype=float),
             "beside, since main row 1 asks it of second hop alone: about 0 if the bridge moves answers as in natural",
         ),
         outcomes_row(
@@ -191,18 +211,18 @@ def _falsifiers(each: Sequence[DissociationMeasurement]) -> list[dict[str, Any]]
     ]
 
 
-def _without_path(one: DissociationMeasurement) -> str:
+def _without_path(one: DissociationMeasurement, roles: Sequence[str]) -> str:
     """Accuracy without path, on one graph."""
     assert one.exposed is not None
-    if says_at_r1(one.exposed) == "yes":
+    if bridge_is(one.exposed, roles=roles) == "yes":
         return CONTRADICTED
     nowhere = bool((one.exposed.table["used"] == "no").all())
-    return SUPPORTED if nowhere and _followed(one.exposed) < LITTLE else UNDECIDED
+    return SUPPORTED if nowhere and _moved(one.exposed, roles) < LITTLE else UNDECIDED
 
 
-def _without_accuracy(one: DissociationMeasurement) -> str:
+def _without_accuracy(one: DissociationMeasurement, roles: Sequence[str]) -> str:
     """Path without accuracy, on one graph."""
-    readable, used = _readable(one), says_at_r1(one.before[HOP1_OOD])
+    readable, used = _readable(one, roles), bridge_is(one.before[HOP1_OOD], roles=roles)
     if readable is None:
         return UNDECIDED
     if used == "yes" and readable >= READABLE:
@@ -210,37 +230,41 @@ def _without_accuracy(one: DissociationMeasurement) -> str:
     return CONTRADICTED if readable < HARDLY or used == "no" else UNDECIDED
 
 
-def _readable(one: DissociationMeasurement) -> float | None:
-    """Share of OOD bridges that a lens reads after the first layer at which ID ones are used; None if those are nowhere."""
+def _readable(one: DissociationMeasurement, roles: Sequence[str], *, first: bool = True) -> float | None:
+    """Share of OOD bridges that a lens reads after the first or last layer at which ID ones are used, None if at none.
+
+    At the position where they are used; of several, at the best.
+    """
     assert one.before_lens is not None
-    iid = at_r1(one.before[IID])
-    layers = iid.loc[iid["used"] == "yes", "layer"]
-    if layers.empty:
+    iid = bridge_cells(one.before[IID], roles)
+    used = iid[iid["used"] == "yes"]
+    if used.empty:
         return None
-    rows = bridge_read_at_r1(one.before_lens)
-    return float(rows.loc[rows["layer"] == int(layers.min()), "top1"].iloc[0])
+    layer = used["layer"].min() if first else used["layer"].max()
+    rows = bridge_read(one.before_lens, used.loc[used["layer"] == layer, "role"].tolist())
+    return float(rows.loc[rows["layer"] == layer, "top1"].max())
 
 
-def _probe_alike(one: DissociationMeasurement) -> str:
+def _probe_alike(one: DissociationMeasurement, roles: Sequence[str]) -> str:
     """F1: it contradicts if there is accuracy without a used bridge, but a probe reads the bridge as well as in natural."""
     assert one.exposed is not None and one.natural is not None
     best = []
     for evidence in (one.exposed, one.natural):
-        rows = evidence.measures[(evidence.measures["measure"] == "probe") & (evidence.measures["role"] == "r1")]
+        rows = evidence.measures[(evidence.measures["measure"] == "probe") & evidence.measures["role"].isin(roles)]
         best.append(rows.sort_values("value").iloc[-1])
     gap = difference(float(best[0]["value"]), float(best[1]["value"]), int(min(row["n_facts"] for row in best)))
     alike = gap.low > -ALIKE and gap.high < ALIKE
-    return CONTRADICTED if alike and _without_path(one) == SUPPORTED else SUPPORTED
+    return CONTRADICTED if alike and _without_path(one, roles) == SUPPORTED else SUPPORTED
 
 
-def _followed(evidence: EvidenceResult) -> float:
-    """The largest share of answers, beyond control, that follow the state at r1 of a held-out donor."""
-    rows = evidence.measures[(evidence.measures["measure"] == "held out") & (evidence.measures["role"] == "r1")]
+def _moved(evidence: EvidenceResult, roles: Sequence[str]) -> float:
+    """The largest share of answers, beyond control, that follow another bridge at any cell."""
+    rows = evidence.measures[(evidence.measures["measure"] == mover(roles)) & evidence.measures["role"].isin(roles)]
     return float(rows["excess"].max(skipna=False))
 
 
 def _wrong_followed(result: InterchangeResult) -> float:
-    """The same for wrong answers, after the best layer."""
+    """The share of wrong answers, beyond control, that follow a held-out donor at r1 after the best layer."""
     rows = result.table[(result.table["role"] == "r1") & (result.table["layer"] >= 0)]
     by_donor = rows.pivot(index="layer", columns="donor", values="success")
     return float((by_donor["held out"] - by_donor["other bridge"]).max())
@@ -280,14 +304,15 @@ def _sentence(table: pd.DataFrame, beside: pd.DataFrame) -> str:
     words = {SUPPORTED: "occurs", CONTRADICTED: "does not occur", UNDECIDED: "is undecided"}
     rows = zip(table["quantity"], table["says"], table["n"], strict=True)
     parts = [f"{quantity.partition(':')[0]} {words[says]} ({n:.0f} graphs)" for quantity, says, n in rows]
-    if beside["value"].isna().any():
+    used, first, last, followed = beside["value"]
+    if pd.isna([used, first, last]).any():
         return f"Here {' and '.join(parts)}."
-    used, read, followed = beside["value"]
     detail = (
-        f"before it answers, natural uses OOD bridges in {used:.0%} of graphs, shows {read:.0%} of them where ID ones are, "
-        f"and {followed:.0%} of its wrong answers follow the bridge of an ID fact"
+        f"before it answers, natural uses OOD bridges in {used:.0%} of graphs and shows {first:.0%} of them after the first "
+        f"layer at which ID ones are used, {last:.0%} after the last"
     )
-    return f"Here {' and '.join(parts)}; {detail}."
+    wrong = "" if pd.isna(followed) else f"; {followed:.0%} of its wrong answers follow the bridge of an ID fact"
+    return f"Here {' and '.join(parts)}; {detail}{wrong}."
 
 
 WOULD_CHANGE = (

@@ -5,6 +5,7 @@ study gives a row for each phase, with exact match, the lens, a probe and the ca
 so that accuracy and circuit can be seen to come apart, or not.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from transformer_lens import HookedTransformer
 from ..circuits import Result
 from ..tasks import Checkpoint, Run, Study, shortcut_accuracy
 from .arms import last_before_ood
-from .claim import bridge_read_at_r1, says_at_r1
+from .claim import bridge_is, bridge_read, bridge_roles, mover
 from .claim_plots import accuracy_against_use
 from .evidence import MIN_FACTS, EvidenceResult, bridge_evidence
 from .lens import logit_lens
@@ -30,13 +31,15 @@ class RegimeResult(Result):
         table: a row for each run and phase (also `before`: the last saved step at which a run knows the OOD facts and does
             not compose them), with run, arm, seed, replicate, phase, step;
             exact_match and the n_reported questions behind it; floor: the best shortcut's;
-            found_any: share of questions whose bridge a lens finds at any cell; read_at_r1: at r1, after the best layer;
+            found_any: share of questions whose bridge a lens finds at any cell; read: after the best layer at r1, where
+            causal models make the bridge, or in bidirectional ones at the best position;
             correct_not_found: share answered correctly without any such cell;
             probe, probe_at: the best held-out linear probe of the bridge at any cell, and which;
-            held_out: share of answers that follow the state at r1 of a question never trained, beyond control, after the
-            best layer, with its 95 % interval low, high, on questions of `used_split` answered right; n_facts: hop-1 facts
+            held_out: share of answers that follow the state of a question never trained, beyond control, at the best of
+            these cells, with its 95 % interval low, high, on questions of `used_split` answered right (bidirectional: that
+            the difference of two bridges' mean states moves, since other states hold answers too); n_facts: hop-1 facts
             behind it; NaN below `evidence.MIN_FACTS`;
-            used: whether the bridge is used there at r1 after any layer (see `bridge_evidence`).
+            used: whether the bridge is used at any of these cells (see `bridge_evidence`).
             Best of several cells is the largest value, so a little high.
         split: what the questions are.
         used_split: what those are on which use is measured.
@@ -53,7 +56,7 @@ class RegimeResult(Result):
 
     @property
     def summary(self) -> pd.DataFrame:
-        """A row for each arm and phase: medians over runs, and in how many the bridge is used at r1."""
+        """A row for each arm and phase: medians over runs, and in how many the bridge is used."""
         columns = ["exact_match", "floor", "found_any", "correct_not_found", "probe", "held_out"]
         groups = self.table.groupby(["arm", "phase"], sort=False)
         used = groups["used"].agg(lambda says: int((says == "yes").sum()))
@@ -101,7 +104,7 @@ def measure_run(run: Run, split: str, used_split: str, n_questions: int, *, seed
         checkpoint = run.checkpoint(step)
         model = checkpoint.model()
         evidence = bridge_evidence(model, run.task, used_split, n=n_questions, seed=seed)
-        at_step[step] = _row(checkpoint, model, run, split, seed) | _use(evidence)
+        at_step[step] = _row(checkpoint, model, run, split, seed) | _use(evidence, bridge_roles(model))
     ordered = sorted(moments.items(), key=lambda moment: moment[1])
     return pd.DataFrame([{"run": run.name, "phase": phase, **at_step[step]} for phase, step in ordered])
 
@@ -116,15 +119,15 @@ def _row(checkpoint: Checkpoint, model: HookedTransformer, run: Run, split: str,
         "n_reported": run.n_reported[split],
         "floor": max(shortcut_accuracy(run.task, questions).values()),
         "found_any": lens.bridge_found_any,
-        "read_at_r1": bridge_read_at_r1(lens)["top1"].max(),
+        "read": bridge_read(lens, bridge_roles(model))["top1"].max(),
         "correct_not_found": together["P(correct, not found)"],
     }
 
 
-def _use(evidence: EvidenceResult) -> dict[str, Any]:
+def _use(evidence: EvidenceResult, roles: Sequence[str]) -> dict[str, Any]:
     measures = evidence.measures if len(evidence.measures) else pd.DataFrame(columns=["measure", "role", "value", "excess"])
     probes = measures[measures["measure"] == "probe"].sort_values("value")
-    donors = measures[(measures["measure"] == "held out") & (measures["role"] == "r1")].sort_values("excess")
+    donors = measures[(measures["measure"] == mover(roles)) & measures["role"].isin(roles)].sort_values("excess")
     nan = float("nan")
     probe = {"probe": nan, "probe_at": ""}
     if len(probes):
@@ -134,4 +137,4 @@ def _use(evidence: EvidenceResult) -> dict[str, Any]:
     if len(donors) and donors["n_facts"].max() >= MIN_FACTS:
         best = donors.iloc[-1]
         use = {"held_out": best["excess"], "low": best["low"], "high": best["high"], "n_facts": best["n_facts"]}
-    return probe | use | {"used": says_at_r1(evidence)}
+    return probe | use | {"used": bridge_is(evidence, roles=roles)}

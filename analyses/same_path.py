@@ -19,11 +19,11 @@ from .claim import (
     UNDECIDED,
     ClaimResult,
     bounds_row,
-    bridge_read_at_r1,
+    bridge_is,
+    bridge_read,
     check,
     equivalence_row,
     in_table,
-    says_at_r1,
     violations_row,
 )
 from .evidence import EvidenceResult
@@ -178,7 +178,7 @@ def _falsifiers(
 
 def _first_readable(lens: LensResult) -> int | None:
     """The first layer after which the bridge is read at r1 in half of the questions."""
-    rows = bridge_read_at_r1(lens)
+    rows = bridge_read(lens)
     layers = rows.loc[rows["top1"] >= READABLE, "layer"]
     return None if layers.empty else int(layers.min())
 
@@ -187,7 +187,7 @@ def _in_one_arm_only(a: EvidenceResult, b: EvidenceResult, verdict: str, layers:
     """Whether one arm says yes at one of the layers at r1 and the other no at all of them; None if either is undecided."""
     if layers == []:
         return None
-    says = [says_at_r1(evidence, verdict, layers) for evidence in (a, b)]
+    says = [bridge_is(evidence, verdict, layers) for evidence in (a, b)]
     return None if UNDECIDED in says else says[0] != says[1]
 
 

@@ -19,6 +19,7 @@ from ..circuits import Result
 from ..tasks import Run, Study, load_study
 from . import dissociation, same_path
 from .arms import Moment, study_arms
+from .claim import ANYWHERE, R1
 from .cost import cost_of_waiting
 from .dissociation import DissociationMeasurement, measure_dissociation
 from .exposure import ExposureResult, accuracy_by_exposure, exposures
@@ -44,6 +45,11 @@ PRESETS: Mapping[str, Mapping[str, tuple[str, Moment]]] = {
     "bidirectional": {name: (f"{arm}_slots", moment) for name, (arm, moment) in dissociation.ARMS.items()},
 }
 """Claim (ii) by architecture: where its arms are. Being readable means different things in the two."""
+LOOKED_AT: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "causal": {"causal": R1},
+    "bidirectional": {"bidirectional": ANYWHERE, "bidirectional, r1 alone": R1},
+}
+"""By architecture the rules by name: at which positions the bridge is looked for. The last one was written down first."""
 
 
 def analyse(study: Study, transfers: Study | None, measured: Path, *, n_jobs: int = -1, seed: int = 0) -> Findings:
@@ -77,7 +83,11 @@ def analyse(study: Study, transfers: Study | None, measured: Path, *, n_jobs: in
             name: same_path.decide_same_path(each, *_rule(name), table if name == "main" else None)
             for name, each in paths.items()  # further trainings begin at the phases of the main arms
         },
-        dissociation={name: dissociation.decide_dissociation(each) for name, each in apart.items()},
+        dissociation={
+            rule: dissociation.decide_dissociation(each, roles)
+            for name, each in apart.items()
+            for rule, roles in LOOKED_AT[name].items()
+        },
         regimes=RegimeResult(study.describe(regimes, ("arm", "seed", "replicate")), OOD, USED),
         transfer=None if table is None else decide_transfer(table),
         transferred=table,

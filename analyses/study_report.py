@@ -41,7 +41,7 @@ class Findings:
         study, transfers: the runs, and the further trainings on new facts, if there are any.
         paths: the measurements behind claim (i), by comparison and graph.
         same_path: claim (i), by comparison, the pre-registered one first; those whose arms the study lacks are not there.
-        dissociation: claim (ii), by architecture, the causal one first, likewise.
+        dissociation: claim (ii), by architecture and where the bridge is looked for, the causal one first.
         regimes: every run at every phase.
         transfer, transferred, transfer_inside: claim (iii), its table, and the evidence inside those models.
         cost: of waiting.
@@ -66,7 +66,9 @@ def verdicts(findings: Findings) -> Iterator[str]:
     main, *others = findings.same_path
     beside = "; ".join(f"{name} {findings.same_path[name].verdict}" for name in others)
     yield f"(i) {findings.same_path[main].caption}{f' Beside: {beside}.' if beside else ''}"
-    yield f"(ii) {next(iter(findings.dissociation.values())).caption}"
+    first, *others = findings.dissociation
+    beside = "; ".join(f"{name} {findings.dissociation[name].verdict}" for name in others)
+    yield f"(ii) {findings.dissociation[first].caption}{f' Beside: {beside}.' if beside else ''}"
     yield f"(iii) {findings.transfer.caption if findings.transfer else 'undecided: no further trainings in this study'}"
     yield f"Worthwhile? {findings.cost.sentence} ({findings.cost.caption})."
 

@@ -13,7 +13,7 @@ from transformer_lens import HookedTransformer
 
 from ..circuits import Result
 from ..tasks import CELLS, Run, Study
-from .claim import bridge_read_at_r1, says_at_r1
+from .claim import bridge_is, bridge_read
 from .claim_plots import repair_bars
 from .evidence import bridge_evidence
 from .lens import logit_lens
@@ -82,8 +82,8 @@ def _row(run: Run, model: HookedTransformer, split: str, n_questions: int, seed:
     best = embedded[embedded["entity"] == "read"].sort_values("gain").iloc[-1]
     control = embedded[(embedded["entity"] == "random") & (embedded["layer"] == best["layer"])]
     return {
-        "read_at_r1": bridge_read_at_r1(logit_lens(model, questions, seed=seed))["top1"].max(),
-        "used": says_at_r1(evidence),
+        "read_at_r1": bridge_read(logit_lens(model, questions, seed=seed))["top1"].max(),
+        "used": bridge_is(evidence),
         "n_judged": int(evidence.table["n_judged"].iloc[0]),
         "accuracy": best["as_it_is"],
         "realigned": best["accuracy"],

@@ -9,25 +9,28 @@ import torch
 from handset import handset_model, lookup_model
 
 from grokscope.analyses import InterchangeResult, Specimen, accuracy_without_circuit
+from grokscope.analyses.claim import ANYWHERE, R1, bridge_roles
 from grokscope.analyses.dissociation import HOP1_OOD, IID, DissociationMeasurement, decide_dissociation, measure_dissociation
 from grokscope.analyses.evidence import EvidenceResult
 from grokscope.analyses.lens import LensResult
-from grokscope.tasks import TwoHopTask
+from grokscope.tasks import ModelConfig, TwoHopTask, build_model
 
 
-def evidence(used: str = "yes", held_out: float = 0.9, probe: float = 0.9) -> EvidenceResult:
-    cells = [{"layer": layer, "role": "r1", "used": "no", "n_judged": 50, "reason": ""} for layer in (-1, 0, 1)]
+def evidence(
+    used: str = "yes", held_out: float = 0.9, probe: float = 0.9, role: str = "r1", direction: float = 0.9
+) -> EvidenceResult:
+    cells = [{"layer": layer, "role": role, "used": "no", "n_judged": 50, "reason": ""} for layer in (-1, 0, 1)]
     cells[1]["used"] = used
     measures = [
-        {"layer": layer, "role": "r1", "measure": name, "value": value, "excess": value, "n_facts": 400}
+        {"layer": layer, "role": role, "measure": name, "value": value, "excess": value, "n_facts": 400}
         for layer in (0, 1)
-        for name, value in (("held out", held_out), ("probe", probe))
+        for name, value in (("held out", held_out), ("probe", probe), ("direction", direction))
     ]
     return EvidenceResult(pd.DataFrame(cells), pd.DataFrame(measures), "m", "s")
 
 
-def lens(readable: float) -> LensResult:
-    rows = [{"layer": 0, "role": "r1", "after": "layer", "target": "bridge", "top1": readable}]
+def lens(readable: float, role: str = "r1") -> LensResult:
+    rows = [{"layer": 0, "role": role, "after": "layer", "target": "bridge", "top1": readable}]
     return LensResult(pd.DataFrame(rows), pd.DataFrame(), pd.DataFrame(), "m", "s", 9)
 
 
@@ -59,7 +62,7 @@ def decide(one: DissociationMeasurement, n: int = 5):
 
 def test_what_the_paper_claims_is_supported_where_it_is_so() -> None:
     result = decide(measured())
-    assert result.verdict == "supported" and result.table["says"].tolist() == ["supported"] * 2 + [""] * 3
+    assert result.verdict == "supported" and result.table["says"].tolist() == ["supported"] * 2 + [""] * 4
     assert result.checks["passed"].all() and result.figure() and "occurs (5 graphs)" in result.sentence
     assert "85% of its wrong answers follow the bridge of an ID fact" in result.sentence
 
@@ -116,6 +119,31 @@ def test_a_model_without_wrong_answers_has_no_row_of_them(evidence_world: TwoHop
     assert result.verdict == "supported" and "wrong answers" not in result.sentence
 
 
+@pytest.mark.parametrize(
+    "taught, says",
+    [
+        (evidence(used="no", direction=0.1, role="r2"), "supported"),
+        (evidence(used="no", direction=0.3, role="r2"), "undecided"),
+        (evidence(used="yes", role="r2"), "contradicted"),
+    ],
+)
+def test_a_bridge_at_r2_is_seen_where_it_is_looked_for(taught: EvidenceResult, says: str) -> None:
+    """A state at r2 may hold the donor's answer, so that all answers follow it: the bridge's direction decides."""
+    at_r2 = evidence(role="r2")
+    one = measured(exposed=taught, natural=at_r2, before={IID: at_r2, HOP1_OOD: at_r2}, before_lens=lens(0.95, "r2"))
+    result = decide_dissociation(dict(enumerate([one] * 5)), ANYWHERE)
+    assert result.table["says"].tolist()[:2] == [says, "supported"]
+    assert "95% after the last." in result.sentence, "no donors at r2 for wrong answers"
+
+
+def test_a_causal_model_makes_the_bridge_at_r1_and_another_anywhere(evidence_world: TwoHopTask) -> None:
+    assert bridge_roles(handset_model(evidence_world.graph)) == R1
+    slots = dataclasses.replace(evidence_world, layout="slots")
+    config = ModelConfig(d_model=8, n_heads=1, n_blocks=1, n_loops=1, bidirectional=True)
+    found = bridge_roles(build_model(config, slots))
+    assert found == ANYWHERE == tuple(slots.split(IID).roles)
+
+
 def test_few_questions_leave_it_open() -> None:
     few = evidence(used="undecided", held_out=float("nan"))
     assert decide(measured(exposed=few, before={IID: few, HOP1_OOD: few})).verdict == "undecided"
@@ -152,5 +180,7 @@ def test_only_the_model_with_a_path_contradicts(kind: str, first_seed: int) -> N
             else lookup_model(task.graph, everything, decoy=kind == "decoy", **about)
         )
         graphs[seed] = {"exposed": Specimen(model, task, {})}
-    result = accuracy_without_circuit(graphs, n_questions=200)
-    assert (result.table["says"].iloc[0] == "contradicted") == (kind == "path"), result.table["rule"].iloc[0]
+    measurements = {graph: measure_dissociation(arms, n_questions=200) for graph, arms in graphs.items()}
+    for roles in (R1, ANYWHERE):  # at r2 there are states that hold the answer
+        result = decide_dissociation(measurements, roles)
+        assert (result.table["says"].iloc[0] == "contradicted") == (kind == "path"), result.table["rule"].iloc[0]
