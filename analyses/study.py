@@ -31,13 +31,22 @@ from .transfer_evidence import TransferEvidenceResult, measure_transfer, opened
 from .transferability import decide_transfer, transfer_table
 
 ID, OOD, USED = "test_inferred_iid", "test_inferred_ood", "test_inferred_ood_id"
+TRAINED = "train_inferred"
 N_PAIRS, N_QUESTIONS = 256, 512
 COMPARISONS: Mapping[str, tuple[str, Mapping[str, tuple[str, Moment]], same_path.Compared]] = {
     "main": (ID, same_path.ARMS, same_path.PAIRS),
     "OOD questions": (OOD, same_path.ARMS, {"the paper's pair": ("grokked", "taught")}),
     "late": (ID, {name: (arm, "final") for name, (arm, _) in same_path.ARMS.items()}, {"late": ("grokked", "taught")}),
     "untied control": (ID, {**same_path.ARMS, "untied": ("untied", "final")}, {"untied": ("grokked", "untied")}),
-    "phi 5": (ID, {**same_path.ARMS, "memorised": ("natural_phi5", "memorised")}, {"phi 5": ("grokked", "memorised")}),
+    "phi 5": (
+        TRAINED,  # what a model answers that has memorised and no more; the first arm's, which the last was trained on too
+        {
+            "memorised": ("natural_phi5", "memorised"),
+            "early": ("natural_phi5", "id_generalised"),
+            "grokked": ("natural", "ood_generalised"),
+        },
+        {"memorised": ("memorised", "grokked"), "early": ("early", "grokked")},
+    ),
 }
 """Claim (i) by name: on which questions, with which arms, what is compared. The first is the pre-registered one."""
 PRESETS: Mapping[str, Mapping[str, tuple[str, Moment]]] = {

@@ -53,7 +53,7 @@ SLOTS: dict[str, Any] = {
 ARMS = {
     "natural": Arm(weights=(*PHASES, BEFORE)),
     "both_hops": Arm(tasks.BOTH_HOPS),
-    "second_hop": Arm(tasks.SECOND_HOP),
+    "second_hop": Arm(tasks.SECOND_HOP, weights=LATER),
     "first_hop": Arm(tasks.FIRST_HOP, weights=(*PHASES, BEFORE)),
     "both_half": Arm(tasks.BOTH_HALF, weights=LATER),
     "untied": Arm(model=UNTIED, weights=("final",)),
@@ -61,7 +61,7 @@ ARMS = {
     "hop2_dose_9": Arm(tasks.Supervision(hop2_share=0.5, hop2_compositions=9), weights=LATER),
     "natural_slots": Arm(**SLOTS, weights=(BEFORE, "ood_generalised")),
     "second_hop_slots": Arm(tasks.SECOND_HOP, **SLOTS, weights=LATER),
-    "natural_phi5": Arm(task={"phi": 5.0}),
+    "natural_phi5": Arm(task={"phi": 5.0}, weights=("memorised", "id_generalised")),
 }
 GRAPHS = (1, 2, 3, 4, 5)
 TIERS: dict[int, list[tuple[str, int, int]]] = {  # arm, graph, replicate

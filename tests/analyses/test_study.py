@@ -10,13 +10,14 @@ import pytest
 
 from grokscope.analyses import study as whole
 from grokscope.analyses.arms import study_arms
-from grokscope.analyses.claim import ClaimResult
+from grokscope.analyses.claim import ClaimResult, bridge_is
 from grokscope.analyses.counterparts import (
     pretraining_rates,
     published_pretraining,
     published_transfer,
     published_transfer_largest,
 )
+from grokscope.analyses.evidence import bridge_evidence
 from grokscope.analyses.measurement_files import fingerprint, kept
 from grokscope.analyses.path_measurement import PathMeasurement
 from grokscope.analyses.same_path import ARMS, decide_same_path
@@ -24,7 +25,8 @@ from grokscope.analyses.study_report import verdicts, write_report
 from grokscope.circuits import Result
 from grokscope.tasks import Study, load_study
 
-RUNS = ("natural-g1-r0", "natural-g1-r1", "both_hops-g1-r0", "second_hop-g1-r0")
+SLOTS = ("natural_slots-g1-r0", "second_hop_slots-g1-r0")
+RUNS = ("natural-g1-r0", "natural-g1-r1", "both_hops-g1-r0", "second_hop-g1-r0", *SLOTS)
 SMALL = {"N_PAIRS": 60, "N_QUESTIONS": 64, "COMPARISONS": {"main": whole.COMPARISONS["main"]}}
 
 
@@ -52,10 +54,31 @@ def findings(one_graph: Study, measured: Path) -> whole.Findings:
 def test_one_graph_decides_nothing_and_all_is_shown(findings: whole.Findings, tmp_path: Path) -> None:
     lines = list(verdicts(findings))
     assert len(lines) == 4 and all("undecided" in line for line in lines[:3])
-    assert set(findings.same_path) == {"main"} and set(findings.dissociation) == {"causal"}
+    assert set(findings.same_path) == {"main"}
+    assert list(findings.dissociation) == ["causal", "bidirectional", "bidirectional, r1 alone"]
     assert set(findings.regimes.table["run"]) == set(RUNS)
     page = write_report(findings, tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("<h2") == 5 and "He et al." in page and "gs-edge" in page and len(page) < 5e6
+
+
+def test_bidirectional_models_use_the_bridge_elsewhere_than_at_r1(findings: whole.Findings) -> None:
+    counted = {name: result.table["rule"].iloc[0] for name, result in findings.dissociation.items()}
+    assert "0 graphs support, 1 contradict" in counted["bidirectional"]
+    assert "0 graphs support, 0 contradict" in counted["bidirectional, r1 alone"]
+    answering = findings.regimes.table.query("run in @SLOTS and phase == 'ood_generalised'")
+    assert answering["used"].tolist() == ["yes", "yes"] and (answering["held_out"] > 0.5).all()
+
+
+def test_a_model_that_has_memorised_shows_the_bridge_and_does_not_use_it() -> None:
+    run = load_study().runs["natural_phi5-g1-r0"]
+    answered = {"memorised": "train_inferred", "id_generalised": "test_inferred_iid"}
+    found = {
+        phase: bridge_evidence(run.checkpoint(phase).model(), run.task, split, n=256) for phase, split in answered.items()
+    }
+    readable = {phase: bridge_is(evidence, "readable") for phase, evidence in found.items()}
+    used = {phase: bridge_is(evidence) for phase, evidence in found.items()}
+    assert readable == {"memorised": "yes", "id_generalised": "yes"}
+    assert used == {"memorised": "no", "id_generalised": "yes"}
 
 
 def test_what_was_measured_is_read_again(
