@@ -91,7 +91,7 @@ def accuracy_against_use(table: pd.DataFrame, *, title: str) -> go.Figure:
             name=str(arm),
             marker={"color": colour, "size": 9, "symbol": symbols, "line": {"width": 1.5, "color": colour}},
         )
-    figure.update_xaxes(title="answers that follow another question's state at r1, beyond control", range=[-0.1, 1.05])
+    figure.update_xaxes(title="answers that follow another question's bridge, beyond control", range=[-0.1, 1.05])
     figure.update_yaxes(title="exact match", range=[-0.05, 1.05])
     return figure.update_layout(template=TEMPLATE, title=title, height=480)
 

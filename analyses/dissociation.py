@@ -138,6 +138,7 @@ def _directions(each: Sequence[DissociationMeasurement], roles: Sequence[str]) -
     """Both directions of the claim, and the halves of the second."""
     where = ", ".join(roles)
     before = [one for one in each if one.before]
+    wrongs = [one.before_wrong for one in before if one.before_wrong] if mover(roles) == "held out" else []
     return [
         outcomes_row(
             "accuracy without path: second hop, as soon as it answers",
@@ -172,9 +173,7 @@ def _directions(each: Sequence[DissociationMeasurement], roles: Sequence[str]) -
         bounds_row(
             "of which: wrong answers that follow a donor at r1 whose second hop is an ID fact",
             OOD,
-            pd.Series(
-                [_wrong_followed(one.before_wrong) for one in before if one.before_wrong and roles == R1], dtype=float
-            ),
+            pd.Series([_wrong_followed(wrong) for wrong in wrongs], dtype=float),
             "beside: if they do, hop 1 and the path are there and the fact (b, r2) is not; beyond a third bridge's donor",
         ),
     ]
@@ -182,18 +181,18 @@ def _directions(each: Sequence[DissociationMeasurement], roles: Sequence[str]) -
 
 def _falsifiers(each: Sequence[DissociationMeasurement], roles: Sequence[str]) -> list[dict[str, Any]]:
     """What would contradict it, F2 beside."""
-    both = [one for one in each if one.exposed and one.natural]
+    both = [(one, one.exposed, one.natural) for one in each if one.exposed and one.natural]
     return [
         outcomes_row(
             "F1 a probe reads the bridge as well as in natural",
             OOD,
-            [_probe_alike(one, roles) for one in both],
+            [_probe_alike(one, roles) for one, *_ in both],
             f"contradicts where main row 1 is supported and the probes differ by less than {ALIKE} (95 %)",
         ),
         bounds_row(
             f"F2 second hop − natural, answers that {MOVED_BY[mover(roles)]} moves at {', '.join(roles)}",
             OOD,
-            pd.Series([_moved(one.exposed, roles) - _moved(one.natural, roles) for one in both], dtype=float),
+            pd.Series([_moved(exposed, roles) - _moved(natural, roles) for _, exposed, natural in both], dtype=float),
             "beside, since main row 1 asks it of second hop alone: about 0 if the bridge moves answers as in natural",
         ),
         outcomes_row(
@@ -316,6 +315,6 @@ def _sentence(table: pd.DataFrame, beside: pd.DataFrame) -> str:
 
 
 WOULD_CHANGE = (
-    "A second-hop model that answers OOD questions while no exchange of states at r1 moves its answers would support the "
+    "A second-hop model that answers OOD questions while no exchange of the bridge moves its answers would support the "
     "first direction; a natural one that does not use OOD bridges before it answers would contradict the second."
 )

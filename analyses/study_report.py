@@ -27,9 +27,9 @@ from .transfer_evidence import TransferEvidenceResult
 ORIGINS = ("random", "early", "grokked", "taught", "second_hop")
 DIFFERENCES = (
     "Scale and architecture differ from the paper's: 64 entities, 30 relations, 1,280 facts of which 10 % are OOD, one "
-    "block of attention and MLP of width 128 applied four times, causal, answers read at the last token; the paper has "
-    "2,000 entities, 40,000 facts, a token-mixing model without attention that sees all positions and pads. What fails or "
-    "holds here may be otherwise there; the same functions take a run at that scale."
+    "block of attention and MLP of width 128 applied four times, causal, answers read at the last token (arms in slots: "
+    "bidirectional); the paper has 2,000 entities, 40,000 facts, a token-mixing model without attention that sees all "
+    "positions and pads. What fails or holds here may be otherwise there; the same functions take a run at that scale."
 )
 
 
@@ -138,9 +138,9 @@ def _dissociation(findings: Findings, report: Report) -> None:
     report.figure(
         findings.regimes.figure(),
         "Each symbol is a run at a phase: exact match on OOD+OOD questions upwards, across the share of answers that follow "
-        "the bridge state of another question. Upper left would be accuracy without circuit, lower right is circuit without "
-        "accuracy. Triangles: ID answers; squares: OOD facts known, not composed; diamonds: OOD answers; circles: the end. "
-        "Filled where the bridge is used.",
+        "another question's state at r1 (in slots: the difference of two bridges' means, anywhere). Upper left would be "
+        "accuracy without circuit, lower right is circuit without accuracy. Triangles: ID answers; squares: OOD facts "
+        "known, not composed; diamonds: OOD answers; circles: the end. Filled where the bridge is used.",
     )
     report.table(findings.regimes.summary)
     for arm, result in findings.exposure.items():
