@@ -9,13 +9,12 @@ tail(b′, r2).
 """
 
 from collections import defaultdict
-from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 import typer
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
@@ -68,12 +67,15 @@ def measure(run: tasks.Run, seed: int = 0) -> pd.DataFrame:
     means = BridgeMeans(model, graph_of(model, asked.roles, asked.answer_position), run.task, asked, seed=seed)
     rows, bridges, tails = map(torch.tensor, other_bridges(asked, run.task, means, np.random.default_rng(seed)))
     asked, found = asked.take(rows), []
-    difference = partial(_difference, means, asked.bridges, bridges)
     n_facts = len(asked.hop1.unique())
+    at = {role: asked.roles.index(role) for places in PLACES for role in places}
+    change = {role: means.of(LAYER, at[role], bridges) - means.of(LAYER, at[role], asked.bridges) for role in at}
+    random = {role: random_like(each, torch.Generator().manual_seed(seed)) for role, each in change.items()}
     for places in PLACES:
-        changes = {asked.roles.index(role): difference(asked.roles.index(role)) for role in places}
-        random = {at: random_like(each, torch.Generator().manual_seed(seed)) for at, each in changes.items()}
-        value, control = (float(followed(model, asked, each, tails).mean()) for each in (changes, random))
+        value, control = (
+            float(followed(model, asked, {at[role]: each[role] for role in places}, tails).mean())
+            for each in (change, random)
+        )
         interval = wilson(value, n_facts)
         about = {
             "run": run.name,
@@ -84,12 +86,6 @@ def measure(run: tasks.Run, seed: int = 0) -> pd.DataFrame:
         }
         found.append(about | {"follow": value, "low": interval.low, "high": interval.high, "random": control})
     return pd.DataFrame(found)
-
-
-def _difference(
-    means: BridgeMeans, own: Int[Tensor, " query"], other: Int[Tensor, " query"], position: int
-) -> Float[Tensor, "query d_model"]:
-    return means.of(LAYER, position, other) - means.of(LAYER, position, own)
 
 
 def main(study: str = "study") -> None:

@@ -9,6 +9,7 @@ Shipped are metrics, the tables of `step_tables` and the checkpoints that `Arm.w
 80 MB. Of further trainings on new facts it is the last one, and of those that differ in exposure metrics alone.
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from joblib import Parallel, delayed
 
 from grokscope import tasks
 from grokscope.analyses.arms import last_before_ood
+from grokscope.analyses.regimes import BEFORE
 from grokscope.analyses.step_tables import step_tables
 from grokscope.tasks.shipping import copy_run
 
@@ -28,20 +30,22 @@ MAX_STEPS = 15_000
 TRANSFER_STEPS = 3_000
 N_CHECKPOINTS = 20
 TOGETHER = 300
-BEFORE = "before"  # the last checkpoint before OOD answers, of an arm's first training on a graph
-PHASES = ("memorised", "id_generalised", "ood_generalised", "final")
 LATER = ("ood_generalised", "final")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """What runs of one arm have in common; `weights` are the phases, or `BEFORE`, whose checkpoints are shipped."""
+    """What runs of one arm have in common.
+
+    `weights` are the phases whose checkpoints are shipped; `BEFORE` stands for the last one before OOD answers, of an arm's
+    first training on a graph.
+    """
 
     supervision: tasks.Supervision = tasks.NATURAL
     model: tasks.ModelConfig = field(default_factory=tasks.ModelConfig.small)
     train: Any = tasks.TrainConfig.small
     task: dict[str, Any] = field(default_factory=dict)
-    weights: tuple[str, ...] = PHASES
+    weights: tuple[str, ...] = tasks.PHASES
 
 
 UNTIED = tasks.ModelConfig(d_model=128, n_heads=1, n_blocks=4, n_loops=1)
@@ -51,10 +55,10 @@ SLOTS: dict[str, Any] = {
     "task": {"layout": "slots"},
 }
 ARMS = {
-    "natural": Arm(weights=(*PHASES, BEFORE)),
+    "natural": Arm(weights=(*tasks.PHASES, BEFORE)),
     "both_hops": Arm(tasks.BOTH_HOPS),
     "second_hop": Arm(tasks.SECOND_HOP, weights=LATER),
-    "first_hop": Arm(tasks.FIRST_HOP, weights=(*PHASES, BEFORE)),
+    "first_hop": Arm(tasks.FIRST_HOP, weights=(*tasks.PHASES, BEFORE)),
     "both_half": Arm(tasks.BOTH_HALF, weights=LATER),
     "untied": Arm(model=UNTIED, weights=("final",)),
     "hop2_dose_4": Arm(tasks.Supervision(hop2_share=0.25, hop2_compositions=4), weights=LATER),
@@ -139,9 +143,7 @@ def shipped_steps(run: tasks.Run) -> list[int]:
     """
     weights = ARMS[run.name.rpartition("-g")[0]].weights
     steps = {phase: step for phase, step in run.phases.items() if phase in weights}
-    if {"id_generalised", "ood_generalised"} <= set(steps) and abs(
-        steps["ood_generalised"] - steps["id_generalised"]
-    ) <= TOGETHER:
+    if abs(steps.get("ood_generalised", math.inf) - steps.get("id_generalised", -math.inf)) <= TOGETHER:
         del steps["id_generalised"]
     is_first = run.train_config.seed == run.task.seed
     if BEFORE in weights and is_first and (before := last_before_ood(run)) is not None:
