@@ -174,7 +174,7 @@ def _directions(each: Sequence[DissociationMeasurement], roles: Sequence[str]) -
             "of which: wrong answers that follow a donor at r1 whose second hop is an ID fact",
             OOD,
             pd.Series([_wrong_followed(wrong) for wrong in wrongs], dtype=float),
-            "beside: if they do, hop 1 and the path are there and the fact (b, r2) is not; beyond a third bridge's donor",
+            "beside, beyond a third bridge's donor; no evidence: at r1 the whole state asks the donor's own question",
         ),
     ]
 
@@ -303,15 +303,14 @@ def _sentence(table: pd.DataFrame, beside: pd.DataFrame) -> str:
     words = {SUPPORTED: "occurs", CONTRADICTED: "does not occur", UNDECIDED: "is undecided"}
     rows = zip(table["quantity"], table["says"], table["n"], strict=True)
     parts = [f"{quantity.partition(':')[0]} {words[says]} ({n:.0f} graphs)" for quantity, says, n in rows]
-    used, first, last, followed = beside["value"]
+    used, first, last, _ = beside["value"]
     if pd.isna([used, first, last]).any():
         return f"Here {' and '.join(parts)}."
     detail = (
         f"before it answers, natural uses OOD bridges in {used:.0%} of graphs and shows {first:.0%} of them after the first "
         f"layer at which ID ones are used, {last:.0%} after the last"
     )
-    wrong = "" if pd.isna(followed) else f"; {followed:.0%} of its wrong answers follow the bridge of an ID fact"
-    return f"Here {' and '.join(parts)}; {detail}{wrong}."
+    return f"Here {' and '.join(parts)}; {detail}."
 
 
 WOULD_CHANGE = (

@@ -1,5 +1,6 @@
 """The whole analysis on one graph of the shipped study, and what it keeps on disk."""
 
+import html
 import json
 import os
 from pathlib import Path
@@ -21,7 +22,7 @@ from grokscope.analyses.evidence import bridge_evidence
 from grokscope.analyses.measurement_files import fingerprint, kept
 from grokscope.analyses.path_measurement import PathMeasurement
 from grokscope.analyses.same_path import ARMS, decide_same_path
-from grokscope.analyses.study_report import verdicts, write_report
+from grokscope.analyses.study_report import UNDER_REVISION, verdicts, write_report
 from grokscope.circuits import Result
 from grokscope.tasks import Study, load_study
 
@@ -59,6 +60,8 @@ def test_one_graph_decides_nothing_and_all_is_shown(findings: whole.Findings, tm
     assert set(findings.regimes.table["run"]) == set(RUNS)
     page = write_report(findings, tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("<h2") == 5 and "He et al." in page and "gs-edge" in page and len(page) < 5e6
+    places = [page.index(html.escape(line)) for line in (*UNDER_REVISION, *lines)]
+    assert len(UNDER_REVISION) == 6 and places == sorted(places), "first what is wrong with the verdicts, then the verdicts"
 
 
 def test_bidirectional_models_use_the_bridge_elsewhere_than_at_r1(findings: whole.Findings) -> None:
@@ -69,7 +72,7 @@ def test_bidirectional_models_use_the_bridge_elsewhere_than_at_r1(findings: whol
     assert answering["used"].tolist() == ["yes", "yes"] and (answering["held_out"] > 0.5).all()
 
 
-def test_a_model_that_has_memorised_shows_the_bridge_and_does_not_use_it() -> None:
+def test_the_bridge_of_a_memorised_model_is_readable_and_not_called_used() -> None:
     run = load_study().runs["natural_phi5-g1-r0"]
     answered = {"memorised": "train_inferred", "id_generalised": "test_inferred_iid"}
     found = {
