@@ -1,41 +1,40 @@
 """How it is measured and what it means: lens, patching, discovery, faithfulness."""
 
-from .activation_patching import activation_patch
-from .arms import Specimen, study_arms
-from .attention import AttentionResult, attribute_attention
-from .attention_view import AttentionView, view_attention
-from .back_patching import BackPatchingResult, back_patch
-from .bridge_direction import BridgeDirectionResult, ablate_bridge, steer_bridge
-from .causal_tracing import CausalTraceResult, causal_trace, trace_inputs
-from .claim import ClaimResult
-from .contingency import found_by_correct, frechet_bounds
-from .cost import CostResult, cost_of_waiting
-from .discovery import discover
-from .dissociation import accuracy_without_circuit
-from .edge_attribution import edge_attribution
-from .edge_sets import run_with_edge_sets, run_with_edges
-from .evidence import EvidenceResult, bridge_evidence
-from .exposure import ExposureResult, accuracy_by_exposure
-from .faithfulness import FaithfulnessResult, faithfulness
-from .geometry import GeometryResult, bridge_geometry
-from .growth import RunSummary, summarise_run
-from .hooks import graph_of
-from .interchange import InterchangeResult, interchange
-from .lens import LensResult, logit_lens
-from .loops import LoopResult, accuracy_by_loops
-from .metrics import logit_difference
-from .one_query import QueryView, view_query
-from .patching import PatchingResult
-from .path_patching import path_patch
-from .plots import accuracy_curves, lens_heatmaps
-from .probing import ProbeResult, probe_bridge
-from .realignment import RealignmentResult, realign
-from .regimes import RegimeResult, compare_regimes
-from .same_path import same_inference_path
-from .trajectory import CircuitTrajectory, cross_entropy, trajectory
-from .transfer_evidence import TransferEvidenceResult, transfer_evidence
-from .transferability import transfer_of_new_facts
-from .transplant import TransplantResult, transplant
+from .bridge.back_patching import BackPatchingResult, back_patch
+from .bridge.causal_tracing import CausalTraceResult, causal_trace, trace_inputs
+from .bridge.contingency import found_by_correct, frechet_bounds
+from .bridge.directions import BridgeDirectionResult, ablate_bridge, steer_bridge
+from .bridge.evidence import EvidenceResult, bridge_evidence
+from .bridge.geometry import GeometryResult, bridge_geometry
+from .bridge.interchange import InterchangeResult, interchange
+from .bridge.lens import LensResult, logit_lens
+from .bridge.probing import ProbeResult, probe_bridge
+from .bridge.query_view import QueryView, view_query
+from .bridge.realignment import RealignmentResult, realign
+from .claims.cost import CostResult, cost_of_waiting
+from .claims.dissociation import accuracy_without_circuit
+from .claims.regimes import RegimeResult, compare_regimes
+from .claims.rules import ClaimResult
+from .claims.same_path import same_inference_path
+from .claims.specimens import Specimen, study_arms
+from .claims.transfer import transfer_of_new_facts
+from .claims.transfer_evidence import TransferEvidenceResult, transfer_evidence
+from .forward.model import graph_of
+from .patching.attention import AttentionResult, AttentionView, attribute_attention, view_attention
+from .patching.attribution import edge_attribution
+from .patching.circuit_runs import run_with_edge_sets, run_with_edges
+from .patching.discovery import discover
+from .patching.effects import PatchingResult
+from .patching.exact import activation_patch, path_patch
+from .patching.faithfulness import FaithfulnessResult, faithfulness
+from .patching.metrics import cross_entropy, logit_difference
+from .patching.transplant import TransplantResult, transplant
+from .plots.curves import accuracy_curves
+from .plots.heatmaps import lens_heatmaps
+from .training.exposure import ExposureResult, accuracy_by_exposure
+from .training.growth import RunSummary, summarise_run
+from .training.loops import LoopResult, accuracy_by_loops
+from .training.trajectory import CircuitTrajectory, trajectory
 
 __all__ = [
     "AttentionResult",

@@ -6,6 +6,22 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def another(n: int, *, seed: int) -> Int[Tensor, " query"]:
+    """For each of n queries the number of another one, at random; none keeps its own."""
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    other = torch.empty_like(order)
+    other[order] = order.roll(1)
+    return other
+
+
+def random_like(change: Float[Tensor, "query d_model"], generator: torch.Generator) -> Float[Tensor, "query d_model"]:
+    """A random direction for each change, as long as it."""
+    random = torch.randn(change.shape, generator=generator, dtype=torch.float64).to(change)
+    return random / random.norm(dim=-1, keepdim=True) * change.norm(dim=-1, keepdim=True)
+
 
 Z95 = 1.959963984540054
 

@@ -19,9 +19,9 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from grokscope import tasks
-from grokscope.analyses.centroids import BridgeMeans, random_like
-from grokscope.analyses.hooks import graph_of
-from grokscope.analyses.statistics import wilson
+from grokscope.analyses.bridge.bridge_means import BridgeMeans
+from grokscope.analyses.forward.model import graph_of
+from grokscope.analyses.statistics import random_like, wilson
 
 LAYER, SPLIT = 0, "test_inferred_ood_id"
 PLACES = (("r1",), ("r2",), ("end",), ("r1", "r2"), ("r1", "r2", "end"))

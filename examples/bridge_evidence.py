@@ -11,7 +11,7 @@ import pandas as pd
 import typer
 
 from grokscope import analyses, tasks
-from grokscope.analyses.report import Report
+from grokscope.analyses.page import Report
 
 SPLITS = ("test_inferred_iid", "test_inferred_ood")
 AT_R1 = ("lens", "probe", "ablation", "held out", "same bridge", "direction")

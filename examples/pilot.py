@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from grokscope import tasks
-from grokscope.tasks.shipping import copy_run
+from grokscope.tasks.runs.shipping import copy_run
 
 SHARED = tasks.ModelConfig.small()
 UNTIED = tasks.ModelConfig(d_model=128, n_heads=1, n_blocks=4, n_loops=1)

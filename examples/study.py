@@ -20,10 +20,10 @@ import typer
 from joblib import Parallel, delayed
 
 from grokscope import tasks
-from grokscope.analyses.arms import last_before_ood
-from grokscope.analyses.regimes import BEFORE
-from grokscope.analyses.step_tables import step_tables
-from grokscope.tasks.shipping import copy_run
+from grokscope.analyses.claims.regimes import BEFORE
+from grokscope.analyses.claims.specimens import last_before_ood
+from grokscope.analyses.study.step_tables import step_tables
+from grokscope.tasks.runs.shipping import copy_run
 
 SHIPPED = Path(__file__).parent / "checkpoints" / "study"
 MAX_STEPS = 15_000

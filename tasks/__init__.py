@@ -1,22 +1,24 @@
 """What is learned: graphs, two-hop tasks, models, training runs and checkpoints."""
 
-from .checkpoints import PHASES, Checkpoint, CheckpointError, Run
-from .evaluation import exact_match, predictions
-from .files import DataFolderError
-from .graph import KnowledgeGraph
-from .models import ModelConfig, build_model
-from .pairs import CONTRASTS, PromptPairs, make_pairs
-from .perturbations import PERTURBED_ROLES, perturb
-from .published_transfer import published_new_facts
-from .queries import Queries
-from .shortcuts import shortcut_accuracy
-from .study import Study, load_study
-from .supervision import BOTH_HALF, BOTH_HOPS, FIRST_HOP, NATURAL, SECOND_HOP, Supervision
-from .sweep import Job, grid, sweep
-from .training import train
-from .training_config import TrainConfig
-from .transfer import CELLS, NewFacts
-from .twohop import SPLITS, TwoHopTask
+from .models.building import build_model
+from .models.config import ModelConfig
+from .questions.evaluation import exact_match, predictions
+from .questions.files import DataFolderError
+from .questions.graph import KnowledgeGraph
+from .questions.pairs import CONTRASTS, PromptPairs, make_pairs
+from .questions.perturbations import PERTURBED_ROLES, perturb
+from .questions.queries import Queries
+from .questions.shortcuts import shortcut_accuracy
+from .questions.supervision import BOTH_HALF, BOTH_HOPS, FIRST_HOP, NATURAL, SECOND_HOP, Supervision
+from .questions.twohop import SPLITS, TwoHopTask
+from .runs.checkpoints import Checkpoint, CheckpointError, Run
+from .runs.phases import PHASES
+from .runs.study import Study, load_study
+from .runs.training_config import TrainConfig
+from .training.published_transfer import published_new_facts
+from .training.sweep import Job, grid, sweep
+from .training.train import train
+from .training.transfer import CELLS, NewFacts
 
 __all__ = [
     "BOTH_HALF",

@@ -4,7 +4,7 @@ from handset import ROLES
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from grokscope.tasks import ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, train
-from grokscope.tasks.models import tie_blocks
+from grokscope.tasks.models.building import tie_blocks
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from grokscope import tasks
-from grokscope.tasks.batches import Examples, training_examples
-from grokscope.tasks.fast_forward import answer_logits
-from grokscope.tasks.models import tied_forward, trained_parameters
+from grokscope.tasks.models.building import tied_forward, trained_parameters
+from grokscope.tasks.models.fast_forward import answer_logits
+from grokscope.tasks.training.batches import Examples, training_examples
 
 
 def examples_of_a_batch(task: tasks.TwoHopTask, n: int, per_prefix: int, seed: int = 0) -> Examples:

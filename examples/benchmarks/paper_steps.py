@@ -12,8 +12,8 @@ import torch
 import typer
 
 from grokscope import tasks
-from grokscope.tasks.batches import batches, training_examples
-from grokscope.tasks.training import initial_state, take_step
+from grokscope.tasks.training.batches import batches, training_examples
+from grokscope.tasks.training.train import initial_state, take_step
 
 
 def main(

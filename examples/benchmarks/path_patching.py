@@ -19,8 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformer_lens import HookedTransformer
 
 from grokscope import analyses, circuits, tasks
-from grokscope.analyses.hooks import input_hook, logits_at
-from grokscope.analyses.literal import sender_outputs
+from grokscope.analyses.forward.literal import input_hook, logits_at, sender_outputs
 
 N_PAIRS, SAMPLE, ROUNDS = 64, 40, 5
 MODES: tuple[Literal["together", "separate"], ...] = ("together", "separate")

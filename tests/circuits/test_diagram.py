@@ -8,7 +8,7 @@ from planted import CHAIN, GRAPH, effects
 from grokscope.circuits import Circuit, ComputationGraph, Edge, Node, draw, layout
 from grokscope.circuits.diagram import ASSETS
 from grokscope.circuits.static_drawing import COLOUR
-from grokscope.tasks.theme import COLOURS
+from grokscope.tasks.runs.theme import COLOURS
 
 
 def circuit(values: dict[str, float]) -> Circuit:

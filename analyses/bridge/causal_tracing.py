@@ -1,0 +1,156 @@
+"""Causal tracing: replace one state by that of a perturbed run and see whether the answer changes.
+
+Wang et al. 2024 (arXiv 2405.15071), section 3.3 and appendix D.1: the strength of a cell (layer, position) is the share of
+queries whose top answer changes when that state alone is taken from a run in which one token of the prompt is another.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from ...circuits import Result
+from ...tasks import Queries
+from ..forward.cached import MAX_BATCH, CachedRun, run_and_cache, with_state
+from ..forward.model import graph_of
+from ..forward.single import input_logits
+from ..plots.heatmaps import cell_heatmaps, effect_heatmap
+from ..statistics import wilson
+
+Cell = Mapping[str, int | str]
+"""The columns that say what was replaced."""
+
+
+@dataclass(frozen=True, eq=False)
+class CausalTraceResult(Result):
+    """How often the answer changes with a single state.
+
+    Attributes:
+        table: a row for each perturbed token and state, with layer (−1: the embedding) and role, or each perturbed token and
+            receiver, with
+            perturbed: what was replaced in the prompt;
+            strength: share of queries whose top answer changes;
+            low, high: its 95 % Wilson interval, with the hop-1 fact as unit;
+            n: queries answered correctly, over which that is counted; n_facts: their hop-1 facts; n_asked: all queries.
+        model: the model's name.
+        split: the queries' split.
+    """
+
+    model: str
+    split: str
+
+    @property
+    def caption(self) -> str:
+        """Model, split and n in one line."""
+        row = self.table.iloc[0]
+        return f"{self.model} · {self.split} · n = {row['n']} of {row['n_asked']} queries over {row['n_facts']} hop-1 facts"
+
+    def figure(self) -> Any:
+        """A heat map of strength, layer × position for each perturbed token, or receiver × perturbed token."""
+        if "receiver" in self.table:
+            return effect_heatmap(
+                self.table.rename(columns={"perturbed": "sender", "strength": "effect"}), title=self.caption
+            )
+        return cell_heatmaps(self.table, "perturbed", "strength", title=self.caption)
+
+
+@torch.no_grad()
+def causal_trace(
+    model: HookedTransformer,
+    queries: Queries,
+    perturbed: Mapping[str, Int[Tensor, "query pos"]],
+    *,
+    window: int = 1,
+    max_batch: int = MAX_BATCH,
+) -> CausalTraceResult:
+    """Trace which states carry the answer.
+
+    Args:
+        model: any HookedTransformer whose options `hooks.graph_of` accepts; it is left as it was.
+        queries: the questions; those answered wrongly are left out.
+        perturbed: prompts with another token, by what was replaced, see `tasks.perturb`.
+        window: replace the state behind so many layers, from the cell's layer on; 1 is causal tracing as published.
+        max_batch: prompts run at once; bounds memory.
+
+    Raises:
+        ValueError: if the window is less than 1, the model answers none correctly, or perturbed prompts have another shape.
+    """
+    if window < 1:
+        raise ValueError(f"window is a number of layers, at least 1, got {window}")
+
+    def cells(run: CachedRun, other: CachedRun) -> Iterator[tuple[Cell, Tensor]]:
+        for layer, (position, role) in product(range(-1, run.graph.n_layers), enumerate(run.graph.roles)):
+            behind = range(layer, min(layer + window, run.graph.n_layers))
+            states = [other.state(each)[None, :, position] for each in behind]
+            yield {"layer": layer, "role": role}, with_state(run, layer, position, *states)[0]
+
+    return _trace(model, queries, perturbed, cells, max_batch)
+
+
+@torch.no_grad()
+def trace_inputs(
+    model: HookedTransformer,
+    queries: Queries,
+    perturbed: Mapping[str, Int[Tensor, "query pos"]],
+    *,
+    max_batch: int = MAX_BATCH,
+) -> CausalTraceResult:
+    """As `causal_trace`, for what one input alone reads: a head's queries, keys or values, an MLP or the logits.
+
+    Args:
+        model: any HookedTransformer whose options `hooks.graph_of` accepts; it is left as it was.
+        queries: the questions; those answered wrongly are left out.
+        perturbed: prompts with another token, by what was replaced, see `tasks.perturb`.
+        max_batch: prompts run at once; bounds memory.
+
+    Raises:
+        ValueError: as `causal_trace`.
+    """
+
+    def cells(run: CachedRun, other: CachedRun) -> Iterator[tuple[Cell, Tensor]]:
+        receivers = run.graph.receivers
+        for places, logits in input_logits(run, other, receivers, max_batch=max_batch):
+            for i, each in zip(places, logits, strict=True):
+                yield {"receiver": str(receivers[i])}, each
+
+    return _trace(model, queries, perturbed, cells, max_batch)
+
+
+def _trace(
+    model: HookedTransformer,
+    queries: Queries,
+    perturbed: Mapping[str, Int[Tensor, "query pos"]],
+    cells: Callable[[CachedRun, CachedRun], Iterator[tuple[Cell, Tensor]]],
+    max_batch: int,
+) -> CausalTraceResult:
+    """Count for each cell how often the answer changes."""
+    if bad := [f"{role}: {tuple(t.shape)}" for role, t in perturbed.items() if t.shape != queries.tokens.shape]:
+        shape = tuple(queries.tokens.shape)
+        raise ValueError(f"perturbed prompts must have the queries' shape {shape}, got {', '.join(bad)}")
+    graph = graph_of(model, queries.roles, queries.answer_position)
+    changed: dict[tuple[tuple[str, int | str], ...], list[Tensor]] = {}
+    kept = []
+    for rows in torch.arange(len(queries)).split(max_batch):
+        run = run_and_cache(model, graph, queries.tokens[rows])
+        right = run.logits.argmax(-1).cpu() == queries.answers[rows]
+        kept.append(rows[right])
+        for role, tokens in perturbed.items():
+            for cell, logits in cells(run, run_and_cache(model, graph, tokens[rows])):
+                differs = logits.argmax(-1).cpu() != queries.answers[rows]
+                changed.setdefault((("perturbed", role), *cell.items()), []).append(differs[right])
+    asked = queries.take(torch.cat(kept))
+    if not len(asked):
+        raise ValueError(f"the model answers none of the {len(queries)} queries of {queries.split} correctly")
+    n_facts, table = len(asked.hop1.unique()), []
+    for cell, parts in changed.items():
+        strength = float(torch.cat(parts).double().mean())
+        low, high = wilson(strength, n_facts)
+        table.append(dict(cell) | {"strength": strength, "low": low, "high": high})
+    frame = pd.DataFrame(table).assign(n=len(asked), n_facts=n_facts, n_asked=len(queries))
+    return CausalTraceResult(frame, model.cfg.model_name, queries.split)

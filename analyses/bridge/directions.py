@@ -1,0 +1,148 @@
+"""Taking out of a state what is particular to its bridge entity, or turning it to another bridge's.
+
+Ablation asks whether the answer needs what is readable as the bridge at a cell, steering whether turning it is enough; both
+next to random directions, since any change of that size may hurt.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from ...circuits import Result
+from ...tasks import Queries, TwoHopTask
+from ..forward.cached import CachedRun, run_and_cache, with_state
+from ..forward.model import graph_of
+from ..plots.heatmaps import cell_heatmaps
+from ..statistics import random_like, wilson
+from .bridge_means import BridgeMeans
+from .interchange import questions_with_donors
+
+
+@dataclass(frozen=True, eq=False)
+class BridgeDirectionResult(Result):
+    """What the model answers when the bridge's direction is removed or turned.
+
+    Attributes:
+        table: a row for each layer (−1: the embedding), position and direction, with
+            direction: `bridge` or `random` for ablation; `mean state`, `embedding`, `unembedding` or `random` for steering;
+            scale: of steering, in units of the difference of the two bridges' vectors; 1 for ablation;
+            kept: share of unchanged answers, that is exact match; low, high: its 95 % Wilson interval, with the
+            question's hop-1 fact as unit;
+            moved: of steering, share of answers tail(b′, r2); of ablation, the same as kept;
+            n, n_facts: questions, all answered correctly before, and their hop-1 facts.
+        model: the model's name.
+        split: the questions' split.
+        n_asked: questions before those answered wrongly, or without a mean state of their bridge, were left out.
+    """
+
+    model: str
+    split: str
+    n_asked: int
+
+    @property
+    def caption(self) -> str:
+        """Model, split and n in one line."""
+        row = self.table.iloc[0]
+        return f"{self.model} · {self.split} · n = {row['n']} of {self.n_asked} questions over {row['n_facts']} hop-1 facts"
+
+    def figure(self, value: str = "kept") -> Any:
+        """Heat maps of `kept` or `moved`, layer × position, for each direction at scale 1."""
+        return cell_heatmaps(self.table[self.table["scale"] == 1], "direction", value, title=self.caption)
+
+
+@torch.no_grad()
+def ablate_bridge(model: HookedTransformer, task: TwoHopTask, queries: Queries, *, seed: int = 0) -> BridgeDirectionResult:
+    """Take what is particular to the bridge out of the state at every layer and position.
+
+    Subtracted is the difference between the mean state of the question's bridge and that of all bridges, over questions
+    about other facts. `random`: a random vector of that length.
+
+    Args:
+        model: any HookedTransformer whose options `hooks.graph_of` accepts; it is left as it was.
+        task: gives facts and questions.
+        queries: two-hop questions of the task; those that `interchange` would use are asked.
+        seed: of the random directions.
+
+    Raises:
+        ValueError: if no question is left to ask.
+    """
+    graph = graph_of(model, queries.roles, queries.answer_position)
+    means = BridgeMeans(model, graph, task, queries, seed=seed)
+    asked, _ = questions_with_donors(model, graph, task, queries, means, second_hop="ID", seed=seed)
+    run, generator, rows = run_and_cache(model, graph, asked.tokens), torch.Generator().manual_seed(seed), []
+    for layer, position in product(range(-1, graph.n_layers), range(len(graph.roles))):
+        own = run.state(layer)[:, position]
+        change = means.overall(layer, position) - means.of(layer, position, asked.bridges)
+        random = random_like(change, generator)
+        states = {"bridge": own + change, "random": own + random}
+        rows += _rows(run, asked, asked.answers, (layer, position), states, 1.0)
+    return BridgeDirectionResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, len(queries))
+
+
+@torch.no_grad()
+def steer_bridge(
+    model: HookedTransformer,
+    task: TwoHopTask,
+    queries: Queries,
+    *,
+    scales: Sequence[float] = (1.0, 2.0, 4.0),
+    seed: int = 0,
+) -> BridgeDirectionResult:
+    """Add the difference of two bridges' vectors to the state at every layer and position.
+
+    The vectors: mean states over questions about other facts, token embeddings, or rows of the unembedding. `random`: a
+    random direction as long as the difference of mean states. The new bridge is that of a donor as in `interchange`.
+
+    Args:
+        model: any HookedTransformer whose options `hooks.graph_of` accepts; it is left as it was.
+        task: gives the facts and the questions for the means.
+        queries: two-hop questions of the task.
+        scales: multiples of the difference.
+        seed: of the new bridges and the random directions.
+
+    Raises:
+        ValueError: if no question is left to ask.
+    """
+    graph = graph_of(model, queries.roles, queries.answer_position)
+    means = BridgeMeans(model, graph, task, queries, seed=seed)
+    asked, found = questions_with_donors(model, graph, task, queries, means, second_hop="ID", seed=seed)
+    bridges, wanted = (torch.tensor([each[name] for each in found]) for name in ("bridge", "answer"))
+    run, generator, rows = run_and_cache(model, graph, asked.tokens), torch.Generator().manual_seed(seed), []
+    tables = {"embedding": model.W_E, "unembedding": model.W_U.T}
+    fixed = {name: table[bridges] - table[asked.bridges] for name, table in tables.items()}
+    for layer, position in product(range(-1, graph.n_layers), range(len(graph.roles))):
+        own = run.state(layer)[:, position]
+        change = means.of(layer, position, bridges) - means.of(layer, position, asked.bridges)
+        random = random_like(change, generator)
+        changes = {"mean state": change, **fixed, "random": random}
+        for scale in scales:
+            states = {name: own + scale * each for name, each in changes.items()}
+            rows += _rows(run, asked, wanted, (layer, position), states, scale)
+    return BridgeDirectionResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, len(queries))
+
+
+def _rows(
+    run: CachedRun,
+    asked: Queries,
+    wanted: Int[Tensor, " query"],
+    cell: tuple[int, int],
+    states: Mapping[str, Float[Tensor, "query d_model"]],
+    scale: float,
+) -> list[dict[str, Any]]:
+    """What the model answers with each state in a cell."""
+    layer, position = cell
+    answers = with_state(run, layer, position, torch.stack(list(states.values()))).argmax(-1).cpu()
+    n_facts, rows = len(asked.hop1.unique()), []
+    for direction, answered in zip(states, answers, strict=True):
+        kept, moved = (float((answered == each).double().mean()) for each in (asked.answers, wanted))
+        low, high = wilson(kept, n_facts)
+        row = {"layer": layer, "role": run.graph.roles[position], "direction": direction, "scale": float(scale)}
+        rows.append(row | {"kept": kept, "low": low, "high": high, "moved": moved, "n": len(asked), "n_facts": n_facts})
+    return rows

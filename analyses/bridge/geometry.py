@@ -1,0 +1,188 @@
+"""Geometry of bridge states: one point for each bridge, the same point for OOD facts, the point that hop 2 reads?
+
+Cohesion and alignment follow Ye et al. 2025 (arXiv 2505.23653): cosines of states with the mean state of their bridge. Here
+the mean over all states is subtracted first, since states at one cell share most of their length whatever their bridge, and
+a state is not part of the mean it is compared with. The match between "b as output of hop 1" and "b as input at h" compares
+the same entities at two places; similarity of two clouds of 64 points in 128 dimensions is never near zero, so each number
+stands beside the same for permuted entities.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+from transformer_lens import HookedTransformer
+
+from ...circuits import Result
+from ...tasks import Queries, Run, TwoHopTask
+from ..forward.cached import CachedRun, run_and_cache
+from ..forward.model import graph_of
+from ..plots.curves import trajectory_curves
+from ..plots.heatmaps import cell_heatmaps
+from ..statistics import Z95
+from ..training.by_step import by_step
+from .bridge_means import MIN_FACTS, means_by_label
+from .questions import one_question_per_fact, trained_id_questions
+
+N_PERMUTATIONS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class GeometryResult(Result):
+    """How states are arranged by bridge.
+
+    Attributes:
+        table: a row for each layer (−1: the embedding), role and measure, with
+            `ID cohesion`: mean cosine of an ID fact's state with the mean state of its bridge over other ID facts;
+            `OOD alignment`: of an OOD fact's state with the mean state of its bridge over ID facts;
+            value and its 95 % interval low, high (±1.96 standard errors over facts); control: the same with another
+            bridge's mean; n_facts;
+            `effective rank` of the bridges' mean states (Roy & Vetterli 2007: exp of the entropy of the normalised singular
+            values; NaN for interval and control), n_facts then the number of bridges.
+        match: a row for each layer of "b as output", at r1, and each layer of "b as input", at h, with
+            cosine: mean cosine of the two mean states of an entity, both centred;
+            procrustes: 1 is equal up to a rotation and a scale; cka: linear (Kornblith et al. 2019);
+            …_control: the mean of the same over 20 permutations of the entities; n_entities.
+        model: the model's name.
+        split: where the OOD facts' questions come from.
+    """
+
+    match: pd.DataFrame
+    model: str
+    split: str
+
+    @property
+    def caption(self) -> str:
+        """Model and n in one line."""
+        n = self.table.groupby("measure")["n_facts"].first()
+        facts = f"n = {n['ID cohesion']} ID facts, {n.get('OOD alignment', 0)} OOD facts of {self.split}"
+        return f"{self.model} · centred cosines · {facts}"
+
+    def figure(self) -> Any:
+        """Heat maps of cohesion and alignment, layer × position; of a run, both at r1 by step."""
+        rows = self.table[self.table["measure"] != "effective rank"]
+        if "step" in rows:
+            rows = rows[rows["role"] == "r1"]
+            return trajectory_curves(rows, "value", panels="measure", title=f"{self.caption} · bands: 95 % over facts")
+        return cell_heatmaps(rows, "measure", "value", title=self.caption)
+
+
+@torch.no_grad()
+def bridge_geometry(
+    model: HookedTransformer | Run, task: TwoHopTask, *, split: str = "test_inferred_ood", seed: int = 0
+) -> GeometryResult:
+    """Measure how states are arranged by bridge at every cell.
+
+    Args:
+        model: any HookedTransformer whose options `hooks.graph_of` accepts, which is left as it was; or a run.
+        task: gives ID facts, by one trained composition each.
+        split: questions whose hop-1 facts are compared with these, one for each fact.
+        seed: of the choice of questions and the permutations.
+
+    Raises:
+        KeyError: if there is no such split.
+        ValueError: if fewer than two bridges have at least two ID facts.
+    """
+    if isinstance(model, Run):
+        return by_step(model, lambda each: bridge_geometry(each, task, split=split, seed=seed))
+    own = trained_id_questions(task, seed=seed)
+    others = one_question_per_fact(task.split(split), seed=seed)
+    n_entities = task.graph.n_entities
+    counts = torch.bincount(own.bridges, minlength=n_entities)
+    if (n_bridges := int((counts >= MIN_FACTS).sum())) < 2:
+        raise ValueError(f"{n_bridges} bridges have {MIN_FACTS} ID facts or more, needed are 2")
+    graph = graph_of(model, own.roles, own.answer_position)
+    runs = [(queries, run_and_cache(model, graph, queries.tokens)) for queries in (own, others) if len(queries)]
+    cells = product(range(-1, graph.n_layers), range(runs[0][1].stop))
+    rows = [row for cell in cells for row in _arrangement(runs, counts, cell, seed)]
+    return GeometryResult(pd.DataFrame(rows), _match(runs[0][1], own, n_entities, seed), model.cfg.model_name, split)
+
+
+def procrustes_similarity(x: Float[Tensor, "point d"], y: Float[Tensor, "point d"]) -> float:
+    """1 if two centred clouds are equal up to a rotation and a scale, 0 if they have nothing in common."""
+    x, y = (cloud - cloud.mean(0) for cloud in (x.double(), y.double()))
+    return float(torch.linalg.matrix_norm(x.T @ y, "nuc") / (x.norm() * y.norm()))
+
+
+def linear_cka(x: Float[Tensor, "point d_x"], y: Float[Tensor, "point d_y"]) -> float:
+    """Linear centred kernel alignment (Kornblith et al. 2019, arXiv 1905.00414, section 3)."""
+    x, y = (cloud - cloud.mean(0) for cloud in (x.double(), y.double()))
+    return float((x.T @ y).norm() ** 2 / ((x.T @ x).norm() * (y.T @ y).norm()))
+
+
+def effective_rank(x: Float[Tensor, "point d"]) -> float:
+    """The exponential of the entropy of the centred cloud's normalised singular values (Roy & Vetterli 2007)."""
+    values = torch.linalg.svdvals((x - x.mean(0)).double())
+    shares = values[values > 1e-12 * values.max()] / values.sum()
+    return float(torch.exp(-(shares * shares.log()).sum()))
+
+
+def _arrangement(
+    runs: list[tuple[Queries, CachedRun]], counts: Int[Tensor, " entity"], cell: tuple[int, int], seed: int
+) -> list[dict[str, Any]]:
+    """Cohesion, alignment and effective rank at one cell."""
+    layer, position = cell
+    place = {"layer": layer, "role": runs[0][1].graph.roles[position]}
+    own_states, own_bridges = runs[0][1].state(layer)[:, position].double().cpu(), runs[0][0].bridges
+    centre = own_states.mean(0)
+    means = means_by_label(own_states - centre, own_bridges, len(counts))
+    known = (counts >= MIN_FACTS).nonzero()[:, 0]
+    rows = []
+    for measure, (queries, run) in zip(("ID cohesion", "OOD alignment"), runs, strict=False):
+        usable = counts[queries.bridges] >= MIN_FACTS
+        states, bridges = run.state(layer)[usable, position].double().cpu() - centre, queries.bridges[usable]
+        n = counts[bridges, None]
+        own = (n * means[bridges] - states) / (n - 1) if run is runs[0][1] else means[bridges]
+        other = means[_another(bridges, known, seed)]
+        values, control = cosine_similarity(states, own), cosine_similarity(states, other)
+        half = Z95 * float(values.std()) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+        row = {"measure": measure, "value": (value := float(values.mean())), "low": value - half, "high": value + half}
+        rows.append(place | row | {"control": float(control.mean()), "n_facts": len(values)})
+    nothing = dict.fromkeys(("low", "high", "control"), float("nan"))
+    rank = {"measure": "effective rank", "value": effective_rank(means[known]), **nothing, "n_facts": len(known)}
+    return [*rows, place | rank]
+
+
+def _another(bridges: Int[Tensor, " fact"], known: Int[Tensor, " bridge"], seed: int) -> Int[Tensor, " fact"]:
+    """For each bridge another one that has a mean state."""
+    steps = torch.randint(1, len(known), bridges.shape, generator=torch.Generator().manual_seed(seed))
+    return known[(torch.searchsorted(known, bridges) + steps) % len(known)]
+
+
+def _match(run: CachedRun, queries: Queries, n_entities: int, seed: int) -> pd.DataFrame:
+    """Each entity as output of hop 1, at r1, and as input, at h, for all pairs of layers."""
+    outputs, inputs = queries.bridges, queries.tokens[:, queries.roles.index("h")]
+    counts = [torch.bincount(labels, minlength=n_entities) for labels in (outputs, inputs)]
+    both = ((counts[0] >= MIN_FACTS) & (counts[1] >= 1)).nonzero()[:, 0]
+    generator = torch.Generator().manual_seed(seed)
+    orders = [torch.randperm(len(both), generator=generator) for _ in range(N_PERMUTATIONS)]
+    clouds = {}
+    for role, labels in (("r1", outputs), ("h", inputs)):
+        for layer in range(-1, run.graph.n_layers):
+            states = run.state(layer)[:, queries.roles.index(role)].cpu()
+            clouds[role, layer] = means_by_label(states, labels, n_entities)[both]
+    measures: dict[str, Callable[[Tensor, Tensor], float]] = {
+        "cosine": _mean_cosine,
+        "procrustes": procrustes_similarity,
+        "cka": linear_cka,
+    }
+    rows = []
+    for output_layer in range(-1, run.graph.n_layers):
+        for input_layer in range(-1, run.graph.n_layers):
+            x, y = clouds["r1", output_layer], clouds["h", input_layer]
+            row: dict[str, Any] = {"output_layer": output_layer, "input_layer": input_layer}
+            for name, measure in measures.items():
+                row[name] = measure(x, y)
+                row[f"{name}_control"] = sum(measure(x, y[order]) for order in orders) / N_PERMUTATIONS
+            rows.append(row | {"n_entities": len(both)})
+    return pd.DataFrame(rows)
+
+
+def _mean_cosine(x: Float[Tensor, "point d"], y: Float[Tensor, "point d"]) -> float:
+    return float(cosine_similarity(x - x.mean(0), y - y.mean(0)).mean())

@@ -1,0 +1,245 @@
+"""The logit lens: what would be answered if the rest of the model were skipped.
+
+Each state of the residual stream goes through the final norm and the unembedding (nostalgebraist 2020; Wang et al.
+2024, section 3.3). Readable is not used, and in a causal model the bridge at r1 is readable as soon as the atomic
+fact is known; what tells is when it becomes readable, next to what chance gives.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from ...circuits import Result
+from ...tasks import Queries, Run
+from ..forward.model import Stage, decode, ends_of_loops, residual_states
+from ..plots.curves import trajectory_curves
+from ..plots.heatmaps import lens_heatmaps
+from ..statistics import wilson
+from ..training.by_step import by_step, for_each_step
+from .contingency import found_by_correct
+
+TARGETS = ("bridge", "answer", "shuffled bridge")
+"""What a figure shows."""
+QUESTION = ("h", "r1", "r2")
+
+
+@dataclass(frozen=True, eq=False)
+class LensResult(Result):
+    """What can be read at each layer and position.
+
+    Attributes:
+        table: a row for each stage (layer, −1 is the embedding, and `after`: `embedding`, `attention` or `layer`), role and
+            target (`bridge`, `answer`, `h`, `r1`, `r2`, and as the null `shuffled bridge`, another query's), with
+            top1: share of queries whose most likely token is the target, and its 95 % interval low, high
+                (Wilson's, with the number of distinct hop-1 facts as its n, since states repeat per fact);
+            top5: share of queries with fewer than five tokens at least as likely as the target;
+            mean_rank: mean rank of the target, 0 is first, ties count against it;
+            mrr: mean of 1 / (rank + 1);
+            probability: mean probability of the target;
+            n: number of queries; n_facts: distinct hop-1 facts among them.
+        roles: which token is top-1: a row for each stage, role and token (`bridge`, `answer`, `h`, `r1`, `r2`, `other`; the
+            first of them where two are the same entity) with its share of the queries.
+        queries: a row for each query with its hop-1 fact, whether it is answered correctly, whether bridge, answer and
+            another query's bridge are found at any cell, and the first stage, counted from 0, the embedding, at which
+            bridge and answer are top-1 anywhere (NaN: nowhere).
+        model: the model's name.
+        split: what the queries are.
+        n_cells: how many cells "any cell" means: embedding and the end of each loop (of each layer, if none are shared),
+            times positions, as He et al. 2026 count (code, `evaluate`).
+    """
+
+    roles: pd.DataFrame
+    queries: pd.DataFrame
+    model: str
+    split: str
+    n_cells: int
+
+    @property
+    def any_cell(self) -> pd.DataFrame:
+        """Share of queries whose target is top-1 at any cell, by target, with Wilson's interval over facts."""
+        return for_each_step(self.queries, _any_cell)
+
+    @property
+    def bridge_found_any(self) -> float:
+        """Share of queries whose bridge is top-1 at any cell (He et al. 2026, section 3); see `any_cell` for a run."""
+        return self._rate("bridge")
+
+    @property
+    def target_found_any(self) -> float:
+        """Share of queries whose answer is top-1 at any cell; not accuracy, but an upper bound of it."""
+        return self._rate("answer")
+
+    @property
+    def found_by_correct(self) -> pd.DataFrame:
+        """How finding the bridge at any cell goes together with a correct answer, see `contingency`."""
+        return for_each_step(
+            self.queries, lambda rows: found_by_correct(*(rows[c].to_numpy() for c in ("bridge", "correct", "fact")))
+        )
+
+    @property
+    def first(self) -> pd.DataFrame:
+        """Which is top-1 somewhere at an earlier stage, bridge or answer: a row for each outcome with its share."""
+        return for_each_step(self.queries, _first)
+
+    @property
+    def caption(self) -> str:
+        """Model, split and n in one line."""
+        row = self.table.iloc[0]
+        return f"{self.model} · {self.split} · n = {row['n']} queries over {row['n_facts']} hop-1 facts"
+
+    def figure(self) -> Any:
+        """Heat maps of the top-1 rates, stage × position; of a run, the bridge's and the answer's rates by step."""
+        if "step" in self.table:
+            shown = self.table["target"].isin(("bridge", "answer")) & self.table["role"].isin(("r1", "r2"))
+            rows = self.table[shown & (self.table["after"] != "attention")]
+            rows = rows.assign(panel=rows["target"] + " at " + rows["role"])
+            return trajectory_curves(rows, "top1", panels="panel", title=f"{self.caption} · bands: 95 % Wilson over facts")
+        return lens_heatmaps({"": self.table}, TARGETS, value="top1", title=self.caption)
+
+    def _rate(self, target: str) -> float:
+        if "step" in self.queries:
+            raise ValueError("this lens holds a rate for each step of a run; see any_cell")
+        return float(self.queries[target].mean())
+
+
+@torch.no_grad()
+def logit_lens(model: HookedTransformer | Run, queries: Queries, *, seed: int = 0) -> LensResult:
+    """Read bridge, answer and the question's own tokens off every layer and position.
+
+    Args:
+        model: any HookedTransformer, which is left as it was; or a run, all of whose checkpoints are read.
+        queries: two-hop queries, or atomic ones.
+        seed: of the shuffle that gives each query another query's bridge, for the null.
+
+    Raises:
+        ValueError: if there is no query, or an answer or bridge that is no token of the model.
+    """
+    if not len(queries):
+        raise ValueError(f"{queries.split} holds no query")
+    if isinstance(model, Run):
+        return by_step(model, lambda each: logit_lens(each, queries, seed=seed))
+    if (largest := int(torch.maximum(queries.answers, queries.bridges).max())) >= model.cfg.d_vocab:
+        raise ValueError(
+            f"{queries.split} has the answer or bridge {largest}, the model's tokens are 0 to {model.cfg.d_vocab - 1}"
+        )
+    targets = _targets(queries, seed)
+    stages = {stage: _read(model, states, targets) for stage, states in residual_states(model, queries.tokens).items()}
+    n_facts = len(queries.hop1.unique())
+    rows = [
+        {**stage._asdict(), "role": role, "target": target}
+        for stage in stages
+        for role in queries.roles
+        for target in targets
+    ]
+    numbers = pd.concat([_summary(read, n_facts) for read in stages.values()], ignore_index=True)
+    table = pd.DataFrame(rows).join(numbers).assign(n=len(queries), n_facts=n_facts)
+    ends = [Stage(-1, "embedding"), *(Stage(layer, "layer") for layer in ends_of_loops(model))]
+    by_query = _by_query(queries, targets, stages, ends)
+    n_cells = len(ends) * len(queries.roles)
+    return LensResult(table, _role_map(queries, targets, stages), by_query, model.cfg.model_name, queries.split, n_cells)
+
+
+@dataclass(frozen=True, eq=False)
+class _Reading:
+    """One stage: rank and log-probability of each target, and the most likely token."""
+
+    ranks: Int[Tensor, "target query pos"]
+    log_p: Float[Tensor, "target query pos"]
+    top: Int[Tensor, "query pos"]
+
+    def found(self, target: int) -> Bool[Tensor, " query"]:
+        """Whether the target is top-1 at any position."""
+        return (self.ranks[target] == 0).any(1)
+
+
+def _targets(queries: Queries, seed: int) -> dict[str, Int[Tensor, " query"]]:
+    order = torch.randperm(len(queries), generator=torch.Generator().manual_seed(seed))
+    own = {role: queries.tokens[:, queries.roles.index(role)] for role in QUESTION if role in queries.roles}
+    return {"bridge": queries.bridges, "answer": queries.answers, **own, "shuffled bridge": queries.bridges[order]}
+
+
+def _read(
+    model: HookedTransformer, states: Float[Tensor, "query pos d_model"], targets: Mapping[str, Int[Tensor, " query"]]
+) -> _Reading:
+    """How many other tokens are at least as likely as each target, and the target's log-probability."""
+    log_probabilities = decode(model, states).log_softmax(-1).cpu()
+    ranks, log_p = [], []
+    for tokens in targets.values():
+        own = log_probabilities.gather(2, tokens[:, None, None].expand(-1, states.shape[1], 1))
+        ranks.append((log_probabilities >= own).sum(-1) - 1)
+        log_p.append(own[..., 0])
+    return _Reading(torch.stack(ranks), torch.stack(log_p), log_probabilities.argmax(-1))
+
+
+def _summary(read: _Reading, n_facts: int) -> pd.DataFrame:
+    """Means over queries, a row for each position and, within it, each target."""
+    ranks = read.ranks.double()
+    columns = {
+        "top1": ranks == 0,
+        "top5": ranks < 5,
+        "mean_rank": ranks,
+        "mrr": 1 / (ranks + 1),
+        "probability": read.log_p.double().exp(),
+    }
+    means = {name: values.double().mean(1).T.flatten().tolist() for name, values in columns.items()}
+    intervals = pd.DataFrame([wilson(share, n_facts) for share in means["top1"]])
+    return pd.DataFrame({"top1": means.pop("top1"), "low": intervals["low"], "high": intervals["high"], **means})
+
+
+def _by_query(
+    queries: Queries, targets: Mapping[str, Tensor], stages: Mapping[Stage, _Reading], ends: list[Stage]
+) -> pd.DataFrame:
+    place = {name: number for number, name in enumerate(targets)}
+    last = stages[ends[-1]].ranks[place["answer"], :, queries.answer_position]
+    columns: dict[str, Any] = {"fact": queries.hop1.numpy(), "correct": (last == 0).numpy()}
+    for target in TARGETS:
+        columns[target] = torch.stack([stages[end].found(place[target]) for end in ends]).any(0).numpy()
+    for target in ("bridge", "answer"):
+        found = torch.stack([read.found(place[target]) for read in stages.values()])  # stage, query
+        first = found.int().argmax(0).double().where(found.any(0), float("nan"))
+        columns[f"first_{target}"] = first.numpy()
+    return pd.DataFrame(columns)
+
+
+def _role_map(queries: Queries, targets: Mapping[str, Tensor], stages: Mapping[Stage, _Reading]) -> pd.DataFrame:
+    names = [name for name in targets if name != "shuffled bridge"]
+    tokens = torch.stack([targets[name] for name in names])[:, :, None]  # token, query, 1
+    rows = []
+    for stage, read in stages.items():
+        same = read.top == tokens
+        which = torch.where(same.any(0), same.int().argmax(0), len(names))
+        shares = torch.stack([(which == number).double().mean(0) for number in range(len(names) + 1)]).tolist()
+        for position, role in enumerate(queries.roles):
+            for name, share in zip((*names, "other"), shares, strict=True):
+                rows.append({**stage._asdict(), "role": role, "token": name, "share": share[position]})
+    return pd.DataFrame(rows).assign(n=len(queries))
+
+
+def _any_cell(queries: pd.DataFrame) -> pd.DataFrame:
+    n, n_facts = len(queries), queries["fact"].nunique()
+    rows = [{"target": target, "rate": float(queries[target].mean())} for target in TARGETS]
+    intervals = [wilson(row["rate"], n_facts)._asdict() for row in rows]
+    return pd.DataFrame([row | interval for row, interval in zip(rows, intervals, strict=True)]).assign(n=n, n_facts=n_facts)
+
+
+def _first(queries: pd.DataFrame) -> pd.DataFrame:
+    bridge, answer = queries["first_bridge"], queries["first_answer"]
+    outcomes = {
+        "bridge first": bridge < answer,
+        "same stage": bridge == answer,
+        "answer first": answer < bridge,
+        "only bridge": bridge.notna() & answer.isna(),
+        "only answer": answer.notna() & bridge.isna(),
+        "neither": bridge.isna() & answer.isna(),
+    }
+    n_facts, rows = queries["fact"].nunique(), []
+    for outcome, met in outcomes.items():
+        share = float(met.mean())
+        rows.append({"outcome": outcome, "share": share, **wilson(share, n_facts)._asdict()})
+    return pd.DataFrame(rows).assign(n=len(queries), n_facts=n_facts)

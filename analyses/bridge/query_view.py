@@ -1,0 +1,152 @@
+"""One question on one page: what each state says, where heads look, and which edges carry the answer."""
+
+import html
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from transformer_lens import HookedTransformer
+
+from ...circuits import Circuit, draw
+from ...circuits.result import write_text
+from ...tasks import PromptPairs, TwoHopTask
+from ...tasks.runs.theme import COLOURS
+from ..forward.cached import CachedRun, run_and_cache
+from ..forward.model import decode, graph_of, residual_states
+from ..page import Report
+from ..patching.attention import AttentionView, view_attention
+from ..patching.exact import path_patch
+from ..plots.style import stage_names
+
+TOP_EDGES = 12
+CELL_COLOUR = dict(zip(("bridge", "answer", "h", "r1", "r2"), COLOURS, strict=False))
+
+
+@dataclass(frozen=True, eq=False)
+class QueryView:
+    """One question seen from the inside; shows itself in Jupyter.
+
+    Attributes:
+        title: the question, the bridge, the answer and what the model says.
+        lens: a row for each stage (columns layer, after) and role with the most likely token, its probability, and what it
+            is in this question (`bridge`, `answer`, `h`, `r1`, `r2`, or empty).
+        edges: the strongest edges with delta, how much each one moves the logit difference, in nats, if it alone comes
+            from the corrupt prompt.
+        page: all of it as an HTML page that needs no network.
+    """
+
+    title: str
+    lens: pd.DataFrame
+    edges: pd.DataFrame
+    page: str = field(repr=False)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page, whole or not at all; returns the path."""
+        return write_text(Path(path), self.page)
+
+    def _repr_html_(self) -> str:
+        return f'<iframe srcdoc="{html.escape(self.page)}" width="100%" height="900" style="border:0"></iframe>'
+
+
+@torch.no_grad()
+def view_query(model: HookedTransformer, task: TwoHopTask, pairs: PromptPairs, number: int) -> QueryView:
+    """Look at one question: lens, attention and top effects.
+
+    Args:
+        model: any HookedTransformer whose options `hooks.graph_of` accepts; it is left as it was.
+        task: says what the tokens are.
+        pairs: of `make_pairs`; the corrupt prompt says what an edge is patched with.
+        number: which of the pairs.
+
+    Raises:
+        IndexError: if there is no such pair.
+        ValueError: if its clean prompt is no two-hop question of the task.
+    """
+    if not 0 <= number < len(pairs):
+        raise IndexError(f"pair {number} of {len(pairs)}: the numbers are 0 to {len(pairs) - 1}")
+    pair = pairs.take(torch.tensor([number]))
+    meaning = _meaning(task, pair)
+    run = run_and_cache(model, graph_of(model, pair.roles, pair.answer_position), pair.clean)
+    names = {role: task.token_name(token) for role, token in meaning.items()}
+    said = task.token_name(int(run.logits[0].argmax()))
+    question = f"({names['h']}, {names['r1']}, {names['r2']}) → {names['bridge']} → {names['answer']}"
+    title = f"{question}; {model.cfg.model_name} says {said}"
+    lens = _lens(model, task, pair, meaning)
+    effects = path_patch(model, pair, per_query=True)
+    edges = _strongest(effects.to_frame())
+    report = Report(title)
+    report.heading("What each state would answer")
+    report.paragraph("Logit lens: the most likely token and its probability; coloured where it is part of this question.")
+    report.fragment(_lens_grid(lens))
+    report.heading("Where heads look")
+    report.fragment(_attention(run, pair, names).html)
+    corrupt = " ".join(map(task.token_name, pair.corrupt[0].tolist()))
+    report.heading("Which edges carry the answer")
+    gap = f"{names['answer']} loses {effects.gap:.2f} nats to {task.token_name(int(pair.foils[0]))}"
+    report.paragraph(f"From the corrupt prompt {corrupt} comes one edge at a time. If all do, {gap}. n = 1 question.")
+    if effects.reason:
+        report.paragraph(f"No shares of it: {effects.reason}.")
+    else:
+        reading = f"The {TOP_EDGES} strongest edges of this one question, as far as they connect input and answer."
+        report.diagram(draw(Circuit.from_effects(effects, top_k=min(TOP_EDGES, len(effects.table)))), reading)
+    report.table(edges)
+    return QueryView(title, lens, edges, report.page())
+
+
+def _meaning(task: TwoHopTask, pair: PromptPairs) -> dict[str, int]:
+    """The tokens of a question by what they are in it: answer and bridge first, since they tell more."""
+    graph, (head, first, second) = task.graph, pair.clean[0, :3].tolist()
+    facts = -1, -1
+    if head < graph.n_entities <= min(first, second) and max(first, second) < graph.n_entities + graph.n_relations:
+        hop1 = int(graph.fact_of[head, first - graph.n_entities])
+        hop2 = int(graph.fact_of[graph.tails[hop1], second - graph.n_entities]) if hop1 >= 0 else -1
+        facts = hop1, hop2
+    if min(facts) < 0:
+        names = ", ".join(map(task.token_name, (head, first, second)))
+        raise ValueError(f"({names}) is no two-hop question of this task: its facts are not in the graph")
+    bridge, answer = (int(graph.tails[fact]) for fact in facts)
+    return {"bridge": bridge, "answer": answer, "h": head, "r1": first, "r2": second}
+
+
+def _lens(model: HookedTransformer, task: TwoHopTask, pair: PromptPairs, meaning: dict[str, int]) -> pd.DataFrame:
+    what = {token: role for role, token in reversed(meaning.items())}
+    rows = []
+    for stage, states in residual_states(model, pair.clean).items():
+        probabilities = decode(model, states[0]).softmax(-1)
+        for role, values in zip(pair.roles, probabilities, strict=True):
+            token = int(values.argmax())
+            row = {**stage._asdict(), "role": role, "token": task.token_name(token)}
+            rows.append(row | {"probability": float(values[token]), "is": what.get(token, "")})
+    return pd.DataFrame(rows)
+
+
+def _lens_grid(lens: pd.DataFrame) -> str:
+    """The lens as a table of coloured cells, the last stage on top."""
+    roles = list(dict.fromkeys(lens["role"]))
+    lines = []
+    for stage, rows in lens.assign(stage=stage_names(lens)).groupby("stage", sort=False):
+        cells = "".join(map(_lens_cell, rows.to_dict("records")))
+        lines.append(f"<tr><th>{html.escape(str(stage))}</th>{cells}</tr>")
+    heads = "".join(f"<th>{html.escape(role)}</th>" for role in roles)
+    return f'<table class="lens">{"".join(reversed(lines))}<tr><th></th>{heads}</tr></table>'
+
+
+def _lens_cell(row: Mapping[Hashable, Any]) -> str:
+    colour = CELL_COLOUR.get(row["is"], "#555555")
+    shade = f"background: {colour}{round(255 * 0.45 * row['probability']):02x}"
+    what = f" <b>{html.escape(row['is'])}</b>" if row["is"] else ""
+    return f'<td style="{shade}">{html.escape(row["token"])}{what} {row["probability"]:.2f}</td>'
+
+
+def _attention(run: CachedRun, pair: PromptPairs, names: Mapping[str, str]) -> AttentionView:
+    patterns = torch.stack([cache.scores[0].softmax(-1) for cache in run.layers])
+    tokens = [f"{role}={names[role]}" if role in names else role for role in pair.roles]
+    return view_attention(patterns, tokens, causal=run.graph.causal, title="attention")
+
+
+def _strongest(frame: pd.DataFrame) -> pd.DataFrame:
+    order = frame["delta"].abs().sort_values(ascending=False, kind="stable").index[:TOP_EDGES]
+    return frame.loc[order, ["sender", "receiver", "delta"]].reset_index(drop=True)

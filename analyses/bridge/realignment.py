@@ -1,0 +1,124 @@
+"""Realignment: write the bridge that can be read at r1 in the form in which entities enter the model, and go on.
+
+If answers then come out right, the model had found the bridge and could not take it as input: the second hop failed for the
+form, not for the fact. Nothing is trained. After the observation of Fu et al. 2026 (DiscoLoop, arXiv 2607.00341, abstract)
+that realigning hidden states with bridge embeddings nearly closes the gap of looped models; the forms tried are ours.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from ...circuits import Result
+from ...tasks import Queries, Run, TwoHopTask
+from ..forward.cached import CachedRun, embedded, run_and_cache, with_state
+from ..forward.model import decode, graph_of
+from ..plots.bars import realignment_bars
+from ..plots.curves import trajectory_curves
+from ..statistics import difference, wilson
+from ..training.by_step import by_step
+from .bridge_means import BridgeMeans
+
+FORMS = ("embedding", "embedding added", "ID mean")
+ENTITIES = ("read", "true", "random")
+
+
+@dataclass(frozen=True, eq=False)
+class RealignmentResult(Result):
+    """What a model answers when the bridge at r1 is written in another form.
+
+    Attributes:
+        table: a row for each layer whose state at r1 is replaced (−1: the embedding), form and entity, with
+            form: `embedding`: the entity's embedding as if it stood at h; `embedding added`: the difference of its and the
+            other entities' mean embedding, as long as the state, added to it; `ID mean`: its mean state at this cell over
+            ID facts that are not asked about (left alone where there is none);
+            entity: `read`: the one most likely there by the lens; `true`: the bridge, what reading without error would
+            give; `random`: any, the control;
+            accuracy: share of right answers; low, high: its 95 % Wilson interval with the hop-1 fact as unit;
+            as_it_is: accuracy without replacement;
+            gain: accuracy − as_it_is; gain_low, gain_high: its 95 % interval (Newcombe);
+            right_reading: share of questions in which the entity is the bridge;
+            n, n_facts.
+        model: the model's name.
+        split: the questions' split.
+    """
+
+    model: str
+    split: str
+
+    @property
+    def caption(self) -> str:
+        """Model, split, accuracy before and n in one line."""
+        row = self.table.iloc[0]
+        before = "" if "step" in self.table else f" · {row['as_it_is']:.2f} right as it is"
+        return f"{self.model} · {self.split}{before} · n = {row['n']} questions over {row['n_facts']} hop-1 facts"
+
+    def figure(self) -> Any:
+        """Accuracy by layer, a panel for each form, bars for the entities; of a run, the gain by step."""
+        if "step" in self.table:
+            rows = self.table[self.table["entity"] == "read"].drop(columns=["low", "high"])
+            rows = rows.rename(columns={"gain_low": "low", "gain_high": "high"})
+            return trajectory_curves(rows, "gain", panels="form", title=f"{self.caption} · bands: 95 % over hop-1 facts")
+        return realignment_bars(self.table, title=self.caption)
+
+
+@torch.no_grad()
+def realign(model: HookedTransformer | Run, task: TwoHopTask, queries: Queries, *, seed: int = 0) -> RealignmentResult:
+    """Replace the state at r1 by another form of the entity read there, layer by layer.
+
+    Args:
+        model: any HookedTransformer whose options `hooks.graph_of` accepts, which is left as it was; or a run.
+        task: gives the ID facts for the mean states.
+        queries: two-hop questions.
+        seed: of the random entities and of the questions behind the means.
+
+    Raises:
+        ValueError: if there is no question.
+    """
+    if not len(queries):
+        raise ValueError(f"{queries.split} holds no query")
+    if isinstance(model, Run):
+        return by_step(model, lambda each: realign(each, task, queries, seed=seed))
+    graph = graph_of(model, queries.roles, queries.answer_position)
+    run, means = run_and_cache(model, graph, queries.tokens), BridgeMeans(model, graph, task, queries, seed=seed)
+    before = run.logits.argmax(-1).cpu() == queries.answers
+    n_entities, position = task.graph.n_entities, queries.roles.index("r1")
+    random = torch.randint(n_entities, (len(queries),), generator=torch.Generator().manual_seed(seed))
+    rows = []
+    for layer in range(-1, graph.n_layers):
+        read = decode(model, run.state(layer)[:, position])[:, :n_entities].argmax(-1).cpu()
+        for entity, tokens in zip(ENTITIES, (read, queries.bridges, random), strict=True):
+            states = _forms(run, means, tokens, layer, position, n_entities)
+            answers = with_state(run, layer, position, torch.stack(list(states.values()))).argmax(-1).cpu()
+            for form, answered in zip(states, answers, strict=True):
+                place = {"layer": layer, "form": form, "entity": entity}
+                row = _row(answered == queries.answers, before, queries)
+                rows.append(place | row | {"right_reading": float((tokens == queries.bridges).double().mean())})
+    return RealignmentResult(pd.DataFrame(rows), model.cfg.model_name, queries.split)
+
+
+def _forms(
+    run: CachedRun, means: BridgeMeans, entities: Int[Tensor, " query"], layer: int, position: int, n_entities: int
+) -> Mapping[str, Float[Tensor, "query d_model"]]:
+    """The state at a cell with some entities written in each form."""
+    model, own = run.model, run.state(layer)[:, position]
+    every = embedded(model, torch.arange(n_entities, device=own.device)[:, None])[:, 0]  # each entity at h
+    change = every[entities] - every.mean(0)
+    change = change / change.norm(dim=-1, keepdim=True) * own.norm(dim=-1, keepdim=True)
+    has_mean = torch.tensor([means.has(int(entity)) for entity in entities], device=own.device)[:, None]
+    mean = torch.where(has_mean, means.of(layer, position, entities), own)
+    return dict(zip(FORMS, (every[entities], own + change, mean), strict=True))
+
+
+def _row(right: Bool[Tensor, " query"], before: Bool[Tensor, " query"], queries: Queries) -> dict[str, float]:
+    n_facts = len(queries.hop1.unique())
+    accuracy, as_it_is = (float(each.double().mean()) for each in (right, before))
+    (low, high), (gain_low, gain_high) = wilson(accuracy, n_facts), difference(accuracy, as_it_is, n_facts)
+    row = {"accuracy": accuracy, "low": low, "high": high, "as_it_is": as_it_is, "gain": accuracy - as_it_is}
+    return row | {"gain_low": gain_low, "gain_high": gain_high, "n": len(queries), "n_facts": n_facts}

@@ -1,0 +1,47 @@
+"""How evidence on the bridge is read as a word: where a model can make it, whether it is read there, whether it is used."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from transformer_lens import HookedTransformer
+
+from .evidence import EvidenceResult
+from .lens import LensResult
+
+R1 = ("r1",)
+ANYWHERE = ("h", "r1", "r2", "answer", "end")  # see `tasks.layout`
+
+
+def bridge_roles(model: HookedTransformer) -> Sequence[str]:
+    """Where a model can make the bridge: a causal one at r1, where h and r1 are first seen together; else anywhere."""
+    return R1 if model.cfg.attention_dir == "causal" else ANYWHERE
+
+
+def mover(roles: Sequence[str]) -> str:
+    """The measure that tells whether exchanging the bridge moves answers.
+
+    At r1 of a causal model a donor's state cannot hold the donor's answer, elsewhere it can: there the difference of two
+    bridges' mean states stands for it.
+    """
+    return "held out" if tuple(roles) == R1 else "direction"
+
+
+def bridge_cells(evidence: EvidenceResult, roles: Sequence[str] = R1) -> pd.DataFrame:
+    """The verdicts on the bridge at some positions after each layer."""
+    table = evidence.table
+    return table[table["role"].isin(roles) & (table["layer"] >= 0)]
+
+
+def bridge_is(
+    evidence: EvidenceResult, verdict: str = "used", layers: Sequence[int] | None = None, roles: Sequence[str] = R1
+) -> str:
+    """A verdict on the bridge: `yes` at any of these cells (default: r1 after any layer), `no` at each, else `undecided`."""
+    rows = bridge_cells(evidence, roles)
+    says = rows.loc[rows["layer"].isin(rows["layer"] if layers is None else layers), verdict].tolist()
+    return "yes" if "yes" in says else "no" if set(says) == {"no"} else "undecided"
+
+
+def bridge_read(lens: LensResult, roles: Sequence[str] = R1) -> pd.DataFrame:
+    """The shares of questions whose bridge a lens reads at some positions after each layer."""
+    table = lens.table
+    return table[(table["target"] == "bridge") & table["role"].isin(roles) & (table["after"] == "layer")]

@@ -1,0 +1,1 @@
+"""What is decided: one module for each claim, and the rules they share."""

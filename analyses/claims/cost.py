@@ -1,0 +1,103 @@
+"""Is waiting worthwhile? What it costs to answer unseen compositions, in training or in data.
+
+He et al. 2026 ask it in their title and never put it in numbers. Here: steps and FLOPs until OOD+OOD accuracy reaches a
+level, next to the number of compositions that were added to the training set. A run that never got there is censored at its
+last step, not left out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ...circuits import Result
+from ...tasks import Run, Study
+from ..plots.claims import cost_frontier
+from ..training.growth import flops_per_example, onset
+
+LEVELS = (0.5, 0.9)
+
+
+@dataclass(frozen=True, eq=False)
+class CostResult(Result):
+    """What each arm needed to generalise.
+
+    Attributes:
+        table: a row for each run and level with run, arm, seed, replicate, added (compositions put into training), level,
+            step (first of three evaluations at that level, on the selection half; NaN: not reached), flops (NaN likewise),
+            and trained: the steps it had.
+    """
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """A row for each arm and level: how many graphs reached it, and the median step with its range over graphs.
+
+        One training for each graph counts, the first; a graph that did not get there counts as later than all others, so
+        that the median is infinite if half of them did not. The range of n graphs covers the population's median with
+        probability `coverage`, 1 − 2^(1 − n) (order statistics).
+        """
+        first = self.table[self.table["replicate"] == 0]
+        rows = []
+        for (arm, level), runs in first.groupby(["arm", "level"], sort=False):
+            steps = runs["step"].fillna(float("inf"))
+            rows.append(
+                {
+                    "arm": arm,
+                    "level": level,
+                    "added": float(runs["added"].median()),
+                    "reached": int(runs["step"].notna().sum()),
+                }
+                | {"n": len(runs), "median": float(steps.median()), "low": float(steps.min()), "high": float(steps.max())}
+                | {"flops": float(runs["flops"].fillna(float("inf")).median()), "coverage": 1 - 2.0 ** (1 - len(runs))}
+            )
+        return pd.DataFrame(rows)
+
+    @property
+    def sentence(self) -> str:
+        """The findings in plain words."""
+        highest = self.summary[self.summary["level"] == self.summary["level"].max()].sort_values("added", kind="stable")
+        parts = []
+        for row in highest.itertuples():
+            when = f"{row.median:,.0f} [{row.low:,.0f}, {row.high:,.0f}]" if row.reached == row.n else "not in all"
+            parts.append(f"{row.arm} (+{row.added:,.0f}) {when}, {row.reached} of {row.n} graphs")
+        level = highest["level"].iloc[0]
+        return f"Steps until OOD+OOD exact match of {level:g}, by added compositions: " + "; ".join(parts)
+
+    @property
+    def caption(self) -> str:
+        """Runs and graphs in one line."""
+        return f"{self.table['run'].nunique()} runs on {self.table['seed'].nunique()} graphs"
+
+    def figure(self) -> Any:
+        """Steps to each level against added compositions, a dot for each run; an open triangle if it never got there."""
+        return cost_frontier(self.table, title=f"{self.caption} · triangles: not reached within the training")
+
+
+def cost_of_waiting(study: Study, *, levels: Sequence[float] = LEVELS) -> CostResult:
+    """Steps, FLOPs and added compositions until OOD+OOD accuracy reaches each level.
+
+    Args:
+        study: runs from random weights; further trainings on new facts are another matter.
+        levels: of exact match.
+
+    Raises:
+        ValueError: if a level is not a share, or a run began with another's weights.
+    """
+    problems = [f"levels are shares above 0 and up to 1, got {level}" for level in levels if not 0 < level <= 1]
+    problems += [f"{name} began with {run.initial}" for name, run in study.runs.items() if run.initial]
+    if problems or not study.runs:
+        raise ValueError("; ".join(problems) or f"{study.folder} holds no run")
+    about = study.summary.set_index("run")
+    rows = []
+    for name, run in study.runs.items():
+        per_step = run.train_config.batch_size * flops_per_example(run.model_config, run.task)
+        arm = about.loc[[name], ["arm", "seed", "replicate"]].iloc[0].to_dict()
+        rows += [{"run": name, **arm, **_row(run, level, per_step)} for level in levels]
+    return CostResult(pd.DataFrame(rows))
+
+
+def _row(run: Run, level: float, per_step: float) -> dict[str, Any]:
+    step = onset(run, "select_test_inferred_ood", level)
+    trained = int(run.metrics["step"].iloc[-1])
+    return {"added": len(run.task.added), "level": level, "step": step, "flops": step * per_step, "trained": trained}

@@ -1,0 +1,140 @@
+"""Every arm at every phase: what it answers, what can be read from it, and what it uses.
+
+He et al. 2026 (arXiv 2601.09049, section 4) lay two rates side by side, each of one run in each regime. Here every run of a
+study gives a row for each phase, with exact match, the lens, a probe and the causal use of the bridge on the same questions,
+so that accuracy and circuit can be seen to come apart, or not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from transformer_lens import HookedTransformer
+
+from ...circuits import Result
+from ...tasks import Checkpoint, Run, Study, shortcut_accuracy
+from ..bridge.evidence import MIN_FACTS, EvidenceResult, bridge_evidence
+from ..bridge.lens import logit_lens
+from ..bridge.verdicts import bridge_is, bridge_read, bridge_roles, mover
+from ..plots.claims import accuracy_against_use
+from .specimens import last_before_ood
+
+BEFORE = "before"  # what `last_before_ood` finds
+
+
+@dataclass(frozen=True, eq=False)
+class RegimeResult(Result):
+    """What each run answers and uses at each of its phases.
+
+    Attributes:
+        table: a row for each run and phase (also `before`: the last saved step at which a run knows the OOD facts and does
+            not compose them), with run, arm, seed, replicate, phase, step;
+            exact_match and the n_reported questions behind it; floor: the best shortcut's;
+            found_any: share of questions whose bridge a lens finds at any cell; read: after the best layer at r1, where
+            causal models make the bridge, or in bidirectional ones at the best position;
+            correct_not_found: share answered correctly without any such cell;
+            probe, probe_at: the best held-out linear probe of the bridge at any cell, and which;
+            held_out: share of answers that follow the state of a question never trained, beyond control, at the best of
+            these cells, with its 95 % interval low, high, on questions of `used_split` answered right (bidirectional: that
+            the difference of two bridges' mean states moves, since other states hold answers too); n_facts: hop-1 facts
+            behind it; NaN below `evidence.MIN_FACTS`;
+            used: whether the bridge is used at any of these cells (see `bridge_evidence`).
+            Best of several cells is the largest value, so a little high.
+        split: what the questions are.
+        used_split: what those are on which use is measured.
+    """
+
+    split: str
+    used_split: str
+
+    @property
+    def caption(self) -> str:
+        """Runs, graphs and split in one line."""
+        runs = f"{self.table['run'].nunique()} runs on {self.table['seed'].nunique()} graphs"
+        return f"{runs} · exact match on {self.split}, use on {self.used_split}"
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """A row for each arm and phase: medians over runs, and in how many the bridge is used."""
+        columns = ["exact_match", "floor", "found_any", "correct_not_found", "probe", "held_out"]
+        groups = self.table.groupby(["arm", "phase"], sort=False)
+        used = groups["used"].agg(lambda says: int((says == "yes").sum()))
+        return groups[columns].median().assign(used=used, runs=groups.size()).reset_index()
+
+    def figure(self) -> Any:
+        """Exact match against causal use, a dot for each run and phase."""
+        return accuracy_against_use(self.table, title=f"{self.caption} · bars: 95 % over hop-1 facts")
+
+
+def compare_regimes(
+    study: Study,
+    *,
+    split: str = "test_inferred_ood",
+    used_split: str = "test_inferred_ood_id",
+    n_questions: int = 512,
+    seed: int = 0,
+) -> RegimeResult:
+    """Measure all runs of a study at all their phases.
+
+    Args:
+        study: with the weights of its phases.
+        split: two-hop questions.
+        used_split: those on which use is measured. Interventions need right answers, and a model that does not answer
+            OOD+OOD questions yet answers some with the same bridges whose second hop is ID.
+        n_questions: for the evidence on the bridge.
+        seed: of questions, halves and donors.
+
+    Raises:
+        ValueError: if the study holds no run.
+    """
+    if not study.runs:
+        raise ValueError(f"{study.folder} holds no run")
+    rows = [measure_run(run, split, used_split, n_questions, seed=seed) for run in study.runs.values()]
+    table = study.describe(pd.concat(rows, ignore_index=True), ("arm", "seed", "replicate"))
+    return RegimeResult(table, split, used_split)
+
+
+def measure_run(run: Run, split: str, used_split: str, n_questions: int, *, seed: int = 0) -> pd.DataFrame:
+    """The rows of one run, without its arm; arguments as of `compare_regimes`."""
+    moments = {**run.phases, **({BEFORE: step} if (step := last_before_ood(run)) is not None else {})}
+    moments = {phase: step for phase, step in moments.items() if step in run.steps}
+    at_step: dict[int, dict[str, Any]] = {}  # several phases may begin at the same step
+    for step in set(moments.values()):
+        checkpoint = run.checkpoint(step)
+        model = checkpoint.model()
+        evidence = bridge_evidence(model, run.task, used_split, n=n_questions, seed=seed)
+        at_step[step] = _row(checkpoint, model, run, split, seed) | _use(evidence, bridge_roles(model))
+    ordered = sorted(moments.items(), key=lambda moment: moment[1])
+    return pd.DataFrame([{"run": run.name, "phase": phase, **at_step[step]} for phase, step in ordered])
+
+
+def _row(checkpoint: Checkpoint, model: HookedTransformer, run: Run, split: str, seed: int) -> dict[str, Any]:
+    questions = run.task.split(split)
+    lens = logit_lens(model, questions, seed=seed)
+    together = lens.found_by_correct.set_index("quantity")["value"]
+    return {
+        "step": checkpoint.step,
+        "exact_match": checkpoint.accuracy[split],
+        "n_reported": run.n_reported[split],
+        "floor": max(shortcut_accuracy(run.task, questions).values()),
+        "found_any": lens.bridge_found_any,
+        "read": bridge_read(lens, bridge_roles(model))["top1"].max(),
+        "correct_not_found": together["P(correct, not found)"],
+    }
+
+
+def _use(evidence: EvidenceResult, roles: Sequence[str]) -> dict[str, Any]:
+    measures = evidence.measures if len(evidence.measures) else pd.DataFrame(columns=["measure", "role", "value", "excess"])
+    probes = measures[measures["measure"] == "probe"].sort_values("value")
+    donors = measures[(measures["measure"] == mover(roles)) & measures["role"].isin(roles)].sort_values("excess")
+    nan = float("nan")
+    probe = {"probe": nan, "probe_at": ""}
+    if len(probes):
+        best = probes.iloc[-1]
+        probe = {"probe": best["value"], "probe_at": f"L{best['layer']} {best['role']}"}
+    use: dict[str, Any] = {"held_out": nan, "low": nan, "high": nan, "n_facts": 0}
+    if len(donors) and donors["n_facts"].max() >= MIN_FACTS:
+        best = donors.iloc[-1]
+        use = {"held_out": best["excess"], "low": best["low"], "high": best["high"], "n_facts": best["n_facts"]}
+    return probe | use | {"used": bridge_is(evidence, roles=roles)}

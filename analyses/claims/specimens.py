@@ -1,0 +1,85 @@
+"""Which checkpoints of a study a claim is about: specimens by graph and arm, with a check that they can be compared."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+from transformer_lens import HookedTransformer
+
+from ...tasks import Run, Study, TwoHopTask
+
+AGAIN = " again"  # the replicate of an arm: another training on the same graph
+Moment = str | Callable[[Run], int | None]
+"""A phase of a run, or a function that gives the step; None if the run has no such moment."""
+
+
+@dataclass(frozen=True, eq=False)
+class Specimen:
+    """One model of an arm.
+
+    Attributes:
+        model: which is left as it is.
+        task: what it was trained on.
+        accuracy: exact match by split; empty if not known.
+    """
+
+    model: HookedTransformer
+    task: TwoHopTask
+    accuracy: Mapping[str, float]
+
+
+Arms = Mapping[str, Specimen]
+"""The specimens of one graph; the replicate of `grokked` is `grokked again`."""
+
+
+def study_arms(study: Study, arms: Mapping[str, tuple[str, Moment]]) -> dict[int, Arms]:
+    """The specimens that a study has for some arms, by graph.
+
+    Args:
+        study: with runs named as `examples/study.py` names them.
+        arms: for each name the study's arm and the moment of it. The second training of an arm on a graph becomes its
+            replicate. A run without that moment is left out.
+
+    Raises:
+        ValueError: if an arm has no run at all, or runs of one seed have other graphs or tests; all problems at once.
+    """
+    summary = study.summary
+    there = ", ".join(dict.fromkeys(summary["arm"]))
+    problems = [
+        f"{name} needs runs of {arm}; arms of {study.folder} are {there}"
+        for name, (arm, _) in arms.items()
+        if not (summary["arm"] == arm).any()
+    ]
+    chosen = {int(str(seed)): _chosen(study, rows, arms) for seed, rows in summary.groupby("seed")}
+    for seed, runs in chosen.items():
+        worlds = {(tuple(run.task.graph.triples), run.task.tests["test_inferred_ood"].tobytes()) for run, _ in runs.values()}
+        if len(worlds) > 1:
+            problems.append(f"runs of seed {seed} differ in graph or tests: {', '.join(r.name for r, _ in runs.values())}")
+    if problems:
+        raise ValueError("; ".join(problems))
+    return {
+        seed: {name: _specimen(run, step) for name, (run, step) in runs.items()} for seed, runs in chosen.items() if runs
+    }
+
+
+def last_before_ood(run: Run) -> int | None:
+    """The last saved step at which OOD facts are known (.9) and OOD+OOD questions not answered (below .1)."""
+    metrics = run.metrics[run.metrics["step"].isin(run.steps)]
+    steps = metrics.loc[(metrics["test_inferred_ood"] < 0.1) & (metrics["ood_atomic"] >= 0.9), "step"]
+    return None if steps.empty else int(steps.iloc[-1])
+
+
+def _chosen(study: Study, rows: pd.DataFrame, arms: Mapping[str, tuple[str, Moment]]) -> dict[str, tuple[Run, int]]:
+    found: dict[str, tuple[Run, int]] = {}
+    for name, (arm, moment) in arms.items():
+        for _, row in rows[rows["arm"] == arm].sort_values("replicate").head(2).iterrows():
+            run = study.runs[str(row["run"])]
+            step = run.phases.get(moment) if isinstance(moment, str) else moment(run)
+            if step is not None:
+                found[name + (AGAIN if row["replicate"] else "")] = (run, step)
+    return found
+
+
+def _specimen(run: Run, step: int) -> Specimen:
+    checkpoint = run.checkpoint(step)
+    return Specimen(checkpoint.model(), run.task, checkpoint.accuracy)

@@ -1,0 +1,95 @@
+"""Inside models that learned new facts: is the new bridge read and used, and does writing it in another form repair hop 2?
+
+He et al. 2026 (arXiv 2601.09049, section 5.2) find the bridge of nearly every question with an old first hop, and hardly a
+right answer where the second is new, and read it as a second hop that cannot take new facts as input. Whether it is the form
+of the state or the fact itself that fails is what realignment tells, without training.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from transformer_lens import HookedTransformer
+
+from ...circuits import Result
+from ...tasks import CELLS, Run, Study
+from ..bridge.evidence import bridge_evidence
+from ..bridge.lens import logit_lens
+from ..bridge.realignment import realign
+from ..bridge.verdicts import bridge_is, bridge_read
+from ..plots.claims import repair_bars
+
+
+@dataclass(frozen=True, eq=False)
+class TransferEvidenceResult(Result):
+    """What happens to the bridge in questions about new facts, at the end of each further training.
+
+    Attributes:
+        table: a row for each run and cell of `CELLS`, with run, arm, seed, cell;
+            read_at_r1: share of questions whose bridge a lens reads at r1, after the best layer;
+            used: whether it is used at r1 (see `bridge_evidence`), by questions answered right, and n_judged: hop-1 facts
+            behind that;
+            accuracy: exact match on all n questions;
+            realigned: the same with the bridge read at r1 written as its embedding, after the best layer;
+            controlled: with a random entity's there;
+            gain: realigned − accuracy, with its 95 % interval low, high over hop-1 facts.
+    """
+
+    @property
+    def caption(self) -> str:
+        """Runs and graphs in one line."""
+        return f"{self.table['run'].nunique()} further trainings on {self.table['seed'].nunique()} graphs"
+
+    def figure(self) -> Any:
+        """Accuracy as it is and with the bridge rewritten, a panel for each cell, a dot for each run."""
+        return repair_bars(self.table, title=f"{self.caption} · a dot each")
+
+
+def transfer_evidence(study: Study, *, n_questions: int = 512, seed: int = 0) -> TransferEvidenceResult:
+    """Open the last checkpoint of every run on new facts whose weights are there.
+
+    Args:
+        study: see `transferability.transfer_table`.
+        n_questions: for the evidence on the bridge.
+        seed: of questions, halves and donors.
+
+    Raises:
+        ValueError: if the study holds no run with weights.
+    """
+    if not (runs := opened(study)):
+        raise ValueError(f"{study.folder} holds no run with weights")
+    rows = pd.concat([measure_transfer(run, n_questions, seed=seed) for run in runs], ignore_index=True)
+    return TransferEvidenceResult(study.describe(rows, ("arm", "seed")))
+
+
+def opened(study: Study) -> list[Run]:
+    """The runs whose weights are there."""
+    return [run for run in study.runs.values() if run.steps]
+
+
+def measure_transfer(run: Run, n_questions: int, *, seed: int = 0) -> pd.DataFrame:
+    """The rows of one run, without its arm and graph; arguments as of `transfer_evidence`."""
+    model = run.checkpoint("final").model()
+    rows = [{"run": run.name, "cell": cell, **_row(run, model, split, n_questions, seed)} for cell, split in CELLS.items()]
+    return pd.DataFrame(rows)
+
+
+def _row(run: Run, model: HookedTransformer, split: str, n_questions: int, seed: int) -> dict[str, Any]:
+    questions = run.task.split(split)
+    evidence = bridge_evidence(model, run.task, split, n=n_questions, seed=seed)
+    forms = realign(model, run.task, questions, seed=seed).table
+    embedded = forms[(forms["form"] == "embedding") & (forms["layer"] >= 0)]
+    best = embedded[embedded["entity"] == "read"].sort_values("gain").iloc[-1]
+    control = embedded[(embedded["entity"] == "random") & (embedded["layer"] == best["layer"])]
+    return {
+        "read_at_r1": bridge_read(logit_lens(model, questions, seed=seed))["top1"].max(),
+        "used": bridge_is(evidence),
+        "n_judged": int(evidence.table["n_judged"].iloc[0]),
+        "accuracy": best["as_it_is"],
+        "realigned": best["accuracy"],
+        "controlled": control["accuracy"].iloc[0],
+        "gain": best["gain"],
+        "low": best["gain_low"],
+        "high": best["gain_high"],
+        "n": len(questions),
+    }

@@ -1,0 +1,223 @@
+"""A HookedTransformer run from the middle of a layer, on many changed copies of a cached run at once.
+
+A copy that differs from the cached run in what one component reads has to be computed only from that component on, and
+in a causal model only from that position on. Nothing but the model's own weights, norms and MLPs is used; `run_and_cache`
+compares its logits with the model's, so that a model which computes anything else is refused instead of approximated.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens import HookedTransformer
+from transformer_lens.components.transformer_block import TransformerBlock
+
+from ...circuits import ComputationGraph, Node
+from .layer import attention_output, attention_scores, gathered, head_outputs, mlp_output, normalised, project
+from .model import decode, hooks_in_place
+
+MAX_BATCH = 4096  # prompts run at once, unless asked otherwise
+AGREEMENT = 1e-3  # largest difference from the model's own logits, as a share of the largest of them
+N_COMPARED = 4  # prompts on which that is checked
+Copies = Float[Tensor, "copy query _ d_model"]
+"""Residual streams at neighbouring positions, of each copy of each query."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCache:
+    """What one layer computed: scores before the softmax, −∞ where a position cannot see; z before the output matrix."""
+
+    before: Float[Tensor, "query pos d_model"]
+    q: Float[Tensor, "query pos head d_head"]
+    k: Float[Tensor, "query pos head d_head"]
+    v: Float[Tensor, "query pos head d_head"]
+    scores: Float[Tensor, "query head pos pos"]
+    z: Float[Tensor, "query pos head d_head"]
+    middle: Float[Tensor, "query pos d_model"]
+    after: Float[Tensor, "query pos d_model"]
+
+
+@dataclass(frozen=True, eq=False)
+class CachedRun:
+    """A plain run of a model on some prompts.
+
+    Attributes:
+        model: stays as it is.
+        graph: its computation graph.
+        embedding: token and position embedding.
+        layers: what each layer computed.
+        logits: at the answer position.
+    """
+
+    model: HookedTransformer
+    graph: ComputationGraph
+    embedding: Float[Tensor, "query pos d_model"]
+    layers: Sequence[LayerCache]
+    logits: Float[Tensor, "query d_vocab"]
+
+    @property
+    def answer(self) -> int:
+        """The position at which the answer is read."""
+        return self.graph.roles.index(self.graph.answer_role)
+
+    @property
+    def stop(self) -> int:
+        """The position behind the last that can matter."""
+        return self.answer + 1 if self.graph.causal else len(self.graph.roles)
+
+    def reached_from(self, position: int) -> int:
+        """The first position that a change at `position` can reach in later layers."""
+        return position if self.graph.causal else 0
+
+    def needed_behind(self, layer: int, span: slice) -> slice:
+        """Those positions of a span that can matter behind a layer: of the last one, only the answer's."""
+        return slice(self.answer, self.answer + 1) if layer == self.graph.n_layers - 1 else span
+
+    def part(self, rows: slice) -> "CachedRun":
+        """The run of some of the prompts."""
+        layers = [LayerCache(*(getattr(cache, field.name)[rows] for field in fields(cache))) for cache in self.layers]
+        return replace(self, embedding=self.embedding[rows], layers=layers, logits=self.logits[rows])
+
+    def state(self, layer: int) -> Float[Tensor, "query pos d_model"]:
+        """The residual stream behind a layer; −1 is the embedding."""
+        return self.layers[layer].after if layer >= 0 else self.embedding
+
+    def written_by(self, node: Node) -> Float[Tensor, "query pos d_model"]:
+        """What a component adds to the residual stream, at all positions; the node's role does not matter."""
+        if node.kind == "embed":
+            return self.embedding
+        cache = self.layers[node.layer]
+        return cache.after - cache.middle if node.kind == "mlp" else self._head_outputs[node.layer][:, :, node.head]
+
+    def read_by(self, receiver: Node) -> Float[Tensor, "query pos d_model"]:
+        """The residual stream that an input reads, at all positions."""
+        if receiver.kind == "logits":
+            return self.layers[-1].after
+        cache = self.layers[receiver.layer]
+        return cache.before if receiver.kind == "head" else cache.middle
+
+    @cached_property
+    def _head_outputs(self) -> list[Float[Tensor, "query pos head d_model"]]:
+        blocks = self.model.blocks
+        return [head_outputs(b, c.z) for c, b in zip(self.layers, blocks, strict=True)]
+
+
+def run_both(
+    model: HookedTransformer, graph: ComputationGraph, one: Int[Tensor, "query pos"], other: Int[Tensor, "query pos"]
+) -> tuple[CachedRun, CachedRun]:
+    """Two plain runs in one."""
+    both, n = run_and_cache(model, graph, torch.cat([one, other])), len(one)
+    return both.part(slice(None, n)), both.part(slice(n, None))
+
+
+@torch.no_grad()
+def run_and_cache(model: HookedTransformer, graph: ComputationGraph, tokens: Int[Tensor, "query pos"]) -> CachedRun:
+    """Run prompts once and keep what later partial runs need.
+
+    Raises:
+        ValueError: if the model carries hooks, its logits are not finite, or they differ from those computed here.
+    """
+    if names := hooks_in_place(model):
+        raise ValueError(
+            f"the model carries hooks at {', '.join(names[:4])}{', …' if len(names) > 4 else ''}, which partial runs would "
+            "skip; take them off with model.reset_hooks(including_permanent=True)"
+        )
+    tokens = tokens.to(model.W_E.device)
+    residual = embedding = embedded(model, tokens)
+    layers = []
+    for block in model.blocks:
+        layers.append(_run_block(block, residual))
+        residual = layers[-1].after
+    answer = graph.roles.index(graph.answer_role)
+    logits = decode(model, residual[:, answer])
+    _check_logits(logits, model(tokens[:N_COMPARED])[:, answer])
+    return CachedRun(model, graph, embedding, layers, logits)
+
+
+def embedded(model: HookedTransformer, tokens: Int[Tensor, "query pos"]) -> Float[Tensor, "query pos d_model"]:
+    """Token embedding, and position embedding if the model adds one."""
+    embedding = model.embed(tokens)
+    return embedding + model.pos_embed(tokens) if model.cfg.positional_embedding_type == "standard" else embedding
+
+
+def finish(run: CachedRun, layer: int, residual: Copies, first: int) -> Float[Tensor, "copy query d_vocab"]:
+    """The logits at the answer position of copies that enter a layer.
+
+    Args:
+        run: the cached run, which the copies equal before position `first`.
+        layer: where to start; the number of layers means that only final norm and unembedding are left.
+        residual: what enters the layer, at the positions that `run.needed_behind` names for the layer before.
+        first: the first position at which copies differ.
+    """
+    for number in range(layer, run.graph.n_layers):
+        residual = advance(run, number, residual, first)
+    return decode(run.model, residual[:, :, 0])
+
+
+def advance(run: CachedRun, layer: int, residual: Copies, first: int) -> Copies:
+    """What leaves a layer that copies enter, at the positions `run.needed_behind` names; see `finish`."""
+    block, cache, rows = run.model.blocks[layer], run.layers[layer], run.needed_behind(layer, slice(first, run.stop))
+    normed, own = normalised(block.ln1, residual), slice(rows.start - first, rows.stop - first)
+    q = project(block, "q", normed[:, :, own], rows.start)
+    k, v = (
+        torch.cat([base[:, :first].expand(len(residual), -1, -1, -1, -1), project(block, name, normed, first)], 2)
+        for name, base in (("k", cache.k), ("v", cache.v))
+    )
+    z = gathered(attention_scores(block, q, k, rows.start), v)
+    middle = residual[:, :, own] + attention_output(block, z)
+    return middle + mlp_output(block, middle)
+
+
+def _run_block(block: TransformerBlock, before: Float[Tensor, "query pos d_model"]) -> LayerCache:
+    normed = normalised(block.ln1, before)
+    q, k, v = (project(block, name, normed, 0) for name in "qkv")
+    scores = attention_scores(block, q, k, 0)
+    z = gathered(scores, v)
+    middle = before + attention_output(block, z)
+    return LayerCache(before, q, k, v, scores, z, middle, middle + mlp_output(block, middle))
+
+
+def _check_logits(logits: Float[Tensor, "query d_vocab"], own: Float[Tensor, "compared d_vocab"]) -> None:
+    if not logits.isfinite().all():
+        rows = (~logits.isfinite().all(1)).nonzero()[:, 0].tolist()
+        raise ValueError(
+            f"the model's logits are not finite on {len(rows)} of {len(logits)} prompts, the first is {rows[0]}"
+        )
+    error, size = float((logits[: len(own)] - own).abs().max()), float(own.abs().max())
+    if error > AGREEMENT * size:
+        raise ValueError(
+            f"the model's logits differ by {error:.2g} (of {size:.2g}) from those of its blocks run one by one: it computes "
+            "something that partial runs do not know, so that they would not be exact"
+        )
+
+
+@torch.no_grad()
+def with_state(
+    run: CachedRun, layer: int, position: int, *states: Float[Tensor, "copy query d_model"]
+) -> Float[Tensor, "copy query d_vocab"]:
+    """The logits with the whole residual stream replaced at a position, behind a layer (−1: the embedding).
+
+    Further states replace it behind the next layers, too, as far as there are any.
+    """
+    last = run.graph.n_layers - 1
+    if position >= run.stop or (layer == last and position != run.answer):
+        return run.logits.expand(len(states[0]), -1, -1)  # where nothing can reach the answer
+    span, first = slice(position, position + 1), run.reached_from(position)
+    residual = placed(run, layer, span, states[0][:, :, None], first)
+    for behind, further in zip(range(layer + 1, last + 1), states[1:], strict=False):
+        residual = advance(run, behind, residual, first)
+        if behind < last or position == run.answer:
+            residual[:, :, 0 if behind == last else position - first] = further
+        layer = behind
+    return finish(run, layer + 1, residual, first)
+
+
+def placed(run: CachedRun, layer: int, rows: slice, residual: Copies, first: int) -> Copies:
+    """The residual stream after a layer (−1: the embedding) from position `first` on: cached, except at `rows`."""
+    if layer == run.graph.n_layers - 1:
+        return residual
+    cached = run.state(layer).expand(len(residual), -1, -1, -1)
+    return torch.cat([cached[:, :, first : rows.start], residual, cached[:, :, rows.stop : run.stop]], 2)

@@ -1,0 +1,75 @@
+"""Gradients of an objective with respect to what every input reads, before its norm."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens.components.transformer_block import TransformerBlock
+
+from ...circuits import Node
+from .cached import CachedRun
+from .layer import attention_output, attention_scores, gathered, linear, mlp_output, normalised, rotated
+from .model import decode
+
+Stage = tuple[str, int]
+"""What computes at once: ("embed", −1), a layer's heads ("head", L) or MLP ("mlp", L), ("logits", n_layers)."""
+Objective = Callable[[Tensor], Tensor]
+"""Logits [query, d_vocab] at the answer position to one number for each query."""
+Gradients = Mapping[Stage, Float[Tensor, "query pos *input d_model"]]
+"""By stage: of what its inputs read; heads have [q, k, v] and head as further dimensions."""
+
+
+def input_gradients(
+    base: CachedRun,
+    objective: Objective,
+    added: Mapping[Stage, Float[Tensor, "query pos d_model"]] | None = None,
+) -> Gradients:
+    """The gradient of an objective, summed over queries, with respect to what every input reads.
+
+    Args:
+        base: gives the model and the prompts' embedding.
+        objective: differentiable; logits at the answer position to one number for each query.
+        added: what is added to the output of stages, [query, pos, d_model].
+    """
+    added, model, reads, writes = dict(added or {}), base.model, {}, {}
+    with torch.enable_grad():
+        residual = (base.embedding + added.get(("embed", -1), 0.0)).requires_grad_()
+        for layer, block in enumerate(model.blocks):
+            at = "head", layer
+            reads[at], writes[at] = residual, [linear(block, name, normalised(block.ln1, residual)) for name in "qkv"]
+            q, k, v = (rotated(block, name, values, 0) for name, values in zip("qkv", writes[at], strict=True))
+            z = gathered(attention_scores(block, q, k, 0), v)
+            residual = residual + attention_output(block, z) + added.get(at, 0.0)
+            if base.graph.has_mlp:
+                at = "mlp", layer
+                reads[at] = residual + 0.0  # apart from what passes the MLP by
+                residual = residual + mlp_output(block, reads[at]) + added.get(at, 0.0)
+        last = "logits", base.graph.n_layers
+        reads[last] = residual
+        logits = decode(model, residual[:, base.answer])
+        total = objective(logits).sum()
+        wanted = [value for values in writes.values() for value in values]
+        wanted += [reads[at] for at in reads if at[0] != "head"]
+        found = iter(torch.autograd.grad(total, wanted))
+    gradients = {at: _through_norm(model.blocks[at[1]], reads[at], [next(found) for _ in "qkv"]) for at in writes}
+    return gradients | {at: next(found)[:, :, None] for at in reads if at[0] != "head"}
+
+
+def _through_norm(
+    block: TransformerBlock,
+    reads: Float[Tensor, "query pos d_model"],
+    by_input: list[Float[Tensor, "query pos head d_head"]],
+) -> Float[Tensor, "query pos 3 head d_model"]:
+    """From gradients of each head's queries, keys and values to those of what each of them reads before the norm."""
+    weights = (block.attn.W_Q, block.attn.W_K, block.attn.W_V)
+    normed = torch.stack(
+        [torch.einsum("qphe,hde->qphd", gradient, weight) for gradient, weight in zip(by_input, weights, strict=True)], 2
+    )
+    with torch.enable_grad():
+        apart = reads.detach()[:, :, None, None].expand_as(normed).requires_grad_()
+        return torch.autograd.grad(normalised(block.ln1, apart), apart, normed)[0]
+
+
+def stage_of(base: CachedRun, node: Node) -> Stage:
+    return node.kind, base.graph.n_layers if node.kind == "logits" else node.layer

@@ -1,0 +1,245 @@
+"""Single edges and nodes patched exactly, many in one batch, each computed only from where it matters.
+
+A copy of the cached run differs from it in what one input reads, or one node writes. Behind that the same computation
+follows for all copies that enter at the same layer and position, so these are stacked and finished together; edges into
+the logits need no layer at all. The literal interventions of `literal` are the oracle.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, groupby
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.components.transformer_block import TransformerBlock
+
+from ...circuits import Edge, Node
+from .cached import CachedRun, Copies, LayerCache, finish, placed
+from .layer import mlp_output, normalised, project
+
+Differences = Mapping[Node, Float[Tensor, "query pos d_model"]]
+"""By component (its role left out): what it writes on the donor prompts minus what it writes on the base prompts."""
+Logits = Iterator[tuple[list[int], Float[Tensor, "target query d_vocab"]]]
+"""Places in the list of targets, and the logits with each of these targets patched by itself."""
+
+
+def edge_logits(run: CachedRun, edges: Sequence[Edge], differences: Differences, *, max_batch: int) -> Logits:
+    """The logits with each edge patched by itself, some edges at a time.
+
+    Args:
+        run: the base prompts.
+        edges: an edge whose nodes have no role is patched at all positions at once.
+        differences: see `Differences`.
+        max_batch: at most so many prompts are run at once, but at least one copy of each query.
+    """
+
+    def enter(chunk: list[int]) -> Iterator[_Part]:
+        for _, places in groupby(chunk, key=lambda i: _input_kind(edges[i].receiver)):
+            yield _inputs_changed(run, edges, list(places), differences)
+
+    changed = [bool(differences[component(edge.sender)][:, _span(run, edge.receiver)].any()) for edge in edges]
+    return _stacked(run, [edge.receiver for edge in edges], enter, max_batch, changed)
+
+
+def input_logits(run: CachedRun, other: CachedRun, receivers: Sequence[Node], *, max_batch: int) -> Logits:
+    """As `edge_logits`, with each input reading all that it reads in another run."""
+
+    def enter(chunk: list[int]) -> Iterator[_Part]:
+        for i in chunk:
+            change = other.read_by(receivers[i]) - run.read_by(receivers[i])
+            yield _reading(run, [i], [receivers[i]], change[None], torch.zeros(1, dtype=torch.long))
+
+    changed = [bool((other.read_by(r) != run.read_by(r))[:, _span(run, r)].any()) for r in receivers]
+    return _stacked(run, receivers, enter, max_batch, changed)
+
+
+def node_logits(run: CachedRun, nodes: Sequence[Node], differences: Differences, *, max_batch: int) -> Logits:
+    """As `edge_logits`, with all readers of each node patched."""
+
+    def enter(chunk: list[int]) -> Iterator[_Part]:
+        return (_node_changed(run, i, nodes[i], differences[component(nodes[i])][None]) for i in chunk)
+
+    changed = [bool(differences[component(node)][:, _span(run, node)].any()) for node in nodes]
+    return _stacked(run, nodes, enter, max_batch, changed)
+
+
+def differences(base: CachedRun, donor: CachedRun, targets: Sequence[Edge] | Sequence[Node]) -> Differences:
+    """What the targets' components write on the donor prompts minus what they write on the base prompts."""
+    components = {component(target.sender if isinstance(target, Edge) else target) for target in targets}
+    return {node: donor.written_by(node) - base.written_by(node) for node in components}
+
+
+def component(node: Node) -> Node:
+    """The node without position and input."""
+    return node._replace(role="", input="")
+
+
+class _Part(NamedTuple):
+    """Copies that differ in one layer from the cached run, at the positions `rows`.
+
+    `reads` is what the layer's MLP is to read there; without it `residual` is what leaves the layer.
+    """
+
+    places: list[int]
+    rows: slice
+    residual: Copies
+    reads: Copies | None = None
+
+
+@torch.no_grad()
+def _stacked(
+    run: CachedRun,
+    nodes: Sequence[Node],
+    enter: Callable[[list[int]], Iterator[_Part]],
+    max_batch: int,
+    changed: Sequence[bool],
+) -> Logits:
+    """Finish what enters at the same layer and position together.
+
+    Where a target changes nothing the logits are the run's to the bit, so that its effect is zero and not rounding.
+    """
+    if unchanged := [i for i, differs in enumerate(changed) if not differs]:
+        yield unchanged, run.logits.expand(len(unchanged), -1, -1)
+    entries = [_entry(run, node) for node in nodes]
+    n_at_once = max(1, max_batch // len(run.embedding))
+    some = [i for i, differs in enumerate(changed) if differs]
+    order = sorted(some, key=lambda i: (entries[i], _input_kind(nodes[i]), nodes[i]))
+    for (layer, first), places in groupby(order, entries.__getitem__):
+        group = list(places)
+        for start in range(0, len(group), n_at_once):
+            parts = _through_mlps(run, layer - 1, list(enter(group[start : start + n_at_once])))
+            copies = torch.cat([placed(run, layer - 1, part.rows, part.residual, first) for part in parts])
+            yield list(chain(*(part.places for part in parts))), finish(run, layer, copies, first)
+
+
+def _through_mlps(run: CachedRun, layer: int, parts: list[_Part]) -> list[_Part]:
+    """Run the layer's MLP for all parts that need it in one batch."""
+    reads = [part.reads for part in parts if part.reads is not None]
+    if not reads or not run.graph.has_mlp:
+        return parts
+    written = mlp_output(run.model.blocks[layer], torch.cat([each.flatten(0, 2) for each in reads]))
+    outputs = iter(written.split([each.shape[:3].numel() for each in reads]))
+    return [
+        part if part.reads is None else part._replace(residual=part.residual + next(outputs).view(part.reads.shape))
+        for part in parts
+    ]
+
+
+def _entry(run: CachedRun, node: Node) -> tuple[int, int]:
+    """The layer that a patched copy enters, and the first position at which it differs there."""
+    layer = run.graph.n_layers if node.kind == "logits" else node.layer + 1
+    first = run.answer if layer == run.graph.n_layers else run.reached_from(_span(run, node).start)
+    return layer, first
+
+
+def _span(run: CachedRun, node: Node) -> slice:
+    """The positions at which a node is patched."""
+    if node.kind == "logits":
+        return slice(run.answer, run.answer + 1)
+    start = run.graph.roles.index(node.role) if node.role else 0
+    return slice(start, start + 1 if node.role else run.stop)
+
+
+def _input_kind(node: Node) -> tuple[str, int, str, str]:
+    """What inputs have in common that are computed together: all heads' queries, keys or values at one position."""
+    return node.kind, node.layer, node.role, node.input
+
+
+def _inputs_changed(run: CachedRun, edges: Sequence[Edge], places: list[int], differences: Differences) -> _Part:
+    """Some inputs of one kind, each of which reads another output of one sender."""
+    senders = list(dict.fromkeys(component(edges[i].sender) for i in places))
+    changes = torch.stack([differences[sender] for sender in senders])
+    which = torch.tensor([senders.index(component(edges[i].sender)) for i in places])
+    return _reading(run, places, [edges[i].receiver for i in places], changes, which)
+
+
+def _reading(
+    run: CachedRun,
+    places: list[int],
+    receivers: Sequence[Node],
+    changes: Float[Tensor, "change query _ d_model"],
+    which: Int[Tensor, " copy"],
+) -> _Part:
+    """Copies in which inputs of one kind, sorted by head, each read one of some changes more."""
+    receiver = receivers[0]
+    span = _span(run, receiver)
+    if receiver.kind == "head":
+        rows, middle = _heads_changed(run, receivers, changes[:, :, span], which, span)
+        return _Part(places, rows, middle, middle)
+    if receiver.kind == "logits":
+        return _Part(places, span, run.layers[-1].after[:, span] + changes[which][:, :, span])
+    span = run.needed_behind(receiver.layer, span)
+    middle, changed = run.layers[receiver.layer].middle[:, span], changes[which][:, :, span]
+    return _Part(places, span, middle.expand_as(changed), middle + changed)
+
+
+def _heads_changed(
+    run: CachedRun,
+    receivers: Sequence[Node],
+    changes: Float[Tensor, "sender query _ d_model"],
+    which: Int[Tensor, " copy"],
+    span: slice,
+) -> tuple[slice, Copies]:
+    """The residual stream behind attention if heads read other queries, keys or values; only the touched head differs.
+
+    Args:
+        run: the cached run.
+        receivers: sorted by head, otherwise alike.
+        changes: by sender.
+        which: the sender of each receiver.
+        span: the positions that are patched.
+    """
+    layer, name = receivers[0].layer, receivers[0].input
+    block, cache = run.model.blocks[layer], run.layers[layer]
+    rows = run.needed_behind(layer, span if name == "q" else slice(run.reached_from(span.start), run.stop))
+    changed = project(block, name, normalised(block.ln1, cache.before[:, span] + changes), span.start)
+    middles = []
+    for head, places in groupby(range(len(receivers)), key=lambda i: receivers[i].head):
+        z_change = _Z_CHANGES[name](block, cache, head, changed[which[list(places)], :, :, head], span, rows)
+        middles.append(cache.middle[:, rows] + z_change @ block.attn.W_O[head])
+    return rows, torch.cat(middles)
+
+
+Changed = Float[Tensor, "copy query _ d_head"]
+"""A head's new queries, keys or values at the patched positions."""
+
+
+def _by_query(block: TransformerBlock, cache: LayerCache, head: int, changed: Changed, span: slice, rows: slice) -> Changed:
+    """How much what a head gathers changes, at `rows`, with its new queries."""
+    queries = changed[:, :, rows.start - span.start : rows.stop - span.start]
+    scores = torch.einsum("cqrd,qkd->cqrk", queries, cache.k[:, :, head]) / block.attn.attn_scale
+    scores = scores.masked_fill(cache.scores[:, head, rows].isneginf(), -math.inf)
+    return torch.einsum("cqrk,qkd->cqrd", scores.softmax(-1), cache.v[:, :, head]) - cache.z[:, rows, head]
+
+
+def _by_key(block: TransformerBlock, cache: LayerCache, head: int, changed: Changed, span: slice, rows: slice) -> Changed:
+    """The same with its new keys."""
+    base = cache.scores[:, head, rows]
+    columns = torch.einsum("qrd,cqkd->cqrk", cache.q[:, rows, head], changed) / block.attn.attn_scale
+    columns = columns.masked_fill(base[:, :, span].isneginf(), -math.inf)
+    around = base.expand(len(changed), -1, -1, -1)
+    scores = torch.cat([around[..., : span.start], columns, around[..., span.stop :]], -1)
+    return torch.einsum("cqrk,qkd->cqrd", scores.softmax(-1), cache.v[:, :, head]) - cache.z[:, rows, head]
+
+
+def _by_value(block: TransformerBlock, cache: LayerCache, head: int, changed: Changed, span: slice, rows: slice) -> Changed:
+    """The same with its new values."""
+    pattern = cache.scores[:, head, rows].softmax(-1)[:, :, span]
+    return torch.einsum("qrk,cqkd->cqrd", pattern, changed - cache.v[:, span, head])
+
+
+_Z_CHANGES = {"q": _by_query, "k": _by_key, "v": _by_value}
+
+
+def _node_changed(run: CachedRun, place: int, node: Node, difference: Copies) -> _Part:
+    """A node that writes something else."""
+    if node.kind == "embed":
+        span = _span(run, node)
+        return _Part([place], span, run.embedding[:, span] + difference[:, :, span])
+    span = run.needed_behind(node.layer, _span(run, node))
+    if node.kind == "mlp":
+        return _Part([place], span, run.layers[node.layer].after[:, span] + difference[:, :, span])
+    middle = run.layers[node.layer].middle[:, span] + difference[:, :, span]
+    return _Part([place], span, middle, middle)

@@ -1,0 +1,239 @@
+"""What single entries of attention patterns do for the answer: how large, how important, how directly.
+
+Four readings of each (layer, head, query position, key position): the pattern itself; integrated gradients along the pattern
+(Hao et al. 2021, arXiv 2004.11207, section 3); the direct contribution to the logit difference; and what happens without it.
+"""
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from circuitsvis.attention import attention_heads
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from ...circuits import ComputationGraph, Result
+from ...circuits.result import save_page
+from ...tasks import PromptPairs
+from ..forward.cached import MAX_BATCH, CachedRun, finish, run_and_cache
+from ..forward.layer import attention_output, mlp_output
+from ..forward.model import final_direction, graph_of
+from ..plots.heatmaps import attention_heatmaps
+from .effects import metric_by_query, metric_values
+from .metrics import Metric, logit_difference, metric_name
+
+Patterns = Float[Tensor, "copy query head pos key"]
+READINGS = ("pattern", "integrated", "direct", "knockout")
+
+
+@dataclass(frozen=True)
+class AttentionView:
+    """Patterns to look at; shows itself in Jupyter.
+
+    Attributes:
+        html: a fragment with the patterns and CircuitsVis' script, 1.3 MB.
+        title: of the saved page.
+    """
+
+    html: str = field(repr=False)
+    title: str
+
+    def save(self, path: str | Path) -> Path:
+        """Write a page that works from a file and without a network; returns the path."""
+        return save_page(Path(path), self.title, self._repr_html_())
+
+    def _repr_html_(self) -> str:
+        return f"<h4>{html.escape(self.title)}</h4>{self.html}"
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionResult(Result):
+    """What attention entries do for the metric on clean prompts.
+
+    Attributes:
+        table: a row for each layer, head, query position and key position that it can see, with the mean over queries and,
+            as `…_stderr`, its standard error, of
+            pattern: the attention weight;
+            integrated: its integrated-gradients attribution, in the metric's unit; over a layer these sum to the metric
+            minus its value with no attention in that layer;
+            direct: what the head moves from the key position straight to the logit difference, final norm frozen, in nats;
+            zero but for the answer's position;
+            knockout: the change of the metric if this entry is zero and the others of its row are renormalised; NaN where
+            the row has no other entry;
+            n: number of queries.
+        model: the model's name.
+        pairs: hash of the prompt pairs.
+        metric: name of the metric.
+        patterns: the weights of every query, [layer, query, head, pos, key], for CircuitsVis.
+    """
+
+    model: str
+    pairs: str
+    metric: str
+    patterns: np.ndarray = field(repr=False)
+
+    @property
+    def caption(self) -> str:
+        """Model, metric and n in one line."""
+        return f"{self.model} · {self.metric} · n = {self.table['n'].iloc[0]} clean prompts"
+
+    def view(self) -> AttentionView:
+        """The mean patterns over queries in CircuitsVis; needs no network."""
+        roles, rows = list(dict.fromkeys(self.table["query"])), self.table[["query", "key"]]
+        causal = not any(roles.index(key) > roles.index(query) for query, key in rows.itertuples(index=False))
+        return view_attention(torch.from_numpy(self.patterns).mean(1), roles, causal=causal, title=self.caption)
+
+    def figure(self, reading: str = "integrated") -> Any:
+        """A heat map for each layer and head of one of `READINGS`, query × key position."""
+        return attention_heatmaps(self.table, reading, title=f"{reading} · {self.caption}")
+
+
+@torch.no_grad()
+def attribute_attention(
+    model: HookedTransformer,
+    pairs: PromptPairs,
+    *,
+    steps: int = 20,
+    metric: Metric = logit_difference,
+    max_batch: int = MAX_BATCH,
+) -> AttentionResult:
+    """Attribute the metric on the clean prompts to attention entries.
+
+    Args:
+        model: any HookedTransformer whose options `hooks.graph_of` accepts; it is left as it was.
+        pairs: clean prompts, answers and foils are used.
+        steps: midpoints of the line from no attention to the pattern.
+        metric: differentiable; logits, answers and foils to one number for each query.
+        max_batch: prompts run at once; bounds memory.
+    """
+    graph = graph_of(model, pairs.roles, pairs.answer_position)
+    found: dict[tuple[int, str], list[Tensor]] = {}
+    for rows in torch.arange(len(pairs)).split(max(1, max_batch // steps)):
+        part = pairs.take(rows)
+        run = run_and_cache(model, graph, part.clean)
+        for layer in range(graph.n_layers):
+            pattern = run.layers[layer].scores.softmax(-1)[:, :, : run.stop, : run.stop]
+            readings = {
+                "pattern": pattern,
+                "integrated": integrated_attention(run, part, layer, pattern, steps, metric),
+                "direct": _direct(run, part, layer, pattern),
+                "knockout": _knocked_out(run, part, layer, pattern, metric, max_batch),
+            }
+            for name, values in readings.items():
+                found.setdefault((layer, name), []).append(values.double().cpu())
+    by_query = {key: torch.cat(parts) for key, parts in found.items()}
+    patterns = torch.stack([by_query[layer, "pattern"] for layer in range(graph.n_layers)]).numpy()
+    name = metric_name(metric)
+    return AttentionResult(_table(graph, by_query), model.cfg.model_name, pairs.key, name, patterns)
+
+
+def run_with_pattern(run: CachedRun, layer: int, pattern: Patterns) -> Float[Tensor, "copy query d_vocab"]:
+    """The logits of copies of a run in which a layer's attention patterns are given."""
+    block, cache = run.model.blocks[layer], run.layers[layer]
+    rows = run.needed_behind(layer, slice(0, run.stop))
+    z = (pattern[:, :, :, rows] @ cache.v[:, : run.stop].transpose(1, 2)).transpose(2, 3)
+    middle = cache.before[:, rows] + attention_output(block, z)
+    return finish(run, layer + 1, middle + mlp_output(block, middle), 0)
+
+
+def integrated_attention(
+    run: CachedRun,
+    pairs: PromptPairs,
+    layer: int,
+    pattern: Float[Tensor, "query head pos key"],
+    steps: int,
+    metric: Metric,
+) -> Float[Tensor, "query head pos key"]:
+    """The pattern · the mean gradient by it at midpoints between no attention in this layer and the pattern."""
+    points = (torch.arange(steps, dtype=pattern.dtype, device=pattern.device) + 0.5) / steps
+    with torch.enable_grad():
+        scaled = (points.view(-1, 1, 1, 1, 1) * pattern.detach()).requires_grad_()
+        total = metric_values(metric, run_with_pattern(run, layer, scaled), pairs).sum()
+        (gradient,) = torch.autograd.grad(total, scaled)
+    return pattern * gradient.mean(0)
+
+
+def _direct(
+    run: CachedRun, pairs: PromptPairs, layer: int, pattern: Float[Tensor, "query head pos key"]
+) -> Float[Tensor, "query head pos key"]:
+    """What each head moves from each key position to the answer's residual stream, along answer − foil."""
+    direction = final_direction(run.model, run.layers[-1].after[:, run.answer], pairs.answers, pairs.foils)
+    by_key = torch.einsum(
+        "qkhd,hdm,qm->qhk", run.layers[layer].v[:, : run.stop], run.model.blocks[layer].attn.W_O, direction
+    )
+    direct = torch.zeros_like(pattern)
+    direct[:, :, run.answer] = pattern[:, :, run.answer] * by_key
+    return direct
+
+
+def _knocked_out(
+    run: CachedRun,
+    pairs: PromptPairs,
+    layer: int,
+    pattern: Float[Tensor, "query head pos key"],
+    metric: Metric,
+    max_batch: int,
+) -> Float[Tensor, "query head pos key"]:
+    """The change of the metric without each entry."""
+    before = metric_by_query(metric, run.logits, pairs)
+    change = torch.full(pattern.shape, math.nan, dtype=torch.float64)
+    visible = run.layers[layer].scores[0, :, : run.stop, : run.stop].isfinite().cpu()
+    entries = [tuple(entry) for entry in visible.nonzero().tolist() if visible[entry[0], entry[1]].sum() > 1]
+    n_at_once = max(1, max_batch // len(pattern))
+    for start in range(0, len(entries), n_at_once):
+        chunk = entries[start : start + n_at_once]
+        copies = pattern.repeat(len(chunk), 1, 1, 1, 1)
+        for copy, (head, query, key) in zip(copies, chunk, strict=True):
+            copy[:, head, query, key] = 0.0
+            copy[:, head, query] /= copy[:, head, query].sum(-1, keepdim=True)
+        after = metric_by_query(metric, run_with_pattern(run, layer, copies), pairs)
+        for (head, query, key), values in zip(chunk, after, strict=True):
+            change[:, head, query, key] = torch.from_numpy(values - before)
+    return change
+
+
+def _table(graph: ComputationGraph, by_query: Mapping[tuple[int, str], Tensor]) -> pd.DataFrame:
+    rows = []
+    n, n_heads, n_pos, _ = by_query[0, "pattern"].shape
+    for layer, head, query, key in product(range(graph.n_layers), range(n_heads), range(n_pos), range(n_pos)):
+        if graph.roles[key] not in graph.visible_from(graph.roles[query]):
+            continue
+        row = {"layer": layer, "head": head, "query": graph.roles[query], "key": graph.roles[key]}
+        for name in READINGS:
+            values = by_query[layer, name][:, head, query, key]
+            row |= {name: float(values.mean()), f"{name}_stderr": float(values.std() / math.sqrt(n))}
+        rows.append(row | {"n": n})
+    return pd.DataFrame(rows)
+
+
+def view_attention(
+    patterns: Float[Tensor, "layer head pos pos"], tokens: Sequence[str], *, causal: bool, title: str
+) -> AttentionView:
+    """Show the patterns of all heads, as they are drawn by CircuitsVis.
+
+    Args:
+        patterns: attention weights by layer, head, query position and key position.
+        tokens: what the positions are called.
+        causal: whether positions behind the query's are hidden.
+        title: of the view; it should name the model and n.
+    """
+    n_layers, n_heads = patterns.shape[:2]
+    names = [f"L{layer}H{head}" for layer in range(n_layers) for head in range(n_heads)]
+    rendered = attention_heads(
+        attention=patterns.flatten(0, 1).cpu().numpy(),
+        tokens=[html.escape(token) for token in tokens],
+        attention_head_names=names,
+        max_value=1.0,
+        min_value=0.0,
+        mask_upper_tri=causal,
+    )
+    # its container is written `<div/>`, which HTML leaves open: it would swallow what follows on the page
+    return AttentionView(rendered.local_src.replace("/>", "></div>", 1), title)

@@ -1,0 +1,80 @@
+"""From a model and prompt pairs to a circuit: measure edges, then keep the strong ones, or prune one by one."""
+
+from typing import Any, Literal, get_args
+
+from transformer_lens import HookedTransformer
+
+from ...circuits import Circuit, Edge
+from ...tasks import PromptPairs
+from .attribution import Method, edge_attribution
+from .circuit_runs import CircuitRuns
+from .effects import Direction
+from .exact import path_patch
+from .metrics import Metric, logit_difference
+
+Measure = Literal["exact"] | Method
+
+
+def discover(
+    model: HookedTransformer,
+    pairs: PromptPairs,
+    *,
+    top_k: int | None = None,
+    threshold: float | None = None,
+    greedy: float | None = None,
+    method: Measure = "exact",
+    direction: Direction = "noising",
+    metric: Metric = logit_difference,
+    progress: bool = True,
+    seed: int = 0,
+) -> Circuit:
+    """Measure every edge and keep a connected part of them. Nothing but the bootstrap is random.
+
+    What is chosen on these pairs should be judged on others, see `faithfulness`.
+
+    Args:
+        model: any HookedTransformer that `path_patch` accepts; it is left as it was.
+        pairs: clean and corrupt prompts.
+        top_k: keep so many edges of largest |effect|, before the unconnected ones go.
+        threshold: keep edges with |effect| of at least this much; 0.02 if no other rule is given.
+        greedy: prune one edge after the other, from the answer downwards, as long as the share of the gap that the rest
+            keeps falls by less than this (ACDC, Conmy et al. 2023, arXiv 2304.14997, algorithm 1, with this metric).
+        method: exact effects, or an estimate, see `edge_attribution`; greedy pruning is always exact.
+        direction: noising or denoising; of the effects.
+        metric: see `path_patch`.
+        progress: show a bar if exact effects take longer than a moment.
+        seed: of the bootstrap.
+
+    Returns:
+        A circuit with every measured edge and, if exact, per-query changes.
+
+    Raises:
+        ValueError: if several rules are given.
+    """
+    if method not in (known := ("exact", *get_args(Method))):
+        raise ValueError(f"no method {method!r}; there are {', '.join(known)}")
+    if greedy is not None and (top_k is not None or threshold is not None):
+        raise ValueError("give one of top_k, threshold and greedy")
+    measure: dict[str, Any] = {"direction": direction, "metric": metric, "per_query": True, "seed": seed}
+    effects = (
+        path_patch(model, pairs, progress=progress, **measure)
+        if method == "exact"
+        else edge_attribution(model, pairs, method=method, **measure)
+    )
+    if greedy is None:
+        return Circuit.from_effects(effects, top_k=top_k, threshold=threshold)
+    kept = prune(CircuitRuns(model, pairs, metric=metric, seed=seed), greedy)
+    circuit = Circuit.from_effects(effects, edges=kept)
+    rule = {"kept": f"greedy, each edge at least {greedy:g} of the gap, connected"}
+    return Circuit(circuit.table, circuit.graph, {**circuit.provenance, **rule}, circuit.deltas, circuit.donor_gaps)
+
+
+def prune(runs: CircuitRuns, least: float) -> list[Edge]:
+    """Take edges out one by one, last first, while what is kept of the gap falls by less than `least` each time."""
+    kept, share = list(runs.graph.edges), 1.0
+    for edge in reversed(runs.graph.edges):
+        fewer = [other for other in kept if other != edge]
+        rest = float(runs.share([fewer])[0])
+        if share - rest < least:
+            kept, share = fewer, rest
+    return kept

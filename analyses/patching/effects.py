@@ -1,0 +1,256 @@
+"""What patching found: effects of nodes or edges as shares of the clean–corrupt gap, with their uncertainty.
+
+The effect of a patch is Σ_q [m(patched) − m(base)] / Σ_q [m(donor) − m(base)], a ratio of sums over queries: patching
+everything gives 1, patching nothing 0. Noising puts the corrupt run into the clean one, denoising the reverse.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformer_lens import HookedTransformer
+
+from ...circuits import ComputationGraph, Edge, Node, Result
+from ...tasks import PromptPairs
+from ..forward.cached import run_both
+from ..forward.single import Logits, differences
+from ..plots.heatmaps import effect_heatmap
+from ..statistics import bootstrap_ratio, resampled_ratios
+from .metrics import Metric, metric_name
+
+Direction = Literal["noising", "denoising"]
+SMALLEST_GAP = 1.0  # nats; below it a ratio to the gap says nothing
+
+
+@dataclass(frozen=True, eq=False)
+class PatchingResult(Result):
+    """Effects of patching single edges or single nodes.
+
+    Attributes:
+        table: a row for each edge (columns sender, receiver) or node (column node), with
+            effect: as a fraction of the gap, NaN where the gap is too small (see `reason`);
+            stderr: of the effect, by bootstrap over queries;
+            n: number of queries;
+            gap: mean m(clean) − m(corrupt), in the metric's unit.
+        graph: the model's computation graph.
+        metric: name of the metric; nats for the logit difference.
+        direction: noising or denoising.
+        model: the model's name.
+        pairs: hash of the prompt pairs.
+        contrast: what differs between clean and corrupt.
+        recipe: how the pairs were made.
+        n_asked: pairs asked for, before those answered wrongly were dropped.
+        gap_interval: 95 % interval of the gap.
+        reason: why effects are NaN, otherwise empty.
+        deltas: m(patched) − m(base) by row and query, if asked for.
+        donor_gaps: m(donor) − m(base) by query, if asked for.
+        method: exact, or how effects were estimated.
+        error: of estimates, on a sample of n_edges edges patched exactly: rank_correlation, and relative_error, the
+            length of the error as a share of that of the exact effects.
+    """
+
+    graph: ComputationGraph
+    metric: str
+    direction: str
+    model: str
+    pairs: str
+    contrast: str
+    recipe: Mapping[str, Any]
+    n_asked: int
+    gap_interval: tuple[float, float] | list[float]
+    reason: str
+    deltas: np.ndarray | None = None
+    donor_gaps: np.ndarray | None = None
+    method: str = "exact"
+    error: Mapping[str, float] | None = None
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """How the effects were measured, for a circuit made of them."""
+        names = ("metric", "direction", "method", "model", "pairs", "contrast", "n_asked", "reason")
+        split = {"split": self.recipe["split"]} if "split" in self.recipe else {}
+        return {name: getattr(self, name) for name in names} | split | {"recipe": dict(self.recipe)}
+
+    @property
+    def gap(self) -> float:
+        """Mean m(clean) − m(corrupt)."""
+        return float(self.table["gap"].iloc[0])
+
+    @property
+    def n(self) -> int:
+        """Number of queries."""
+        return int(self.table["n"].iloc[0])
+
+    @property
+    def caption(self) -> str:
+        """Model, contrast, gap and n in one line."""
+        low, high = self.gap_interval
+        text = (
+            f"{self.model} · {self.contrast} · {self.direction} · {self.metric}, gap {self.gap:.2f} [{low:.2f}, {high:.2f}]"
+            f" · n = {self.n} of {self.n_asked}"
+        )
+        if self.method != "exact":
+            text += f" · estimated by {self.method}"
+        if self.error:
+            text += (
+                " (rank correlation {rank_correlation:.2f}, relative error {relative_error:.2f}, {n_edges} edges)".format(
+                    **self.error
+                )
+            )
+        return f"{text} · no effects: {self.reason}" if self.reason else text
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table; with per-query changes it has a row for each edge or node and query, columns query and delta.
+
+        Graph and provenance travel in `attrs`, so that `Circuit.from_effects` takes the frame as it is.
+        """
+        frame = self.table.copy()
+        if self.deltas is not None and self.donor_gaps is not None:
+            n = len(self.donor_gaps)
+            frame = frame.loc[frame.index.repeat(n)].reset_index(drop=True)
+            frame = frame.assign(query=np.tile(np.arange(n), len(self.table)), delta=self.deltas.reshape(-1))
+            frame.attrs["donor_gaps"] = self.donor_gaps.tolist()
+        frame.attrs |= {"graph": self.graph.to_dict(), "provenance": self.provenance}
+        return frame
+
+    def figure(self) -> Any:
+        """A heat map of the effects: senders or nodes against receivers or positions."""
+        return effect_heatmap(self.table, title=self.caption)
+
+
+def patch_each(
+    model: HookedTransformer,
+    pairs: PromptPairs,
+    graph: ComputationGraph,
+    targets: Sequence[Edge] | Sequence[Node],
+    patched: Callable[..., Logits],
+    *,
+    direction: Direction,
+    metric: Metric | Mapping[str, Metric],
+    per_query: bool,
+    max_batch: int,
+    progress: bool,
+    seed: int,
+) -> PatchingResult | dict[str, PatchingResult]:
+    """Patch each edge or node by itself and summarise what it does to each metric.
+
+    Args:
+        model: stays as it is.
+        pairs: clean and corrupt prompts.
+        graph: the model's graph.
+        targets: edges or nodes; without roles they are patched at all positions at once.
+        patched: runs them, see `fast_patching.edge_logits`.
+        direction: noising or denoising.
+        metric: logits, answers and foils to one number for each query; or several by name.
+        per_query: keep the change of every query.
+        max_batch: prompts run at once.
+        progress: show a bar if it takes longer than a moment.
+        seed: of the bootstrap.
+    """
+    if direction not in ("noising", "denoising"):
+        raise ValueError(f"direction must be 'noising' or 'denoising', got {direction!r}")
+    metrics = metric if isinstance(metric, Mapping) else {metric_name(metric): metric}
+    base, donor = (pairs.clean, pairs.corrupt) if direction == "noising" else (pairs.corrupt, pairs.clean)
+    deltas = {name: np.empty((len(targets), len(pairs))) for name in metrics}
+    donor_gaps = {name: np.empty(len(pairs)) for name in metrics}
+    with tqdm(total=len(targets) * len(pairs), desc="patching", delay=2, disable=not progress) as bar:
+        for part_rows in torch.arange(len(pairs)).split(max_batch):
+            part, rows = pairs.take(part_rows), part_rows.numpy()
+            run, other = run_both(model, graph, base[part_rows], donor[part_rows])
+            before = {name: metric_by_query(by, run.logits, part) for name, by in metrics.items()}
+            for name, by in metrics.items():
+                donor_gaps[name][rows] = metric_by_query(by, other.logits, part) - before[name]
+            for places, logits in patched(run, targets, differences(run, other, targets), max_batch=max_batch):
+                for name, by in metrics.items():
+                    deltas[name][np.array(places)[:, None], rows] = metric_by_query(by, logits, part) - before[name]
+                bar.update(len(places) * len(rows))
+    results = {
+        name: summarise(model, pairs, graph, targets, direction, name, deltas[name], donor_gaps[name], per_query, seed)
+        for name in metrics
+    }
+    return results if isinstance(metric, Mapping) else next(iter(results.values()))
+
+
+def summarise(
+    model: HookedTransformer,
+    pairs: PromptPairs,
+    graph: ComputationGraph,
+    targets: Sequence[Edge] | Sequence[Node],
+    direction: Direction,
+    metric: str,
+    deltas: Float[np.ndarray, "target query"],
+    donor_gaps: Float[np.ndarray, " query"],
+    per_query: bool,
+    seed: int,
+) -> PatchingResult:
+    """Changes by query as shares of the gap, with their uncertainty."""
+    gap, interval, reason = gap_and_reason(-donor_gaps if direction == "noising" else donor_gaps, seed=seed)
+    effect, resampled = resampled_ratios(deltas, donor_gaps, seed=seed)
+    stderr = resampled.std(axis=1, ddof=1)
+    if reason:
+        effect, stderr = np.full_like(effect, np.nan), np.full_like(stderr, np.nan)
+    values = {"effect": effect, "stderr": stderr, "n": len(pairs), "gap": gap}
+    return PatchingResult(
+        table=pd.DataFrame({**_names(targets), **values}),
+        graph=graph,
+        metric=metric,
+        direction=direction,
+        model=model.cfg.model_name,
+        pairs=pairs.key,
+        contrast=pairs.contrast,
+        recipe=dict(pairs.recipe),
+        n_asked=pairs.n_asked,
+        gap_interval=interval,
+        reason=reason,
+        deltas=deltas if per_query else None,
+        donor_gaps=donor_gaps if per_query else None,
+    )
+
+
+def metric_by_query(
+    metric: Metric, logits: Float[Tensor, "*copy query d_vocab"], pairs: PromptPairs
+) -> Float[np.ndarray, "*copy query"]:
+    """As `metric_values`, without gradient."""
+    return metric_values(metric, logits, pairs).detach().cpu().numpy()
+
+
+def metric_values(
+    metric: Metric, logits: Float[Tensor, "*copy query d_vocab"], pairs: PromptPairs
+) -> Float[Tensor, "*copy query"]:
+    """The metric of each query, or of each copy of it, in double precision.
+
+    Raises:
+        ValueError: if the metric does not give one number for each query.
+    """
+    n = logits.shape[:-1].numel()
+    answers, foils = (
+        column.to(logits.device).expand(logits.shape[:-1]).flatten() for column in (pairs.answers, pairs.foils)
+    )
+    values = metric(logits.double().flatten(0, -2), answers, foils)
+    if tuple(values.shape) != (n,):
+        raise ValueError(f"the metric must give one number for each of the {n} queries, got the shape {tuple(values.shape)}")
+    return values.view(logits.shape[:-1])
+
+
+def gap_and_reason(gaps: Float[np.ndarray, " query"], *, seed: int) -> tuple[float, tuple[float, float], str]:
+    """The mean clean–corrupt gap, its 95 % interval, and why no effect can be a share of it (empty if it can)."""
+    mean, _, intervals = bootstrap_ratio(gaps[None], np.ones_like(gaps), seed=seed)
+    gap, (low, high) = float(mean[0]), (float(intervals[0, 0]), float(intervals[0, 1]))
+    if low <= 0:
+        return gap, (low, high), f"the gap's 95 % interval [{low:.2f}, {high:.2f}] reaches 0"
+    if gap < SMALLEST_GAP:
+        return gap, (low, high), f"the gap of {gap:.2f} is under {SMALLEST_GAP:g} nat"
+    return gap, (low, high), ""
+
+
+def _names(targets: Sequence[Edge | Node]) -> dict[str, list[str]]:
+    """The columns that say what was patched."""
+    if edges := [target for target in targets if isinstance(target, Edge)]:
+        return {"sender": [str(edge.sender) for edge in edges], "receiver": [str(edge.receiver) for edge in edges]}
+    return {"node": [str(target) for target in targets]}

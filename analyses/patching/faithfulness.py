@@ -1,0 +1,242 @@
+"""Whether a circuit does the work: alone, knocked out, edge by edge and by size, next to random circuits."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from scipy.stats import ttest_1samp
+from transformer_lens import HookedTransformer
+
+from ...circuits import Circuit, Edge, Result
+from ...circuits.random_circuits import edge_class, random_circuits
+from ...tasks import PromptPairs
+from ..plots.curves import faithfulness_curves
+from ..statistics import holm, resampled_ratios
+from .circuit_runs import Background, CircuitRuns
+from .metrics import Metric, logit_difference
+
+
+@dataclass(frozen=True, eq=False)
+class FaithfulnessResult(Result):
+    """How much of the clean–corrupt gap a circuit keeps, and what is left without it.
+
+    Attributes:
+        table: a row for the circuit and one for each random circuit (connected, of its size, edges in alike places), with
+            edges: `circuit` or `random 1`, …; n_edges: how many;
+            faithfulness: [m(circuit alone) − m(empty)] / [m(clean) − m(empty)], a ratio of sums over queries;
+            low, high: its 95 % bootstrap interval over queries;
+            without: the same of all other edges, the circuit knocked out; without_low, without_high;
+            n: number of queries; gap: mean m(clean) − m(empty), in the metric's unit.
+        curve: faithfulness by size, see `faithfulness_curve`.
+        edges: each edge's own share, see `minimality`.
+        model: the model's name.
+        pairs: hash of the pairs it was judged on.
+        chosen_on: hash of the pairs it was chosen on.
+        recipe: how the judging pairs were made.
+        background: what closed edges carry, which is what `empty` means.
+        reason: why the numbers are NaN, otherwise empty.
+    """
+
+    curve: pd.DataFrame
+    edges: pd.DataFrame
+    model: str
+    pairs: str
+    chosen_on: str
+    recipe: Mapping[str, Any]
+    background: str
+    reason: str
+
+    @property
+    def faithfulness(self) -> float:
+        """Of the circuit."""
+        return float(self.table["faithfulness"].iloc[0])
+
+    @property
+    def p_value(self) -> float:
+        """Share of random circuits at least as faithful, the circuit counted among them."""
+        return self._p(self.table["faithfulness"] >= self.table["faithfulness"].iloc[0])
+
+    @property
+    def p_complete(self) -> float:
+        """Share of random circuits whose knock-out leaves no more, the circuit counted among them."""
+        return self._p(self.table["without"] <= self.table["without"].iloc[0])
+
+    @property
+    def cpr(self) -> float:
+        """Area under the faithfulness curve, as MIB defines it; larger is better."""
+        return area(self.curve)
+
+    @property
+    def cmd(self) -> float:
+        """Area between the faithfulness curve and 1, as MIB defines it; smaller is better."""
+        return distance(self.curve)
+
+    @property
+    def caption(self) -> str:
+        """The finding in one line."""
+        row, random = self.table.iloc[0], self.table.iloc[1:]
+        if self.reason:
+            return f"{self.model}: undefined, {self.reason}"
+        kept = f"{row['n_edges']} edges keep {row['faithfulness']:.2f} [{row['low']:.2f}, {row['high']:.2f}] of the gap"
+        without = f"all others {row['without']:.2f} [{row['without_low']:.2f}, {row['without_high']:.2f}]"
+        text = f"{self.model}: {kept}, {without}, on {row['n']} pairs ({self.background})"
+        if len(random):
+            most, least = random["faithfulness"].max(), random["without"].min()
+            text += (
+                f"; {len(random)} random circuits of that size at most {most:.2f} (p = {self.p_value:.3f}) and at "
+                f"least {least:.2f} (p = {self.p_complete:.3f})"
+            )
+        return f"{text}; {int(self.edges['needed'].sum())} edges needed one by one"
+
+    def figure(self) -> Any:
+        """Faithfulness by size in both orders, with shuffled rankings."""
+        title = f"{self.caption.partition(';')[0]} · bands: 95 %"
+        return faithfulness_curves(self.curve, int(self.table["n_edges"].iloc[0]), self.faithfulness, title=title)
+
+    def _p(self, at_least: pd.Series) -> float:
+        return float("nan") if self.reason else float(at_least.mean())
+
+
+def faithfulness(
+    model: HookedTransformer,
+    circuit: Circuit,
+    pairs: PromptPairs,
+    *,
+    background: Background = "corrupt",
+    n_random: int = 100,
+    metric: Metric = logit_difference,
+    seed: int = 0,
+) -> FaithfulnessResult:
+    """Judge a circuit by running it alone, knocked out, without single edges, and in other sizes.
+
+    Args:
+        model: the model to judge it in, of the circuit's graph: its own, or another checkpoint (functional transfer). It is
+            left as it was.
+        circuit: chosen on other pairs than these.
+        pairs: what to judge it on.
+        background: what closed edges carry, see `CircuitRuns`.
+        n_random: number of random circuits; 0 for none.
+        metric: see `path_patch`.
+        seed: of the random circuits, the shuffled rankings, the resampled prompts and the bootstrap.
+
+    Raises:
+        ValueError: if the circuit was chosen on these very pairs, is empty, or is of another graph; or if there are fewer
+            than eight pairs.
+    """
+    chosen_on = str(circuit.provenance.get("pairs", "unknown"))
+    if chosen_on == pairs.key:
+        raise ValueError("the circuit was chosen on these very pairs; judge it on others, e.g. pairs.halves()")
+    if not (kept := circuit.kept_edges):
+        raise ValueError(f"the circuit keeps none of its {len(circuit.table)} edges")
+    runs = CircuitRuns(model, pairs, background=background, metric=metric, seed=seed)
+    if runs.graph != circuit.graph:
+        raise ValueError(f"the circuit is of another graph than the model: {circuit.graph} against {runs.graph}")
+    everything = set(circuit.measured_edges)
+    random = random_circuits(circuit.graph, kept, n_random, rng=np.random.default_rng(seed))
+    alone = [kept, *random]
+    others = [everything - set(edges) for edges in alone]
+    share, resampled = resampled_ratios(runs.metric([*alone, *others]) - runs.empty, runs.full - runs.empty, seed=seed)
+    gap, _, reason = runs.gap
+    if reason:
+        share, resampled = np.full_like(share, np.nan), np.full_like(resampled, np.nan)
+    low, high = np.quantile(resampled, [0.025, 0.975], axis=1)
+    n = len(alone)
+    columns = {"edges": ["circuit", *(f"random {i}" for i in range(1, n))], "n_edges": len(kept)}
+    columns |= {"faithfulness": share[:n], "low": low[:n], "high": high[:n]}
+    columns |= {"without": share[n:], "without_low": low[n:], "without_high": high[n:], "n": len(pairs), "gap": gap}
+    return FaithfulnessResult(
+        table=pd.DataFrame(columns),
+        curve=faithfulness_curve(runs, circuit, seed=seed),
+        edges=minimality(runs, kept, seed=seed),
+        model=model.cfg.model_name,
+        pairs=pairs.key,
+        chosen_on=chosen_on,
+        recipe=dict(pairs.recipe),
+        background=background,
+        reason=reason,
+    )
+
+
+SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+N_RANKINGS = 20
+ORDERS = {"effect": lambda effects: -effects, "|effect|": lambda effects: -np.abs(effects)}
+
+
+def faithfulness_curve(runs: CircuitRuns, circuit: Circuit, *, seed: int) -> pd.DataFrame:
+    """Faithfulness by size, in both orders, next to shuffled rankings.
+
+    Returns:
+        A row for each order (`effect`, `|effect|`) and share of edges with n_edges, faithfulness, its 95 % bootstrap
+        interval low, high over queries, and random, random_low, random_high: mean and 2.5 and 97.5 % quantiles over 20
+        shuffled rankings.
+    """
+    edges = circuit.measured_edges
+    effects = circuit.table["effect"].fillna(0.0).to_numpy()
+    rng, shuffled = np.random.default_rng(seed), []
+    for _ in range(N_RANKINGS):
+        shuffled.append(effects[_within_classes(edges, rng)])
+    sizes = [int(share * len(edges)) for share in SHARES]
+    parts = []
+    for order, key in ORDERS.items():
+        rankings = [np.argsort(key(values), kind="stable") for values in (effects, *shuffled)]
+        sets = [[edges[i] for i in ranking[:size]] for ranking in rankings for size in sizes]
+        kept = runs.metric(sets) - runs.empty
+        own, random = kept[: len(SHARES)], kept[len(SHARES) :].sum(1) / (runs.full - runs.empty).sum()
+        estimate, resampled = resampled_ratios(own, runs.full - runs.empty, seed=seed)
+        low, high = np.quantile(resampled, [0.025, 0.975], axis=1)
+        random = random.reshape(N_RANKINGS, len(SHARES))
+        random_low, random_high = np.quantile(random, [0.025, 0.975], axis=0)
+        columns = {"order": order, "share": SHARES, "n_edges": sizes, "faithfulness": estimate, "low": low, "high": high}
+        columns |= {"random": random.mean(0), "random_low": random_low, "random_high": random_high}
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def area(curve: pd.DataFrame) -> float:
+    """CPR: the area under the curve in order of effect, between .001 and all edges."""
+    rows = curve[curve["order"] == "effect"]
+    return float(np.trapezoid(rows["faithfulness"], rows["share"]))
+
+
+def distance(curve: pd.DataFrame) -> float:
+    """CMD: the area between the curve in order of |effect| and 1."""
+    rows = curve[curve["order"] == "|effect|"]
+    return float(np.trapezoid((1 - rows["faithfulness"]).abs(), rows["share"]))
+
+
+def _within_classes(edges: Sequence[Edge], rng: np.random.Generator) -> Int[np.ndarray, " edge"]:
+    """A permutation of the edges that keeps layer and kind of input."""
+    classes = pd.Series(list(map(str, map(edge_class, edges))))
+    order: Float[np.ndarray, " edge"] = np.arange(len(edges))
+    for places in classes.groupby(classes).indices.values():
+        order[places] = rng.permutation(places)
+    return order
+
+
+LEAST = 0.01  # share of the gap that an edge must carry to be called needed
+ALPHA = 0.05
+
+
+def minimality(runs: CircuitRuns, edges: Sequence[Edge], *, seed: int) -> pd.DataFrame:
+    """Each edge's own share: faithfulness of the circuit minus that without the edge.
+
+    Returns:
+        A row for each edge with sender, receiver, own_share, its 95 % bootstrap interval low, high over queries, p
+        (one-sided t-test over queries of a share above .01), p_holm, needed (p_holm ≤ .05) and n.
+    """
+    everything, *without = runs.metric([edges, *([other for other in edges if other != edge] for edge in edges)])
+    lost = everything - np.array(without).reshape(len(edges), len(everything))
+    gaps = runs.full - runs.empty
+    share, resampled = resampled_ratios(lost, gaps, seed=seed)
+    low, high = np.quantile(resampled, [0.025, 0.975], axis=1)
+    beyond = lost - LEAST * gaps.mean()
+    constant = np.ptp(beyond, axis=1) == 0
+    p = np.where(beyond[:, 0] > 0, 0.0, 1.0)  # where nothing varies there is nothing to test
+    if not constant.all():
+        _, p[~constant] = ttest_1samp(beyond[~constant], 0.0, axis=1, alternative="greater")
+    names = {"sender": [str(edge.sender) for edge in edges], "receiver": [str(edge.receiver) for edge in edges]}
+    numbers = {"own_share": share, "low": low, "high": high, "p": p, "p_holm": holm(p)}
+    return pd.DataFrame({**names, **numbers, "needed": holm(p) <= ALPHA, "n": len(gaps)})

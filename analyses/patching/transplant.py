@@ -1,0 +1,115 @@
+"""Functional transfer between checkpoints: does one model understand what another one's components write?
+
+Two models can have circuits of one shape that speak different languages. In turns each component of a circuit in model A,
+on the corrupt prompt, gets what that component of model B writes on the clean prompt; how much of A's own gap comes back is
+held against what A's own clean activation brings back. To run A restricted to B's circuit: `faithfulness(A, circuit_of_B)`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from transformer_lens import HookedTransformer
+
+from ...circuits import Circuit, Node, Result
+from ...tasks import PromptPairs
+from ..forward.cached import MAX_BATCH, run_both
+from ..forward.model import graph_of
+from ..forward.single import component, node_logits
+from ..plots.bars import transplant_bars
+from ..statistics import resampled_ratios
+from .effects import gap_and_reason, metric_by_query
+from .metrics import Metric, logit_difference
+
+
+@dataclass(frozen=True, eq=False)
+class TransplantResult(Result):
+    """What another model's activations bring back.
+
+    Attributes:
+        table: a row for each component of the circuit at a position, with node; own: share of A's gap that its own clean
+            activation brings back; other: what B's brings back; their 95 % bootstrap intervals over queries own_low,
+            own_high, other_low, other_high; n; gap: A's, in the metric's unit.
+        receiver: model A's name.
+        donor: model B's name.
+        reason: why shares are NaN, otherwise empty.
+    """
+
+    receiver: str
+    donor: str
+    reason: str
+
+    @property
+    def caption(self) -> str:
+        """Models and n in one line."""
+        undefined = f" · undefined: {self.reason}" if self.reason else ""
+        return f"{self.receiver} with activations of {self.donor} · n = {self.table['n'].iloc[0]} pairs{undefined}"
+
+    def figure(self) -> Any:
+        """Both shares by component, with their intervals."""
+        return transplant_bars(self.table, title=f"{self.caption} · bars: 95 % intervals")
+
+
+def transplant(
+    model: HookedTransformer,
+    donor: HookedTransformer,
+    circuit: Circuit,
+    pairs: PromptPairs,
+    *,
+    metric: Metric = logit_difference,
+    seed: int = 0,
+) -> TransplantResult:
+    """Put the donor's clean activations, component by component, into the model's corrupt run.
+
+    Args:
+        model: A, which computes; left as it was.
+        donor: B, whose activations are put in; of the same computation graph and width.
+        circuit: whose components are exchanged.
+        pairs: clean and corrupt prompts.
+        metric: see `path_patch`.
+        seed: of the bootstrap.
+
+    Raises:
+        ValueError: if the models' graphs or widths differ, or the circuit is of another graph or empty.
+    """
+    graph, theirs = (graph_of(each, pairs.roles, pairs.answer_position) for each in (model, donor))
+    if problems := [
+        f"{name}: {a} and {b}"
+        for name, a, b in (
+            ("graph", graph, theirs),
+            ("d_model", model.cfg.d_model, donor.cfg.d_model),
+            ("graph of the circuit", graph, circuit.graph),
+        )
+        if a != b
+    ]:
+        raise ValueError(f"activations do not fit, the models differ in {'; '.join(problems)}")
+    nodes = sorted({edge.sender for edge in circuit.kept_edges}, key=graph.senders.index)
+    if not nodes:
+        raise ValueError("the circuit keeps no edge")
+    clean, corrupt = run_both(model, graph, pairs.clean, pairs.corrupt)
+    other, _ = run_both(donor, graph, pairs.clean, pairs.corrupt)
+    before = metric_by_query(metric, corrupt.logits, pairs)
+    gaps = metric_by_query(metric, clean.logits, pairs) - before
+    changes = []
+    for source in (clean, other):
+        differences = {node: source.written_by(node) - corrupt.written_by(node) for node in map(component, nodes)}
+        found = np.empty((len(nodes), len(pairs)))
+        for places, logits in node_logits(corrupt, nodes, differences, max_batch=MAX_BATCH):
+            found[places] = metric_by_query(metric, logits, pairs) - before
+        changes.append(found)
+    share, resampled = resampled_ratios(np.concatenate(changes), gaps, seed=seed)
+    gap, _, reason = gap_and_reason(gaps, seed=seed)
+    if reason:
+        share, resampled = np.full_like(share, np.nan), np.full_like(resampled, np.nan)
+    return TransplantResult(
+        _table(nodes, share, resampled, len(pairs), gap), model.cfg.model_name, donor.cfg.model_name, reason
+    )
+
+
+def _table(nodes: list[Node], share: np.ndarray, resampled: np.ndarray, n: int, gap: float) -> pd.DataFrame:
+    low, high = np.quantile(resampled, [0.025, 0.975], axis=1)
+    columns: dict[str, Any] = {"node": list(map(str, nodes))}
+    for name, rows in (("own", slice(None, len(nodes))), ("other", slice(len(nodes), None))):
+        columns |= {name: share[rows], f"{name}_low": low[rows], f"{name}_high": high[rows]}
+    return pd.DataFrame(columns).assign(n=n, gap=gap)

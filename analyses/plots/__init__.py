@@ -1,0 +1,1 @@
+"""Figures. They take tables and compute nothing."""

@@ -1,0 +1,145 @@
+"""The pictures: functions of tables that return plotly figures and compute nothing.
+
+Every figure says n and what its bars are.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from ...tasks.runs.theme import TEMPLATE
+from .style import layer_name, stage_names
+
+
+def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *, value: str, title: str) -> go.Figure:
+    """Layer × position heat maps, a row of panels for each table and a column for each target, one colour scale.
+
+    Args:
+        tables: lens tables by label, with the columns layer, role, target and `value`.
+        targets: which targets to show.
+        value: the column shown, a fraction.
+        title: of the figure; it should name n.
+    """
+    titles = [f"{label}: {target}" if label else target for label in tables for target in targets]
+    figure = make_subplots(
+        rows=len(tables),
+        cols=len(targets),
+        subplot_titles=titles,
+        shared_yaxes=True,
+        vertical_spacing=0.26 / len(tables),
+        horizontal_spacing=0.02,
+    )
+    for row, table in enumerate(tables.values(), start=1):
+        for column, target in enumerate(targets, start=1):
+            cells = table[table["target"] == target]
+            grid = cells.assign(stage=stage_names(cells)).pivot(index="stage", columns="role", values=value)
+            grid = grid.loc[list(dict.fromkeys(stage_names(cells))), list(dict.fromkeys(cells["role"]))]
+            figure.add_heatmap(
+                z=grid.to_numpy().tolist(),
+                x=list(grid.columns),
+                y=list(grid.index),
+                text=[[f"{cell:.2f}" for cell in line] for line in grid.to_numpy()],
+                texttemplate="%{text}",
+                zmin=0,
+                zmax=1,
+                colorscale="Viridis",
+                showscale=row == column == 1,
+                colorbar={"title": value},
+                row=row,
+                col=column,
+            )
+    return figure.update_layout(template=TEMPLATE, title=title, height=90 + 260 * len(tables))
+
+
+def cell_heatmaps(table: pd.DataFrame, panels: str, value: str, *, title: str) -> go.Figure:
+    """Layer × position heat maps, a panel for each value of a column, one colour scale."""
+    cells = table.rename(columns={panels: "target"})
+    return lens_heatmaps({"": cells}, list(dict.fromkeys(table[panels])), value=value, title=title)
+
+
+def evidence_heatmaps(measures: pd.DataFrame, verdicts: pd.DataFrame, *, title: str) -> go.Figure:
+    """Heat maps of each measure's excess over its control, layer × position, and last the verdict `used`.
+
+    Args:
+        measures: with the columns layer, role, measure and excess.
+        verdicts: with the columns layer, role and used (`yes`, `no` or `undecided`).
+        title: of the figure; it should name n.
+    """
+    shade, sign = {"yes": 1.0, "undecided": 0.5, "no": 0.0}, {"yes": "yes", "undecided": "?", "no": "no"}
+    used = verdicts.assign(measure="used", excess=verdicts["used"].map(shade))
+    table = pd.concat([measures, used]).rename(columns={"measure": "target"})
+    figure = lens_heatmaps({"": table}, list(dict.fromkeys(table["target"])), value="excess", title=title)
+    roles = list(dict.fromkeys(verdicts["role"]))
+    words = verdicts.pivot(index="layer", columns="role", values="used")[roles].replace(sign)
+    figure.update_traces({"text": words.to_numpy().tolist()}, selector=-1)
+    return figure.update_layout(title={"text": title, "font": {"size": 13}})
+
+
+def attention_heatmaps(table: pd.DataFrame, value: str, *, title: str) -> go.Figure:
+    """Query × key position heat maps, a row of panels for each layer and a column for each head, one colour scale."""
+    layers, heads = sorted(table["layer"].unique()), sorted(table["head"].unique())
+    titles = [f"L{layer}H{head}" for layer in layers for head in heads]
+    figure = make_subplots(rows=len(layers), cols=len(heads), subplot_titles=titles, vertical_spacing=0.3 / len(layers))
+    largest = float(table[value].abs().max())
+    for row, layer in enumerate(layers, start=1):
+        for column, head in enumerate(heads, start=1):
+            cells = table[(table["layer"] == layer) & (table["head"] == head)]
+            keys, queries = (list(dict.fromkeys(cells[name])) for name in ("key", "query"))
+            grid = cells.pivot(index="query", columns="key", values=value).loc[queries[::-1], keys]
+            figure.add_heatmap(
+                z=grid.to_numpy().tolist(),
+                x=list(grid.columns),
+                y=list(grid.index),
+                zmin=-largest,
+                zmax=largest,
+                colorscale="RdBu",
+                showscale=row == column == 1,
+                colorbar={"title": value},
+                row=row,
+                col=column,
+            )
+    return figure.update_layout(template=TEMPLATE, title=title, height=90 + 220 * len(layers))
+
+
+def back_patching_heatmaps(table: pd.DataFrame, *, title: str) -> go.Figure:
+    """Source × target layer heat maps of the share mended, a panel for each position."""
+    roles = list(dict.fromkeys(table["role"]))
+    figure = make_subplots(rows=1, cols=len(roles), subplot_titles=roles)
+    for column, role in enumerate(roles, start=1):
+        grid = table[table["role"] == role].pivot(index="source", columns="target", values="mended")
+        figure.add_heatmap(
+            z=grid.to_numpy().tolist(),
+            x=list(map(layer_name, grid.columns)),
+            y=list(map(layer_name, grid.index)),
+            zmin=0,
+            zmax=1,
+            colorscale="Viridis",
+            showscale=column == 1,
+            colorbar={"title": "mended"},
+            row=1,
+            col=column,
+        )
+    figure.update_xaxes(title="put into").update_yaxes(title="taken from")
+    return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380)
+
+
+def effect_heatmap(table: pd.DataFrame, *, title: str) -> go.Figure:
+    """Effects as a heat map: receivers against senders, or components against positions."""
+    if "node" in table:
+        parts = table["node"].str.split("@", n=1, expand=True)
+        grid = table.assign(component=parts[0], role=parts[1]).pivot(index="component", columns="role", values="effect")
+        grid = grid.loc[list(dict.fromkeys(parts[0])), list(dict.fromkeys(parts[1]))]
+    else:
+        grid = table.pivot(index="receiver", columns="sender", values="effect")
+        grid = grid.loc[list(dict.fromkeys(table["receiver"])), list(dict.fromkeys(table["sender"]))]
+    heat = go.Heatmap(
+        z=grid.to_numpy().tolist(),
+        x=list(grid.columns),
+        y=list(grid.index),
+        zmid=0,
+        colorscale="RdBu",
+        colorbar={"title": "effect"},
+    )
+    return go.Figure(heat).update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 12}})

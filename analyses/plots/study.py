@@ -1,0 +1,113 @@
+"""The pictures of the study's report that lay its curves beside the paper's."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from ...tasks.runs.theme import COLOURS, TEMPLATE
+
+RATE_COLOUR = {"train": "#999999", "bridge": COLOURS[0], "target": COLOURS[1], "exact match": COLOURS[2]}
+RATE_LABEL = {
+    "train": "what is trained",
+    "bridge": "bridge found by a lens at any cell",
+    "target": "answer found by a lens at any cell",
+    "exact match": "exact match",
+}
+
+
+def pretraining_beside(ours: pd.DataFrame, theirs: pd.DataFrame, *, title: str) -> go.Figure:
+    """Rates on OOD+OOD questions by step, ours above (a line for each run), the paper's below, a column for each arm.
+
+    Args:
+        ours: as `pretraining_rates` gives it.
+        theirs: as `published_pretraining` gives it.
+        title: should name n.
+    """
+    arms = [arm for arm in dict.fromkeys(theirs["arm"]) if (ours["arm"] == arm).any()]
+    titles = [f"{arm}, {ours.loc[ours['arm'] == arm, 'run'].nunique()} runs" for arm in arms]
+    figure = _grid(titles + [f"{arm}, He et al." for arm in arms], len(arms))
+    for column, arm in enumerate(arms, start=1):
+        for run, rows in ours[ours["arm"] == arm].groupby("run", sort=False):
+            for rate, line in rows.groupby("rate", sort=False):
+                _line(figure, line["step"], line["value"], str(rate), str(run), 1, column, 0.9)
+        rows = theirs[theirs["arm"] == arm]
+        for rate in ("train", "bridge", "target"):
+            _line(figure, rows["step"], rows[rate], rate, f"n = {rows['n'].iloc[0]}", 2, column, 1.8)
+    for rate, colour in RATE_COLOUR.items():
+        figure.add_scatter(x=[None], y=[None], mode="lines", name=RATE_LABEL[rate], line={"color": colour, "width": 2})
+    figure.update_xaxes(title="training step", type="log", dtick=1, row=2)
+    figure.update_xaxes(type="log", dtick=1, row=1)
+    figure.update_yaxes(range=[-0.03, 1.05])
+    return figure.update_layout(template=TEMPLATE, title=title, height=560, legend={"orientation": "h", "y": -0.15})
+
+
+def transfer_beside(
+    ours: pd.DataFrame, theirs: pd.DataFrame, largest: pd.DataFrame, *, arms: Sequence[str], title: str
+) -> go.Figure:
+    """Exact match on new facts' questions by step, ours above (a line each run), the paper's below, a column each cell.
+
+    Args:
+        ours: as `transfer_curves` gives it.
+        theirs: as `published_transfer` gives it, of one cell.
+        largest: as `published_transfer_largest` gives it: dotted, where there is no series.
+        arms: that are drawn, in this order of colours.
+        title: should name n.
+    """
+    cells = list(dict.fromkeys(ours["cell"]))
+    cells = [cell for cell in ("new+old", "old+new", "new+new") if cell in cells]
+    below = [f"{cell}, He et al.{'' if (theirs['cell'] == cell).any() else ' (largest)'}" for cell in cells]
+    figure = _grid([*cells, *below], len(cells))
+    for place, arm in enumerate(arms):
+        colour = COLOURS[place % len(COLOURS)]
+        figure.add_scatter(x=[None], y=[None], mode="lines", name=arm, line={"color": colour, "width": 2})
+        for column, cell in enumerate(cells, start=1):
+            rows = ours[(ours["arm"] == arm) & (ours["cell"] == cell)]
+            for run, line in rows.groupby("run", sort=False):
+                _curve(figure, line["step"], line["exact_match"], colour, str(run), 1, column)
+            rows = theirs[(theirs["arm"] == arm) & (theirs["cell"] == cell)]
+            if len(rows):
+                _curve(figure, rows["step"], rows["exact_match"], colour, f"{arm}, n = {rows['n'].iloc[0]}", 2, column)
+            for row in largest[(largest["arm"] == arm) & (largest["cell"] == cell)].itertuples():
+                ends, height = pd.Series([976, 39040]), pd.Series([row.largest] * 2)
+                _curve(figure, ends, height, colour, f"{arm}, n = {row.n}", 2, column, dash="dot")
+    figure.update_xaxes(title="step of further training", row=2)
+    figure.update_yaxes(range=[-0.03, 1.05])
+    return figure.update_layout(template=TEMPLATE, title=title, height=560, legend={"orientation": "h", "y": -0.15})
+
+
+def _grid(titles: list[str], n_columns: int) -> go.Figure:
+    figure = make_subplots(
+        rows=2, cols=n_columns, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.14
+    )
+    figure.update_annotations(font={"size": 12})
+    return figure
+
+
+def _line(figure: go.Figure, x: pd.Series, y: pd.Series, rate: str, name: str, row: int, column: int, width: float) -> None:
+    _curve(figure, x, y, RATE_COLOUR[rate], name, row, column, width=width)
+
+
+def _curve(
+    figure: go.Figure,
+    x: pd.Series,
+    y: pd.Series,
+    colour: str,
+    name: str,
+    row: int,
+    column: int,
+    *,
+    width: float = 1.2,
+    dash: str = "solid",
+) -> None:
+    figure.add_scatter(
+        x=x.tolist(),
+        y=y.tolist(),
+        mode="lines",
+        name=name,
+        showlegend=False,
+        line={"color": colour, "width": width, "dash": dash},
+        row=row,
+        col=column,
+    )

@@ -1,0 +1,1 @@
+"""The program: measure a study, keep what was measured, decide, report."""

@@ -1,0 +1,7 @@
+"""`python -m grokscope.analyses.study`."""
+
+import typer
+
+from .run import main
+
+typer.run(main)

@@ -1,0 +1,82 @@
+"""Measurements kept on disk, so that a long analysis goes on where it was: results, mappings of them and numbers as JSON."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from ...circuits import Circuit, Result
+from ...circuits.result import write_text
+from ...tasks import Run
+from ..bridge.causal_tracing import CausalTraceResult
+from ..bridge.evidence import EvidenceResult
+from ..bridge.interchange import InterchangeResult
+from ..bridge.lens import LensResult
+from ..claims.specimens import Arms
+
+KINDS: Mapping[str, type[Result]] = {
+    kind.__name__: kind for kind in (CausalTraceResult, Circuit, EvidenceResult, InterchangeResult, LensResult)
+}
+MeasurementType = TypeVar("MeasurementType")
+
+
+def kept(path: Path, kind: type[MeasurementType], measure: Callable[[], MeasurementType]) -> MeasurementType:
+    """What was measured before, or measure it now and write it, whole or not at all.
+
+    Args:
+        path: of a JSON file whose name tells everything that the measurement depends on, see `fingerprint`.
+        kind: a dataclass of results, mappings of results, strings and numbers.
+        measure: called if there is no such file.
+
+    Raises:
+        ValueError: if the file holds something else.
+    """
+    if path.is_file():
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if set(content) != (expected := {field.name for field in dataclasses.fields(kind)}):  # pyright: ignore
+            raise ValueError(f"{path} holds {sorted(content)}, a {kind.__name__} has {sorted(expected)}; delete that file")
+        return kind(**{name: _read(value) for name, value in content.items()})
+    measured = measure()
+    fields = {field.name: getattr(measured, field.name) for field in dataclasses.fields(measured)}  # pyright: ignore
+    write_text(path, json.dumps({name: _written(value) for name, value in fields.items()}))
+    return measured
+
+
+def fingerprint(subject: Arms | Run, *settings: Any) -> str:
+    """Twelve hexadecimal digits that change with any weight, any question and any of the settings."""
+    digest = hashlib.sha256(repr(settings).encode())
+    if isinstance(subject, Run):
+        digest.update(subject.task.key.encode())
+        for step in subject.steps:
+            digest.update(subject.checkpoint(step).path.read_bytes())
+        return digest.hexdigest()[:12]
+    for name, specimen in sorted(subject.items()):
+        digest.update(name.encode() + specimen.task.key.encode())
+        for parameter in specimen.model.parameters():
+            digest.update(np.ascontiguousarray(parameter.detach().cpu().numpy()).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, Result):
+        return {"result": type(value).__name__, "json": value.to_json()}
+    if isinstance(value, pd.DataFrame):
+        return {"result": "table", "json": Result(value).to_json()}
+    if isinstance(value, Mapping):
+        return {"mapping": {name: _written(item) for name, item in value.items()}}
+    return value
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, dict) and "result" in value:
+        if value["result"] == "table":
+            return Result.from_json(value["json"]).table
+        return KINDS[value["result"]].from_json(value["json"])
+    if isinstance(value, dict):
+        return {name: _read(item) for name, item in value["mapping"].items()}
+    return value

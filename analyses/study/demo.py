@@ -1,0 +1,104 @@
+"""The main job: two regimes on one graph, one circuit each, side by side, in a report.
+
+`python -m grokscope.analyses.demo` trains the natural regime until it generalises to unseen ID compositions and the
+both-hops regime until it generalises to OOD ones, measures both on the same held-out ID pairs, and writes a report.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from transformer_lens import HookedTransformer
+
+from ...circuits import compare
+from ...tasks import BOTH_HOPS, NATURAL, ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, make_pairs, train
+from ...tasks.questions.pairs import n_pairable
+from ..bridge.evidence import bridge_evidence
+from ..bridge.lens import logit_lens
+from ..patching.discovery import discover
+from ..patching.faithfulness import faithfulness
+from ..training.trajectory import trajectory
+from .demo_report import SPLIT, Demo, summary, write_report
+
+ARMS = {"natural": (NATURAL, "id_generalised"), "both hops": (BOTH_HOPS, "ood_generalised")}
+
+
+def run_demo(
+    task: TwoHopTask,
+    out: Path,
+    *,
+    model_config: ModelConfig,
+    max_steps: int,
+    n_pairs: int = 512,
+    seed: int = 0,
+    progress: bool = True,
+) -> Demo:
+    """Train both arms and measure them; finished runs in `out` are taken as they are, interrupted ones go on.
+
+    Args:
+        task: graph and splits; its supervision is replaced by that of each arm.
+        out: folder for the runs.
+        model_config: the shape of both models.
+        max_steps: of either arm.
+        n_pairs: prompt pairs asked for; half of them choose the circuits, half judge them. Fewer are taken if the
+            split cannot give so many.
+        seed: of training (the same initial weights in both arms), pairs and resampling.
+        progress: whether training shows a bar.
+    """
+    n_items = len(task.graph) + len(task.trained)
+    batch_size = min(TrainConfig.small().batch_size, max(32, n_items // 20))  # at least 20 steps an epoch
+    runs = {}
+    for arm, (supervision, stop) in ARMS.items():
+        config = TrainConfig.small(stop_at=stop, max_steps=max_steps, batch_size=batch_size, seed=seed)
+        folder = out / arm.replace(" ", "_")
+        runs[arm] = train(task.with_supervision(supervision), model_config, config, folder, resume=True, progress=progress)
+    checkpoints = {arm: run.checkpoint(_phase(run, ARMS[arm][1])) for arm, run in runs.items()}
+    models = {arm: checkpoint.model() for arm, checkpoint in checkpoints.items()}
+    chosen_on, judged_on = _pairs(task, n_pairs, seed, models).halves()
+    circuits = {arm: discover(model, chosen_on, seed=seed) for arm, model in models.items()}
+    return Demo(
+        runs=runs,
+        checkpoints=checkpoints,
+        lenses={arm: logit_lens(model, task.split(SPLIT), seed=seed) for arm, model in models.items()},
+        evidence={arm: bridge_evidence(model, task, SPLIT, seed=seed) for arm, model in models.items()},
+        circuits=circuits,
+        judged={arm: faithfulness(model, circuits[arm], judged_on, seed=seed) for arm, model in models.items()},
+        comparison=compare(circuits, seed=seed),
+        growth=trajectory(runs["natural"], chosen_on, seed=seed),
+        chosen_on=chosen_on,
+        judged_on=judged_on,
+    )
+
+
+def _phase(run: Run, wanted: str) -> str:
+    """The phase the arm was trained for, or its end if that was not reached."""
+    return wanted if wanted in run.phases else "final"
+
+
+def _pairs(task: TwoHopTask, n: int, seed: int, models: Mapping[str, HookedTransformer]) -> PromptPairs:
+    """Bridge pairs that every arm answers correctly, of the split both arms have never seen."""
+    n = min(n, n_pairable(task.split(SPLIT)))
+    return make_pairs(task, split=SPLIT, contrast="bridge", n=n, seed=seed).keep_correct(*models.values())
+
+
+def main(
+    data: Annotated[Path | None, typer.Option(help="A folder in the published format instead of a random graph.")] = None,
+    out: Annotated[Path, typer.Option(help="Where runs and report go.")] = Path("demo"),
+    quick: Annotated[bool, typer.Option(help="A smaller graph and two loops, for a look in two minutes.")] = False,
+    seed: Annotated[int, typer.Option(help="Of graph, splits and training.")] = 0,
+) -> None:
+    """Train two regimes on one graph, compare their circuits, write a report."""
+    if data is not None:
+        task = TwoHopTask.from_files(data)
+    elif quick:
+        task = TwoHopTask.random(n_entities=40, n_relations=20, out_degree=14, test_fraction=0.05, seed=seed)
+    else:
+        task = TwoHopTask.random(seed=seed)
+    model_config = dataclasses.replace(ModelConfig.small(), n_loops=2) if quick else ModelConfig.small()
+    demo = run_demo(task, out, model_config=model_config, max_steps=5000, seed=seed)
+    path = write_report(demo, out / "report.html")
+    for line in summary(demo):
+        typer.echo(line)
+    typer.echo(f"report: {path}")

@@ -1,0 +1,1 @@
+"""Behaviour by training step: growth, exposure, loops, trajectories of circuits."""

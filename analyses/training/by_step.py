@@ -1,0 +1,49 @@
+"""The same analysis of every checkpoint of a run, in one result whose tables have a step column."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import pandas as pd
+from transformer_lens import HookedTransformer
+
+from ...circuits import Result
+from ...tasks import Run
+
+ResultType = TypeVar("ResultType", bound=Result)
+
+
+def by_step(run: Run, analyse: Callable[[HookedTransformer], ResultType]) -> ResultType:
+    """Analyse each checkpoint of a run; every table of the result gets a column `step`, its first.
+
+    Args:
+        run: with at least one checkpoint.
+        analyse: one model to a result; the fields besides tables should be the same for each model, but for its name.
+
+    Raises:
+        ValueError: if the run has no checkpoint.
+    """
+    if not run.steps:
+        raise ValueError(f"{run.folder} holds no checkpoint")
+    results = {step: analyse(run.checkpoint(step).model()) for step in run.steps}
+    first = next(iter(results.values()))
+    tables = {name: _stacked({step: getattr(each, name) for step, each in results.items()}) for name in _tables(first)}
+    return dataclasses.replace(first, **tables, model=run.name)
+
+
+def for_each_step(table: pd.DataFrame, compute: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
+    """Compute something from a table, step by step if it has steps."""
+    if "step" not in table:
+        return compute(table)
+    return _stacked({step: compute(rows.drop(columns="step")) for step, rows in table.groupby("step", sort=False)})
+
+
+def _tables(result: Result) -> list[str]:
+    fields = (field.name for field in dataclasses.fields(result))
+    return [name for name in fields if isinstance(getattr(result, name), pd.DataFrame)]
+
+
+def _stacked(tables: Mapping[Any, pd.DataFrame]) -> pd.DataFrame:
+    parts = [table.assign(step=step) for step, table in tables.items()]
+    together = pd.concat(parts, ignore_index=True)
+    return together[["step", *together.columns.drop("step")]]

@@ -1,0 +1,83 @@
+"""Accuracy by how often the very facts of a question were composed in training, as first and as second hop.
+
+He et al. 2026 (arXiv 2601.09049) add compositions of OOD facts to the training set and report one rate for all questions;
+Ye et al. 2025 (arXiv 2505.23653) found that second hops need exposure at this level. A fact that was seen only by itself has
+exposure 0.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+from transformer_lens import HookedTransformer
+
+from ...circuits import Result
+from ...tasks import Queries, TwoHopTask, exact_match
+from ..plots.claims import exposure_points
+from ..statistics import wilson
+
+
+@dataclass(frozen=True, eq=False)
+class ExposureResult(Result):
+    """Exact match by exposure.
+
+    Attributes:
+        table: a row for each hop (1, 2) and number of trained compositions with the question's fact in that hop, with
+            accuracy; low, high: its 95 % Wilson interval, with the fact of that hop as unit; n questions; n_facts.
+        model: the model's name.
+        split: what the questions are.
+    """
+
+    model: str
+    split: str
+
+    @property
+    def caption(self) -> str:
+        """Model, split and n in one line."""
+        n = self.table.loc[self.table["hop"] == 1, "n"].sum()
+        return f"{self.model} · {self.split} · n = {n} questions"
+
+    def figure(self) -> Any:
+        """Accuracy against exposure, a panel for each hop."""
+        return exposure_points(self.table, title=f"{self.caption} · bars: 95 % over facts")
+
+
+def accuracy_by_exposure(model: HookedTransformer, task: TwoHopTask, queries: Queries) -> ExposureResult:
+    """Sort questions by the exposure of their facts.
+
+    Args:
+        model: which is left as it is.
+        task: what it was trained on.
+        queries: two-hop questions of it.
+
+    Raises:
+        ValueError: if there is no question, or one is atomic.
+    """
+    if not len(queries) or (queries.hop2 < 0).any():
+        raise ValueError(f"{queries.split} holds {len(queries)} questions{', some atomic' if len(queries) else ''}")
+    correct = exact_match(model, queries).numpy()
+    rows = [
+        {"hop": hop, **row}
+        for hop, facts in ((1, queries.hop1.numpy()), (2, queries.hop2.numpy()))
+        for row in _rows(correct, facts, exposures(task, hop)[facts])
+    ]
+    return ExposureResult(pd.DataFrame(rows), model.cfg.model_name or "model", queries.split)
+
+
+def exposures(task: TwoHopTask, hop: int) -> Int[np.ndarray, " fact"]:
+    """How many trained compositions have each fact as hop 1 or 2."""
+    compositions = np.concatenate([task.trained, task.added])
+    return np.bincount(compositions[:, hop - 1], minlength=len(task.graph))
+
+
+def _rows(correct: np.ndarray, facts: np.ndarray, times: np.ndarray) -> list[dict[str, Any]]:
+    rows = []
+    for exposure in np.unique(times).tolist():
+        chosen = times == exposure
+        n_facts, accuracy = len(np.unique(facts[chosen])), float(correct[chosen].mean())
+        low, high = wilson(accuracy, n_facts)
+        rows.append({"exposure": exposure, "accuracy": accuracy, "low": low, "high": high})
+        rows[-1] |= {"n": int(chosen.sum()), "n_facts": n_facts}
+    return rows

@@ -1,0 +1,102 @@
+"""When a run reached what, how long after fitting its training set, and how steadily it stayed there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ...circuits import Result
+from ...tasks import ModelConfig, Run, TwoHopTask
+from ...tasks.runs.phases import SATURATED, first_lasting
+from ..plots.curves import accuracy_curves
+
+MILESTONES = {
+    "train ≥ .99": ("select_train", SATURATED),
+    "ID ≥ .99": ("select_test_inferred_iid", 0.99),
+    "OOD ≥ .5": ("select_test_inferred_ood", 0.5),
+    "OOD ≥ .9": ("select_test_inferred_ood", 0.9),
+}
+"""What is waited for: a column of the metrics table and the least value, at three evaluations in a row."""
+STEADY = 0.9  # training accuracy that a saturated run should not fall below
+
+
+@dataclass(frozen=True, eq=False)
+class RunSummary(Result):
+    """The growth of one run in numbers.
+
+    Attributes:
+        table: a row for each milestone, with
+            milestone: see `MILESTONES`;
+            step, seconds, flops: when it was reached for good, the first of three evaluations; NaN if it was not;
+            trained: the steps the run had, after which "not reached" is all that can be said.
+        name: the run's name.
+        regime: its supervision.
+        stability: share of the evaluations since train ≥ .99 at which train is below .9; NaN before.
+        metrics: the run's metrics table, for the figure.
+        n_reported: queries behind each accuracy.
+    """
+
+    name: str
+    regime: str
+    stability: float
+    metrics: pd.DataFrame
+    n_reported: Mapping[str, int]
+
+    @property
+    def grokking_delay(self) -> float:
+        """Steps from train ≥ .99 to OOD ≥ .9; NaN if one of them was not reached."""
+        return self._step("OOD ≥ .9") - self._step("train ≥ .99")
+
+    @property
+    def caption(self) -> str:
+        """The run, its delay and stability in one line."""
+        delay = (
+            "not grokked"
+            if self.grokking_delay != self.grokking_delay
+            else f"grokking delay {self.grokking_delay:,.0f} steps"
+        )
+        trained = int(self.table["trained"].iloc[0])
+        steadiness = f"train below {STEADY} in {self.stability:.3f} of the evaluations since"
+        return f"{self.name} ({self.regime}), {trained:,} steps · {delay} · {steadiness}"
+
+    def figure(self) -> Any:
+        """Accuracy by step with the milestones."""
+        reached = self.table.dropna(subset="step")
+        steps = dict(zip(reached["milestone"], reached["step"].astype(int), strict=True))
+        return accuracy_curves({self.name: self.metrics}, self.n_reported, {self.name: steps})
+
+    def _step(self, milestone: str) -> float:
+        return float(self.table.set_index("milestone")["step"][milestone])
+
+
+def summarise_run(run: Run) -> RunSummary:
+    """When a run reached each milestone, judged on the selection half of the queries."""
+    metrics, steps = run.metrics, run.metrics["step"]
+    per_step = run.train_config.batch_size * flops_per_example(run.model_config, run.task)
+    seconds = dict(zip(steps, metrics["seconds"], strict=True))
+    rows = []
+    for milestone, (column, least) in MILESTONES.items():
+        when = onset(run, column, least)
+        rows.append(
+            {"milestone": milestone, "step": when, "seconds": seconds.get(when, float("nan")), "flops": when * per_step}
+        )
+    table = pd.DataFrame(rows).assign(trained=int(steps.iloc[-1]))
+    since = metrics.loc[steps >= table["step"].iloc[0], "select_train"]
+    stability = float((since < STEADY).mean()) if len(since) else float("nan")
+    return RunSummary(table, run.name, run.task.regime, stability, metrics, dict(run.n_reported))
+
+
+def onset(run: Run, column: str, least: float) -> float:
+    """The first step of three evaluations in a row at which a column of the metrics is at least this much; NaN if never."""
+    step = first_lasting(run.metrics["step"], run.metrics[column] >= least)
+    return float("nan") if step is None else float(step)
+
+
+def flops_per_example(config: ModelConfig, task: TwoHopTask) -> float:
+    """Floating-point operations of training on one prompt of full length: matrix products, backward twice forward.
+
+    For the whole prompt, so that regimes can be compared; sharing prefixes needs fewer.
+    """
+    per_layer = 2 * (4 + 2 * config.mlp_ratio) * config.d_model**2
+    return 3.0 * task.n_positions * (config.n_layers * per_layer + 2 * config.d_model * task.n_tokens)

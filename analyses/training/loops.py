@@ -1,0 +1,82 @@
+"""More or fewer loops at test time: what a model with shared blocks answers if they are applied more or less often.
+
+Early exit and depth extrapolation of looped transformers (Kohli et al. 2026, arXiv 2604.07822; He et al. 2026 share
+parameters in the same way).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from ...circuits import Result
+from ...tasks import Checkpoint, exact_match
+from ...tasks.runs.theme import SPLIT_COLOUR, TEMPLATE
+from ..plots.style import error_bars
+from ..statistics import wilson
+
+COMPOSITIONS = ("test_inferred_iid", "test_inferred_ood_id", "test_inferred_id_ood", "test_inferred_ood")
+
+
+@dataclass(frozen=True, eq=False)
+class LoopResult(Result):
+    """Accuracy by number of loops run.
+
+    Attributes:
+        table: a row for each number of loops and split, with n_loops, split, exact_match, its Wilson interval low and high,
+            and n, the number of queries.
+        model: the checkpoint's label.
+        trained_loops: how many loops the model was trained with.
+    """
+
+    model: str
+    trained_loops: int
+
+    @property
+    def caption(self) -> str:
+        """The checkpoint and the loops it was trained with."""
+        return f"{self.model} · trained with {self.trained_loops} loops · 95 % Wilson intervals"
+
+    def figure(self) -> Any:
+        """Accuracy against loops, a line for each split."""
+        figure = go.Figure()
+        for split, rows in self.table.groupby("split", sort=False):
+            figure.add_scatter(
+                x=rows["n_loops"].tolist(),
+                y=rows["exact_match"].tolist(),
+                error_y=error_bars(rows["exact_match"], rows["low"], rows["high"]),
+                name=f"{split} (n = {rows['n'].iloc[0]})",
+                line={"color": SPLIT_COLOUR[str(split)]},
+            )
+        figure.add_vline(x=self.trained_loops, line={"color": "#777777", "dash": "dash", "width": 1})
+        axes = {"xaxis_title": "loops run", "yaxis_title": "exact match", "yaxis_range": [-0.02, 1.05]}
+        return figure.update_layout(template=TEMPLATE, title={"text": self.caption, "font": {"size": 13}}, **axes)
+
+
+def accuracy_by_loops(checkpoint: Checkpoint, loops: Sequence[int], *, splits: Sequence[str] = COMPOSITIONS) -> LoopResult:
+    """Run a checkpoint's blocks more or fewer times than in training and score it.
+
+    For the lens, take `logit_lens(checkpoint.model(n_loops=...), queries)`.
+
+    Args:
+        checkpoint: of a model with any number of loops.
+        loops: how often to apply the blocks; each at least 1.
+        splits: what to ask.
+
+    Raises:
+        ValueError: if a number of loops is below 1.
+        KeyError: for an unknown split.
+    """
+    if bad := [n for n in loops if n < 1]:
+        raise ValueError(f"the blocks can be applied once or more, got {bad}")
+    queries = {split: checkpoint.task.split(split) for split in splits}
+    rows = []
+    for n_loops in loops:
+        model = checkpoint.model(n_loops=n_loops)
+        for split, asked in queries.items():
+            share, n = float(exact_match(model, asked).double().mean()), len(asked)
+            low, high = wilson(share, n)
+            rows.append({"n_loops": n_loops, "split": split, "exact_match": share, "low": low, "high": high, "n": n})
+    return LoopResult(pd.DataFrame(rows), checkpoint.label, checkpoint.model_config.n_loops)

@@ -1,0 +1,168 @@
+"""A circuit's growth over a run's checkpoints: which edges come and go, when they are half grown, how stable it is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...circuits import Circuit, ComputationGraph, Edge, Result
+from ...circuits.similarity import jensen_shannon, weighted_overlap
+from ...tasks import PromptPairs, Run
+from ..patching.circuit_runs import CircuitRuns
+from ..patching.discovery import discover
+from ..patching.metrics import cross_entropy
+from ..plots.curves import growth_curves
+from .growth import MILESTONES, onset
+
+PARTS = {
+    "hop 1": ("head", "mlp", "r1"),
+    "bridge moved": ("mlp", "v", "r1"),
+    "hop 2": ("head", "mlp", "r2"),
+}
+"""What each part of the path is: an edge from a head (or MLP) into an MLP (or a value) at that position."""
+ONSETS = {"ID ≥ .5": ("select_test_inferred_iid", 0.5)}
+ONSETS |= {name: milestone for name, milestone in MILESTONES.items() if not name.startswith("train")}
+
+
+@dataclass(frozen=True, eq=False)
+class CircuitTrajectory(Result):
+    """Circuits of one run, checkpoint by checkpoint, all on the same pairs.
+
+    Attributes:
+        table: a row for each step and edge with step, sender, receiver, effect, stderr, kept, n and gap; effects are NaN
+            where the gap is too small.
+        changes: a row for each edge that is ever kept with its birth (first step kept), death (first step after its last;
+            NaN if kept to the end) and n_kept, at how many of the n_steps.
+        stability: a row for each step with n_kept, weighted_overlap and jensen_shannon with the previous step's circuit and
+            (…_final) with the last one's; loss of the whole model on the clean prompts, restricted (only the final circuit
+            live) and excluded (all but it), in nats per query: cross-entropy of the answer (Nanda et al. 2023, section 5.1,
+            with a circuit in place of frequencies).
+        milestones: a row for `hop 1`, `bridge moved` and `hop 2`, each the strongest edge of its kind in the final circuit,
+            with edge, final effect and step: the first from which on it stays above half of that; and for accuracies, with
+            the first step of three evaluations in a row that reach them.
+        run: the run's name.
+        graph: the model's computation graph.
+        provenance: how the effects were measured, the same at every step.
+    """
+
+    changes: pd.DataFrame
+    stability: pd.DataFrame
+    milestones: pd.DataFrame
+    run: str
+    graph: ComputationGraph
+    provenance: Mapping[str, Any]
+
+    @property
+    def circuits(self) -> dict[int, Circuit]:
+        """The circuit of each step, for `circuits.draw` to play."""
+        found = {}
+        for step, rows in self.table.groupby("step"):
+            about = {**self.provenance, "model": f"{self.run}, step {step:,}"}
+            found[int(str(step))] = Circuit(rows.drop(columns="step").reset_index(drop=True), self.graph, about)
+        return found
+
+    @property
+    def caption(self) -> str:
+        """The run and n in one line."""
+        steps = self.table["step"].nunique()
+        return f"{self.run} · circuits at {steps} steps · n = {self.table['n'].iloc[0]} pairs"
+
+    def figure(self) -> Any:
+        """Effects of the milestones' edges, stability and losses by step, accuracy onsets dashed."""
+        edges = self.milestones.dropna(subset="final_effect")["edge"].tolist()
+        names = self.table["sender"] + " -> " + self.table["receiver"]
+        shown = self.table.assign(edge=names)[names.isin(edges)]
+        onsets = self.milestones[self.milestones["final_effect"].isna()].dropna(subset="step")
+        steps = dict(zip(onsets["milestone"], onsets["step"], strict=True))
+        return growth_curves(shown, self.stability, steps, title=f"{self.caption} · bands: ±1.96 standard errors")
+
+
+def trajectory(
+    run: Run, pairs: PromptPairs, *, threshold: float = 0.02, steps: Sequence[int] | None = None, seed: int = 0
+) -> CircuitTrajectory:
+    """Measure every edge at every checkpoint of a run, on the same pairs.
+
+    Args:
+        run: with checkpoints.
+        pairs: not filtered by correctness, or by the last checkpoint's at most: early ones answer little.
+        threshold: edges with |effect| of at least this much are kept, if connected.
+        steps: some of the run's steps; all if not given.
+        seed: of the bootstraps.
+
+    Raises:
+        KeyError: if there is no checkpoint at one of the steps.
+        ValueError: if there is none at all, or too few pairs.
+    """
+    if not (chosen := list(run.steps if steps is None else steps)):
+        raise ValueError(f"{run.folder} holds no checkpoint")
+    models = {step: run.checkpoint(step).model() for step in chosen}
+    circuits = {step: discover(model, pairs, threshold=threshold, seed=seed) for step, model in models.items()}
+    final = circuits[chosen[-1]]
+    columns = ["step", "sender", "receiver", "effect", "stderr", "kept", "n", "gap"]
+    table = pd.concat([circuit.table.assign(step=step)[columns] for step, circuit in circuits.items()], ignore_index=True)
+    stability = _stability(circuits)
+    losses = [_losses(CircuitRuns(model, pairs, metric=cross_entropy, seed=seed), final) for model in models.values()]
+    milestones = pd.DataFrame([*_half_grown(table, final), *_onsets(run)])
+    stability = pd.concat([stability, pd.DataFrame(losses)], axis=1)
+    about = {name: value for name, value in final.provenance.items() if name not in ("model", "reason")}
+    return CircuitTrajectory(table, _changes(table), stability, milestones, run.name, final.graph, about)
+
+
+def _changes(table: pd.DataFrame) -> pd.DataFrame:
+    steps = list(dict.fromkeys(table["step"]))
+    rows = []
+    for (sender, receiver), edge in table[table["kept"]].groupby(["sender", "receiver"], sort=False):
+        last = steps.index(edge["step"].iloc[-1])
+        death = float(steps[last + 1]) if last + 1 < len(steps) else float("nan")
+        row = {"sender": sender, "receiver": receiver, "birth": int(edge["step"].iloc[0]), "death": death}
+        rows.append(row | {"n_kept": len(edge), "n_steps": len(steps)})
+    return pd.DataFrame(rows, columns=pd.Index(["sender", "receiver", "birth", "death", "n_kept", "n_steps"]))
+
+
+def _stability(circuits: dict[int, Circuit]) -> pd.DataFrame:
+    effects = {step: circuit.table["effect"].to_numpy(dtype=float)[:, None] for step, circuit in circuits.items()}
+    final, previous, rows = effects[list(circuits)[-1]], None, []
+    for step, circuit in circuits.items():
+        row: dict[str, Any] = {"step": step, "n_kept": int(circuit.table["kept"].sum())}
+        for name, measure in (("weighted_overlap", weighted_overlap), ("jensen_shannon", jensen_shannon)):
+            row[name] = float("nan") if previous is None else float(measure(previous, effects[step])[0])
+            row[f"{name}_final"] = float(measure(final, effects[step])[0])
+        rows.append(row)
+        previous = effects[step]
+    return pd.DataFrame(rows)
+
+
+def _losses(runs: CircuitRuns, final: Circuit) -> dict[str, float]:
+    """The whole model's loss, with only the final circuit live, and with all but it."""
+    kept = set(final.kept_edges)
+    restricted, excluded = runs.metric([kept, set(runs.graph.edges) - kept])
+    return {"loss": float(runs.full.mean()), "restricted": float(restricted.mean()), "excluded": float(excluded.mean())}
+
+
+def _half_grown(table: pd.DataFrame, final: Circuit) -> list[dict[str, Any]]:
+    rows = []
+    for part, (sender, receiver, role) in PARTS.items():
+        fits = [_is(edge, sender, receiver, role) for edge in final.measured_edges]
+        candidates = final.table[fits]
+        if not len(candidates) or candidates["effect"].isna().all():
+            continue
+        best = candidates.iloc[int(candidates["effect"].abs().argmax())]
+        own = table[(table["sender"] == best["sender"]) & (table["receiver"] == best["receiver"])]
+        grown = (own["effect"] / best["effect"] >= 0.5).to_numpy()
+        since = len(grown) - int(np.argmin(grown[::-1])) if not grown.all() else 0
+        row = {"milestone": part, "edge": f"{best['sender']} -> {best['receiver']}", "final_effect": float(best["effect"])}
+        rows.append(row | {"step": float(own["step"].iloc[since])})
+    return rows
+
+
+def _is(edge: Edge, sender: str, receiver: str, role: str) -> bool:
+    return (edge.sender.kind, edge.receiver.input or edge.receiver.kind, edge.receiver.role) == (sender, receiver, role)
+
+
+def _onsets(run: Run) -> list[dict[str, Any]]:
+    return [
+        {"milestone": name, "edge": "", "final_effect": float("nan"), "step": onset(run, column, least)}
+        for name, (column, least) in ONSETS.items()
+    ]

@@ -1,0 +1,1 @@
+"""What learns: shapes of models, and a fast forward pass for training."""

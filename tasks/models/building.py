@@ -1,0 +1,117 @@
+"""Small transformers, ordinary or with parameters shared over loops, as plain HookedTransformers.
+
+With n_loops > 1 the same blocks run again: the very same Parameter objects sit in every loop, but each loop keeps its own
+hook points, so that activations of different loops are told apart (Dehghani et al. 2019; Wang et al. 2024, appendix E.2).
+"""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformer_lens import HookedTransformer, HookedTransformerConfig
+
+from ..questions.twohop import TwoHopTask
+from .config import ModelConfig
+
+
+def build_model(config: ModelConfig, task: TwoHopTask, *, seed: int = 0, device: str = "cpu") -> HookedTransformer:
+    """A freshly initialised model for a task.
+
+    Matrices start normal with standard deviation 0.02, those that write into the residual stream start at zero.
+
+    Args:
+        config: the model's shape.
+        task: gives vocabulary and prompt length.
+        seed: of the initial weights; the global random state is neither used nor changed.
+        device: where the parameters live.
+
+    Raises:
+        ValueError: if the model is bidirectional and the task's prompts are not of one length.
+    """
+    if config.bidirectional and task.layout != "slots":
+        raise ValueError(
+            f"a bidirectional model would see what pads the shorter prompts of the layout {task.layout!r}; lay the "
+            "questions out in slots: task.with_layout('slots')"
+        )
+    model = HookedTransformer(
+        HookedTransformerConfig(
+            n_layers=config.n_layers,
+            d_model=config.d_model,
+            n_heads=config.n_heads,
+            d_head=config.d_model // config.n_heads,
+            d_mlp=config.mlp_ratio * config.d_model,
+            d_vocab=task.n_tokens,
+            n_ctx=task.n_positions,
+            attention_dir="bidirectional" if config.bidirectional else "causal",
+            act_fn="gelu",
+            normalization_type="LN",
+            init_weights=False,
+            device=device,
+        )
+    )
+    tie_blocks(model, config.n_blocks)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(_initial(name, parameter.shape, generator))
+        if config.tie_embeddings:
+            model.unembed.W_U.copy_(model.embed.W_E.T)
+    return model
+
+
+def tie_blocks(model: HookedTransformer, n_blocks: int) -> None:
+    """Let block L use the Parameter objects of block L mod n_blocks."""
+    for layer in range(n_blocks, model.cfg.n_layers):
+        for name, parameter in model.blocks[layer % n_blocks].named_parameters():
+            path, _, leaf = name.rpartition(".")
+            setattr(model.blocks[layer].get_submodule(path), leaf, parameter)
+
+
+def trained_parameters(model: HookedTransformer, config: ModelConfig) -> dict[str, nn.Parameter]:
+    """The distinct parameters that training changes, by the first of their names."""
+    parameters = dict(model.named_parameters())
+    if config.tie_embeddings:
+        del parameters["unembed.W_U"]
+    return parameters
+
+
+def tied_forward(
+    model: HookedTransformer,
+    config: ModelConfig,
+    tokens: Int[Tensor, "batch pos"],
+    parameters: Mapping[str, Tensor] | None = None,
+) -> Float[Tensor, "batch pos d_vocab"]:
+    """The model's logits with the unembedding tied if the config says so, optionally with other parameters.
+
+    HookedTransformer has no such tie, so the module is run with W_U = W_E.T put in its place; gradients reach W_E
+    through both. `load_parameters` then makes the module itself agree. Training takes the quicker road of
+    `fast_forward`, which a test holds to this one.
+    """
+    replaced = dict(parameters or {})
+    if config.tie_embeddings:
+        replaced["unembed.W_U"] = replaced.get("embed.W_E", model.embed.W_E).T
+    return torch.func.functional_call(model, replaced, (tokens,))
+
+
+@torch.no_grad()
+def load_parameters(model: HookedTransformer, config: ModelConfig, parameters: Mapping[str, Tensor]) -> None:
+    """Copy trained parameters into the model, the tied unembedding included."""
+    for name, parameter in trained_parameters(model, config).items():
+        parameter.copy_(parameters[name])
+    if config.tie_embeddings:
+        model.unembed.W_U.copy_(model.embed.W_E.T)
+
+
+def decayed(names: Mapping[str, Tensor]) -> Iterator[str]:
+    """The parameters that weight decay acts on: matrices, neither biases nor norms."""
+    return (name for name in names if name.rpartition(".")[2].startswith("W"))
+
+
+def _initial(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    leaf = name.rpartition(".")[2]
+    if leaf == "w":  # the gain of a norm
+        return torch.ones(shape)
+    if leaf.startswith("b") or leaf in ("W_O", "W_out"):
+        return torch.zeros(shape)
+    return 0.02 * torch.randn(shape, generator=generator)

@@ -1,0 +1,68 @@
+"""The shape of a model."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The shape of a pre-LayerNorm transformer with learned positions.
+
+    Attributes:
+        d_model: width of the residual stream.
+        n_heads: attention heads of a block; they share d_model evenly.
+        n_blocks: blocks with weights of their own.
+        n_loops: how often the blocks are applied; above 1 their parameters are tied across loops.
+        mlp_ratio: hidden width of the MLP in units of d_model.
+        tie_embeddings: train with the unembedding equal to the transposed embedding.
+        bidirectional: let every position see every other; needs a task laid out in `"slots"`.
+    """
+
+    d_model: int
+    n_heads: int
+    n_blocks: int
+    n_loops: int
+    mlp_ratio: int = 4
+    tie_embeddings: bool = True
+    bidirectional: bool = False
+
+    def __post_init__(self) -> None:
+        sizes = {name: getattr(self, name) for name in ("d_model", "n_heads", "n_blocks", "n_loops", "mlp_ratio")}
+        problems = [f"{name} must be at least 1, got {size}" for name, size in sizes.items() if size < 1]
+        if not problems and self.d_model % self.n_heads:
+            problems.append(f"d_model={self.d_model} cannot be shared evenly by n_heads={self.n_heads}")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    @classmethod
+    def tiny(cls) -> "ModelConfig":
+        """For tests: one narrow block, twice."""
+        return cls(d_model=32, n_heads=2, n_blocks=1, n_loops=2)
+
+    @classmethod
+    def small(cls) -> "ModelConfig":
+        """One block of width 128 with one head, four times: generalises to OOD compositions on two cores."""
+        return cls(d_model=128, n_heads=1, n_blocks=1, n_loops=4)
+
+    @classmethod
+    def small_bidirectional(cls) -> "ModelConfig":
+        """As `small`, with four heads that see every position, for a task laid out in `"slots"`."""
+        return cls(d_model=128, n_heads=4, n_blocks=1, n_loops=4, bidirectional=True)
+
+    @classmethod
+    def paper(cls) -> "ModelConfig":
+        """Of the width and depth of He et al. 2026, section 3: two blocks of width 1,536, seven times, bidirectional.
+
+        Theirs mixes positions by an MLP and injects the input into every loop; this one attends, with their 8 heads.
+        """
+        return cls(d_model=1536, n_heads=8, n_blocks=2, n_loops=7, bidirectional=True, tie_embeddings=False)
+
+    @property
+    def n_layers(self) -> int:
+        """Unrolled layers: blocks times loops."""
+        return self.n_blocks * self.n_loops
+
+    @property
+    def architecture(self) -> str:
+        """Blocks, loops and what attention sees, for labels."""
+        blocks = "1 block" if self.n_blocks == 1 else f"{self.n_blocks} blocks"
+        return f"{blocks} × {self.n_loops}" + (", bidirectional" if self.bidirectional else "")

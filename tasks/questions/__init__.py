@@ -1,0 +1,1 @@
+"""What is asked: graphs, questions, splits, prompt pairs, files."""

@@ -1,0 +1,239 @@
+"""Clean and corrupt prompts that differ in one thing: the material of every intervention.
+
+A pair is two queries of the same length with different answers. The metric everywhere is how much the model prefers
+the clean answer to the corrupt one (the foil), so what carries the difference can be found by swapping activations.
+"""
+
+import hashlib
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from .evaluation import predictions
+from .queries import Queries
+from .twohop import TwoHopTask, hop_status
+
+
+def n_pairable(queries: Queries) -> int:
+    """How many prompt pairs can safely be asked for: some queries find no partner."""
+    return math.floor(0.8 * len(queries))
+
+
+CONTRASTS = ("head", "relation_1", "relation_2", "bridge")
+"""What differs: one token, or (h, r1) together. All but `relation_2` lead to another bridge entity."""
+
+
+@dataclass(frozen=True, eq=False)
+class PromptPairs:
+    """Clean and corrupt prompts with the answers to both.
+
+    Attributes:
+        clean: the prompts to be explained.
+        corrupt: their counterparts.
+        answers: the right answers to the clean prompts.
+        foils: the right answers to the corrupt prompts.
+        roles: the name of each position.
+        answer_position: where the answer is read; by default the last position.
+        contrast: what differs between the two.
+        recipe: how the pairs were made; JSON values only.
+
+    Raises:
+        ValueError: if the tensors do not fit together; all problems are named at once.
+
+    >>> import torch
+    >>> clean, corrupt = torch.tensor([[0, 5, 6]]), torch.tensor([[1, 5, 6]])
+    >>> pairs = PromptPairs(clean, corrupt, torch.tensor([2]), torch.tensor([3]), roles=("h", "r1", "r2"))
+    >>> len(pairs), pairs.answer_role
+    (1, 'r2')
+    """
+
+    clean: Int[Tensor, "query pos"]
+    corrupt: Int[Tensor, "_ _"]  # that the sizes agree is checked below, with a message
+    answers: Int[Tensor, " _"]
+    foils: Int[Tensor, " _"]
+    roles: tuple[str, ...]
+    answer_position: int = -1
+    contrast: str = "custom"
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n, n_pos = self.clean.shape
+        problems = []
+        if self.corrupt.shape != self.clean.shape:
+            problems.append(f"clean has the shape {tuple(self.clean.shape)}, corrupt {tuple(self.corrupt.shape)}")
+        for name, column in (("answers", self.answers), ("foils", self.foils)):
+            if len(column) != n:
+                problems.append(f"{n} clean prompts, but {len(column)} {name}")
+        if len(self.roles) != n_pos or len(set(self.roles)) != len(self.roles):
+            problems.append(f"{n_pos} positions need {n_pos} different roles, got {self.roles}")
+        if not -n_pos <= self.answer_position < n_pos:
+            problems.append(f"answer_position={self.answer_position} is outside the {n_pos} positions")
+        if not problems:
+            same_prompt = (self.clean == self.corrupt).all(1)
+            same_answer = self.answers == self.foils
+            problems += [
+                f"{int(same.sum())} pairs have the same {what} on both sides, the first is pair {int(same.int().argmax())}"
+                for same, what in ((same_prompt, "prompt"), (same_answer, "answer"))
+                if same.any()
+            ]
+        if problems:
+            raise ValueError("these are no prompt pairs: " + "; ".join(problems))
+        object.__setattr__(self, "answer_position", self.answer_position % n_pos)
+
+    def __len__(self) -> int:
+        return len(self.clean)
+
+    @property
+    def answer_role(self) -> str:
+        """The role at which the answer is read."""
+        return self.roles[self.answer_position]
+
+    @property
+    def n_asked(self) -> int:
+        """How many pairs there were before `keep_correct`."""
+        return self.recipe.get("n_asked", len(self))
+
+    @property
+    def key(self) -> str:
+        """A hash of the prompts and answers: equal keys, equal pairs."""
+        columns = [column.tolist() for column in (self.clean, self.corrupt, self.answers, self.foils)]
+        text = json.dumps([columns, self.roles, self.answer_position])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def take(self, rows: Int[Tensor, " row"] | Bool[Tensor, " query"]) -> "PromptPairs":
+        """The pairs of the given rows (numbers or a mask), in that order."""
+        columns = ("clean", "corrupt", "answers", "foils")
+        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
+
+    def halves(self) -> tuple["PromptPairs", "PromptPairs"]:
+        """Every other pair, and the rest: one half to choose a circuit on, the other to judge it."""
+        rows, asked = torch.arange(len(self)), self.n_asked
+        first, second = (
+            replace(self.take(part), recipe={**self.recipe, "half": name, "n_asked": share})
+            for part, name, share in ((rows[::2], "first", (asked + 1) // 2), (rows[1::2], "second", asked // 2))
+        )
+        return first, second
+
+    def keep_correct(self, *models: HookedTransformer) -> "PromptPairs":
+        """The pairs that every model answers correctly on both prompts; the recipe keeps how many were asked.
+
+        Raises:
+            ValueError: if no pair is left.
+        """
+        kept = torch.ones(len(self), dtype=torch.bool)
+        for model in models:
+            for prompts, answers in ((self.clean, self.answers), (self.corrupt, self.foils)):
+                kept &= predictions(model, prompts, self.answer_position) == answers
+        if not kept.any():
+            raise ValueError(
+                f"none of the {len(self)} pairs is answered correctly on both sides by all {len(models)} models"
+            )
+        return replace(self.take(kept), recipe={**self.recipe, "n_asked": self.n_asked})
+
+
+def make_pairs(task: TwoHopTask, *, split: str, contrast: str, n: int, seed: int) -> PromptPairs:
+    """Pair n queries of a split with corrupt ones that differ in the contrast.
+
+    `head`, `relation_1` and `relation_2` change that token alone; `bridge` changes h and r1 and keeps r2. All but
+    `relation_2` change the bridge entity. The corrupt prompt is an existing query with another answer and the same hop
+    status, from the same split where one is left, otherwise from training (`recipe["n_from_training"]` counts them).
+    Neither clean nor corrupt prompts are used twice.
+
+    Args:
+        task: where the queries come from.
+        split: one of the compositional splits.
+        contrast: one of `CONTRASTS`.
+        n: number of pairs.
+        seed: fixes which queries are taken and how they are paired.
+
+    Raises:
+        KeyError: for an unknown split or contrast.
+        ValueError: if fewer than n pairs can be made; the message says how many.
+    """
+    if contrast not in CONTRASTS:
+        raise KeyError(f"no contrast {contrast!r}; the contrasts are {', '.join(CONTRASTS)}")
+    queries = task.split(split)
+    if "r2" not in queries.roles:
+        raise ValueError(f"{split} holds atomic queries; contrasts are defined for the compositional splits")
+    rng = np.random.default_rng(seed)
+    partners = _Partners(task, [queries, task.split("train_inferred")], contrast, rng)
+    rows, found = [], []
+    for row in rng.permutation(len(queries)):
+        if len(rows) == n:
+            break
+        if (partner := partners.draw(int(row))) is not None:
+            rows.append(int(row))
+            found.append(partner)
+    if len(rows) < n:
+        raise ValueError(
+            f"asked for {n} {contrast!r} pairs of {split}, but only {len(rows)} can be made of its {len(queries)} queries "
+            "without using a prompt twice"
+        )
+    chosen, corrupt = queries.take(torch.tensor(rows)), torch.stack([tokens for tokens, _, _ in found])
+    recipe = {"split": split, "contrast": contrast, "n_asked": n, "seed": seed, "task": task.key}
+    return PromptPairs(
+        chosen.tokens,
+        corrupt,
+        chosen.answers,
+        torch.stack([answer for _, answer, _ in found]),
+        roles=queries.roles,
+        answer_position=queries.answer_position,
+        contrast=contrast,
+        recipe=recipe | {"n_from_training": sum(source > 0 for _, _, source in found)},
+    )
+
+
+# what a corrupt prompt shares with the clean one, from (h, r1, r2)
+_SHARED: dict[str, Callable[[tuple[int, int, int]], Hashable]] = {
+    "head": lambda query: query[1:],
+    "relation_1": lambda query: (query[0], query[2]),
+    "relation_2": lambda query: query[:2],
+    "bridge": lambda query: query[2],
+}
+
+
+class _Partners:
+    """Hands out corrupt queries from several sources in order of preference, each at most once."""
+
+    def __init__(self, task: TwoHopTask, sources: list[Queries], contrast: str, rng: np.random.Generator) -> None:
+        self.contrast = contrast
+        self.sources = sources
+        self.prompts = [[tuple(row) for row in source.tokens.tolist()] for source in sources]
+        self.statuses = [hop_status(task.is_ood, s.hop1.numpy(), s.hop2.numpy()).tolist() for s in sources]
+        self.used: set[tuple[int, ...]] = set()
+        self.buckets: list[dict[Hashable, list[int]]] = []
+        for prompts, statuses in zip(self.prompts, self.statuses, strict=True):
+            bucket: dict[Hashable, list[int]] = defaultdict(list)
+            for row in rng.permutation(len(prompts)):
+                bucket[_SHARED[contrast](prompts[row]), statuses[row]].append(int(row))
+            self.buckets.append(bucket)
+
+    def draw(self, row: int) -> tuple[Int[Tensor, " pos"], Int[Tensor, ""], int] | None:
+        """Tokens, answer and source of a partner for the first source's query `row`, or None if there is none left."""
+        key = _SHARED[self.contrast](self.prompts[0][row]), self.statuses[0][row]
+        for number, source in enumerate(self.sources):
+            for other in self.buckets[number].get(key, ()):
+                if self.prompts[number][other] not in self.used and self._fits(row, number, other):
+                    self.used.add(self.prompts[number][other])
+                    return source.tokens[other], source.answers[other], number
+        return None
+
+    def _fits(self, row: int, number: int, other: int) -> bool:
+        """Whether the other query differs in answer, bridge and tokens as the contrast demands."""
+        clean, source = self.sources[0], self.sources[number]
+        if clean.answers[row] == source.answers[other]:
+            return False
+        if self.contrast == "relation_2":
+            return True
+        here, there = self.prompts[0][row], self.prompts[number][other]
+        changed = {"head": (0,), "relation_1": (1,), "bridge": (0, 1)}[self.contrast]
+        return bool(clean.bridges[row] != source.bridges[other]) and all(here[i] != there[i] for i in changed)

@@ -1,0 +1,1 @@
+"""What training leaves: settings, checkpoints, phases, studies."""

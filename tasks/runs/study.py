@@ -1,0 +1,114 @@
+"""Studies: folders of runs that belong together, such as the shipped ones under examples/checkpoints."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..questions.twohop import SPLITS, TEST_SPLITS
+from .checkpoints import Run
+from .phases import PHASES
+from .study_figure import study_figure
+
+SEEDS = re.compile(r"(-g\d+)?(-[rs]\d+)?$")
+"""The end of a run's name that tells graph and replicate or seed, as in `natural-g1-r0`; what stands before is its arm."""
+SHIPPED = Path(__file__).parents[2] / "examples" / "checkpoints"
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Runs by name.
+
+    Attributes:
+        folder: where they live.
+        runs: every run in it, also those that never generalised.
+    """
+
+    folder: Path
+    runs: Mapping[str, Run]
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """A row for each run.
+
+        Columns: run; arm, its name without what `SEEDS` says; seed, of the graph; replicate, 0 for the arm's first
+        training on that graph; training_seed; regime; phi; architecture; initial, the checkpoint it started from, if any;
+        the step of each phase (NaN: not reached); the final exact match of each test split.
+        """
+        rows = []
+        for name, run in self.runs.items():
+            row: dict[str, Any] = {"run": name, "arm": SEEDS.sub("", name), "seed": run.task.seed, "replicate": 0}
+            row |= {"training_seed": run.train_config.seed, "regime": run.task.regime, "phi": round(run.task.phi, 2)}
+            row |= {"architecture": run.model_config.architecture, "initial": run.initial}
+            row |= {phase: run.phases.get(phase, float("nan")) for phase in PHASES}
+            rows.append(row | {split: run.metrics[split].iloc[-1] for split in TEST_SPLITS})
+        table = pd.DataFrame(rows)
+        trainings = table.groupby(["arm", "seed"])["training_seed"]
+        return table.assign(replicate=trainings.rank(method="first").astype(int) - 1)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each run, evaluation and split.
+
+        Columns: run, arm, seed, replicate, regime and architecture as in `summary`; step; split; accuracy, exact match on
+        the reported half of the queries; n, how many those are; weights, whether there is a checkpoint at that step.
+        """
+        parts = []
+        for name, run in self.runs.items():
+            rows = run.metrics.melt(id_vars="step", value_vars=list(SPLITS), var_name="split", value_name="accuracy")
+            rows = rows.assign(n=rows["split"].map(run.n_reported), weights=rows["step"].isin(run.steps))
+            parts.append(rows.assign(run=name))
+        return self.describe(pd.concat(parts, ignore_index=True), ("arm", "seed", "replicate", "regime", "architecture"))
+
+    def describe(self, rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+        """Rows about runs, named in a column `run`, with columns of `summary` next to the name."""
+        about = self.summary.set_index("run")[list(columns)]
+        return rows.join(about, on="run")[["run", *about.columns, *rows.columns.drop("run")]]
+
+    def tables(self, name: str) -> pd.DataFrame:
+        """What was measured at many steps of every run, without the weights, with a column `run`.
+
+        Args:
+            name: of a table that lies beside the runs, `lens` or `nodes` in the shipped study.
+
+        Raises:
+            FileNotFoundError: if no run has such a table; the message lists those there are.
+        """
+        found = {run: folder / f"{name}.csv.xz" for run, folder in self._table_folders.items()}
+        parts = [pd.read_csv(path).assign(run=run) for run, path in found.items() if path.is_file()]
+        if not parts:
+            there = sorted(
+                {path.name.removesuffix(".csv.xz") for f in self._table_folders.values() for path in f.glob("*.csv.xz")}
+            )
+            raise FileNotFoundError(f"no run in {self.folder} has a table {name!r}; there are: {', '.join(there) or 'none'}")
+        together = pd.concat(parts, ignore_index=True)
+        return together[["run", *together.columns.drop("run")]]
+
+    def figure(self) -> Any:
+        """Accuracy by step: a panel for each arm, runs thin, their median thick, phases marked."""
+        phases = {name: run.phases for name, run in self.runs.items()}
+        return study_figure(self.to_frame(), phases)
+
+    @property
+    def _table_folders(self) -> dict[str, Path]:
+        return {name: run.folder / "tables" for name, run in self.runs.items()}
+
+
+def load_study(name: str | Path = "study") -> Study:
+    """Read a study: the name of a shipped one, or any folder of runs.
+
+    Raises:
+        FileNotFoundError: if there is no such study; the message lists the shipped ones.
+        CheckpointError: if a run in it cannot be read.
+
+    >>> load_study("pilot").summary  # doctest: +SKIP
+    """
+    folder = next((f for f in (SHIPPED / name, Path(name)) if any(f.glob("*/run.json"))), None)
+    if folder is None:
+        shipped = sorted({str(path.parents[1].relative_to(SHIPPED)) for path in SHIPPED.glob("**/run.json")})
+        there = ", ".join(shipped) or f"none, since {SHIPPED} is not there: shipped studies come with the repository"
+        raise FileNotFoundError(f"no study {str(name)!r}, neither shipped nor a folder of runs; shipped ones: {there}")
+    return Study(folder, {path.parent.name: Run.load(path.parent) for path in sorted(folder.glob("*/run.json"))})

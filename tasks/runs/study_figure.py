@@ -1,0 +1,105 @@
+"""The picture of a study: how accuracies grow in each arm."""
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from ..questions.twohop import TEST_SPLITS
+from .theme import SPLIT_COLOUR, TEMPLATE
+
+PHASE_SYMBOL = {"memorised": "square", "id_generalised": "triangle-down", "ood_generalised": "star"}
+COLUMNS = 3  # panels in a row
+
+
+def study_figure(frame: pd.DataFrame, phases: Mapping[str, Mapping[str, int]]) -> go.Figure:
+    """A panel for each arm, a line for each run and test split, the median over runs thick; phases as symbols above.
+
+    Args:
+        frame: as `Study.to_frame` gives it.
+        phases: by run, the step at which each phase begins.
+    """
+    frame = frame[frame["split"].isin(TEST_SPLITS)]
+    arms = dict(list(frame.groupby("arm", sort=False)))
+    n_rows = math.ceil(len(arms) / COLUMNS)
+    titles = [f"{arm} ({_count(rows['run'], 'run')}, {_count(rows['seed'], 'graph')})" for arm, rows in arms.items()]
+    figure = make_subplots(
+        rows=n_rows,
+        cols=min(COLUMNS, len(arms)),
+        subplot_titles=titles,
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        vertical_spacing=0.38 / n_rows,
+    )
+    for place, rows in enumerate(arms.values()):
+        where = {"row": place // COLUMNS + 1, "col": place % COLUMNS + 1}
+        _add_curves(figure, rows, where)
+        _add_phases(figure, {run: phases[run] for run in rows["run"].unique()}, where, in_legend=place == 0)
+    _add_legend(figure, frame)
+    figure.update_xaxes(title="training step", type="log", dtick=1)
+    figure.update_yaxes(range=[-0.03, 1.3], tickvals=[0, 0.5, 1])
+    figure.update_yaxes(title="exact match", col=1)
+    legend = {"orientation": "h", "y": -0.3 / n_rows, "font": {"size": 11}}
+    return figure.update_layout(template=TEMPLATE, height=130 + 280 * n_rows, margin={"t": 40}, legend=legend)
+
+
+def _count(values: pd.Series, what: str) -> str:
+    n = values.nunique()
+    return f"{n} {what}" + ("s" if n > 1 else "")
+
+
+def _add_legend(figure: go.Figure, frame: pd.DataFrame) -> None:
+    for split, rows in frame.groupby("split", sort=False):
+        n = sorted(rows["n"].unique())
+        label = f"{split}, thick the median (n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} a run)"
+        line = {"color": SPLIT_COLOUR[str(split)], "width": 2.5}
+        figure.add_scatter(x=[None], y=[None], name=label, legendgroup=str(split), mode="lines", line=line, row=1, col=1)
+
+
+def _add_curves(figure: go.Figure, rows: pd.DataFrame, where: Mapping[str, int]) -> None:
+    for split, of_split in rows.groupby("split", sort=False):
+        split = str(split)
+        style = {"color": SPLIT_COLOUR[split]}
+        for run, of_run in of_split.groupby("run", sort=False):
+            figure.add_scatter(
+                x=of_run["step"].tolist(),
+                y=of_run["accuracy"].tolist(),
+                name=str(run),
+                mode="lines",
+                line=style | {"width": 0.8},
+                opacity=0.4,
+                showlegend=False,
+                **where,
+            )
+        median = of_split.groupby("step")["accuracy"].median()
+        figure.add_scatter(
+            x=median.index.tolist(),
+            y=median.tolist(),
+            name=split,
+            legendgroup=split,
+            showlegend=False,
+            mode="lines",
+            line=style | {"width": 2.5},
+            **where,
+        )
+
+
+def _add_phases(
+    figure: go.Figure, phases: Mapping[str, Mapping[str, int]], where: Mapping[str, int], *, in_legend: bool
+) -> None:
+    for height, (phase, symbol) in enumerate(PHASE_SYMBOL.items()):
+        reached = {run: steps[phase] for run, steps in phases.items() if phase in steps}
+        figure.add_scatter(
+            x=list(reached.values()) or [None],
+            y=[1.08 + 0.07 * height] * max(1, len(reached)),
+            text=list(reached),
+            hovertemplate=f"%{{text}}: {phase} at %{{x:,}}<extra></extra>",
+            name=f"{phase} (one for each run)",
+            legendgroup=phase,
+            showlegend=in_legend,
+            mode="markers",
+            marker={"symbol": symbol, "size": 8, "color": "#444444", "opacity": 0.7},
+            **where,
+        )

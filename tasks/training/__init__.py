@@ -1,0 +1,1 @@
+"""How it learns: training, sweeps, further training on new facts."""

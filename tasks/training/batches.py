@@ -1,0 +1,66 @@
+"""The training set as prompts, and the batches it is taken in.
+
+Every prompt has the task's full length. In the compact layout an atomic fact occupies the first two of three tokens and is
+read at r1, where a causal model cannot see what follows; in slots an atomic prompt is as long as any.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ..questions.queries import Queries
+from ..questions.twohop import TwoHopTask
+from ..runs.training_config import TrainConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """The training set: prompts, answers, and the position at which each is read."""
+
+    tokens: Int[Tensor, "example pos"]
+    answers: Int[Tensor, " example"]
+    positions: Int[Tensor, " example"]
+
+
+def training_examples(task: TwoHopTask) -> Examples:
+    """All atomic facts, ID and OOD, and all trained compositions of a task."""
+    parts = [as_examples(task.split(name), task.n_positions) for name in ("id_atomic", "ood_atomic", "train_inferred")]
+    tokens, answers, positions = zip(*((part.tokens, part.answers, part.positions) for part in parts), strict=True)
+    return Examples(torch.cat(tokens), torch.cat(answers), torch.cat(positions))
+
+
+def as_examples(queries: Queries, n_positions: int) -> Examples:
+    """Queries as prompts of full length; what is added to a shorter one is never seen where its answer is read."""
+    tokens = pad(queries.tokens, (0, n_positions - queries.tokens.shape[1]))
+    return Examples(tokens, queries.answers, torch.full((len(queries),), queries.answer_position))
+
+
+def batches(examples: Examples, config: TrainConfig, *, first: int) -> Iterator[Int[Tensor, " row"]]:
+    """The batches of all steps after the first `first`: random rows without replacement within an epoch.
+
+    An epoch's order follows from the seed and its number alone. What is left at its end is dropped.
+    """
+    n_batches = max(1, len(examples.tokens) // config.batch_size)
+    epoch = []
+    for step in range(first, config.max_steps):
+        number, place = divmod(step, n_batches)
+        if not epoch or place == 0:
+            epoch = _epoch(examples, config, number).split(config.batch_size)
+        yield epoch[place]
+
+
+def _epoch(examples: Examples, config: TrainConfig, number: int) -> Int[Tensor, " row"]:
+    """All rows, in random groups of neighbours in the order of (h, r1); ties are broken at random."""
+    seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randperm(len(examples.tokens), generator=generator)
+    if config.examples_per_prefix == 1:
+        return rows
+    prefixes = examples.tokens[rows, 0] * (int(examples.tokens.max()) + 1) + examples.tokens[rows, 1]
+    groups = rows[torch.argsort(prefixes, stable=True)].split(config.examples_per_prefix)
+    return torch.cat([groups[i] for i in torch.randperm(len(groups), generator=generator).tolist()])

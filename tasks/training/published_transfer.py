@@ -1,0 +1,110 @@
+"""New facts as He et al. 2026 (arXiv 2601.09049, section 5.1) draw them, text and code, which say different things.
+
+New facts come in chains (a, r1) → b, (b, r2) → t, the entities uniform (here: heads among those with a free relation), the
+relations unused by that head. Beside them stays
+some of what was trained before. By the text these are so many in-distribution facts and all compositions among them; by the
+code so many *items*: facts in random order, ID and OOD alike, each with every trained composition it takes part in, so that
+nearly all items are compositions, whose other fact need not be among the kept ones. Either way old facts are trained as
+second hops and new ones never, which `NewFacts.random` balances.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from jaxtyping import Int
+
+from ..questions.graph import Compositions, KnowledgeGraph
+from ..questions.supervision import Supervision
+from ..questions.twohop import TwoHopTask
+from .transfer import NewFacts, Triple, cells, extended
+
+KEPT_PER_NEW = 4  # 8,000 old items or facts to 2,000 new facts
+
+
+def published_new_facts(
+    before: TwoHopTask, *, n: int = 128, n_old: int | None = None, reading: str = "items", seed: int = 0
+) -> NewFacts:
+    """The published further training, at any size.
+
+    Args:
+        before: the task trained first; of its compositions the ID+ID ones are kept, as in its natural regime.
+        n: of new facts, an even number.
+        n_old: of what is kept; by default four times n, as published.
+        reading: what is counted: `items` (the code) or `facts` (the text).
+        seed: of chains and kept facts.
+
+    Returns:
+        New facts whose `is_probe` are the kept old ones: the cells ask for their compositions with new facts.
+
+    Raises:
+        ValueError: if n is odd or below 2, the reading unknown, there is less to keep than n_old, or there are fewer free
+            (head, relation) slots than n; all problems at once.
+
+    >>> before = TwoHopTask.random(n_entities=20, n_relations=8, out_degree=5, seed=0)
+    >>> len(published_new_facts(before, n=10).task.split("ood_atomic"))
+    10
+    """
+    n_old = KEPT_PER_NEW * n if n_old is None else n_old
+    _check(before, n, n_old, reading)
+    graph, is_new, old = extended(before.graph, _chains(before.graph, n // 2, np.random.default_rng([seed, 6])))
+    is_kept, kept = READINGS[reading](before, n_old, np.random.default_rng([seed, 7]))
+    is_probe = np.zeros(len(graph), dtype=bool)
+    is_probe[old[is_kept]] = True
+    tests = cells(graph, is_new, is_probe) | {"test_inferred_iid": old[before.tests["test_inferred_iid"]]}
+    kept = old[kept]
+    task = TwoHopTask(graph, is_new, kept, kept[:0], tests, Supervision(), seed, before.layout, is_atomic=is_new | is_probe)
+    return NewFacts(before, task, is_probe, 0, seed)
+
+
+def _kept_items(before: TwoHopTask, n: int, rng: np.random.Generator) -> tuple[Int[np.ndarray, " kept"], Compositions]:
+    """Facts in random order, each with all trained compositions it takes part in, until there are n items."""
+    facts: list[int] = []
+    taken = np.zeros(len(before.trained), dtype=bool)
+    for fact in rng.permutation(len(before.graph)).tolist():
+        if len(facts) + taken.sum() >= n:
+            break
+        facts.append(fact)
+        more = np.flatnonzero((before.trained == fact).any(1) & ~taken)
+        taken[more[: max(0, n - len(facts) - int(taken.sum()))]] = True
+    return np.array(facts), before.trained[taken]
+
+
+def _kept_facts(before: TwoHopTask, n: int, rng: np.random.Generator) -> tuple[Int[np.ndarray, " kept"], Compositions]:
+    """So many ID facts, and the trained compositions among them."""
+    facts = rng.permutation(np.flatnonzero(~before.is_ood))[:n]
+    return facts, before.trained[np.isin(before.trained, facts).all(1)]
+
+
+READINGS: Mapping[str, Callable[[TwoHopTask, int, np.random.Generator], tuple[Int[np.ndarray, " kept"], Compositions]]] = {
+    "items": _kept_items,
+    "facts": _kept_facts,
+}
+
+
+def _chains(graph: KnowledgeGraph, n: int, rng: np.random.Generator) -> list[Triple]:
+    """Two facts each, the tail of the first the head of the second, all in free slots."""
+    is_free = graph.fact_of < 0
+
+    def slot() -> tuple[int, int]:
+        head = int(rng.choice(np.flatnonzero(is_free.any(1))))
+        relation = int(rng.choice(np.flatnonzero(is_free[head])))
+        is_free[head, relation] = False
+        return head, relation
+
+    chains = [(*slot(), *slot(), int(rng.integers(graph.n_entities))) for _ in range(n)]
+    return [triple for head, r1, bridge, r2, tail in chains for triple in ((head, r1, bridge), (bridge, r2, tail))]
+
+
+def _check(before: TwoHopTask, n: int, n_old: int, reading: str) -> None:
+    problems, graph = [], before.graph
+    if n < 2 or n % 2:
+        problems.append(f"new facts come in chains of two, so n is an even number, got {n}")
+    if n > graph.n_free_slots:
+        problems.append(f"n={n} new facts, but only {graph.n_free_slots} (head, relation) are free")
+    there = {"items": len(graph) + len(before.trained), "facts": int((~before.is_ood).sum())}
+    if reading not in there:
+        problems.append(f"no reading {reading!r}; the readings are {', '.join(there)}")
+    elif not 0 < n_old <= there[reading]:
+        problems.append(f"n_old={n_old} {reading} to keep, there are {there[reading]}")
+    if problems:
+        raise ValueError("; ".join(problems))

@@ -1,0 +1,124 @@
+"""Many trainings at once: processes on one machine, or the same call sent to a cluster.
+
+Runs are independent folders that resume, so a sweep can be stopped, killed and called again at any time: what is finished is
+skipped, what is half done goes on.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from ..models.config import ModelConfig
+from ..questions.twohop import TwoHopTask
+from ..runs.checkpoints import Checkpoint, CheckpointError, Run
+from ..runs.training_config import TrainConfig
+from .train import train
+
+MAX_ROUNDS = 5  # how often runs of killed workers are tried again
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One training of a sweep.
+
+    Attributes:
+        name: of its folder.
+        task: what is trained.
+        model_config: the shape of the model.
+        train_config: how it is trained.
+        initial: the checkpoint whose weights it starts from; random ones by default.
+    """
+
+    name: str
+    task: TwoHopTask
+    model_config: ModelConfig
+    train_config: TrainConfig
+    initial: Checkpoint | None = None
+
+
+def grid(
+    tasks: Mapping[str, TwoHopTask], configs: Mapping[str, tuple[ModelConfig, TrainConfig]], seeds: Sequence[int]
+) -> list[Job]:
+    """Every task with every config and every training seed.
+
+    >>> task = TwoHopTask.random(n_entities=20, n_relations=8, out_degree=5)
+    >>> jobs = grid({"natural": task}, {"tiny": (ModelConfig.tiny(), TrainConfig.tiny())}, [0, 1])
+    >>> [job.name for job in jobs]
+    ['natural-tiny-s0', 'natural-tiny-s1']
+    """
+    return [
+        Job(f"{name}-{size}-s{seed}", task, model_config, replace(train_config, seed=seed))
+        for (name, task), (size, (model_config, train_config)), seed in product(tasks.items(), configs.items(), seeds)
+    ]
+
+
+def sweep(jobs: Sequence[Job], out: str | Path, *, n_jobs: int = -1, threads: int = 1) -> pd.DataFrame:
+    """Train all jobs, several at a time, each in its folder under `out`.
+
+    By default in processes on this machine; inside `joblib.parallel_config(backend="dask")` on that cluster, whose workers
+    must see the same folder.
+
+    Args:
+        jobs: with different names, see `grid`.
+        out: folder for the runs.
+        n_jobs: at once; −1 for one on each core, or all that the cluster has.
+        threads: of torch in each, so that processes do not fight over cores.
+
+    Returns:
+        A row for each job, in their order, with run, outcome (`trained`, `finished before` or `failed`), seconds, error
+        (empty unless it failed), and the step of each phase reached.
+
+    Raises:
+        ValueError: if there is no job, or two have the same name.
+    """
+    names = [job.name for job in jobs]
+    if not jobs or len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"jobs need names of their own, {', '.join(twice)} occur twice" if twice else "there is no job")
+    done: dict[str, dict[str, Any]] = {}
+    for _ in range(MAX_ROUNDS):
+        left = [job for job in jobs if job.name not in done]
+        try:
+            settings: dict[str, Any] = {"return_as": "generator_unordered", "pre_dispatch": "all", "batch_size": 1}
+            rows: Any = Parallel(n_jobs=n_jobs, **settings)(delayed(_train)(job, Path(out), threads) for job in left)
+            for row in rows:
+                done[row["run"]] = row
+        except TerminatedWorkerError:
+            continue
+        break
+    for job in jobs:
+        killed = f"its worker was killed {MAX_ROUNDS} times"
+        done.setdefault(job.name, {"run": job.name, "outcome": "failed", "seconds": float("nan"), "error": killed})
+    return pd.DataFrame([done[name] for name in names])
+
+
+def _train(job: Job, out: Path, threads: int) -> dict[str, Any]:
+    """Train or resume one run; what goes wrong is reported, so that the others go on."""
+    before, start = torch.get_num_threads(), time.perf_counter()
+    torch.set_num_threads(threads)
+    try:
+        outcome = "finished before" if _is_finished(out / job.name) else "trained"
+        configs = (job.model_config, job.train_config)
+        run = train(job.task, *configs, out / job.name, initial=job.initial, resume=True, progress=False)
+        row, error = {**run.phases}, ""
+    except Exception as problem:  # whatever it is, it is this run's alone
+        outcome, row, error = "failed", {}, f"{type(problem).__name__}: {problem}"
+    finally:
+        torch.set_num_threads(before)
+    seconds = time.perf_counter() - start
+    return {"run": job.name, "outcome": outcome, "seconds": seconds, "error": error, **row}
+
+
+def _is_finished(folder: Path) -> bool:
+    try:
+        return Run.load(folder).is_finished
+    except (FileNotFoundError, CheckpointError):
+        return False

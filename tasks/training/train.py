@@ -1,0 +1,196 @@
+"""Training on all facts and the trained compositions, until a phase is reached.
+
+Random batches of the mixed training set, AdamW, EMA weights for everything that is measured or saved (He et al. 2026,
+code: "evaluation, lens and saved checkpoints use EMA weights").
+"""
+
+import math
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from tqdm.auto import tqdm
+from transformer_lens import HookedTransformer
+
+from ..models.building import build_model, decayed, trained_parameters
+from ..models.config import ModelConfig
+from ..models.fast_forward import answer_logits
+from ..questions.evaluation import evaluate, evaluation_queries, shortcut_floors
+from ..questions.queries import Queries
+from ..questions.twohop import TwoHopTask
+from ..runs.checkpoints import Checkpoint, Run, check_resumable, load_weights, write_checkpoint, write_settings
+from ..runs.phases import phases_reached
+from ..runs.training_config import TrainConfig
+from ..writing import write_whole
+from .batches import Examples, as_examples, batches, training_examples
+from .training_state import STATE_FILE, TrainingState
+
+EVALUATION_BATCH = 4096  # prompts
+
+
+def train(
+    task: TwoHopTask,
+    model_config: ModelConfig,
+    train_config: TrainConfig,
+    out: str | Path,
+    *,
+    initial: Checkpoint | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    progress: bool = True,
+) -> Run:
+    """Train a model and leave a run in a folder.
+
+    Weights are saved at log-spaced steps, at the phases of `checkpoints.phases_reached` and at the end; the metrics
+    table is written at every evaluation.
+
+    Args:
+        task: what to learn.
+        model_config: the model's shape.
+        train_config: how to train it.
+        out: a folder for the run.
+        initial: start from its weights, with a fresh optimiser, instead of random ones; see `NewFacts` for what to train
+            next.
+        resume: go on with the run that `out` holds, if there is one; a finished one is returned as it is. On the CPU,
+            at the same number of threads, the result equals that of an uninterrupted run to the last bit, but for the
+            seconds.
+        device: where to train.
+        progress: whether to show a bar with loss and accuracies.
+
+    Raises:
+        FileExistsError: if `out` holds a run and `resume` is not asked for.
+        ValueError: if the run to be resumed has other settings, all of which are named, the device is not there, or the
+            model does not fit the task's layout.
+        CheckpointError: if the initial weights do not fit the model.
+        FloatingPointError: if the loss is no longer finite; the checkpoints written before stay.
+    """
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r} asked for, but torch sees no GPU here; use device='cpu'")
+    folder = Path(out)
+    if (folder / "run.json").exists():
+        check_resumable(folder, task, model_config, train_config, initial, resume=resume)
+        if (folder / "metrics.csv").exists() and (run := Run.load(folder)).is_finished:
+            return run
+    model = build_model(model_config, task, seed=train_config.seed, device=device)
+    if initial is not None:
+        load_weights(model, model_config, initial.path)
+    write_settings(folder, task, model_config, train_config, initial)
+    state = initial_state(model, model_config, train_config)
+    metrics = pd.DataFrame()
+    if (folder / STATE_FILE).exists():
+        state.restore(folder)
+        metrics = Run.load(folder).metrics.query("step <= @state.step")
+    _continue(state, metrics, task, model_config, train_config, folder, progress=progress)
+    return Run.load(folder)
+
+
+def _continue(
+    state: TrainingState,
+    metrics: pd.DataFrame,
+    task: TwoHopTask,
+    model_config: ModelConfig,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    progress: bool,
+) -> None:
+    """Train from where the state is to the end; checkpoints, metrics and state are written in this order."""
+    splits, floors = evaluation_queries(task), shortcut_floors(task)
+    examples, evaluation_steps = training_examples(task), set(config.evaluation_steps)
+    losses, written, start = [], set(), time.perf_counter() - state.seconds
+    bar = tqdm(total=config.max_steps, initial=state.step, desc=folder.name, disable=not progress)
+    for step, rows in enumerate(batches(examples, config, first=state.step), start=state.step + 1):
+        losses.append(take_step(state, examples, rows, model_config, config))
+        bar.update()
+        if step not in evaluation_steps:
+            continue
+        state.seconds = time.perf_counter() - start
+        row = {"step": step, "seconds": state.seconds, "loss": _finite_mean(losses, step, folder)}
+        row |= evaluate(lambda queries: _correct(model_config, state.average, queries, task), splits) | floors
+        metrics, losses = pd.concat([metrics, pd.DataFrame([row])], ignore_index=True), []
+        bar.set_postfix_str(_summary(row))
+        state.remember_average()
+        phases = phases_reached(metrics)
+        stopping = step == config.max_steps or config.stop_at in phases
+        begun = {begin for phase, begin in phases.items() if phase != "final"}
+        due = begun | config.checkpoint_steps | ({step} if stopping else set())
+        for wanted in (due & state.recent.keys()) - written:
+            write_checkpoint(folder, wanted, state.recent[wanted])
+            written.add(wanted)
+        write_whole(folder / "metrics.csv", metrics.to_csv(index=False))
+        if stopping:
+            break
+        state.save(folder)
+    (folder / STATE_FILE).unlink(missing_ok=True)
+    bar.close()
+
+
+def initial_state(model: HookedTransformer, model_config: ModelConfig, config: TrainConfig) -> TrainingState:
+    """The state before the first step."""
+    parameters = trained_parameters(model, model_config)
+    with_decay = set(decayed(parameters))
+    groups = [
+        {"params": [p for name, p in parameters.items() if name in with_decay], "weight_decay": config.weight_decay},
+        {"params": [p for name, p in parameters.items() if name not in with_decay], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    return TrainingState(parameters, average, optimizer)
+
+
+def take_step(
+    state: TrainingState, examples: Examples, rows: Int[Tensor, " row"], model_config: ModelConfig, config: TrainConfig
+) -> Float[Tensor, ""]:
+    """One step of the optimiser and of the average; the loss."""
+    state.step += 1
+    parameters, device = state.parameters, state.average["embed.W_E"].device
+    columns = (examples.tokens, examples.answers, examples.positions)
+    tokens, answers, positions = (column[rows].to(device) for column in columns)
+    dtype = torch.bfloat16 if config.bfloat16 else None
+    logits = answer_logits(parameters, model_config, tokens, positions, dtype=dtype).float()
+    loss = cross_entropy(logits, answers, label_smoothing=config.label_smoothing)
+    state.optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(parameters.values(), config.clip_norm)
+    for group in state.optimizer.param_groups:
+        group["lr"] = config.learning_rate * min(1.0, state.step / max(1, config.warmup_steps))
+    state.optimizer.step()
+    _update_average(state.average, parameters, config.ema, state.step)
+    return loss.detach()
+
+
+@torch.no_grad()
+def _correct(
+    model_config: ModelConfig, parameters: dict[str, Tensor], queries: Queries, task: TwoHopTask
+) -> Bool[Tensor, " query"]:
+    """Which queries the parameters answer correctly."""
+    device, examples = parameters["embed.W_E"].device, as_examples(queries, task.n_positions)
+    columns = (column.to(device).split(EVALUATION_BATCH) for column in (examples.tokens, examples.positions))
+    parts = zip(*columns, strict=True)
+    logits = [answer_logits(parameters, model_config, *part) for part in parts if len(part[0])]
+    return torch.cat(logits).argmax(-1).cpu() == queries.answers if logits else torch.empty(0, dtype=torch.bool)
+
+
+@torch.no_grad()
+def _update_average(average: dict[str, Tensor], parameters: dict[str, torch.nn.Parameter], decay: float, step: int) -> None:
+    new_share = 1 - min(decay, (1 + step) / (10 + step))
+    for name, parameter in parameters.items():
+        average[name].lerp_(parameter, new_share)
+
+
+def _finite_mean(losses: list[Tensor], step: int, folder: Path) -> float:
+    mean = float(torch.stack(losses).mean())
+    if not math.isfinite(mean):
+        raise FloatingPointError(
+            f"{folder}: the loss is {mean} at step {step}; try a smaller learning_rate or clip_norm, or bfloat16=False"
+        )
+    return mean
+
+
+def _summary(row: dict[str, float | int]) -> str:
+    shown = {"loss": "loss", "train": "train", "test_inferred_iid": "ID", "test_inferred_ood": "OOD"}
+    return ", ".join(f"{label} {row[name]:.2f}" for name, label in shown.items())

@@ -1,0 +1,66 @@
+"""Back-patching against hooks: answers are chosen to be those of one patch, which must then mend every question."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from conftest import no_hooks_left, random_model, random_pairs
+from transformer_lens import HookedTransformer
+
+from grokscope.analyses import back_patch, graph_of
+from grokscope.analyses.forward.literal import logits_at
+from grokscope.analyses.forward.model import Stage, residual_states
+from grokscope.tasks import Queries
+
+POSITION, SOURCE, TARGET = 2, 1, -1
+
+
+def asked(seed: int, n: int = 30) -> Queries:
+    pairs = random_pairs(seed, n=n)
+    facts = torch.arange(n)
+    return Queries(pairs.clean, pairs.answers, pairs.answers, facts, facts, pairs.roles, 2, "random")
+
+
+def put(source: torch.Tensor, activation: torch.Tensor, hook: object) -> torch.Tensor:
+    activation = activation.clone()
+    activation[:, POSITION] = source
+    return activation
+
+
+def literal_answers(model: HookedTransformer, queries: Queries) -> torch.Tensor:
+    late = residual_states(model, queries.tokens)[Stage(SOURCE, "layer")][:, POSITION]
+    return logits_at(model, queries.tokens, 2, [("blocks.0.hook_resid_pre", partial(put, late))]).argmax(-1)
+
+
+def test_the_patch_that_gives_the_answers_mends_them() -> None:
+    model, queries = random_model(0, n_layers=3), asked(0)
+    with torch.no_grad():  # answers that depend on the question
+        model.unembed.b_U.zero_()
+        model.embed.W_E.mul_(8.0)
+    plain = logits_at(model, queries.tokens, 2, []).argmax(-1)
+    queries = replace(queries, answers=literal_answers(model, queries))
+    wrong = int((queries.answers != plain).sum())
+    assert 5 < wrong < len(queries)
+    result = back_patch(model, queries)
+    cell = result.table.query("role == 'r2' and source == @SOURCE and target == @TARGET").iloc[0]
+    assert cell["mended"] == 1.0 > cell["control"] and cell["n"] == wrong
+    summary = result.table[result.table["role"] == "any"].iloc[0]
+    assert summary["mended"] == 1.0 and result.n_asked == len(queries)
+    assert len(result.table) == 1 + 3 * 6  # positions × pairs of the embedding and three layers
+    assert "mends 1.00" in result.caption and result.figure() and no_hooks_left(model)
+
+
+def test_nothing_that_is_read_is_put_behind_where_it_was() -> None:
+    model, queries = random_model(1, n_layers=2), asked(1)
+    table = back_patch(model, queries).table
+    cells = table[table["role"] != "any"]
+    assert (cells["target"] < cells["source"]).all()
+    assert set(cells["role"]) == set(graph_of(model, queries.roles, 2).roles)
+
+
+def test_a_model_that_is_never_wrong_cannot_be_mended() -> None:
+    model, queries = random_model(2), asked(2)
+    right = replace(queries, answers=logits_at(model, queries.tokens, 2, []).argmax(-1))
+    with pytest.raises(ValueError, match="0 of the 30 questions of random are answered wrongly, needed are 2"):
+        back_patch(model, right)

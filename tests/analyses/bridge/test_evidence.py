@@ -1,0 +1,220 @@
+"""Bridge evidence on five models whose truth is planted, on resampled nulls, and against literal hooked runs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import no_hooks_left, random_model
+from handset import handset_model, lookup_model
+from transformer_lens import HookedTransformer
+
+from grokscope.analyses import EvidenceResult, bridge_evidence
+from grokscope.analyses.bridge.bridge_means import BridgeMeans
+from grokscope.analyses.bridge.interchange import Donors
+from grokscope.analyses.bridge.questions import halves_by_fact, one_question_per_fact, sample
+from grokscope.analyses.forward.model import graph_of
+from grokscope.tasks import Run, TwoHopTask
+
+VERDICTS = ["readable", "probe_readable", "necessary", "used"]
+
+
+def at(result: EvidenceResult, layer: int, role: str) -> dict[str, object]:
+    return result.at(layer, role).iloc[0].to_dict()
+
+
+def values(result: EvidenceResult, layer: int, role: str) -> dict[str, float]:
+    rows = result.measures.query("layer == @layer and role == @role")
+    return dict(zip(rows["measure"], rows["value"], strict=True))
+
+
+def trained(task: TwoHopTask) -> torch.Tensor:
+    return torch.from_numpy(task.trained)
+
+
+def test_planted_readable_used_and_aligned(evidence_world: TwoHopTask) -> None:
+    model = handset_model(evidence_world.graph)
+    result = bridge_evidence(model, evidence_world, "test_inferred_iid")
+    assert all(at(result, 0, "r1")[verdict] == "yes" for verdict in (*VERDICTS, "sufficient", "invariant", "aligned"))
+    assert result.used_at == ["L0 r1"] and no_hooks_left(model)
+    behind = at(result, 1, "r1")  # still readable, no longer read
+    assert behind["readable"] == "yes" and behind["used"] == behind["necessary"] == "no"
+    answer = at(result, 1, "r2")  # the whole answer can be exchanged, but holds no bridge
+    assert answer["sufficient"] == answer["invariant"] == "yes" and answer["aligned"] == answer["used"] == "no"
+
+
+def test_planted_rotated_basis_is_unreadable_by_the_lens_and_used(evidence_world: TwoHopTask) -> None:
+    result = bridge_evidence(handset_model(evidence_world.graph, rotated=True), evidence_world, "test_inferred_iid")
+    cell = at(result, 0, "r1")
+    assert [cell[verdict] for verdict in VERDICTS] == ["no", "yes", "yes", "yes"] and result.used_at == ["L0 r1"]
+
+
+def test_planted_decoy_is_readable_and_not_used(evidence_world: TwoHopTask) -> None:
+    model = lookup_model(evidence_world.graph, trained(evidence_world), decoy=True)
+    result = bridge_evidence(model, evidence_world, "train_inferred")
+    cell = at(result, 0, "r1")
+    assert [cell[verdict] for verdict in VERDICTS] == ["yes", "yes", "no", "no"] and result.used_at == []
+
+
+def test_planted_lookup_passes_with_trained_donors_only(evidence_world: TwoHopTask) -> None:
+    model = lookup_model(evidence_world.graph, trained(evidence_world))
+    result = bridge_evidence(model, evidence_world, "train_inferred")
+    cell, numbers = at(result, 0, "r1"), values(result, 0, "r1")
+    assert numbers["trained"] == 1.0 and numbers["held out"] < 0.2  # the trap, and what sees through it
+    assert cell["readable"] == cell["used"] == "no" and cell["probe_readable"] != "yes" and result.used_at == []
+
+
+def test_planted_random_model_is_not_readable_and_undecided_for_want_of_answers(evidence_world: TwoHopTask) -> None:
+    model = random_model(0, d_vocab=evidence_world.n_tokens, dtype=torch.float32)
+    result = bridge_evidence(model, evidence_world, "test_inferred_iid")
+    assert "yes" not in set(result.table[VERDICTS].to_numpy().ravel())
+    lens = result.measures[result.measures["measure"] == "lens"]
+    assert "no" in set(result.table["readable"]) and lens["excess"].abs().max() < 0.15
+    assert (result.table["necessary"] == "undecided").all()
+    reason = result.table["reason"].iloc[0]
+    assert "causal verdicts need 20 hop-1 facts, there are " in reason and "questions are answered correctly" in reason
+    assert result.caption.endswith(reason) and result.figure()
+
+
+def false_used(seeds: range) -> tuple[int, int]:
+    """Of lookup models on other graphs, with noise: how many have a cell called used, how many are decided at all."""
+    used = decided = 0
+    for seed in seeds:
+        world = TwoHopTask.random(
+            n_entities=16, n_relations=14, out_degree=12, ood_fraction=0.1, test_fraction=0.4, seed=seed
+        )
+        model = lookup_model(world.graph, trained(world), decoy=seed % 2 == 0, noise=0.03, seed=seed)
+        result = bridge_evidence(model, world, "train_inferred", seed=seed)
+        used += bool(result.used_at)
+        decided += at(result, 0, "r1")["used"] == "no"
+    return used, decided
+
+
+def test_a_few_resampled_nulls_are_never_called_used() -> None:
+    used, decided = false_used(range(8))
+    assert used == 0 and decided >= 6
+
+
+@pytest.mark.slow
+def test_two_hundred_resampled_nulls_bound_the_false_used() -> None:
+    from scipy.stats import binomtest
+
+    used, decided = false_used(range(200))
+    assert binomtest(used, 200).proportion_ci(method="exact").high <= 0.05
+    assert decided >= 160  # "undecided" everywhere would pass the first line, too
+
+
+def hooked_answer(model: HookedTransformer, tokens: torch.Tensor, layer: int, position: int, state: torch.Tensor) -> int:
+    name = "blocks.0.hook_resid_pre" if layer < 0 else f"blocks.{layer}.hook_resid_post"
+
+    def put(activation: torch.Tensor, hook: object) -> torch.Tensor:
+        activation[0, position] = state
+        return activation
+
+    with torch.no_grad():
+        return int(model.run_with_hooks(tokens[None], fwd_hooks=[(name, put)])[0, -1].argmax())
+
+
+@pytest.mark.parametrize(("layer", "role"), [(0, "r1"), (-1, "h")])
+def test_measures_equal_literal_hooked_runs_question_by_question(evidence_world: TwoHopTask, layer: int, role: str) -> None:
+    task, model = evidence_world, handset_model(evidence_world.graph)
+    result = values(bridge_evidence(model, task, "test_inferred_iid", n=120, seed=3), layer, role)
+    max_facts = int((~task.is_ood).sum()) // 2
+    queries = sample(task.split("test_inferred_iid"), 120, max_facts=max_facts, seed=3)
+    judged = halves_by_fact(queries, seed=3)[1]
+    position, donors = queries.roles.index(role), Donors(task, "ID", np.random.default_rng(3))
+    means = BridgeMeans(model, graph_of(model, queries.roles, 2), task, queries, seed=3)
+    name = "blocks.0.hook_resid_pre" if layer < 0 else f"blocks.{layer}.hook_resid_post"
+
+    def state_of(tokens: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return model.run_with_cache(tokens[None])[1][name][0, position]
+
+    def mean_of(bridge: int) -> torch.Tensor:
+        rows = means.questions.bridges == bridge
+        return torch.stack([state_of(tokens) for tokens in means.questions.tokens[rows]]).mean(0)
+
+    hits: dict[str, list[bool]] = {"held out": [], "trained": [], "same bridge": [], "direction": []}
+    for tokens, answer, bridge, hop1, hop2 in zip(
+        judged.tokens, judged.answers, judged.bridges, judged.hop1, judged.hop2, strict=True
+    ):
+        found = donors.of(int(hop1), int(hop2))
+        if not found or not means.has(int(bridge), found["bridge"]):
+            continue
+        for kind in ("held out", "trained", "same bridge"):
+            donor = torch.tensor([*found[kind], int(tokens[2])])
+            answered = hooked_answer(model, tokens, layer, position, state_of(donor))
+            hits[kind].append(answered == (int(answer) if kind == "same bridge" else found["answer"]))
+        turned = state_of(tokens) + mean_of(found["bridge"]) - mean_of(int(bridge))
+        hits["direction"].append(hooked_answer(model, tokens, layer, position, turned) == found["answer"])
+    assert len(hits["direction"]) > 20
+    for measure, met in hits.items():
+        assert result[measure] == pytest.approx(np.mean(met)), measure
+
+
+def test_reading_and_judging_share_no_fact_and_means_rest_on_others(evidence_world: TwoHopTask) -> None:
+    queries = sample(evidence_world.split("test_inferred_iid"), 256, max_facts=80, seed=0)
+    read, judged = (set(half.hop1.tolist()) for half in halves_by_fact(queries, seed=0))
+    assert not read & judged and abs(len(read) - len(judged)) <= 1 and len(read | judged) <= 80
+    others = one_question_per_fact(evidence_world.split("train_inferred"), seed=0, without=frozenset(read | judged))
+    assert not set(others.hop1.tolist()) & (read | judged) and len(others) == len(others.hop1.unique())
+
+
+def test_a_run_gives_the_same_table_by_step(task: TwoHopTask, tiny_run: Run) -> None:
+    whole = bridge_evidence(tiny_run, task, "train_inferred", n=64)
+    assert list(dict.fromkeys(whole.table["step"])) == tiny_run.steps
+    last = tiny_run.steps[-1]
+    alone = bridge_evidence(tiny_run.checkpoint(last).model(), task, "train_inferred", n=64)
+    for name in ("table", "measures"):
+        rows = getattr(whole, name).query("step == @last").drop(columns="step").reset_index(drop=True)
+        pd.testing.assert_frame_equal(rows, getattr(alone, name))
+    assert whole.model == "tiny" and whole.figure()
+
+
+def test_a_bidirectional_model_with_slots_gives_a_row_for_every_position(task: TwoHopTask) -> None:
+    from grokscope.analyses import bridge_geometry, logit_lens, probe_bridge, realign
+    from grokscope.tasks import ModelConfig, build_model
+
+    slots = task.with_layout("slots")
+    config = ModelConfig(d_model=16, n_heads=2, n_blocks=1, n_loops=2, bidirectional=True)
+    model, queries = build_model(config, slots), slots.split("test_inferred_iid")
+    roles = ["h", "r1", "r2", "answer", "end"]
+    for result in (bridge_evidence(model, slots, "test_inferred_iid"), logit_lens(model, queries)):
+        assert list(dict.fromkeys(result.table["role"])) == roles
+    assert list(dict.fromkeys(bridge_geometry(model, slots).table["role"])) == roles
+    assert list(dict.fromkeys(probe_bridge(model, slots, targets=("bridge",)).table["role"])) == roles
+    assert logit_lens(model, queries).n_cells == 3 * 5 and len(realign(model, slots, queries).table) == 3 * 3 * 3
+
+
+def test_what_is_no_two_hop_split_is_refused(task: TwoHopTask, evidence_world: TwoHopTask) -> None:
+    model = handset_model(evidence_world.graph)
+    with pytest.raises(ValueError, match="id_atomic holds 86 questions, which are atomic"):
+        bridge_evidence(model, evidence_world, "id_atomic")
+    with pytest.raises(KeyError, match="no split 'nowhere'"):
+        bridge_evidence(model, evidence_world, "nowhere")
+    with pytest.raises(ValueError, match="holds 0 questions"):
+        bridge_evidence(model, evidence_world, "test_inferred_iid", n=0)
+    with pytest.raises(KeyError, match="no cell L2 r1: layers are -1 to 1, roles h, r1, r2"):
+        bridge_evidence(model, evidence_world, "test_inferred_iid", n=64).at(2, "r1")
+
+
+def test_a_bridge_that_is_no_entity_is_refused(evidence_world: TwoHopTask) -> None:
+    from grokscope.analyses import interchange, logit_lens, realign
+
+    model, queries = handset_model(evidence_world.graph), evidence_world.split("test_inferred_iid")
+    strange = replace(queries, bridges=queries.bridges + 10)
+    for refuse in (interchange, realign):
+        with pytest.raises(ValueError, match="bridges are entities, 0 to 15; test_inferred_iid has "):
+            refuse(model, evidence_world, strange)
+    with pytest.raises(ValueError, match="has the answer or bridge 65, the model's tokens are 0 to 29"):
+        logit_lens(model, replace(queries, bridges=queries.bridges * 0 + 65))
+
+
+def test_it_reads_back_and_shows_itself(evidence_world: TwoHopTask) -> None:
+    result = bridge_evidence(handset_model(evidence_world.graph), evidence_world, "test_inferred_iid")
+    again = EvidenceResult.from_json(result.to_json())
+    assert again.table.equals(result.table) and again.measures.equals(result.measures)
+    figure = result.figure()
+    assert figure.data[-1].text[1][1] == "yes" and figure.data[0].zmin == 0
+    assert "hand-set · test_inferred_iid · hop-1 facts: 43 read, 43 judged" in result._repr_html_()

@@ -1,0 +1,35 @@
+"""Sets of edges in one run against one literal run for each set."""
+
+import pytest
+import torch
+from conftest import no_hooks_left, pairs_of_five, random_model, random_pairs, random_settings
+
+from grokscope.analyses import graph_of, run_with_edge_sets, run_with_edges
+from grokscope.analyses.forward import literal
+from grokscope.circuits import Edge
+
+
+def random_sets(edges: tuple[Edge, ...], seed: int, n: int = 4) -> list[set[Edge]]:
+    """Sets of edges, of which a few hold hardly any and a few hardly miss any."""
+    generator = torch.Generator().manual_seed(seed)
+    shares = [0.0, 1.0, *torch.rand(n - 2, generator=generator).tolist()]
+    return [{edge for edge in edges if torch.rand(1, generator=generator) < share} for share in shares]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_sets_of_edges_equal_literal_runs(seed: int) -> None:
+    model, pairs = random_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
+    sets = random_sets(graph_of(model, pairs.roles, pairs.answer_position).edges, seed)
+    together = run_with_edge_sets(model, pairs, sets, max_batch=2 + 5 * (seed % 3))
+    assert together.shape == (len(sets), len(pairs), model.cfg.d_vocab)
+    for edges, logits in zip(sets, together, strict=True):
+        torch.testing.assert_close(logits, literal.run_with_edges(model, pairs, edges), rtol=1e-10, atol=1e-10)
+    assert no_hooks_left(model)
+
+
+def test_one_set_by_names_equals_the_literal_run() -> None:
+    model, pairs = random_model(0), random_pairs(0)
+    edges = graph_of(model, pairs.roles, -1).edges[::2]
+    torch.testing.assert_close(run_with_edges(model, pairs, map(str, edges)), literal.run_with_edges(model, pairs, edges))
+    with pytest.raises(KeyError, match=r"1 edges are not in the graph .*: embed@h -> L5H0.v@h"):
+        run_with_edge_sets(model, pairs, [[], ["embed@h -> L5H0.v@h"]])

@@ -1,0 +1,74 @@
+"""Paths through given nodes against three literal passes."""
+
+import pytest
+import torch
+from conftest import pairs_of_five, random_model, random_settings
+
+from grokscope.analyses import graph_of, path_patch
+from grokscope.analyses.forward.literal import input_hook, logits_at, recorder, sender_outputs
+from grokscope.analyses.patching.metrics import logit_difference
+from grokscope.circuits import ComputationGraph, Edge, Node
+
+
+def order(node: Node) -> float:
+    return {"embed": -1, "logits": 99}.get(node.kind, 2 * node.layer + (node.kind == "mlp"))
+
+
+def reads_of(graph: ComputationGraph, node: Node) -> list[Node]:
+    return [receiver for receiver in graph.receivers if node in graph.outputs_of(receiver)]
+
+
+def three_passes(model, graph, tokens, ends: Edge, through: list[Node], difference, base) -> torch.Tensor:
+    """Each node in between is run with the changed ones before it; then the receiver is."""
+    changes = {ends.sender: difference}
+    for node in sorted(through, key=order):
+        if not order(ends.sender) < order(node) < order(ends.receiver):
+            continue
+        outputs: dict[Node, torch.Tensor] = {}
+        hooks = recorder(model, graph, outputs)
+        for receiver in reads_of(graph, node):
+            here = [change for sender, change in changes.items() if sender in set(graph.senders_into(receiver))]
+            hooks.append(input_hook(graph, receiver, lambda reads, here=here: reads + sum(here)))
+        logits_at(model, tokens, graph.roles.index(graph.answer_role), hooks)
+        changes[node] = outputs[node] - base[node]
+    here = [change for sender, change in changes.items() if sender in set(graph.senders_into(ends.receiver))]
+    hook = input_hook(graph, ends.receiver, lambda reads: reads + sum(here))
+    return logits_at(model, tokens, graph.roles.index(graph.answer_role), [hook])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_paths_equal_three_literal_passes(seed: int) -> None:
+    settings = random_settings(seed) | {"n_layers": 3, "n_blocks": 3, "n_heads": 1 + seed % 2}
+    model, pairs = random_model(seed, **settings), pairs_of_five(seed, answer_position=3 + seed % 2)
+    graph = graph_of(model, pairs.roles, pairs.answer_position)
+    clean, before = sender_outputs(model, graph, pairs.clean)
+    corrupt, _ = sender_outputs(model, graph, pairs.corrupt)
+    generator = torch.Generator().manual_seed(seed)
+    through = [node for node in graph.senders if torch.rand(1, generator=generator) < 0.3 and node.kind != "embed"]
+    senders, receivers = graph.senders[:: 1 + len(graph.senders) // 5], graph.receivers[:: 1 + len(graph.receivers) // 9]
+    ends = [Edge(s, r) for s in senders for r in receivers if order(s) < order(r)]
+    result = path_patch(model, pairs, edges=ends, through=through, per_query=True, max_batch=7)
+    for row, path in enumerate(ends):
+        difference = corrupt[path.sender] - clean[path.sender]
+        literal = three_passes(model, graph, pairs.clean, path, through, difference, clean)
+        change = logit_difference(literal - before, pairs.answers, pairs.foils)  # which is linear
+        tolerance = 1e-11 * float(before.abs().max())  # without norms logits can be huge
+        torch.testing.assert_close(torch.as_tensor(result.deltas[row]), change, rtol=1e-9, atol=tolerance, msg=str(path))
+
+
+def test_without_nodes_in_between_a_path_is_an_edge() -> None:
+    model, pairs = random_model(0, n_ctx=5), pairs_of_five(0, answer_position=4)
+    edges = graph_of(model, pairs.roles, 4).edges[::5]
+    last = [f"MLP1@{pairs.roles[4]}"]  # lies between none of those below
+    below = [edge for edge in edges if order(edge.receiver) < 3]
+    direct = path_patch(model, pairs, edges=below, per_query=True)
+    through = path_patch(model, pairs, edges=[str(edge) for edge in below], through=last, per_query=True)
+    torch.testing.assert_close(torch.as_tensor(through.deltas), torch.as_tensor(direct.deltas))
+
+
+def test_impossible_paths_are_named() -> None:
+    model, pairs = random_model(0, n_ctx=5), pairs_of_five(0, answer_position=4)
+    with pytest.raises(ValueError, match=r"MLP9@h is no node.*MLP1@end -> L0H0.v@h goes backwards"):
+        path_patch(model, pairs, edges=["MLP1@end -> L0H0.v@h"], through=["MLP9@h"])
+    with pytest.raises(ValueError, match="need their ends"):
+        path_patch(model, pairs, through=["MLP0@h"])

@@ -1,0 +1,110 @@
+"""Attention attributions against hooks, captum, and what they must add up to."""
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import IntegratedGradients
+from conftest import calm_model, no_hooks_left, pairs_of_five, random_settings, wide_pairs
+
+from grokscope.analyses import AttentionResult, attribute_attention, graph_of
+from grokscope.analyses.forward.cached import run_and_cache
+from grokscope.analyses.forward.literal import logits_at, sender_outputs
+from grokscope.analyses.patching.attention import integrated_attention, run_with_pattern
+from grokscope.analyses.patching.metrics import logit_difference
+from grokscope.tasks import PromptPairs
+
+
+def with_pattern(model, pairs: PromptPairs, layer: int, change) -> torch.Tensor:
+    """The logit differences of a hooked run in which a layer's patterns are changed."""
+    hook = (f"blocks.{layer}.attn.hook_pattern", lambda pattern, hook: change(pattern))
+    return logit_difference(logits_at(model, pairs.clean, pairs.answer_position, [hook]), pairs.answers, pairs.foils)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_knock_outs_and_integrals_equal_hooked_runs(seed: int) -> None:
+    model, pairs = calm_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
+    result = attribute_attention(model, pairs, steps=200, max_batch=900)
+    table = result.table.set_index(["layer", "head", "query", "key"])
+    plain = logit_difference(logits_at(model, pairs.clean, pairs.answer_position, []), pairs.answers, pairs.foils)
+    for layer in range(model.cfg.n_layers):
+        nothing = with_pattern(model, pairs, layer, lambda pattern: 0.0 * pattern)
+        total = float((plain - nothing).mean())
+        assert table.loc[layer]["integrated"].sum() == pytest.approx(total, rel=0.01, abs=1e-4)
+    several = table.groupby(["layer", "head", "query"])["pattern"].transform("size") > 1
+    assert table["knockout"].isna().equals(~several)
+    for place in list(table[several].index)[:: 1 + len(table) // 12]:
+        layer, head, query, key = place[0], place[1], pairs.roles.index(place[2]), pairs.roles.index(place[3])
+
+        def without(pattern: torch.Tensor, head=head, query=query, key=key) -> torch.Tensor:
+            pattern = pattern.clone()
+            pattern[:, head, query, key] = 0
+            pattern[:, head, query] /= pattern[:, head, query].sum(-1, keepdim=True)
+            return pattern
+
+        expected = float((with_pattern(model, pairs, layer, without) - plain).mean())
+        assert table.loc[place]["knockout"] == pytest.approx(expected, abs=1e-9)
+    assert no_hooks_left(model) and all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("settings", [{}, {"normalization_type": "RMS"}, {"attention_dir": "bidirectional"}])
+def test_integrated_attention_equals_captums(settings: dict[str, object]) -> None:
+    model, pairs = calm_model(3, **settings), wide_pairs(3)
+    run = run_and_cache(model, graph_of(model, pairs.roles, -1), pairs.clean)
+    for layer in range(model.cfg.n_layers):
+        pattern = run.layers[layer].scores.softmax(-1)
+
+        def forward(weights: torch.Tensor, layer: int = layer) -> torch.Tensor:
+            return with_pattern_and_gradient(run, pairs, layer, weights)
+
+        theirs = IntegratedGradients(forward).attribute(
+            pattern, n_steps=30, method="riemann_middle", internal_batch_size=None
+        )
+        ours = integrated_attention(run, pairs, layer, pattern, 30, logit_difference)
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * float(theirs.abs().max()))
+
+
+def with_pattern_and_gradient(run, pairs: PromptPairs, layer: int, weights: torch.Tensor) -> torch.Tensor:
+    """Captum hands in one copy of all queries for each step, one behind the other."""
+    n_copies = len(weights) // len(pairs)
+    logits = run_with_pattern(run, layer, weights.unflatten(0, (n_copies, len(pairs)))).flatten(0, 1)
+    return logit_difference(logits, pairs.answers.repeat(n_copies), pairs.foils.repeat(n_copies))
+
+
+@pytest.mark.parametrize("norm", ["LN", "LNPre", "RMS", "RMSPre", None])
+def test_direct_contributions_of_a_head_are_its_output_along_the_frozen_direction(norm: str | None) -> None:
+    """With the final norm written out by hand."""
+    model, pairs = calm_model(4, normalization_type=norm), wide_pairs(4)
+    graph = graph_of(model, pairs.roles, -1)
+    result = attribute_attention(model, pairs, steps=5)
+    outputs, _ = sender_outputs(model, graph, pairs.clean)
+    final = sum(value for node, value in outputs.items() if node.role == graph.answer_role)
+    final = final + model.blocks[0].attn.b_O + model.blocks[1].attn.b_O
+    centred = norm in ("LN", "LNPre")
+
+    def scale(part: torch.Tensor) -> torch.Tensor:
+        return part - part.mean(-1, keepdim=True) if centred else part
+
+    size = (scale(final).square().mean(-1, keepdim=True) + model.cfg.eps).sqrt() if norm else 1.0
+    gain = model.ln_final.w if norm in ("LN", "RMS") else 1.0
+    for layer in range(2):
+        for head in range(model.cfg.n_heads):
+            (node,) = [n for n in outputs if (n.kind, n.layer, n.head, n.role) == ("head", layer, head, graph.answer_role)]
+            part = scale(outputs[node]) / size * gain
+            logits = part @ model.W_U
+            expected = float(logit_difference(logits.detach(), pairs.answers, pairs.foils).mean())
+            rows = result.table.query("layer == @layer and head == @head")
+            # b_V belongs to the values, so a head's entries add up to all that it writes
+            assert rows["direct"].sum() == pytest.approx(expected, rel=1e-9)
+            assert (rows[rows["query"] != graph.answer_role]["direct"] == 0).all()
+
+
+def test_the_table_says_what_was_measured_and_reads_back() -> None:
+    model, pairs = calm_model(0), wide_pairs(0)
+    result = attribute_attention(model, pairs)
+    again = AttentionResult.from_json(result.to_json())
+    np.testing.assert_array_equal(again.patterns, result.patterns)
+    assert result.patterns.shape == (2, len(pairs), 2, 3, 3)
+    np.testing.assert_allclose(result.patterns.sum(-1), 1.0)
+    sums = result.table.groupby(["layer", "head", "query"])["pattern"].sum()
+    np.testing.assert_allclose(sums, 1.0)
+    assert f"n = {len(pairs)}" in result.caption and result.figure("knockout")

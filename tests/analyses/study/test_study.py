@@ -1,0 +1,175 @@
+"""The whole analysis on one graph of the shipped study, and what it keeps on disk."""
+
+import html
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from grokscope.analyses.bridge.evidence import bridge_evidence
+from grokscope.analyses.bridge.verdicts import bridge_is
+from grokscope.analyses.claims.path_measurement import PathMeasurement
+from grokscope.analyses.claims.rules import ClaimResult
+from grokscope.analyses.claims.same_path import ARMS, decide_same_path
+from grokscope.analyses.claims.specimens import study_arms
+from grokscope.analyses.study import run as whole
+from grokscope.analyses.study.cache import fingerprint, kept
+from grokscope.analyses.study.published import (
+    pretraining_rates,
+    published_pretraining,
+    published_transfer,
+    published_transfer_largest,
+)
+from grokscope.analyses.study.report import UNDER_REVISION, verdicts, write_report
+from grokscope.circuits import Result
+from grokscope.tasks import Study, load_study
+
+SLOTS = ("natural_slots-g1-r0", "second_hop_slots-g1-r0")
+RUNS = ("natural-g1-r0", "natural-g1-r1", "both_hops-g1-r0", "second_hop-g1-r0", *SLOTS)
+SMALL = {"N_PAIRS": 60, "N_QUESTIONS": 64, "COMPARISONS": {"main": whole.COMPARISONS["main"]}}
+
+
+@pytest.fixture(scope="module")
+def one_graph(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    folder, shipped = tmp_path_factory.mktemp("study"), load_study().folder
+    for name in RUNS:
+        os.symlink(shipped / name, folder / name)
+    return load_study(folder)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("measured")
+
+
+@pytest.fixture(scope="module")
+def findings(one_graph: Study, measured: Path) -> whole.Findings:
+    with pytest.MonkeyPatch.context() as small:
+        for name, value in SMALL.items():
+            small.setattr(whole, name, value)
+        return whole.analyse(one_graph, None, measured, n_jobs=1)
+
+
+def test_one_graph_decides_nothing_and_all_is_shown(findings: whole.Findings, tmp_path: Path) -> None:
+    lines = list(verdicts(findings))
+    assert len(lines) == 4 and all("undecided" in line for line in lines[:3])
+    assert set(findings.same_path) == {"main"}
+    assert list(findings.dissociation) == ["causal", "bidirectional", "bidirectional, r1 alone"]
+    assert set(findings.regimes.table["run"]) == set(RUNS)
+    page = write_report(findings, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("<h2") == 5 and "He et al." in page and "gs-edge" in page and len(page) < 5e6
+    places = [page.index(html.escape(line)) for line in (*UNDER_REVISION, *lines)]
+    assert len(UNDER_REVISION) == 6 and places == sorted(places), "first what is wrong with the verdicts, then the verdicts"
+
+
+def test_bidirectional_models_use_the_bridge_elsewhere_than_at_r1(findings: whole.Findings) -> None:
+    counted = {name: result.table["rule"].iloc[0] for name, result in findings.dissociation.items()}
+    assert "0 graphs support, 1 contradict" in counted["bidirectional"]
+    assert "0 graphs support, 0 contradict" in counted["bidirectional, r1 alone"]
+    answering = findings.regimes.table.query("run in @SLOTS and phase == 'ood_generalised'")
+    assert answering["used"].tolist() == ["yes", "yes"] and (answering["held_out"] > 0.5).all()
+
+
+def test_the_bridge_of_a_memorised_model_is_readable_and_not_called_used() -> None:
+    run = load_study().runs["natural_phi5-g1-r0"]
+    answered = {"memorised": "train_inferred", "id_generalised": "test_inferred_iid"}
+    found = {
+        phase: bridge_evidence(run.checkpoint(phase).model(), run.task, split, n=256) for phase, split in answered.items()
+    }
+    readable = {phase: bridge_is(evidence, "readable") for phase, evidence in found.items()}
+    used = {phase: bridge_is(evidence) for phase, evidence in found.items()}
+    assert readable == {"memorised": "yes", "id_generalised": "yes"}
+    assert used == {"memorised": "no", "id_generalised": "yes"}
+
+
+def test_what_was_measured_is_read_again(
+    findings: whole.Findings, one_graph: Study, measured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SMALL.items():
+        monkeypatch.setattr(whole, name, value)
+    for name in ("measure_paths", "measure_dissociation", "measure_run"):
+        monkeypatch.setattr(whole, name, lambda *_, **__: pytest.fail("measured again"))
+    again = whole.analyse(one_graph, None, measured, n_jobs=1)
+    assert list(verdicts(again)) == list(verdicts(findings))
+    pd.testing.assert_frame_equal(again.regimes.table, findings.regimes.table)
+    for name, paths in findings.paths.items():
+        split, _, compared = whole.COMPARISONS[name]
+        decided = decide_same_path(again.paths[name], split, compared)
+        assert decided.to_json() == decide_same_path(paths, split, compared).to_json()
+
+
+def test_a_study_without_an_arm_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    folder.mkdir()
+    os.symlink(load_study().folder / RUNS[0], folder / RUNS[0])
+    with pytest.raises(ValueError, match="taught needs runs of both_hops"):
+        whole.analyse(load_study(folder), None, tmp_path / "measured", n_jobs=1)
+    assert not (tmp_path / "measured").exists()
+
+
+def test_measurements_read_back_equal_and_a_wrong_file_is_named(findings: whole.Findings, tmp_path: Path) -> None:
+    (measurement,) = findings.paths["main"].values()
+    path = tmp_path / "m.json"
+    kept(path, PathMeasurement, lambda: measurement)
+    back = kept(path, PathMeasurement, lambda: pytest.fail("measured again"))
+    assert back.n_pairs == measurement.n_pairs and list(back.circuits) == list(measurement.circuits)
+    for name, circuit in measurement.circuits.items():
+        pd.testing.assert_frame_equal(back.circuits[name].table, circuit.table)
+        np.testing.assert_array_equal(back.circuits[name].deltas, circuit.deltas)
+        pd.testing.assert_frame_equal(back.evidence[name].measures, measurement.evidence[name].measures)
+        pd.testing.assert_frame_equal(back.traces[name].table, measurement.traces[name].table)
+    path.write_text(json.dumps({"circuits": {}}))
+    with pytest.raises(ValueError, match=r"m\.json holds \['circuits'\].* delete that file"):
+        kept(path, PathMeasurement, lambda: measurement)
+
+
+def test_a_fingerprint_changes_with_weights_tasks_and_settings(one_graph: Study) -> None:
+    arms = study_arms(one_graph, ARMS)[1]
+    own = fingerprint(arms, "iid", 256)
+    assert own == fingerprint(study_arms(one_graph, ARMS)[1], "iid", 256)
+    assert len({own, fingerprint(arms, "iid", 257), fingerprint({"early": arms["early"]}, "iid", 256)}) == 3
+    parameter = next(iter(arms["early"].model.parameters()))
+    parameter.data.view(-1)[0] += 1e-3
+    assert fingerprint(arms, "iid", 256) != own
+    runs = [fingerprint(one_graph.runs[name]) for name in RUNS]
+    assert len(set(runs)) == len(RUNS)
+
+
+def test_the_papers_numbers_are_those_it_reports() -> None:
+    """Sentences of the paper and its appendix tables, against the series."""
+    series = published_pretraining().set_index(["arm", "step"])
+    assert series.loc[("natural", 1_280_000), ["bridge", "target"]].tolist() == [0.998, 0.702]
+    assert set(series.index.get_level_values("arm")) == {"natural", "both_hops", "first_hop", "both_half", "second_hop"}
+    end = published_transfer().query("step == 39040").set_index("arm")["exact_match"]
+    assert end.to_dict() == {
+        "grokked": 1.0, "taught": 1.0, "first_hop": 1.0, "second_hop": 0.33, "random": 0.31, "both_half": 0.53
+    }  # fmt: skip
+    assert published_transfer_largest().query("cell == 'old+new'")["largest"].max() == 0.114
+
+
+def test_our_rates_are_those_of_the_shipped_tables(one_graph: Study) -> None:
+    rates = pretraining_rates(one_graph)
+    run = one_graph.runs["natural-g1-r0"]
+    own = rates[rates["run"] == run.name].set_index(["rate", "step"])["value"]
+    metrics = run.metrics.set_index("step")
+    assert (
+        own["exact match", 15_000] == metrics.loc[15_000, "test_inferred_ood"]
+        and own["train", 100] == metrics.loc[100, "train"]
+    )
+    found = one_graph.tables("found").query("run == @run.name and split == 'test_inferred_ood' and step == 15000")
+    assert own["bridge", 15_000] == found.set_index("target")["rate"]["bridge"]
+
+
+def test_a_result_of_a_table_alone_is_kept_too(tmp_path: Path) -> None:
+    table = Result(pd.DataFrame({"a": [1.0, float("nan")], "b": ["x", "y"]}))
+    kept(tmp_path / "t.json", Result, lambda: table)
+    pd.testing.assert_frame_equal(kept(tmp_path / "t.json", Result, lambda: pytest.fail("again")).table, table.table)
+
+
+def test_p_values_of_falsifiers_are_corrected_together(findings: whole.Findings) -> None:
+    result: ClaimResult = findings.same_path["main"]
+    tested = result.falsifiers.dropna(subset="p")
+    assert len(tested) == 7 and (tested["p_holm"] >= tested["p"]).all()

@@ -1,0 +1,96 @@
+"""The forward pass that training takes against the HookedTransformer's own, values and gradients."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from grokscope.tasks import ModelConfig, TwoHopTask, build_model
+from grokscope.tasks.models.building import load_parameters, tied_forward, trained_parameters
+from grokscope.tasks.models.fast_forward import answer_logits, distinct_prefixes
+from grokscope.tasks.training.batches import training_examples
+
+
+def random_config(seed: int, *, bidirectional: bool) -> ModelConfig:
+    generator = torch.Generator().manual_seed(seed)
+
+    def pick(*choices: int) -> int:
+        return choices[int(torch.randint(len(choices), (1,), generator=generator))]
+
+    n_heads = pick(1, 2, 3)
+    return ModelConfig(
+        d_model=n_heads * pick(4, 8),
+        n_heads=n_heads,
+        n_blocks=pick(1, 2, 3),
+        n_loops=pick(1, 2, 4),
+        mlp_ratio=pick(1, 4),
+        tie_embeddings=bool(pick(0, 1)),
+        bidirectional=bidirectional,
+    )
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])
+@pytest.mark.parametrize(
+    ("layout", "bidirectional", "seed"),
+    [("compact", False, seed) for seed in range(20)]
+    + [("slots", bidirectional, seed) for bidirectional in (False, True) for seed in range(10)],
+)
+def test_loss_and_gradients_equal_those_of_the_hooked_transformer(
+    task: TwoHopTask, layout: str, bidirectional: bool, seed: int, dtype: torch.dtype, tolerance: float
+) -> None:
+    task, config = task.with_layout(layout), random_config(seed, bidirectional=bidirectional)
+    generator = torch.Generator().manual_seed(seed)
+    model = build_model(config, task).to(dtype)
+    parameters = trained_parameters(model, config)
+    with torch.no_grad():
+        for parameter in parameters.values():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator, dtype=dtype))
+    load_parameters(model, config, parameters)
+    examples = training_examples(task)
+    rows = torch.randperm(len(examples.tokens), generator=generator)[:50]
+    rows = torch.cat([rows, (examples.positions == examples.positions.min()).nonzero()[:5, 0]])
+    tokens, answers, positions = examples.tokens[rows], examples.answers[rows], examples.positions[rows]
+    assert len(positions.unique()) == 2  # atomic and two-hop
+
+    def loss_and_gradients(logits: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        loss = cross_entropy(logits, answers, label_smoothing=0.1)
+        return loss, list(torch.autograd.grad(loss, list(parameters.values())))
+
+    slow, slow_gradients = loss_and_gradients(tied_forward(model, config, tokens)[torch.arange(len(rows)), positions])
+    fast, fast_gradients = loss_and_gradients(answer_logits(parameters, config, tokens, positions))
+    assert abs(fast - slow) <= tolerance * abs(slow)
+    largest = max(gradient.norm() for gradient in slow_gradients)
+    for name, here, there in zip(parameters, fast_gradients, slow_gradients, strict=True):
+        # gradients that all but cancel (b_K's is zero by algebra) are rounding noise of the large ones
+        scale = max(there.norm(), 1e-3 * largest)
+        assert (here - there).norm() <= tolerance * scale, name
+
+
+def test_each_prefix_is_found_once() -> None:
+    tokens = torch.tensor([[3, 7, 8], [3, 7, 9], [1, 7, 8], [3, 8, 8], [3, 7, 8]])
+    prefixes = distinct_prefixes(tokens)
+    assert prefixes.heads.tolist() == [1, 3] and len(prefixes.relations) == 3
+    again = torch.stack([prefixes.heads[prefixes.head_of], prefixes.relations], dim=1)[prefixes.prefix_of]
+    assert again.tolist() == tokens[:, :2].tolist()
+
+
+def test_the_padding_of_atomic_prompts_is_not_looked_at(task: TwoHopTask) -> None:
+    config = ModelConfig.tiny()
+    parameters = trained_parameters(build_model(config, task), config)
+    examples = training_examples(task)
+    rows = (examples.positions == 1).nonzero()[:20, 0]
+    tokens, positions = examples.tokens[rows].clone(), examples.positions[rows]
+    before = answer_logits(parameters, config, tokens, positions)
+    tokens[:, 2] = torch.arange(20)
+    assert torch.equal(answer_logits(parameters, config, tokens, positions), before)
+
+
+def test_bfloat16_is_near(task: TwoHopTask) -> None:
+    config = ModelConfig.small()
+    parameters = trained_parameters(build_model(config, task, seed=1), config)
+    with torch.no_grad():
+        for parameter in parameters.values():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    examples = training_examples(task)
+    exact = answer_logits(parameters, config, examples.tokens[:300], examples.positions[:300])
+    rough = answer_logits(parameters, config, examples.tokens[:300], examples.positions[:300], dtype=torch.bfloat16)
+    assert 0 < (rough - exact).norm() / exact.norm() < 0.02

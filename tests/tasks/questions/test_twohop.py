@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+import torch
+
+from grokscope.tasks import BOTH_HALF, BOTH_HOPS, FIRST_HOP, NATURAL, SECOND_HOP, SPLITS, Supervision, TwoHopTask
+from grokscope.tasks.questions.twohop import TEST_SPLITS
+
+REGIMES = (NATURAL, FIRST_HOP, SECOND_HOP, BOTH_HOPS, BOTH_HALF, Supervision(hop1_share=0.3, hop1_compositions=2))
+
+
+def small_task(seed: int, **changes: object) -> TwoHopTask:
+    settings = dict(n_entities=20, n_relations=10, out_degree=7, ood_fraction=0.2, test_fraction=0.1, seed=seed)
+    return TwoHopTask.random(**{**settings, **changes})
+
+
+def rows(task: TwoHopTask, split: str) -> set[tuple[int, ...]]:
+    return set(map(tuple, task.split(split).tokens.tolist()))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_splits_are_disjoint_and_no_regime_trains_a_test_query(seed: int) -> None:
+    natural = small_task(seed)
+    assert len(natural.split("test_inferred_ood")) > 0
+    for supervision in REGIMES:
+        task = natural.with_supervision(supervision)
+        assert rows(task, "id_atomic").isdisjoint(rows(task, "ood_atomic"))
+        by_split = [rows(task, name) for name in ("train_inferred", *TEST_SPLITS)]
+        assert sum(map(len, by_split)) == len(set.union(*by_split))
+        for name in TEST_SPLITS:
+            assert rows(task, name) == rows(natural, name)
+        assert (task.is_ood == natural.is_ood).all() and (task.trained == natural.trained).all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_answer_follows_from_the_graph(seed: int) -> None:
+    task = small_task(seed).with_supervision(BOTH_HOPS)
+    facts = {(head, relation): tail for head, relation, tail in task.graph.triples}
+    for name in SPLITS:
+        queries = task.split(name)
+        for tokens, answer, bridge in zip(
+            queries.tokens.tolist(), queries.answers.tolist(), queries.bridges.tolist(), strict=True
+        ):
+            head, *relations = tokens
+            relations = [relation - task.graph.n_entities for relation in relations]
+            assert facts[head, relations[0]] == bridge
+            assert (facts[bridge, relations[1]] if len(relations) == 2 else bridge) == answer
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_hop_status_of_every_split(seed: int) -> None:
+    task = small_task(seed).with_supervision(BOTH_HOPS)
+    expected = {
+        "test_inferred_iid": (False, False),
+        "test_inferred_ood": (True, True),
+        "test_inferred_ood_id": (True, False),
+        "test_inferred_id_ood": (False, True),
+    }
+    for name, status in expected.items():
+        queries = task.split(name)
+        assert set(zip(task.is_ood[queries.hop1].tolist(), task.is_ood[queries.hop2].tolist(), strict=True)) == {status}
+
+
+def test_all_ood_ood_compositions_are_test_queries_and_a_tenth_of_the_mixed() -> None:
+    task = small_task(0)
+    status = task.is_ood[task.graph.compositions].sum(1)
+    assert len(task.tests["test_inferred_ood"]) == (status == 2).sum()
+    mixed = len(task.tests["test_inferred_ood_id"]) + len(task.tests["test_inferred_id_ood"])
+    assert mixed == pytest.approx(0.1 * (status == 1).sum(), abs=1)
+
+
+def test_the_default_task_has_free_slots_and_enough_ood_queries() -> None:
+    task = TwoHopTask.random(seed=0)
+    assert task.graph.n_free_slots == 640
+    assert len(task.split("test_inferred_ood")) >= 200
+
+
+def test_phi_trains_a_subset_with_the_same_tests() -> None:
+    full, less = small_task(0), small_task(0, phi=2.0)
+    assert less.phi == pytest.approx(2.0, abs=0.01)
+    assert rows(less, "train_inferred") < rows(full, "train_inferred")
+    assert all(rows(less, name) == rows(full, name) for name in TEST_SPLITS)
+
+
+def test_phi_beyond_the_graph_says_what_is_possible() -> None:
+    with pytest.raises(ValueError, match=r"phi=50 asks for .* trained ID\+ID compositions.*phi can be between 0 and"):
+        small_task(0, phi=50.0)
+
+
+def test_fractions_outside_the_unit_interval_are_all_named() -> None:
+    with pytest.raises(ValueError, match=r"ood_fraction is a fraction.*got 1.5; test_fraction.*got -0.1"):
+        small_task(0, ood_fraction=1.5, test_fraction=-0.1)
+
+
+def test_an_unknown_split_lists_the_splits() -> None:
+    with pytest.raises(KeyError, match="no split 'valid'; the splits are id_atomic"):
+        small_task(0).split("valid")
+
+
+def test_key_tells_tasks_apart() -> None:
+    task = small_task(0)
+    assert task.key == small_task(0).key
+    assert len({task.key, small_task(1).key, task.with_supervision(FIRST_HOP).key, small_task(0, phi=2.0).key}) == 4
+
+
+def test_queries_halves_share_nothing_and_cover() -> None:
+    queries = small_task(0).split("test_inferred_iid")
+    first, second = queries.halves()
+    together = torch.cat([first.tokens, second.tokens])
+    assert sorted(together.tolist()) == sorted(queries.tokens.tolist())
+    assert abs(len(first) - len(second)) <= 1
+
+
+def test_no_ood_facts_gives_empty_ood_splits() -> None:
+    task = small_task(0, ood_fraction=0.0).with_supervision(BOTH_HOPS)
+    assert len(task.split("test_inferred_ood")) == len(task.added) == len(task.split("ood_atomic")) == 0
+    assert isinstance(task.added, np.ndarray)
+
+
+def test_the_published_sizes() -> None:
+    task = TwoHopTask.paper()
+    assert (len(task.split("id_atomic")), len(task.split("ood_atomic"))) == (38_000, 2_000)
+    assert task.phi == 18.0 and len(task.trained) == 684_000
+    assert 2_500 < len(task.split("test_inferred_iid")) < 3_500
+    assert task.layout == "slots" and task.n_tokens == 2_201

@@ -1,0 +1,112 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from grokscope.tasks import CheckpointError, ModelConfig, Run, TrainConfig, TwoHopTask, train
+from grokscope.tasks.runs.phases import phases_reached
+
+
+def table(train: list[float], iid: list[float], ood: list[float]) -> pd.DataFrame:
+    columns = {"select_train": train, "select_test_inferred_iid": iid, "select_test_inferred_ood": ood}
+    return pd.DataFrame({"step": [100 * (i + 1) for i in range(len(train))], **columns})
+
+
+def test_a_phase_is_the_first_of_three_evaluations_in_a_row() -> None:
+    iid = [0.2, 0.99, 0.5, 0.99, 1.0, 0.99, 1.0]
+    metrics = table([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], iid, [0.0] * 7)
+    assert phases_reached(metrics) == {"id_generalised": 400, "final": 700}
+    assert phases_reached(metrics.iloc[:5]) == {"final": 500}
+
+
+def test_memorised_needs_low_id_accuracy_and_ood_its_own_threshold() -> None:
+    metrics = table([0.5, 0.99, 1.0, 1.0, 1.0, 1.0], [0.1, 0.1, 0.2, 0.49, 0.5, 0.9], [0.95, 0.9, 0.91, 0.2, 0.1, 0.9])
+    assert phases_reached(metrics) == {"memorised": 200, "ood_generalised": 100, "final": 600}
+    assert phases_reached(metrics.iloc[:0]) == {}
+
+
+def run_with(run: Run, metrics: pd.DataFrame, **task_changes: object) -> Run:
+    return dataclasses.replace(run, metrics=metrics, task=dataclasses.replace(run.task, **task_changes))
+
+
+def test_grokked_says_which_part_failed(tiny_run: Run) -> None:
+    late = table([1.0] * 8, [1.0] * 8, [0.0] * 5 + [1.0] * 3)
+    early = table([1.0] * 8, [1.0] * 8, [0.0] * 2 + [1.0] * 6)
+    with pytest.raises(KeyError, match=r"OOD\+OOD accuracy did not stay at .9"):
+        tiny_run.checkpoint("grokked")
+    with pytest.raises(KeyError, match=r"OOD\+OOD generalised at step 300, not 5 times later than train ≥ .99 at 100"):
+        run_with(tiny_run, early).checkpoint("grokked")
+    with pytest.raises(KeyError, match="2 compositions of OOD facts are in training"):
+        run_with(tiny_run, late, added=tiny_run.task.trained[:2]).checkpoint("grokked")
+    with pytest.raises(KeyError, match="no checkpoint 'ood_generalised'"):  # grokked, but there are no weights at step 600
+        run_with(tiny_run, late).checkpoint("grokked")
+
+
+def test_each_distinct_tensor_is_stored_once_and_tied_again(tiny_run: Run) -> None:
+    checkpoint = tiny_run.checkpoint("final")
+    with safe_open(checkpoint.path, framework="pt") as file:
+        names = set(file.keys())
+    assert not any(name.startswith("blocks.1") for name in names) and "unembed.W_U" not in names
+    model = checkpoint.model()
+    assert model.blocks[1].mlp.W_in is model.blocks[0].mlp.W_in
+    assert torch.equal(model.unembed.W_U, model.embed.W_E.T)
+    assert not model.training and model.cfg.model_name == "tiny, step 60 (final)"
+
+
+def test_unknown_phases_and_steps_say_what_there_is(tiny_run: Run) -> None:
+    with pytest.raises(KeyError, match=r"no checkpoint 'memorised'; phases reached: \{'final': 60\}, steps with weights"):
+        tiny_run.checkpoint("memorised")
+    with pytest.raises(KeyError, match="no checkpoint 7;"):
+        tiny_run.checkpoint(7)
+    assert tiny_run.checkpoint(60).step == 60 and 10 in tiny_run.steps
+
+
+def test_a_missing_truncated_or_foreign_checkpoint_is_named(tiny_run: Run, tmp_path: Path) -> None:
+    checkpoint = tiny_run.checkpoint("final")
+    with pytest.raises(FileNotFoundError, match="no checkpoint file"):
+        dataclasses.replace(checkpoint, path=tmp_path / "gone.safetensors").model()
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(checkpoint.path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"cut.safetensors is truncated or no safetensors file"):
+        dataclasses.replace(checkpoint, path=cut).model()
+    wider = dataclasses.replace(tiny_run.model_config, d_model=64)
+    with pytest.raises(
+        CheckpointError, match=r"does not fit ModelConfig.*blocks.0.attn.W_K is \(2, 32, 16\), not \(2, 64, 32\)"
+    ):
+        dataclasses.replace(checkpoint, model_config=wider).model()
+    weights = load_file(checkpoint.path)
+    weights["extra"] = weights.pop("embed.W_E")
+    save_file(weights, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match=r"lacks embed.W_E; has an unknown extra"):
+        dataclasses.replace(checkpoint, path=tmp_path / "other.safetensors").model()
+
+
+def test_an_incomplete_or_broken_run_is_named(tiny_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"is no complete run, it lacks run.json, task.safetensors, metrics.csv"):
+        Run.load(tmp_path)
+    for name in ("task.safetensors", "metrics.csv"):
+        (tmp_path / name).write_bytes((tiny_run.folder / name).read_bytes())
+    (tmp_path / "run.json").write_text((tiny_run.folder / "run.json").read_text()[:-40])
+    with pytest.raises(CheckpointError, match="is no readable run"):
+        Run.load(tmp_path)
+    settings = json.loads((tiny_run.folder / "run.json").read_text())
+    del settings["model"]
+    (tmp_path / "run.json").write_text(json.dumps(settings))
+    with pytest.raises(CheckpointError, match="'model'"):
+        Run.load(tmp_path)
+
+
+def test_a_phase_keeps_the_weights_of_its_first_evaluation(task: TwoHopTask, tmp_path: Path) -> None:
+    """Six facts and a wide enough model: training accuracy is perfect at once."""
+    easy = TwoHopTask.random(n_entities=6, n_relations=4, out_degree=2, ood_fraction=0.0, test_fraction=0.3, seed=0)
+    config = TrainConfig.tiny(max_steps=400, evaluate_every=20, n_checkpoints=0, stop_at="memorised")
+    run = train(easy, ModelConfig.tiny(), config, tmp_path / "easy", progress=False)
+    assert "memorised" in run.phases and run.is_finished
+    assert run.phases["final"] == run.phases["memorised"] + 40
+    assert run.steps == [run.phases["memorised"], run.phases["final"]]
+    assert run.checkpoint("memorised").accuracy["train"] >= 0.99
