@@ -2,6 +2,7 @@
 
 from .models.building import build_model
 from .models.config import ModelConfig
+from .questions.donors import Donor
 from .questions.evaluation import exact_match, predictions
 from .questions.files import DataFolderError
 from .questions.graph import KnowledgeGraph
@@ -34,6 +35,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "DataFolderError",
+    "Donor",
     "Job",
     "KnowledgeGraph",
     "ModelConfig",

@@ -8,7 +8,6 @@ from transformer_lens import HookedTransformer
 from ...circuits import ComputationGraph
 from ...tasks import Queries, TwoHopTask
 from ..forward.cached import run_and_cache
-from .questions import trained_id_questions
 
 MIN_FACTS = 2  # hop-1 facts behind a bridge's mean state
 
@@ -28,8 +27,8 @@ class BridgeMeans:
         n_entities = task.graph.n_entities
         if strange := sorted({int(b) for b in without.bridges if not 0 <= b < n_entities}):
             raise ValueError(f"bridges are entities, 0 to {n_entities - 1}; {without.split} has {strange[:4]}")
-        asked = frozenset(without.hop1.tolist())
-        self.questions = trained_id_questions(task, seed=seed, without=asked)
+        asked = frozenset(without.unit.tolist())
+        self.questions = task.reference(seed=seed, without=asked)
         self.run = run_and_cache(model, graph, self.questions.tokens)
         self.counts = torch.bincount(self.questions.bridges, minlength=n_entities)
 

@@ -147,7 +147,7 @@ def _trace(
     asked = queries.take(torch.cat(kept))
     if not len(asked):
         raise ValueError(f"the model answers none of the {len(queries)} queries of {queries.split} correctly")
-    n_facts, table = len(asked.hop1.unique()), []
+    n_facts, table = asked.n_units, []
     for cell, parts in changed.items():
         strength = float(torch.cat(parts).double().mean())
         low, high = wilson(strength, n_facts)

@@ -113,7 +113,7 @@ def steer_bridge(
     graph = graph_of(model, queries.roles, queries.answer_position)
     means = BridgeMeans(model, graph, task, queries, seed=seed)
     asked, found = questions_with_donors(model, graph, task, queries, means, second_hop="ID", seed=seed)
-    bridges, wanted = (torch.tensor([each[name] for each in found]) for name in ("bridge", "answer"))
+    bridges, wanted = (torch.tensor([getattr(each, name) for each in found]) for name in ("value", "answer"))
     run, generator, rows = run_and_cache(model, graph, asked.tokens), torch.Generator().manual_seed(seed), []
     tables = {"embedding": model.W_E, "unembedding": model.W_U.T}
     fixed = {name: table[bridges] - table[asked.bridges] for name, table in tables.items()}
@@ -139,7 +139,7 @@ def _rows(
     """What the model answers with each state in a cell."""
     layer, position = cell
     answers = with_state(run, layer, position, torch.stack(list(states.values()))).argmax(-1).cpu()
-    n_facts, rows = len(asked.hop1.unique()), []
+    n_facts, rows = asked.n_units, []
     for direction, answered in zip(states, answers, strict=True):
         kept, moved = (float((answered == each).double().mean()) for each in (asked.answers, wanted))
         low, high = wilson(kept, n_facts)

@@ -21,7 +21,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
-from ...tasks import Queries, Run, TwoHopTask
+from ...tasks import Donor, Queries, Run, TwoHopTask
 from ..forward.cached import CachedRun, run_and_cache, with_state
 from ..forward.model import decode, graph_of
 from ..plots.curves import trajectory_curves
@@ -33,7 +33,7 @@ from .bridge_means import MIN_FACTS as CENTROID_FACTS
 from .bridge_means import BridgeMeans
 from .interchange import donor_runs, questions_with_donors
 from .probing import fit_probe
-from .questions import halves_by_fact, sample
+from .questions import halves_by_unit, sample
 
 MARGIN = 0.1  # what an effect must exceed its control by
 INVARIANT = 0.8  # share of answers that a donor with the same bridge must leave
@@ -122,27 +122,27 @@ def bridge_evidence(
         KeyError: if there is no such split.
         ValueError: if it holds no question, or no two-hop ones.
     """
-    max_facts = int((~task.is_ood).sum()) // 2  # the others are for means and probes
-    queries = sample(task.split(split), n, max_facts=max_facts, seed=seed)
+    max_units = int((~task.is_ood).sum()) // 2  # the others are for means and probes
+    queries = sample(task.split(split), n, max_units=max_units, seed=seed)
     if not len(queries) or (queries.hop2 < 0).any():
         raise ValueError(f"{split} holds {len(queries)} questions{', which are atomic' if len(queries) else ''}")
     if isinstance(model, Run):
         return by_step(model, lambda each: bridge_evidence(each, task, split, n=n, seed=seed))
     graph = graph_of(model, queries.roles, queries.answer_position)
     means = BridgeMeans(model, graph, task, queries, seed=seed)
-    read, judged = halves_by_fact(queries, seed=seed)
+    read, judged = halves_by_unit(queries, seed=seed)
     rows = _readings(run_and_cache(model, graph, read.tokens), read, means, seed) if len(read) else []
     try:
         asked, found = questions_with_donors(model, graph, task, judged, means, second_hop="ID", seed=seed)
     except ValueError:
         asked = judged.take(torch.arange(0))
     else:
-        donors = donor_runs(model, graph, asked, found)
+        donors = donor_runs(model, graph, found)
         rows += _interventions(run_and_cache(model, graph, asked.tokens), asked, found, donors, means, seed)
     measures = pd.DataFrame(rows)
     cells = pd.DataFrame([(layer, role) for layer in range(-1, graph.n_layers) for role in graph.roles])
     table = _verdicts(cells.set_axis(["layer", "role"], axis=1), measures)
-    n_read, n_judged = len(read.hop1.unique()), len(asked.hop1.unique())
+    n_read, n_judged = read.n_units, asked.n_units
     reason = _reason(n_read, n_judged, len(judged), len(asked))
     table = table.assign(n_read=n_read, n_judged=n_judged, reason=reason)
     return EvidenceResult(table, measures, model.cfg.model_name, split)
@@ -180,13 +180,13 @@ def _probe(means: BridgeMeans, layer: int, position: int, states: Float[Tensor, 
 def _interventions(
     run: CachedRun,
     asked: Queries,
-    found: list[dict[str, Any]],
+    found: list[Donor],
     donors: Mapping[str, CachedRun],
     means: BridgeMeans,
     seed: int,
 ) -> list[dict[str, Any]]:
     """Ablation, donors and the difference of means at every cell."""
-    bridges, wanted = (torch.tensor([each[name] for each in found]) for name in ("bridge", "answer"))
+    bridges, wanted = (torch.tensor([getattr(each, name) for each in found]) for name in ("value", "answer"))
     generator, rows = torch.Generator().manual_seed(seed), []
     for layer, position in _cells(run):
         own, mean = run.state(layer)[:, position], means.of(layer, position, asked.bridges)
@@ -220,7 +220,7 @@ def _row(
     met: Bool[Tensor, " query"],
     control: Bool[Tensor, " query"] | None,
 ) -> dict[str, Any]:
-    n_facts, value = len(queries.hop1.unique()), float(met.double().mean())
+    n_facts, value = queries.n_units, float(met.double().mean())
     row: dict[str, Any] = {"layer": cell[0], "role": graph.roles[cell[1]], "measure": measure, "value": value}
     if control is None:
         low, high = wilson(value, n_facts)

@@ -28,7 +28,6 @@ from ..plots.heatmaps import cell_heatmaps
 from ..statistics import Z95
 from ..training.by_step import by_step
 from .bridge_means import MIN_FACTS, means_by_label
-from .questions import one_question_per_fact, trained_id_questions
 
 N_PERMUTATIONS = 20
 
@@ -91,8 +90,8 @@ def bridge_geometry(
     """
     if isinstance(model, Run):
         return by_step(model, lambda each: bridge_geometry(each, task, split=split, seed=seed))
-    own = trained_id_questions(task, seed=seed)
-    others = one_question_per_fact(task.split(split), seed=seed)
+    own = task.reference(seed=seed)
+    others = task.split(split).one_per_unit(seed=seed)
     n_entities = task.graph.n_entities
     counts = torch.bincount(own.bridges, minlength=n_entities)
     if (n_bridges := int((counts >= MIN_FACTS).sum())) < 2:

@@ -10,72 +10,19 @@ same bridge, which must not change the answer, and the bridge's direction alone.
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
-from ...tasks import Queries, TwoHopTask
+from ...tasks import Donor, Queries, TwoHopTask
 from ..forward.cached import CachedRun, run_and_cache, with_state
 from ..forward.model import graph_of
 from ..plots.heatmaps import cell_heatmaps
 from ..statistics import random_like, wilson
 from .bridge_means import BridgeMeans
-
-
-class Donors:
-    """Finds, for a question, other facts (h′, r1′) of each kind, all to be asked with its r2."""
-
-    def __init__(self, task: TwoHopTask, second_hop: str, rng: np.random.Generator) -> None:
-        self.task, self.graph, self.rng = task, task.graph, rng
-        compositions = self.graph.compositions
-        n_facts = np.array([len(self.graph), 1])
-        in_training = np.concatenate([task.trained, task.added]) @ n_facts
-        usable = ~task.is_ood[compositions[:, 0]] & (task.is_ood[compositions[:, 1]] == (second_hop == "OOD"))
-        compositions = compositions[usable]
-        trained: Bool[np.ndarray, " composition"] = np.isin(compositions @ n_facts, in_training)
-        relations = self.graph.relations[compositions[:, 1]]
-        self.has_trained = bool(trained.any())
-        self.by_relation = {r: (compositions[relations == r], trained[relations == r]) for r in np.unique(relations)}
-
-    def of(self, hop1: int, hop2: int) -> dict[str, Any] | None:
-        """Tokens (h′, r1′) by kind, with the new bridge and answer; None if a kind has no donor.
-
-        Held-out and trained donors have the same new bridge and so the same new answer.
-        """
-        bridge, answer = self.graph.tails[hop1], self.graph.tails[hop2]
-        if (relation := self.graph.relations[hop2]) not in self.by_relation:
-            return None
-        compositions, trained = self.by_relation[relation]
-        bridges, answers = self.graph.tails[compositions.T]
-        fits = (bridges != bridge) & (answers != answer)
-        possible = np.unique(bridges[fits & ~trained])
-        if self.has_trained:
-            possible = np.intersect1d(possible, bridges[fits & trained])
-        same = np.flatnonzero((self.graph.tails == bridge) & ~self.task.is_ood)
-        same = same[same != hop1]
-        if not len(possible) or not len(same):
-            return None
-        new = self.rng.choice(possible)
-        new_answer = int(answers[fits & (bridges == new)][0])
-        other = fits & (bridges != new) & (answers != new_answer)
-        if not other.any():
-            return None
-        kinds = {
-            "held out": compositions[fits & (bridges == new) & ~trained, 0],
-            "trained": compositions[fits & (bridges == new) & trained, 0],
-            "same bridge": same,
-            "other bridge": compositions[other, 0],
-        }
-        chosen = {kind: self._tokens(int(self.rng.choice(facts))) for kind, facts in kinds.items() if len(facts)}
-        return chosen | {"bridge": int(new), "answer": new_answer}
-
-    def _tokens(self, fact: int) -> tuple[int, int]:
-        return int(self.graph.heads[fact]), self.graph.n_entities + int(self.graph.relations[fact])
-
 
 WHOLE_STATE = ("held out", "trained", "same bridge", "other bridge")
 DIRECTION = ("bridge direction", "random direction")
@@ -150,9 +97,9 @@ def interchange(
     asked, found = questions_with_donors(
         model, graph, task, queries, means, second_hop=second_hop, answered=answered, seed=seed
     )
-    wanted = torch.tensor([each["answer"] for each in found])
-    runs = donor_runs(model, graph, asked, found)
-    run, new_bridges = run_and_cache(model, graph, asked.tokens), torch.tensor([each["bridge"] for each in found])
+    wanted = torch.tensor([donor.answer for donor in found])
+    runs = donor_runs(model, graph, found)
+    run, new_bridges = run_and_cache(model, graph, asked.tokens), torch.tensor([donor.value for donor in found])
     generator, rows = torch.Generator().manual_seed(seed), []
     for layer in range(-1, graph.n_layers):
         for position, role in enumerate(graph.roles):
@@ -177,36 +124,32 @@ def questions_with_donors(
     second_hop: str,
     answered: str = "right",
     seed: int,
-) -> tuple[Queries, list[dict[str, Any]]]:
+) -> tuple[Queries, list[Donor]]:
     """The questions answered right, or wrong, that have all donors and mean states, and these donors.
 
     Raises:
         ValueError: if there are none.
     """
-    donors = Donors(task, second_hop, np.random.default_rng(seed))
+    donors = task.donors(second_hop=second_hop, seed=seed)
     right = run_and_cache(model, graph, queries.tokens).logits.argmax(-1).cpu() == queries.answers
     wanted = (right == (answered == "right")).nonzero()[:, 0].tolist()
-    found = [(row, donors.of(int(queries.hop1[row]), int(queries.hop2[row]))) for row in wanted]
-    kept = [(row, each) for row, each in found if each and means.has(int(queries.bridges[row]), each["bridge"])]
+    found = [(row, donors.of(queries, row)) for row in wanted]
+    kept = [(row, each) for row, each in found if each and means.has(int(queries.bridges[row]), each.value)]
     if not kept:
         raise ValueError(f"none of the {len(queries)} questions of {queries.split} is answered {answered} and has donors")
     return queries.take(torch.tensor([row for row, _ in kept])), [each for _, each in kept]
 
 
-def donor_runs(
-    model: HookedTransformer, graph: ComputationGraph, asked: Queries, found: list[dict[str, Any]]
-) -> dict[str, CachedRun]:
-    """By kind of donor, a run of the questions with h and r1 of that donor."""
+def donor_runs(model: HookedTransformer, graph: ComputationGraph, found: list[Donor]) -> dict[str, CachedRun]:
+    """By kind of donor, a run of its prompts."""
     runs = {}
-    for kind in (kind for kind in WHOLE_STATE if kind in found[0]):
-        tokens = asked.tokens.clone()
-        tokens[:, :2] = torch.tensor([each[kind] for each in found])
-        runs[kind] = run_and_cache(model, graph, tokens)
+    for kind in (kind for kind in WHOLE_STATE if kind in found[0].prompts):
+        runs[kind] = run_and_cache(model, graph, torch.stack([donor.prompts[kind] for donor in found]))
     return runs
 
 
 def _outcome(answered: Int[Tensor, " query"], asked: Queries, wanted: Int[Tensor, " query"]) -> dict[str, float]:
-    n_facts = len(asked.hop1.unique())
+    n_facts = asked.n_units
     success, kept = (float((answered == answers).double().mean()) for answers in (wanted, asked.answers))
     low, high = wilson(success, n_facts)
     return {"success": success, "low": low, "high": high, "kept": kept, "n": len(asked), "n_facts": n_facts}

@@ -130,7 +130,7 @@ def logit_lens(model: HookedTransformer | Run, queries: Queries, *, seed: int = 
         )
     targets = _targets(queries, seed)
     stages = {stage: _read(model, states, targets) for stage, states in residual_states(model, queries.tokens).items()}
-    n_facts = len(queries.hop1.unique())
+    n_facts = queries.n_units
     rows = [
         {**stage._asdict(), "role": role, "target": target}
         for stage in stages
@@ -197,7 +197,7 @@ def _by_query(
 ) -> pd.DataFrame:
     place = {name: number for number, name in enumerate(targets)}
     last = stages[ends[-1]].ranks[place["answer"], :, queries.answer_position]
-    columns: dict[str, Any] = {"fact": queries.hop1.numpy(), "correct": (last == 0).numpy()}
+    columns: dict[str, Any] = {"fact": queries.unit.numpy(), "correct": (last == 0).numpy()}
     for target in TARGETS:
         columns[target] = torch.stack([stages[end].found(place[target]) for end in ends]).any(0).numpy()
     for target in ("bridge", "answer"):

@@ -32,7 +32,6 @@ from ..plots.curves import trajectory_curves
 from ..plots.heatmaps import cell_heatmaps
 from ..statistics import difference, wilson
 from ..training.by_step import by_step
-from .questions import one_question_per_fact, trained_id_questions
 
 PROBED = ("bridge", "answer", "r1", "r2")
 N_FOLDS = 4
@@ -105,9 +104,9 @@ def probe_bridge(
         return by_step(model, lambda each: probe_bridge(each, task, transfer=transfer, targets=targets, seed=seed))
     if unknown := sorted(set(targets) - set(PROBED)):
         raise ValueError(f"no targets {', '.join(unknown)}; there are {', '.join(PROBED)}")
-    asked = trained_id_questions(task, seed=seed)
+    asked = task.reference(seed=seed)
     others = [task.split("test_inferred_ood")] if transfer is None else transfer
-    others = [one_question_per_fact(each, seed=seed) for each in others if len(each)]
+    others = [each.one_per_unit(seed=seed) for each in others if len(each)]
     graph = graph_of(model, asked.roles, asked.answer_position)
     runs = [run_and_cache(model, graph, each.tokens) for each in (asked, *others)]
     labels = {target: [label_of(each, target) for each in (asked, *others)] for target in targets}

@@ -117,7 +117,7 @@ def _forms(
 
 
 def _row(right: Bool[Tensor, " query"], before: Bool[Tensor, " query"], queries: Queries) -> dict[str, float]:
-    n_facts = len(queries.hop1.unique())
+    n_facts = queries.n_units
     accuracy, as_it_is = (float(each.double().mean()) for each in (right, before))
     (low, high), (gain_low, gain_high) = wilson(accuracy, n_facts), difference(accuracy, as_it_is, n_facts)
     row = {"accuracy": accuracy, "low": low, "high": high, "as_it_is": as_it_is, "gain": accuracy - as_it_is}

@@ -45,6 +45,9 @@ class PromptPairs:
         answer_position: where the answer is read; by default the last position.
         contrast: what differs between the two.
         recipe: how the pairs were made; JSON values only.
+        intermediates: of the clean prompts, by name, see `Queries`; empty if not known.
+        corrupt_intermediates: the same of the corrupt prompts.
+        unit: the id by which intervals are clustered, of the clean prompts; by default each pair is a unit of its own.
 
     Raises:
         ValueError: if the tensors do not fit together; all problems are named at once.
@@ -64,15 +67,20 @@ class PromptPairs:
     answer_position: int = -1
     contrast: str = "custom"
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    intermediates: Mapping[str, Int[Tensor, " _"]] = field(default_factory=dict)
+    corrupt_intermediates: Mapping[str, Int[Tensor, " _"]] = field(default_factory=dict)
+    unit: Int[Tensor, " _"] = field(default=None)  # pyright: ignore[reportAssignmentType]
 
     def __post_init__(self) -> None:
         n, n_pos = self.clean.shape
+        if self.unit is None:
+            object.__setattr__(self, "unit", torch.arange(n))
         problems = []
         if self.corrupt.shape != self.clean.shape:
             problems.append(f"clean has the shape {tuple(self.clean.shape)}, corrupt {tuple(self.corrupt.shape)}")
-        for name, column in (("answers", self.answers), ("foils", self.foils)):
-            if len(column) != n:
-                problems.append(f"{n} clean prompts, but {len(column)} {name}")
+        columns = [("answers", self.answers), ("foils", self.foils), ("unit", self.unit)]
+        columns += [*self.intermediates.items(), *self.corrupt_intermediates.items()]
+        problems += [f"{n} clean prompts, but {len(column)} {name}" for name, column in columns if len(column) != n]
         if len(self.roles) != n_pos or len(set(self.roles)) != len(self.roles):
             problems.append(f"{n_pos} positions need {n_pos} different roles, got {self.roles}")
         if not -n_pos <= self.answer_position < n_pos:
@@ -111,8 +119,24 @@ class PromptPairs:
 
     def take(self, rows: Int[Tensor, " row"] | Bool[Tensor, " query"]) -> "PromptPairs":
         """The pairs of the given rows (numbers or a mask), in that order."""
-        columns = ("clean", "corrupt", "answers", "foils")
-        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
+        columns = ("clean", "corrupt", "answers", "foils", "unit")
+        named = {
+            name: {key: column[rows] for key, column in getattr(self, name).items()}
+            for name in ("intermediates", "corrupt_intermediates")
+        }
+        return replace(self, **{name: getattr(self, name)[rows] for name in columns}, **named)
+
+    def queries(self) -> Queries:
+        """The clean prompts as questions."""
+        return Queries(
+            self.clean,
+            self.answers,
+            roles=self.roles,
+            answer_position=self.answer_position,
+            intermediates=self.intermediates,
+            unit=self.unit,
+            split=self.recipe.get("split", self.contrast),
+        )
 
     def halves(self) -> tuple["PromptPairs", "PromptPairs"]:
         """Every other pair, and the rest: one half to choose a circuit on, the other to judge it."""
@@ -165,7 +189,8 @@ def make_pairs(task: TwoHopTask, *, split: str, contrast: str, n: int, seed: int
     if "r2" not in queries.roles:
         raise ValueError(f"{split} holds atomic queries; contrasts are defined for the compositional splits")
     rng = np.random.default_rng(seed)
-    partners = _Partners(task, [queries, task.split("train_inferred")], contrast, rng)
+    sources = [queries, task.split("train_inferred")]
+    partners = _Partners(task, sources, contrast, rng)
     rows, found = [], []
     for row in rng.permutation(len(queries)):
         if len(rows) == n:
@@ -178,17 +203,24 @@ def make_pairs(task: TwoHopTask, *, split: str, contrast: str, n: int, seed: int
             f"asked for {n} {contrast!r} pairs of {split}, but only {len(rows)} can be made of its {len(queries)} queries "
             "without using a prompt twice"
         )
-    chosen, corrupt = queries.take(torch.tensor(rows)), torch.stack([tokens for tokens, _, _ in found])
+    chosen = queries.take(torch.tensor(rows))
+    partners_of = [(sources[number], row) for number, row in found]
     recipe = {"split": split, "contrast": contrast, "n_asked": n, "seed": seed, "task": task.key}
     return PromptPairs(
         chosen.tokens,
-        corrupt,
+        torch.stack([source.tokens[row] for source, row in partners_of]),
         chosen.answers,
-        torch.stack([answer for _, answer, _ in found]),
+        torch.stack([source.answers[row] for source, row in partners_of]),
         roles=queries.roles,
         answer_position=queries.answer_position,
         contrast=contrast,
-        recipe=recipe | {"n_from_training": sum(source > 0 for _, _, source in found)},
+        recipe=recipe | {"n_from_training": sum(number > 0 for number, _ in found)},
+        intermediates=chosen.intermediates,
+        corrupt_intermediates={
+            name: torch.stack([source.intermediates[name][row] for source, row in partners_of])
+            for name in chosen.intermediates
+        },
+        unit=chosen.unit,
     )
 
 
@@ -217,14 +249,14 @@ class _Partners:
                 bucket[_SHARED[contrast](prompts[row]), statuses[row]].append(int(row))
             self.buckets.append(bucket)
 
-    def draw(self, row: int) -> tuple[Int[Tensor, " pos"], Int[Tensor, ""], int] | None:
-        """Tokens, answer and source of a partner for the first source's query `row`, or None if there is none left."""
+    def draw(self, row: int) -> tuple[int, int] | None:
+        """Source and row of a partner for the first source's query `row`, or None if there is none left."""
         key = _SHARED[self.contrast](self.prompts[0][row]), self.statuses[0][row]
-        for number, source in enumerate(self.sources):
+        for number in range(len(self.sources)):
             for other in self.buckets[number].get(key, ()):
                 if self.prompts[number][other] not in self.used and self._fits(row, number, other):
                     self.used.add(self.prompts[number][other])
-                    return source.tokens[other], source.answers[other], number
+                    return number, other
         return None
 
     def _fits(self, row: int, number: int, other: int) -> bool:

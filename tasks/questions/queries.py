@@ -1,45 +1,99 @@
-"""Questions in tokens, with the answers, the bridges and the facts they rest on."""
+"""Questions in tokens, with their answers, what lies between question and answer, and the unit at which they repeat."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+COLUMNS = ("tokens", "answers", "unit")
+NAMED_COLUMNS = ("intermediates", "facts")
+
 
 @dataclass(frozen=True, eq=False)
 class Queries:
-    """Queries of one kind, one row each.
+    """Questions of one kind, one row each.
 
     Attributes:
-        tokens: the prompts; entity i is token i, relation j is token n_entities + j.
+        tokens: the prompts.
         answers: the token to be predicted at `answer_position`.
-        bridges: the entity the first hop leads to; for an atomic fact this is its answer.
-        hop1: the number of the first fact in the task's graph.
-        hop2: the number of the second fact, or −1 for an atomic query.
         roles: the name of each position.
-        answer_position: the position at which the answer is read.
+        answer_position: the position at which the answer is read; by default the last.
+        intermediates: by name, the token of what has to be found on the way to the answer; two-hop questions have `bridge`.
+        unit: the id by which intervals are clustered, since questions that share it repeat each other's states: in two-hop
+            questions the first fact. By default each question is a unit of its own.
+        facts: by name, the numbers of the facts a question rests on; two-hop questions have `hop1` and `hop2` (−1 if atomic).
         split: the split's name.
+
+    Raises:
+        ValueError: if the tensors do not fit together; all problems are named at once.
+
+    >>> tokens, answers, carry = torch.tensor([[3, 9, 0]]), torch.tensor([2]), torch.tensor([1])
+    >>> queries = Queries(tokens, answers, roles=("a", "b", "c"), intermediates={"carry": carry})
+    >>> len(queries), queries.answer_position, list(queries.intermediates)
+    (1, 2, ['carry'])
     """
 
     tokens: Int[Tensor, "query pos"]
-    answers: Int[Tensor, " query"]
-    bridges: Int[Tensor, " query"]
-    hop1: Int[Tensor, " query"]
-    hop2: Int[Tensor, " query"]
+    answers: Int[Tensor, " _"]  # that the sizes agree is checked below, with a message
     roles: tuple[str, ...]
-    answer_position: int
-    split: str
+    answer_position: int = -1
+    intermediates: Mapping[str, Int[Tensor, " _"]] = field(default_factory=dict)
+    unit: Int[Tensor, " _"] = field(default=None)  # pyright: ignore[reportAssignmentType]
+    facts: Mapping[str, Int[Tensor, " _"]] = field(default_factory=dict)
+    split: str = "custom"
+
+    def __post_init__(self) -> None:
+        n, n_pos = self.tokens.shape
+        if self.unit is None:
+            object.__setattr__(self, "unit", torch.arange(n))
+        columns = {"answers": self.answers, "unit": self.unit, **self.intermediates, **self.facts}
+        problems = [f"{n} prompts, but {len(column)} of {name}" for name, column in columns.items() if len(column) != n]
+        if len(self.roles) != n_pos or len(set(self.roles)) != len(self.roles):
+            problems.append(f"{n_pos} positions need {n_pos} different roles, got {self.roles}")
+        if not -n_pos <= self.answer_position < n_pos:
+            problems.append(f"answer_position={self.answer_position} is outside the {n_pos} positions")
+        if problems:
+            raise ValueError("these are no questions: " + "; ".join(problems))
+        object.__setattr__(self, "answer_position", self.answer_position % n_pos)
 
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @property
+    def bridges(self) -> Int[Tensor, " query"]:
+        """The intermediate `bridge` of two-hop questions; for an atomic fact this is its answer."""
+        return self.intermediates["bridge"]
+
+    @property
+    def hop1(self) -> Int[Tensor, " query"]:
+        """The number of the first fact of two-hop questions in the task's graph."""
+        return self.facts["hop1"]
+
+    @property
+    def hop2(self) -> Int[Tensor, " query"]:
+        """The number of the second fact of two-hop questions, or −1 for an atomic query."""
+        return self.facts["hop2"]
+
+    @property
+    def n_units(self) -> int:
+        """How many different units there are."""
+        return len(self.unit.unique())
+
     def take(self, rows: Int[Tensor, " row"] | Bool[Tensor, " query"]) -> "Queries":
         """The queries of the given rows (numbers or a mask), in that order."""
-        columns = ("tokens", "answers", "bridges", "hop1", "hop2")
-        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
+        named = {name: {key: c[rows] for key, c in getattr(self, name).items()} for name in NAMED_COLUMNS}
+        return replace(self, **{name: getattr(self, name)[rows] for name in COLUMNS}, **named)
 
     def halves(self) -> tuple["Queries", "Queries"]:
         """Every other query, and the rest: one half to choose on, the other to report."""
         rows = torch.arange(len(self))
         return self.take(rows[::2]), self.take(rows[1::2])
+
+    def one_per_unit(self, *, seed: int, without: frozenset[int] = frozenset()) -> "Queries":
+        """A random question of each unit, in the units' order, leaving some units out."""
+        order = np.random.default_rng(seed).permutation(len(self))
+        units, first = np.unique(self.unit.numpy()[order], return_index=True)
+        return self.take(torch.from_numpy(order[first[~np.isin(units, list(without))]]))

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Int
 
 from . import files
+from .donors import TwoHopDonors
 from .graph import Compositions, KnowledgeGraph
 from .layout import check_layout, laid_out, n_positions
 from .queries import Queries
@@ -242,24 +243,57 @@ class TwoHopTask:
         hops = np.concatenate([self.trained, self.added]) if name == "train_inferred" else self.tests[name]
         return self._inferred(hops, name)
 
+    def reference(self, *, seed: int, without: frozenset[int] = frozenset()) -> Queries:
+        """A random trained composition for each ID fact as first hop, leaving some facts out: for means and probes."""
+        questions = self.split("train_inferred").one_per_unit(seed=seed, without=without)
+        return questions.take(~torch.from_numpy(self.is_ood)[questions.unit])
+
+    def donors(self, *, second_hop: str, seed: int) -> TwoHopDonors:
+        """Finds facts whose states may take the place of a question's own, see `TwoHopDonors`."""
+        return TwoHopDonors(self, second_hop, np.random.default_rng(seed))
+
+    def n_values(self, intermediate: str) -> int:
+        """How many values an intermediate can have; they are the first tokens.
+
+        Raises:
+            KeyError: if the task has no such intermediate.
+        """
+        if intermediate != "bridge":
+            raise KeyError(f"no intermediate {intermediate!r}; two-hop questions have 'bridge'")
+        return self.graph.n_entities
+
     def _atomic(self, facts: Int[np.ndarray, " fact"], split: str) -> Queries:
         graph = self.graph
         questions = np.stack([graph.heads[facts], graph.n_entities + graph.relations[facts]], axis=1)
         tails = graph.tails[facts]
-        return self._queries(questions, (tails, tails, facts, np.full_like(facts, -1)), split)
+        return self._queries(questions, tails, tails, facts, np.full_like(facts, -1), split)
 
     def _inferred(self, hops: Compositions, split: str) -> Queries:
         graph, (hop1, hop2) = self.graph, hops.T
         relations = graph.n_entities + graph.relations
         questions = np.stack([graph.heads[hop1], relations[hop1], relations[hop2]], axis=1)
-        return self._queries(questions, (graph.tails[hop2], graph.tails[hop1], hop1.copy(), hop2.copy()), split)
+        return self._queries(questions, graph.tails[hop2], graph.tails[hop1], hop1.copy(), hop2.copy(), split)
 
     def _queries(
-        self, questions: Int[np.ndarray, "query token"], columns: tuple[Int[np.ndarray, " query"], ...], split: str
+        self,
+        questions: Int[np.ndarray, "query token"],
+        answers: Int[np.ndarray, " query"],
+        bridges: Int[np.ndarray, " query"],
+        hop1: Int[np.ndarray, " query"],
+        hop2: Int[np.ndarray, " query"],
+        split: str,
     ) -> Queries:
         prompts, roles, answer_position = laid_out(questions, self.layout, pad=self._pad)
+        facts = {"hop1": torch.from_numpy(hop1), "hop2": torch.from_numpy(hop2)}
         return Queries(
-            *map(torch.from_numpy, (prompts, *columns)), roles=roles, answer_position=answer_position, split=split
+            torch.from_numpy(prompts),
+            torch.from_numpy(answers),
+            roles=roles,
+            answer_position=answer_position,
+            intermediates={"bridge": torch.from_numpy(bridges)},
+            unit=facts["hop1"],
+            facts=facts,
+            split=split,
         )
 
 

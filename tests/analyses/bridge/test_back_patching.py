@@ -18,8 +18,7 @@ POSITION, SOURCE, TARGET = 2, 1, -1
 
 def asked(seed: int, n: int = 30) -> Queries:
     pairs = random_pairs(seed, n=n)
-    facts = torch.arange(n)
-    return Queries(pairs.clean, pairs.answers, pairs.answers, facts, facts, pairs.roles, 2, "random")
+    return Queries(pairs.clean, pairs.answers, roles=pairs.roles, split="random")
 
 
 def put(source: torch.Tensor, activation: torch.Tensor, hook: object) -> torch.Tensor:

@@ -12,8 +12,7 @@ from transformer_lens import HookedTransformer
 
 from grokscope.analyses import EvidenceResult, bridge_evidence
 from grokscope.analyses.bridge.bridge_means import BridgeMeans
-from grokscope.analyses.bridge.interchange import Donors
-from grokscope.analyses.bridge.questions import halves_by_fact, one_question_per_fact, sample
+from grokscope.analyses.bridge.questions import halves_by_unit, sample
 from grokscope.analyses.forward.model import graph_of
 from grokscope.tasks import Run, TwoHopTask
 
@@ -120,10 +119,10 @@ def hooked_answer(model: HookedTransformer, tokens: torch.Tensor, layer: int, po
 def test_measures_equal_literal_hooked_runs_question_by_question(evidence_world: TwoHopTask, layer: int, role: str) -> None:
     task, model = evidence_world, handset_model(evidence_world.graph)
     result = values(bridge_evidence(model, task, "test_inferred_iid", n=120, seed=3), layer, role)
-    max_facts = int((~task.is_ood).sum()) // 2
-    queries = sample(task.split("test_inferred_iid"), 120, max_facts=max_facts, seed=3)
-    judged = halves_by_fact(queries, seed=3)[1]
-    position, donors = queries.roles.index(role), Donors(task, "ID", np.random.default_rng(3))
+    max_units = int((~task.is_ood).sum()) // 2
+    queries = sample(task.split("test_inferred_iid"), 120, max_units=max_units, seed=3)
+    judged = halves_by_unit(queries, seed=3)[1]
+    position, donors = queries.roles.index(role), task.donors(second_hop="ID", seed=3)
     means = BridgeMeans(model, graph_of(model, queries.roles, 2), task, queries, seed=3)
     name = "blocks.0.hook_resid_pre" if layer < 0 else f"blocks.{layer}.hook_resid_post"
 
@@ -136,28 +135,25 @@ def test_measures_equal_literal_hooked_runs_question_by_question(evidence_world:
         return torch.stack([state_of(tokens) for tokens in means.questions.tokens[rows]]).mean(0)
 
     hits: dict[str, list[bool]] = {"held out": [], "trained": [], "same bridge": [], "direction": []}
-    for tokens, answer, bridge, hop1, hop2 in zip(
-        judged.tokens, judged.answers, judged.bridges, judged.hop1, judged.hop2, strict=True
-    ):
-        found = donors.of(int(hop1), int(hop2))
-        if not found or not means.has(int(bridge), found["bridge"]):
+    for row, (tokens, answer, bridge) in enumerate(zip(judged.tokens, judged.answers, judged.bridges, strict=True)):
+        found = donors.of(judged, row)
+        if not found or not means.has(int(bridge), found.value):
             continue
         for kind in ("held out", "trained", "same bridge"):
-            donor = torch.tensor([*found[kind], int(tokens[2])])
-            answered = hooked_answer(model, tokens, layer, position, state_of(donor))
-            hits[kind].append(answered == (int(answer) if kind == "same bridge" else found["answer"]))
-        turned = state_of(tokens) + mean_of(found["bridge"]) - mean_of(int(bridge))
-        hits["direction"].append(hooked_answer(model, tokens, layer, position, turned) == found["answer"])
+            answered = hooked_answer(model, tokens, layer, position, state_of(found.prompts[kind]))
+            hits[kind].append(answered == (int(answer) if kind == "same bridge" else found.answer))
+        turned = state_of(tokens) + mean_of(found.value) - mean_of(int(bridge))
+        hits["direction"].append(hooked_answer(model, tokens, layer, position, turned) == found.answer)
     assert len(hits["direction"]) > 20
     for measure, met in hits.items():
         assert result[measure] == pytest.approx(np.mean(met)), measure
 
 
 def test_reading_and_judging_share_no_fact_and_means_rest_on_others(evidence_world: TwoHopTask) -> None:
-    queries = sample(evidence_world.split("test_inferred_iid"), 256, max_facts=80, seed=0)
-    read, judged = (set(half.hop1.tolist()) for half in halves_by_fact(queries, seed=0))
+    queries = sample(evidence_world.split("test_inferred_iid"), 256, max_units=80, seed=0)
+    read, judged = (set(half.hop1.tolist()) for half in halves_by_unit(queries, seed=0))
     assert not read & judged and abs(len(read) - len(judged)) <= 1 and len(read | judged) <= 80
-    others = one_question_per_fact(evidence_world.split("train_inferred"), seed=0, without=frozenset(read | judged))
+    others = evidence_world.split("train_inferred").one_per_unit(seed=0, without=frozenset(read | judged))
     assert not set(others.hop1.tolist()) & (read | judged) and len(others) == len(others.hop1.unique())
 
 
@@ -203,12 +199,12 @@ def test_a_bridge_that_is_no_entity_is_refused(evidence_world: TwoHopTask) -> No
     from grokscope.analyses import interchange, logit_lens, realign
 
     model, queries = handset_model(evidence_world.graph), evidence_world.split("test_inferred_iid")
-    strange = replace(queries, bridges=queries.bridges + 10)
+    strange = replace(queries, intermediates={"bridge": queries.bridges + 10})
     for refuse in (interchange, realign):
         with pytest.raises(ValueError, match="bridges are entities, 0 to 15; test_inferred_iid has "):
             refuse(model, evidence_world, strange)
     with pytest.raises(ValueError, match="has the answer or bridge 65, the model's tokens are 0 to 29"):
-        logit_lens(model, replace(queries, bridges=queries.bridges * 0 + 65))
+        logit_lens(model, replace(queries, intermediates={"bridge": queries.bridges * 0 + 65}))
 
 
 def test_it_reads_back_and_shows_itself(evidence_world: TwoHopTask) -> None:

@@ -9,7 +9,6 @@ from scipy.linalg import orthogonal_procrustes
 
 from grokscope.analyses import GeometryResult, bridge_geometry
 from grokscope.analyses.bridge.geometry import effective_rank, linear_cka, procrustes_similarity
-from grokscope.analyses.bridge.questions import one_question_per_fact
 from grokscope.tasks import Run, TwoHopTask
 
 
@@ -39,7 +38,7 @@ def test_a_rotated_and_scaled_cloud_is_the_same_and_rank_counts_directions() -> 
 def test_cohesion_alignment_and_match_equal_loops_over_facts(task: TwoHopTask, tiny_run: Run) -> None:
     model = tiny_run.checkpoint("final").model()
     result = bridge_geometry(model, task, seed=1)
-    own, others = (one_question_per_fact(task.split(name), seed=1) for name in ("train_inferred", "test_inferred_ood"))
+    own, others = (task.split(name).one_per_unit(seed=1) for name in ("train_inferred", "test_inferred_ood"))
     own = own.take(~torch.from_numpy(task.is_ood)[own.hop1])
 
     def states(queries: object, name: str, position: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from transformer_lens import HookedTransformer
 
 from grokscope.analyses import InterchangeResult, interchange
 from grokscope.analyses.bridge.bridge_means import BridgeMeans
-from grokscope.analyses.bridge.interchange import WHOLE_STATE, Donors
+from grokscope.analyses.bridge.interchange import WHOLE_STATE
 from grokscope.analyses.forward.model import Stage, residual_states
 from grokscope.tasks import Queries, TwoHopTask
 
@@ -64,23 +64,26 @@ def test_donors_are_what_they_are_called(donor_world: TwoHopTask) -> None:
     import numpy as np
 
     graph, queries = donor_world.graph, donor_world.split("test_inferred_iid")
-    donors = Donors(donor_world, "ID", np.random.default_rng(0))
+    donors = donor_world.donors(second_hop="ID", seed=0)
     trained = {tuple(row) for row in np.concatenate([donor_world.trained, donor_world.added]).tolist()}
     seen = 0
-    for hop1, hop2 in zip(queries.hop1.tolist(), queries.hop2.tolist(), strict=True):
-        if (found := donors.of(hop1, hop2)) is None:
+    for row, (hop1, hop2) in enumerate(zip(queries.hop1.tolist(), queries.hop2.tolist(), strict=True)):
+        if (found := donors.of(queries, row)) is None:
             continue
         seen += 1
-        facts = {kind: int(graph.fact_of[found[kind][0], found[kind][1] - graph.n_entities]) for kind in WHOLE_STATE}
+        facts = {
+            kind: int(graph.fact_of[found.prompts[kind][0], found.prompts[kind][1] - graph.n_entities])
+            for kind in WHOLE_STATE
+        }
         relation = int(graph.relations[hop2])
         second = {kind: int(graph.fact_of[graph.tails[fact], relation]) for kind, fact in facts.items()}
         assert not donor_world.is_ood[list(facts.values())].any()
         assert (facts["held out"], second["held out"]) not in trained and (facts["trained"], second["trained"]) in trained
-        assert graph.tails[facts["held out"]] == graph.tails[facts["trained"]] == found["bridge"] != graph.tails[hop1]
-        assert graph.tails[second["held out"]] == found["answer"] != graph.tails[hop2]
+        assert graph.tails[facts["held out"]] == graph.tails[facts["trained"]] == found.value != graph.tails[hop1]
+        assert graph.tails[second["held out"]] == found.answer != graph.tails[hop2]
         assert graph.tails[facts["same bridge"]] == graph.tails[hop1] and facts["same bridge"] != hop1
-        assert graph.tails[facts["other bridge"]] not in (found["bridge"], graph.tails[hop1])
-        assert graph.tails[second["other bridge"]] != found["answer"]
+        assert graph.tails[facts["other bridge"]] not in (found.value, graph.tails[hop1])
+        assert graph.tails[second["other bridge"]] != found.answer
     assert seen > 20
 
 

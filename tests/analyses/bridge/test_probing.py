@@ -9,7 +9,6 @@ from handset import handset_model
 
 from grokscope.analyses import ProbeResult, probe_bridge
 from grokscope.analyses.bridge.probing import HELD_OUT, _Cell, _Plan, _tested
-from grokscope.analyses.bridge.questions import one_question_per_fact
 from grokscope.tasks import Run, TwoHopTask
 
 
@@ -34,7 +33,7 @@ def test_the_hand_set_states_are_read_where_they_hold_something(probed: ProbeRes
 
 
 def test_it_says_how_many_distinct_states_there_are(probed: ProbeResult, evidence_world: TwoHopTask) -> None:
-    asked = one_question_per_fact(evidence_world.split("train_inferred"), seed=0)
+    asked = evidence_world.split("train_inferred").one_per_unit(seed=0)
     n_heads = len(set(evidence_world.graph.heads[asked.hop1.numpy()].tolist()))
     assert cell(probed, 1, "h", "bridge")["n_states"] == n_heads
     at_bridge = cell(probed, 0, "r1", "bridge")
@@ -65,7 +64,7 @@ def by_hand(states: np.ndarray, labels: np.ndarray, tested: np.ndarray) -> np.nd
 def test_accuracy_equals_an_independent_loop_over_folds(task: TwoHopTask, tiny_run: Run) -> None:
     model = tiny_run.checkpoint("final").model()
     result = probe_bridge(model, task, targets=("bridge",), seed=2)
-    asked = one_question_per_fact(task.split("train_inferred"), seed=2)
+    asked = task.split("train_inferred").one_per_unit(seed=2)
     asked = asked.take(~torch.from_numpy(task.is_ood)[asked.hop1])
     states = model.run_with_cache(asked.tokens)[1]["blocks.1.hook_resid_post"][:, 1].detach().numpy()
     labels, plan = asked.bridges.numpy(), _Plan.of(asked.bridges.numpy(), "bridge", 2)
@@ -80,7 +79,7 @@ def test_accuracy_equals_an_independent_loop_over_folds(task: TwoHopTask, tiny_r
 def test_the_affine_readout_at_the_last_layer_is_the_models_own(task: TwoHopTask, tiny_run: Run) -> None:
     model = tiny_run.checkpoint("final").model()
     row = cell(probe_bridge(model, task, targets=("answer",)), 1, "r2", "answer")
-    asked = one_question_per_fact(task.split("train_inferred"), seed=0)
+    asked = task.split("train_inferred").one_per_unit(seed=0)
     asked = asked.take(~torch.from_numpy(task.is_ood)[asked.hop1])
     plan = _Plan.of(asked.answers.numpy(), "answer", 0)
     own = (model(asked.tokens)[:, -1].argmax(-1) == asked.answers).numpy()[plan.used].mean()

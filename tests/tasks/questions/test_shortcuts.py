@@ -1,9 +1,10 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 
-from grokscope.tasks import Queries, TwoHopTask, shortcut_accuracy
+from grokscope.tasks import TwoHopTask, shortcut_accuracy
 from grokscope.tasks.questions.shortcuts import SHORTCUTS
 
 
@@ -24,8 +25,8 @@ def test_equals_a_literal_count(task: TwoHopTask, split: str) -> None:
 def test_a_shortcut_that_works_is_found(task: TwoHopTask) -> None:
     """If every answer were a function of r2, the r2 shortcut would score 1."""
     train = task.split("train_inferred")
-    shortcut = shortcut_accuracy(task, Queries(train.tokens, *(train.answers,) * 2, *(train.hop1,) * 2, train.roles, 2, "x"))
+    shortcut = shortcut_accuracy(task, train)
     by_relation = {int(r): train.answers[train.tokens[:, 2] == r].mode().values for r in train.tokens[:, 2].unique()}
     answers = torch.stack([by_relation[int(r)] for r in train.tokens[:, 2]])
-    easy = Queries(train.tokens, answers, train.bridges, train.hop1, train.hop2, train.roles, 2, "easy")
+    easy = replace(train, answers=answers, split="easy")
     assert shortcut_accuracy(task, easy)["r2"] == 1.0 > shortcut["r2"]
