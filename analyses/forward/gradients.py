@@ -72,4 +72,5 @@ def _through_norm(
 
 
 def stage_of(base: CachedRun, node: Node) -> Stage:
+    """The stage in which a node works."""
     return node.kind, base.graph.n_layers if node.kind == "logits" else node.layer

@@ -75,11 +75,8 @@ class TwoHopDonors:
             "same bridge": same,
             "other bridge": compositions[other, 0],
         }
-        prompts = {
-            kind: self._asking(queries.tokens[row], int(self.rng.choice(facts)))
-            for kind, facts in kinds.items()
-            if len(facts)
-        }
+        chosen = {kind: int(self.rng.choice(facts)) for kind, facts in kinds.items() if len(facts)}
+        prompts = {kind: self._asking(queries.tokens[row], fact) for kind, fact in chosen.items()}
         return Donor(prompts, int(new), new_answer)
 
     def _asking(self, tokens: Int[Tensor, " pos"], fact: int) -> Int[Tensor, " pos"]:

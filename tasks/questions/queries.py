@@ -24,7 +24,7 @@ class Queries:
         intermediates: by name, the token of what has to be found on the way to the answer; two-hop questions have `bridge`.
         unit: the id by which intervals are clustered, since questions that share it repeat each other's states: in two-hop
             questions the first fact. By default each question is a unit of its own.
-        facts: by name, the numbers of the facts a question rests on; two-hop questions have `hop1` and `hop2` (−1 if atomic).
+        facts: by name, the numbers of the facts a question rests on; two-hop questions have `hop1` and `hop2` (−1: atomic).
         split: the split's name.
 
     Raises:
