@@ -36,6 +36,8 @@ def random_circuits(
     """
     if not kept:
         raise ValueError("an empty circuit has no random counterpart")
+    if len(kept) == len(graph.edges):
+        return [sorted(graph.edges)] * n
     paths, classes = _Paths(graph), Counter(map(edge_class, kept))
     return [_like(classes, [_union(graph, paths, len(kept), rng) for _ in range(N_CANDIDATES)]) for _ in range(n)]
 

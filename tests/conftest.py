@@ -7,6 +7,11 @@ from grokscope.tasks import ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTa
 from grokscope.tasks.models.building import tie_blocks
 
 
+def seeds(n: int, *, fast: int) -> list[object]:
+    """Seeds 0 to n − 1 as parameters; those from `fast` on are left to `make test-slow`."""
+    return [seed if seed < fast else pytest.param(seed, marks=pytest.mark.slow) for seed in range(n)]
+
+
 @pytest.fixture(scope="session")
 def task() -> TwoHopTask:
     return TwoHopTask.random(n_entities=24, n_relations=14, out_degree=10, ood_fraction=0.15, test_fraction=0.1, seed=0)

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 import torch
-from conftest import no_hooks_left, pairs_of_five, random_model, random_settings
+from conftest import no_hooks_left, pairs_of_five, random_model, random_settings, seeds
 from handset import handset_model
 
 from grokscope.analyses import causal_trace, graph_of, trace_inputs
@@ -22,7 +22,7 @@ def replaced(position: int, source: torch.Tensor, activation: torch.Tensor, hook
 
 
 @pytest.mark.parametrize("window", [1, 2])
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", seeds(12, fast=6))
 def test_states_equal_those_of_a_hooked_run(seed: int, window: int) -> None:
     model, pairs = random_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
     graph = graph_of(model, pairs.roles, pairs.answer_position)
@@ -38,7 +38,7 @@ def test_states_equal_those_of_a_hooked_run(seed: int, window: int) -> None:
     assert no_hooks_left(model)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(8, fast=4))
 def test_inputs_equal_those_of_a_hooked_run(seed: int) -> None:
     model, pairs = random_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
     graph = graph_of(model, pairs.roles, pairs.answer_position)

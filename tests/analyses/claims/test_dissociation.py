@@ -1,6 +1,7 @@
 """Claim (ii): decisions on planted measurements, and models set by hand whose use of the bridge is known."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pandas as pd
@@ -111,11 +112,13 @@ def test_mistakes_on_single_graphs_hardly_change_the_verdict(truth: str) -> None
     claimed, not_claimed = measured(), measured(exposed=evidence(used="yes"))
     right, wrong = (claimed, not_claimed) if truth == "supported" else (not_claimed, claimed)
     rng = np.random.default_rng(0)
-    flipped = 0
-    for _ in range(200):
-        graphs = {graph: wrong if rng.random() < 0.05 else right for graph in range(5)}
-        flipped += decide_dissociation(graphs).verdict not in (truth, "undecided")
-    assert flipped <= 4
+
+    @functools.cache
+    def verdict(*is_wrong: bool) -> str:  # few patterns come up often
+        return decide_dissociation({graph: wrong if each else right for graph, each in enumerate(is_wrong)}).verdict
+
+    draws = [verdict(*(bool(rng.random() < 0.05) for _ in range(5))) for _ in range(200)]
+    assert sum(drawn not in (truth, "undecided") for drawn in draws) <= 4
 
 
 def test_a_model_without_wrong_answers_has_no_row_of_them(evidence_world: TwoHopTask) -> None:

@@ -122,6 +122,7 @@ def test_the_right_verdict_in_every_planted_case(excess: dict[str, float], rando
     assert decide_transfer(table(excess, random=random, seed=seed, spread=0.03)).verdict == verdict
 
 
+@pytest.mark.slow
 def test_false_verdicts_are_rare_at_the_edge_of_little_and_between_little_and_much() -> None:
     """200 draws of three graphs: the share's upper 95 % bound is below .05 up to four of them."""
     edge, between = dict.fromkeys(CELLS, 0.2), dict.fromkeys(CELLS, 0.35)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import no_hooks_left, pairs_of_five, random_model, random_pairs, random_settings
+from conftest import no_hooks_left, pairs_of_five, random_model, random_pairs, random_settings, seeds
 
 from grokscope.analyses import graph_of, run_with_edge_sets, run_with_edges
 from grokscope.analyses.forward import literal
@@ -16,7 +16,7 @@ def random_sets(edges: tuple[Edge, ...], seed: int, n: int = 4) -> list[set[Edge
     return [{edge for edge in edges if torch.rand(1, generator=generator) < share} for share in shares]
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", seeds(30, fast=10))
 def test_sets_of_edges_equal_literal_runs(seed: int) -> None:
     model, pairs = random_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
     sets = random_sets(graph_of(model, pairs.roles, pairs.answer_position).edges, seed)

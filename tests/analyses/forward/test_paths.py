@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import pairs_of_five, random_model, random_settings
+from conftest import pairs_of_five, random_model, random_settings, seeds
 
 from grokscope.analyses import graph_of, path_patch
 from grokscope.analyses.forward.literal import input_hook, logits_at, recorder, sender_outputs
@@ -36,7 +36,7 @@ def three_passes(model, graph, tokens, ends: Edge, through: list[Node], differen
     return logits_at(model, tokens, graph.roles.index(graph.answer_role), [hook])
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", seeds(12, fast=6))
 def test_paths_equal_three_literal_passes(seed: int) -> None:
     settings = random_settings(seed) | {"n_layers": 3, "n_blocks": 3, "n_heads": 1 + seed % 2}
     model, pairs = random_model(seed, **settings), pairs_of_five(seed, answer_position=3 + seed % 2)

@@ -109,6 +109,7 @@ def test_the_shipped_data_folder_is_what_to_files_writes(tmp_path: Path) -> None
     assert task.key == tasks.TwoHopTask.from_files(ROOT / "examples" / "data").key
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_a_step_compares_the_same_examples() -> None:
     benchmark = runpy.run_path(str(ROOT / "examples" / "benchmarks" / "fast_step.py"))
     table = benchmark["main"](n_rounds=1, widths=(16,), loops=(1,))

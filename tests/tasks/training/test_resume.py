@@ -2,28 +2,19 @@
 
 import dataclasses
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from killed_training import start
 from safetensors.torch import load_file
 
 from grokscope.tasks import CheckpointError, ModelConfig, Run, TrainConfig, TwoHopTask, train
 from grokscope.tasks.training.training_state import STATE_FILE
 
 CONFIG = TrainConfig.tiny(max_steps=120, evaluate_every=10, n_checkpoints=4, examples_per_prefix=2)
-PROGRAM = """
-import sys, torch
-from grokscope.tasks import ModelConfig, TrainConfig, TwoHopTask, train
-torch.set_num_threads(1)
-task = TwoHopTask.random(n_entities=24, n_relations=14, out_degree=10, ood_fraction=0.15, test_fraction=0.1, seed=0)
-config = TrainConfig.tiny(max_steps=400, evaluate_every=10, n_checkpoints=4, examples_per_prefix=2)
-train(task, ModelConfig.tiny(), config, sys.argv[1], resume=True, progress=False)
-"""
 
 
 def same_runs(a: Path, b: Path) -> None:
@@ -39,16 +30,17 @@ def same_runs(a: Path, b: Path) -> None:
 
 def test_a_killed_process_is_continued_to_the_same_bits(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([sys.executable, "-c", PROGRAM, str(whole)], check=True)
+    start(whole).join()
     n_killed = 0
-    for rows in (1, 6, 14):
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(killed)])
-        while process.poll() is None and _n_rows(killed) < rows + 1:
+    for rows in (1, 5, 11):
+        process = start(killed)
+        while process.is_alive() and _n_rows(killed) < rows + 1:
             time.sleep(0.002)
         process.kill()
-        n_killed += process.wait() == -signal.SIGKILL
+        process.join()
+        n_killed += process.exitcode == -signal.SIGKILL
     assert n_killed >= 2 and not Run.load(killed).is_finished
-    subprocess.run([sys.executable, "-c", PROGRAM, str(killed)], check=True)
+    start(killed).join()
     same_runs(whole, killed)
 
 

@@ -56,7 +56,7 @@ def children() -> list[int]:
 
 
 def test_a_killed_worker_is_replaced_and_its_run_goes_on(tmp_path: Path) -> None:
-    config = (ModelConfig.tiny(), TrainConfig.tiny(max_steps=400, evaluate_every=20, n_checkpoints=1))
+    config = (ModelConfig.tiny(), TrainConfig.tiny(max_steps=200, evaluate_every=20, n_checkpoints=1))
     get_reusable_executor().shutdown(wait=True)  # workers of another test
     jobs, before, killed = grid({"a": small_task()}, {"tiny": config}, [0, 1]), set(children()), []
 
@@ -72,9 +72,9 @@ def test_a_killed_worker_is_replaced_and_its_run_goes_on(tmp_path: Path) -> None
     killer.start()
     table = sweep(jobs, tmp_path, n_jobs=2)
     killer.join()
-    assert killed and (table["outcome"] != "failed").all() and (table["final"] == 400).all()
+    assert killed and (table["outcome"] != "failed").all() and (table["final"] == 200).all()
     whole = sweep(jobs[:1], tmp_path / "whole", n_jobs=1)
-    assert whole["final"].tolist() == [400]
+    assert whole["final"].tolist() == [200]
     kept, plain = (
         Run.load(folder / "a-tiny-s0").metrics.drop(columns="seconds") for folder in (tmp_path, tmp_path / "whole")
     )
