@@ -2,20 +2,24 @@
 
 from .models.building import build_model
 from .models.config import ModelConfig
-from .questions.donors import Donor
+from .questions.donors import Donor, Donors
 from .questions.evaluation import exact_match, predictions
 from .questions.files import DataFolderError
 from .questions.graph import KnowledgeGraph
+from .questions.kinds import TASK_KINDS
 from .questions.pairs import CONTRASTS, PromptPairs, make_pairs
 from .questions.perturbations import PERTURBED_ROLES, perturb
 from .questions.queries import Queries
 from .questions.shortcuts import shortcut_accuracy
+from .questions.splits import SPLITS
 from .questions.supervision import BOTH_HALF, BOTH_HOPS, FIRST_HOP, NATURAL, SECOND_HOP, Supervision
-from .questions.twohop import SPLITS, TwoHopTask
-from .runs.checkpoints import Checkpoint, CheckpointError, Run
+from .questions.task import Part, Task
+from .questions.twohop import TwoHopTask
+from .runs.checkpoints import Checkpoint, Run
 from .runs.phases import PHASES
 from .runs.study import Study, load_study
 from .runs.training_config import TrainConfig
+from .runs.weights import CheckpointError
 from .training.published_transfer import published_new_facts
 from .training.sweep import Job, grid, sweep
 from .training.train import train
@@ -32,19 +36,23 @@ __all__ = [
     "PHASES",
     "SECOND_HOP",
     "SPLITS",
+    "TASK_KINDS",
     "Checkpoint",
     "CheckpointError",
     "DataFolderError",
     "Donor",
+    "Donors",
     "Job",
     "KnowledgeGraph",
     "ModelConfig",
     "NewFacts",
+    "Part",
     "PromptPairs",
     "Queries",
     "Run",
     "Study",
     "Supervision",
+    "Task",
     "TrainConfig",
     "TwoHopTask",
     "build_model",

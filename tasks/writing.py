@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file in one step, making its folder if need be; a reader never sees half of it.
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file atomically, making its folder if need be; a reader never sees half of it.
 
     Raises:
-        OSError: if that is not possible; what was there before stays as it was.
+        OSError: if that is not possible; what was there before is unchanged.
     """
     partial = path.with_name(f"{path.name}.partial")
     try:

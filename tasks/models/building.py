@@ -1,21 +1,21 @@
 """Small transformers, ordinary or with parameters shared over loops, as plain HookedTransformers.
 
-With n_loops > 1 the same blocks run again: the very same Parameter objects sit in every loop, but each loop keeps its own
+With n_loops > 1 the same blocks run again: the very same Parameter objects sit in every loop, but each loop has separate
 hook points, so that activations of different loops are told apart (Dehghani et al. 2019; Wang et al. 2024, appendix E.2).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 
-from ..questions.twohop import TwoHopTask
+from ..questions.task import Task
 from .config import ModelConfig
 
 
-def build_model(config: ModelConfig, task: TwoHopTask, *, seed: int = 0, device: str = "cpu") -> HookedTransformer:
+def build_model(config: ModelConfig, task: Task, *, seed: int = 0, device: str = "cpu") -> HookedTransformer:
     """A freshly initialised model for a task.
 
     Matrices start normal with standard deviation 0.02, those that write into the residual stream start at zero.
@@ -29,10 +29,10 @@ def build_model(config: ModelConfig, task: TwoHopTask, *, seed: int = 0, device:
     Raises:
         ValueError: if the model is bidirectional and the task's prompts are not of one length.
     """
-    if config.bidirectional and task.layout != "slots":
+    if config.bidirectional and not task.one_length:
         raise ValueError(
-            f"a bidirectional model would see what pads the shorter prompts of the layout {task.layout!r}; lay the "
-            "questions out in slots: task.with_layout('slots')"
+            "a bidirectional model would see what pads the shorter prompts of this task; it needs prompts of one length, "
+            "as two-hop questions have them in slots: task.with_layout('slots')"
         )
     model = HookedTransformer(
         HookedTransformerConfig(
@@ -84,9 +84,9 @@ def tied_forward(
 ) -> Float[Tensor, "batch pos d_vocab"]:
     """The model's logits with the unembedding tied if the config says so, optionally with other parameters.
 
-    HookedTransformer has no such tie, so the module is run with W_U = W_E.T put in its place; gradients reach W_E
-    through both. `load_parameters` then makes the module itself agree. Training takes the quicker road of
-    `fast_forward`, which a test holds to this one.
+    HookedTransformer has no such tie, so the module runs with W_E.T in place of W_U; gradients reach W_E through both.
+    `load_parameters` then updates the module itself. Training takes the faster `fast_forward`, which tests compare with
+    this one.
     """
     replaced = dict(parameters or {})
     if config.tie_embeddings:
@@ -101,11 +101,6 @@ def load_parameters(model: HookedTransformer, config: ModelConfig, parameters: M
         parameter.copy_(parameters[name])
     if config.tie_embeddings:
         model.unembed.W_U.copy_(model.embed.W_E.T)
-
-
-def decayed(names: Mapping[str, Tensor]) -> Iterator[str]:
-    """The parameters that weight decay acts on: matrices, neither biases nor norms."""
-    return (name for name in names if name.rpartition(".")[2].startswith("W"))
 
 
 def _initial(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:

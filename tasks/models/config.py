@@ -10,11 +10,11 @@ class ModelConfig:
     Attributes:
         d_model: width of the residual stream.
         n_heads: attention heads of a block; they share d_model evenly.
-        n_blocks: blocks with weights of their own.
+        n_blocks: blocks with separate weights.
         n_loops: how often the blocks are applied; above 1 their parameters are tied across loops.
         mlp_ratio: hidden width of the MLP in units of d_model.
         tie_embeddings: train with the unembedding equal to the transposed embedding.
-        bidirectional: let every position see every other; needs a task laid out in `"slots"`.
+        bidirectional: let every position see every other; needs prompts of one length.
     """
 
     d_model: int
@@ -45,7 +45,7 @@ class ModelConfig:
 
     @classmethod
     def small_bidirectional(cls) -> "ModelConfig":
-        """As `small`, with four heads that see every position, for a task laid out in `"slots"`."""
+        """As `small`, with four heads that see every position, for a task in the layout `"slots"`."""
         return cls(d_model=128, n_heads=4, n_blocks=1, n_loops=4, bidirectional=True)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""One transformer block as a plain function of the HookedTransformer's own parameters.
+"""One transformer block as a plain function of a HookedTransformer's parameters.
 
 How rows of the residual stream see each other is left to a function, so that prompts can share rows. Fewer and larger
 operations than the module's, at the precision asked for.
@@ -52,7 +52,7 @@ class Block(NamedTuple):
     def apply(
         self, residual: Float[Tensor, "row d_model"], mix: Mix, wanted: Int[Tensor, " wanted"] | None = None
     ) -> Float[Tensor, "_ d_model"]:
-        """The residual stream behind this block, for all rows at once or only for those wanted."""
+        """The residual stream after this block, for all rows at once or only for those wanted."""
         z = mix(affine(normed(residual, self.norm_1), self.qkv).unflatten(1, (3, self.n_heads, -1))).flatten(1)
         if wanted is not None:
             residual, z = residual.index_select(0, wanted), z.index_select(0, wanted)

@@ -1,7 +1,7 @@
-"""The logits at the answers of many prompts, over the HookedTransformer's own parameters: what training runs.
+"""The logits at the answers of many prompts, from a HookedTransformer's parameters: what training runs.
 
 In a causal model the state at h depends on h alone and the state at r1 on (h, r1), so all compact prompts of a batch that
-begin alike share these rows of the residual stream, and atomic answers are read off them. Other prompts have their own.
+begin alike share these rows of the residual stream, and atomic answers are read from them. Other prompts share nothing.
 Gradients reach the parameters as through the HookedTransformer's forward pass, and the logits are the same up to rounding.
 """
 
@@ -31,14 +31,14 @@ def answer_logits(
     Args:
         parameters: the trained parameters by name, see `models.trained_parameters`.
         config: the model's shape.
-        tokens: prompts of one length. If they have three tokens and the model is causal, prefixes are shared; of an
-            atomic one the third is then not looked at.
+        tokens: prompts of one length. If they have three tokens, none is answered at the first, and the model is causal,
+            prefixes are shared; where the answer is read at the second token, the third is then ignored.
         positions: where each answer is read.
-        dtype: of the matrix products; by default that of the parameters. Norms, softmax and the residual stream keep
+        dtype: of the matrix products; by default that of the parameters. Norms, softmax and the residual stream have
             the parameters' precision.
     """
-    shares = not config.bidirectional and tokens.shape[1] == 3
-    rows = _shared_rows(tokens, positions) if shares else _own_rows(tokens, positions, causal=not config.bidirectional)
+    shares = not config.bidirectional and tokens.shape[1] == 3 and bool((positions > 0).all())
+    rows = _shared_rows(tokens, positions) if shares else _separate_rows(tokens, positions, causal=not config.bidirectional)
     embedding = parameters["embed.W_E"]
     dtype = embedding.dtype if dtype is None else dtype
     residual = embedding.index_select(0, rows.tokens) + parameters["pos_embed.W_pos"].index_select(0, rows.positions)
@@ -60,7 +60,7 @@ class _Rows(NamedTuple):
     answers: Int[Tensor, " prompt"]
 
 
-def _own_rows(tokens: Int[Tensor, "prompt pos"], positions: Int[Tensor, " prompt"], *, causal: bool) -> _Rows:
+def _separate_rows(tokens: Int[Tensor, "prompt pos"], positions: Int[Tensor, " prompt"], *, causal: bool) -> _Rows:
     """A row for each position of each prompt."""
     n_prompts, n_pos = tokens.shape
     hidden = torch.ones(n_pos, n_pos, dtype=torch.bool, device=tokens.device).triu(1) if causal else None

@@ -1,28 +1,26 @@
-"""Other facts whose states may take the place of a question's own, sorted by what putting them there can show."""
+"""Donors: prompts whose states may replace those of a question, sorted by what such a replacement can show."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from .graph import Compositions, KnowledgeGraph
 from .queries import Queries
-
-if TYPE_CHECKING:
-    from .twohop import TwoHopTask
 
 
 @dataclass(frozen=True, eq=False)
 class Donor:
-    """Prompts whose states may take the place of a question's own.
+    """Prompts whose states may replace those of a question.
 
     Attributes:
         prompts: by kind of donor.
-        value: the intermediate that those of another value lead to.
-        answer: the answer that follows from it in this question.
+        value: the intermediate of the donors that have another one than the question.
+        answer: what follows from `value` in this question.
     """
 
     prompts: Mapping[str, Int[Tensor, " pos"]]
@@ -30,18 +28,40 @@ class Donor:
     answer: int
 
 
-class TwoHopDonors:
-    """Finds, for a question, other facts (h′, r1′) of each kind, all to be asked with its r2."""
+@runtime_checkable
+class Donors(Protocol):
+    """Finds a `Donor` for a question."""
 
-    def __init__(self, task: "TwoHopTask", second_hop: str, rng: np.random.Generator) -> None:
-        self.task, self.graph, self.rng = task, task.graph, rng
-        compositions = self.graph.compositions
-        n_facts = np.array([len(self.graph), 1])
-        in_training = np.concatenate([task.trained, task.added]) @ n_facts
-        usable = ~task.is_ood[compositions[:, 0]] & (task.is_ood[compositions[:, 1]] == (second_hop == "OOD"))
+    def of(self, queries: Queries, row: int) -> Donor | None:
+        """The donor for one of the questions, or None if a kind of prompt is missing."""
+        ...
+
+
+class TwoHopDonors:
+    """Finds, for a two-hop question, other facts (h′, r1′) of each kind, to be asked with its r2.
+
+    Args:
+        graph: the facts.
+        is_ood: which of them are OOD.
+        in_training: the compositions that are trained.
+        second_hop: `"ID"` or `"OOD"`: the status of the second facts.
+        rng: draws one fact of each kind.
+    """
+
+    def __init__(
+        self,
+        graph: KnowledgeGraph,
+        is_ood: Bool[np.ndarray, " fact"],
+        in_training: Compositions,
+        second_hop: str,
+        rng: np.random.Generator,
+    ) -> None:
+        self.graph, self.is_ood, self.rng = graph, is_ood, rng
+        compositions, codes = graph.compositions, np.array([len(graph), 1])
+        usable = ~is_ood[compositions[:, 0]] & (is_ood[compositions[:, 1]] == (second_hop == "OOD"))
         compositions = compositions[usable]
-        trained: Bool[np.ndarray, " composition"] = np.isin(compositions @ n_facts, in_training)
-        relations = self.graph.relations[compositions[:, 1]]
+        trained: Bool[np.ndarray, " composition"] = np.isin(compositions @ codes, in_training @ codes)
+        relations = graph.relations[compositions[:, 1]]
         self.has_trained = bool(trained.any())
         self.by_relation = {r: (compositions[relations == r], trained[relations == r]) for r in np.unique(relations)}
 
@@ -60,7 +80,7 @@ class TwoHopDonors:
         possible = np.unique(bridges[fits & ~trained])
         if self.has_trained:
             possible = np.intersect1d(possible, bridges[fits & trained])
-        same = np.flatnonzero((self.graph.tails == bridge) & ~self.task.is_ood)
+        same = np.flatnonzero((self.graph.tails == bridge) & ~self.is_ood)
         same = same[same != hop1]
         if not len(possible) or not len(same):
             return None

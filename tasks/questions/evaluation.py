@@ -1,6 +1,6 @@
-"""How often a model is right: exact match by split, and given that both atomic facts are known."""
+"""How often a model is right: exact match by split, and given that the facts a question rests on are known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -8,9 +8,9 @@ from torch import Tensor
 
 from .queries import Queries
 from .shortcuts import shortcut_accuracy
-from .twohop import ATOMIC_SPLITS, SPLITS, TEST_SPLITS, TwoHopTask
+from .task import Part, Task, splits_for
 
-TRAIN_SAMPLE = 2000  # training compositions looked at in an evaluation, always the same ones
+TRAIN_SAMPLE = 2000  # questions of a trained split that an evaluation asks, always the same ones
 Forward = Callable[[Tensor], Tensor]
 """Tokens [query, pos] to logits [query, pos, d_vocab]; a HookedTransformer is one."""
 
@@ -29,55 +29,77 @@ def exact_match(forward: Forward, queries: Queries) -> Bool[Tensor, " query"]:
     return predictions(forward, queries.tokens, queries.answer_position) == queries.answers
 
 
-def evaluation_queries(task: TwoHopTask) -> dict[str, Queries]:
-    """What an evaluation asks: every split, the training compositions as a fixed sample."""
-    splits = {name: task.split(name) for name in SPLITS}
-    train = splits["train_inferred"]
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(task.seed))
-    return splits | {"train_inferred": train.take(order[:TRAIN_SAMPLE])}
+def evaluation_queries(task: Task) -> dict[str, Queries]:
+    """What an evaluation asks: every split; of trained ones that are not atomic, a fixed sample."""
+    splits = {name: task.split(name) for name in task.splits}
+    for name in splits_for(task, "trained"):
+        order = torch.randperm(len(splits[name]), generator=torch.Generator().manual_seed(task.seed))
+        splits[name] = splits[name].take(order[:TRAIN_SAMPLE])
+    return splits
 
 
-def evaluate(correct: Callable[[Queries], Tensor], splits: dict[str, Queries]) -> dict[str, float]:
+def evaluate(
+    correct: Callable[[Queries], Tensor], queries: Mapping[str, Queries], parts: Mapping[str, Part]
+) -> dict[str, float]:
     """Accuracies of a model on all splits, as fractions; NaN for a split without queries.
 
-    A row of a run's metrics table. The phases are read off one half of the queries (`select_…`), the accuracies
-    reported are the other half's.
+    A row of a run's metrics table. Phases are decided on one half of the queries (`select_…`); the accuracies reported
+    come from the other half.
 
     Args:
         correct: which of some queries are answered correctly, a bool for each.
-        splits: what to ask, see `evaluation_queries`.
+        queries: what to ask, by split, see `evaluation_queries`.
+        parts: what each split is for, `task.splits`.
 
     Returns:
         `<split>`: exact match on the reported half;
         `select_<split>`: exact match on the half that phases are chosen on;
-        `gated_<split>`: for compositions, exact match on those of the reported half whose two facts are both known;
-        `train`, `select_train`: mean over the three splits that are in training (He et al. 2026, section 3).
+        `gated_<split>`: for test splits of questions that rest on facts, exact match on those of the reported half whose
+        facts are all known;
+        `train`, `select_train`: mean over the splits that are in training (He et al. 2026, section 3).
     """
-    right = {name: correct(queries) for name, queries in splits.items()}
-    facts = torch.cat([hop for queries in splits.values() for hop in (queries.hop1, queries.hop2)])
-    known = torch.zeros(1 + int(facts.max()), dtype=torch.bool)  # facts that are not asked by themselves count as unknown
-    for name in ATOMIC_SPLITS:
-        known[splits[name].hop1] = right[name]
+    right = {name: correct(asked) for name, asked in queries.items()}
+    known = _known_facts({name: asked for name, asked in queries.items() if parts[name] == "atomic"}, right)
     row = {}
-    for name, queries in splits.items():
+    for name, asked in queries.items():
         row[name], row[f"select_{name}"] = _mean(right[name][1::2]), _mean(right[name][::2])
-        if name in TEST_SPLITS:
-            both_known = (known[queries.hop1] & known[queries.hop2])[1::2]
-            row[f"gated_{name}"] = _mean(right[name][1::2][both_known])
-    in_training = [name for name in (*ATOMIC_SPLITS, "train_inferred") if len(splits[name])]
+        if parts[name] == "test" and asked.facts:
+            all_known = torch.tensor([known.issuperset(facts) for facts in _facts(asked)], dtype=torch.bool)
+            row[f"gated_{name}"] = _mean(right[name][1::2][all_known[1::2]])
+    in_training = [name for name, part in parts.items() if part != "test" and len(queries[name])]
     for prefix in ("", "select_"):
         row[f"{prefix}train"] = sum(row[f"{prefix}{name}"] for name in in_training) / len(in_training)
     return row
 
 
-def n_reported(task: TwoHopTask) -> dict[str, int]:
-    """How many queries stand behind each split's reported accuracy."""
+def _known_facts(atomic: Mapping[str, Queries], right: Mapping[str, Bool[Tensor, " query"]]) -> set[int]:
+    """The facts that are answered correctly when asked by themselves; those never asked so count as unknown."""
+    return {
+        fact
+        for name, asked in atomic.items()
+        for facts, is_right in zip(_facts(asked), right[name].tolist(), strict=True)
+        for fact in facts
+        if is_right
+    }
+
+
+def _facts(queries: Queries) -> list[set[int]]:
+    """The numbers of the facts that each question rests on."""
+    columns = [column.tolist() for column in queries.facts.values()]
+    return [{fact for fact in row if fact >= 0} for row in zip(*columns, strict=True)]
+
+
+def n_reported(task: Task) -> dict[str, int]:
+    """The number of queries that each split's reported accuracy rests on."""
     return {name: len(queries.halves()[1]) for name, queries in evaluation_queries(task).items()}
 
 
-def shortcut_floors(task: TwoHopTask) -> dict[str, float]:
+def shortcut_floors(task: Task) -> dict[str, float]:
     """The best shortcut's accuracy on each test split, as `floor_<split>`, on the reported half."""
-    return {f"floor_{name}": max(shortcut_accuracy(task, task.split(name).halves()[1]).values()) for name in TEST_SPLITS}
+    if not task.shortcuts:
+        return {}
+    asked = {name: task.split(name).halves()[1] for name in splits_for(task, "test")}
+    return {f"floor_{name}": max(shortcut_accuracy(task, queries).values()) for name, queries in asked.items()}
 
 
 def _mean(right: Bool[Tensor, " query"]) -> float:

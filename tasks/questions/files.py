@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from ..writing import write_whole
+from ..writing import write_atomic
 from .graph import Compositions, KnowledgeGraph
 from .queries import Queries
 from .supervision import Supervision
@@ -26,7 +26,7 @@ from .supervision import Supervision
 SPECIAL_TOKENS = ("<mask>", "<sep>", "<a>", "</a>", "<q>", "</q>")
 PUBLISHED_FILES = ("vocab.json", "id_facts.json", "ood_facts.json", "train.json", "valid.json", "test.json")
 SIDE_FILE = "grokscope.json"
-PROBE_CAP = 3000  # the published generator samples so many of the trained items into test.json
+PROBE_CAP = 3000  # the published generator samples this many of the trained items into test.json
 _PUBLISHED_TESTS = ("test_inferred_iid", "test_inferred_ood")
 _MIXED_TESTS = ("test_inferred_ood_id", "test_inferred_id_ood")
 _TYPES = ("id_atomic", "ood_atomic", "train_inferred", *_PUBLISHED_TESTS)
@@ -38,7 +38,7 @@ class DataFolderError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class FolderContent:
-    """What a data folder says: facts, trained and tested compositions, and the side file's words if there are any."""
+    """What a data folder says: facts, trained and tested compositions, and what the side file adds, if there is one."""
 
     graph: KnowledgeGraph
     is_ood: Bool[np.ndarray, " fact"]
@@ -101,7 +101,7 @@ def write_folder(
     supervision: Supervision | None,
     seed: int,
 ) -> None:
-    """Write a task as a data folder: the six published files and the side file, each whole or not at all."""
+    """Write a task as a data folder: the six published files and the side file, each atomically."""
     facts = [_fact_tokens(*triple) for triple in graph.triples]
     names = list(_numbering(graph.n_entities, graph.n_relations))
     items = {name: _items(queries, names) for name, queries in splits.items()}
@@ -118,7 +118,7 @@ def write_folder(
         SIDE_FILE: side | {name: items[name] for name in _MIXED_TESTS},
     }
     for name, value in content.items():
-        write_whole(folder / name, json.dumps(value))
+        write_atomic(folder / name, json.dumps(value))
 
 
 def _load(path: Path) -> Any:
@@ -161,7 +161,7 @@ def _read_facts(
             head, relation, tail = (tokens[token] for token in fact)
             slot = head, relation - n_entities
             if slot in tail_of:
-                problems.add(file, item, f"a second tail for {fact[0]}{fact[1]}: {fact[2]} besides <e_{tail_of[slot]}>")
+                problems.add(file, item, f"a second tail for {fact[0]}{fact[1]}: {fact[2]} and <e_{tail_of[slot]}>")
                 continue
             tail_of[slot], ood[slot] = tail, file == "ood_facts.json"
     problems.raise_if_any()
@@ -188,7 +188,7 @@ class _ItemReader:
         return [fact for (fact,) in facts], np.array(hops, dtype=np.int64).reshape(-1, 2)
 
     def _facts_of(self, file: str, item: int, content: Mapping[str, str]) -> tuple[int, ...] | None:
-        """The one or two facts behind an item, or None if there is a problem with it."""
+        """The one or two facts that an item rests on, or None if there is a problem with it."""
         words = re.findall(r"<[^>]*>", content.get("target_text", ""))
         prompt = re.findall(r"<[^>]*>", content.get("input_text", ""))
         if unknown := [word for word in words if word not in self.tokens and word not in SPECIAL_TOKENS]:
@@ -261,5 +261,5 @@ def _fact_tokens(head: int, relation: int, tail: int) -> list[str]:
 
 
 def _sample(items: list[dict[str, str]], most: int, rng: np.random.Generator) -> list[dict[str, str]]:
-    """At most so many of the items, without replacement."""
+    """At most `most` of the items, without replacement."""
     return [items[i] for i in rng.permutation(len(items))[:most]]

@@ -26,7 +26,7 @@ def n_positions(layout: str) -> int:
     return N_SLOTS if layout == "slots" else len(_QUESTION)
 
 
-def laid_out(
+def to_prompts(
     questions: Int[np.ndarray, "query token"], layout: str, *, pad: int
 ) -> tuple[Int[np.ndarray, "query pos"], tuple[str, ...], int]:
     """Prompts, the roles of their positions and the position at which the answer is read.
@@ -36,7 +36,7 @@ def laid_out(
         layout: one of `LAYOUTS`.
         pad: the token that fills the free slots.
 
-    >>> laid_out(np.array([[3, 8]]), "slots", pad=9)
+    >>> to_prompts(np.array([[3, 8]]), "slots", pad=9)
     (array([[3, 8, 9, 9, 9]]), ('h', 'r1', 'answer', 'end', 'pad'), 2)
     """
     n_tokens = questions.shape[1]

@@ -20,11 +20,12 @@ from transformer_lens import HookedTransformer
 
 from .evaluation import predictions
 from .queries import Queries
-from .twohop import TwoHopTask, hop_status
+from .splits import hop_status
+from .twohop import TwoHopTask
 
 
 def n_pairable(queries: Queries) -> int:
-    """How many prompt pairs can safely be asked for: some queries find no partner."""
+    """A safe number of pairs to request: some queries find no partner."""
     return math.floor(0.8 * len(queries))
 
 

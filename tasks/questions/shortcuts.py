@@ -1,34 +1,40 @@
-"""What a model could score without composing: the most frequent training answer given part of the query.
+"""What a model could score without composing: the most frequent training answer given part of the question.
 
 On the data of He et al. 2026 the last relation alone predicts about .6 of the answers of one fine-tuning cell, so an
 accuracy means something only next to these floors.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from .queries import Queries
-from .twohop import TwoHopTask
+from .task import Task, splits_for
 
 SHORTCUTS = {"r2": ("r2",), "r1 r2": ("r1", "r2"), "h r2": ("h", "r2")}
-"""The parts of a query that a shortcut looks at."""
+"""The roles that a shortcut of two-hop questions looks at, by its name."""
 
 
-def shortcut_accuracy(task: TwoHopTask, queries: Queries) -> dict[str, float]:
-    """Accuracy of each majority shortcut, learned from the task's training compositions.
+def shortcut_accuracy(task: Task, queries: Queries) -> dict[str, float]:
+    """Accuracy of each majority shortcut of a task, learned from its trained questions.
 
     Ties go to the smaller token; a part never seen in training counts as wrong. NaN where there is no query.
     """
-    train = task.split("train_inferred")
-    return {name: _majority_accuracy(train, queries, parts) for name, parts in SHORTCUTS.items()}
+    trained = [task.split(name) for name in splits_for(task, "trained")]
+    return {name: _majority_accuracy(trained, queries, roles) for name, roles in task.shortcuts.items()}
 
 
-def _majority_accuracy(train: Queries, queries: Queries, parts: Iterable[str]) -> float:
-    columns = [train.roles.index(part) for part in parts]
+def _majority_accuracy(trained: Sequence[Queries], queries: Queries, roles: Sequence[str]) -> float:
     counts: dict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
-    for key, answer in zip(train.tokens[:, columns].tolist(), train.answers.tolist(), strict=True):
-        counts[tuple(key)][answer] += 1
+    for split in trained:
+        for key, answer in zip(_parts(split, roles), split.answers.tolist(), strict=True):
+            counts[key][answer] += 1
     best = {key: max(sorted(counter), key=counter.__getitem__) for key, counter in counts.items()}
-    guesses = [best.get(tuple(key)) for key in queries.tokens[:, columns].tolist()]
+    guesses = [best.get(key) for key in _parts(queries, roles)]
     right = [guess == answer for guess, answer in zip(guesses, queries.answers.tolist(), strict=True)]
     return sum(right) / len(right) if right else float("nan")
+
+
+def _parts(queries: Queries, roles: Sequence[str]) -> list[tuple[int, ...]]:
+    """The tokens at the given roles, of each question."""
+    columns = [queries.roles.index(role) for role in roles]
+    return [tuple(tokens) for tokens in queries.tokens[:, columns].tolist()]

@@ -7,9 +7,10 @@ as the task's Supervision says (Wang et al. 2024, section 3.1; He et al. 2026, s
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -18,15 +19,22 @@ from jaxtyping import Bool, Int
 from . import files
 from .donors import TwoHopDonors
 from .graph import Compositions, KnowledgeGraph
-from .layout import check_layout, laid_out, n_positions
+from .layout import check_layout, n_positions, to_prompts
 from .queries import Queries
+from .shortcuts import SHORTCUTS
+from .splits import (
+    ATOMIC_SPLITS,
+    MIXED_TEST_SHARE,
+    SPLIT_PARTS,
+    SPLITS,
+    TEST_SPLITS,
+    by_hop_status,
+    excluding,
+    n_to_train,
+    untrained_mixed,
+)
 from .supervision import NATURAL, Supervision, added_compositions
-
-HOP_STATUS = ("ID+ID", "OOD+ID", "ID+OOD", "OOD+OOD")  # first hop first
-ATOMIC_SPLITS = ("id_atomic", "ood_atomic")
-TEST_SPLITS = ("test_inferred_iid", "test_inferred_ood", "test_inferred_ood_id", "test_inferred_id_ood")
-SPLITS = (*ATOMIC_SPLITS, "train_inferred", *TEST_SPLITS)
-MIXED_TEST_SHARE = 0.1  # of the queries with one OOD hop, held out from every regime
+from .task import Part, Settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +50,8 @@ class TwoHopTask:
         added: the compositions with one OOD hop in training, put there by the supervision.
         tests: the test compositions by split name; no regime trains any of them.
         supervision: how `added` was drawn; None if it was read from files that do not say.
-        seed: fixes every random choice besides training.
-        layout: how questions become prompts, see `tasks.layout`.
+        seed: fixes every random choice except those of training.
+        layout: how questions become prompts, see `layout`.
         is_atomic: which facts are trained, and asked, by themselves; None: all.
     """
 
@@ -56,6 +64,11 @@ class TwoHopTask:
     seed: int
     layout: str = "compact"
     is_atomic: Bool[np.ndarray, " fact"] | None = None
+    kind: ClassVar[str] = "two-hop"
+    id_test: ClassVar[str] = "test_inferred_iid"
+    ood_test: ClassVar[str] = "test_inferred_ood"
+    splits: ClassVar[Mapping[str, Part]] = SPLIT_PARTS
+    shortcuts: ClassVar[Mapping[str, tuple[str, ...]]] = SHORTCUTS
 
     def __post_init__(self) -> None:
         check_layout(self.layout)
@@ -85,8 +98,8 @@ class TwoHopTask:
             phi: trained ID+ID compositions per ID fact; by default all that are not held out. Smaller values train
                 a subset, with the same tests.
             supervision: the compositions with one OOD hop to add.
-            layout: `"compact"`, or `"slots"` for bidirectional models, see `tasks.layout`.
-            seed: fixes graph and splits; training has its own.
+            layout: `"compact"`, or `"slots"` for bidirectional models, see `layout`.
+            seed: fixes graph and splits, not training.
 
         Raises:
             ValueError: for impossible sizes, fractions outside [0, 1], a phi beyond what the graph can give, or an unknown
@@ -104,7 +117,7 @@ class TwoHopTask:
         ood_facts = np.random.default_rng([seed, 1]).permutation(len(graph))[: round(ood_fraction * len(graph))]
         is_ood[ood_facts] = True
         shuffled = np.random.default_rng([seed, 2]).permutation(graph.compositions)
-        id_id, ood_id, id_ood, ood_ood = _by_hop_status(shuffled, is_ood)
+        id_id, ood_id, id_ood, ood_ood = by_hop_status(shuffled, is_ood)
         n_test = round(test_fraction * len(id_id))
         tests = {
             "test_inferred_iid": id_id[:n_test],
@@ -112,7 +125,7 @@ class TwoHopTask:
             "test_inferred_ood_id": ood_id[: round(MIXED_TEST_SHARE * len(ood_id))],
             "test_inferred_id_ood": id_ood[: round(MIXED_TEST_SHARE * len(id_ood))],
         }
-        n_trained = _n_trained(phi, n_id_facts=int((~is_ood).sum()), n_available=len(id_id) - n_test)
+        n_trained = n_to_train(phi, n_id_facts=int((~is_ood).sum()), n_available=len(id_id) - n_test)
         natural = cls(graph, is_ood, id_id[n_test : n_test + n_trained], id_id[:0], tests, NATURAL, seed)
         return natural.with_layout(layout).with_supervision(supervision)
 
@@ -133,7 +146,7 @@ class TwoHopTask:
 
     @classmethod
     def from_files(cls, folder: str | Path) -> "TwoHopTask":
-        """Read a folder in the published JSON formats, see `tasks.files`.
+        """Read a folder in the published JSON formats, see `files`.
 
         Folders of the authors' generator have no mixed test splits: a tenth of the untrained queries with one OOD hop
         is drawn for them, always the same.
@@ -143,13 +156,13 @@ class TwoHopTask:
         both_id = ~is_ood[content.trained].any(1)
         tests = dict(content.tests)
         if "test_inferred_ood_id" not in tests:
-            tests |= _untrained_mixed(graph, is_ood, content.trained)
+            tests |= untrained_mixed(graph, is_ood, content.trained)
         return cls(
             graph, is_ood, content.trained[both_id], content.trained[~both_id], tests, content.supervision, content.seed
         )
 
     def to_files(self, folder: str | Path) -> Path:
-        """Write the task in the published JSON formats, see `tasks.files`; returns the folder.
+        """Write the task in the published JSON formats, see `files`; returns the folder.
 
         Raises:
             ValueError: if some facts are not trained by themselves, which those formats cannot say.
@@ -170,16 +183,16 @@ class TwoHopTask:
 
     def with_supervision(self, supervision: Supervision) -> "TwoHopTask":
         """The same graph, OOD facts and tests, with another dose of compositional supervision."""
-        _, ood_id, id_ood, _ = _by_hop_status(self.graph.compositions, self.is_ood)
+        _, ood_id, id_ood, _ = by_hop_status(self.graph.compositions, self.is_ood)
         held_out = [self.tests["test_inferred_ood_id"], self.tests["test_inferred_id_ood"]]
-        one_ood = _without(np.concatenate([ood_id, id_ood]), np.concatenate(held_out), len(self.graph))
+        one_ood = excluding(np.concatenate([ood_id, id_ood]), np.concatenate(held_out), len(self.graph))
         added = added_compositions(
             supervision, one_ood=one_ood, is_ood=self.is_ood, test_ood=self.tests["test_inferred_ood"], seed=self.seed
         )
         return replace(self, added=added, supervision=supervision)
 
     def with_layout(self, layout: str) -> "TwoHopTask":
-        """The same questions, laid out in another way.
+        """The same questions in another layout.
 
         Raises:
             ValueError: if there is no such layout.
@@ -189,12 +202,17 @@ class TwoHopTask:
     @property
     def n_tokens(self) -> int:
         """Size of the vocabulary: entities, then relations, then the token that fills free slots, if there are any."""
-        return self._pad + (self.layout == "slots")
+        return self._pad + self.one_length
 
     @property
     def n_positions(self) -> int:
         """Length of the longest prompt."""
         return n_positions(self.layout)
+
+    @property
+    def one_length(self) -> bool:
+        """Whether all prompts are of one length, as in slots."""
+        return self.layout == "slots"
 
     @property
     def _pad(self) -> int:
@@ -210,7 +228,22 @@ class TwoHopTask:
     @property
     def phi(self) -> float:
         """Trained ID+ID compositions per ID fact (He et al. 2026, appendix B.3)."""
-        return len(self.trained) / max(1, int((~self.is_ood).sum()))
+        return len(self.trained) / max(1, self.n_reference)
+
+    @property
+    def about(self) -> Mapping[str, float]:
+        """φ, for a study's summary."""
+        return {"phi": round(self.phi, 2)}
+
+    @property
+    def n_added(self) -> int:
+        """How many compositions of OOD facts are in training."""
+        return len(self.added)
+
+    @property
+    def n_reference(self) -> int:
+        """How many ID facts there are, the units of `reference`."""
+        return int((~self.is_ood).sum())
 
     @cached_property
     def key(self) -> str:
@@ -249,8 +282,9 @@ class TwoHopTask:
         return questions.take(~torch.from_numpy(self.is_ood)[questions.unit])
 
     def donors(self, *, second_hop: str, seed: int) -> TwoHopDonors:
-        """Finds facts whose states may take the place of a question's own, see `TwoHopDonors`."""
-        return TwoHopDonors(self, second_hop, np.random.default_rng(seed))
+        """Finds facts whose states may replace those of a question, see `TwoHopDonors`."""
+        in_training = np.concatenate([self.trained, self.added])
+        return TwoHopDonors(self.graph, self.is_ood, in_training, second_hop, np.random.default_rng(seed))
 
     def n_values(self, intermediate: str) -> int:
         """How many values an intermediate can have; they are the first tokens.
@@ -261,6 +295,49 @@ class TwoHopTask:
         if intermediate != "bridge":
             raise KeyError(f"no intermediate {intermediate!r}; two-hop questions have 'bridge'")
         return self.graph.n_entities
+
+    @property
+    def settings(self) -> Settings:
+        """What a saved run says of the task next to its arrays."""
+        return {
+            "n_entities": self.graph.n_entities,
+            "n_relations": self.graph.n_relations,
+            "supervision": asdict(self.supervision) if self.supervision else None,
+            "seed": self.seed,
+            "layout": self.layout,
+        }
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Facts and splits, in 16-bit integers if they fit."""
+        graph = self.graph
+        arrays = {"heads": graph.heads, "relations": graph.relations, "tails": graph.tails, "trained": self.trained}
+        arrays |= {"added": self.added, **self.tests}
+        largest = max(len(graph), graph.n_entities, graph.n_relations)
+        dtype = np.int16 if largest <= np.iinfo(np.int16).max else np.int32
+        flags = {"is_ood": self.is_ood} | ({} if self.is_atomic is None else {"is_atomic": self.is_atomic})
+        numbers = {name: array.astype(dtype) for name, array in arrays.items()}
+        return numbers | {name: flag.astype(np.uint8) for name, flag in flags.items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], settings: Settings) -> "TwoHopTask":
+        """Read back what `to_arrays` and `settings` gave.
+
+        Raises:
+            KeyError: if an array or a setting is missing.
+        """
+        wide = {name: array.astype(np.int64) for name, array in arrays.items()}
+        facts = (wide[name] for name in ("heads", "relations", "tails"))
+        return cls(
+            KnowledgeGraph(settings["n_entities"], settings["n_relations"], *facts),
+            wide["is_ood"].astype(bool),
+            wide["trained"],
+            wide["added"],
+            {name: wide[name] for name in TEST_SPLITS},
+            Supervision(**settings["supervision"]) if settings["supervision"] else None,
+            settings["seed"],
+            settings.get("layout", "compact"),  # the first runs named no layout
+            wide["is_atomic"].astype(bool) if "is_atomic" in wide else None,
+        )
 
     def _atomic(self, facts: Int[np.ndarray, " fact"], split: str) -> Queries:
         graph = self.graph
@@ -283,7 +360,7 @@ class TwoHopTask:
         hop2: Int[np.ndarray, " query"],
         split: str,
     ) -> Queries:
-        prompts, roles, answer_position = laid_out(questions, self.layout, pad=self._pad)
+        prompts, roles, answer_position = to_prompts(questions, self.layout, pad=self._pad)
         facts = {"hop1": torch.from_numpy(hop1), "hop2": torch.from_numpy(hop2)}
         return Queries(
             torch.from_numpy(prompts),
@@ -295,47 +372,3 @@ class TwoHopTask:
             facts=facts,
             split=split,
         )
-
-
-def hop_status(
-    is_ood: Bool[np.ndarray, " fact"], hop1: Int[np.ndarray, " query"], hop2: Int[np.ndarray, " query"]
-) -> Int[np.ndarray, " query"]:
-    """Which hops of each composition rest on OOD facts, as a place in `HOP_STATUS`."""
-    return is_ood[hop1] + 2 * is_ood[hop2].astype(int)
-
-
-def _by_hop_status(compositions: Compositions, is_ood: Bool[np.ndarray, " fact"]) -> list[Compositions]:
-    """The compositions by hop status, in the order of `HOP_STATUS`."""
-    status = hop_status(is_ood, *compositions.T)
-    return [compositions[status == code] for code in range(len(HOP_STATUS))]
-
-
-def _n_trained(phi: float | None, *, n_id_facts: int, n_available: int) -> int:
-    """How many ID+ID compositions phi asks for."""
-    if phi is None:
-        return n_available
-    if not 0 <= phi * n_id_facts <= n_available + 0.5:
-        raise ValueError(
-            f"phi={phi:g} asks for {phi * n_id_facts:.0f} trained ID+ID compositions of {n_id_facts} ID facts, but the "
-            f"graph has {n_available} besides the test queries; phi can be between 0 and "
-            f"{n_available / max(1, n_id_facts):.2f}"
-        )
-    return min(round(phi * n_id_facts), n_available)
-
-
-def _without(rows: Compositions, banned: Compositions, n_facts: int) -> Compositions:
-    """The rows that are not among `banned`."""
-    codes = np.array([n_facts, 1])
-    return rows[~np.isin(rows @ codes, banned @ codes)]
-
-
-def _untrained_mixed(
-    graph: KnowledgeGraph, is_ood: Bool[np.ndarray, " fact"], trained: Compositions
-) -> dict[str, Compositions]:
-    """A tenth of the queries with one OOD hop, none of them trained, as the two mixed test splits."""
-    shuffled = np.random.default_rng([0, 3]).permutation(graph.compositions)
-    _, ood_id, id_ood, _ = _by_hop_status(shuffled, is_ood)
-    return {
-        name: _without(rows, trained, len(graph))[: round(MIXED_TEST_SHARE * len(rows))]
-        for name, rows in (("test_inferred_ood_id", ood_id), ("test_inferred_id_ood", id_ood))
-    }

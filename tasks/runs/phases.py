@@ -3,24 +3,27 @@
 import pandas as pd
 
 PHASES = ("memorised", "id_generalised", "ood_generalised", "final")
-CONSECUTIVE = 3  # a phase begins with the first of so many evaluations that meet its condition
+CONSECUTIVE = 3  # evaluations in a row that must meet a phase's condition; it begins with the first of them
 SATURATED = 0.99
 
 
-def phases_reached(metrics: pd.DataFrame) -> dict[str, int]:
-    """The step at which each phase begins, of those that were reached; judged on the selection half of the queries.
+def phases_reached(metrics: pd.DataFrame, *, id_test: str, ood_test: str | None) -> dict[str, int]:
+    """The step at which each phase begins, of those that were reached; decided on the selection half of the queries.
 
-    `memorised`: train ≥ .99 while ID test < .5. `id_generalised`: ID test ≥ .99. `ood_generalised`: OOD+OOD ≥ .9.
+    `memorised`: train ≥ .99 while ID test < .5. `id_generalised`: ID test ≥ .99. `ood_generalised`: OOD test ≥ .9.
     Each is the first of three consecutive evaluations. `final` is the last step.
+
+    Args:
+        metrics: a row for each evaluation, see `evaluation.evaluate`.
+        id_test: the split that is meant by ID test, see `Task`.
+        ood_test: the one that is meant by OOD test; None if there is none.
     """
     if metrics.empty:
         return {}
-    train, iid = metrics["select_train"], metrics["select_test_inferred_iid"]
-    conditions = {
-        "memorised": (train >= SATURATED) & (iid < 0.5),
-        "id_generalised": iid >= SATURATED,
-        "ood_generalised": metrics["select_test_inferred_ood"] >= 0.9,
-    }
+    train, iid = metrics["select_train"], metrics[f"select_{id_test}"]
+    conditions = {"memorised": (train >= SATURATED) & (iid < 0.5), "id_generalised": iid >= SATURATED}
+    if ood_test is not None:
+        conditions["ood_generalised"] = metrics[f"select_{ood_test}"] >= 0.9
     steps = {name: first_lasting(metrics["step"], met) for name, met in conditions.items()}
     return {name: step for name, step in steps.items() if step is not None} | {"final": int(metrics["step"].iloc[-1])}
 

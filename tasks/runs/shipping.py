@@ -7,8 +7,10 @@ from torch import Tensor
 
 from ..models.building import load_parameters
 from ..questions.evaluation import evaluate, evaluation_queries, exact_match
-from ..writing import write_whole
-from .checkpoints import Checkpoint, Run, read_weights, write_checkpoint, write_task
+from ..writing import write_atomic
+from .checkpoints import Checkpoint, Run
+from .settings import write_arrays
+from .weights import read_weights, write_checkpoint
 
 TOLERANCE = 1e-3  # largest change of any accuracy that 16-bit weights may make
 
@@ -16,11 +18,11 @@ TOLERANCE = 1e-3  # largest change of any accuracy that 16-bit weights may make
 def copy_run(run: Run, folder: str | Path, *, steps: Sequence[int]) -> Run:
     """Copy a run with only some of its checkpoints.
 
-    Weights are written as 16-bit floats, half the size, unless an accuracy of that checkpoint changes by more than
-    `TOLERANCE`; then the largest parameters are, one after the other, as far as none does.
+    Weights are written as 16-bit floats, half the size, unless an accuracy of that checkpoint then changes by more than
+    `TOLERANCE`. In that case parameters are halved one by one, the largest first, as long as no accuracy does.
 
     Args:
-        run: stays as it is.
+        run: is not changed.
         folder: a new one.
         steps: which checkpoints to take.
 
@@ -34,9 +36,9 @@ def copy_run(run: Run, folder: str | Path, *, steps: Sequence[int]) -> Run:
     for checkpoint in [run.checkpoint(step) for step in steps]:
         weights = read_weights(checkpoint.path)
         write_checkpoint(folder, checkpoint.step, halved(weights, _scores_the_same(checkpoint)))
-    write_task(folder, run.task)
+    write_arrays(folder, run.task)
     for name in ("metrics.csv", "run.json"):  # the last file makes it a run
-        write_whole(folder / name, (run.folder / name).read_bytes())
+        write_atomic(folder / name, (run.folder / name).read_bytes())
     return Run.load(folder)
 
 
@@ -45,23 +47,23 @@ def halved(weights: Mapping[str, Tensor], is_good: Callable[[Mapping[str, Tensor
 
     Args:
         weights: by name.
-        is_good: says of such weights whether they will do.
+        is_good: whether a model with such weights is good enough.
     """
     if is_good(everything := {name: value.half() for name, value in weights.items()}):
         return everything
-    kept = dict(weights)
+    best = dict(weights)
     for name in sorted(weights, key=lambda name: -weights[name].numel()):
-        if is_good(trial := {**kept, name: weights[name].half()}):
-            kept = trial
-    return kept
+        if is_good(trial := {**best, name: weights[name].half()}):
+            best = trial
+    return best
 
 
 def _scores_the_same(checkpoint: Checkpoint) -> Callable[[Mapping[str, Tensor]], bool]:
     """Whether a checkpoint's model with other weights has its accuracies."""
-    model, config, splits = checkpoint.model(), checkpoint.model_config, evaluation_queries(checkpoint.task)
+    model, config, queries = checkpoint.model(), checkpoint.model_config, evaluation_queries(checkpoint.task)
 
     def accuracies() -> Mapping[str, float]:
-        return evaluate(lambda queries: exact_match(model, queries), splits)
+        return evaluate(lambda asked: exact_match(model, asked), queries, checkpoint.task.splits)
 
     wanted = accuracies()
 

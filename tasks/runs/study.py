@@ -9,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from ..questions.twohop import SPLITS, TEST_SPLITS
+from ..questions.task import splits_for
 from .checkpoints import Run
 from .phases import PHASES
 from .study_figure import study_figure
 
 SEEDS = re.compile(r"(-g\d+)?(-[rs]\d+)?$")
-"""The end of a run's name that tells graph and replicate or seed, as in `natural-g1-r0`; what stands before is its arm."""
+"""The end of a run's name that tells graph and replicate or seed, as in `natural-g1-r0`; what comes before is its arm."""
 SHIPPED = Path(__file__).parents[2] / "examples" / "checkpoints"
 
 
@@ -24,7 +24,7 @@ class Study:
     """Runs by name.
 
     Attributes:
-        folder: where they live.
+        folder: on disk.
         runs: every run in it, also those that never generalised.
     """
 
@@ -36,16 +36,17 @@ class Study:
         """A row for each run.
 
         Columns: run; arm, its name without what `SEEDS` says; seed, of the graph; replicate, 0 for the arm's first
-        training on that graph; training_seed; regime; phi; architecture; initial, the checkpoint it started from, if any;
+        training on that graph; training_seed; regime; what the task says of itself, for two-hop questions phi; architecture;
+        initial, the checkpoint it started from, if any;
         the step of each phase (NaN: not reached); the final exact match of each test split.
         """
         rows = []
         for name, run in self.runs.items():
             row: dict[str, Any] = {"run": name, "arm": SEEDS.sub("", name), "seed": run.task.seed, "replicate": 0}
-            row |= {"training_seed": run.train_config.seed, "regime": run.task.regime, "phi": round(run.task.phi, 2)}
+            row |= {"training_seed": run.train_config.seed, "regime": run.task.regime, **run.task.about}
             row |= {"architecture": run.model_config.architecture, "initial": run.initial}
             row |= {phase: run.phases.get(phase, float("nan")) for phase in PHASES}
-            rows.append(row | {split: run.metrics[split].iloc[-1] for split in TEST_SPLITS})
+            rows.append(row | {split: run.metrics[split].iloc[-1] for split in splits_for(run.task, "test")})
         table = pd.DataFrame(rows)
         trainings = table.groupby(["arm", "seed"])["training_seed"]
         return table.assign(replicate=trainings.rank(method="first").astype(int) - 1)
@@ -58,7 +59,9 @@ class Study:
         """
         parts = []
         for name, run in self.runs.items():
-            rows = run.metrics.melt(id_vars="step", value_vars=list(SPLITS), var_name="split", value_name="accuracy")
+            rows = run.metrics.melt(
+                id_vars="step", value_vars=list(run.task.splits), var_name="split", value_name="accuracy"
+            )
             rows = rows.assign(n=rows["split"].map(run.n_reported), weights=rows["step"].isin(run.steps))
             parts.append(rows.assign(run=name))
         return self.describe(pd.concat(parts, ignore_index=True), ("arm", "seed", "replicate", "regime", "architecture"))
@@ -69,10 +72,10 @@ class Study:
         return rows.join(about, on="run")[["run", *about.columns, *rows.columns.drop("run")]]
 
     def tables(self, name: str) -> pd.DataFrame:
-        """What was measured at many steps of every run, without the weights, with a column `run`.
+        """What was measured at many steps of every run, whose weights need not be there; with a column `run`.
 
         Args:
-            name: of a table that lies beside the runs, `lens` or `nodes` in the shipped study.
+            name: of a table in the runs' folders, `lens` or `nodes` in the shipped study.
 
         Raises:
             FileNotFoundError: if no run has such a table; the message lists those there are.
@@ -90,7 +93,9 @@ class Study:
     def figure(self) -> Any:
         """Accuracy by step: a panel for each arm, runs thin, their median thick, phases marked."""
         phases = {name: run.phases for name, run in self.runs.items()}
-        return study_figure(self.to_frame(), phases)
+        tests = {split for run in self.runs.values() for split in splits_for(run.task, "test")}
+        frame = self.to_frame()
+        return study_figure(frame[frame["split"].isin(tests)], phases)
 
     @property
     def _table_folders(self) -> dict[str, Path]:

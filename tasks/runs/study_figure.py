@@ -1,16 +1,16 @@
 """The picture of a study: how accuracies grow in each arm."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ..questions.twohop import TEST_SPLITS
-from .theme import SPLIT_COLOUR, TEMPLATE
+from .theme import COLOURS, SPLIT_COLOUR, TEMPLATE
 
-PHASE_SYMBOL = {"memorised": "square", "id_generalised": "triangle-down", "ood_generalised": "star"}
+MARKER_OF_PHASE = {"memorised": "square", "id_generalised": "triangle-down", "ood_generalised": "star"}
+"""Above the curves, where each run reaches a phase."""
 COLUMNS = 3  # panels in a row
 
 
@@ -18,10 +18,10 @@ def study_figure(frame: pd.DataFrame, phases: Mapping[str, Mapping[str, int]]) -
     """A panel for each arm, a line for each run and test split, the median over runs thick; phases as symbols above.
 
     Args:
-        frame: as `Study.to_frame` gives it.
+        frame: as `Study.to_frame` gives it, of the splits to be shown.
         phases: by run, the step at which each phase begins.
     """
-    frame = frame[frame["split"].isin(TEST_SPLITS)]
+    colours = _colours(frame["split"].unique())
     arms = dict(list(frame.groupby("arm", sort=False)))
     n_rows = math.ceil(len(arms) / COLUMNS)
     titles = [f"{arm} ({_count(rows['run'], 'run')}, {_count(rows['seed'], 'graph')})" for arm, rows in arms.items()]
@@ -35,9 +35,9 @@ def study_figure(frame: pd.DataFrame, phases: Mapping[str, Mapping[str, int]]) -
     )
     for place, rows in enumerate(arms.values()):
         where = {"row": place // COLUMNS + 1, "col": place % COLUMNS + 1}
-        _add_curves(figure, rows, where)
+        _add_curves(figure, rows, colours, where)
         _add_phases(figure, {run: phases[run] for run in rows["run"].unique()}, where, in_legend=place == 0)
-    _add_legend(figure, frame)
+    _add_legend(figure, frame, colours)
     figure.update_xaxes(title="training step", type="log", dtick=1)
     figure.update_yaxes(range=[-0.03, 1.3], tickvals=[0, 0.5, 1])
     figure.update_yaxes(title="exact match", col=1)
@@ -45,23 +45,28 @@ def study_figure(frame: pd.DataFrame, phases: Mapping[str, Mapping[str, int]]) -
     return figure.update_layout(template=TEMPLATE, height=130 + 280 * n_rows, margin={"t": 40}, legend=legend)
 
 
+def _colours(splits: Iterable[str]) -> dict[str, str]:
+    """A split's usual colour; for tasks whose splits have none, any of the palette."""
+    return {split: SPLIT_COLOUR.get(split, COLOURS[place % len(COLOURS)]) for place, split in enumerate(splits)}
+
+
 def _count(values: pd.Series, what: str) -> str:
     n = values.nunique()
     return f"{n} {what}" + ("s" if n > 1 else "")
 
 
-def _add_legend(figure: go.Figure, frame: pd.DataFrame) -> None:
+def _add_legend(figure: go.Figure, frame: pd.DataFrame, colours: Mapping[str, str]) -> None:
     for split, rows in frame.groupby("split", sort=False):
         n = sorted(rows["n"].unique())
         label = f"{split}, thick the median (n = {n[0]}{f' to {n[-1]}' if len(n) > 1 else ''} a run)"
-        line = {"color": SPLIT_COLOUR[str(split)], "width": 2.5}
+        line = {"color": colours[str(split)], "width": 2.5}
         figure.add_scatter(x=[None], y=[None], name=label, legendgroup=str(split), mode="lines", line=line, row=1, col=1)
 
 
-def _add_curves(figure: go.Figure, rows: pd.DataFrame, where: Mapping[str, int]) -> None:
+def _add_curves(figure: go.Figure, rows: pd.DataFrame, colours: Mapping[str, str], where: Mapping[str, int]) -> None:
     for split, of_split in rows.groupby("split", sort=False):
         split = str(split)
-        style = {"color": SPLIT_COLOUR[split]}
+        style = {"color": colours[split]}
         for run, of_run in of_split.groupby("run", sort=False):
             figure.add_scatter(
                 x=of_run["step"].tolist(),
@@ -89,7 +94,7 @@ def _add_curves(figure: go.Figure, rows: pd.DataFrame, where: Mapping[str, int])
 def _add_phases(
     figure: go.Figure, phases: Mapping[str, Mapping[str, int]], where: Mapping[str, int], *, in_legend: bool
 ) -> None:
-    for height, (phase, symbol) in enumerate(PHASE_SYMBOL.items()):
+    for height, (phase, symbol) in enumerate(MARKER_OF_PHASE.items()):
         reached = {run: steps[phase] for run, steps in phases.items() if phase in steps}
         figure.add_scatter(
             x=list(reached.values()) or [None],

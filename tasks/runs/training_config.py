@@ -1,10 +1,15 @@
-"""How a run is trained."""
+"""How a run is trained.
+
+Here and not with the training that follows it, since a saved run holds its config and must be readable without training.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-STOPS = ("memorised", "id_generalised", "ood_generalised")
+from .phases import PHASES
+
+STOPS = PHASES[:-1]  # every run ends at the final step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,12 +17,12 @@ class TrainConfig:
     """Settings of AdamW training with an exponential moving average (EMA) of the weights.
 
     Attributes:
-        max_steps: stop after so many steps at the latest.
+        max_steps: stop after this many steps at the latest.
         stop_at: stop as soon as this phase is confirmed; None trains to max_steps.
         batch_size: examples in a step, atomic and two-hop mixed as they occur.
-        examples_per_prefix: a batch is made of random groups of so many examples that are neighbours when sorted by
-            (h, r1), so that most groups share it; 1 means independent examples. Larger groups make a step cheaper, since
-            a prefix is computed once.
+        examples_per_prefix: a batch is made of random groups of this many examples that are neighbours when sorted by
+            their first two tokens, so that most groups share them; 1 means independent examples. Larger groups make a step
+            cheaper, since a prefix is computed once.
         learning_rate: after `warmup_steps` of linear warm-up, constant.
         betas: AdamW's.
         weight_decay: on matrices; none on biases and norms.
@@ -25,11 +30,11 @@ class TrainConfig:
         warmup_steps: see learning_rate.
         clip_norm: the gradient's largest norm.
         ema: decay of the weight average that is evaluated and saved; 0 means the raw weights. The first steps use
-            the smaller (1 + step) / (10 + step), so that the start is forgotten soon.
+            the smaller (1 + step) / (10 + step), so that the random start is soon forgotten.
         bfloat16: run the forward pass in bfloat16 autocast.
         evaluate_every: steps between evaluations.
-        n_checkpoints: how many log-spaced steps keep their weights, besides the phases.
-        seed: of initial weights and batches; the task has its own.
+        n_checkpoints: the number of log-spaced steps whose weights are saved, in addition to those of phases.
+        seed: of initial weights and batches; not the task's seed.
     """
 
     max_steps: int

@@ -1,7 +1,7 @@
-"""The training set as prompts, and the batches it is taken in.
+"""The training set as prompts, and its batches.
 
-Every prompt has the task's full length. In the compact layout an atomic fact occupies the first two of three tokens and is
-read at r1, where a causal model cannot see what follows; in slots an atomic prompt is as long as any.
+Every prompt is padded to the task's longest. In the compact layout an atomic fact occupies the first two of three tokens and
+is read at r1, where a causal model cannot see what follows; in slots all prompts have the same length.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..questions.queries import Queries
-from ..questions.twohop import TwoHopTask
+from ..questions.task import Task, splits_for
 from ..runs.training_config import TrainConfig
 
 
@@ -27,15 +27,15 @@ class Examples:
     positions: Int[Tensor, " example"]
 
 
-def training_examples(task: TwoHopTask) -> Examples:
-    """All atomic facts, ID and OOD, and all trained compositions of a task."""
-    parts = [as_examples(task.split(name), task.n_positions) for name in ("id_atomic", "ood_atomic", "train_inferred")]
+def training_examples(task: Task) -> Examples:
+    """All splits of a task that are in training: of two-hop questions all facts and the trained compositions."""
+    parts = [as_examples(task.split(name), task.n_positions) for name in splits_for(task, "atomic", "trained")]
     tokens, answers, positions = zip(*((part.tokens, part.answers, part.positions) for part in parts), strict=True)
     return Examples(torch.cat(tokens), torch.cat(answers), torch.cat(positions))
 
 
 def as_examples(queries: Queries, n_positions: int) -> Examples:
-    """Queries as prompts of full length; what is added to a shorter one is never seen where its answer is read."""
+    """Queries padded to a length; a causal model never sees the padding where the answer is read."""
     tokens = pad(queries.tokens, (0, n_positions - queries.tokens.shape[1]))
     return Examples(tokens, queries.answers, torch.full((len(queries),), queries.answer_position))
 
@@ -43,7 +43,7 @@ def as_examples(queries: Queries, n_positions: int) -> Examples:
 def batches(examples: Examples, config: TrainConfig, *, first: int) -> Iterator[Int[Tensor, " row"]]:
     """The batches of all steps after the first `first`: random rows without replacement within an epoch.
 
-    An epoch's order follows from the seed and its number alone. What is left at its end is dropped.
+    An epoch's order depends on the seed and its number alone. An incomplete last batch is dropped.
     """
     n_batches = max(1, len(examples.tokens) // config.batch_size)
     epoch = []
@@ -55,7 +55,7 @@ def batches(examples: Examples, config: TrainConfig, *, first: int) -> Iterator[
 
 
 def _epoch(examples: Examples, config: TrainConfig, number: int) -> Int[Tensor, " row"]:
-    """All rows, in random groups of neighbours in the order of (h, r1); ties are broken at random."""
+    """All rows, in random groups of neighbours in the order of the first two tokens; ties are broken at random."""
     seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randperm(len(examples.tokens), generator=generator)

@@ -1,7 +1,7 @@
 """Many trainings at once: processes on one machine, or the same call sent to a cluster.
 
-Runs are independent folders that resume, so a sweep can be stopped, killed and called again at any time: what is finished is
-skipped, what is half done goes on.
+Runs are independent folders that resume, so a sweep can be stopped, killed and called again at any time: finished runs are
+skipped, unfinished ones continue.
 """
 
 import time
@@ -17,7 +17,7 @@ from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from ..models.config import ModelConfig
-from ..questions.twohop import TwoHopTask
+from ..questions.task import Task
 from ..runs.checkpoints import Checkpoint, CheckpointError, Run
 from ..runs.training_config import TrainConfig
 from .train import train
@@ -38,14 +38,14 @@ class Job:
     """
 
     name: str
-    task: TwoHopTask
+    task: Task
     model_config: ModelConfig
     train_config: TrainConfig
     initial: Checkpoint | None = None
 
 
 def grid(
-    tasks: Mapping[str, TwoHopTask], configs: Mapping[str, tuple[ModelConfig, TrainConfig]], seeds: Sequence[int]
+    tasks: Mapping[str, Task], configs: Mapping[str, tuple[ModelConfig, TrainConfig]], seeds: Sequence[int]
 ) -> list[Job]:
     """Every task with every config and every training seed.
 
@@ -70,7 +70,7 @@ def sweep(jobs: Sequence[Job], out: str | Path, *, n_jobs: int = -1, threads: in
         jobs: with different names, see `grid`.
         out: folder for the runs.
         n_jobs: at once; −1 for one on each core, or all that the cluster has.
-        threads: of torch in each, so that processes do not fight over cores.
+        threads: of torch in each, so that processes do not compete for cores.
 
     Returns:
         A row for each job, in their order, with run, outcome (`trained`, `finished before` or `failed`), seconds, error
@@ -82,7 +82,7 @@ def sweep(jobs: Sequence[Job], out: str | Path, *, n_jobs: int = -1, threads: in
     names = [job.name for job in jobs]
     if not jobs or len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"jobs need names of their own, {', '.join(twice)} occur twice" if twice else "there is no job")
+        raise ValueError(f"jobs need different names; {', '.join(twice)} occur twice" if twice else "there is no job")
     done: dict[str, dict[str, Any]] = {}
     for _ in range(MAX_ROUNDS):
         left = [job for job in jobs if job.name not in done]
@@ -101,7 +101,7 @@ def sweep(jobs: Sequence[Job], out: str | Path, *, n_jobs: int = -1, threads: in
 
 
 def _train(job: Job, out: Path, threads: int) -> dict[str, Any]:
-    """Train or resume one run; what goes wrong is reported, so that the others go on."""
+    """Train or resume one run; an error is reported, so that the other runs continue."""
     before, start = torch.get_num_threads(), time.perf_counter()
     torch.set_num_threads(threads)
     try:
@@ -109,7 +109,7 @@ def _train(job: Job, out: Path, threads: int) -> dict[str, Any]:
         configs = (job.model_config, job.train_config)
         run = train(job.task, *configs, out / job.name, initial=job.initial, resume=True, progress=False)
         row, error = {**run.phases}, ""
-    except Exception as problem:  # whatever it is, it is this run's alone
+    except Exception as problem:  # whatever it is, it concerns this run alone
         outcome, row, error = "failed", {}, f"{type(problem).__name__}: {problem}"
     finally:
         torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""Training on all facts and the trained compositions, until a phase is reached.
+"""Training on the trained splits of a task, until a phase is reached.
 
 Random batches of the mixed training set, AdamW, EMA weights for everything that is measured or saved (He et al. 2026,
 code: "evaluation, lens and saved checkpoints use EMA weights").
@@ -16,16 +16,18 @@ from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
-from ..models.building import build_model, decayed, trained_parameters
+from ..models.building import build_model, trained_parameters
 from ..models.config import ModelConfig
 from ..models.fast_forward import answer_logits
 from ..questions.evaluation import evaluate, evaluation_queries, shortcut_floors
 from ..questions.queries import Queries
-from ..questions.twohop import TwoHopTask
-from ..runs.checkpoints import Checkpoint, Run, check_resumable, load_weights, write_checkpoint, write_settings
+from ..questions.task import Task
+from ..runs.checkpoints import Checkpoint, Run
 from ..runs.phases import phases_reached
+from ..runs.settings import check_resumable, write_settings
 from ..runs.training_config import TrainConfig
-from ..writing import write_whole
+from ..runs.weights import load_weights, write_checkpoint
+from ..writing import write_atomic
 from .batches import Examples, as_examples, batches, training_examples
 from .training_state import STATE_FILE, TrainingState
 
@@ -33,7 +35,7 @@ EVALUATION_BATCH = 4096  # prompts
 
 
 def train(
-    task: TwoHopTask,
+    task: Task,
     model_config: ModelConfig,
     train_config: TrainConfig,
     out: str | Path,
@@ -45,7 +47,7 @@ def train(
 ) -> Run:
     """Train a model and leave a run in a folder.
 
-    Weights are saved at log-spaced steps, at the phases of `checkpoints.phases_reached` and at the end; the metrics
+    Weights are saved at log-spaced steps, at the phases of `phases_reached` and at the end; the metrics
     table is written at every evaluation.
 
     Args:
@@ -55,30 +57,30 @@ def train(
         out: a folder for the run.
         initial: start from its weights, with a fresh optimiser, instead of random ones; see `NewFacts` for what to train
             next.
-        resume: go on with the run that `out` holds, if there is one; a finished one is returned as it is. On the CPU,
-            at the same number of threads, the result equals that of an uninterrupted run to the last bit, but for the
-            seconds.
+        resume: continue the run that `out` holds, if there is one; a finished one is returned unchanged. On the CPU,
+            at the same number of threads, the result equals that of an uninterrupted run to the last bit, except for
+            the seconds.
         device: where to train.
         progress: whether to show a bar with loss and accuracies.
 
     Raises:
         FileExistsError: if `out` holds a run and `resume` is not asked for.
         ValueError: if the run to be resumed has other settings, all of which are named, the device is not there, or the
-            model does not fit the task's layout.
+            model is bidirectional and the task's prompts are not of one length.
         CheckpointError: if the initial weights do not fit the model.
-        FloatingPointError: if the loss is no longer finite; the checkpoints written before stay.
+        FloatingPointError: if the loss is no longer finite; the checkpoints written before remain.
     """
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={device!r} asked for, but torch sees no GPU here; use device='cpu'")
-    folder = Path(out)
+    folder, origin = Path(out), initial.origin if initial else ""
     if (folder / "run.json").exists():
-        check_resumable(folder, task, model_config, train_config, initial, resume=resume)
+        check_resumable(folder, task, model_config, train_config, origin, resume=resume)
         if (folder / "metrics.csv").exists() and (run := Run.load(folder)).is_finished:
             return run
     model = build_model(model_config, task, seed=train_config.seed, device=device)
     if initial is not None:
         load_weights(model, model_config, initial.path)
-    write_settings(folder, task, model_config, train_config, initial)
+    write_settings(folder, task, model_config, train_config, origin)
     state = initial_state(model, model_config, train_config)
     metrics = pd.DataFrame()
     if (folder / STATE_FILE).exists():
@@ -91,7 +93,7 @@ def train(
 def _continue(
     state: TrainingState,
     metrics: pd.DataFrame,
-    task: TwoHopTask,
+    task: Task,
     model_config: ModelConfig,
     config: TrainConfig,
     folder: Path,
@@ -99,7 +101,7 @@ def _continue(
     progress: bool,
 ) -> None:
     """Train from where the state is to the end; checkpoints, metrics and state are written in this order."""
-    splits, floors = evaluation_queries(task), shortcut_floors(task)
+    queries, floors = evaluation_queries(task), shortcut_floors(task)
     examples, evaluation_steps = training_examples(task), set(config.evaluation_steps)
     losses, written, start = [], set(), time.perf_counter() - state.seconds
     bar = tqdm(total=config.max_steps, initial=state.step, desc=folder.name, disable=not progress)
@@ -110,18 +112,18 @@ def _continue(
             continue
         state.seconds = time.perf_counter() - start
         row = {"step": step, "seconds": state.seconds, "loss": _finite_mean(losses, step, folder)}
-        row |= evaluate(lambda queries: _correct(model_config, state.average, queries, task), splits) | floors
+        row |= evaluate(lambda asked: _correct(model_config, state.average, asked, task), queries, task.splits) | floors
         metrics, losses = pd.concat([metrics, pd.DataFrame([row])], ignore_index=True), []
-        bar.set_postfix_str(_summary(row))
+        bar.set_postfix_str(_summary(row, task))
         state.remember_average()
-        phases = phases_reached(metrics)
+        phases = phases_reached(metrics, id_test=task.id_test, ood_test=task.ood_test)
         stopping = step == config.max_steps or config.stop_at in phases
         begun = {begin for phase, begin in phases.items() if phase != "final"}
         due = begun | config.checkpoint_steps | ({step} if stopping else set())
         for wanted in (due & state.recent.keys()) - written:
             write_checkpoint(folder, wanted, state.recent[wanted])
             written.add(wanted)
-        write_whole(folder / "metrics.csv", metrics.to_csv(index=False))
+        write_atomic(folder / "metrics.csv", metrics.to_csv(index=False))
         if stopping:
             break
         state.save(folder)
@@ -132,7 +134,7 @@ def _continue(
 def initial_state(model: HookedTransformer, model_config: ModelConfig, config: TrainConfig) -> TrainingState:
     """The state before the first step."""
     parameters = trained_parameters(model, model_config)
-    with_decay = set(decayed(parameters))
+    with_decay = {name for name in parameters if name.rpartition(".")[2].startswith("W")}  # neither biases nor norms
     groups = [
         {"params": [p for name, p in parameters.items() if name in with_decay], "weight_decay": config.weight_decay},
         {"params": [p for name, p in parameters.items() if name not in with_decay], "weight_decay": 0.0},
@@ -165,7 +167,7 @@ def take_step(
 
 @torch.no_grad()
 def _correct(
-    model_config: ModelConfig, parameters: dict[str, Tensor], queries: Queries, task: TwoHopTask
+    model_config: ModelConfig, parameters: dict[str, Tensor], queries: Queries, task: Task
 ) -> Bool[Tensor, " query"]:
     """Which queries the parameters answer correctly."""
     device, examples = parameters["embed.W_E"].device, as_examples(queries, task.n_positions)
@@ -191,6 +193,6 @@ def _finite_mean(losses: list[Tensor], step: int, folder: Path) -> float:
     return mean
 
 
-def _summary(row: dict[str, float | int]) -> str:
-    shown = {"loss": "loss", "train": "train", "test_inferred_iid": "ID", "test_inferred_ood": "OOD"}
-    return ", ".join(f"{label} {row[name]:.2f}" for name, label in shown.items())
+def _summary(row: dict[str, float | int], task: Task) -> str:
+    shown = {"loss": "loss", "train": "train", "ID": task.id_test} | ({"OOD": task.ood_test} if task.ood_test else {})
+    return ", ".join(f"{label} {row[name]:.2f}" for label, name in shown.items())

@@ -1,7 +1,7 @@
-"""Everything that training needs to go on as if it had never stopped: one file, replaced at every evaluation.
+"""Everything that training needs to continue as if it had never stopped: one file, replaced at every evaluation.
 
-Batches follow from the step alone, so that weights, their average, the optimiser's moments and the last evaluations' weights
-are all there is to keep. On the CPU, at the same number of threads, a resumed run ends with the same bits.
+Batches depend on the step alone, so the weights, their average, the optimiser's moments and the weights at the last
+evaluations are all there is to save. On the CPU, at the same number of threads, a resumed run ends with the same bits.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from ..runs.checkpoints import CheckpointError
 from ..runs.phases import CONSECUTIVE
-from ..writing import write_whole
+from ..runs.weights import CheckpointError
+from ..writing import write_atomic
 
 STATE_FILE = "state.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -30,7 +30,7 @@ class TrainingState:
         average: their moving average.
         optimizer: AdamW over the parameters.
         step: steps taken.
-        seconds: time spent, over all sittings.
+        seconds: time spent, interruptions not counted.
         recent: the averages at the last evaluations, by step; one of them may turn out to begin a phase.
     """
 
@@ -47,7 +47,7 @@ class TrainingState:
         self.recent = dict(list(self.recent.items())[-CONSECUTIVE:])
 
     def save(self, folder: Path) -> None:
-        """Write the state, whole or not at all."""
+        """Write the state, atomically."""
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.parameters.items():
             tensors |= {f"parameter/{name}": parameter.detach(), f"average/{name}": self.average[name]}
@@ -55,11 +55,11 @@ class TrainingState:
         for step, average in self.recent.items():
             tensors |= {f"recent {step}/{name}": value for name, value in average.items()}
         metadata = {"step": str(self.step), "seconds": repr(self.seconds)}
-        write_whole(folder / STATE_FILE, save_tensors({n: t.contiguous() for n, t in tensors.items()}, metadata=metadata))
+        write_atomic(folder / STATE_FILE, save_tensors({n: t.contiguous() for n, t in tensors.items()}, metadata=metadata))
 
     @torch.no_grad()
     def restore(self, folder: Path) -> None:
-        """Take over what `save` wrote.
+        """Read back what `save` wrote.
 
         Raises:
             CheckpointError: if the file cannot be read.
@@ -83,7 +83,7 @@ class TrainingState:
 
 
 def _by_group(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Tensors by what stands before the first slash of their name."""
+    """Tensors by the part of their name before the first slash."""
     groups: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         group, _, name = key.partition("/")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from grokscope.tasks import ModelConfig, TrainConfig, TwoHopTask, train
-from grokscope.tasks.writing import write_whole
+from grokscope.tasks.writing import write_atomic
 
 
 def full_disk(self: Path, content: bytes) -> int:
@@ -16,10 +16,10 @@ def full_disk(self: Path, content: bytes) -> int:
 
 def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
-    write_whole(path, "before")
+    write_atomic(path, "before")
     monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OSError, match=r"No space left.*what was there before is kept") as caught:
-        write_whole(path, "after")
+        write_atomic(path, "after")
     assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(path)
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from grokscope.tasks import BOTH_HALF, BOTH_HOPS, FIRST_HOP, NATURAL, SECOND_HOP, SPLITS, Supervision, TwoHopTask
-from grokscope.tasks.questions.twohop import TEST_SPLITS
+from grokscope.tasks.questions.splits import TEST_SPLITS
 
 REGIMES = (NATURAL, FIRST_HOP, SECOND_HOP, BOTH_HOPS, BOTH_HALF, Supervision(hop1_share=0.3, hop1_compositions=2))
 

@@ -17,17 +17,21 @@ def table(train: list[float], iid: list[float], ood: list[float]) -> pd.DataFram
     return pd.DataFrame({"step": [100 * (i + 1) for i in range(len(train))], **columns})
 
 
+def phases(metrics: pd.DataFrame) -> dict[str, int]:
+    return phases_reached(metrics, id_test=TwoHopTask.id_test, ood_test=TwoHopTask.ood_test)
+
+
 def test_a_phase_is_the_first_of_three_evaluations_in_a_row() -> None:
     iid = [0.2, 0.99, 0.5, 0.99, 1.0, 0.99, 1.0]
     metrics = table([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0], iid, [0.0] * 7)
-    assert phases_reached(metrics) == {"id_generalised": 400, "final": 700}
-    assert phases_reached(metrics.iloc[:5]) == {"final": 500}
+    assert phases(metrics) == {"id_generalised": 400, "final": 700}
+    assert phases(metrics.iloc[:5]) == {"final": 500}
 
 
 def test_memorised_needs_low_id_accuracy_and_ood_its_own_threshold() -> None:
     metrics = table([0.5, 0.99, 1.0, 1.0, 1.0, 1.0], [0.1, 0.1, 0.2, 0.49, 0.5, 0.9], [0.95, 0.9, 0.91, 0.2, 0.1, 0.9])
-    assert phases_reached(metrics) == {"memorised": 200, "ood_generalised": 100, "final": 600}
-    assert phases_reached(metrics.iloc[:0]) == {}
+    assert phases(metrics) == {"memorised": 200, "ood_generalised": 100, "final": 600}
+    assert phases(metrics.iloc[:0]) == {}
 
 
 def run_with(run: Run, metrics: pd.DataFrame, **task_changes: object) -> Run:

@@ -116,7 +116,7 @@ def assert_accuracies_are_what_the_weights_score(run: Run) -> None:
     for step in run.steps:
         checkpoint = run.checkpoint(step)
         model = checkpoint.model()
-        row = evaluate(lambda queries, model=model: exact_match(model, queries), splits)
+        row = evaluate(lambda queries, model=model: exact_match(model, queries), splits, run.task.splits)
         for split, accuracy in checkpoint.accuracy.items():
             assert row[split] == pytest.approx(accuracy, abs=1e-3), (run.name, step, split)
 

@@ -49,7 +49,7 @@ def _n_rows(folder: Path) -> int:
     return path.read_text().count("\n") if path.exists() else 0
 
 
-@pytest.mark.parametrize("stop_before", ["write_checkpoint", "write_whole", "save"])
+@pytest.mark.parametrize("stop_before", ["write_checkpoint", "write_atomic", "save"])
 def test_stopping_between_any_two_files_loses_nothing(
     task: TwoHopTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_before: str
 ) -> None:

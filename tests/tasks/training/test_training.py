@@ -50,7 +50,7 @@ def test_a_run_reads_back_as_it_was(task: TwoHopTask, tiny_run: Run) -> None:
 def test_the_metrics_hold_what_the_checkpoint_scores(task: TwoHopTask, tiny_run: Run) -> None:
     checkpoint = tiny_run.checkpoint("final")
     model = checkpoint.model()
-    row = evaluate(lambda queries: exact_match(model, queries), evaluation_queries(task))
+    row = evaluate(lambda queries: exact_match(model, queries), evaluation_queries(task), task.splits)
     for split in SPLITS:
         assert row[split] == pytest.approx(checkpoint.accuracy[split], abs=1e-9)
 
@@ -87,14 +87,14 @@ def test_gated_accuracy_counts_only_queries_whose_facts_are_known(task: TwoHopTa
         return torch.nn.functional.one_hot(best, task.n_tokens).float()[:, None].expand(-1, 3, -1)
 
     splits = evaluation_queries(task)
-    row = evaluate(lambda queries: exact_match(forward, queries), splits)
+    row = evaluate(lambda queries: exact_match(forward, queries), splits, task.splits)
     assert row["gated_test_inferred_iid"] == row["test_inferred_iid"] == 1.0
     assert 0 < row["id_atomic"] < 1
     wrong = splits["test_inferred_iid"].halves()[1]
     known = (wrong.hop1 % 2 == 1) & (wrong.hop2 % 2 == 1)
     for tokens in wrong.take(known).tokens.tolist():
         answers[tuple(tokens)] = (answers[tuple(tokens)] + 1) % task.graph.n_entities
-    row = evaluate(lambda queries: exact_match(forward, queries), splits)
+    row = evaluate(lambda queries: exact_match(forward, queries), splits, task.splits)
     assert row["gated_test_inferred_iid"] == 0.0
     assert row["test_inferred_iid"] == pytest.approx(1 - float(known.float().mean()))
 
@@ -107,7 +107,7 @@ def test_exact_match_does_not_depend_on_batch_size(task: TwoHopTask, tiny_run: R
 
 
 def test_training_into_a_run_is_refused(task: TwoHopTask, tiny_run: Run) -> None:
-    with pytest.raises(FileExistsError, match=r"holds a run already; read it with Run.load, or go on with resume=True"):
+    with pytest.raises(FileExistsError, match=r"holds a run already; read it with Run.load, or continue it with resume=True"):
         train(task, TINY, TrainConfig.tiny(), tiny_run.folder, progress=False)
 
 
