@@ -1,4 +1,4 @@
-"""What is learned: graphs, two-hop tasks, models, training runs and checkpoints."""
+"""What is learned: tasks, models, training, and the runs it leaves."""
 
 from .models.building import build_model
 from .models.config import ModelConfig
@@ -14,7 +14,7 @@ from .questions.shortcuts import shortcut_accuracy
 from .questions.splits import SPLITS
 from .questions.supervision import BOTH_HALF, BOTH_HOPS, FIRST_HOP, NATURAL, SECOND_HOP, Supervision
 from .questions.task import Part, Task
-from .questions.twohop import TwoHopTask
+from .questions.twohop import TwoHopTask, two_hop
 from .runs.checkpoints import Checkpoint, Run
 from .runs.phases import PHASES
 from .runs.study import Study, load_study
@@ -66,4 +66,5 @@ __all__ = [
     "shortcut_accuracy",
     "sweep",
     "train",
+    "two_hop",
 ]

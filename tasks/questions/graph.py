@@ -1,6 +1,6 @@
 """A random knowledge graph: which entity each (head, relation) leads to.
 
-The world of every task here, after Wang et al. 2024 (arXiv 2405.15071, section 3.1): each head has the same number of
+What every two-hop task is about, after Wang et al. 2024 (arXiv 2405.15071, section 3.1): each head has the same number of
 distinct relations, chosen without replacement; each tail is uniform over all entities, so loops and repeats occur.
 """
 

@@ -22,7 +22,7 @@ def check_layout(layout: str) -> None:
 
 
 def n_positions(layout: str) -> int:
-    """How long the longest prompt is."""
+    """Length of the longest prompt."""
     return N_SLOTS if layout == "slots" else len(_QUESTION)
 
 

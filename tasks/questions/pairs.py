@@ -1,7 +1,7 @@
-"""Clean and corrupt prompts that differ in one thing: the material of every intervention.
+"""Clean and corrupt prompts that differ in one thing: what every intervention works on.
 
 A pair is two queries of the same length with different answers. The metric everywhere is how much the model prefers
-the clean answer to the corrupt one (the foil), so what carries the difference can be found by swapping activations.
+the clean answer to the corrupt one (the foil), so swapping activations finds what carries the difference.
 """
 
 import hashlib
@@ -21,12 +21,8 @@ from transformer_lens import HookedTransformer
 from .evaluation import predictions
 from .queries import Queries
 from .splits import hop_status
-from .twohop import TwoHopTask
-
-
-def n_pairable(queries: Queries) -> int:
-    """A safe number of pairs to request: some queries find no partner."""
-    return math.floor(0.8 * len(queries))
+from .task import Task
+from .twohop import TwoHopTask, two_hop
 
 
 CONTRASTS = ("head", "relation_1", "relation_2", "bridge")
@@ -48,7 +44,7 @@ class PromptPairs:
         recipe: how the pairs were made; JSON values only.
         intermediates: of the clean prompts, by name, see `Queries`; empty if not known.
         corrupt_intermediates: the same of the corrupt prompts.
-        unit: the id by which intervals are clustered, of the clean prompts; by default each pair is a unit of its own.
+        unit: the id by which intervals are clustered, of the clean prompts; by default each pair is a separate unit.
 
     Raises:
         ValueError: if the tensors do not fit together; all problems are named at once.
@@ -120,12 +116,16 @@ class PromptPairs:
 
     def take(self, rows: Int[Tensor, " row"] | Bool[Tensor, " query"]) -> "PromptPairs":
         """The pairs of the given rows (numbers or a mask), in that order."""
-        columns = ("clean", "corrupt", "answers", "foils", "unit")
-        named = {
-            name: {key: column[rows] for key, column in getattr(self, name).items()}
-            for name in ("intermediates", "corrupt_intermediates")
-        }
-        return replace(self, **{name: getattr(self, name)[rows] for name in columns}, **named)
+        return replace(
+            self,
+            clean=self.clean[rows],
+            corrupt=self.corrupt[rows],
+            answers=self.answers[rows],
+            foils=self.foils[rows],
+            intermediates={name: column[rows] for name, column in self.intermediates.items()},
+            corrupt_intermediates={name: column[rows] for name, column in self.corrupt_intermediates.items()},
+            unit=self.unit[rows],
+        )
 
     def queries(self) -> Queries:
         """The clean prompts as questions."""
@@ -149,32 +149,37 @@ class PromptPairs:
         return first, second
 
     def keep_correct(self, *models: HookedTransformer) -> "PromptPairs":
-        """The pairs that every model answers correctly on both prompts; the recipe keeps how many were asked.
+        """The pairs that every model answers correctly on both prompts; the recipe says how many were asked.
 
         Raises:
             ValueError: if no pair is left.
         """
-        kept = torch.ones(len(self), dtype=torch.bool)
+        correct = torch.ones(len(self), dtype=torch.bool)
         for model in models:
             for prompts, answers in ((self.clean, self.answers), (self.corrupt, self.foils)):
-                kept &= predictions(model, prompts, self.answer_position) == answers
-        if not kept.any():
+                correct &= predictions(model, prompts, self.answer_position) == answers
+        if not correct.any():
             raise ValueError(
                 f"none of the {len(self)} pairs is answered correctly on both sides by all {len(models)} models"
             )
-        return replace(self.take(kept), recipe={**self.recipe, "n_asked": self.n_asked})
+        return replace(self.take(correct), recipe={**self.recipe, "n_asked": self.n_asked})
 
 
-def make_pairs(task: TwoHopTask, *, split: str, contrast: str, n: int, seed: int) -> PromptPairs:
-    """Pair n queries of a split with corrupt ones that differ in the contrast.
+def n_pairable(queries: Queries) -> int:
+    """A safe number of pairs to request: some queries find no partner."""
+    return math.floor(0.8 * len(queries))
 
-    `head`, `relation_1` and `relation_2` change that token alone; `bridge` changes h and r1 and keeps r2. All but
+
+def make_pairs(task: Task, *, split: str, contrast: str, n: int, seed: int) -> PromptPairs:
+    """Pair n two-hop queries of a split with corrupt ones that differ in the contrast.
+
+    `head`, `relation_1` and `relation_2` change that token alone; `bridge` changes h and r1 but not r2. All but
     `relation_2` change the bridge entity. The corrupt prompt is an existing query with another answer and the same hop
     status, from the same split where one is left, otherwise from training (`recipe["n_from_training"]` counts them).
     Neither clean nor corrupt prompts are used twice.
 
     Args:
-        task: where the queries come from.
+        task: two-hop questions.
         split: one of the compositional splits.
         contrast: one of `CONTRASTS`.
         n: number of pairs.
@@ -182,10 +187,12 @@ def make_pairs(task: TwoHopTask, *, split: str, contrast: str, n: int, seed: int
 
     Raises:
         KeyError: for an unknown split or contrast.
+        TypeError: if the task is of another kind.
         ValueError: if fewer than n pairs can be made; the message says how many.
     """
     if contrast not in CONTRASTS:
         raise KeyError(f"no contrast {contrast!r}; the contrasts are {', '.join(CONTRASTS)}")
+    task = two_hop(task)
     queries = task.split(split)
     if "r2" not in queries.roles:
         raise ValueError(f"{split} holds atomic queries; contrasts are defined for the compositional splits")

@@ -10,19 +10,20 @@ from jaxtyping import Int
 from torch import Tensor
 
 from .queries import Queries
-from .twohop import TwoHopTask
+from .task import Task
+from .twohop import two_hop
 
 PERTURBED_ROLES = ("h", "r1", "r2")
 
 
-def perturb(task: TwoHopTask, queries: Queries, role: str, *, seed: int) -> Int[Tensor, "query pos"]:
+def perturb(task: Task, queries: Queries, role: str, *, seed: int) -> Int[Tensor, "query pos"]:
     """Replace one token of each two-hop query at random by one that ID facts allow and that leads to another tail or none.
 
     `h`: by a head of ID facts; `r1`: by a relation of h in an ID fact; `r2`: by a relation of the bridge in an ID fact with
     another tail.
 
     Args:
-        task: where the queries come from.
+        task: two-hop questions.
         queries: of a compositional split.
         role: one of `PERTURBED_ROLES`.
         seed: of the choice.
@@ -32,12 +33,14 @@ def perturb(task: TwoHopTask, queries: Queries, role: str, *, seed: int) -> Int[
 
     Raises:
         KeyError: for another role.
+        TypeError: if the task is of another kind.
         ValueError: if a query has no such token.
     """
     if role not in PERTURBED_ROLES:
         raise KeyError(f"no role {role!r} to perturb; the roles are {', '.join(PERTURBED_ROLES)}")
-    graph, rng, tokens = task.graph, np.random.default_rng(seed), queries.tokens.clone()
-    is_id = (graph.fact_of >= 0) & ~task.is_ood[graph.fact_of]
+    graph, is_ood = two_hop(task).graph, two_hop(task).is_ood
+    rng, tokens = np.random.default_rng(seed), queries.tokens.clone()
+    is_id = (graph.fact_of >= 0) & ~is_ood[graph.fact_of]
     tails = np.where(graph.fact_of >= 0, graph.tails[graph.fact_of], -1)
     tails = np.concatenate([tails, np.full((1, graph.n_relations), -1)])  # what −1, no entity, leads to: nothing
     for row, (h, r1, r2) in enumerate((queries.tokens[:, :3] - torch.tensor([0, 1, 1]) * graph.n_entities).tolist()):

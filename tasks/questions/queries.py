@@ -1,4 +1,4 @@
-"""Questions in tokens, with their answers, what lies between question and answer, and the unit at which they repeat."""
+"""Questions in tokens, with their answers, their intermediates, and the unit by which they repeat each other."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -7,9 +7,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
-
-COLUMNS = ("tokens", "answers", "unit")
-NAMED_COLUMNS = ("intermediates", "facts")
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +20,7 @@ class Queries:
         answer_position: the position at which the answer is read; by default the last.
         intermediates: by name, the token of what has to be found on the way to the answer; two-hop questions have `bridge`.
         unit: the id by which intervals are clustered, since questions that share it repeat each other's states: in two-hop
-            questions the first fact. By default each question is a unit of its own.
+            questions the first fact. By default each question is a separate unit.
         facts: by name, the numbers of the facts a question rests on; two-hop questions have `hop1` and `hop2` (−1: atomic).
         split: the split's name.
 
@@ -84,8 +81,14 @@ class Queries:
 
     def take(self, rows: Int[Tensor, " row"] | Bool[Tensor, " query"]) -> "Queries":
         """The queries of the given rows (numbers or a mask), in that order."""
-        named = {name: {key: c[rows] for key, c in getattr(self, name).items()} for name in NAMED_COLUMNS}
-        return replace(self, **{name: getattr(self, name)[rows] for name in COLUMNS}, **named)
+        return replace(
+            self,
+            tokens=self.tokens[rows],
+            answers=self.answers[rows],
+            intermediates={name: column[rows] for name, column in self.intermediates.items()},
+            unit=self.unit[rows],
+            facts={name: column[rows] for name, column in self.facts.items()},
+        )
 
     def halves(self) -> tuple["Queries", "Queries"]:
         """Every other query, and the rest: one half to choose on, the other to report."""

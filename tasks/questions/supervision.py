@@ -26,9 +26,9 @@ class Supervision:
 
     Attributes:
         hop1_share: fraction of the OOD facts exposed as first hop.
-        hop1_compositions: at most so many compositions of each of them.
+        hop1_compositions: at most this many compositions of each of them.
         hop2_share: fraction of the OOD facts exposed as second hop.
-        hop2_compositions: at most so many compositions of each of them.
+        hop2_compositions: at most this many compositions of each of them.
 
     >>> Supervision(hop2_share=0.25, hop2_compositions=4).name
     'hop1 0×0, hop2 0.25×4'

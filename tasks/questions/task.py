@@ -6,7 +6,7 @@ name its reader in `kinds.TASK_KINDS`.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,12 +21,21 @@ Settings = Mapping[str, Any]
 
 @runtime_checkable
 class Task(Protocol):
-    """Questions in tokens, split into what is trained and what is tested."""
+    """Questions in tokens, split into what is trained and what is tested.
 
-    @property
-    def kind(self) -> str:
-        """The name under which `TASK_KINDS` reads such a task back."""
-        ...
+    Attributes:
+        kind: the name under which `TASK_KINDS` reads such a task back.
+        splits: the splits' names and what each is for, in the order in which training and tables take them.
+        id_test: the test split whose accuracy tells memorising from generalising.
+        ood_test: the test split that the phase `ood_generalised` is about; None if there is none.
+        shortcuts: by name, the roles from which a shortcut guesses the answer, see `shortcut_accuracy`; may be empty.
+    """
+
+    kind: ClassVar[str]
+    splits: ClassVar[Mapping[str, Part]]
+    id_test: ClassVar[str]
+    ood_test: ClassVar[str | None]
+    shortcuts: ClassVar[Mapping[str, tuple[str, ...]]]
 
     @property
     def seed(self) -> int:
@@ -64,33 +73,13 @@ class Task(Protocol):
         ...
 
     @property
-    def splits(self) -> Mapping[str, Part]:
-        """The splits' names and what each is for, in the order in which training and tables take them."""
-        ...
-
-    @property
-    def id_test(self) -> str:
-        """The test split whose accuracy tells memorising from generalising."""
-        ...
-
-    @property
-    def ood_test(self) -> str | None:
-        """The test split that the phase `ood_generalised` is about; None if there is none."""
-        ...
-
-    @property
     def n_added(self) -> int:
         """How many questions like those of `ood_test` supervision put into training; a run with any cannot grok."""
         ...
 
     @property
-    def shortcuts(self) -> Mapping[str, tuple[str, ...]]:
-        """By name, the roles from which a shortcut guesses the answer, see `shortcut_accuracy`; may be empty."""
-        ...
-
-    @property
     def n_reference(self) -> int:
-        """How many units `reference` draws from."""
+        """How many units `reference` draws from, at most."""
         ...
 
     @property

@@ -34,7 +34,7 @@ from .splits import (
     untrained_mixed,
 )
 from .supervision import NATURAL, Supervision, added_compositions
-from .task import Part, Settings
+from .task import Part, Settings, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class TwoHopTask:
     is_atomic: Bool[np.ndarray, " fact"] | None = None
     kind: ClassVar[str] = "two-hop"
     id_test: ClassVar[str] = "test_inferred_iid"
-    ood_test: ClassVar[str] = "test_inferred_ood"
+    ood_test: ClassVar[str | None] = "test_inferred_ood"
     splits: ClassVar[Mapping[str, Part]] = SPLIT_PARTS
     shortcuts: ClassVar[Mapping[str, tuple[str, ...]]] = SHORTCUTS
 
@@ -245,9 +245,13 @@ class TwoHopTask:
         """How many ID facts there are, the units of `reference`."""
         return int((~self.is_ood).sum())
 
-    @cached_property
+    @property
     def key(self) -> str:
         """A hash of graph, splits, training compositions and layout: equal keys, equal tasks."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         graph = self.graph
         arrays = [graph.heads, graph.relations, graph.tails, self.is_ood, self.trained, self.added]
         arrays += [self.tests[name] for name in TEST_SPLITS] + ([] if self.is_atomic is None else [self.is_atomic])
@@ -372,3 +376,14 @@ class TwoHopTask:
             facts=facts,
             split=split,
         )
+
+
+def two_hop(task: Task) -> TwoHopTask:
+    """The same task, for what can be done with two-hop questions alone.
+
+    Raises:
+        TypeError: if it is a task of another kind.
+    """
+    if not isinstance(task, TwoHopTask):
+        raise TypeError(f"this needs two-hop questions, got a task of the kind {task.kind!r}")
+    return task

@@ -1,11 +1,10 @@
 """New facts as He et al. 2026 (arXiv 2601.09049, section 5.1) draw them, text and code, which say different things.
 
 New facts come in chains (a, r1) → b, (b, r2) → t, the entities uniform (here: heads among those with a free relation), the
-relations unused by that head. Beside them stays
-some of what was trained before. By the text these are so many in-distribution facts and all compositions among them; by the
-code so many *items*: facts in random order, ID and OOD alike, each with every trained composition it takes part in, so that
-nearly all items are compositions, whose other fact need not be among the kept ones. Either way old facts are trained as
-second hops and new ones never, which `NewFacts.random` balances.
+relations unused by that head. Some of what was trained before is trained again. By the text that is a number of
+in-distribution facts and all compositions among them; by the code a number of *items*: facts in random order, ID and OOD
+alike, each with every trained composition it takes part in. So nearly all items are compositions, and their other fact need
+not be trained again. Either way old facts are trained as second hops and new ones never, which `NewFacts.random` balances.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,35 +14,38 @@ from jaxtyping import Int
 
 from ..questions.graph import Compositions, KnowledgeGraph
 from ..questions.supervision import Supervision
-from ..questions.twohop import TwoHopTask
+from ..questions.task import Task
+from ..questions.twohop import TwoHopTask, two_hop
 from .transfer import NewFacts, Triple, cells, extended
 
 KEPT_PER_NEW = 4  # 8,000 old items or facts to 2,000 new facts
 
 
 def published_new_facts(
-    before: TwoHopTask, *, n: int = 128, n_old: int | None = None, reading: str = "items", seed: int = 0
+    before: Task, *, n: int = 128, n_old: int | None = None, reading: str = "items", seed: int = 0
 ) -> NewFacts:
     """The published further training, at any size.
 
     Args:
-        before: the task trained first; of its compositions the ID+ID ones are kept, as in its natural regime.
-        n: of new facts, an even number.
-        n_old: of what is kept; by default four times n, as published.
-        reading: what is counted: `items` (the code) or `facts` (the text).
-        seed: of chains and kept facts.
+        before: the two-hop task trained first; of its compositions only ID+ID ones are trained again.
+        n: number of new facts, an even one.
+        n_old: how much is trained again; by default four times n, as published.
+        reading: what n_old counts: `items` (the code) or `facts` (the text).
+        seed: of chains and old facts.
 
     Returns:
-        New facts whose `is_probe` are the kept old ones: the cells ask for their compositions with new facts.
+        New facts whose `is_probe` are the old ones trained again: the cells ask for their compositions with new facts.
 
     Raises:
-        ValueError: if n is odd or below 2, the reading unknown, there is less to keep than n_old, or there are fewer free
-            (head, relation) slots than n; all problems at once.
+        TypeError: if the task is of another kind.
+        ValueError: if n is odd or below 2, the reading unknown, there is less than n_old to train again, or there are
+            fewer free (head, relation) slots than n; all problems at once.
 
     >>> before = TwoHopTask.random(n_entities=20, n_relations=8, out_degree=5, seed=0)
     >>> len(published_new_facts(before, n=10).task.split("ood_atomic"))
     10
     """
+    before = two_hop(before)
     n_old = KEPT_PER_NEW * n if n_old is None else n_old
     _check(before, n, n_old, reading)
     graph, is_new, old = extended(before.graph, _chains(before.graph, n // 2, np.random.default_rng([seed, 6])))
@@ -70,7 +72,7 @@ def _kept_items(before: TwoHopTask, n: int, rng: np.random.Generator) -> tuple[I
 
 
 def _kept_facts(before: TwoHopTask, n: int, rng: np.random.Generator) -> tuple[Int[np.ndarray, " kept"], Compositions]:
-    """So many ID facts, and the trained compositions among them."""
+    """As many ID facts as asked for, and the trained compositions among them."""
     facts = rng.permutation(np.flatnonzero(~before.is_ood))[:n]
     return facts, before.trained[np.isin(before.trained, facts).all(1)]
 

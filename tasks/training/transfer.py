@@ -2,9 +2,9 @@
 
 He et al. 2026 (arXiv 2601.09049, section 5.1) train a model further on new facts between old entities and ask for
 compositions of new with old, old with new, and new with new. Their data exposes old facts as second hops some eighteen
-times and new ones never. Here both are on a par: some old facts, as many as there are new ones, are set aside as probes,
-whose compositions are left out of the further training as those of the new facts are; all other old facts keep theirs, so
-that nothing needs to be forgotten.
+times and new ones never. Here both are treated alike: as many old facts as there are new ones are set aside as probes, and
+their compositions are left out of the further training, like those of the new facts. The compositions of all other old facts
+stay in it, so that nothing needs to be forgotten.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,8 @@ from jaxtyping import Bool, Int
 from ..questions.graph import Compositions, KnowledgeGraph
 from ..questions.queries import Queries
 from ..questions.supervision import Supervision, added_compositions
-from ..questions.twohop import TwoHopTask
+from ..questions.task import Task
+from ..questions.twohop import TwoHopTask, two_hop
 
 CELLS: Mapping[str, str] = {
     "new+old": "test_inferred_ood_id",
@@ -28,7 +29,7 @@ CELLS: Mapping[str, str] = {
 
 @dataclass(frozen=True, eq=False)
 class NewFacts:
-    """A task, and the one that it is followed by.
+    """A task, and the one that is trained after it.
 
     Attributes:
         before: the task whose facts are old.
@@ -48,17 +49,18 @@ class NewFacts:
     seed: int
 
     @classmethod
-    def random(cls, before: TwoHopTask, *, n: int = 128, exposure: int = 0, seed: int = 0) -> "NewFacts":
+    def random(cls, before: Task, *, n: int = 128, exposure: int = 0, seed: int = 0) -> "NewFacts":
         """Draw new facts in free (head, relation) slots, tails uniform, and as many old ID facts as probes.
 
         Args:
-            before: the task trained first. Its supervision plays no part: whatever it was, the further training is the same.
-            n: of new facts and of probes.
-            exposure: train so many compositions of each new fact as second hop (fewer, if there are fewer), with old facts
-                that are no probes as first hops. Doses are nested and leave all tests as they are.
+            before: the two-hop task trained first. Its supervision plays no part: the further training is the same.
+            n: number of new facts and of probes.
+            exposure: train this many compositions of each new fact as second hop (fewer, if there are fewer), with old
+                facts that are no probes as first hops. Doses are nested and change no test.
             seed: fixes facts, tails and probes.
 
         Raises:
+            TypeError: if the task is of another kind.
             ValueError: if there are fewer free slots or ID facts than n, or exposure is negative; all problems at once.
 
         >>> before = TwoHopTask.random(n_entities=20, n_relations=8, out_degree=5, seed=0)
@@ -66,16 +68,17 @@ class NewFacts:
         >>> len(new.task.split("ood_atomic")), len(new.questions("new+old")) > 0
         (20, True)
         """
+        before = two_hop(before)
         _check(before, n, exposure)
         graph, is_new, old = extended(before.graph, _new_triples(before.graph, n, np.random.default_rng([seed, 4])))
         id_facts = old[~before.is_ood]
         is_probe = np.zeros(len(graph), dtype=bool)
         is_probe[np.random.default_rng([seed, 5]).permutation(id_facts)[:n]] = True
-        kept = old[before.trained]
-        kept = kept[~is_probe[kept].any(1)]
+        trained = old[before.trained]
+        trained = trained[~is_probe[trained].any(1)]
         old_tests = old[before.tests["test_inferred_iid"]]
         tests = cells(graph, is_new, is_probe) | {"test_inferred_iid": old_tests[~is_probe[old_tests].any(1)]}
-        task = TwoHopTask(graph, is_new, kept, kept[:0], tests, Supervision(), seed, before.layout)
+        task = TwoHopTask(graph, is_new, trained, trained[:0], tests, Supervision(), seed, before.layout)
         return cls(before, _exposed(task, is_probe, exposure), is_probe, exposure, seed)
 
     def questions(self, cell: str) -> Queries:
@@ -138,7 +141,7 @@ def cells(
 
 
 def _exposed(task: TwoHopTask, is_probe: Bool[np.ndarray, " fact"], exposure: int) -> TwoHopTask:
-    """The task with so many compositions of each new fact as second hop."""
+    """The task with at most `exposure` compositions of each new fact as second hop."""
     hop1, hop2 = task.graph.compositions.T
     pool = task.graph.compositions[~task.is_ood[hop1] & ~is_probe[hop1] & task.is_ood[hop2]]
     supervision = Supervision(hop2_share=float(exposure > 0), hop2_compositions=exposure)

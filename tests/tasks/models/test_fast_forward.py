@@ -94,3 +94,17 @@ def test_bfloat16_is_near(task: TwoHopTask) -> None:
     exact = answer_logits(parameters, config, examples.tokens[:300], examples.positions[:300])
     rough = answer_logits(parameters, config, examples.tokens[:300], examples.positions[:300], dtype=torch.bfloat16)
     assert 0 < (rough - exact).norm() / exact.norm() < 0.02
+
+
+def test_prompts_answered_at_the_first_token_share_nothing_and_are_right(task: TwoHopTask) -> None:
+    """As no two-hop question is: there the row at h is not read."""
+    config = ModelConfig.tiny()
+    model = build_model(config, task, seed=1)
+    parameters = trained_parameters(model, config)
+    with torch.no_grad():
+        for parameter in parameters.values():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    load_parameters(model, config, parameters)
+    tokens, positions = training_examples(task).tokens[:9], torch.tensor([0, 1, 2] * 3)
+    wanted = tied_forward(model, config, tokens)[torch.arange(9), positions]
+    torch.testing.assert_close(answer_logits(parameters, config, tokens, positions), wanted, rtol=1e-4, atol=1e-5)

@@ -107,7 +107,9 @@ def test_exact_match_does_not_depend_on_batch_size(task: TwoHopTask, tiny_run: R
 
 
 def test_training_into_a_run_is_refused(task: TwoHopTask, tiny_run: Run) -> None:
-    with pytest.raises(FileExistsError, match=r"holds a run already; read it with Run.load, or continue it with resume=True"):
+    with pytest.raises(
+        FileExistsError, match=r"holds a run already; read it with Run.load, or continue it with resume=True"
+    ):
         train(task, TINY, TrainConfig.tiny(), tiny_run.folder, progress=False)
 
 
