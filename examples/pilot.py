@@ -1,6 +1,6 @@
 """Train the pilot study: four regimes of one graph and a control without shared parameters, equal budgets.
 
-    python examples/pilot.py --work runs/pilot                    # all five, one after the other; go on if interrupted
+    python examples/pilot.py --work runs/pilot                    # all five, one after the other; continues if interrupted
     python examples/pilot.py --work runs/pilot --arm natural      # one of them
     python examples/pilot.py --work runs/pilot --ship             # copy what is finished to examples/checkpoints/pilot
 
@@ -29,7 +29,7 @@ ON_THE_WAY = (3000,)  # further steps of the natural run that are shipped, as ne
 
 
 def train_arm(arm: str, work: Path) -> None:
-    """Train one arm, or what is missing of it."""
+    """Train one arm, or continue it."""
     supervision, model_config = ARMS[arm]
     task = tasks.TwoHopTask.random(seed=0, supervision=supervision)
     tasks.train(task, model_config, tasks.TrainConfig.small(max_steps=MAX_STEPS, seed=0), work / arm, resume=True)

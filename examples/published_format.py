@@ -1,7 +1,7 @@
 """Write a two-hop task in the published JSON formats and read it back.
 
 `examples/data` was made by `python examples/published_format.py`; `python -m grokscope.analyses.demo --data
-examples/data` trains and compares on it, as it does on a folder written by the authors' own generator.
+examples/data` trains and compares on it, as it does on a folder written by the authors' generator.
 """
 
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""Run the notebooks from top to bottom and keep their outputs.
+"""Run the notebooks from top to bottom and save their outputs.
 
-    python examples/run_notebooks.py                 # all, on the whole study: some ten minutes on two cores
+    python examples/run_notebooks.py                 # all, on the whole study: about ten minutes on two cores
     python examples/run_notebooks.py tour claim_cost
 
-Progress bars are dropped. Every figure and diagram gets a picture beside it, for viewers that run no scripts; that needs
-chromium and playwright, which both come with the tests.
+Progress bars are dropped. Every figure and diagram also gets a picture, for viewers that run no scripts; that
+needs chromium and playwright, which both come with the tests.
 """
 
 import base64
@@ -41,7 +41,7 @@ def picture(browser: Browser, page: str) -> str:
 
 
 def add_pictures(notebook: NotebookNode, browser: Browser) -> None:
-    """Put a picture beside every figure and diagram among the outputs."""
+    """Add a picture to every figure and diagram among the outputs."""
     for output in (output for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output):
         data = output.data
         if FIGURE in data:
@@ -53,7 +53,7 @@ def add_pictures(notebook: NotebookNode, browser: Browser) -> None:
 
 
 def run(name: str, browser: Browser) -> None:
-    """Run one notebook where the repository's own notebooks lie, in an empty folder."""
+    """Run one notebook in an empty folder, and replace it by the result."""
     path = NOTEBOOKS / f"{name}.ipynb"
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / path.name

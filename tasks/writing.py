@@ -19,5 +19,5 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-        message = f"cannot write {len(content):,} bytes ({error.strerror}); what was there before is kept"
+        message = f"cannot write {len(content):,} bytes ({error.strerror}); what was there before is unchanged"
         raise OSError(error.errno, message, str(path)) from error

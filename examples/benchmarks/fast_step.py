@@ -1,4 +1,4 @@
-"""How much faster a training step is with shared prefixes than with the HookedTransformer's own forward pass.
+"""How much faster a training step is with shared prefixes than with the HookedTransformer's forward pass.
 
 Both take the same examples in one process, in turns; printed are medians in milliseconds and their ratios, for a few
 widths and numbers of loops. A step is forward, backward and AdamW.

@@ -14,7 +14,7 @@ from grokscope import tasks
 
 
 def seconds(n_jobs: int, n_runs: int, steps: int) -> float:
-    """To train some runs of the small preset, so many at a time."""
+    """The time to train some runs of the small preset, several at a time."""
     task = tasks.TwoHopTask.random(seed=0)
     config = tasks.TrainConfig.small(max_steps=steps, n_checkpoints=0, evaluate_every=100)
     jobs = tasks.grid({"natural": task}, {"small": (tasks.ModelConfig.small(), config)}, range(n_runs))

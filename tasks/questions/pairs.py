@@ -24,7 +24,6 @@ from .splits import hop_status
 from .task import Task
 from .twohop import TwoHopTask, two_hop
 
-
 CONTRASTS = ("head", "relation_1", "relation_2", "bridge")
 """What differs: one token, or (h, r1) together. All but `relation_2` lead to another bridge entity."""
 

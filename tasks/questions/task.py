@@ -39,7 +39,7 @@ class Task(Protocol):
 
     @property
     def seed(self) -> int:
-        """Fixes every random choice of the task; training has its own."""
+        """Fixes every random choice of the task, none of training."""
         ...
 
     @property

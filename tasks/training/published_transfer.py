@@ -18,7 +18,7 @@ from ..questions.task import Task
 from ..questions.twohop import TwoHopTask, two_hop
 from .transfer import NewFacts, Triple, cells, extended
 
-KEPT_PER_NEW = 4  # 8,000 old items or facts to 2,000 new facts
+OLD_PER_NEW = 4  # 8,000 old items or facts to 2,000 new facts
 
 
 def published_new_facts(
@@ -46,19 +46,21 @@ def published_new_facts(
     10
     """
     before = two_hop(before)
-    n_old = KEPT_PER_NEW * n if n_old is None else n_old
+    n_old = OLD_PER_NEW * n if n_old is None else n_old
     _check(before, n, n_old, reading)
     graph, is_new, old = extended(before.graph, _chains(before.graph, n // 2, np.random.default_rng([seed, 6])))
-    is_kept, kept = READINGS[reading](before, n_old, np.random.default_rng([seed, 7]))
+    chosen, trained = READINGS[reading](before, n_old, np.random.default_rng([seed, 7]))
     is_probe = np.zeros(len(graph), dtype=bool)
-    is_probe[old[is_kept]] = True
+    is_probe[old[chosen]] = True
     tests = cells(graph, is_new, is_probe) | {"test_inferred_iid": old[before.tests["test_inferred_iid"]]}
-    kept = old[kept]
-    task = TwoHopTask(graph, is_new, kept, kept[:0], tests, Supervision(), seed, before.layout, is_atomic=is_new | is_probe)
+    trained = old[trained]
+    task = TwoHopTask(
+        graph, is_new, trained, trained[:0], tests, Supervision(), seed, before.layout, is_atomic=is_new | is_probe
+    )
     return NewFacts(before, task, is_probe, 0, seed)
 
 
-def _kept_items(before: TwoHopTask, n: int, rng: np.random.Generator) -> tuple[Int[np.ndarray, " kept"], Compositions]:
+def _old_items(before: TwoHopTask, n: int, rng: np.random.Generator) -> tuple[Int[np.ndarray, " old"], Compositions]:
     """Facts in random order, each with all trained compositions it takes part in, until there are n items."""
     facts: list[int] = []
     taken = np.zeros(len(before.trained), dtype=bool)
@@ -71,15 +73,15 @@ def _kept_items(before: TwoHopTask, n: int, rng: np.random.Generator) -> tuple[I
     return np.array(facts), before.trained[taken]
 
 
-def _kept_facts(before: TwoHopTask, n: int, rng: np.random.Generator) -> tuple[Int[np.ndarray, " kept"], Compositions]:
+def _old_facts(before: TwoHopTask, n: int, rng: np.random.Generator) -> tuple[Int[np.ndarray, " old"], Compositions]:
     """As many ID facts as asked for, and the trained compositions among them."""
     facts = rng.permutation(np.flatnonzero(~before.is_ood))[:n]
     return facts, before.trained[np.isin(before.trained, facts).all(1)]
 
 
-READINGS: Mapping[str, Callable[[TwoHopTask, int, np.random.Generator], tuple[Int[np.ndarray, " kept"], Compositions]]] = {
-    "items": _kept_items,
-    "facts": _kept_facts,
+READINGS: Mapping[str, Callable[[TwoHopTask, int, np.random.Generator], tuple[Int[np.ndarray, " old"], Compositions]]] = {
+    "items": _old_items,
+    "facts": _old_facts,
 }
 
 
@@ -107,6 +109,6 @@ def _check(before: TwoHopTask, n: int, n_old: int, reading: str) -> None:
     if reading not in there:
         problems.append(f"no reading {reading!r}; the readings are {', '.join(there)}")
     elif not 0 < n_old <= there[reading]:
-        problems.append(f"n_old={n_old} {reading} to keep, there are {there[reading]}")
+        problems.append(f"n_old={n_old} {reading} to train again, there are {there[reading]}")
     if problems:
         raise ValueError("; ".join(problems))

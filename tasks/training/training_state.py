@@ -23,7 +23,7 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass
 class TrainingState:
-    """Where training stands.
+    """How far training has come.
 
     Attributes:
         parameters: the weights being trained, by name.

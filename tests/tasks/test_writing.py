@@ -14,11 +14,11 @@ def full_disk(self: Path, content: bytes) -> int:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     write_atomic(path, "before")
     monkeypatch.setattr(Path, "write_bytes", full_disk)
-    with pytest.raises(OSError, match=r"No space left.*what was there before is kept") as caught:
+    with pytest.raises(OSError, match=r"No space left.*what was there before is unchanged") as caught:
         write_atomic(path, "after")
     assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(path)
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]

@@ -1,4 +1,4 @@
-"""The forward pass that training takes against the HookedTransformer's own, values and gradients."""
+"""The forward pass that training takes against that of the HookedTransformer, values and gradients."""
 
 import pytest
 import torch
@@ -73,7 +73,7 @@ def test_each_prefix_is_found_once() -> None:
     assert again.tolist() == tokens[:, :2].tolist()
 
 
-def test_the_padding_of_atomic_prompts_is_not_looked_at(task: TwoHopTask) -> None:
+def test_the_padding_of_atomic_prompts_is_ignored(task: TwoHopTask) -> None:
     config = ModelConfig.tiny()
     parameters = trained_parameters(build_model(config, task), config)
     examples = training_examples(task)

@@ -1,4 +1,4 @@
-"""Questions laid out in slots: what a prompt holds, where its answer is read, what stays the same."""
+"""Questions in the layout `slots`: what a prompt holds, where its answer is read, what stays the same."""
 
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def test_training_in_slots_learns_and_reads_back(task: TwoHopTask, tmp_path: Pat
     assert float(right[1::2].double().mean()) == pytest.approx(checkpoint.accuracy["id_atomic"], abs=1e-9)
 
 
-def test_examples_of_both_lengths_are_read_in_their_own_slots(task: TwoHopTask) -> None:
+def test_examples_of_both_lengths_are_read_in_different_slots(task: TwoHopTask) -> None:
     slots = task.with_layout("slots")
     examples = training_examples(slots)
     first_free = (examples.tokens == slots.n_tokens - 1).int().argmax(1)

@@ -78,11 +78,11 @@ def test_keep_correct_drops_what_any_model_gets_wrong(small_world: TwoHopTask) -
     spoilt = int(pairs.answers[0])
     with torch.no_grad():
         wrong.unembed.b_U[spoilt] = -100.0
-    kept = pairs.keep_correct(right, wrong)
+    correct = pairs.keep_correct(right, wrong)
     untouched = (pairs.answers != spoilt) & (pairs.foils != spoilt)
-    assert 0 < len(kept) < len(pairs)
-    assert kept.key == pairs.take(untouched).key
-    assert (kept.n_asked, len(kept)) == (30, int(untouched.sum()))
+    assert 0 < len(correct) < len(pairs)
+    assert correct.key == pairs.take(untouched).key
+    assert (correct.n_asked, len(correct)) == (30, int(untouched.sum()))
     with torch.no_grad():
         wrong.unembed.b_U[:] = torch.arange(len(wrong.unembed.b_U)) * 100.0
     with pytest.raises(ValueError, match="none of the 30 pairs is answered correctly on both sides by all 2 models"):
@@ -97,7 +97,7 @@ def test_halves_share_nothing(task: TwoHopTask) -> None:
     assert first.key != second.key
 
 
-def test_pairs_of_ones_own_are_checked_all_at_once() -> None:
+def test_pairs_made_by_hand_are_checked_all_at_once() -> None:
     clean = torch.tensor([[0, 4, 5], [1, 4, 5]])
     answers = torch.tensor([1, 2])
     with pytest.raises(ValueError, match=r"clean has the shape \(2, 3\), corrupt \(1, 3\).*1 foils.*3 different roles"):

@@ -1,4 +1,4 @@
-"""A run that is killed at any moment goes on to the very same end."""
+"""A run that is killed at any moment and resumed ends with the same bits."""
 
 import dataclasses
 import signal
@@ -75,7 +75,7 @@ def test_stopping_between_any_two_files_loses_nothing(
     same_runs(tmp_path / "whole", tmp_path / "stopped")
 
 
-def test_a_finished_run_is_returned_as_it_is(tiny_run: Run, task: TwoHopTask) -> None:
+def test_a_finished_run_is_returned_unchanged(tiny_run: Run, task: TwoHopTask) -> None:
     before = {path: path.stat().st_mtime_ns for path in tiny_run.folder.rglob("*")}
     again = train(task, tiny_run.model_config, tiny_run.train_config, tiny_run.folder, resume=True, progress=False)
     pd.testing.assert_frame_equal(again.metrics, tiny_run.metrics)

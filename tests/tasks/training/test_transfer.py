@@ -130,7 +130,7 @@ def test_a_task_with_facts_that_are_not_trained_alone_is_saved_but_not_published
 def test_impossible_published_recipes_are_named_at_once() -> None:
     with pytest.raises(ValueError, match=r"even number, got 7; .* readings are items, facts"):
         published_new_facts(BEFORE, n=7, reading="pages")
-    with pytest.raises(ValueError, match=r"only 120 .* free; n_old=999 facts to keep, there are 216"):
+    with pytest.raises(ValueError, match=r"only 120 .* free; n_old=999 facts to train again, there are 216"):
         published_new_facts(BEFORE, n=200, n_old=999, reading="facts")
 
 
