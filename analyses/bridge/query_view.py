@@ -13,7 +13,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import Circuit, draw
 from ...circuits.result import write_text
 from ...tasks import PromptPairs, TwoHopTask
-from ...tasks.runs.theme import COLOURS
+from ...tasks.runs.theme import COLOURS, GREYS
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.model import decode, graph_of, residual_states
 from ..page import Report
@@ -135,7 +135,7 @@ def _lens_grid(lens: pd.DataFrame) -> str:
 
 
 def _lens_cell(row: Mapping[Hashable, Any]) -> str:
-    colour = CELL_COLOUR.get(row["is"], "#555555")
+    colour = CELL_COLOUR.get(row["is"], GREYS["plain"])
     shade = f"background: {colour}{round(255 * 0.45 * row['probability']):02x}"
     what = f" <b>{html.escape(row['is'])}</b>" if row["is"] else ""
     return f'<td style="{shade}">{html.escape(row["token"])}{what} {row["probability"]:.2f}</td>'

@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ...tasks.runs.theme import COLOURS, TEMPLATE
+from ...tasks.runs.theme import COLOURS, GREYS, TEMPLATE
 from .style import error_bars, stage_names
 
 
@@ -32,7 +32,7 @@ def realignment_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
             bars = {"x": stage_names(rows), "y": rows["accuracy"].tolist(), "error_y": error}
             style = {"name": entity, "legendgroup": entity, "showlegend": column == 1, "marker_color": colour}
             figure.add_bar(**bars, **style, row=1, col=column)
-        dashed: Any = {"line": {"color": "#777777", "dash": "dash", "width": 1}, "row": 1, "col": column}
+        dashed: Any = {"line": {"color": GREYS["guide"], "dash": "dash", "width": 1}, "row": 1, "col": column}
         figure.add_hline(y=table["as_it_is"].iloc[0], **dashed)
     figure.update_yaxes(title="exact match", range=[0, 1.05], col=1)
     return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380)

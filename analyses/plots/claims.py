@@ -4,11 +4,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ...tasks.runs.theme import COLOURS, TEMPLATE
+from ...tasks.runs.theme import COLOURS, GREYS, TEMPLATE
 from .style import error_bars
 
 PHASE_SYMBOL = {"id_generalised": "triangle-up", "before": "square", "ood_generalised": "diamond", "final": "circle"}
-SAYS_COLOUR = {"supported": COLOURS[2], "contradicted": COLOURS[1], "undecided": "#8a8a8a", "": "#8a8a8a"}
+SAYS_COLOUR = {"supported": COLOURS[2], "contradicted": COLOURS[1], "undecided": GREYS["undecided"], "": GREYS["undecided"]}
 
 
 def cost_frontier(table: pd.DataFrame, *, title: str) -> go.Figure:

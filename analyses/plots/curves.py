@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ...tasks import SPLITS
-from ...tasks.runs.theme import COLOURS, SPLIT_COLOUR, TEMPLATE
+from ...tasks.runs.theme import COLOURS, GREYS, SPLIT_COLOUR, TEMPLATE
 from .style import _band, layer_name
 
 
@@ -57,7 +57,7 @@ def accuracy_curves(
                 )
         for place, (phase, step) in enumerate(phases[run].items()):
             if phase != "final":
-                figure.add_vline(x=step, line={"color": "#777777", "dash": "dash", "width": 1}, row=1, col=column)  # pyright: ignore[reportArgumentType]
+                figure.add_vline(x=step, line={"color": GREYS["guide"], "dash": "dash", "width": 1}, row=1, col=column)  # pyright: ignore[reportArgumentType]
                 figure.add_annotation(
                     x=step,
                     y=1.05 + 0.06 * place,
@@ -121,7 +121,7 @@ def faithfulness_curves(curve: pd.DataFrame, n_edges: int, faithfulness: float, 
             figure.add_scatter(**_band(rows["n_edges"], rows[low], rows[high], colour))
             line = {"color": colour, "width": 2, "dash": dash}
             figure.add_scatter(x=sizes, y=rows[value].tolist(), name=name, line=line, mode="lines+markers")
-    star = {"symbol": "star", "size": 13, "color": "#000000"}
+    star = {"symbol": "star", "size": 13, "color": COLOURS[-1]}
     figure.add_scatter(x=[n_edges], y=[faithfulness], name="this circuit", mode="markers", marker=star)
     figure.update_xaxes(title="edges", type="log").update_yaxes(title="share of the gap kept")
     return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 12}}, height=400)
@@ -160,7 +160,7 @@ def growth_curves(effects: pd.DataFrame, stability: pd.DataFrame, onsets: Mappin
         line = {"x": stability["step"].tolist(), "y": stability[column].tolist(), "name": name, "line": {"color": colour}}
         figure.add_scatter(**line, mode="lines+markers", row=1, col=panel)
     for name, step in onsets.items():
-        dashed: Any = {"line": {"color": "#777777", "dash": "dash", "width": 1}, "row": 1, "col": 1}
+        dashed: Any = {"line": {"color": GREYS["guide"], "dash": "dash", "width": 1}, "row": 1, "col": 1}
         figure.add_vline(x=step, **dashed)
         place: Any = {"x": np.log10(step), "y": 0.02, "yref": "y domain", "yanchor": "bottom", "xanchor": "right"}
         figure.add_annotation(text=name, textangle=-90, showarrow=False, font={"size": 10}, **place)

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from ...circuits import Result
 from ...tasks import Checkpoint, exact_match
-from ...tasks.runs.theme import SPLIT_COLOUR, TEMPLATE
+from ...tasks.runs.theme import GREYS, SPLIT_COLOUR, TEMPLATE
 from ..plots.style import error_bars
 from ..statistics import wilson
 
@@ -50,7 +50,7 @@ class LoopResult(Result):
                 name=f"{split} (n = {rows['n'].iloc[0]})",
                 line={"color": SPLIT_COLOUR[str(split)]},
             )
-        figure.add_vline(x=self.trained_loops, line={"color": "#777777", "dash": "dash", "width": 1})
+        figure.add_vline(x=self.trained_loops, line={"color": GREYS["guide"], "dash": "dash", "width": 1})
         axes = {"xaxis_title": "loops run", "yaxis_title": "exact match", "yaxis_range": [-0.02, 1.05]}
         return figure.update_layout(template=TEMPLATE, title={"text": self.caption, "font": {"size": 13}}, **axes)
 

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from .theme import COLOURS, SPLIT_COLOUR, TEMPLATE
+from .theme import COLOURS, GREYS, SPLIT_COLOUR, TEMPLATE
 
 MARKER_OF_PHASE = {"memorised": "square", "id_generalised": "triangle-down", "ood_generalised": "star"}
 """Above the curves, where each run reaches a phase."""
@@ -105,6 +105,6 @@ def _add_phases(
             legendgroup=phase,
             showlegend=in_legend,
             mode="markers",
-            marker={"symbol": symbol, "size": 8, "color": "#444444", "opacity": 0.7},
+            marker={"symbol": symbol, "size": 8, "color": GREYS["marker"], "opacity": 0.7},
             **where,
         )

@@ -1,9 +1,13 @@
-"""The colours that every picture shares: Okabe and Ito's, which colour-blind readers can tell apart."""
+"""The colours that every picture shares, read from the one palette; see `circuits/assets/palette.json`."""
 
-from ..questions.twohop import SPLITS
+import json
+from pathlib import Path
+from typing import Any
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-TEMPLATE = "simple_white"
-SPLIT_COLOUR: dict[str, str] = dict(
-    zip(SPLITS, ("#999999", "#56b4e9", "#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7"), strict=True)
+_PALETTE: dict[str, Any] = json.loads(
+    (Path(__file__).parents[2] / "circuits" / "assets" / "palette.json").read_text(encoding="utf-8")
 )
+COLOURS: tuple[str, ...] = tuple(_PALETTE["hues"][hue] for hue in _PALETTE["series"])
+GREYS: dict[str, str] = _PALETTE["greys"]
+SPLIT_COLOUR: dict[str, str] = _PALETTE["splits"]
+TEMPLATE = "simple_white"
