@@ -14,6 +14,8 @@ import pandas as pd
 from .graph import ComputationGraph
 
 ResultType = TypeVar("ResultType", bound="Result")
+_KINDS: dict[str, type["Result"]] = {}
+"""Every kind of result by its name in files; each adds itself when its class is made."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,6 +35,7 @@ class Result:
 
     def __init_subclass__(cls) -> None:
         cls.__repr__ = Result.__repr__  # before `dataclass` gives each kind one that prints all its tables
+        _KINDS[cls.__name__] = cls
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.caption}>"
@@ -48,7 +51,7 @@ class Result:
 
     @classmethod
     def from_json(cls: type[ResultType], text: str) -> ResultType:
-        """The result that `to_json` wrote.
+        """The result that `to_json` wrote; `Result` itself reads every kind whose class was imported.
 
         Raises:
             ValueError: if the text is not JSON of this type of result.
@@ -57,15 +60,15 @@ class Result:
             content = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"this is no complete JSON: {error}") from error
-        expected = {field.name for field in dataclasses.fields(cls)} | {"type"}
-        if content.get("type") != cls.__name__ or set(content) != expected:
-            raise ValueError(
-                f"expected a {cls.__name__} with {sorted(expected)}, got type {content.get('type')!r} with {sorted(content)}"
-            )
-        return cls(**{name: _rich(value) for name, value in content.items() if name != "type"})
+        kind = _kind_of(content) if cls is Result else cls
+        expected = {field.name for field in dataclasses.fields(kind)} | {"type"}
+        if content.get("type") != kind.__name__ or set(content) != expected:
+            what = f"type {content.get('type')!r} with {sorted(content)}"
+            raise ValueError(f"expected a {kind.__name__} with {sorted(expected)}, got {what}")
+        return kind(**{name: _rich(value) for name, value in content.items() if name != "type"})  # pyright: ignore
 
     def save(self, path: str | Path) -> Path:
-        """Write the result as JSON, whole or not at all; returns the path."""
+        """Write the result as JSON, atomically; returns the path."""
         return write_text(Path(path), self.to_json())
 
     @classmethod
@@ -74,8 +77,16 @@ class Result:
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
 
 
+def _kind_of(content: Any) -> type[Result]:
+    """The class that wrote a file."""
+    kinds = {"Result": Result, **_KINDS}
+    if (name := content.get("type")) not in kinds:
+        raise ValueError(f"no kind of result that was imported is called {name!r}; there are {', '.join(sorted(kinds))}")
+    return kinds[name]
+
+
 def write_text(path: Path, text: str) -> Path:
-    """Write a text file under a temporary name, then rename it, so that no half of it is ever seen."""
+    """Write a text file atomically: under a temporary name, then renamed. Returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(text, encoding="utf-8")

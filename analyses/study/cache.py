@@ -10,18 +10,11 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from ...circuits import Circuit, Result
+from ...circuits import Result
 from ...circuits.result import write_text
 from ...tasks import Run
-from ..bridge.causal_tracing import CausalTraceResult
-from ..bridge.evidence import EvidenceResult
-from ..bridge.interchange import InterchangeResult
-from ..bridge.lens import LensResult
 from ..claims.specimens import Arms
 
-KINDS: Mapping[str, type[Result]] = {
-    kind.__name__: kind for kind in (CausalTraceResult, Circuit, EvidenceResult, InterchangeResult, LensResult)
-}
 MeasurementType = TypeVar("MeasurementType")
 
 
@@ -76,7 +69,7 @@ def _read(value: Any) -> Any:
     if isinstance(value, dict) and "result" in value:
         if value["result"] == "table":
             return Result.from_json(value["json"]).table
-        return KINDS[value["result"]].from_json(value["json"])
+        return Result.from_json(value["json"])
     if isinstance(value, dict):
         return {name: _read(item) for name, item in value["mapping"].items()}
     return value

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from grokscope.circuits import ComputationGraph, Result
+from grokscope.circuits import Circuit, ComputationGraph, Result
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +19,7 @@ class Sample(Result):
 
 def sample() -> Sample:
     table = pd.DataFrame({"name": ["a", "b"], "x": [0.1 + 0.2, math.nan], "n": [1, 2], "kept": [True, False]})
-    graph = ComputationGraph(("h", "r1"), "r1", n_layers=1, n_heads=1, n_blocks=1)
+    graph = ComputationGraph.transformer(("h", "r1"), "r1", n_layers=1, n_heads=1, n_blocks=1)
     return Sample(table, np.array([[1e-300, math.nan], [math.pi, -0.0]]), graph, {"share": math.nan, "inner": {"k": [1, 2]}})
 
 
@@ -49,3 +49,16 @@ def test_the_frame_is_a_copy_and_the_view_escapes() -> None:
 def test_another_type_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected a Sample .*got type 'Other'"):
         Sample.from_json(sample().to_json().replace('"Sample"', '"Other"'))
+
+
+def test_the_base_class_reads_every_kind_and_a_kind_only_itself(tmp_path: Path) -> None:
+    again = Result.load(sample().save(tmp_path / "result.json"))
+    assert type(again) is Sample and again.to_json() == sample().to_json()
+    plain = Result.from_json(Result(sample().table).to_json())
+    assert type(plain) is Result and plain.table.equals(sample().table)
+    with pytest.raises(
+        ValueError, match=r"no kind of result that was imported is called 'Other'; there are .*Circuit.*Sample"
+    ):
+        Result.from_json(sample().to_json().replace('"Sample"', '"Other"'))
+    with pytest.raises(ValueError, match=r"expected a Circuit .*got type 'Sample'"):
+        Circuit.from_json(sample().to_json())
