@@ -4,10 +4,12 @@ from .circuit import Circuit, connected
 from .compare import CircuitComparison, compare
 from .diagram import Diagram, draw
 from .equivalence import EquivalenceResult, equivalence
-from .graph import ComputationGraph, Edge, Node
+from .graph import ComputationGraph
 from .interop import from_eap_ig, to_eap_ig
 from .merged import MergedCircuit, merge_loops
+from .node import Edge, Node
 from .result import Result
+from .step import Step
 
 __all__ = [
     "Circuit",
@@ -19,6 +21,7 @@ __all__ = [
     "MergedCircuit",
     "Node",
     "Result",
+    "Step",
     "compare",
     "connected",
     "draw",

@@ -1,7 +1,7 @@
 """A circuit: every edge that was measured, how strong it is, and which ones are kept.
 
-The edges that were dropped stay in the table, so that a circuit can be cut elsewhere, compared edge by edge, or drawn
-with another threshold.
+Edges that are not kept stay in the table, so that a circuit can be cut elsewhere, compared edge by edge, or drawn with
+another threshold.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .graph import ComputationGraph, Edge, Node
+from .graph import ComputationGraph
+from .node import Edge, Node
 from .result import Result
 
 COLUMNS = ("sender", "receiver", "effect", "stderr", "n", "gap", "kept")
@@ -32,7 +33,7 @@ class Circuit(Result):
             kept: whether the edge belongs to the circuit.
         graph: the computation graph that the edges belong to.
         provenance: how the effects were measured (metric, contrast, pairs, model, direction) and how edges were kept.
-        deltas: change of the metric by edge and query, if kept; the effect is Σ deltas / Σ donor_gaps.
+        deltas: change of the metric by edge and query, if measured; the effect is Σ deltas / Σ donor_gaps.
         donor_gaps: change of the metric by query if everything is patched.
     """
 
@@ -44,7 +45,8 @@ class Circuit(Result):
     def __post_init__(self) -> None:
         if missing := set(COLUMNS) - set(self.table.columns):
             raise ValueError(f"a circuit's table needs {', '.join(COLUMNS)}; it lacks {', '.join(sorted(missing))}")
-        known = {(str(edge.sender), str(edge.receiver)) for edge in self.graph.edges}
+        name = {node: str(node) for edge in self.graph.edges for node in edge}  # each only once: graphs can be large
+        known = {(name[sender], name[receiver]) for sender, receiver in self.graph.edges}
         rows = list(zip(self.table["sender"], self.table["receiver"], strict=True))
         if unknown := [f"{sender} -> {receiver}" for sender, receiver in rows if (sender, receiver) not in known]:
             raise ValueError(f"{len(unknown)} edges are not in the graph, the first is {unknown[0]}")
@@ -65,7 +67,7 @@ class Circuit(Result):
 
         Args:
             effects: a result of `analyses.path_patch`, or its frame (which carries graph and provenance in `attrs`).
-            top_k: keep so many edges of largest |effect|, before the unconnected ones go.
+            top_k: keep this number of edges of largest |effect|, before the unconnected ones are dropped.
             threshold: keep edges with |effect| of at least this much; 0.02 if no other rule is given.
             edges: keep these, chosen in another way.
             graph: the computation graph, for a frame without one.
@@ -75,28 +77,13 @@ class Circuit(Result):
         """
         if sum(rule is not None for rule in (top_k, threshold, edges)) > 1:
             raise ValueError("give one of top_k, threshold and edges")
-        frame = effects if isinstance(effects, pd.DataFrame) else effects.to_frame()
-        graph = graph or _graph_from(frame)
-        table = frame.drop_duplicates(["sender", "receiver"])
-        strength = table["effect"].abs().fillna(0.0).to_numpy()
-        if top_k is not None:
-            if not 0 < top_k <= len(table):
-                raise ValueError(f"top_k must lie between 1 and the {len(table)} measured edges, got {top_k}")
-            strong = np.zeros(len(table), dtype=bool)
-            strong[np.argsort(-strength, kind="stable")[:top_k]] = True
-            rule = f"top {top_k} by |effect|"
-        elif edges is not None:
-            names = {(str(edge.sender), str(edge.receiver)) for edge in edges}
-            strong = np.array([pair in names for pair in zip(table["sender"], table["receiver"], strict=True)])
-            rule = "given"
-        else:
-            threshold = DEFAULT_THRESHOLD if threshold is None else threshold
-            strong, rule = strength >= threshold, f"|effect| ≥ {threshold:g}"
-        measured = _edges_of(table)
-        kept = connected(graph, [edge for edge, is_strong in zip(measured, strong, strict=True) if is_strong])
-        table = table.assign(kept=[edge in kept for edge in measured])[list(COLUMNS)].reset_index(drop=True)
-        provenance = {**frame.attrs.get("provenance", {}), "kept": f"{rule}, connected"}
-        return cls(table, graph, provenance, *_by_query(frame, len(table)))
+        measured = _measured(effects, graph)
+        strong, rule = _strong(measured.table, top_k, threshold, edges)
+        all_edges = _edges_of(measured.table)
+        kept = connected(measured.graph, [edge for edge, is_strong in zip(all_edges, strong, strict=True) if is_strong])
+        table = measured.table.assign(kept=[edge in kept for edge in all_edges])[list(COLUMNS)].reset_index(drop=True)
+        provenance = {**measured.provenance, "kept": f"{rule}, connected"}
+        return cls(table, measured.graph, provenance, measured.deltas, measured.donor_gaps)
 
     @property
     def measured_edges(self) -> list[Edge]:
@@ -129,21 +116,63 @@ class Circuit(Result):
 
 
 def connected(graph: ComputationGraph, edges: Iterable[Edge]) -> set[Edge]:
-    """Those of the edges that lie on a path from an embedding to the logits made of these edges alone."""
+    """Those of the edges that lie on a path from a source, such as an embedding, to the answer made of these edges alone."""
     given = set(edges)
-    reached: set[Node] = set()
+    reached = set(graph.sources)
     from_input = []
     for edge in graph.edges:  # upwards: what a component reads comes before what it writes
-        if edge in given and (edge.sender.kind == "embed" or edge.sender in reached):
+        if edge in given and edge.sender in reached:
             from_input.append(edge)
             reached.update(graph.outputs_of(edge.receiver))
     needed: set[Node] = set()
     found = set()
     for edge in reversed(from_input):
-        if edge.receiver.kind == "logits" or needed.intersection(graph.outputs_of(edge.receiver)):
+        if edge.receiver == graph.answer or needed.intersection(graph.outputs_of(edge.receiver)):
             found.add(edge)
             needed.add(edge.sender)
     return found
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What was measured of each edge: a row of the table and of the deltas."""
+
+    table: pd.DataFrame
+    graph: ComputationGraph
+    provenance: Mapping[str, Any]
+    deltas: np.ndarray | None
+    donor_gaps: np.ndarray | None
+
+
+def _measured(effects: Result | pd.DataFrame, graph: ComputationGraph | None) -> _Measured:
+    """The parts of a result that has them (the fields of `Circuit` but for `kept`), else of its frame."""
+    found: Any = effects
+    if isinstance(effects, Result) and all(hasattr(found, name) for name in ("graph", "provenance", "deltas", "donor_gaps")):
+        by_query = (found.deltas, found.donor_gaps)
+        changes = (None, None) if any(part is None for part in by_query) else by_query
+        return _Measured(found.table, graph or found.graph, found.provenance, *changes)
+    frame = effects if isinstance(effects, pd.DataFrame) else effects.to_frame()
+    graph = graph or _graph_from(frame)
+    table = frame.drop_duplicates(["sender", "receiver"])
+    return _Measured(table, graph, frame.attrs.get("provenance", {}), *_by_query(frame, len(table)))
+
+
+def _strong(
+    table: pd.DataFrame, top_k: int | None, threshold: float | None, edges: Collection[Edge] | None
+) -> tuple[np.ndarray, str]:
+    """Which rows are kept before the unconnected ones are dropped, and by which rule."""
+    strength = table["effect"].abs().fillna(0.0).to_numpy()
+    if edges is not None:
+        names = {(str(edge.sender), str(edge.receiver)) for edge in edges}
+        return np.array([pair in names for pair in zip(table["sender"], table["receiver"], strict=True)]), "given"
+    if top_k is None:
+        threshold = DEFAULT_THRESHOLD if threshold is None else threshold
+        return strength >= threshold, f"|effect| ≥ {threshold:g}"
+    if not 0 < top_k <= len(table):
+        raise ValueError(f"top_k must lie between 1 and the {len(table)} measured edges, got {top_k}")
+    strong = np.zeros(len(table), dtype=bool)
+    strong[np.argsort(-strength, kind="stable")[:top_k]] = True
+    return strong, f"top {top_k} by |effect|"
 
 
 def _edges_of(table: pd.DataFrame) -> list[Edge]:
@@ -153,7 +182,9 @@ def _edges_of(table: pd.DataFrame) -> list[Edge]:
 
 def _graph_from(frame: pd.DataFrame) -> ComputationGraph:
     if "graph" not in frame.attrs:
-        raise ValueError("this frame does not say which graph its edges belong to; pass graph=ComputationGraph(...)")
+        raise ValueError(
+            "this frame does not say which graph its edges belong to; pass graph=ComputationGraph.transformer(...)"
+        )
     return ComputationGraph.from_dict(frame.attrs["graph"])
 
 

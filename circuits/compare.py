@@ -8,14 +8,14 @@ mean likeness of a circuit from a random half of its queries and one from the ot
 
 import itertools
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from .alignment import MAX_ALIGNMENTS, alignments, laid, laid_distances, n_alignments
+from .alignment import MAX_ALIGNMENTS, aligned_distances, alignments, apply_alignment, n_alignments
 from .circuit import Circuit
 from .random_circuits import edge_class
 from .result import Result
@@ -245,17 +245,17 @@ def _compared(samples: _Samples, a: str, b: str, top_k: tuple[int, ...], seed: i
 def _best_aligned(
     samples: _Samples, a: str, b: str, shuffled: Float[np.ndarray, "edge shuffle"]
 ) -> tuple[str, dict[str, Any]]:
-    """The alignment of either circuit at which the two are nearest; shuffles get their own best one."""
-    own, other = samples.effects[a], samples.effects[b]
+    """The alignment of either circuit at which the two are nearest; each shuffle gets its best one."""
+    one, other = samples.effects[a], samples.effects[b]
     distances, chances = {}, []
-    for how, onto in samples.alignments.items():
-        moving_b, moving_a = laid_distances(own, other, onto)
+    for how, alignment in samples.alignments.items():
+        moving_b, moving_a = aligned_distances(one, other, alignment)
         distances |= {f"{b}: {how}": moving_b[0], f"{a}: {how}": moving_a[0]}
-        chances += laid_distances(own, shuffled, onto)
+        chances += aligned_distances(one, shuffled, alignment)
     best = min(distances, key=lambda how: distances[how])
     whose, _, how = best.rpartition(": ")
     resampled = {a: samples.resampled[a], b: samples.resampled[b]}
-    resampled[whose] = laid(resampled[whose], samples.alignments[how])
+    resampled[whose] = apply_alignment(resampled[whose], samples.alignments[how])
     value = float(distances[best])
     low, high = _recentred_interval(value, jensen_shannon(resampled[a], resampled[b]))
     name = "aligned jensen_shannon"
@@ -297,9 +297,9 @@ def _recentred_interval(value: float, resampled: Float[np.ndarray, " resample"])
 
 
 def check_comparable(
-    circuits: Mapping[str, Circuit], *, across_seeds: bool = False, despite: Collection[str] = (), ties: bool = True
+    circuits: Mapping[str, Circuit], *, across_seeds: bool = False, ignore: Collection[str] = (), ties: bool = True
 ) -> None:
-    """Raise unless all circuits have the same graph and edges and were measured in the same way, but for what is named.
+    """Raise unless all circuits have the same graph and edges and were measured in the same way, except in `ignore`.
 
     Without `ties` it does not matter which layers share their weights.
     """
@@ -309,12 +309,12 @@ def check_comparable(
         recipes = {label: dict(c.provenance.get("recipe", {})) for label, c in circuits.items()}
         asked |= {name: {label: recipe.get(name) for label, recipe in recipes.items()} for name in RECIPE}
     problems = {name: str(values) for name, values in asked.items() if len(set(values.values())) > 1}
-    graphs = {c.graph if ties else replace(c.graph, n_blocks=c.graph.n_layers) for c in circuits.values()}
+    graphs = {c.graph if ties else c.graph.untied() for c in circuits.values()}
     if len(graphs) > 1:
         problems["graph"] = str({label: circuit.graph for label, circuit in circuits.items()})
     elif len({tuple(zip(c.table["sender"], c.table["receiver"], strict=True)) for c in circuits.values()}) > 1:
         problems["measured edges"] = str({label: len(circuit.table) for label, circuit in circuits.items()})
-    if left := [f"{name}: {values}" for name, values in problems.items() if name not in despite]:
+    if left := [f"{name}: {values}" for name, values in problems.items() if name not in ignore]:
         raise ValueError("these circuits were not measured alike, they differ in " + "; ".join(left))
 
 

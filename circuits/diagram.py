@@ -1,14 +1,13 @@
 """The picture of one, two or many circuits: inline SVG and plain JavaScript in one self-contained piece of HTML.
 
 All circuits of a diagram share layout and width scale. Width is |effect|, colour the kind of input, a dashed line a
-negative effect. Without scripts the circuits are drawn as they are; with them a slider cuts elsewhere, hovering shows
-numbers, a click traces paths, two circuits lie one over the other, steps of a training play. Nothing is loaded from
-anywhere.
+negative effect. Without scripts the kept edges are drawn; with them a slider cuts elsewhere, hovering shows numbers, a
+click traces paths, two circuits lie one over the other, steps of a training play. Nothing is loaded from anywhere.
 """
 
 import json
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,13 @@ import pandas as pd
 from .circuit import Circuit
 from .compare import check_comparable
 from .diagram_data import Frames, diagram_data
-from .layout import NODE_HEIGHT, NODE_WIDTH
+from .graph import ComputationGraph
+from .kinds import KINDS, css_name
+from .layout import NODE_HEIGHT
+from .palette import ASSETS, style_sheet
 from .result import save_page
 from .static_drawing import MAX_WIDTH, MIN_WIDTH, static_panel
 
-ASSETS = Path(__file__).parent / "assets"
-LEGEND = {"q": "into a query", "k": "into a key", "v": "into a value", "mlp": "into an MLP", "logits": "into the logits"}
 MARKS = {
     "bridge": '<rect class="gs-mark gs-bridge" x="3" y="2" width="7" height="7" transform="rotate(45 6.5 5.5)"/>',
     "answer": '<circle class="gs-mark gs-answer" cx="6.5" cy="6" r="4.5"/>',
@@ -41,7 +41,7 @@ class Diagram:
     Attributes:
         html: a fragment with style, drawing, data and script, for a cell or a page.
         title: of the saved page.
-        data: the numbers behind it, see `diagram_data`; the same that lie in the page as JSON.
+        data: the numbers that it shows, see `diagram_data`; the page holds the same as JSON.
     """
 
     html: str = field(repr=False)
@@ -70,10 +70,10 @@ def draw(
             label.
         lens: tables of `analyses.logit_lens` by label (or one for all), with a column step for runs: nodes after which
             bridge or answer is the most likely token in half of the queries are marked.
-        curves: `analyses.faithfulness(...).curve` by label (or one for all): what the strongest edges keep, shown beside the
-            slider.
-        despite: what circuits may differ in nevertheless: `graph`, `measured edges`, `metric` and so on, as the error
-            names it. Widths are then still on one scale, whatever they are shares of.
+        curves: `analyses.faithfulness(...).curve` by label (or one for all): what the strongest edges keep, shown next to
+            the slider.
+        despite: fields in which the circuits may differ: `graph`, `measured edges`, `metric` and so on, as the error names
+            them. Widths are then still on one scale, even if they are shares of different gaps.
 
     Raises:
         ValueError: if circuits of one diagram were not measured alike, or none is given.
@@ -85,7 +85,7 @@ def draw(
     everything = {f"{label} {step or ''}".strip(): c for label, frames in panels.items() for step, c in frames.items()}
     if not everything:
         raise ValueError("there is no circuit to draw")
-    check_comparable(everything, despite=despite)
+    check_comparable(everything, ignore=despite)
     data = diagram_data(panels, _by_label(lens, panels, "lens"), _by_label(curves, panels, "curve"))
     title = " / ".join(label for label in panels if label) or "circuit"
     return Diagram(_fragment(panels, data, title), f"grokscope: {title}", data)
@@ -119,26 +119,32 @@ def _by_label(
 
 def _fragment(panels: Mapping[str, Frames], data: Mapping[str, Any], title: str) -> str:
     name = f"grokscope-{uuid.uuid4().hex[:8]}"
-    drawing = {"maxWidth": MAX_WIDTH, "minWidth": MIN_WIDTH, "nodeWidth": NODE_WIDTH, "nodeHeight": NODE_HEIGHT}
+    drawing = {"maxWidth": MAX_WIDTH, "minWidth": MIN_WIDTH, "nodeHeight": NODE_HEIGHT}
     content = json.dumps({**data, "title": title, "drawing": drawing}, allow_nan=False, separators=(",", ":"))
     content = content.replace("<", "\\u003c")  # so that no label can end the script
     static = "".join(static_panel(label, list(f.values())[-1], data["widest"]) for label, f in panels.items())
+    graphs = [next(iter(frames.values())).graph for frames in panels.values()]
     has_marks = any(frame["marks"] for panel in data["panels"] for frame in panel["frames"])
     script = "\n".join((ASSETS / script).read_text(encoding="utf-8") for script in SCRIPTS)
     return (
-        f'<div class="grokscope" id="{name}"><style>{(ASSETS / "diagram.css").read_text(encoding="utf-8")}</style>'
-        f'<div class="gs-bar"></div>{_legend(data["widest"], has_marks=has_marks)}<div class="gs-panels">{static}</div>'
+        f'<div class="grokscope" id="{name}"><style>{style_sheet()}</style>'
+        f'<div class="gs-bar"></div>{_legend(graphs, data["widest"], has_marks=has_marks)}'
+        f'<div class="gs-panels">{static}</div>'
         f'<div class="gs-tip" role="status" aria-live="polite" hidden></div>'
         f'<script type="application/json" class="gs-data">{content}</script>'
         f"<script>(function () {{\n{script}\ndocument.querySelectorAll('#{name}').forEach(start);\n}})();</script></div>"
     )
 
 
-def _legend(widest: float, *, has_marks: bool) -> str:
-    apart = [_sample(f"gs-edge gs-{kind}", text) for kind, text in LEGEND.items()]
+def _legend(graphs: Iterable[ComputationGraph], widest: float, *, has_marks: bool) -> str:
+    steps = [step for graph in graphs for step in graph.steps]
+    rows = {kind: row for kind, row in KINDS.items() if any(step.kind == kind for step in steps)}
+    moves = {KINDS[step.kind].moves: None for step in steps if any(len(seen) > 1 for seen in step.sees or ())}
+    inputs = [(css_name(each.name or kind), each.label) for kind, row in rows.items() for each in row.inputs]
+    apart = [_sample(f"gs-edge gs-into-{name}", label) for name, label in inputs]
     overlaid = [_sample("gs-edge gs-a", "stronger in the first"), _sample("gs-edge gs-b", "stronger in the second")]
     overlaid.append(_sample("gs-core", "what they share"))
-    always = [_sample("gs-edge gs-mlp gs-negative", "negative"), _sample("gs-move", "moved by attention")]
+    always = [_sample("gs-edge gs-plain gs-negative", "negative"), *(_sample("gs-move", text) for text in moves)]
     if has_marks:
         apart += [f'<svg width="13" height="12">{shape}</svg>{what} readable after it' for what, shape in MARKS.items()]
     always.append(f"width: |effect|, widest {widest:.2f} of the clean–corrupt gap")

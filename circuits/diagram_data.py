@@ -4,15 +4,16 @@ The page's script draws from this, shows its numbers and saves it, so that what 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import pandas as pd
 
 from . import layout
 from .circuit import Circuit
-from .graph import ComputationGraph, Edge, Node
-from .merged import loop_of, weights_of
+from .graph import ComputationGraph
+from .kinds import css_name
+from .merged import weights_of
+from .node import Edge, Node
 
 Item = TypeVar("Item")
 READABLE = 0.5  # top-1 rate from which on a node is marked as carrying the bridge or the answer
@@ -54,26 +55,26 @@ def _graph_data(graph: ComputationGraph, edges: Sequence[Edge]) -> dict[str, Any
     `outputs` has for each edge the nodes whose output depends on it, `of_weights` its place among the merged edges, `loops`
     from which loop to which it leads; `fold` has for each node its place among the merged ones.
     """
-    nodes, moves = layout.nodes_of(graph), layout.attention_moves(graph, list(edges))
+    nodes, moves = layout.nodes_of(graph), layout.moves(graph, list(edges))
     data = _picture(graph, nodes, edges, moves, str, with_layers=True)
     place = {name: i for i, (name, *_) in enumerate(data["nodes"])}
     data["outputs"] = [[place[str(n)] for n in graph.outputs_of(e.receiver) if str(n) in place] for e in edges]
     data["merged"] = None
-    if graph.n_blocks < graph.n_layers:
-        folded = [Edge(*(_folded(node, graph) for node in edge)) for edge in edges]
-        folded_nodes = [_folded(node, graph) for node in nodes]
+    if graph.n_loops > 1:
+        folded = [Edge(*map(graph.first_use, edge)) for edge in edges]
+        folded_nodes = [graph.first_use(node) for node in nodes]
         number, node_number = _numbered(folded), _numbered(folded_nodes)
         data["merged"] = _picture(
-            replace(graph, n_layers=graph.n_blocks),
+            graph.first_loop(),
             list(node_number),
             list(number),
-            list(_numbered((_folded(a, graph), _folded(b, graph)) for a, b in moves)),
+            list(_numbered((graph.first_use(a), graph.first_use(b)) for a, b in moves)),
             lambda node: f"{weights_of(node, graph)}@{node.role}",
             with_layers=False,
         )
         data["fold"] = [node_number[node] for node in folded_nodes]
         data["of_weights"] = [number[edge] for edge in folded]
-        data["loops"] = [[loop_of(node, graph) for node in edge] for edge in edges]
+        data["loops"] = [[graph.loop_of(node) for node in edge] for edge in edges]
     return data
 
 
@@ -89,8 +90,8 @@ def _picture(
     """Where everything goes and what it is called.
 
     Returns:
-        width, height; rows [text, y] and columns [text, x, y] of labels; nodes [name, component, x, y]; edges [name, kind of
-        input, node left, node entered, path, x and y of a label]; moves of attention [from, to, path].
+        width, height; rows [text, y] and columns [text, x, y] of labels; nodes [name, component, x, y, width]; edges [name,
+        kind of input, node left, node entered, path, x and y of a label]; moves between positions [from, to, path].
     """
     place = {node: i for i, node in enumerate(nodes)}
     width, height = layout.size(graph)
@@ -99,11 +100,14 @@ def _picture(
         "height": height,
         "rows": [(text, y) for text, y in layout.row_labels(graph) if with_layers or not text.startswith("layer")],
         "columns": layout.column_labels(graph),
-        "nodes": [[name(node), name(node).partition("@")[0], *layout.centre(graph, node)] for node in nodes],
+        "nodes": [
+            [name(node), name(node).partition("@")[0], *layout.centre(graph, node), layout.node_width(node)]
+            for node in nodes
+        ],
         "edges": [
             [
                 f"{name(edge.sender)} -> {name(edge.receiver)}",
-                edge.kind,
+                css_name(edge.kind),
                 place[edge.sender],
                 place[edge.receiver._replace(input="")],
                 layout.edge_path(graph, edge),
@@ -138,13 +142,22 @@ def _marks(step: int | None, graph: ComputationGraph, lens: pd.DataFrame) -> lis
         lens = lens[lens["step"] == step]
     readable = lens[(lens["top1"] >= READABLE) & lens["target"].isin(CARRIED) & (lens["layer"] >= 0)]
     rows = readable[["layer", "after", "role", "target", "top1"]].itertuples(index=False)
-    nodes = [str(node) for node in layout.nodes_of(graph)]
+    nodes = layout.nodes_of(graph)
     marks = []
     for layer, after, role, target, share in rows:
-        component = Node("mlp", role, layer) if after == "layer" and graph.has_mlp else Node("head", role, layer, 0)
-        if str(component) in nodes:
-            marks.append([nodes.index(str(component)), target, round(float(share), 3)])
+        node = _end_of(graph, layer, after, role)
+        if node is not None and node in nodes:
+            marks.append([nodes.index(node), target, round(float(share), 3)])
     return marks
+
+
+def _end_of(graph: ComputationGraph, layer: int, after: str, role: str) -> Node | None:
+    """The first node of a layer's last step, of its first if the lens looked between them; None without that layer."""
+    steps = [step for step in graph.steps if step.layer == layer]
+    if not steps:
+        return None
+    step = steps[-1] if after == "layer" else steps[0]
+    return Node(step.kind, role, layer, step.indices[0])
 
 
 def _curve_data(curve: pd.DataFrame | None) -> list[list[float | None]]:
@@ -157,11 +170,6 @@ def _curve_data(curve: pd.DataFrame | None) -> list[list[float | None]]:
 def _largest(circuit: Circuit) -> float:
     strengths = circuit.table.loc[circuit.table["kept"], "effect"].abs()
     return float(strengths.max()) if len(strengths) else 0.0
-
-
-def _folded(node: Node, graph: ComputationGraph) -> Node:
-    """The node of the same weights in the first loop."""
-    return node if node.layer < 0 else node._replace(layer=node.layer % graph.n_blocks)
 
 
 def _numbered(items: Iterable[Item]) -> dict[Item, int]:

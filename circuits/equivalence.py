@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from .alignment import alignments, laid_distances
+from .alignment import aligned_distances, alignments
 from .circuit import Circuit
 from .compare import check_comparable
 from .result import Result
@@ -94,8 +94,12 @@ def equivalence(
         again = {name: replicates[seed][name] for name in conditions if name in replicates[seed]}
         everything = {a: found[a], b: found[b]} | {f"{name} again": circuit for name, circuit in again.items()}
         check_comparable(everything, ties=False)
-        own = [_distance(found[name], circuit, aligned) for name, circuit in again.items()]
-        row = {"seed": seed, "distance": _distance(found[a], found[b], aligned), "replicate_distance": float(np.mean(own))}
+        within = [_distance(found[name], circuit, aligned) for name, circuit in again.items()]
+        row = {
+            "seed": seed,
+            "distance": _distance(found[a], found[b], aligned),
+            "replicate_distance": float(np.mean(within)),
+        }
         rows.append(row | {"difference": row["distance"] - row["replicate_distance"]})
     check_comparable({f"seed {seed}": found[a] for seed, found in circuits.items()}, across_seeds=True)
     table = pd.DataFrame(rows)
@@ -110,11 +114,11 @@ def equivalence(
 
 def _distance(a: Circuit, b: Circuit, aligned: bool) -> float:
     """The Jensen–Shannon distance of two circuits' |effects|, perhaps after the best alignment of either."""
-    own, other = (circuit.table["effect"].to_numpy(dtype=float)[:, None] for circuit in (a, b))
+    one, other = (circuit.table["effect"].to_numpy(dtype=float)[:, None] for circuit in (a, b))
     if not aligned:
-        return float(jensen_shannon(own, other)[0])
+        return float(jensen_shannon(one, other)[0])
     moves = alignments(a.graph, a.measured_edges).values()
-    return float(np.min([laid_distances(own, other, onto) for onto in moves]))
+    return float(np.min([aligned_distances(one, other, alignment) for alignment in moves]))
 
 
 def one_sided_bounds(values: Float[np.ndarray, " seed"]) -> tuple[float, float, float]:

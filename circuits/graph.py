@@ -1,128 +1,108 @@
-"""The computation graph of a transformer at named positions: nodes that write, inputs that read, edges between them.
+"""A computation graph at named positions: nodes that write, inputs that read, edges between them.
 
-An edge joins two components at one position through the residual stream. What moves information between positions is
-attention: the inputs q@i, k@j and v@j of a head meet in its output @i, for every j that i can see. Layers are the
-unrolled ones; in a model with shared parameters the weights behind layer L are those of block L mod n_blocks.
+An edge joins two components at one position, where the outputs of earlier components add up to what a later one reads.
+Components that see several positions move information between them: in attention the inputs q@i, k@j and v@j of a head
+meet in its output @i, for every j that i can see. Layers are the unrolled ones; some of them may share their weights.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-INPUTS = ("q", "k", "v")
-_HEAD = re.compile(r"L(\d+)H(\d+)(?:\.([qkv]))?")
-_MLP = re.compile(r"MLP(\d+)")
-
-
-class Node(NamedTuple):
-    """A component at a position; a head can also name one of its three inputs.
-
-    Printed as `embed@h` (token and position embedding together), `L2H0@r1`, `MLP2@r1`, `logits@r2`; inputs of a head as
-    `L2H0.q@r2`. Without a role it is the component at all positions, `L2H0`.
-
-    >>> Node.parse("L1H0.v@r1")
-    Node(kind='head', role='r1', layer=1, head=0, input='v')
-    >>> str(Node("mlp", "h", layer=3))
-    'MLP3@h'
-    """
-
-    kind: Literal["embed", "head", "mlp", "logits"]
-    role: str
-    layer: int = -1
-    head: int = -1
-    input: Literal["", "q", "k", "v"] = ""
-
-    def __str__(self) -> str:
-        return f"{self.component}@{self.role}" if self.role else self.component
-
-    @property
-    def component(self) -> str:
-        """The name without the position."""
-        if self.kind == "head":
-            return f"L{self.layer}H{self.head}" + (f".{self.input}" if self.input else "")
-        return f"MLP{self.layer}" if self.kind == "mlp" else self.kind
-
-    @classmethod
-    def parse(cls, name: str) -> "Node":
-        """The node of a printed name."""
-        component, at, role = name.partition("@")
-        if bool(at) == bool(role):
-            if component in ("embed", "logits"):
-                return cls("embed" if component == "embed" else "logits", role)
-            if match := _HEAD.fullmatch(component):
-                return cls("head", role, int(match[1]), int(match[2]), match[3] or "")  # pyright: ignore[reportArgumentType]
-            if match := _MLP.fullmatch(component):
-                return cls("mlp", role, int(match[1]))
-        raise ValueError(f"{name!r} is no node; names look like embed@h, L0H2@r1, L0H2.k@r1, MLP1@r2 or logits@r2")
+from .kinds import KINDS
+from .node import Edge, Node
+from .step import Step, completed, problems_of
+from .transformer import transformer_settings, transformer_steps
 
 
-class Edge(NamedTuple):
-    """From what one component writes to what another reads, at one position.
-
-    >>> str(Edge.parse("MLP0@r1 -> L1H0.v@r1"))
-    'MLP0@r1 -> L1H0.v@r1'
-    """
-
-    sender: Node
-    receiver: Node
-
-    def __str__(self) -> str:
-        return f"{self.sender} -> {self.receiver}"
-
-    @property
-    def kind(self) -> str:
-        """The kind of input that it enters: q, k, v, mlp or logits."""
-        return self.receiver.input or self.receiver.kind
-
-    @classmethod
-    def parse(cls, name: str) -> "Edge":
-        """The edge of a printed name."""
-        sender, arrow, receiver = name.partition(" -> ")
-        if not arrow:
-            raise ValueError(f"{name!r} is no edge; names look like MLP0@r1 -> L1H0.v@r1")
-        return cls(Node.parse(sender), Node.parse(receiver))
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ComputationGraph:
     """Which nodes and edges a model has, and which can matter to the answer at all.
 
     Attributes:
         roles: names of the positions, in order.
         answer_role: where the answer is read.
-        n_layers: unrolled layers.
-        n_heads: heads of a layer.
-        n_blocks: layers with weights of their own; layer L has those of block L mod n_blocks.
-        causal: whether a position sees only itself and earlier ones.
-        has_mlp: False for attention-only models.
+        steps: in the order of computation, the last one gives the answer.
 
-    >>> graph = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=2, n_heads=1, n_blocks=1)
+    >>> graph = ComputationGraph.transformer(("h", "r1", "r2"), "r2", n_layers=2, n_heads=1, n_blocks=1)
     >>> len(graph.edges), str(graph.edges[0])
     (44, 'embed@r1 -> L0H0.q@r1')
+    >>> steps = (Step("embed"), Step("mlp", layer=0), Step("mlp", layer=1, reads=(1,)), Step("logits", reads=(2,)))
+    >>> [str(edge) for edge in ComputationGraph(("x",), "x", steps).edges]
+    ['embed@x -> MLP0@x', 'MLP0@x -> MLP1@x', 'MLP1@x -> logits@x']
     """
 
     roles: tuple[str, ...]
     answer_role: str
-    n_layers: int
-    n_heads: int
-    n_blocks: int
-    causal: bool = True
-    has_mlp: bool = True
+    steps: tuple[Step, ...]
 
     def __post_init__(self) -> None:
+        problems = problems_of(self.steps, self.roles)
         if self.answer_role not in self.roles:
-            raise ValueError(f"answer_role {self.answer_role!r} is not among the roles {self.roles}")
+            problems.insert(0, f"answer_role {self.answer_role!r} is not among the roles {self.roles}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        object.__setattr__(self, "steps", completed(self.steps, self.roles))
+
+    @classmethod
+    def transformer(
+        cls,
+        roles: tuple[str, ...],
+        answer_role: str,
+        n_layers: int,
+        n_heads: int,
+        n_blocks: int,
+        causal: bool = True,
+        has_mlp: bool = True,
+    ) -> "ComputationGraph":
+        """The graph of a transformer whose layers are attention, then an MLP, on one residual stream.
+
+        Args:
+            roles: names of the positions, in order.
+            answer_role: where the answer is read.
+            n_layers: unrolled layers.
+            n_heads: heads of a layer.
+            n_blocks: layers with weights of their own; layer L has those of block L mod n_blocks.
+            causal: whether a position sees only itself and earlier ones.
+            has_mlp: False for attention-only models.
+
+        Raises:
+            ValueError: if answer_role is not among the roles.
+        """
+        sizes = {"n_layers": n_layers, "n_heads": n_heads, "n_blocks": n_blocks, "causal": causal, "has_mlp": has_mlp}
+        return cls(roles, answer_role, transformer_steps(roles, **sizes))
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "ComputationGraph":
         """Read back what `to_dict` gave, also after JSON."""
-        return cls(**{**settings, "roles": tuple(settings["roles"])})
+        if "steps" not in settings:
+            return cls.transformer(**{**settings, "roles": tuple(settings["roles"])})
+        steps = (
+            Step(**{**step, "reads": tuple(step["reads"]), "sees": tuple(map(tuple, step["sees"]))})
+            for step in settings["steps"]
+        )
+        return cls(tuple(settings["roles"]), settings["answer_role"], tuple(steps))
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON values."""
-        return asdict(self) | {"roles": list(self.roles)}
+        """The graph as JSON values: a transformer's sizes, or every step of another graph."""
+        where = {"roles": list(self.roles), "answer_role": self.answer_role}
+        if self._transformer is not None:
+            return where | self._transformer
+        steps = [
+            asdict(step) | {"reads": list(step.reads or ()), "sees": [*map(list, step.sees or ())]} for step in self.steps
+        ]
+        return where | {"steps": steps}
+
+    def __repr__(self) -> str:
+        where = f"roles={self.roles}, answer_role={self.answer_role!r}"
+        if self._transformer is not None:
+            sizes = ", ".join(f"{name}={value}" for name, value in self._transformer.items())
+            return f"ComputationGraph.transformer({where}, {sizes})"
+        steps = ", ".join(f"{step.kind} {step.layer}" if step.layer >= 0 else step.kind for step in self.steps)
+        return f"ComputationGraph({where}, steps: {steps})"
+
+    # Nodes and edges
 
     @cached_property
     def edges(self) -> tuple[Edge, ...]:
@@ -141,56 +121,185 @@ class ComputationGraph:
 
     @cached_property
     def receivers(self) -> tuple[Node, ...]:
-        """All inputs that can matter to the answer, from the first layer upwards."""
-        matters = {self.answer_role}  # the positions whose residual stream matters after the layer at hand
-        found: list[Node] = [Node("logits", self.answer_role)]
-        for layer in reversed(range(self.n_layers)):
-            if self.has_mlp:
-                found += [Node("mlp", role, layer) for role in reversed(self.roles) if role in matters]
-            reads: dict[Literal["q", "k", "v"], set[str]] = {
-                "v": {key for query in matters for key in self.visible_from(query)},
-                "k": {key for query in matters for key in self._choices_of(query)},
-                "q": {query for query in matters if self._choices_of(query)},
-            }
-            for head in reversed(range(self.n_heads)):
-                for name, positions in reads.items():
-                    found += [Node("head", role, layer, head, name) for role in reversed(self.roles) if role in positions]
-            matters = matters | reads["v"]
-        return tuple(reversed(found))
+        """All inputs that can matter to the answer, from the first step upwards."""
+        matters: list[set[str]] = [set() for _ in self.steps]  # the positions at which each step's output matters
+        matters[-1] = {self.answer_role}
+        found: list[list[Node]] = []
+        for step, positions in zip(reversed(self.steps), reversed(matters), strict=True):
+            read_at = self._read_at(step, positions)
+            for number in step.reads or ():
+                matters[number].update(*read_at.values())
+            found.append(
+                [
+                    Node(step.kind, role, step.layer, index, name)
+                    for index in step.indices
+                    for name, where in read_at.items()
+                    for role in self.roles
+                    if role in where
+                ]
+            )
+        return tuple(node for nodes in reversed(found) for node in nodes)
 
     @cached_property
     def senders(self) -> tuple[Node, ...]:
         """All nodes whose output can matter to the answer."""
         return tuple(dict.fromkeys(edge.sender for edge in self.edges))
 
-    def senders_into(self, receiver: Node) -> Iterator[Node]:
-        """The nodes that write to what `receiver` reads, from the embedding upwards."""
-        yield Node("embed", receiver.role)
-        below = self.n_layers if receiver.kind == "logits" else receiver.layer
-        for layer in range(below):
-            yield from self._heads(layer, receiver.role)
-            if self.has_mlp:
-                yield Node("mlp", receiver.role, layer)
-        if receiver.kind == "mlp":
-            yield from self._heads(receiver.layer, receiver.role)
+    @cached_property
+    def sources(self) -> frozenset[Node]:
+        """The nodes that read nothing, such as the embedding at each position."""
+        steps = [number for number, step in enumerate(self.steps) if not step.reads]
+        return frozenset(node for number in steps for role in self.roles for node in self._nodes_at[number, role])
+
+    @property
+    def answer(self) -> Node:
+        """The input of which the answer is read."""
+        return Node(self.steps[-1].kind, self.answer_role, self.steps[-1].layer)
+
+    def senders_into(self, receiver: Node) -> tuple[Node, ...]:
+        """The nodes that write to what `receiver` reads, from the first step upwards."""
+        return self._writers[self.number_of(receiver), receiver.role]
 
     def outputs_of(self, receiver: Node) -> tuple[Node, ...]:
-        """The nodes whose output depends on an input directly; none for the logits."""
-        if receiver.kind == "logits":
+        """The nodes whose output depends on an input directly; none for the last step."""
+        if receiver not in self._outputs:
+            self._outputs[receiver] = self._find_outputs(receiver)
+        return self._outputs[receiver]
+
+    def visible_from(self, role: str) -> Sequence[str]:
+        """The positions on which the output of a step at `role` can depend directly: what a head there attends to."""
+        place = self.roles.index(role)
+        return max(((step.sees or ())[place] for step in self.steps), key=len)
+
+    def number_of(self, node: Node) -> int:
+        """The number of the step to which a node belongs."""
+        return self._numbers[node.kind, node.layer]
+
+    # Weights
+
+    @cached_property
+    def by_weights(self) -> dict[tuple[str, int | None], tuple[Step, ...]]:
+        """The steps that use the same weights, by kind and group, in order."""
+        found: dict[tuple[str, int | None], tuple[Step, ...]] = {}
+        for step in self.steps:
+            found[step.weights] = (*found.get(step.weights, ()), step)
+        return found
+
+    @cached_property
+    def n_loops(self) -> int:
+        """How often the weights that are used most often are used."""
+        return max(map(len, self.by_weights.values()))
+
+    def loop_of(self, node: Node) -> int:
+        """How often a node's weights were used before; −1 for a source, the number of loops for the answer."""
+        step = self.steps[self.number_of(node)]
+        if not step.reads:
+            return -1
+        return self.n_loops if step is self.steps[-1] else self.by_weights[step.weights].index(step)
+
+    def first_use(self, node: Node) -> Node:
+        """The node of the same weights in the first loop."""
+        step = self.steps[self.number_of(node)]
+        return node._replace(layer=self.by_weights[step.weights][0].layer)
+
+    def first_loop(self) -> "ComputationGraph":
+        """The graph in which all weights are used once."""
+        first = {self._numbers[steps[0].kind, steps[0].layer] for steps in self.by_weights.values()}
+        place = {number: new for new, number in enumerate(sorted(first))}
+        steps = (
+            replace(self.steps[number], reads=tuple(place[each] for each in self.steps[number].reads or () if each in place))
+            for number in place
+        )
+        return replace(self, steps=tuple(steps))
+
+    def untied(self) -> "ComputationGraph":
+        """The same graph if no layers shared weights."""
+        return replace(self, steps=tuple(replace(step, group=step.layer) for step in self.steps))
+
+    # Sizes
+
+    @property
+    def n_layers(self) -> int:
+        """Unrolled layers."""
+        return 1 + max(step.layer for step in self.steps)
+
+    @cached_property
+    def n_blocks(self) -> int:
+        """Layers with weights of their own."""
+        return len({steps[0].layer for steps in self.by_weights.values() if steps[0].layer >= 0})
+
+    @property
+    def is_transformer(self) -> bool:
+        """Whether it is a graph that `transformer` makes."""
+        return self._transformer is not None
+
+    @property
+    def n_heads(self) -> int:
+        """Heads of a transformer's layer."""
+        return self._size("n_heads")
+
+    @property
+    def causal(self) -> bool:
+        """Whether in a transformer a position sees only itself and earlier ones."""
+        return self._size("causal")
+
+    @property
+    def has_mlp(self) -> bool:
+        """False for an attention-only transformer."""
+        return self._size("has_mlp")
+
+    @cached_property
+    def _transformer(self) -> dict[str, Any] | None:
+        return transformer_settings(self.roles, self.steps)
+
+    def _size(self, name: str) -> Any:
+        if self._transformer is None:
+            raise ValueError(f"only a transformer's graph has {name}, this is {self!r}")
+        return self._transformer[name]
+
+    # What is looked up in loops
+
+    @cached_property
+    def _numbers(self) -> dict[tuple[str, int], int]:
+        return {(step.kind, step.layer): number for number, step in enumerate(self.steps)}
+
+    @cached_property
+    def _nodes_at(self) -> dict[tuple[int, str], tuple[Node, ...]]:
+        """By step and role, its components there."""
+        return {
+            (number, role): tuple(Node(step.kind, role, step.layer, index) for index in step.indices) if seen else ()
+            for number, step in enumerate(self.steps)
+            for role, seen in zip(self.roles, step.sees or (), strict=True)
+        }
+
+    @cached_property
+    def _writers(self) -> dict[tuple[int, str], tuple[Node, ...]]:
+        """By step and role, the components that write to what it reads there."""
+        return {
+            (number, role): tuple(node for earlier in step.reads or () for node in self._nodes_at[earlier, role])
+            for number, step in enumerate(self.steps)
+            for role in self.roles
+        }
+
+    @cached_property
+    def _outputs(self) -> dict[Node, tuple[Node, ...]]:
+        return {}
+
+    def _find_outputs(self, receiver: Node) -> tuple[Node, ...]:
+        step = self.steps[self.number_of(receiver)]
+        if step is self.steps[-1]:
             return ()
-        if receiver.kind == "mlp" or receiver.input == "q":
+        if KINDS[receiver.kind].input(receiver.input).is_local:
             return (receiver._replace(input=""),)
-        readers = (query for query in self.roles if receiver.role in self.visible_from(query))
-        return tuple(Node("head", query, receiver.layer, receiver.head) for query in readers)
+        readers = (role for role, seen in zip(self.roles, step.sees or (), strict=True) if receiver.role in seen)
+        return tuple(Node(receiver.kind, role, receiver.layer, receiver.index) for role in readers)
 
-    def visible_from(self, query: str) -> Sequence[str]:
-        """The positions that `query` can attend to."""
-        return self.roles[: self.roles.index(query) + 1] if self.causal else self.roles
-
-    def _choices_of(self, query: str) -> Sequence[str]:
-        """The positions among which `query` chooses; none if there is only one, as its weight is then always 1."""
-        visible = self.visible_from(query)
-        return visible if len(visible) > 1 else ()
-
-    def _heads(self, layer: int, role: str) -> Iterator[Node]:
-        return (Node("head", role, layer, head) for head in range(self.n_heads))
+    def _read_at(self, step: Step, positions: set[str]) -> dict[str, set[str]]:
+        """By input of a step, the positions at which it can matter to outputs at `positions`."""
+        found = {}
+        for each in KINDS[step.kind].inputs:
+            seen = {role: sees for role, sees in zip(self.roles, step.sees or (), strict=True) if role in positions}
+            if each.is_choice:
+                seen = {role: sees for role, sees in seen.items() if len(sees) > 1}
+            found[each.name] = set(seen) if each.is_local else {other for sees in seen.values() for other in sees}
+        return found

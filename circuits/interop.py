@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from .circuit import Circuit
-from .graph import ComputationGraph, Edge, Node
+from .graph import ComputationGraph
+from .node import Edge, Node
 from .result import write_text
 
 
@@ -24,8 +25,14 @@ def to_eap_ig(circuit: Circuit, path: str | Path, *, d_model: int) -> Path:
         circuit: NaN effects are written as 0.
         path: of the file.
         d_model: of the model, which their graphs ask for.
+
+    Raises:
+        ValueError: if the circuit is not a transformer's, since their names are only for attention heads and MLPs.
     """
     graph = circuit.graph
+    if not graph.is_transformer:
+        kinds = ", ".join(dict.fromkeys(step.kind for step in graph.steps))
+        raise ValueError(f"EAP-IG's format can hold a transformer's circuit (embed, head, mlp, logits) only, got {kinds}")
     score: dict[str, float] = {}
     in_graph: set[str] = set()
     for edge, effect, kept in zip(circuit.measured_edges, circuit.table["effect"], circuit.table["kept"], strict=True):
@@ -52,7 +59,7 @@ def from_eap_ig(
         causal: whether a position sees only itself and earlier ones.
 
     Raises:
-        ValueError: if the file is no such JSON, or has edges that are none of its own graph.
+        ValueError: if the file is no such JSON, or has edges that are not in its graph.
     """
     try:
         content: Mapping[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -64,7 +71,7 @@ def from_eap_ig(
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path} is no circuit as EAP-IG writes it: {error!r}") from error
     blocks = n_layers if n_blocks is None else n_blocks
-    graph = ComputationGraph(tuple(roles), answer_role, n_layers, n_heads, blocks, causal)
+    graph = ComputationGraph.transformer(tuple(roles), answer_role, n_layers, n_heads, blocks, causal)
     places: dict[str, list[Edge]] = {}
     for edge in graph.edges:
         places.setdefault(_edge_name(edge), []).append(edge)

@@ -1,4 +1,4 @@
-"""Where the nodes and edges of a diagram go: positions across, layers upwards, one layout for all circuits shown.
+"""Where the nodes and edges of a diagram go: positions across, steps upwards, one layout for all circuits shown.
 
 Data before pictures: places and paths depend on the computation graph alone, so that a difference on screen is a
 difference between circuits.
@@ -7,22 +7,26 @@ difference between circuits.
 import numpy as np
 import pandas as pd
 
-from .graph import ComputationGraph, Edge, Node
+from .graph import ComputationGraph
+from .kinds import KINDS
+from .node import Edge, Node
 
 COLUMN_WIDTH = 200.0
 ROW_HEIGHT, TALLEST_ROW, LEAST_HEIGHT = 48.0, 105.0, 440.0  # few rows stand further apart
-HEAD_SPACING = 46.0
-NODE_WIDTH = 42.0
+NODE_GAP = 4.0  # between nodes side by side
 NODE_HEIGHT = 20.0
 MARGIN_LEFT, MARGIN_TOP = 46.0, 16.0
-PORTS = {"q": -12.0, "k": 0.0, "v": 12.0}  # where on a head's lower edge each input arrives
-_BULGE = {"q": -1.0, "k": -0.7, "v": 1.0, "mlp": 0.8, "logits": -1.0}  # which side a residual edge swings to
 
 
 def size(graph: ComputationGraph) -> tuple[float, float]:
     """Width and height of one circuit's drawing in pixels."""
-    height = _row_height(graph) * (_n_rows(graph) - 0.5) + 1.4 * ROW_HEIGHT
+    height = _row_height(graph) * (len(graph.steps) - 0.5) + 1.4 * ROW_HEIGHT
     return MARGIN_LEFT + _column_width(graph) * len(graph.roles), MARGIN_TOP + height
+
+
+def node_width(node: Node) -> float:
+    """The width of a node's box in pixels."""
+    return KINDS[node.kind].width
 
 
 def nodes_of(graph: ComputationGraph) -> list[Node]:
@@ -31,11 +35,12 @@ def nodes_of(graph: ComputationGraph) -> list[Node]:
 
 
 def node_table(graph: ComputationGraph) -> pd.DataFrame:
-    """The centre of each node: columns node, component, role, x, y in pixels, y downwards."""
+    """The centre and width of each node: columns node, component, role, x, y, width in pixels, y downwards."""
     rows = []
     for node in nodes_of(graph):
         x, y = centre(graph, node)
-        rows.append({"node": str(node), "component": node.component, "role": node.role, "x": x, "y": y})
+        name = {"node": str(node), "component": node.component, "role": node.role}
+        rows.append(name | {"x": x, "y": y, "width": node_width(node)})
     return pd.DataFrame(rows)
 
 
@@ -54,69 +59,82 @@ def middle(graph: ComputationGraph, edge: Edge) -> tuple[float, float]:
 
 def _curve(graph: ComputationGraph, edge: Edge) -> list[tuple[float, float]]:
     """The four points of an edge's Bézier curve; an edge that leads downwards, between loops, goes around."""
-    x0, y0 = centre(graph, edge.sender)
-    x1, y1 = centre(graph, edge.receiver._replace(input=""))
-    x1 += PORTS.get(edge.receiver.input, 0.0)
+    entered = edge.receiver._replace(input="")
+    (x0, y0), (x1, y1) = centre(graph, edge.sender), centre(graph, entered)
+    x1 += edge.look.port
     y0, y1 = y0 - NODE_HEIGHT / 2, y1 + NODE_HEIGHT / 2
+    width = max(node_width(edge.sender), node_width(entered))
     if y1 >= y0:
-        around = _BULGE[edge.kind] * (NODE_WIDTH + 40.0)
+        around = edge.look.bulge * (width + 40.0)
         return [(x0, y0), (x0 + around, y0 - 0.8 * ROW_HEIGHT), (x1 + around, y1 + 0.8 * ROW_HEIGHT), (x1, y1)]
     rows_apart = abs(y0 - y1) / _row_height(graph)
-    clear_of_nodes = 0.0 if rows_apart < 1 else min(NODE_WIDTH + 9.0 * rows_apart, 0.55 * _column_width(graph))
-    swing = _BULGE[edge.kind] * clear_of_nodes
+    clear_of_nodes = 0.0 if rows_apart < 1 else min(width + 9.0 * rows_apart, 0.55 * _column_width(graph))
+    swing = edge.look.bulge * clear_of_nodes
     lift = 0.35 * (y0 - y1)
     return [(x0, y0), (x0 + swing, y0 - lift), (x1 + swing, y1 + lift), (x1, y1)]
 
 
-def attention_moves(graph: ComputationGraph, edges: list[Edge]) -> list[tuple[Node, Node]]:
-    """Where attention carries something along: from the position of a key or value to that of an output.
+def moves(graph: ComputationGraph, edges: list[Edge]) -> list[tuple[Node, Node]]:
+    """Where something is carried along between positions: from that of an input to that of an output.
 
-    A pair (input, output) is listed if the edges feed k or v of a head at one position and use its output at another.
+    A pair (input, output) is listed if the edges feed a component at one position and use its output at another.
     """
     used = {edge.sender for edge in edges}
-    moves = {
+    found = {
         (edge.receiver._replace(input=""), output): None
         for edge in edges
-        if edge.receiver.input in ("k", "v")
         for output in graph.outputs_of(edge.receiver)
         if output in used and output.role != edge.receiver.role
     }
-    return list(moves)
+    return list(found)
 
 
 def move_path(graph: ComputationGraph, source: Node, target: Node) -> str:
-    """The SVG path of a move of attention: a flat arc from one column to another."""
+    """The SVG path of a move: a flat arc from one column to another."""
     (x0, y), (x1, _) = centre(graph, source), centre(graph, target)
     side = 1.0 if x1 > x0 else -1.0
-    start, end = x0 + side * NODE_WIDTH / 2, x1 - side * NODE_WIDTH / 2
+    start, end = x0 + side * node_width(source) / 2, x1 - side * node_width(target) / 2
     return f"M{start:.1f} {y:.1f} C{start + side * 30:.1f} {y - 12:.1f} {end - side * 30:.1f} {y - 12:.1f} {end:.1f} {y:.1f}"
 
 
 def row_labels(graph: ComputationGraph) -> list[tuple[str, float]]:
-    """What stands at the left of each layer, and where."""
-    per_layer = 1 + graph.has_mlp
-    labels = [("embed", 0.0), ("logits", _n_rows(graph) - 1.0)]
-    for layer in range(graph.n_layers):
-        tied = f" (loop {layer // graph.n_blocks})" if graph.n_blocks < graph.n_layers else ""
-        labels.append((f"layer {layer}{tied}", 1 + per_layer * layer + (per_layer - 1) / 2))
-    return [(text, _row_y(graph, row)) for text, row in labels]
+    """The label at the left of each layer, and of what is in none, and its y."""
+    alone = [(step.kind, _row_y(graph, row)) for row, step in enumerate(graph.steps) if step.layer < 0]
+    return alone + [
+        (f"layer {layer}" + (f" (loop {loop})" if graph.n_loops > 1 else ""), _row_y(graph, sum(rows) / len(rows)))
+        for layer, (loop, rows) in _layers(graph).items()
+    ]
 
 
 def column_labels(graph: ComputationGraph) -> list[tuple[str, float, float]]:
-    """The roles and where they stand, below the embeddings."""
+    """The roles and where they stand, below the first row."""
     return [(role, _column_x(graph, role), _row_y(graph, 0) + 30.0) for role in graph.roles]
 
 
-def _n_rows(graph: ComputationGraph) -> int:
-    return 2 + graph.n_layers * (1 + graph.has_mlp)
+def centre(graph: ComputationGraph, node: Node) -> tuple[float, float]:
+    """Where a node's middle is."""
+    row = graph.number_of(node)
+    places = graph.steps[row].n
+    aside = (node_width(node) + NODE_GAP) * (node.index - (places - 1) / 2) if node.index >= 0 else 0.0
+    return _column_x(graph, node.role) + aside, _row_y(graph, row)
+
+
+def _layers(graph: ComputationGraph) -> dict[int, tuple[int, list[int]]]:
+    """By layer, the loop of its first step and the rows of all of them."""
+    found: dict[int, tuple[int, list[int]]] = {}
+    for row, step in enumerate(graph.steps):
+        if step.layer >= 0:
+            found.setdefault(step.layer, (graph.loop_of(Node(step.kind, "", step.layer)), []))[1].append(row)
+    return found
 
 
 def _row_height(graph: ComputationGraph) -> float:
-    return min(TALLEST_ROW, max(ROW_HEIGHT, LEAST_HEIGHT / _n_rows(graph)))
+    return min(TALLEST_ROW, max(ROW_HEIGHT, LEAST_HEIGHT / len(graph.steps)))
 
 
 def _column_width(graph: ComputationGraph) -> float:
-    return max(COLUMN_WIDTH, HEAD_SPACING * graph.n_heads + 90.0)
+    widest = max((KINDS[step.kind].width + NODE_GAP) * step.n for step in graph.steps)
+    return max(COLUMN_WIDTH, widest + 90.0)
 
 
 def _column_x(graph: ComputationGraph, role: str) -> float:
@@ -124,12 +142,4 @@ def _column_x(graph: ComputationGraph, role: str) -> float:
 
 
 def _row_y(graph: ComputationGraph, row: float) -> float:
-    return MARGIN_TOP + _row_height(graph) * (_n_rows(graph) - 0.5 - row)
-
-
-def centre(graph: ComputationGraph, node: Node) -> tuple[float, float]:
-    """Where a node's middle is."""
-    per_layer = 1 + graph.has_mlp
-    row = {"embed": 0, "logits": _n_rows(graph) - 1}.get(node.kind, 1 + per_layer * node.layer + (node.kind == "mlp"))
-    aside = HEAD_SPACING * (node.head - (graph.n_heads - 1) / 2) if node.kind == "head" else 0.0
-    return _column_x(graph, node.role) + aside, _row_y(graph, row)
+    return MARGIN_TOP + _row_height(graph) * (len(graph.steps) - 0.5 - row)

@@ -1,7 +1,7 @@
 """Circuits of models with shared parameters, seen by weights: one row for an edge between weights, whatever the loop.
 
-Unrolled, a node is a component in a loop; merged, it is a set of weights, with the loops in which it works. So it can be
-seen, and counted, that the same MLP looks up the first hop in loop 0 at r1 and the second one in loop 2 at r2.
+Unrolled, a node is a component in a loop; merged, it is a set of weights, with the loops in which it works. That shows, for
+example, that the same MLP looks up the first hop in loop 0 at r1 and the second one in loop 2 at r2.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from .circuit import Circuit
-from .graph import ComputationGraph, Node
+from .graph import ComputationGraph
+from .kinds import KINDS
+from .node import Node
 from .result import Result
 
 
@@ -19,8 +21,8 @@ class MergedCircuit(Result):
 
     Attributes:
         table: a row for each measured edge with sender and receiver as weights (`H0`, `MLP`, a head's input `H0.v`; with
-            several blocks `B1.H0`; `embed`, `logits`), role, sender_loop, receiver_loop (−1 for the embedding, the number of
-            loops for the logits), effect, stderr and kept.
+            several blocks `B1.H0`; `embed`, `logits`), role, sender_loop, receiver_loop (−1 for what reads nothing, as the
+            embedding, the number of loops for the answer), effect, stderr and kept.
         n_loops: how often the blocks are applied.
         label: the model's name.
     """
@@ -42,7 +44,7 @@ class MergedCircuit(Result):
     @property
     def uses(self) -> pd.DataFrame:
         """What weights are used for: a row for each sender, role and loop with a kept edge out of it, and its strongest."""
-        kept = self.table[self.table["kept"] & (self.table["sender"] != "embed")]
+        kept = self.table[self.table["kept"] & (self.table["sender_loop"] >= 0)]
         strongest = kept.assign(size=kept["effect"].abs()).sort_values("size", ascending=False, kind="stable")
         found = strongest.groupby(["sender", "role", "sender_loop"], sort=True).first().reset_index()
         return found.rename(columns={"sender_loop": "loop", "receiver": "read_by", "receiver_loop": "in_loop"})[
@@ -70,26 +72,19 @@ def merge_loops(circuit: Circuit) -> MergedCircuit:
     graph = circuit.graph
     rows = [
         {"sender": weights_of(edge.sender, graph), "receiver": weights_of(edge.receiver, graph), "role": edge.receiver.role}
-        | {"sender_loop": loop_of(edge.sender, graph), "receiver_loop": loop_of(edge.receiver, graph)}
+        | {"sender_loop": graph.loop_of(edge.sender), "receiver_loop": graph.loop_of(edge.receiver)}
         for edge in circuit.measured_edges
     ]
     table = pd.DataFrame(rows).assign(**{name: circuit.table[name].to_numpy() for name in ("effect", "stderr", "kept")})
-    return MergedCircuit(table, graph.n_layers // graph.n_blocks, str(circuit.provenance.get("model", "circuit")))
+    return MergedCircuit(table, graph.n_loops, str(circuit.provenance.get("model", "circuit")))
 
 
 def weights_of(node: Node, graph: ComputationGraph) -> str:
     """The name of a node's weights, whatever the loop and position: `H0.v`, `MLP`, with several blocks `B1.H0`."""
-    if node.layer < 0:
-        return node.kind
-    name = f"H{node.head}" + (f".{node.input}" if node.input else "") if node.kind == "head" else "MLP"
-    return name if graph.n_blocks == 1 else f"B{node.layer % graph.n_blocks}.{name}"
-
-
-def loop_of(node: Node, graph: ComputationGraph) -> int:
-    """The loop in which a node works; −1 for the embedding, the number of loops for the logits."""
-    if node.layer < 0:
-        return -1 if node.kind == "embed" else graph.n_layers // graph.n_blocks
-    return node.layer // graph.n_blocks
+    name = KINDS[node.kind].weights_form.format(index=node.index) + (f".{node.input}" if node.input else "")
+    if node.layer < 0 or graph.n_blocks == 1:
+        return name
+    return f"B{graph.first_use(node).layer}.{name}"
 
 
 def _largest(effects: pd.Series) -> float:

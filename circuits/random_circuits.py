@@ -10,7 +10,8 @@ from typing import TypeVar
 import numpy as np
 
 from .circuit import connected
-from .graph import ComputationGraph, Edge, Node
+from .graph import ComputationGraph
+from .node import Edge, Node
 
 Choice = TypeVar("Choice")
 N_CANDIDATES = 4  # drawn for each random circuit; the one most like the original in layers and kinds is taken
@@ -20,10 +21,10 @@ N_ATTEMPTS = 200
 def random_circuits(
     graph: ComputationGraph, kept: Collection[Edge], n: int, *, rng: np.random.Generator
 ) -> list[list[Edge]]:
-    """Draw circuits as unions of random paths from embeddings to the answer.
+    """Draw circuits as unions of random paths from the sources to the answer.
 
-    Each has as many edges as `kept`, all on a path from an embedding to the logits, and is the one of a few draws whose
-    edges are distributed most alike over layers and kinds of input (q, k, v, MLP, logits).
+    Each has as many edges as `kept`, all on a path from a source to the answer, and is the one of a few draws whose
+    edges are distributed most alike over layers and kinds of input (in a transformer q, k, v, MLP, logits).
 
     Args:
         graph: the computation graph.
@@ -43,7 +44,7 @@ def random_circuits(
 
 
 def edge_class(edge: Edge) -> tuple[int, str]:
-    """The layer that an edge enters and the kind of input: q, k, v, mlp or logits."""
+    """The layer that an edge enters and the kind of input, `Edge.kind`."""
     return edge.receiver.layer, edge.kind
 
 
@@ -58,12 +59,12 @@ class _Paths:
                 for node in graph.outputs_of(edge.receiver):
                     self.inputs_of.setdefault(node, []).append(edge.receiver)
             self.into.setdefault(edge.receiver, []).append(edge)
-        self.end = Node("logits", graph.answer_role)
+        self.end, self.sources = graph.answer, graph.sources
 
     def draw(self, rng: np.random.Generator) -> list[Edge]:
         """One path; each step is chosen evenly."""
         path = [_one_of(self.into[self.end], rng)]
-        while (sender := path[-1].sender).kind != "embed":
+        while (sender := path[-1].sender) not in self.sources:
             path.append(_one_of(self.into[_one_of(self.inputs_of[sender], rng)], rng))
         return path
 

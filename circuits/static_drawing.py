@@ -9,14 +9,15 @@ from typing import Any
 
 from . import layout
 from .circuit import Circuit
-from .graph import ComputationGraph, Edge
+from .graph import ComputationGraph
+from .kinds import css_name
+from .node import Edge
+from .palette import HUES, PAGE
 
 MAX_WIDTH, MIN_WIDTH = 9.0, 0.8
-COLOUR = {"q": "#0072b2", "k": "#e69f00", "v": "#009e73", "mlp": "#6b6b6b", "logits": "#cc79a7"}
-"""Of an edge, by the kind of input that it enters."""
 ARROW = (
     '<marker id="gs-arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" markerHeight="6" orient="auto">'
-    '<path d="M0 0 L8 4 L0 8 z" fill="#8a8a8a"/></marker>'
+    f'<path d="M0 0 L8 4 L0 8 z" fill="{PAGE["faint"]}"/></marker>'
 )
 
 
@@ -41,7 +42,7 @@ def _drawing(circuit: Circuit, widest: float) -> str:
     graph, edges = circuit.graph, circuit.kept_edges
     effects = dict(zip(map(str, edges), circuit.table.loc[circuit.table["kept"], "effect"], strict=True))
     touched = {str(node._replace(input="")) for edge in edges for node in edge}
-    moves = layout.attention_moves(graph, edges)
+    moves = layout.moves(graph, edges)
     touched |= {str(node) for move in moves for node in move}
     parts = [ARROW]
     parts += [
@@ -53,8 +54,8 @@ def _drawing(circuit: Circuit, widest: float) -> str:
         for text, x, y in layout.column_labels(graph)
     ]
     parts += [
-        f'<path class="gs-move" d="{layout.move_path(graph, *move)}" fill="none" stroke="#8a8a8a" stroke-dasharray="2 3" '
-        'marker-end="url(#gs-arrow)"/>'
+        f'<path class="gs-move" d="{layout.move_path(graph, *move)}" fill="none" stroke="{PAGE["faint"]}" '
+        'stroke-dasharray="2 3" marker-end="url(#gs-arrow)"/>'
         for move in moves
     ]
     weakest_first = sorted(edges, key=lambda edge: abs(effects[str(edge)]))
@@ -64,11 +65,11 @@ def _drawing(circuit: Circuit, widest: float) -> str:
 
 
 def _node(node: Mapping[Hashable, Any], is_touched: bool) -> str:
-    x, y, width, height = node["x"], node["y"], layout.NODE_WIDTH, layout.NODE_HEIGHT
+    x, y, width, height = node["x"], node["y"], node["width"], layout.NODE_HEIGHT
+    look = f'rx="4" fill="{PAGE["paper"]}" stroke="{PAGE["line"]}"'
     return (
         f'<g class="gs-node{"" if is_touched else " gs-idle"}" opacity="{1 if is_touched else 0.22}">'
-        f'<rect x="{x - width / 2:.1f}" y="{y - height / 2:.1f}" width="{width}" height="{height}" rx="4" fill="#fff" '
-        'stroke="#444"/>'
+        f'<rect x="{x - width / 2:.1f}" y="{y - height / 2:.1f}" width="{width}" height="{height}" {look}/>'
         f'<text x="{x:.1f}" y="{y + 3.5:.1f}">{html.escape(node["component"])}</text></g>'
     )
 
@@ -76,8 +77,8 @@ def _node(node: Mapping[Hashable, Any], is_touched: bool) -> str:
 def _edge(edge: Edge, effect: float, graph: ComputationGraph, widest: float) -> str:
     width = max(MIN_WIDTH, MAX_WIDTH * abs(effect) / widest)
     sign = ' gs-negative" stroke-dasharray="6 4"' if effect < 0 else '"'
-    name = html.escape(str(edge))
+    name, colour = html.escape(str(edge)), HUES[edge.look.colour]
     return (
-        f'<path class="gs-edge gs-{edge.kind}{sign} data-edge="{name}" fill="none" stroke="{COLOUR[edge.kind]}" '
+        f'<path class="gs-edge gs-into-{css_name(edge.kind)}{sign} data-edge="{name}" fill="none" stroke="{colour}" '
         f'stroke-width="{width:.2f}" d="{layout.edge_path(graph, edge)}"><title>{name}: {effect:+.3f}</title></path>'
     )

@@ -50,7 +50,7 @@ def planted_linear(seed: int, *, density: float = 0.35) -> tuple[HookedTransform
         last = [name for name in senders if rng.random() < density] or [senders[-1]]
         planted |= {(name, "logits") for name in last}
         model.unembed.W_U[:] = reads(last, D_VOCAB)
-    graph = ComputationGraph(ROLES, "r2", N_LAYERS, N_HEADS, N_LAYERS, has_mlp=False)
+    graph = ComputationGraph.transformer(ROLES, "r2", N_LAYERS, N_HEADS, N_LAYERS, has_mlp=False)
     edges = [edge for edge in graph.edges if (edge.sender.component, edge.receiver.component) in planted]
     return model.eval(), connected(graph, edges)
 

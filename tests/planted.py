@@ -5,9 +5,9 @@ import pandas as pd
 
 from grokscope.circuits import Circuit, ComputationGraph
 
-GRAPH = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=2, n_heads=1, n_blocks=1)
+GRAPH = ComputationGraph.transformer(("h", "r1", "r2"), "r2", n_layers=2, n_heads=1, n_blocks=1)
 
-LOOPS = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=4, n_heads=1, n_blocks=1)
+LOOPS = ComputationGraph.transformer(("h", "r1", "r2"), "r2", n_layers=4, n_heads=1, n_blocks=1)
 
 
 def effects(values: dict[str, float], n: int = 6, seed: int = 0, graph: ComputationGraph = GRAPH) -> pd.DataFrame:

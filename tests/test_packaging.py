@@ -36,7 +36,7 @@ def test_the_wheel_works_by_itself(wheel: Path, tmp_path: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from grokscope import circuits\n"
         "assert circuits.__file__.startswith(sys.argv[1]), circuits.__file__\n"
-        "graph = circuits.ComputationGraph(('h',), 'h', n_layers=1, n_heads=1, n_blocks=1)\n"
+        "graph = circuits.ComputationGraph.transformer(('h',), 'h', n_layers=1, n_heads=1, n_blocks=1)\n"
         "import pandas\n"
         "row = dict(sender='embed@h', receiver='logits@h', effect=1.0, stderr=0.0, n=1, gap=2.0, kept=True)\n"
         "assert 'data-edge' in circuits.draw(circuits.Circuit(pandas.DataFrame([row]), graph)).html"

@@ -49,7 +49,7 @@ def graph_of(model: HookedTransformer, roles: tuple[str, ...], answer_position: 
         unsupported.append(f"original_architecture={cfg.original_architecture!r}")
     if unsupported:
         raise ValueError(f"exact interventions are not defined here for a model with {', '.join(unsupported)}")
-    return ComputationGraph(
+    return ComputationGraph.transformer(
         roles=tuple(roles),
         answer_role=roles[answer_position],
         n_layers=cfg.n_layers,

@@ -87,13 +87,13 @@ function createPicture(graph, merged, panels, title, drawing) {
   const moves = view.moves.map(([, , d]) =>
     draw("path", { class: "gs-move", d, "marker-end": "url(#gs-arrow)", display: "none" }, svg));
   const edges = view.edges.map(([name, kind, , , d], i) => {
-    const rim = draw("path", { class: `gs-edge gs-${kind}`, d, "data-place": i, "data-edge": name, display: "none" }, svg);
+    const rim = draw("path", { class: `gs-edge gs-into-${kind}`, d, "data-place": i, "data-edge": name, display: "none" }, svg);
     const core = panels.length > 1 ? draw("path", { class: "gs-core", d, display: "none" }, svg) : null;
     return { rim, core };
   });
-  const nodes = view.nodes.map(([name, component, x, y], i) => {
+  const nodes = view.nodes.map(([name, component, x, y, width], i) => {
     const group = draw("g", { class: "gs-node gs-idle", "data-node": i, "data-name": name }, svg);
-    const { nodeWidth: width, nodeHeight: height } = drawing;
+    const height = drawing.nodeHeight;
     draw("rect", { x: x - width / 2, y: y - height / 2, width, height, rx: 4 }, group);
     draw("text", { x, y: y + 3.5 }, group, component);
     return group;
@@ -129,7 +129,7 @@ function updatePicture(picture, state, widest) {
     const [a, b = 0] = picture.strengths[place];
     const isLit = byPanel.some((edges, p) => edges.some((i) => lit[p].has(i)));
     set(rim, "stroke-width", scale(Math.max(Math.abs(a), Math.abs(b))));
-    let kind = `gs-edge gs-${view.edges[place][1]}`;
+    let kind = `gs-edge gs-into-${view.edges[place][1]}`;
     if (core) {
       kind = `gs-edge gs-${Math.abs(a) >= Math.abs(b) ? "a" : "b"}`;
       if (!byPanel[1].length) kind += " gs-only-a";
@@ -147,7 +147,7 @@ function updatePicture(picture, state, widest) {
   picture.drawn = drawn;
 }
 
-// Nodes that drawn edges touch, and where attention carries something along.
+// Nodes that drawn edges touch, and what is carried along between positions.
 function updateNodes(picture, drawn, lit) {
   const { graph, view, merged } = picture;
   const fold = (node) => (merged ? graph.fold[node] : node);
@@ -157,12 +157,11 @@ function updateNodes(picture, drawn, lit) {
   drawn.forEach((edges, p) => {
     const used = new Set(edges.map((i) => graph.edges[i][2]));
     for (const i of edges) {
-      const [, kind, sender, entered] = graph.edges[i];
+      const [, , sender, entered] = graph.edges[i];
       for (const node of [sender, entered]) {
         touched.add(fold(node));
         if (lit[p].has(i)) inTrace.add(fold(node));
       }
-      if (kind !== "k" && kind !== "v") continue;
       for (const output of graph.outputs[i]) {
         const key = `${fold(entered)} ${fold(output)}`;
         if (used.has(output)) carried.set(key, carried.get(key) || lit[p].has(i));
@@ -188,7 +187,7 @@ function updateLabels({ graph, labels, members }) {
     hide(label, !edges.length);
     const pairs = edges.map((i) => {
       const [from, to] = graph.loops[i];
-      return `${from < 0 ? "in" : from}→${graph.edges[i][1] === "logits" ? "out" : to}`;
+      return `${from < 0 ? "in" : from}→${graph.outputs[i].length ? to : "out"}`;
     });
     label.textContent = pairs.length > 2 ? `${pairs.length} pairs` : pairs.join(", ");
   });
@@ -199,8 +198,8 @@ function updateMarks({ graph, view, merged, marks, panels, drawing }, frames) {
   marks.replaceChildren();
   if (panels.length > 1) return;
   for (const [node, carries, share] of frames[0].marks) {
-    const [name, , x, y] = view.nodes[merged ? graph.fold[node] : node];
-    const at = [x + drawing.nodeWidth / 2, y - drawing.nodeHeight / 2 + (carries === "bridge" ? 3 : 15)];
+    const [name, , x, y, width] = view.nodes[merged ? graph.fold[node] : node];
+    const at = [x + width / 2, y - drawing.nodeHeight / 2 + (carries === "bridge" ? 3 : 15)];
     const shape = carries === "bridge"
       ? draw("rect", { x: at[0] - 4, y: at[1] - 4, width: 8, height: 8, transform: `rotate(45 ${at})` })
       : draw("circle", { cx: at[0], cy: at[1], r: 4.5 });

@@ -38,7 +38,7 @@ def main(
     rounds: Annotated[int, typer.Option(help="tries")] = 9,
 ) -> None:
     """Print medians in milliseconds and the page's size."""
-    graph = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=6, n_heads=4, n_blocks=1)
+    graph = ComputationGraph.transformer(("h", "r1", "r2"), "r2", n_layers=6, n_heads=4, n_blocks=1)
     if len(graph.edges) < n_edges:
         raise typer.BadParameter(f"the graph has {len(graph.edges)} edges")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:

@@ -3,9 +3,9 @@ import pytest
 from planted import LOOPS, effects
 
 from grokscope.circuits import Circuit, ComputationGraph, Edge, compare
-from grokscope.circuits.alignment import MAX_ALIGNMENTS, alignments, laid, n_alignments
+from grokscope.circuits.alignment import MAX_ALIGNMENTS, alignments, apply_alignment, n_alignments
 
-HEADS = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=2, n_heads=3, n_blocks=2)
+HEADS = ComputationGraph.transformer(("h", "r1", "r2"), "r2", n_layers=2, n_heads=3, n_blocks=2)
 EARLY = {
     "embed@h -> L0H0.v@h": 0.9,
     "L0H0@r1 -> MLP0@r1": 0.8,
@@ -33,7 +33,7 @@ def aligned(a: Circuit, b: Circuit) -> tuple[float, float, str]:
     return table["jensen_shannon"], table["aligned jensen_shannon"], comparison.alignment["a / b"]
 
 
-def test_a_path_that_waits_for_a_loop_is_laid_onto_one_that_does_not() -> None:
+def test_a_path_that_waits_for_a_loop_is_aligned_with_one_that_does_not() -> None:
     apart, together, how = aligned(circuit(EARLY, LOOPS), circuit(LATE, LOOPS, seed=1))
     assert apart > 0.5 and together == pytest.approx(0.0, abs=1e-6) and how == "b: loops 0 0 1 2"
     apart, together, how = aligned(circuit(LATE, LOOPS), circuit(EARLY, LOOPS, seed=1))
@@ -60,9 +60,10 @@ def test_every_alignment_moves_edges_to_edges_and_the_first_is_none() -> None:
     found = alignments(LOOPS, LOOPS.edges)
     assert len(found) == n_alignments(LOOPS) == 35 and next(iter(found)) == "loops 0 1 2 3"
     effects_of_one = np.eye(len(LOOPS.edges))
-    np.testing.assert_array_equal(laid(effects_of_one, next(iter(found.values()))), effects_of_one)
+    np.testing.assert_array_equal(apply_alignment(effects_of_one, next(iter(found.values()))), effects_of_one)
     place = {str(edge): row for row, edge in enumerate(LOOPS.edges)}
-    merged, onto = laid(effects_of_one, found["loops 0 0 1 2"]), found["loops 0 0 1 2"]
+    onto = found["loops 0 0 1 2"]
+    merged = apply_alignment(effects_of_one, onto)
     assert onto[place["MLP1@r1 -> L2H0.v@r1"]] == place["MLP0@r1 -> L1H0.v@r1"]
     assert merged[place["MLP0@r1 -> L1H0.v@r1"], place["MLP1@r1 -> L2H0.v@r1"]] == 1.0
     assert onto[place["MLP0@r1 -> MLP1@r1"]] == -1  # it would lead from a layer into itself
@@ -70,7 +71,7 @@ def test_every_alignment_moves_edges_to_edges_and_the_first_is_none() -> None:
 
 
 def test_too_many_alignments_are_left_out_of_a_comparison() -> None:
-    wide = ComputationGraph(("h", "r1"), "r1", n_layers=2, n_heads=5, n_blocks=2)
+    wide = ComputationGraph.transformer(("h", "r1"), "r1", n_layers=2, n_heads=5, n_blocks=2)
     assert n_alignments(wide) == 120**2 > MAX_ALIGNMENTS
     with pytest.raises(ValueError, match="can be aligned in 14400 ways; up to 2000 are tried"):
         alignments(wide, wide.edges)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from planted import CHAIN, GRAPH, LOOSE_ENDS, effects
 
+from grokscope.analyses import PatchingResult
 from grokscope.circuits import Circuit, Edge, connected
 
 
@@ -51,6 +52,25 @@ def test_connected_equals_a_search_for_all_paths() -> None:
 def test_nan_effects_keep_nothing() -> None:
     frame = effects(CHAIN).assign(effect=np.nan)
     assert names(Circuit.from_effects(frame)) == set()
+
+
+@pytest.mark.parametrize("per_query", [True, False])
+@pytest.mark.parametrize("rule", [{}, {"top_k": 5}, {"threshold": 0.65}, {"edges": list(map(Edge.parse, CHAIN))}])
+def test_a_result_gives_the_circuit_that_its_frame_gives(rule: dict[str, object], per_query: bool) -> None:
+    frame = effects(CHAIN | LOOSE_ENDS)
+    frame.loc[frame["sender"] == "embed@r2", "effect"] = np.nan
+    columns = ["sender", "receiver", "effect", "stderr", "n", "gap"]
+    result = PatchingResult(
+        frame[columns].drop_duplicates().reset_index(drop=True), GRAPH, "m", "noising", "model", "p", "bridge",
+        {"split": "s"}, 9, (8.0, 12.0), "",
+        deltas=frame["delta"].to_numpy().reshape(len(GRAPH.edges), -1) if per_query else None,
+        donor_gaps=np.array(frame.attrs["donor_gaps"]) if per_query else None,
+    )  # fmt: skip
+    assert len(result.to_frame()) == len(GRAPH.edges) * (6 if per_query else 1)
+    direct, folded = Circuit.from_effects(result, **rule), Circuit.from_effects(result.to_frame(), **rule)
+    assert direct.to_json() == folded.to_json() and (direct.deltas is not None) == per_query
+    assert direct.table.equals(folded.table) and names(direct) == names(folded)
+    assert Circuit.from_effects(direct, **rule).table.equals(direct.table)  # a circuit can be cut again
 
 
 def test_json_round_trip_loses_nothing(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_circuits_measured_otherwise_are_refused_with_all_differences() -> None:
     fewer = Circuit(a.table.head(10), a.graph, a.provenance)
     with pytest.raises(ValueError, match=r"measured edges: \{'a': 44, 'b': 10\}"):
         compare({"a": a, "b": fewer})
-    wider = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=2, n_heads=1, n_blocks=2)
+    wider = ComputationGraph.transformer(("h", "r1", "r2"), "r2", n_layers=2, n_heads=1, n_blocks=2)
     with pytest.raises(ValueError, match="graph: "):
         compare({"a": a, "b": Circuit(a.table, wider, a.provenance)})
     with pytest.raises(ValueError, match="at least two circuits, got 1"):

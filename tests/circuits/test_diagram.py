@@ -6,8 +6,8 @@ import pytest
 from planted import CHAIN, GRAPH, effects
 
 from grokscope.circuits import Circuit, ComputationGraph, Edge, Node, draw, layout
-from grokscope.circuits.diagram import ASSETS
-from grokscope.circuits.static_drawing import COLOUR
+from grokscope.circuits.kinds import KINDS
+from grokscope.circuits.palette import HUES, style_sheet
 from grokscope.tasks.runs.theme import COLOURS
 
 
@@ -87,13 +87,13 @@ def test_a_circuit_without_edges_is_still_drawn() -> None:
 
 
 def test_nodes_are_apart_and_layers_go_up() -> None:
-    graph = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=3, n_heads=4, n_blocks=1)
+    graph = ComputationGraph.transformer(("h", "r1", "r2"), "r2", n_layers=3, n_heads=4, n_blocks=1)
     table = layout.node_table(graph).set_index("node")
     places = list(zip(table["x"], table["y"], strict=True))
     assert len(set(places)) == len(places)
     for x0, y0 in places:
         for x1, y1 in places:
-            assert (x0, y0) == (x1, y1) or abs(x0 - x1) >= layout.NODE_WIDTH or abs(y0 - y1) >= layout.NODE_HEIGHT
+            assert (x0, y0) == (x1, y1) or abs(x0 - x1) >= KINDS["head"].width or abs(y0 - y1) >= layout.NODE_HEIGHT
     heights = table.loc[["embed@r2", "L0H0@r2", "MLP0@r2", "L1H3@r2", "logits@r2"], "y"].tolist()
     assert heights == sorted(heights, reverse=True)
     width, height = layout.size(graph)
@@ -102,12 +102,15 @@ def test_nodes_are_apart_and_layers_go_up() -> None:
 
 def test_attention_moves_join_fed_inputs_with_used_outputs() -> None:
     edges = [Edge.parse(name) for name in ("embed@h -> L0H0.v@h", "L0H0@r1 -> MLP0@r1", "embed@r1 -> L1H0.q@r1")]
-    assert layout.attention_moves(GRAPH, edges) == [(Node.parse("L0H0@h"), Node.parse("L0H0@r1"))]
+    assert layout.moves(GRAPH, edges) == [(Node.parse("L0H0@h"), Node.parse("L0H0@r1"))]
 
 
 def test_the_page_has_the_colours_of_the_plotly_figures() -> None:
-    css = (ASSETS / "diagram.css").read_text()
+    css = style_sheet()
     light = css[: css.index("@media")]
-    colours = dict(re.findall(r"--(q|k|v|mlp|logits|a|b): (#[0-9a-f]{6})", light))
-    assert {kind: colours[kind] for kind in COLOUR} == COLOUR
+    colours = dict(re.findall(r"--(?:edge-)?(q|k|v|mlp|logits|a|b): (#[0-9a-f]{6})", light))
+    inputs = {each.name or kind: HUES[each.colour] for kind, row in KINDS.items() for each in row.inputs}
+    assert {name: colours[name] for name in inputs} == inputs
     assert {value for name, value in colours.items() if name != "mlp"} <= set(COLOURS)
+    still = dict(re.findall(r'gs-into-(\w+)[^>]* stroke="(#[0-9a-f]{6})"', draw(circuit(CHAIN)).html))
+    assert still == {name: inputs[name] for name in ("v", "mlp", "logits")}

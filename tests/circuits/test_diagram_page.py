@@ -316,7 +316,7 @@ def test_dark_and_light_are_told_apart_and_readable(show: Shown) -> None:
 
 
 def test_a_pair_of_three_hundred_edges_is_small() -> None:
-    graph = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=6, n_heads=1, n_blocks=1)
+    graph = ComputationGraph.transformer(("h", "r1", "r2"), "r2", n_layers=6, n_heads=1, n_blocks=1)
     frame = effects({str(edge): 0.1 + 0.001 * i for i, edge in enumerate(graph.edges[:300])}, n=2, graph=graph)
     circuit = Circuit.from_effects(frame, threshold=0.0)
     assert len(circuit.table) >= 300

@@ -97,7 +97,7 @@ def test_which_layers_share_weights_does_not_matter() -> None:
         seed: {name: noisy_circuit(CHAIN, seed=10 * seed + i) for i, name in enumerate(("a", "b"))} for seed in range(3)
     }
     again = {seed: {"a": noisy_circuit(CHAIN, seed=100 + seed)} for seed in range(3)}
-    own = dataclasses.replace(found[0]["b"].graph, n_blocks=found[0]["b"].graph.n_layers)
+    own = found[0]["b"].graph.untied()
     untied = {seed: {**each, "b": dataclasses.replace(each["b"], graph=own)} for seed, each in found.items()}
     assert found[0]["b"].graph != own
     assert equivalence(untied, again, ("a", "b")).to_json() == equivalence(found, again, ("a", "b")).to_json()

@@ -11,7 +11,7 @@ def test_names_parse_back(name: str) -> None:
 
 
 def test_edges_parse_back_for_a_whole_graph() -> None:
-    graph = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=3, n_heads=2, n_blocks=1)
+    graph = ComputationGraph.transformer(("h", "r1", "r2"), "r2", n_layers=3, n_heads=2, n_blocks=1)
     assert len(set(graph.edges)) == len(graph.edges)
     assert all(Edge.parse(str(edge)) == edge for edge in graph.edges)
 
@@ -29,12 +29,12 @@ def test_an_edge_needs_an_arrow() -> None:
 
 def test_the_answer_role_must_be_a_role() -> None:
     with pytest.raises(ValueError, match="answer_role 'r3' is not among the roles"):
-        ComputationGraph(("h", "r1", "r2"), "r3", n_layers=1, n_heads=1, n_blocks=1)
+        ComputationGraph.transformer(("h", "r1", "r2"), "r3", n_layers=1, n_heads=1, n_blocks=1)
 
 
 def test_the_smallest_graph_by_hand() -> None:
     """One layer, two positions, causal: h is read by k and v only, as its own query has nothing to choose."""
-    graph = ComputationGraph(("h", "r1"), "r1", n_layers=1, n_heads=1, n_blocks=1)
+    graph = ComputationGraph.transformer(("h", "r1"), "r1", n_layers=1, n_heads=1, n_blocks=1)
     assert sorted(map(str, graph.edges)) == sorted(
         [
             "embed@h -> L0H0.k@h",
@@ -52,21 +52,21 @@ def test_the_smallest_graph_by_hand() -> None:
 
 
 def test_attention_only_and_bidirectional_graphs() -> None:
-    graph = ComputationGraph(("h", "r1"), "r1", n_layers=1, n_heads=1, n_blocks=1, has_mlp=False)
+    graph = ComputationGraph.transformer(("h", "r1"), "r1", n_layers=1, n_heads=1, n_blocks=1, has_mlp=False)
     assert not any("MLP" in str(edge) for edge in graph.edges) and len(graph.edges) == 7
-    both_ways = ComputationGraph(("h", "r1"), "h", n_layers=1, n_heads=1, n_blocks=1, causal=False)
+    both_ways = ComputationGraph.transformer(("h", "r1"), "h", n_layers=1, n_heads=1, n_blocks=1, causal=False)
     assert "embed@r1 -> L0H0.v@r1" in map(str, both_ways.edges)
-    one_way = ComputationGraph(("h", "r1"), "h", n_layers=1, n_heads=1, n_blocks=1)
+    one_way = ComputationGraph.transformer(("h", "r1"), "h", n_layers=1, n_heads=1, n_blocks=1)
     assert not any("@r1" in str(edge) for edge in one_way.edges)
 
 
 def test_inputs_meet_in_outputs_at_positions_that_see_them() -> None:
-    graph = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=1, n_heads=1, n_blocks=1)
+    graph = ComputationGraph.transformer(("h", "r1", "r2"), "r2", n_layers=1, n_heads=1, n_blocks=1)
     assert [str(node) for node in graph.outputs_of(Node.parse("L0H0.k@r1"))] == ["L0H0@r1", "L0H0@r2"]
     assert [str(node) for node in graph.outputs_of(Node.parse("L0H0.q@r1"))] == ["L0H0@r1"]
     assert graph.outputs_of(Node.parse("logits@r2")) == ()
 
 
 def test_json_round_trip() -> None:
-    graph = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=4, n_heads=2, n_blocks=1)
+    graph = ComputationGraph.transformer(("h", "r1", "r2"), "r2", n_layers=4, n_heads=2, n_blocks=1)
     assert ComputationGraph.from_dict(graph.to_dict()) == graph

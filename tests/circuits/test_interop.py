@@ -57,7 +57,7 @@ def _component(circuit: Circuit) -> list[str]:
 
 
 def test_nan_is_written_as_zero_and_an_attention_only_model_gets_empty_mlps(tmp_path: Path) -> None:
-    graph = ComputationGraph(("h", "r1"), "r1", n_layers=1, n_heads=1, n_blocks=1, has_mlp=False)
+    graph = ComputationGraph.transformer(("h", "r1"), "r1", n_layers=1, n_heads=1, n_blocks=1, has_mlp=False)
     circuit = Circuit.from_effects(effects({"embed@r1 -> L0H0.v@r1": float("nan")}, graph=graph))
     edges = json.loads(to_eap_ig(circuit, tmp_path / "c.json", d_model=4).read_text())["edges"]
     assert edges["input->a0.h0<v>"]["score"] == 0.0 and edges["input->m0"] == {"score": 0.0, "in_graph": False}

@@ -37,7 +37,7 @@ def test_one_head_with_two_jobs_is_seen_and_counted() -> None:
 
 
 def test_blocks_of_their_own_have_names_of_their_own() -> None:
-    untied = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=4, n_heads=1, n_blocks=4)
+    untied = ComputationGraph.transformer(("h", "r1", "r2"), "r2", n_layers=4, n_heads=1, n_blocks=4)
     merged = merge_loops(Circuit.from_effects(effects(PATH, graph=untied)))
     assert merged.n_loops == 1 and merged.n_reused == 0
     assert set(merged.uses["sender"]) == {"B0.H0", "B0.MLP", "B1.H0", "B1.MLP", "B2.H0", "B2.MLP"}

@@ -6,7 +6,7 @@ import pytest
 from grokscope.circuits import ComputationGraph, Edge, connected
 from grokscope.circuits.random_circuits import edge_class, random_circuits
 
-GRAPH = ComputationGraph(("h", "r1", "r2"), "r2", n_layers=4, n_heads=2, n_blocks=1)
+GRAPH = ComputationGraph.transformer(("h", "r1", "r2"), "r2", n_layers=4, n_heads=2, n_blocks=1)
 
 
 def some_circuit(seed: int, n: int) -> list[Edge]:

@@ -1,0 +1,32 @@
+"""The one palette, read from `assets/palette.json`: Okabe and Ito's hues, which colour-blind readers can tell apart."""
+
+import json
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from .kinds import KINDS, css_name
+
+ASSETS = Path(__file__).parent / "assets"
+PALETTE: dict[str, Any] = json.loads((ASSETS / "palette.json").read_text(encoding="utf-8"))
+HUES: dict[str, str] = PALETTE["hues"]
+PAGE: dict[str, str] = PALETTE["page"]
+
+
+def style_sheet() -> str:
+    """The diagram's style sheet: `diagram.css` with the palette as custom properties and a class for each kind of edge."""
+    edges = "\n".join(f".grokscope .gs-into-{name} {{ stroke: var(--edge-{name}); }}" for name in _edge_hues())
+    sheet = Template((ASSETS / "diagram.css").read_text(encoding="utf-8"))
+    dark = _properties(HUES | PALETTE["hues_on_dark"], PALETTE["page_on_dark"])
+    return sheet.substitute(light=_properties(HUES, PAGE), dark=dark, edges=edges)
+
+
+def _edge_hues() -> dict[str, str]:
+    """The hue of each kind of input, by its CSS name."""
+    return {css_name(each.name or kind): each.colour for kind, row in KINDS.items() for each in row.inputs}
+
+
+def _properties(hues: dict[str, str], page: dict[str, str]) -> str:
+    edges = {f"edge-{name}": hues[hue] for name, hue in _edge_hues().items()}
+    values = page | {"a": hues["blue"], "b": hues["vermillion"], "plain": hues["grey"]} | edges
+    return " ".join(f"--{name}: {value};" for name, value in values.items())

@@ -1,0 +1,84 @@
+"""The steps of a computation: components of one kind that work side by side, what they read and what they share."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from .kinds import KINDS
+
+
+@dataclass(frozen=True)
+class Step:
+    """Components of one kind that work side by side, at all positions.
+
+    Attributes:
+        kind: a key of `circuits.kinds.KINDS`.
+        layer: the unrolled layer; −1 for what is in none, such as an embedding.
+        n: how many there are.
+        group: of the weights: steps of one kind and group share theirs. Each layer has its own if not given.
+        reads: numbers of the steps whose outputs add up to what these components read; all earlier ones if not given.
+        sees: for each position, in order, the names of those on which the output there depends; only itself if not given,
+            and none where there is no such component.
+    """
+
+    kind: str
+    layer: int = -1
+    n: int = 1
+    group: int | None = None
+    reads: tuple[int, ...] | None = None
+    sees: tuple[tuple[str, ...], ...] | None = None
+
+    @property
+    def weights(self) -> tuple[str, int | None]:
+        """What steps that share weights have in common."""
+        return self.kind, self.group
+
+    @property
+    def indices(self) -> Sequence[int]:
+        """The numbers in the names of its components; −1 for a kind of which a layer has one."""
+        return range(self.n) if KINDS[self.kind].is_numbered else (-1,)
+
+
+def completed(steps: Sequence[Step], roles: Sequence[str]) -> tuple[Step, ...]:
+    """The steps with everything given that was left to default, so that equal graphs compare equal."""
+    alone = tuple((role,) for role in roles)
+    found = []
+    for number, step in enumerate(steps):
+        reads = step.reads if step.reads is not None else tuple(range(number)) if KINDS[step.kind].inputs else ()
+        group = step.layer if step.group is None else step.group
+        found.append(replace(step, group=group, reads=reads, sees=alone if step.sees is None else step.sees))
+    return tuple(found)
+
+
+def problems_of(steps: Sequence[Step], roles: Sequence[str]) -> list[str]:
+    """Everything by which steps do not make a graph; empty if they do."""
+    if unknown := sorted({step.kind for step in steps} - set(KINDS)):
+        return [f"kinds must be rows of circuits.kinds.KINDS ({', '.join(KINDS)}), got {', '.join(unknown)}"]
+    problems = [
+        f"step {number} ({step.kind}, layer {step.layer}) {problem}"
+        for number, step in enumerate(steps)
+        for problem in _problems_of_one(number, step, roles)
+    ]
+    named = Counter((step.kind, step.layer) for step in steps)
+    problems += [f"{n} steps are of kind {kind} and layer {layer}" for (kind, layer), n in named.items() if n > 1]
+    sizes = {step.weights: set[int]() for step in completed(steps, roles)}
+    for step in completed(steps, roles):
+        sizes[step.weights].add(step.n)
+    problems += [f"steps of {kind}, group {group} differ in n" for (kind, group), n in sizes.items() if len(n) > 1]
+    if not steps or [each.name for each in KINDS[steps[-1].kind].inputs] != [""] or steps[-1].n != 1:
+        problems.append("the last step must be one component with one input, of which the answer is read")
+    return problems
+
+
+def _problems_of_one(number: int, step: Step, roles: Sequence[str]) -> list[str]:
+    kind, reads = KINDS[step.kind], step.reads
+    problems = []
+    if step.n < 1 or (step.n > 1 and not kind.is_numbered):
+        problems.append(f"has n = {step.n}, but names {kind.form} are for {'1 or more' if kind.is_numbered else 'one'}")
+    if reads is not None and not all(0 <= each < number for each in reads):
+        problems.append(f"reads {reads}, but only earlier steps can be read")
+    if bool(kind.inputs) != bool(number if reads is None and kind.inputs else reads):
+        problems.append("has inputs and reads nothing" if kind.inputs else "reads steps and has no inputs")
+    if step.sees is not None and (len(step.sees) != len(roles) or not {r for seen in step.sees for r in seen} <= set(roles)):
+        problems.append(f"sees {step.sees}, which is not one tuple of roles for each of {tuple(roles)}")
+    return problems

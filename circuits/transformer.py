@@ -1,0 +1,35 @@
+"""The steps of a transformer's graph, from its sizes and back."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from .step import Step, completed
+
+
+def transformer_steps(
+    roles: Sequence[str], *, n_layers: int, n_heads: int, n_blocks: int, causal: bool, has_mlp: bool
+) -> tuple[Step, ...]:
+    """Embedding, then in each layer heads and an MLP, then logits; layer L has the weights of block L mod n_blocks."""
+    roles = tuple(roles)
+    sees = tuple(roles[: place + 1] if causal else roles for place in range(len(roles)))
+    steps = [Step("embed")]
+    for layer in range(n_layers):
+        steps.append(Step("head", layer, n=n_heads, group=layer % n_blocks, sees=sees))
+        if has_mlp:
+            steps.append(Step("mlp", layer, group=layer % n_blocks))
+    return (*steps, Step("logits"))
+
+
+def transformer_settings(roles: Sequence[str], steps: Sequence[Step]) -> dict[str, Any] | None:
+    """The sizes of which `transformer_steps` makes these steps; None if they are no transformer's."""
+    heads = [step for step in steps if step.kind == "head"]
+    if not heads:
+        return None
+    settings = {
+        "n_layers": len(heads),
+        "n_heads": heads[0].n,
+        "n_blocks": len({step.group for step in heads}),
+        "causal": heads[0].sees is None or heads[0].sees[0] == (roles[0],),
+        "has_mlp": any(step.kind == "mlp" for step in steps),
+    }
+    return settings if completed(transformer_steps(roles, **settings), roles) == tuple(steps) else None

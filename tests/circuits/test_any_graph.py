@@ -1,0 +1,258 @@
+"""Graphs of other kinds of nodes: an MLP-mixer of two blocks, applied twice, over three positions."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from chromium import launched, opened
+from planted import GRAPH, effects
+
+from grokscope.circuits import (
+    Circuit,
+    ComputationGraph,
+    Edge,
+    Node,
+    Step,
+    compare,
+    connected,
+    draw,
+    equivalence,
+    layout,
+    merge_loops,
+    to_eap_ig,
+)
+from grokscope.circuits.alignment import alignments, apply_alignment, n_alignments
+from grokscope.circuits.kinds import KINDS, Input, Kind
+from grokscope.circuits.palette import HUES, style_sheet
+from grokscope.circuits.random_circuits import random_circuits
+
+ROLES = ("h", "r1", "r2")
+ROWS = {
+    "token mixer": Kind("TokenMixer{layer}", (Input("", "orange", "into a token mixer", bulge=0.9),), width=84.0),
+    "channel mixer": Kind("ChannelMixer{layer}", (Input("", "green", "into a channel mixer", bulge=-0.9),), width=96.0),
+}
+PATH = {  # loop 0: h to r1, looked up; loop 1: r1 to r2, looked up
+    "embed@h -> TokenMixer0@h": 0.9,
+    "TokenMixer0@r1 -> ChannelMixer0@r1": 0.8,
+    "ChannelMixer0@r1 -> TokenMixer2@r1": 0.7,
+    "TokenMixer2@r2 -> ChannelMixer2@r2": -0.6,
+    "ChannelMixer2@r2 -> logits@r2": 0.5,
+}
+
+
+@pytest.fixture(autouse=True)
+def two_rows_more(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """All that a kind of node needs."""
+    for kind, row in ROWS.items():
+        monkeypatch.setitem(KINDS, kind, row)
+    yield
+
+
+@pytest.fixture
+def mixer() -> ComputationGraph:
+    steps = [Step("embed")]
+    for layer in range(4):
+        steps += [
+            Step("token mixer", layer, group=layer % 2, sees=(ROLES, ROLES, ROLES)),
+            Step("channel mixer", layer, group=layer % 2),
+        ]
+    return ComputationGraph(ROLES, "r2", (*steps, Step("logits")))
+
+
+@pytest.fixture
+def circuit(mixer: ComputationGraph) -> Circuit:
+    return Circuit.from_effects(effects(PATH, n=40, graph=mixer))
+
+
+def test_every_name_parses_back(mixer: ComputationGraph) -> None:
+    assert all(Edge.parse(str(edge)) == edge for edge in mixer.edges) and len(set(mixer.edges)) == len(mixer.edges)
+    assert Node.parse("TokenMixer3@h") == Node("token mixer", "h", layer=3)
+    with pytest.raises(ValueError, match=r"TokenMixer3\.q@h' is no node.*the kinds there are: .*token mixer"):
+        Node.parse("TokenMixer3.q@h")
+
+
+def test_a_small_graph_by_hand() -> None:
+    steps = (Step("embed"), Step("token mixer", 0, sees=(("a",), ("a", "b"))), Step("channel mixer", 0), Step("logits"))
+    graph = ComputationGraph(("a", "b"), "b", steps)
+    assert list(map(str, graph.edges)) == [
+        "embed@a -> TokenMixer0@a",
+        "embed@b -> TokenMixer0@b",
+        "embed@b -> ChannelMixer0@b",
+        "TokenMixer0@b -> ChannelMixer0@b",
+        "embed@b -> logits@b",
+        "TokenMixer0@b -> logits@b",
+        "ChannelMixer0@b -> logits@b",
+    ]
+    assert graph.outputs_of(Node.parse("TokenMixer0@a")) == (Node.parse("TokenMixer0@a"), Node.parse("TokenMixer0@b"))
+
+
+def test_steps_side_by_side_read_the_same_sum() -> None:
+    """Attention and MLP in parallel, as in Pythia, and no stream that goes past them."""
+    see = (("a",), ("a", "b"))
+    steps = (Step("embed"), Step("head", 0, n=2, sees=see), Step("mlp", 0, reads=(0,)), Step("logits", reads=(1, 2)))
+    graph = ComputationGraph(("a", "b"), "b", steps)
+    names = set(map(str, graph.edges))
+    assert "embed@b -> MLP0@b" in names and "L0H1@b -> logits@b" in names
+    assert not names & {"L0H0@b -> MLP0@b", "embed@b -> logits@b"} and not graph.is_transformer
+    with pytest.raises(ValueError, match="only a transformer's graph has n_heads, this is ComputationGraph"):
+        _ = graph.n_heads
+
+
+def test_paths_connect_through_other_kinds(mixer: ComputationGraph, circuit: Circuit) -> None:
+    assert set(map(str, circuit.kept_edges)) == set(PATH)
+    cut = [edge for edge in circuit.kept_edges if str(edge) != "ChannelMixer0@r1 -> TokenMixer2@r1"]
+    assert connected(mixer, cut) == set()
+    drawn = random_circuits(mixer, circuit.kept_edges, 3, rng=np.random.default_rng(0))
+    assert all(len(edges) == 5 and connected(mixer, edges) == set(edges) for edges in drawn)
+
+
+def test_it_is_merged_by_weights(mixer: ComputationGraph, circuit: Circuit) -> None:
+    assert (mixer.n_layers, mixer.n_blocks, mixer.n_loops) == (4, 2, 2)
+    edges = merge_loops(circuit).edges.set_index(["sender", "receiver", "role"])
+    assert edges.loc[("B0.TokenMixer", "B0.ChannelMixer", "r1"), "loops"] == "0 → 0"
+    assert edges.loc[("B0.ChannelMixer", "B0.TokenMixer", "r1"), "loops"] == "0 → 1"
+    assert edges.loc[("B0.ChannelMixer", "logits", "r2"), "loops"] == "1 → 2"
+    assert edges.loc[("embed", "B0.TokenMixer", "h"), "loops"] == "-1 → 0"
+    assert merge_loops(circuit).n_reused == 2
+
+
+def test_loops_are_aligned(mixer: ComputationGraph) -> None:
+    assert n_alignments(mixer) == 3 and list(alignments(mixer, mixer.edges)) == ["loops 0 1", "loops 0 0", "loops 1 1"]
+    place = {str(edge): row for row, edge in enumerate(mixer.edges)}
+    later = alignments(mixer, mixer.edges)["loops 1 1"]
+    assert later[place["embed@h -> TokenMixer0@h"]] == place.get("embed@h -> TokenMixer2@h", -1)
+    assert later[place["TokenMixer0@r2 -> ChannelMixer0@r2"]] == place["TokenMixer2@r2 -> ChannelMixer2@r2"]
+    assert later[place["ChannelMixer0@r1 -> TokenMixer2@r1"]] == -1
+    ones = np.ones((len(mixer.edges), 1))
+    assert apply_alignment(ones, later).sum() == (later >= 0).sum()
+
+
+def test_what_is_used_once_stays_where_it_is() -> None:
+    """A first layer of its own, then one that is applied twice."""
+    steps = (Step("embed"), Step("mlp", 0), Step("mlp", 1, group=9), Step("mlp", 2, group=9), Step("logits"))
+    graph = ComputationGraph(("a",), "a", steps)
+    place = {str(edge): row for row, edge in enumerate(graph.edges)}
+    later = alignments(graph, graph.edges)["loops 1 1"]
+    assert later[place["embed@a -> MLP0@a"]] == place["embed@a -> MLP0@a"]
+    assert later[place["MLP0@a -> MLP1@a"]] == place["MLP0@a -> MLP2@a"]
+
+
+def test_two_are_compared(mixer: ComputationGraph, circuit: Circuit) -> None:
+    waits = {
+        "embed@h -> TokenMixer2@h": 0.9,
+        "TokenMixer2@r2 -> ChannelMixer2@r2": 0.8,
+        "ChannelMixer2@r2 -> logits@r2": 0.5,
+    }
+    early = {
+        "embed@h -> TokenMixer0@h": 0.9,
+        "TokenMixer0@r2 -> ChannelMixer0@r2": 0.8,
+        "ChannelMixer0@r2 -> logits@r2": 0.5,
+    }
+    a, b = (Circuit.from_effects(effects(values, n=40, seed=i, graph=mixer)) for i, values in enumerate((early, waits)))
+    rows = compare({"a": a, "b": b}, n_bootstrap=20).table.set_index("measure")["value"]
+    assert rows["jensen_shannon"] == pytest.approx(1.0)
+    assert rows["aligned jensen_shannon"] == pytest.approx(0.0, abs=1e-6)
+    with pytest.raises(ValueError, match="differ in graph"):
+        compare({"a": circuit, "b": Circuit.from_effects(effects({}, n=40, graph=GRAPH))})
+    seeds = {s: {"a": circuit, "b": dataclasses.replace(circuit, graph=mixer.untied())} for s in range(3)}
+    assert equivalence(seeds, {s: {"a": circuit} for s in range(3)}, ("a", "b"), margin=0.1).verdict == "same"
+
+
+def test_it_is_drawn(mixer: ComputationGraph, circuit: Circuit) -> None:
+    diagram = draw(circuit)
+    panel = diagram.html.split("<figure>")[1]
+    assert set(re.findall(r'data-edge="([^"]+)"', panel)) == {name.replace(">", "&gt;") for name in PATH}
+    assert set(re.findall(r'gs-into-token-mixer"[^>]* stroke="([^"]+)"', panel)) == {HUES["orange"]}
+    assert f"--edge-token-mixer: {HUES['orange']};" in style_sheet()
+    assert all(text in diagram.html for text in ("into a token mixer", "into a channel mixer", "moved between positions"))
+    assert "into a query" not in diagram.html and "attention" not in panel
+    (graph,) = diagram.data["graphs"]
+    kinds = {edge[1] for edge in graph["edges"]}
+    assert kinds == {"token-mixer", "channel-mixer", "logits"}
+    assert {node[4] for node in graph["nodes"] if node[1].startswith("TokenMixer")} == {84.0}
+    assert [name for name, *_ in graph["merged"]["nodes"]].count("B1.TokenMixer@r1") == 1
+    moves = layout.moves(mixer, circuit.kept_edges)
+    assert [(str(a), str(b)) for a, b in moves] == [
+        ("TokenMixer0@h", "TokenMixer0@r1"),
+        ("TokenMixer2@r1", "TokenMixer2@r2"),
+    ]
+    for text in ("layer 0 (loop 0)", "layer 3 (loop 1)"):
+        assert text in panel
+
+
+def test_its_page_works(circuit: Circuit, tmp_path: Path) -> None:
+    path = draw(circuit).save(tmp_path / "page.html")
+    names = "[...document.querySelectorAll('figure [data-edge]:not([display])')].map(e => e.dataset.edge)"
+    with launched() as browser, opened(browser, path) as page:
+        assert set(page.evaluate(names)) == set(PATH)
+        assert page.locator("figure .gs-move:not([display])").count() == 2
+        colour = "getComputedStyle(document.querySelector('figure .gs-into-channel-mixer:not([display])')).stroke"
+        assert page.evaluate(colour) == "rgb(0, 158, 115)"
+        page.locator('[data-toggle="merged"]').check()
+        assert len(page.evaluate(names)) == 5
+        labels = page.locator("figure .gs-loops:not([display])").all_text_contents()
+        assert sorted(labels) == ["0→0", "0→1", "1→1", "1→out", "in→0"]
+
+
+def test_boxes_do_not_touch(mixer: ComputationGraph) -> None:
+    table = layout.node_table(mixer)
+    for _, row in table.groupby("y"):
+        left, right = row["x"] - row["width"] / 2, row["x"] + row["width"] / 2
+        assert (left.sort_values().to_numpy()[1:] > right.sort_values().to_numpy()[:-1]).all()
+
+
+def test_a_lens_marks_the_first_and_last_step_of_a_layer(circuit: Circuit) -> None:
+    lens = pd.DataFrame({"layer": [0, 2, 9], "after": ["layer", "attention", "layer"], "role": ["r1", "r2", "r2"]})
+    data = draw(circuit, lens=lens.assign(target=["bridge", "answer", "answer"], top1=0.9)).data
+    names = [node[0] for node in data["graphs"][0]["nodes"]]
+    marks = data["panels"][0]["frames"][0]["marks"]
+    assert [(names[place], what) for place, what, _ in marks] == [
+        ("ChannelMixer0@r1", "bridge"),
+        ("TokenMixer2@r2", "answer"),
+    ]
+
+
+def test_it_is_saved_and_loaded(mixer: ComputationGraph, circuit: Circuit, tmp_path: Path) -> None:
+    again = Circuit.load(circuit.save(tmp_path / "circuit.json"))
+    assert again.graph == mixer and hash(again.graph) == hash(mixer) and again.to_json() == circuit.to_json()
+    assert ComputationGraph.from_dict(json.loads(json.dumps(mixer.to_dict()))).edges == mixer.edges
+    assert mixer != mixer.untied() and mixer.untied().edges == mixer.edges
+    with pytest.raises(ValueError, match=r"transformer's circuit.* only, got embed, token mixer, channel mixer, logits"):
+        to_eap_ig(circuit, tmp_path / "eap.json", d_model=4)
+
+
+def test_a_transformers_file_is_its_sizes() -> None:
+    assert json.dumps(GRAPH.to_dict()) == (
+        '{"roles": ["h", "r1", "r2"], "answer_role": "r2", "n_layers": 2, "n_heads": 1, "n_blocks": 1, "causal": true, '
+        '"has_mlp": true}'
+    )
+    by_hand = dataclasses.replace(GRAPH, steps=tuple(dataclasses.replace(step) for step in GRAPH.steps))
+    assert by_hand == GRAPH and by_hand.is_transformer and by_hand.to_dict() == GRAPH.to_dict()
+
+
+def test_steps_that_make_no_graph_are_refused_with_every_problem() -> None:
+    with pytest.raises(ValueError, match=r"kinds must be rows of .*, got expert"):
+        ComputationGraph(("a",), "a", (Step("embed"), Step("expert", 0), Step("logits")))
+    steps = (
+        Step("embed"),
+        Step("mlp", 0, n=2),
+        Step("mlp", 0, reads=(3,)),
+        Step("head", 1, sees=(("b",), ())),
+        Step("embed", 4),
+    )
+    with pytest.raises(ValueError) as caught:
+        ComputationGraph(("a",), "z", steps)
+    for problem in (
+        r"answer_role 'z' is not among the roles",
+        r"step 1 (mlp, layer 0) has n = 2, but names MLP{layer} are for one",
+        r"step 2 (mlp, layer 0) reads (3,), but only earlier steps can be read",
+        r"step 3 (head, layer 1) sees (('b',), ()), which is not one tuple of roles",
+        r"2 steps are of kind mlp and layer 0",
+        r"the last step must be one component with one input",
+    ):
+        assert problem in str(caught.value)
