@@ -1,6 +1,7 @@
-"""Intervals: bootstrap of a ratio of sums, Wilson's for a proportion, Newcombe's for a difference of two."""
+"""Intervals (bootstrap of a ratio of sums, Wilson's, Newcombe's), Holm's correction, and random controls."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def another(n: int, *, seed: int) -> Int[Tensor, " query"]:
-    """For each of n queries the number of another one, at random; none keeps its own."""
+def derangement(n: int, *, seed: int) -> Int[Tensor, " query"]:
+    """A random permutation of range(n) that leaves no number in its place; a single cycle."""
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     other = torch.empty_like(order)
     other[order] = order.roll(1)
@@ -18,12 +19,16 @@ def another(n: int, *, seed: int) -> Int[Tensor, " query"]:
 
 
 def random_like(change: Float[Tensor, "query d_model"], generator: torch.Generator) -> Float[Tensor, "query d_model"]:
-    """A random direction for each change, as long as it."""
+    """A random direction for each change, of the same length."""
     random = torch.randn(change.shape, generator=generator, dtype=torch.float64).to(change)
     return random / random.norm(dim=-1, keepdim=True) * change.norm(dim=-1, keepdim=True)
 
 
 Z95 = 1.959963984540054
+
+
+Values = Sequence[float] | np.ndarray | Tensor
+"""One number, or truth value, for each query."""
 
 
 class Interval(NamedTuple):
@@ -63,7 +68,7 @@ def resampled_ratios(
 
 
 def _product(left: Float[np.ndarray, "row query"], counts: Int[np.ndarray, "query resample"]) -> np.ndarray:
-    """Their matrix product by torch: numpy's own threads would go on waiting beside torch's and slow what comes next."""
+    """Their matrix product, by torch: numpy's threads would keep spinning next to torch's and slow what follows."""
     return (torch.from_numpy(left) @ torch.from_numpy(counts.astype(left.dtype))).numpy()
 
 
@@ -80,12 +85,30 @@ def wilson(share: float, n: int) -> Interval:
     return Interval(min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))  # safe from rounding
 
 
-def difference(share: float, control: float, n: int) -> Interval:
+def wilson_row(met: Values, unit: Values) -> dict[str, float]:
+    """The share of queries that meet something, with Wilson's interval over independent units.
+
+    Args:
+        met: whether each query does, as tensor, array or list.
+        unit: of each query; queries of one unit are not independent.
+
+    Returns:
+        value, its 95 % interval low, high, n (queries) and n_units.
+
+    >>> wilson_row([True, True, False, True], unit=[0, 0, 1, 1])["value"]
+    0.75
+    """
+    value, n_units = float(np.asarray(met, dtype=float).mean()), len(np.unique(np.asarray(unit)))
+    low, high = wilson(value, n_units)
+    return {"value": value, "low": low, "high": high, "n": len(met), "n_units": n_units}
+
+
+def newcombe_interval(share: float, control: float, n: int) -> Interval:
     """95 % interval of share − control, each of n units, by Newcombe's score method (1998, method 10).
 
-    It takes the two as independent; where both are measured on the same units it is wider than need be.
+    It takes the two as independent; where both are measured on the same units it is wider than it need be.
 
-    >>> low, high = difference(1.0, 0.0, 30)
+    >>> low, high = newcombe_interval(1.0, 0.0, 30)
     >>> 0.8 < low < high == 1.0
     True
     """

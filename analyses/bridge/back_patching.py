@@ -14,10 +14,10 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Queries
-from ..forward.cached import run_and_cache, with_state
+from ..forward.cached import run_and_cache, with_states
 from ..forward.model import graph_of
 from ..plots.heatmaps import back_patching_heatmaps
-from ..statistics import another, wilson
+from ..statistics import derangement, wilson
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +72,12 @@ def back_patch(model: HookedTransformer, queries: Queries, *, seed: int = 0) -> 
             f"{len(wrong)} of the {len(queries)} questions of {queries.split} are answered wrongly, needed are 2"
         )
     run, n = run_and_cache(model, graph, wrong.tokens), len(wrong)
-    other = another(n, seed=seed)
+    other = derangement(n, seed=seed)
     rows, ever = [], torch.zeros(2, n, dtype=torch.bool)
     for position, role in enumerate(graph.roles[: run.stop]):
         for target, source in combinations(range(-1, graph.n_layers), 2):
             late = run.state(source)[:, position]
-            answers = with_state(run, target, position, torch.stack([late, late[other]])).argmax(-1).cpu()
+            answers = with_states(run, target, {position: torch.stack([late, late[other]])}).argmax(-1).cpu()
             mended = answers == wrong.answers
             ever |= mended
             rows.append({"role": role, "source": source, "target": target} | _shares(mended.double().mean(1).tolist(), n))

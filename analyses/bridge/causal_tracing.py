@@ -17,7 +17,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Queries
-from ..forward.cached import MAX_BATCH, CachedRun, run_and_cache, with_state
+from ..forward.cached import MAX_BATCH, CachedRun, run_and_cache, with_states
 from ..forward.model import graph_of
 from ..forward.single import input_logits
 from ..plots.heatmaps import cell_heatmaps, effect_heatmap
@@ -87,8 +87,8 @@ def causal_trace(
     def cells(run: CachedRun, other: CachedRun) -> Iterator[tuple[Cell, Tensor]]:
         for layer, (position, role) in product(range(-1, run.graph.n_layers), enumerate(run.graph.roles)):
             behind = range(layer, min(layer + window, run.graph.n_layers))
-            states = [other.state(each)[None, :, position] for each in behind]
-            yield {"layer": layer, "role": role}, with_state(run, layer, position, *states)[0]
+            states = [{position: other.state(each)[None, :, position]} for each in behind]
+            yield {"layer": layer, "role": role}, with_states(run, layer, *states)[0]
 
     return _trace(model, queries, perturbed, cells, max_batch)
 

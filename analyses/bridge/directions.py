@@ -17,8 +17,8 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Queries, TwoHopTask
-from ..forward.cached import CachedRun, run_and_cache, with_state
-from ..forward.model import graph_of
+from ..forward.cached import CachedRun, run_and_cache, with_states
+from ..forward.model import graph_of, token_embeddings, unembedding_directions
 from ..plots.heatmaps import cell_heatmaps
 from ..statistics import random_like, wilson
 from .bridge_means import BridgeMeans
@@ -115,7 +115,7 @@ def steer_bridge(
     asked, found = questions_with_donors(model, graph, task, queries, means, second_hop="ID", seed=seed)
     bridges, wanted = (torch.tensor([getattr(each, name) for each in found]) for name in ("value", "answer"))
     run, generator, rows = run_and_cache(model, graph, asked.tokens), torch.Generator().manual_seed(seed), []
-    tables = {"embedding": model.W_E, "unembedding": model.W_U.T}
+    tables = {"embedding": token_embeddings(model), "unembedding": unembedding_directions(model)}
     fixed = {name: table[bridges] - table[asked.bridges] for name, table in tables.items()}
     for layer, position in product(range(-1, graph.n_layers), range(len(graph.roles))):
         own = run.state(layer)[:, position]
@@ -138,7 +138,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """What the model answers with each state in a cell."""
     layer, position = cell
-    answers = with_state(run, layer, position, torch.stack(list(states.values()))).argmax(-1).cpu()
+    answers = with_states(run, layer, {position: torch.stack(list(states.values()))}).argmax(-1).cpu()
     n_facts, rows = asked.n_units, []
     for direction, answered in zip(states, answers, strict=True):
         kept, moved = (float((answered == each).double().mean()) for each in (asked.answers, wanted))

@@ -22,12 +22,12 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
 from ...tasks import Donor, Queries, Run, TwoHopTask
-from ..forward.cached import CachedRun, run_and_cache, with_state
+from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.model import decode, graph_of
 from ..plots.curves import trajectory_curves
 from ..plots.heatmaps import evidence_heatmaps
 from ..plots.style import layer_name
-from ..statistics import difference, random_like, wilson
+from ..statistics import newcombe_interval, random_like, wilson
 from ..training.by_step import by_step
 from .bridge_means import MIN_FACTS as CENTROID_FACTS
 from .bridge_means import BridgeMeans
@@ -194,7 +194,7 @@ def _interventions(
         states = {kind: donor.state(layer)[:, position] for kind, donor in donors.items()}
         states |= {"direction": own + turn, "random turn": own + random_like(turn, generator)}
         states |= {"ablation": own + less, "random loss": own + random_like(less, generator)}
-        logits = with_state(run, layer, position, torch.stack(list(states.values())))
+        logits = with_states(run, layer, {position: torch.stack(list(states.values()))})
         answers = dict(zip(states, logits.argmax(-1).cpu(), strict=True))
         moved = {name: tokens == wanted for name, tokens in answers.items()}
         kept = {name: tokens == asked.answers for name, tokens in answers.items()}
@@ -227,7 +227,7 @@ def _row(
         row |= {"control": float("nan"), "excess": value}
     else:
         chance = float(control.double().mean())
-        low, high = difference(value, chance, n_facts)
+        low, high = newcombe_interval(value, chance, n_facts)
         row |= {"control": chance, "excess": value - chance}
     return row | {"low": low, "high": high, "n": len(queries), "n_facts": n_facts}
 

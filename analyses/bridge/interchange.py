@@ -18,7 +18,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
 from ...tasks import Donor, Queries, TwoHopTask
-from ..forward.cached import CachedRun, run_and_cache, with_state
+from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.model import graph_of
 from ..plots.heatmaps import cell_heatmaps
 from ..statistics import random_like, wilson
@@ -107,7 +107,7 @@ def interchange(
             change = means.of(layer, position, new_bridges) - means.of(layer, position, asked.bridges)
             states = {kind: runs[kind].state(layer)[:, position] for kind in runs}
             states |= dict(zip(DIRECTION, (own + change, own + random_like(change, generator)), strict=True))
-            answers = with_state(run, layer, position, torch.stack(list(states.values()))).argmax(-1).cpu()
+            answers = with_states(run, layer, {position: torch.stack(list(states.values()))}).argmax(-1).cpu()
             for donor, given in zip(states, answers, strict=True):
                 place = {"layer": layer, "role": role, "donor": donor}
                 rows.append(place | _outcome(given, asked, asked.answers if donor == "same bridge" else wanted))

@@ -27,10 +27,10 @@ from transformer_lens import HookedTransformer
 from ...circuits import Result
 from ...tasks import Queries, Run, TwoHopTask
 from ..forward.cached import CachedRun, run_and_cache
-from ..forward.model import decode, graph_of
+from ..forward.model import decode, graph_of, token_embeddings
 from ..plots.curves import trajectory_curves
 from ..plots.heatmaps import cell_heatmaps
-from ..statistics import difference, wilson
+from ..statistics import newcombe_interval, wilson
 from ..training.by_step import by_step
 
 PROBED = ("bridge", "answer", "r1", "r2")
@@ -230,7 +230,7 @@ def _affine(model: HookedTransformer, train: _Cell, states: Float[np.ndarray, "t
         return np.zeros(0, dtype=np.int64)
     with threadpool_limits(1, user_api="blas"):
         predicted = Ridge(alpha=1.0).fit(train.states, train.final).predict(states)
-    return decode(model, torch.from_numpy(predicted).to(model.W_E)).argmax(-1).cpu().numpy()
+    return decode(model, torch.from_numpy(predicted).to(token_embeddings(model))).argmax(-1).cpu().numpy()
 
 
 def _row(
@@ -239,7 +239,7 @@ def _row(
     n, accuracy = len(right), float(right.mean()) if len(right) else float("nan")
     low, high = wilson(accuracy, n)
     against = plan.majority if np.isnan(control) else control
-    selective_low, selective_high = difference(accuracy, against, n)
+    selective_low, selective_high = newcombe_interval(accuracy, against, n)
     row = {"accuracy": accuracy, "low": low, "high": high, "control": control, "selectivity": accuracy - against}
     row |= {"selectivity_low": selective_low, "selectivity_high": selective_high, "majority": plan.majority}
     return row | {"affine": float(affine.mean()) if n else float("nan"), "n_facts": n, "n_states": cell.n_distinct}

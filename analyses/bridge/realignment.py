@@ -17,11 +17,11 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Queries, Run, TwoHopTask
-from ..forward.cached import CachedRun, embedded, run_and_cache, with_state
-from ..forward.model import decode, graph_of
+from ..forward.cached import CachedRun, run_and_cache, with_states
+from ..forward.model import decode, embedded, graph_of
 from ..plots.bars import realignment_bars
 from ..plots.curves import trajectory_curves
-from ..statistics import difference, wilson
+from ..statistics import newcombe_interval, wilson
 from ..training.by_step import by_step
 from .bridge_means import BridgeMeans
 
@@ -95,7 +95,7 @@ def realign(model: HookedTransformer | Run, task: TwoHopTask, queries: Queries, 
         read = decode(model, run.state(layer)[:, position])[:, :n_entities].argmax(-1).cpu()
         for entity, tokens in zip(ENTITIES, (read, queries.bridges, random), strict=True):
             states = _forms(run, means, tokens, layer, position, n_entities)
-            answers = with_state(run, layer, position, torch.stack(list(states.values()))).argmax(-1).cpu()
+            answers = with_states(run, layer, {position: torch.stack(list(states.values()))}).argmax(-1).cpu()
             for form, answered in zip(states, answers, strict=True):
                 place = {"layer": layer, "form": form, "entity": entity}
                 row = _row(answered == queries.answers, before, queries)
@@ -119,6 +119,6 @@ def _forms(
 def _row(right: Bool[Tensor, " query"], before: Bool[Tensor, " query"], queries: Queries) -> dict[str, float]:
     n_facts = queries.n_units
     accuracy, as_it_is = (float(each.double().mean()) for each in (right, before))
-    (low, high), (gain_low, gain_high) = wilson(accuracy, n_facts), difference(accuracy, as_it_is, n_facts)
+    (low, high), (gain_low, gain_high) = wilson(accuracy, n_facts), newcombe_interval(accuracy, as_it_is, n_facts)
     row = {"accuracy": accuracy, "low": low, "high": high, "as_it_is": as_it_is, "gain": accuracy - as_it_is}
     return row | {"gain_low": gain_low, "gain_high": gain_high, "n": len(queries), "n_facts": n_facts}

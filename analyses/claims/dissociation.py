@@ -19,7 +19,7 @@ from ..bridge.evidence import EvidenceResult, bridge_evidence
 from ..bridge.interchange import InterchangeResult, interchange
 from ..bridge.lens import LensResult, logit_lens
 from ..bridge.verdicts import R1, bridge_cells, bridge_is, bridge_read, bridge_roles, mover
-from ..statistics import difference
+from ..statistics import newcombe_interval
 from .rules import CONTRADICTED, SUPPORTED, UNDECIDED, ClaimResult, bounds_row, check, in_table, outcomes_row
 from .specimens import Arms, last_before_ood
 
@@ -237,7 +237,7 @@ def _probe_alike(one: DissociationMeasurement, roles: Sequence[str]) -> str:
     for evidence in (one.exposed, one.natural):
         rows = evidence.measures[(evidence.measures["measure"] == "probe") & evidence.measures["role"].isin(roles)]
         best.append(rows.sort_values("value").iloc[-1])
-    gap = difference(float(best[0]["value"]), float(best[1]["value"]), int(min(row["n_facts"] for row in best)))
+    gap = newcombe_interval(float(best[0]["value"]), float(best[1]["value"]), int(min(row["n_facts"] for row in best)))
     alike = gap.low > -ALIKE and gap.high < ALIKE
     return CONTRADICTED if alike and _without_path(one, roles) == SUPPORTED else SUPPORTED
 

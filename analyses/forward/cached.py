@@ -1,11 +1,11 @@
 """A HookedTransformer run from the middle of a layer, on many changed copies of a cached run at once.
 
 A copy that differs from the cached run in what one component reads has to be computed only from that component on, and
-in a causal model only from that position on. Nothing but the model's own weights, norms and MLPs is used; `run_and_cache`
-compares its logits with the model's, so that a model which computes anything else is refused instead of approximated.
+in a causal model only from that position on. Only the model's weights, norms and MLPs are used; `run_and_cache` compares its
+logits with the model's, so that a model which computes anything else is refused instead of approximated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -17,7 +17,7 @@ from transformer_lens.components.transformer_block import TransformerBlock
 
 from ...circuits import ComputationGraph, Node
 from .layer import attention_output, attention_scores, gathered, head_outputs, mlp_output, normalised, project
-from .model import decode, hooks_in_place
+from .model import decode, embedded, hooks_in_place
 
 MAX_BATCH = 4096  # prompts run at once, unless asked otherwise
 AGREEMENT = 1e-3  # largest difference from the model's own logits, as a share of the largest of them
@@ -45,7 +45,7 @@ class CachedRun:
     """A plain run of a model on some prompts.
 
     Attributes:
-        model: stays as it is.
+        model: unmodified.
         graph: its computation graph.
         embedding: token and position embedding.
         layers: what each layer computed.
@@ -65,15 +65,15 @@ class CachedRun:
 
     @property
     def stop(self) -> int:
-        """The position behind the last that can matter."""
+        """One past the last position that can affect the answer."""
         return self.answer + 1 if self.graph.causal else len(self.graph.roles)
 
     def reached_from(self, position: int) -> int:
         """The first position that a change at `position` can reach in later layers."""
         return position if self.graph.causal else 0
 
-    def needed_behind(self, layer: int, span: slice) -> slice:
-        """Those positions of a span that can matter behind a layer: of the last one, only the answer's."""
+    def needed_after(self, layer: int, span: slice) -> slice:
+        """Positions in `span` that can still affect the logits after `layer`: after the last one, only the answer's."""
         return slice(self.answer, self.answer + 1) if layer == self.graph.n_layers - 1 else span
 
     def part(self, rows: slice) -> "CachedRun":
@@ -82,11 +82,11 @@ class CachedRun:
         return replace(self, embedding=self.embedding[rows], layers=layers, logits=self.logits[rows])
 
     def state(self, layer: int) -> Float[Tensor, "query pos d_model"]:
-        """The residual stream behind a layer; −1 is the embedding."""
+        """The residual stream after a layer; −1 is the embedding."""
         return self.layers[layer].after if layer >= 0 else self.embedding
 
     def written_by(self, node: Node) -> Float[Tensor, "query pos d_model"]:
-        """What a component adds to the residual stream, at all positions; the node's role does not matter."""
+        """What a component adds to the residual stream, at all positions; the node's role is ignored."""
         if node.kind == "embed":
             return self.embedding
         cache = self.layers[node.layer]
@@ -105,17 +105,9 @@ class CachedRun:
         return [head_outputs(b, c.z) for c, b in zip(self.layers, blocks, strict=True)]
 
 
-def run_both(
-    model: HookedTransformer, graph: ComputationGraph, one: Int[Tensor, "query pos"], other: Int[Tensor, "query pos"]
-) -> tuple[CachedRun, CachedRun]:
-    """Two plain runs in one."""
-    both, n = run_and_cache(model, graph, torch.cat([one, other])), len(one)
-    return both.part(slice(None, n)), both.part(slice(n, None))
-
-
 @torch.no_grad()
 def run_and_cache(model: HookedTransformer, graph: ComputationGraph, tokens: Int[Tensor, "query pos"]) -> CachedRun:
-    """Run prompts once and keep what later partial runs need.
+    """Run prompts once and cache what later partial runs need.
 
     Raises:
         ValueError: if the model carries hooks, its logits are not finite, or they differ from those computed here.
@@ -123,7 +115,7 @@ def run_and_cache(model: HookedTransformer, graph: ComputationGraph, tokens: Int
     if names := hooks_in_place(model):
         raise ValueError(
             f"the model carries hooks at {', '.join(names[:4])}{', …' if len(names) > 4 else ''}, which partial runs would "
-            "skip; take them off with model.reset_hooks(including_permanent=True)"
+            "skip; remove them with model.reset_hooks(including_permanent=True)"
         )
     tokens = tokens.to(model.W_E.device)
     residual = embedding = embedded(model, tokens)
@@ -137,10 +129,14 @@ def run_and_cache(model: HookedTransformer, graph: ComputationGraph, tokens: Int
     return CachedRun(model, graph, embedding, layers, logits)
 
 
-def embedded(model: HookedTransformer, tokens: Int[Tensor, "query pos"]) -> Float[Tensor, "query pos d_model"]:
-    """Token embedding, and position embedding if the model adds one."""
-    embedding = model.embed(tokens)
-    return embedding + model.pos_embed(tokens) if model.cfg.positional_embedding_type == "standard" else embedding
+def averaged(run: CachedRun) -> CachedRun:
+    """Every node writes its mean over queries; since reading is a sum, inputs then read the mean of what they read."""
+
+    def mean(values: Tensor) -> Tensor:
+        return values.mean(0, keepdim=True).expand_as(values)
+
+    layers = [LayerCache(*(mean(getattr(cache, field.name)) for field in fields(cache))) for cache in run.layers]
+    return replace(run, embedding=mean(run.embedding), layers=layers)
 
 
 def finish(run: CachedRun, layer: int, residual: Copies, first: int) -> Float[Tensor, "copy query d_vocab"]:
@@ -149,7 +145,7 @@ def finish(run: CachedRun, layer: int, residual: Copies, first: int) -> Float[Te
     Args:
         run: the cached run, which the copies equal before position `first`.
         layer: where to start; the number of layers means that only final norm and unembedding are left.
-        residual: what enters the layer, at the positions that `run.needed_behind` names for the layer before.
+        residual: what enters the layer, at the positions that `run.needed_after` gives for the layer before.
         first: the first position at which copies differ.
     """
     for number in range(layer, run.graph.n_layers):
@@ -158,16 +154,16 @@ def finish(run: CachedRun, layer: int, residual: Copies, first: int) -> Float[Te
 
 
 def advance(run: CachedRun, layer: int, residual: Copies, first: int) -> Copies:
-    """What leaves a layer that copies enter, at the positions `run.needed_behind` names; see `finish`."""
-    block, cache, rows = run.model.blocks[layer], run.layers[layer], run.needed_behind(layer, slice(first, run.stop))
-    normed, own = normalised(block.ln1, residual), slice(rows.start - first, rows.stop - first)
-    q = project(block, "q", normed[:, :, own], rows.start)
+    """What leaves a layer that copies enter, at the positions that `run.needed_after` gives; see `finish`."""
+    block, cache, rows = run.model.blocks[layer], run.layers[layer], run.needed_after(layer, slice(first, run.stop))
+    normed, queries = normalised(block.ln1, residual), slice(rows.start - first, rows.stop - first)
+    q = project(block, "q", normed[:, :, queries], rows.start)
     k, v = (
         torch.cat([base[:, :first].expand(len(residual), -1, -1, -1, -1), project(block, name, normed, first)], 2)
         for name, base in (("k", cache.k), ("v", cache.v))
     )
     z = gathered(attention_scores(block, q, k, rows.start), v)
-    middle = residual[:, :, own] + attention_output(block, z)
+    middle = residual[:, :, queries] + attention_output(block, z)
     return middle + mlp_output(block, middle)
 
 
@@ -180,13 +176,13 @@ def _run_block(block: TransformerBlock, before: Float[Tensor, "query pos d_model
     return LayerCache(before, q, k, v, scores, z, middle, middle + mlp_output(block, middle))
 
 
-def _check_logits(logits: Float[Tensor, "query d_vocab"], own: Float[Tensor, "compared d_vocab"]) -> None:
+def _check_logits(logits: Float[Tensor, "query d_vocab"], expected: Float[Tensor, "compared d_vocab"]) -> None:
     if not logits.isfinite().all():
         rows = (~logits.isfinite().all(1)).nonzero()[:, 0].tolist()
         raise ValueError(
             f"the model's logits are not finite on {len(rows)} of {len(logits)} prompts, the first is {rows[0]}"
         )
-    error, size = float((logits[: len(own)] - own).abs().max()), float(own.abs().max())
+    error, size = float((logits[: len(expected)] - expected).abs().max()), float(expected.abs().max())
     if error > AGREEMENT * size:
         raise ValueError(
             f"the model's logits differ by {error:.2g} (of {size:.2g}) from those of its blocks run one by one: it computes "
@@ -194,25 +190,41 @@ def _check_logits(logits: Float[Tensor, "query d_vocab"], own: Float[Tensor, "co
         )
 
 
-@torch.no_grad()
-def with_state(
-    run: CachedRun, layer: int, position: int, *states: Float[Tensor, "copy query d_model"]
-) -> Float[Tensor, "copy query d_vocab"]:
-    """The logits with the whole residual stream replaced at a position, behind a layer (−1: the embedding).
+States = Mapping[int, Float[Tensor, "copy query d_model"]]
+"""By position: what replaces the whole residual stream there, for each copy of each query."""
 
-    Further states replace it behind the next layers, too, as far as there are any.
+
+@torch.no_grad()
+def with_states(run: CachedRun, layer: int, states: States, *further: States) -> Float[Tensor, "copy query d_vocab"]:
+    """The logits with the residual stream replaced at some positions after a layer (−1: the embedding).
+
+    Args:
+        run: the cached run.
+        layer: after which `states` are put in.
+        states: by position.
+        further: what is put in after each of the next layers; layers that the model does not have are ignored.
     """
-    last = run.graph.n_layers - 1
-    if position >= run.stop or (layer == last and position != run.answer):
-        return run.logits.expand(len(states[0]), -1, -1)  # where nothing can reach the answer
-    span, first = slice(position, position + 1), run.reached_from(position)
-    residual = placed(run, layer, span, states[0][:, :, None], first)
-    for behind, further in zip(range(layer + 1, last + 1), states[1:], strict=False):
-        residual = advance(run, behind, residual, first)
-        if behind < last or position == run.answer:
-            residual[:, :, 0 if behind == last else position - first] = further
-        layer = behind
+    last, replaced = run.graph.n_layers - 1, (states, *further)
+    n_copies, positions = len(next(iter(states.values()))), [position for each in replaced for position in each]
+    if min(positions) >= run.stop or (layer == last and run.answer not in states):
+        return run.logits.expand(n_copies, -1, -1)  # to the bit, where nothing can reach the answer
+    first = run.reached_from(min(positions))
+    rows = run.needed_after(layer, slice(first, run.stop))
+    residual = _replaced(run.state(layer)[:, rows].expand(n_copies, -1, -1, -1), states, rows)
+    for number, each in zip(range(layer + 1, last + 1), further, strict=False):
+        rows = run.needed_after(number, slice(first, run.stop))
+        residual = _replaced(advance(run, number, residual, first), each, rows)
+        layer = number
     return finish(run, layer + 1, residual, first)
+
+
+def _replaced(residual: Copies, states: States, rows: slice) -> Copies:
+    """The residual stream at the positions `rows`, with the states put in that stand at one of them."""
+    residual = residual.clone()
+    for position, state in states.items():
+        if rows.start <= position < rows.stop:
+            residual[:, :, position - rows.start] = state
+    return residual
 
 
 def placed(run: CachedRun, layer: int, rows: slice, residual: Copies, first: int) -> Copies:

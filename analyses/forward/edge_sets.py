@@ -1,20 +1,22 @@
 """Runs in which only some edges are open, many sets of edges at once; every other edge carries a frozen run's values.
 
 Each input reads what the frozen run read there, plus, for each of its open edges, how much the sender's output in this
-very run differs from the frozen one. Differences of all senders at a position are kept in one tensor, so that what all
-inputs of a layer read is one matrix product with a mask of zeros and ones. `literal.run_with_edges` is the oracle.
+run differs from the frozen one. One tensor holds the differences of all senders at a position, so that what all inputs of
+a layer read is one matrix product with a mask of zeros and ones. `literal.run_with_edges` is the oracle.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 
+import einops
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ...circuits import ComputationGraph, Edge, Node
 from .cached import CachedRun
-from .layer import attention_scores, gathered, mlp_output, normalised, rotated
+from .layer import attention_scores, gathered, head_outputs, mlp_output, normalised, rotated
 from .model import decode
+from .places import Sublayer, input_place, n_senders, sender_place, sublayer_of
 
 
 @torch.no_grad()
@@ -31,11 +33,14 @@ def logits_with_edges(
         frozen: what all other edges carry.
         edge_sets: edges of the graph.
         changes: nodes whose output is not computed but given, as difference from the frozen one.
-        max_batch: prompts run at once, but at least one copy of each query.
+        max_batch: prompts run at once; at least one copy of each query.
     """
     n_at_once = max(1, max_batch // len(frozen.embedding))
     groups = [edge_sets[start : start + n_at_once] for start in range(0, len(edge_sets), n_at_once)]
     return torch.cat([_Run(frozen, group, changes).logits() for group in groups])
+
+
+_PROJECTION = "set pos head query d_model, head d_model d_head -> set query pos head d_head"  # each head reads by itself
 
 
 class _Run:
@@ -45,7 +50,7 @@ class _Run:
         self.frozen, self.graph = frozen, frozen.graph
         self.masks = _masks(frozen, edge_sets)
         self.changes = changes
-        shape = (len(edge_sets), frozen.stop, _place(self.graph, None), *frozen.embedding[:, 0].shape)
+        shape = (len(edge_sets), frozen.stop, n_senders(self.graph), *frozen.embedding[:, 0].shape)
         self.differences = frozen.embedding.new_zeros(shape)  # set, position, sender, query, d_model
         self._override("embed", -1)
 
@@ -70,7 +75,7 @@ class _Run:
         block, cache = self.frozen.model.blocks[layer], self.frozen.layers[layer]
         normed = normalised(block.ln1, self._reads(cache.before, "head", layer)).unflatten(2, (3, self.graph.n_heads))
         q, k, v = (
-            rotated(block, name, torch.einsum("cphqd,hde->cqphe", part, weight) + bias, 0)
+            rotated(block, name, einops.einsum(part, weight, _PROJECTION) + bias, 0)
             for name, part, weight, bias in zip(
                 "qkv",
                 normed.unbind(2),
@@ -80,8 +85,8 @@ class _Run:
             )
         )
         z_change = gathered(attention_scores(block, q, k, 0), v) - cache.z[:, : self.frozen.stop]
-        place = _place(self.graph, Node("head", "", layer, 0))
-        written = torch.einsum("cqphe,hed->cphqd", z_change, block.attn.W_O)
+        place = sender_place(self.graph, Node("head", "", layer, 0))
+        written = einops.rearrange(head_outputs(block, z_change), "set query pos head d_model -> set pos head query d_model")
         self.differences[:, :, place : place + self.graph.n_heads] = written
         self._override("head", layer)
 
@@ -89,51 +94,34 @@ class _Run:
         block, cache = self.frozen.model.blocks[layer], self.frozen.layers[layer]
         written = mlp_output(block, self._reads(cache.middle, "mlp", layer)[:, :, 0])
         frozen = (cache.after - cache.middle)[:, : self.frozen.stop].transpose(0, 1)
-        self.differences[:, :, _place(self.graph, Node("mlp", "", layer))] = written - frozen
+        self.differences[:, :, sender_place(self.graph, Node("mlp", "", layer))] = written - frozen
         self._override("mlp", layer)
 
     def _override(self, kind: str, layer: int) -> None:
         for node, change in self.changes.items():
             position = self.graph.roles.index(node.role)
             if (node.kind, node.layer) == (kind, layer) and position < self.frozen.stop:
-                self.differences[:, position, _place(self.graph, node)] = change
-
-
-def _place(graph: ComputationGraph, node: Node | None) -> int:
-    """A sender's place among those at its position; their number for None."""
-    per_layer = graph.n_heads + graph.has_mlp
-    if node is None:
-        return 1 + graph.n_layers * per_layer
-    if node.kind == "embed":
-        return 0
-    return 1 + node.layer * per_layer + (graph.n_heads if node.kind == "mlp" else node.head)
+                self.differences[:, position, sender_place(self.graph, node)] = change
 
 
 def _masks(
     frozen: CachedRun, edge_sets: Sequence[Collection[Edge]]
-) -> dict[tuple[str, int], Float[Tensor, "set pos input sender"]]:
-    """By kind of input and layer: ones where an edge is open."""
+) -> dict[Sublayer, Float[Tensor, "set pos input sender"]]:
+    """By sublayer of the inputs: ones where an edge is open."""
     graph, n_sets, n_pos = frozen.graph, len(edge_sets), frozen.stop
-    sizes = {("logits", graph.n_layers): (1, _place(graph, None))}
+    sizes = {("logits", graph.n_layers): (1, n_senders(graph))}
     for layer in range(graph.n_layers):
-        sizes["head", layer] = (3 * graph.n_heads, _place(graph, Node("head", "", layer, 0)))
-        sizes["mlp", layer] = (1, _place(graph, Node("mlp", "", layer)))
-    masks = {key: frozen.embedding.new_zeros((n_sets, n_pos, *size)) for key, size in sizes.items()}
+        sizes["head", layer] = (3 * graph.n_heads, sender_place(graph, Node("head", "", layer, 0)))
+        sizes["mlp", layer] = (1, sender_place(graph, Node("mlp", "", layer)))
+    masks = {sublayer: frozen.embedding.new_zeros((n_sets, n_pos, *size)) for sublayer, size in sizes.items()}
     places = {edge: _mask_place(graph, edge) for edge in set().union(*edge_sets)}
     for number, edges in enumerate(edge_sets):
         for edge in edges:
-            key, position, receiver, sender = places[edge]
-            masks[key][number, position, receiver, sender] = 1
+            sublayer, position, receiver, sender = places[edge]
+            masks[sublayer][number, position, receiver, sender] = 1
     return masks
 
 
-def _mask_place(graph: ComputationGraph, edge: Edge) -> tuple[tuple[str, int], int, int, int]:
-    receiver = edge.receiver
-    layer = graph.n_layers if receiver.kind == "logits" else receiver.layer
-    row = input_place(graph, receiver)
-    return (receiver.kind, layer), graph.roles.index(receiver.role), row, _place(graph, edge.sender)
-
-
-def input_place(graph: ComputationGraph, receiver: Node) -> int:
-    """An input's place among those of its kind in a layer: all heads' queries, then keys, then values."""
-    return "qkv".index(receiver.input) * graph.n_heads + receiver.head if receiver.kind == "head" else 0
+def _mask_place(graph: ComputationGraph, edge: Edge) -> tuple[Sublayer, int, int, int]:
+    receiver, position = edge.receiver, graph.roles.index(edge.receiver.role)
+    return sublayer_of(graph, receiver), position, input_place(graph, receiver), sender_place(graph, edge.sender)

@@ -1,36 +1,30 @@
 """Gradients of an objective with respect to what every input reads, before its norm."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
+import einops
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformer_lens.components.transformer_block import TransformerBlock
 
-from ...circuits import Node
 from .cached import CachedRun
 from .layer import attention_output, attention_scores, gathered, linear, mlp_output, normalised, rotated
 from .model import decode
-
-Stage = tuple[str, int]
-"""What computes at once: ("embed", −1), a layer's heads ("head", L) or MLP ("mlp", L), ("logits", n_layers)."""
-Objective = Callable[[Tensor], Tensor]
-"""Logits [query, d_vocab] at the answer position to one number for each query."""
-Gradients = Mapping[Stage, Float[Tensor, "query pos *input d_model"]]
-"""By stage: of what its inputs read; heads have [q, k, v] and head as further dimensions."""
+from .places import Gradients, Objective, Sublayer
 
 
 def input_gradients(
     base: CachedRun,
     objective: Objective,
-    added: Mapping[Stage, Float[Tensor, "query pos d_model"]] | None = None,
+    added: Mapping[Sublayer, Float[Tensor, "query pos d_model"]] | None = None,
 ) -> Gradients:
     """The gradient of an objective, summed over queries, with respect to what every input reads.
 
     Args:
         base: gives the model and the prompts' embedding.
         objective: differentiable; logits at the answer position to one number for each query.
-        added: what is added to the output of stages, [query, pos, d_model].
+        added: by sublayer, what is added to its output.
     """
     added, model, reads, writes = dict(added or {}), base.model, {}, {}
     with torch.enable_grad():
@@ -43,7 +37,7 @@ def input_gradients(
             residual = residual + attention_output(block, z) + added.get(at, 0.0)
             if base.graph.has_mlp:
                 at = "mlp", layer
-                reads[at] = residual + 0.0  # apart from what passes the MLP by
+                reads[at] = residual + 0.0  # a tensor of its own: the gradient of what bypasses the MLP does not belong here
                 residual = residual + mlp_output(block, reads[at]) + added.get(at, 0.0)
         last = "logits", base.graph.n_layers
         reads[last] = residual
@@ -60,17 +54,11 @@ def _through_norm(
     block: TransformerBlock,
     reads: Float[Tensor, "query pos d_model"],
     by_input: list[Float[Tensor, "query pos head d_head"]],
-) -> Float[Tensor, "query pos 3 head d_model"]:
+) -> Float[Tensor, "query pos input d_model"]:
     """From gradients of each head's queries, keys and values to those of what each of them reads before the norm."""
     weights = (block.attn.W_Q, block.attn.W_K, block.attn.W_V)
-    normed = torch.stack(
-        [torch.einsum("qphe,hde->qphd", gradient, weight) for gradient, weight in zip(by_input, weights, strict=True)], 2
-    )
+    back = "query pos head d_head, head d_model d_head -> query pos head d_model"
+    normed = torch.cat([einops.einsum(*each, back) for each in zip(by_input, weights, strict=True)], 2)
     with torch.enable_grad():
-        apart = reads.detach()[:, :, None, None].expand_as(normed).requires_grad_()
+        apart = reads.detach()[:, :, None].expand_as(normed).requires_grad_()
         return torch.autograd.grad(normalised(block.ln1, apart), apart, normed)[0]
-
-
-def stage_of(base: CachedRun, node: Node) -> Stage:
-    """The stage in which a node works."""
-    return node.kind, base.graph.n_layers if node.kind == "logits" else node.layer

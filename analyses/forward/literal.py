@@ -1,22 +1,24 @@
-"""The slow, literal interventions: what exact means here. They stay as oracles for anything faster.
+"""The slow, literal interventions: what exact means here. They are the oracles for anything faster.
 
 An edge is patched by a forward pass on the base prompts in which one input reads, instead of what one sender writes
-there, what it writes on the donor prompts; everything behind the input is computed anew, norms included (Wang et al.
-2022, arXiv 2211.00593, section 3.1; Goldowsky-Dill et al. 2023, arXiv 2304.05969).
+there, what it writes on the donor prompts; everything after the input is recomputed, norms included (Wang et al. 2022,
+arXiv 2211.00593, section 3.1; Goldowsky-Dill et al. 2023, arXiv 2304.05969).
+
+A sender is read as what it adds to the residual stream; a receiver is written as the residual stream that it reads,
+before its norm.
 """
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-import einops
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node
-from ...tasks import PromptPairs
-from .model import graph_of
+from .layer import head_outputs
+from .places import check_edges
 
 Hook = tuple[str, Callable[..., Tensor]]
 Residual = Float[Tensor, "query d_model"]
@@ -27,7 +29,7 @@ Change = Callable[[Residual], Residual]
 
 @contextlib.contextmanager
 def hooked(model: HookedTransformer, hooks: list[Hook]) -> Iterator[None]:
-    """Run the block with hooks on the model and the inputs of heads and MLPs split; then take all of it off again.
+    """Run the block with hooks on the model and the inputs of heads and MLPs split, and restore the model on exit.
 
     Raises:
         KeyError: if the model has no such hook points; all of them are named.
@@ -70,10 +72,9 @@ def recorder(model: HookedTransformer, graph: ComputationGraph, outputs: dict[No
             outputs[Node("embed", role)] = outputs[Node("embed", role)] + activation[:, position]
         return activation
 
-    def head_outputs(layer: int) -> Callable[..., Tensor]:
+    def heads(layer: int) -> Callable[..., Tensor]:
         def note(z: Float[Tensor, "query pos head d_head"], hook: object) -> Tensor:
-            weights = model.blocks[layer].attn.W_O
-            written = einops.einsum(z, weights, "query pos head d_head, head d_head d_model -> query pos head d_model")
+            written = head_outputs(model.blocks[layer], z)
             for position, role in roles:
                 for head in range(graph.n_heads):
                     outputs[Node("head", role, layer, head)] = written[:, position, head]
@@ -81,7 +82,7 @@ def recorder(model: HookedTransformer, graph: ComputationGraph, outputs: dict[No
 
         return note
 
-    def mlp_output(layer: int) -> Callable[..., Tensor]:
+    def mlp(layer: int) -> Callable[..., Tensor]:
         def note(activation: Float[Tensor, "query pos d_model"], hook: object) -> Tensor:
             for position, role in roles:
                 outputs[Node("mlp", role, layer)] = activation[:, position].clone()
@@ -93,9 +94,9 @@ def recorder(model: HookedTransformer, graph: ComputationGraph, outputs: dict[No
     if has_positions:
         hooks.append(("hook_pos_embed", position_embedding))
     for layer in range(graph.n_layers):
-        hooks.append((f"blocks.{layer}.attn.hook_z", head_outputs(layer)))
+        hooks.append((f"blocks.{layer}.attn.hook_z", heads(layer)))
         if graph.has_mlp:
-            hooks.append((f"blocks.{layer}.hook_mlp_out", mlp_output(layer)))
+            hooks.append((f"blocks.{layer}.hook_mlp_out", mlp(layer)))
     return hooks
 
 
@@ -155,7 +156,7 @@ def patch_edge(
     """The logits on the base prompts when one input reads one sender's donor output.
 
     Args:
-        model: stays as it is.
+        model: left unmodified.
         graph: the model's graph.
         base_tokens: the prompts that are run.
         edge: which input, and which sender.
@@ -179,41 +180,33 @@ def patch_node(
 
 def run_with_edges(
     model: HookedTransformer,
-    pairs: PromptPairs,
+    graph: ComputationGraph,
+    tokens: Int[Tensor, "query pos"],
     edges: Iterable[Edge | str],
-    *,
-    background: Mapping[Node, Residual] | None = None,
+    background: Mapping[Node, Residual],
 ) -> Float[Tensor, "query d_vocab"]:
-    """The oracle of `edge_sets.run_with_edges`, which says what it does: one hooked run, every input by itself.
+    """The oracle of `edge_sets.logits_with_edges`: one hooked run, every input by itself.
 
-    The background, what closed edges carry, can be other outputs than those on the corrupt prompts.
+    Args:
+        model: left unmodified.
+        graph: the model's graph.
+        tokens: the prompts that are run.
+        edges: which edges carry what their sender writes in this run, as edges or names.
+        background: what each sender is taken to write by all other edges, e.g. its output on corrupt prompts.
     """
-    graph = graph_of(model, pairs.roles, pairs.answer_position)
     intact = check_edges(graph, edges, graph.edges)
-    corrupt = sender_outputs(model, graph, pairs.corrupt)[0] if background is None else background
     live: dict[Node, Residual] = {}
     hooks = recorder(model, graph, live)
     for receiver in graph.receivers:
         cut = [sender for sender in graph.senders_into(receiver) if Edge(sender, receiver) not in intact]
-        hooks.append(input_hook(graph, receiver, _swapping(cut, live, corrupt)))
-    return logits_at(model, pairs.clean, pairs.answer_position, hooks)
+        hooks.append(input_hook(graph, receiver, _swapping(cut, live, background)))
+    return logits_at(model, tokens, graph.roles.index(graph.answer_role), hooks)
 
 
-def check_edges(graph: ComputationGraph, edges: Iterable[Edge | str], possible: Iterable[Edge]) -> set[Edge]:
-    """The edges as a set, parsed if need be; ones that are not possible are an error that names them."""
-    parsed = {Edge.parse(edge) if isinstance(edge, str) else edge for edge in edges}
-    if unknown := sorted(map(str, parsed - set(possible))):
-        raise KeyError(
-            f"{len(unknown)} edges are not in the graph of {graph.n_layers} layers, {graph.n_heads} heads and roles "
-            f"{', '.join(graph.roles)}: {'; '.join(unknown[:5])}"
-        )
-    return parsed
-
-
-def _swapping(cut: list[Node], live: Mapping[Node, Residual], corrupt: Mapping[Node, Residual]) -> Change:
-    """A change of what an input reads: the cut senders' corrupt outputs instead of their live ones."""
+def _swapping(cut: list[Node], live: Mapping[Node, Residual], background: Mapping[Node, Residual]) -> Change:
+    """A change of what an input reads: the background's output of the cut senders instead of their live one."""
 
     def change(reads: Residual) -> Residual:
-        return reads + sum((corrupt[sender] - live[sender] for sender in cut), start=torch.zeros_like(reads))
+        return reads + sum((background[sender] - live[sender] for sender in cut), start=torch.zeros_like(reads))
 
     return change

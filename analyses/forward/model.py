@@ -1,8 +1,4 @@
-"""Where the nodes of a circuit sit in a HookedTransformer. TransformerLens' hook names occur in this module only.
-
-A sender is read as what it adds to the residual stream; a receiver is written as the residual stream that it reads,
-before its norm, so that every norm is computed anew.
-"""
+"""What of a HookedTransformer an analysis needs: its computation graph, residual states, decoding, token vectors."""
 
 from typing import NamedTuple
 
@@ -92,6 +88,22 @@ def ends_of_loops(model: HookedTransformer) -> list[int]:
     return list(range(n_layers) if n_blocks == n_layers else range(n_blocks - 1, n_layers, n_blocks))
 
 
+def embedded(model: HookedTransformer, tokens: Int[Tensor, "query pos"]) -> Float[Tensor, "query pos d_model"]:
+    """Token embedding, and position embedding if the model adds one."""
+    embedding = model.embed(tokens)
+    return embedding + model.pos_embed(tokens) if model.cfg.positional_embedding_type == "standard" else embedding
+
+
+def token_embeddings(model: HookedTransformer) -> Float[Tensor, "d_vocab d_model"]:
+    """The embedding of every token, without position."""
+    return model.W_E
+
+
+def unembedding_directions(model: HookedTransformer) -> Float[Tensor, "d_vocab d_model"]:
+    """What each token's logit is the dot product with, after the final norm; biases left out."""
+    return model.W_U.T
+
+
 def decode(model: HookedTransformer, states: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
     """Final norm, if the model has one, and unembedding."""
     return model.unembed(model.ln_final(states) if model.cfg.normalization_type else states)
@@ -103,11 +115,11 @@ def final_direction(
     answers: Int[Tensor, " query"],
     foils: Int[Tensor, " query"],
 ) -> Float[Tensor, "query d_model"]:
-    """What the dot product with gives a part of the residual stream's share of logit(answer) − logit(foil).
+    """The direction whose dot product with a part of the residual stream is its share of logit(answer) − logit(foil).
 
-    The final norm's scale is that of the whole `residual`, kept fixed; its bias and the unembedding's belong to no part.
+    The final norm's scale is fixed at that of the whole `residual`; its bias and the unembedding's belong to no part.
     """
-    unembedding = model.W_U.T
+    unembedding = unembedding_directions(model)
     direction = unembedding[answers.to(residual.device)] - unembedding[foils.to(residual.device)]
     if not model.cfg.normalization_type:
         return direction
@@ -121,6 +133,6 @@ def final_direction(
 
 
 def _n_distinct_blocks(model: HookedTransformer) -> int:
-    """After how many layers the blocks' Parameter objects come round again."""
+    """After how many layers the blocks' Parameter objects repeat."""
     keys = [tuple(id(parameter) for parameter in block.parameters()) for block in model.blocks]
     return next(n for n in range(1, len(keys) + 1) if all(key == keys[i % n] for i, key in enumerate(keys)))

@@ -1,8 +1,8 @@
 """Longer paths: from a sender through given nodes to a receiver, everything else frozen.
 
-The receiver reads the sender's donor output and what that makes of the nodes in between; these read nothing else that is
-changed, and nothing else is changed before the receiver (Wang et al. 2022, arXiv 2211.00593, section 3.1 and appendix B,
-where the nodes in between are the MLPs). Behind the receiver everything is computed anew.
+The receiver reads the sender's donor output and what that makes of the nodes in between; these read nothing else that has
+changed, and nothing else changes before the receiver (Wang et al. 2022, arXiv 2211.00593, section 3.1 and appendix B,
+where the nodes in between are the MLPs). Everything after the receiver is recomputed.
 """
 
 from collections.abc import Collection, Sequence
@@ -11,7 +11,7 @@ from itertools import groupby
 from ...circuits import ComputationGraph, Edge, Node
 from .cached import CachedRun
 from .edge_sets import logits_with_edges
-from .single import Differences, Logits, component
+from .places import Differences, Logits, component, order_of
 
 
 def path_logits(
@@ -21,9 +21,9 @@ def path_logits(
 
     Args:
         run: the base prompts.
-        ends: sender and receiver of each path, at whatever positions.
+        ends: sender and receiver of each path, at any positions.
         differences: what senders write on the donor prompts minus what they write on the base prompts.
-        through: the nodes in between, the same for all paths; those that do not lie between its ends leave a path alone.
+        through: the nodes in between, the same for all paths; a path ignores those that do not lie between its ends.
         max_batch: prompts run at once.
     """
     for sender, places in groupby(sorted(range(len(ends)), key=lambda i: ends[i].sender), lambda i: ends[i].sender):
@@ -34,9 +34,9 @@ def path_logits(
 
 
 def path_edges(graph: ComputationGraph, ends: Edge, through: Collection[Node]) -> set[Edge]:
-    """The edges that carry changes: along the path, and all that leave what comes after the receiver."""
+    """The edges that carry changes: those along the path, and all that leave what comes after the receiver."""
     sender, receiver = ends
-    writers = {sender} | {node for node in through if _order(sender) < _order(node) < _order(receiver)}
+    writers = {sender} | {node for node in through if order_of(sender) < order_of(node) < order_of(receiver)}
     between = writers - {sender}
     found = set()
     for edge in graph.edges:
@@ -47,27 +47,6 @@ def path_edges(graph: ComputationGraph, ends: Edge, through: Collection[Node]) -
     return found
 
 
-def check_paths(graph: ComputationGraph, ends: Collection[Edge], through: Collection[Node]) -> None:
-    """Raise unless all nodes exist and every path goes forward; all problems are named."""
-    problems = [f"{node} is no node that can matter" for node in through if node not in set(graph.senders)]
-    for sender, receiver in ends:
-        if sender not in set(graph.senders):
-            problems.append(f"{sender} is no sender that can matter")
-        if receiver not in set(graph.receivers):
-            problems.append(f"{receiver} is no input that can matter")
-        if _order(sender) >= _order(receiver):
-            problems.append(f"{sender} -> {receiver} goes backwards")
-    if problems:
-        raise ValueError("these are no paths: " + "; ".join(problems[:5]))
-
-
-def _order(node: Node) -> int:
-    """Attention of layer L comes at 2L, its MLP at 2L + 1, the embedding before and the logits after all."""
-    if node.kind == "logits":
-        return 10**9
-    return -1 if node.kind == "embed" else 2 * node.layer + (node.kind == "mlp")
-
-
 def _follows(graph: ComputationGraph, node: Node, receiver: Node) -> bool:
     """Whether a node is what a receiver feeds, or comes later."""
-    return node in graph.outputs_of(receiver) or _order(node) > _order(receiver)
+    return node in graph.outputs_of(receiver) or order_of(node) > order_of(receiver)

@@ -1,12 +1,12 @@
 """Single edges and nodes patched exactly, many in one batch, each computed only from where it matters.
 
-A copy of the cached run differs from it in what one input reads, or one node writes. Behind that the same computation
-follows for all copies that enter at the same layer and position, so these are stacked and finished together; edges into
-the logits need no layer at all. The literal interventions of `literal` are the oracle.
+A copy of the cached run differs from it in what one input reads, or one node writes. What follows is the same computation
+for all copies that enter at the same layer and position, so these are stacked and finished together; edges into the
+logits need no layer at all. The literal interventions of `literal` are the oracle.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, groupby
 from typing import NamedTuple
 
@@ -18,11 +18,7 @@ from transformer_lens.components.transformer_block import TransformerBlock
 from ...circuits import Edge, Node
 from .cached import CachedRun, Copies, LayerCache, finish, placed
 from .layer import mlp_output, normalised, project
-
-Differences = Mapping[Node, Float[Tensor, "query pos d_model"]]
-"""By component (its role left out): what it writes on the donor prompts minus what it writes on the base prompts."""
-Logits = Iterator[tuple[list[int], Float[Tensor, "target query d_vocab"]]]
-"""Places in the list of targets, and the logits with each of these targets patched by itself."""
+from .places import Differences, Logits, component
 
 
 def edge_logits(run: CachedRun, edges: Sequence[Edge], differences: Differences, *, max_batch: int) -> Logits:
@@ -32,7 +28,7 @@ def edge_logits(run: CachedRun, edges: Sequence[Edge], differences: Differences,
         run: the base prompts.
         edges: an edge whose nodes have no role is patched at all positions at once.
         differences: see `Differences`.
-        max_batch: at most so many prompts are run at once, but at least one copy of each query.
+        max_batch: prompts run at once; at least one copy of each query.
     """
 
     def enter(chunk: list[int]) -> Iterator[_Part]:
@@ -67,19 +63,14 @@ def node_logits(run: CachedRun, nodes: Sequence[Node], differences: Differences,
 
 def differences(base: CachedRun, donor: CachedRun, targets: Sequence[Edge] | Sequence[Node]) -> Differences:
     """What the targets' components write on the donor prompts minus what they write on the base prompts."""
-    components = {component(target.sender if isinstance(target, Edge) else target) for target in targets}
+    components = dict.fromkeys(component(target.sender if isinstance(target, Edge) else target) for target in targets)
     return {node: donor.written_by(node) - base.written_by(node) for node in components}
-
-
-def component(node: Node) -> Node:
-    """The node without position and input."""
-    return node._replace(role="", input="")
 
 
 class _Part(NamedTuple):
     """Copies that differ in one layer from the cached run, at the positions `rows`.
 
-    `reads` is what the layer's MLP is to read there; without it `residual` is what leaves the layer.
+    `reads` is what the layer's MLP has yet to read there; without it `residual` is what leaves the layer.
     """
 
     places: list[int]
@@ -170,7 +161,7 @@ def _reading(
         return _Part(places, rows, middle, middle)
     if receiver.kind == "logits":
         return _Part(places, span, run.layers[-1].after[:, span] + changes[which][:, :, span])
-    span = run.needed_behind(receiver.layer, span)
+    span = run.needed_after(receiver.layer, span)
     middle, changed = run.layers[receiver.layer].middle[:, span], changes[which][:, :, span]
     return _Part(places, span, middle.expand_as(changed), middle + changed)
 
@@ -182,7 +173,7 @@ def _heads_changed(
     which: Int[Tensor, " copy"],
     span: slice,
 ) -> tuple[slice, Copies]:
-    """The residual stream behind attention if heads read other queries, keys or values; only the touched head differs.
+    """The residual stream after attention if heads have other queries, keys or values; each copy differs in one head.
 
     Args:
         run: the cached run.
@@ -193,7 +184,7 @@ def _heads_changed(
     """
     layer, name = receivers[0].layer, receivers[0].input
     block, cache = run.model.blocks[layer], run.layers[layer]
-    rows = run.needed_behind(layer, span if name == "q" else slice(run.reached_from(span.start), run.stop))
+    rows = run.needed_after(layer, span if name == "q" else slice(run.reached_from(span.start), run.stop))
     changed = project(block, name, normalised(block.ln1, cache.before[:, span] + changes), span.start)
     middles = []
     for head, places in groupby(range(len(receivers)), key=lambda i: receivers[i].head):
@@ -207,7 +198,7 @@ Changed = Float[Tensor, "copy query _ d_head"]
 
 
 def _by_query(block: TransformerBlock, cache: LayerCache, head: int, changed: Changed, span: slice, rows: slice) -> Changed:
-    """How much what a head gathers changes, at `rows`, with its new queries."""
+    """The change of what a head gathers at `rows`, with new queries."""
     queries = changed[:, :, rows.start - span.start : rows.stop - span.start]
     scores = torch.einsum("cqrd,qkd->cqrk", queries, cache.k[:, :, head]) / block.attn.attn_scale
     scores = scores.masked_fill(cache.scores[:, head, rows].isneginf(), -math.inf)
@@ -215,7 +206,7 @@ def _by_query(block: TransformerBlock, cache: LayerCache, head: int, changed: Ch
 
 
 def _by_key(block: TransformerBlock, cache: LayerCache, head: int, changed: Changed, span: slice, rows: slice) -> Changed:
-    """The same with its new keys."""
+    """The same with new keys."""
     base = cache.scores[:, head, rows]
     columns = torch.einsum("qrd,cqkd->cqrk", cache.q[:, rows, head], changed) / block.attn.attn_scale
     columns = columns.masked_fill(base[:, :, span].isneginf(), -math.inf)
@@ -225,7 +216,7 @@ def _by_key(block: TransformerBlock, cache: LayerCache, head: int, changed: Chan
 
 
 def _by_value(block: TransformerBlock, cache: LayerCache, head: int, changed: Changed, span: slice, rows: slice) -> Changed:
-    """The same with its new values."""
+    """The same with new values."""
     pattern = cache.scores[:, head, rows].softmax(-1)[:, :, span]
     return torch.einsum("qrk,cqkd->cqrd", pattern, changed - cache.v[:, span, head])
 
@@ -238,7 +229,7 @@ def _node_changed(run: CachedRun, place: int, node: Node, difference: Copies) ->
     if node.kind == "embed":
         span = _span(run, node)
         return _Part([place], span, run.embedding[:, span] + difference[:, :, span])
-    span = run.needed_behind(node.layer, _span(run, node))
+    span = run.needed_after(node.layer, _span(run, node))
     if node.kind == "mlp":
         return _Part([place], span, run.layers[node.layer].after[:, span] + difference[:, :, span])
     middle = run.layers[node.layer].middle[:, span] + difference[:, :, span]

@@ -1,4 +1,4 @@
-"""What single entries of attention patterns do for the answer: how large, how important, how directly.
+"""What single entries of attention patterns do for the answer: size, importance, direct contribution.
 
 Four readings of each (layer, head, query position, key position): the pattern itself; integrated gradients along the pattern
 (Hao et al. 2021, arXiv 2004.11207, section 3); the direct contribution to the logit difference; and what happens without it.
@@ -8,6 +8,7 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,13 @@ from transformer_lens import HookedTransformer
 from ...circuits import ComputationGraph, Result
 from ...circuits.result import save_page
 from ...tasks import PromptPairs
-from ..forward.cached import MAX_BATCH, CachedRun, finish, run_and_cache
-from ..forward.layer import attention_output, mlp_output
-from ..forward.model import final_direction, graph_of
+from ..forward.cached import MAX_BATCH, CachedRun, run_and_cache
+from ..forward.model import graph_of
+from ..forward.patterns import Pattern, direct_contributions, integrated_pattern, pattern_of, run_with_pattern
 from ..plots.heatmaps import attention_heatmaps
 from .effects import metric_by_query, metric_values
 from .metrics import Metric, logit_difference, metric_name
 
-Patterns = Float[Tensor, "copy query head pos key"]
 READINGS = ("pattern", "integrated", "direct", "knockout")
 
 
@@ -65,7 +65,7 @@ class AttentionResult(Result):
             integrated: its integrated-gradients attribution, in the metric's unit; over a layer these sum to the metric
             minus its value with no attention in that layer;
             direct: what the head moves from the key position straight to the logit difference, final norm frozen, in nats;
-            zero but for the answer's position;
+            zero except at the answer's position;
             knockout: the change of the metric if this entry is zero and the others of its row are renormalised; NaN where
             the row has no other entry;
             n: number of queries.
@@ -108,7 +108,7 @@ def attribute_attention(
     """Attribute the metric on the clean prompts to attention entries.
 
     Args:
-        model: any HookedTransformer whose options `hooks.graph_of` accepts; it is left as it was.
+        model: any HookedTransformer whose options `graph_of` accepts; left unmodified.
         pairs: clean prompts, answers and foils are used.
         steps: midpoints of the line from no attention to the pattern.
         metric: differentiable; logits, answers and foils to one number for each query.
@@ -118,13 +118,13 @@ def attribute_attention(
     found: dict[tuple[int, str], list[Tensor]] = {}
     for rows in torch.arange(len(pairs)).split(max(1, max_batch // steps)):
         part = pairs.take(rows)
-        run = run_and_cache(model, graph, part.clean)
+        run, objective = run_and_cache(model, graph, part.clean), partial(metric_values, metric, pairs=part)
         for layer in range(graph.n_layers):
-            pattern = run.layers[layer].scores.softmax(-1)[:, :, : run.stop, : run.stop]
+            pattern = pattern_of(run, layer)
             readings = {
                 "pattern": pattern,
-                "integrated": integrated_attention(run, part, layer, pattern, steps, metric),
-                "direct": _direct(run, part, layer, pattern),
+                "integrated": integrated_pattern(run, layer, pattern, steps, objective),
+                "direct": direct_contributions(run, layer, pattern, part.answers, part.foils),
                 "knockout": _knocked_out(run, part, layer, pattern, metric, max_batch),
             }
             for name, values in readings.items():
@@ -135,53 +135,14 @@ def attribute_attention(
     return AttentionResult(_table(graph, by_query), model.cfg.model_name, pairs.key, name, patterns)
 
 
-def run_with_pattern(run: CachedRun, layer: int, pattern: Patterns) -> Float[Tensor, "copy query d_vocab"]:
-    """The logits of copies of a run in which a layer's attention patterns are given."""
-    block, cache = run.model.blocks[layer], run.layers[layer]
-    rows = run.needed_behind(layer, slice(0, run.stop))
-    z = (pattern[:, :, :, rows] @ cache.v[:, : run.stop].transpose(1, 2)).transpose(2, 3)
-    middle = cache.before[:, rows] + attention_output(block, z)
-    return finish(run, layer + 1, middle + mlp_output(block, middle), 0)
-
-
-def integrated_attention(
-    run: CachedRun,
-    pairs: PromptPairs,
-    layer: int,
-    pattern: Float[Tensor, "query head pos key"],
-    steps: int,
-    metric: Metric,
-) -> Float[Tensor, "query head pos key"]:
-    """The pattern · the mean gradient by it at midpoints between no attention in this layer and the pattern."""
-    points = (torch.arange(steps, dtype=pattern.dtype, device=pattern.device) + 0.5) / steps
-    with torch.enable_grad():
-        scaled = (points.view(-1, 1, 1, 1, 1) * pattern.detach()).requires_grad_()
-        total = metric_values(metric, run_with_pattern(run, layer, scaled), pairs).sum()
-        (gradient,) = torch.autograd.grad(total, scaled)
-    return pattern * gradient.mean(0)
-
-
-def _direct(
-    run: CachedRun, pairs: PromptPairs, layer: int, pattern: Float[Tensor, "query head pos key"]
-) -> Float[Tensor, "query head pos key"]:
-    """What each head moves from each key position to the answer's residual stream, along answer − foil."""
-    direction = final_direction(run.model, run.layers[-1].after[:, run.answer], pairs.answers, pairs.foils)
-    by_key = torch.einsum(
-        "qkhd,hdm,qm->qhk", run.layers[layer].v[:, : run.stop], run.model.blocks[layer].attn.W_O, direction
-    )
-    direct = torch.zeros_like(pattern)
-    direct[:, :, run.answer] = pattern[:, :, run.answer] * by_key
-    return direct
-
-
 def _knocked_out(
     run: CachedRun,
     pairs: PromptPairs,
     layer: int,
-    pattern: Float[Tensor, "query head pos key"],
+    pattern: Pattern,
     metric: Metric,
     max_batch: int,
-) -> Float[Tensor, "query head pos key"]:
+) -> Pattern:
     """The change of the metric without each entry."""
     before = metric_by_query(metric, run.logits, pairs)
     change = torch.full(pattern.shape, math.nan, dtype=torch.float64)
@@ -217,13 +178,13 @@ def _table(graph: ComputationGraph, by_query: Mapping[tuple[int, str], Tensor]) 
 def view_attention(
     patterns: Float[Tensor, "layer head pos pos"], tokens: Sequence[str], *, causal: bool, title: str
 ) -> AttentionView:
-    """Show the patterns of all heads, as they are drawn by CircuitsVis.
+    """Show the patterns of all heads with CircuitsVis.
 
     Args:
         patterns: attention weights by layer, head, query position and key position.
-        tokens: what the positions are called.
-        causal: whether positions behind the query's are hidden.
-        title: of the view; it should name the model and n.
+        tokens: names of the positions.
+        causal: whether keys after the query are hidden.
+        title: should name the model and n.
     """
     n_layers, n_heads = patterns.shape[:2]
     names = [f"L{layer}H{head}" for layer in range(n_layers) for head in range(n_heads)]
@@ -235,5 +196,5 @@ def view_attention(
         min_value=0.0,
         mask_upper_tri=causal,
     )
-    # its container is written `<div/>`, which HTML leaves open: it would swallow what follows on the page
+    # CircuitsVis closes its container as `<div/>`, which HTML reads as open: it would swallow what follows on the page
     return AttentionView(rendered.local_src.replace("/>", "></div>", 1), title)

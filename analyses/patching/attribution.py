@@ -5,29 +5,27 @@ The change of the metric when one input reads a sender's donor output is estimat
 clean run. Gradients are taken before the input's norm, so that the norm is part of what is linearised.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Any, NamedTuple
 
+import einops
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
 from transformer_lens import HookedTransformer
 
-from ...circuits import Edge
+from ...circuits import ComputationGraph, Edge
 from ...tasks import PromptPairs
-from ..forward.cached import MAX_BATCH, CachedRun, run_both
-from ..forward.edge_sets import input_place
-from ..forward.gradients import Gradients, Objective, Stage, input_gradients, stage_of
-from ..forward.model import graph_of
-from ..forward.single import Differences, component, differences
+from ..forward.engine import MAX_BATCH, AnyRun, Engine, engine_of
+from ..forward.places import Differences, Gradients, Objective, Sublayer, component, input_place, sublayer_of
 from .effects import Direction, PatchingResult, metric_by_query, metric_values, summarise
 from .exact import path_patch
 from .metrics import Metric, logit_difference, metric_name
 
-Method = Literal["eap", "eap_ig_inputs", "eap_ig_activations"]
+Estimates = Float[np.ndarray, "edge query"]
 
 
 @torch.no_grad()
@@ -35,7 +33,7 @@ def edge_attribution(
     model: HookedTransformer,
     pairs: PromptPairs,
     *,
-    method: Method = "eap",
+    method: str = "eap",
     steps: int = 5,
     direction: Direction = "noising",
     metric: Metric = logit_difference,
@@ -50,13 +48,13 @@ def edge_attribution(
     `eap`: the gradient at the base run (Syed et al. 2023, arXiv 2310.10348). `eap_ig_inputs`: the mean gradient at
     `steps` midpoints on the straight line between the base and donor prompts' embeddings, positions included (Hanna et
     al. 2024, arXiv 2403.17806, whose points start at the corrupt end and leave positions out). `eap_ig_activations`: the
-    mean gradient at `steps` midpoints between base and donor output of the sender's whole stage, a line for each stage.
+    mean gradient at `steps` midpoints between base and donor output of the sender's sublayer, a line for each.
 
     Args:
-        model: any HookedTransformer whose options `hooks.graph_of` accepts; it is left as it was.
+        model: any HookedTransformer whose options `graph_of` accepts; left unmodified.
         pairs: clean and corrupt prompts.
-        method: see above.
-        steps: points on the line; not used by `eap`.
+        method: one of `METHODS`, see above.
+        steps: points on the line; `eap` does not use them.
         direction: noising (corrupt into clean) or denoising (clean into corrupt).
         metric: differentiable; logits, answers and foils to one number for each query.
         per_query: keep the estimated change of every query.
@@ -66,25 +64,26 @@ def edge_attribution(
         seed: of the bootstrap and the sample.
 
     Returns:
-        As `path_patch`; estimates of single edges, in the same units.
+        Estimated effects of single edges, in the units of `path_patch`.
 
     Raises:
         ValueError: for an unknown method, and as `path_patch`.
     """
-    if method not in ("eap", "eap_ig_inputs", "eap_ig_activations"):
-        raise ValueError(f"method must be 'eap', 'eap_ig_inputs' or 'eap_ig_activations', got {method!r}")
-    graph = graph_of(model, pairs.roles, pairs.answer_position)
+    if method not in METHODS:
+        raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
+    (estimate, uses_steps), engine = METHODS[method], engine_of(model, pairs.roles, pairs.answer_position)
+    graph = engine.graph
     base, donor = (pairs.clean, pairs.corrupt) if direction == "noising" else (pairs.corrupt, pairs.clean)
     deltas, gaps = np.empty((len(graph.edges), len(pairs))), np.empty(len(pairs))
     for part_rows in torch.arange(len(pairs)).split(max_batch):
         rows = part_rows.numpy()
         part = pairs.take(part_rows)
-        run, other = run_both(model, graph, base[part_rows], donor[part_rows])
-        deltas[:, rows] = _estimates(run, other, partial(metric_values, metric, pairs=part), method, steps)
+        run, other = engine.run(base[part_rows], donor[part_rows])
+        deltas[:, rows] = estimate(engine, run, other, partial(metric_values, metric, pairs=part), steps)
         gaps[rows] = metric_by_query(metric, other.logits, part) - metric_by_query(metric, run.logits, part)
     name = metric_name(metric)
     result = summarise(model, pairs, graph, graph.edges, direction, name, deltas, gaps, per_query, seed)
-    result = replace(result, method=method if method == "eap" else f"{method}, {steps} steps")
+    result = replace(result, method=f"{method}, {steps} steps" if uses_steps else method)
     if not error_against_exact:
         return result
     sample = np.sort(np.random.default_rng(seed).permutation(len(graph.edges))[:n_compared])
@@ -93,45 +92,72 @@ def edge_attribution(
     return replace(result, error=_agreement(result.table["effect"].to_numpy()[sample], exact.table["effect"].to_numpy()))
 
 
-def _estimates(
-    base: CachedRun, donor: CachedRun, objective: Objective, method: Method, steps: int
-) -> Float[np.ndarray, "edge query"]:
-    """The estimated change of the metric by each edge of the graph."""
-    edges, changes = base.graph.edges, differences(base, donor, base.graph.edges)
-    points = [(k + 0.5) / steps for k in range(steps)]
-    if method == "eap":
-        return _products(base, edges, changes, input_gradients(base, objective))
-    if method == "eap_ig_inputs":
-        return _products(base, edges, changes, _along(base, objective, ("embed", -1), changes, points))
-    estimates = np.empty((len(edges), len(base.embedding)))
-    for stage in dict.fromkeys(stage_of(base, edge.sender) for edge in edges):
-        rows = [i for i, edge in enumerate(edges) if stage_of(base, edge.sender) == stage]
-        gradients = _along(base, objective, stage, changes, points)
-        estimates[rows] = _products(base, [edges[i] for i in rows], changes, gradients)
+def _eap(engine: Engine[AnyRun], base: AnyRun, donor: AnyRun, objective: Objective, steps: int) -> Estimates:
+    changes = engine.differences(base, donor)
+    return _products(engine.graph, engine.graph.edges, changes, engine.input_gradients(base, objective, {}))
+
+
+def _ig_inputs(engine: Engine[AnyRun], base: AnyRun, donor: AnyRun, objective: Objective, steps: int) -> Estimates:
+    changes = engine.differences(base, donor)
+    gradients = _mean_gradient(engine, base, objective, ("embed", -1), changes, steps)
+    return _products(engine.graph, engine.graph.edges, changes, gradients)
+
+
+def _ig_activations(engine: Engine[AnyRun], base: AnyRun, donor: AnyRun, objective: Objective, steps: int) -> Estimates:
+    graph, changes = engine.graph, engine.differences(base, donor)
+    places: dict[Sublayer, list[int]] = {}
+    for i, edge in enumerate(graph.edges):
+        places.setdefault(sublayer_of(graph, edge.sender), []).append(i)
+    estimates = np.empty((len(graph.edges), len(base.logits)))
+    for sublayer, rows in places.items():
+        gradients = _mean_gradient(engine, base, objective, sublayer, changes, steps)
+        estimates[rows] = _products(graph, [graph.edges[i] for i in rows], changes, gradients)
     return estimates
 
 
-def _along(base: CachedRun, objective: Objective, stage: Stage, changes: Differences, points: Sequence[float]) -> Gradients:
-    """The mean gradient on the line between base and donor output of one stage."""
-    change = torch.stack([value for node, value in changes.items() if stage_of(base, node) == stage]).sum(0)
-    found = [input_gradients(base, objective, {stage: point * change}) for point in points]
+class Method(NamedTuple):
+    """How effects are estimated.
+
+    Attributes:
+        estimate: engine, base run, donor run, objective and number of steps to the estimated change of the metric by each
+            edge of the engine's graph.
+        uses_steps: whether the number of steps matters, so that results name it.
+    """
+
+    estimate: Callable[[Engine[Any], Any, Any, Objective, int], Estimates]
+    uses_steps: bool = True
+
+
+METHODS = {
+    "eap": Method(_eap, uses_steps=False),
+    "eap_ig_inputs": Method(_ig_inputs),
+    "eap_ig_activations": Method(_ig_activations),
+}
+
+
+def _mean_gradient(
+    engine: Engine[AnyRun], base: AnyRun, objective: Objective, sublayer: Sublayer, changes: Differences, steps: int
+) -> Gradients:
+    """The mean gradient at midpoints of the line between base and donor output of one sublayer."""
+    change = torch.stack([value for node, value in changes.items() if sublayer_of(engine.graph, node) == sublayer]).sum(0)
+    points = [(k + 0.5) / steps for k in range(steps)]
+    found = [engine.input_gradients(base, objective, {sublayer: point * change}) for point in points]
     return {at: torch.stack([each[at] for each in found]).mean(0) for at in found[0]}
 
 
-def _products(
-    base: CachedRun, edges: Sequence[Edge], changes: Differences, gradients: Gradients
-) -> Float[np.ndarray, "edge query"]:
-    """The sender's change · the gradient of what the receiver reads; all edges into one place at once."""
-    found, roles = np.empty((len(edges), len(base.embedding))), base.graph.roles
-    places: dict[tuple[Stage, int], list[int]] = {}
+def _products(graph: ComputationGraph, edges: Sequence[Edge], changes: Differences, gradients: Gradients) -> Estimates:
+    """The sender's change · the gradient of what the receiver reads; all edges into one sublayer and position at once."""
+    found = np.empty((len(edges), len(next(iter(changes.values())))))
+    places: dict[tuple[Sublayer, int], list[int]] = {}
     for i, edge in enumerate(edges):
-        places.setdefault((stage_of(base, edge.receiver), roles.index(edge.receiver.role)), []).append(i)
-    for (stage, position), rows in places.items():
+        places.setdefault((sublayer_of(graph, edge.receiver), graph.roles.index(edge.receiver.role)), []).append(i)
+    for (sublayer, position), rows in places.items():
         senders = list(dict.fromkeys(component(edges[i].sender) for i in rows))
         change = torch.stack([changes[sender][:, position] for sender in senders])
-        product = torch.einsum("sqd,qid->siq", change, gradients[stage][:, position].flatten(1, -2)).double().cpu().numpy()
-        inputs = [input_place(base.graph, edges[i].receiver) for i in rows]
-        found[rows] = product[[senders.index(component(edges[i].sender)) for i in rows], inputs]
+        by_input = gradients[sublayer][:, position]
+        product = einops.einsum(change, by_input, "sender query d_model, query input d_model -> sender input query")
+        inputs = [input_place(graph, edges[i].receiver) for i in rows]
+        found[rows] = product.double().cpu().numpy()[[senders.index(component(edges[i].sender)) for i in rows], inputs]
     return found
 
 

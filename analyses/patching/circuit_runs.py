@@ -1,11 +1,10 @@
-"""Circuits run alone on some pairs: their edges from the clean run, all others from a background that knows nothing.
+"""Circuits run alone on some pairs: their edges as on the clean prompts, all others from an uninformative background.
 
 Three backgrounds: the corrupt prompts; other pairs' corrupt prompts (resample ablation, Chan et al. 2022); the mean over
 corrupt prompts of what each component writes at its position (mean ablation, Wang et al. 2022).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -14,13 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from ...circuits import ComputationGraph, Edge, Node
+from ...circuits import Edge
 from ...tasks import PromptPairs
-from ..forward.cached import MAX_BATCH, CachedRun, LayerCache, run_and_cache
-from ..forward.edge_sets import logits_with_edges
-from ..forward.literal import check_edges
-from ..forward.model import graph_of
-from ..statistics import another
+from ..forward.engine import MAX_BATCH, AnyRun, Engine, engine_of
+from ..forward.places import check_edges
+from ..statistics import derangement
 from .effects import gap_and_reason, metric_by_query
 from .metrics import Metric, logit_difference
 
@@ -30,11 +27,11 @@ def run_with_edges(
 ) -> Float[Tensor, "query d_vocab"]:
     """Run the clean prompts with only the given edges intact; every other edge carries the corrupt run's value.
 
-    Each input reads the sum of what its senders write: in this very run for the edges given, in the corrupt run for
+    Each input reads the sum of what its senders write: in this run for the edges given, in the corrupt run for
     all others. With all edges this is the clean run, with none the corrupt one.
 
     Args:
-        model: stays as it is.
+        model: left unmodified.
         pairs: clean and corrupt prompts.
         edges: the circuit, as edges or their names.
 
@@ -58,19 +55,17 @@ def run_with_edge_sets(
     """As `run_with_edges`, for many circuits together, such as random ones for a null.
 
     Args:
-        model: stays as it is.
+        model: left unmodified.
         pairs: clean and corrupt prompts.
         edge_sets: the circuits.
         max_batch: prompts run at once; bounds memory.
     """
-    graph = graph_of(model, pairs.roles, pairs.answer_position)
-    intact = [check_edges(graph, edges, graph.edges) for edges in edge_sets]
+    engine = engine_of(model, pairs.roles, pairs.answer_position)
+    intact = [check_edges(engine.graph, edges, engine.graph.edges) for edges in edge_sets]
     parts = []
     for rows in torch.arange(len(pairs)).split(max_batch):
-        corrupt = run_and_cache(model, graph, pairs.corrupt[rows])
-        change = run_and_cache(model, graph, pairs.clean[rows]).embedding - corrupt.embedding
-        changes = {Node("embed", role): change[:, position] for position, role in enumerate(graph.roles)}
-        parts.append(logits_with_edges(corrupt, intact, changes, max_batch=max_batch))
+        (corrupt,), (clean,) = engine.run(pairs.corrupt[rows]), engine.run(pairs.clean[rows])
+        parts.append(engine.logits_with_edges(corrupt, clean, intact, max_batch=max_batch))
     return torch.cat(parts, 1)
 
 
@@ -102,13 +97,11 @@ class CircuitRuns:
             raise ValueError(f"no background {background!r}; there are {', '.join(get_args(Background))}")
         if len(pairs) < MIN_PAIRS:
             raise ValueError(f"{len(pairs)} pairs are too few to judge circuits on, needed are {MIN_PAIRS}")
-        self.graph, self.pairs, self._metric = graph_of(model, pairs.roles, pairs.answer_position), pairs, metric
-        with torch.no_grad():
-            clean = run_and_cache(model, self.graph, pairs.clean)
-            self._frozen = _frozen(model, self.graph, pairs, background, seed)
-            change = clean.embedding - self._frozen.embedding
-        self._changes = {Node("embed", role): change[:, position] for position, role in enumerate(self.graph.roles)}
-        self.full: Float[np.ndarray, " query"] = metric_by_query(metric, clean.logits, pairs)
+        self._engine = engine_of(model, pairs.roles, pairs.answer_position)
+        self.graph, self.pairs, self._metric = self._engine.graph, pairs, metric
+        (self._clean,) = self._engine.run(pairs.clean)
+        self._background = _background(self._engine, pairs, background, seed)
+        self.full: Float[np.ndarray, " query"] = metric_by_query(metric, self._clean.logits, pairs)
         self.empty: Float[np.ndarray, " query"] = self.metric([[]])[0]
         self.gap = gap_and_reason(self.full - self.empty, seed=seed)
 
@@ -119,8 +112,7 @@ class CircuitRuns:
             KeyError: if edges are not in the model's graph.
         """
         sets = [check_edges(self.graph, edges, self.graph.edges) for edges in edge_sets]
-        with torch.no_grad():
-            logits = logits_with_edges(self._frozen, sets, self._changes, max_batch=MAX_BATCH)
+        logits = self._engine.logits_with_edges(self._background, self._clean, sets, max_batch=MAX_BATCH)
         return metric_by_query(self._metric, logits, self.pairs)
 
     def share(self, edge_sets: Sequence[Iterable[Edge | str]]) -> Float[np.ndarray, " set"]:
@@ -128,21 +120,8 @@ class CircuitRuns:
         return (self.metric(edge_sets) - self.empty).sum(1) / (self.full - self.empty).sum()
 
 
-def _frozen(
-    model: HookedTransformer, graph: ComputationGraph, pairs: PromptPairs, background: Background, seed: int
-) -> CachedRun:
+def _background(engine: Engine[AnyRun], pairs: PromptPairs, kind: Background, seed: int) -> AnyRun:
     """What closed edges carry."""
-    if background == "resampled":
-        return run_and_cache(model, graph, pairs.corrupt[another(len(pairs), seed=seed)])
-    run = run_and_cache(model, graph, pairs.corrupt)
-    return _averaged(run) if background == "mean" else run
-
-
-def _averaged(run: CachedRun) -> CachedRun:
-    """Every component writes its mean; since reading is a sum, inputs then read the mean of what they read."""
-
-    def mean(values: torch.Tensor) -> torch.Tensor:
-        return values.mean(0, keepdim=True).expand_as(values)
-
-    layers = [LayerCache(*(mean(getattr(cache, field.name)) for field in fields(cache))) for cache in run.layers]
-    return replace(run, embedding=mean(run.embedding), layers=layers)
+    resampled = kind == "resampled"
+    (run,) = engine.run(pairs.corrupt[derangement(len(pairs), seed=seed)] if resampled else pairs.corrupt)
+    return engine.averaged(run) if kind == "mean" else run

@@ -1,18 +1,16 @@
 """From a model and prompt pairs to a circuit: measure edges, then keep the strong ones, or prune one by one."""
 
-from typing import Any, Literal, get_args
+from typing import Any
 
 from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, Edge
 from ...tasks import PromptPairs
-from .attribution import Method, edge_attribution
+from .attribution import METHODS, edge_attribution
 from .circuit_runs import CircuitRuns
 from .effects import Direction
 from .exact import path_patch
 from .metrics import Metric, logit_difference
-
-Measure = Literal["exact"] | Method
 
 
 def discover(
@@ -22,7 +20,7 @@ def discover(
     top_k: int | None = None,
     threshold: float | None = None,
     greedy: float | None = None,
-    method: Measure = "exact",
+    method: str = "exact",
     direction: Direction = "noising",
     metric: Metric = logit_difference,
     progress: bool = True,
@@ -33,13 +31,13 @@ def discover(
     What is chosen on these pairs should be judged on others, see `faithfulness`.
 
     Args:
-        model: any HookedTransformer that `path_patch` accepts; it is left as it was.
+        model: any HookedTransformer that `path_patch` accepts; left unmodified.
         pairs: clean and corrupt prompts.
-        top_k: keep so many edges of largest |effect|, before the unconnected ones go.
-        threshold: keep edges with |effect| of at least this much; 0.02 if no other rule is given.
+        top_k: keep this many edges of largest |effect|, then drop unconnected ones.
+        threshold: keep edges with at least this |effect|; 0.02 if no other rule is given.
         greedy: prune one edge after the other, from the answer downwards, as long as the share of the gap that the rest
             keeps falls by less than this (ACDC, Conmy et al. 2023, arXiv 2304.14997, algorithm 1, with this metric).
-        method: exact effects, or an estimate, see `edge_attribution`; greedy pruning is always exact.
+        method: `exact`, or how effects are estimated, see `edge_attribution`; greedy pruning is always exact.
         direction: noising or denoising; of the effects.
         metric: see `path_patch`.
         progress: show a bar if exact effects take longer than a moment.
@@ -51,7 +49,7 @@ def discover(
     Raises:
         ValueError: if several rules are given.
     """
-    if method not in (known := ("exact", *get_args(Method))):
+    if method not in (known := ("exact", *METHODS)):
         raise ValueError(f"no method {method!r}; there are {', '.join(known)}")
     if greedy is not None and (top_k is not None or threshold is not None):
         raise ValueError("give one of top_k, threshold and greedy")
@@ -70,7 +68,7 @@ def discover(
 
 
 def prune(runs: CircuitRuns, least: float) -> list[Edge]:
-    """Take edges out one by one, last first, while what is kept of the gap falls by less than `least` each time."""
+    """Remove edges one by one, last first, each unless the share of the gap that the rest keeps falls by `least` or more."""
     kept, share = list(runs.graph.edges), 1.0
     for edge in reversed(runs.graph.edges):
         fewer = [other for other in kept if other != edge]

@@ -18,8 +18,8 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node, Result
 from ...tasks import PromptPairs
-from ..forward.cached import run_both
-from ..forward.single import Logits, differences
+from ..forward.engine import AnyRun, Engine
+from ..forward.places import Logits
 from ..plots.heatmaps import effect_heatmap
 from ..statistics import bootstrap_ratio, resampled_ratios
 from .metrics import Metric, metric_name
@@ -47,7 +47,7 @@ class PatchingResult(Result):
         recipe: how the pairs were made.
         n_asked: pairs asked for, before those answered wrongly were dropped.
         gap_interval: 95 % interval of the gap.
-        reason: why effects are NaN, otherwise empty.
+        reason: why effects are NaN; empty if they are not.
         deltas: m(patched) − m(base) by row and query, if asked for.
         donor_gaps: m(donor) − m(base) by query, if asked for.
         method: exact, or how effects were estimated.
@@ -108,7 +108,7 @@ class PatchingResult(Result):
     def to_frame(self) -> pd.DataFrame:
         """The table; with per-query changes it has a row for each edge or node and query, columns query and delta.
 
-        Graph and provenance travel in `attrs`, so that `Circuit.from_effects` takes the frame as it is.
+        Graph and provenance travel in `attrs`, so that `Circuit.from_effects` takes the frame unchanged.
         """
         frame = self.table.copy()
         if self.deltas is not None and self.donor_gaps is not None:
@@ -126,28 +126,28 @@ class PatchingResult(Result):
 
 def patch_each(
     model: HookedTransformer,
+    engine: Engine[AnyRun],
     pairs: PromptPairs,
-    graph: ComputationGraph,
     targets: Sequence[Edge] | Sequence[Node],
     patched: Callable[..., Logits],
     *,
     direction: Direction,
-    metric: Metric | Mapping[str, Metric],
+    metric: Metric,
     per_query: bool,
     max_batch: int,
     progress: bool,
     seed: int,
-) -> PatchingResult | dict[str, PatchingResult]:
-    """Patch each edge or node by itself and summarise what it does to each metric.
+) -> PatchingResult:
+    """Patch each edge or node by itself and summarise what it does to the metric.
 
     Args:
-        model: stays as it is.
+        model: gives its name to the result.
+        engine: runs the prompts.
         pairs: clean and corrupt prompts.
-        graph: the model's graph.
         targets: edges or nodes; without roles they are patched at all positions at once.
-        patched: runs them, see `fast_patching.edge_logits`.
+        patched: the engine's method for such targets, e.g. `edge_logits`.
         direction: noising or denoising.
-        metric: logits, answers and foils to one number for each query; or several by name.
+        metric: logits, answers and foils to one number for each query.
         per_query: keep the change of every query.
         max_batch: prompts run at once.
         progress: show a bar if it takes longer than a moment.
@@ -155,26 +155,19 @@ def patch_each(
     """
     if direction not in ("noising", "denoising"):
         raise ValueError(f"direction must be 'noising' or 'denoising', got {direction!r}")
-    metrics = metric if isinstance(metric, Mapping) else {metric_name(metric): metric}
     base, donor = (pairs.clean, pairs.corrupt) if direction == "noising" else (pairs.corrupt, pairs.clean)
-    deltas = {name: np.empty((len(targets), len(pairs))) for name in metrics}
-    donor_gaps = {name: np.empty(len(pairs)) for name in metrics}
+    deltas, donor_gaps = np.empty((len(targets), len(pairs))), np.empty(len(pairs))
     with tqdm(total=len(targets) * len(pairs), desc="patching", delay=2, disable=not progress) as bar:
         for part_rows in torch.arange(len(pairs)).split(max_batch):
             part, rows = pairs.take(part_rows), part_rows.numpy()
-            run, other = run_both(model, graph, base[part_rows], donor[part_rows])
-            before = {name: metric_by_query(by, run.logits, part) for name, by in metrics.items()}
-            for name, by in metrics.items():
-                donor_gaps[name][rows] = metric_by_query(by, other.logits, part) - before[name]
-            for places, logits in patched(run, targets, differences(run, other, targets), max_batch=max_batch):
-                for name, by in metrics.items():
-                    deltas[name][np.array(places)[:, None], rows] = metric_by_query(by, logits, part) - before[name]
+            run, other = engine.run(base[part_rows], donor[part_rows])
+            before = metric_by_query(metric, run.logits, part)
+            donor_gaps[rows] = metric_by_query(metric, other.logits, part) - before
+            for places, logits in patched(run, other, targets, max_batch=max_batch):
+                deltas[np.array(places)[:, None], rows] = metric_by_query(metric, logits, part) - before
                 bar.update(len(places) * len(rows))
-    results = {
-        name: summarise(model, pairs, graph, targets, direction, name, deltas[name], donor_gaps[name], per_query, seed)
-        for name in metrics
-    }
-    return results if isinstance(metric, Mapping) else next(iter(results.values()))
+    name = metric_name(metric)
+    return summarise(model, pairs, engine.graph, targets, direction, name, deltas, donor_gaps, per_query, seed)
 
 
 def summarise(

@@ -1,56 +1,19 @@
-"""Path patching: the exact effect of every single edge."""
+"""Exact effects: path patching of every single edge or longer path, activation patching of every node."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Literal, overload
+from typing import Literal
 
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node
 from ...tasks import PromptPairs
-from ..forward.cached import MAX_BATCH
-from ..forward.literal import check_edges
-from ..forward.model import graph_of
-from ..forward.paths import check_paths, path_logits
-from ..forward.single import edge_logits, node_logits
+from ..forward.engine import MAX_BATCH, engine_of
+from ..forward.places import check_edges, check_paths
 from .effects import Direction, PatchingResult, patch_each
 from .metrics import Metric, logit_difference
 
 Positions = Literal["separate", "together"]
-
-
-@overload
-def path_patch(
-    model: HookedTransformer,
-    pairs: PromptPairs,
-    *,
-    edges: Iterable[Edge | str] | None = ...,
-    through: Sequence[Node | str] = ...,
-    positions: Positions = ...,
-    direction: Direction = ...,
-    metric: Metric = ...,
-    per_query: bool = ...,
-    max_batch: int = ...,
-    progress: bool = ...,
-    seed: int = ...,
-) -> PatchingResult: ...
-
-
-@overload
-def path_patch(
-    model: HookedTransformer,
-    pairs: PromptPairs,
-    *,
-    edges: Iterable[Edge | str] | None = ...,
-    through: Sequence[Node | str] = ...,
-    positions: Positions = ...,
-    direction: Direction = ...,
-    metric: Mapping[str, Metric],
-    per_query: bool = ...,
-    max_batch: int = ...,
-    progress: bool = ...,
-    seed: int = ...,
-) -> dict[str, PatchingResult]: ...
 
 
 def path_patch(
@@ -61,29 +24,27 @@ def path_patch(
     through: Sequence[Node | str] = (),
     positions: Positions = "separate",
     direction: Direction = "noising",
-    metric: Metric | Mapping[str, Metric] = logit_difference,
+    metric: Metric = logit_difference,
     per_query: bool = False,
     max_batch: int = MAX_BATCH,
     progress: bool = True,
     seed: int = 0,
-) -> PatchingResult | dict[str, PatchingResult]:
-    """Patch one edge at a time: q, k and v apart, each position by itself or all together.
+) -> PatchingResult:
+    """Patch one edge at a time: q, k and v separately, each position by itself or all together.
 
-    Exact: everything behind the patched input is computed anew, norms included, as in a forward pass with that edge
-    replaced (`literal.patch_edge`, to which tests hold it). Effects of single edges do not add up.
-    The model is left as it was.
+    Exact: everything after the patched input is recomputed, norms included, as in a forward pass with that edge replaced
+    (tests compare it with `literal.patch_edge`). Effects of single edges do not add up.
 
     Args:
-        model: any HookedTransformer whose options `hooks.graph_of` accepts.
+        model: any HookedTransformer whose options `graph_of` accepts; left unmodified.
         pairs: clean and corrupt prompts.
         edges: which edges, as edges or names; by default all that can matter to the answer. With positions together names
             have no role: `MLP0 -> L1H0.v`.
         through: patch longer paths: from each edge's sender to its receiver, which may then be at other positions, directly
-            and through these nodes, everything else frozen (see `paths`).
+            and through these nodes, everything else frozen.
         positions: `"separate"`, or `"together"` to patch an edge at all positions in one run.
         direction: noising (corrupt into clean) or denoising (clean into corrupt).
-        metric: logits, answers and foils to one number for each query; the logit difference in nats by default. Several by
-            name give a result for each from the same runs.
+        metric: logits, answers and foils to one number for each query; the logit difference in nats by default.
         per_query: keep the change of every query, for intervals of comparisons.
         max_batch: prompts run at once; bounds memory.
         progress: show a bar if it takes longer than a moment.
@@ -91,21 +52,21 @@ def path_patch(
 
     Raises:
         KeyError: for edges that the model does not have.
-        ValueError: for paths that go backwards or through unknown nodes, for models with options that cannot be done
-            exactly, with hooks or with logits that are not finite, or a metric of the wrong shape.
+        ValueError: for paths that go backwards or through unknown nodes; for models with options that cannot be done
+            exactly, with hooks or with logits that are not finite; for a metric of the wrong shape.
     """
     if positions not in ("separate", "together"):
         raise ValueError(f"positions must be 'separate' or 'together', got {positions!r}")
-    graph = graph_of(model, pairs.roles, pairs.answer_position)
+    engine = engine_of(model, pairs.roles, pairs.answer_position)
     if through:
-        targets, between = _paths(graph, edges, through, positions)
-        patched = partial(path_logits, through=between)
+        targets, between = _paths(engine.graph, edges, through, positions)
+        patched = partial(engine.path_logits, through=between)
     else:
-        targets, patched = _targets(graph, edges, positions), edge_logits
+        targets, patched = _targets(engine.graph, edges, positions), engine.edge_logits
     return patch_each(
         model,
+        engine,
         pairs,
-        graph,
         targets,
         patched,
         direction=direction,
@@ -150,7 +111,7 @@ def activation_patch(
     """Patch one node at a time: the embedding, each head and each MLP, at each position.
 
     Args:
-        model: any HookedTransformer whose options `hooks.graph_of` accepts; it is left as it was.
+        model: any HookedTransformer whose options `graph_of` accepts; left unmodified.
         pairs: clean and corrupt prompts.
         direction: noising (corrupt into clean) or denoising (clean into corrupt).
         metric: logits, answers and foils to one number for each query; the logit difference in nats by default.
@@ -159,13 +120,13 @@ def activation_patch(
         progress: show a bar if it takes longer than a moment.
         seed: of the bootstrap.
     """
-    graph = graph_of(model, pairs.roles, pairs.answer_position)
-    result = patch_each(
+    engine = engine_of(model, pairs.roles, pairs.answer_position)
+    return patch_each(
         model,
+        engine,
         pairs,
-        graph,
-        graph.senders,
-        node_logits,
+        engine.graph.senders,
+        engine.node_logits,
         direction=direction,
         metric=metric,
         per_query=per_query,
@@ -173,5 +134,3 @@ def activation_patch(
         progress=progress,
         seed=seed,
     )
-    assert isinstance(result, PatchingResult)  # one metric, one result
-    return result

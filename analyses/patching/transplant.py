@@ -1,8 +1,9 @@
 """Functional transfer between checkpoints: does one model understand what another one's components write?
 
-Two models can have circuits of one shape that speak different languages. In turns each component of a circuit in model A,
-on the corrupt prompt, gets what that component of model B writes on the clean prompt; how much of A's own gap comes back is
-held against what A's own clean activation brings back. To run A restricted to B's circuit: `faithfulness(A, circuit_of_B)`.
+Two models can have circuits of one shape whose components write in different codes. In turn, each component of a circuit in
+model A, on the corrupt prompt, gets what that component of model B writes on the clean prompt; the share of A's gap that
+this restores is compared with what A's clean activation restores. To run A restricted to B's circuit:
+`faithfulness(A, circuit_of_B)`.
 """
 
 from dataclasses import dataclass
@@ -14,9 +15,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, Node, Result
 from ...tasks import PromptPairs
-from ..forward.cached import MAX_BATCH, run_both
-from ..forward.model import graph_of
-from ..forward.single import component, node_logits
+from ..forward.engine import MAX_BATCH, engine_of
 from ..plots.bars import transplant_bars
 from ..statistics import resampled_ratios
 from .effects import gap_and_reason, metric_by_query
@@ -25,15 +24,15 @@ from .metrics import Metric, logit_difference
 
 @dataclass(frozen=True, eq=False)
 class TransplantResult(Result):
-    """What another model's activations bring back.
+    """What another model's activations restore.
 
     Attributes:
         table: a row for each component of the circuit at a position, with node; own: share of A's gap that its own clean
-            activation brings back; other: what B's brings back; their 95 % bootstrap intervals over queries own_low,
+            activation restores; other: what B's restores; their 95 % bootstrap intervals over queries own_low,
             own_high, other_low, other_high; n; gap: A's, in the metric's unit.
         receiver: model A's name.
         donor: model B's name.
-        reason: why shares are NaN, otherwise empty.
+        reason: why shares are NaN; empty if they are not.
     """
 
     receiver: str
@@ -63,7 +62,7 @@ def transplant(
     """Put the donor's clean activations, component by component, into the model's corrupt run.
 
     Args:
-        model: A, which computes; left as it was.
+        model: A, which is run; left unmodified.
         donor: B, whose activations are put in; of the same computation graph and width.
         circuit: whose components are exchanged.
         pairs: clean and corrupt prompts.
@@ -73,29 +72,28 @@ def transplant(
     Raises:
         ValueError: if the models' graphs or widths differ, or the circuit is of another graph or empty.
     """
-    graph, theirs = (graph_of(each, pairs.roles, pairs.answer_position) for each in (model, donor))
+    engine, theirs = (engine_of(each, pairs.roles, pairs.answer_position) for each in (model, donor))
     if problems := [
         f"{name}: {a} and {b}"
         for name, a, b in (
-            ("graph", graph, theirs),
+            ("graph", engine.graph, theirs.graph),
             ("d_model", model.cfg.d_model, donor.cfg.d_model),
-            ("graph of the circuit", graph, circuit.graph),
+            ("graph of the circuit", engine.graph, circuit.graph),
         )
         if a != b
     ]:
         raise ValueError(f"activations do not fit, the models differ in {'; '.join(problems)}")
-    nodes = sorted({edge.sender for edge in circuit.kept_edges}, key=graph.senders.index)
+    nodes = sorted({edge.sender for edge in circuit.kept_edges}, key=engine.graph.senders.index)
     if not nodes:
         raise ValueError("the circuit keeps no edge")
-    clean, corrupt = run_both(model, graph, pairs.clean, pairs.corrupt)
-    other, _ = run_both(donor, graph, pairs.clean, pairs.corrupt)
+    clean, corrupt = engine.run(pairs.clean, pairs.corrupt)
+    other, _ = theirs.run(pairs.clean, pairs.corrupt)
     before = metric_by_query(metric, corrupt.logits, pairs)
     gaps = metric_by_query(metric, clean.logits, pairs) - before
     changes = []
     for source in (clean, other):
-        differences = {node: source.written_by(node) - corrupt.written_by(node) for node in map(component, nodes)}
         found = np.empty((len(nodes), len(pairs)))
-        for places, logits in node_logits(corrupt, nodes, differences, max_batch=MAX_BATCH):
+        for places, logits in engine.node_logits(corrupt, source, nodes, max_batch=MAX_BATCH):
             found[places] = metric_by_query(metric, logits, pairs) - before
         changes.append(found)
     share, resampled = resampled_ratios(np.concatenate(changes), gaps, seed=seed)

@@ -9,7 +9,7 @@ from conftest import no_hooks_left, pairs_of_five, random_model, random_settings
 from handset import handset_model
 
 from grokscope.analyses import causal_trace, graph_of, trace_inputs
-from grokscope.analyses.forward.cached import run_and_cache, with_state
+from grokscope.analyses.forward.cached import run_and_cache, with_states
 from grokscope.analyses.forward.literal import input_hook, logits_at
 from grokscope.analyses.forward.single import input_logits
 from grokscope.tasks import PERTURBED_ROLES, TwoHopTask, perturb, predictions
@@ -33,7 +33,7 @@ def test_states_equal_those_of_a_hooked_run(seed: int, window: int) -> None:
         names = ["blocks.0.hook_resid_pre" if each < 0 else f"blocks.{each}.hook_resid_post" for each in behind]
         hooks = [(name, partial(replaced, position, source)) for name, source in zip(names, sources, strict=True)]
         literal = logits_at(model, pairs.clean, pairs.answer_position, hooks)
-        fast = with_state(run, layer, position, *(source[None] for source in sources))[0]
+        fast = with_states(run, layer, *({position: source[None]} for source in sources))[0]
         torch.testing.assert_close(fast, literal, rtol=1e-9, atol=1e-11 * float(run.logits.abs().max()))
     assert no_hooks_left(model)
 

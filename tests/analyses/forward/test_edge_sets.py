@@ -19,17 +19,21 @@ def random_sets(edges: tuple[Edge, ...], seed: int, n: int = 4) -> list[set[Edge
 @pytest.mark.parametrize("seed", seeds(30, fast=10))
 def test_sets_of_edges_equal_literal_runs(seed: int) -> None:
     model, pairs = random_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
-    sets = random_sets(graph_of(model, pairs.roles, pairs.answer_position).edges, seed)
+    graph = graph_of(model, pairs.roles, pairs.answer_position)
+    sets, (corrupt, _) = random_sets(graph.edges, seed), literal.sender_outputs(model, graph, pairs.corrupt)
     together = run_with_edge_sets(model, pairs, sets, max_batch=2 + 5 * (seed % 3))
     assert together.shape == (len(sets), len(pairs), model.cfg.d_vocab)
     for edges, logits in zip(sets, together, strict=True):
-        torch.testing.assert_close(logits, literal.run_with_edges(model, pairs, edges), rtol=1e-10, atol=1e-10)
+        expected = literal.run_with_edges(model, graph, pairs.clean, edges, corrupt)
+        torch.testing.assert_close(logits, expected, rtol=1e-10, atol=1e-10)
     assert no_hooks_left(model)
 
 
 def test_one_set_by_names_equals_the_literal_run() -> None:
     model, pairs = random_model(0), random_pairs(0)
-    edges = graph_of(model, pairs.roles, -1).edges[::2]
-    torch.testing.assert_close(run_with_edges(model, pairs, map(str, edges)), literal.run_with_edges(model, pairs, edges))
+    graph = graph_of(model, pairs.roles, -1)
+    corrupt, _ = literal.sender_outputs(model, graph, pairs.corrupt)
+    expected = literal.run_with_edges(model, graph, pairs.clean, graph.edges[::2], corrupt)
+    torch.testing.assert_close(run_with_edges(model, pairs, map(str, graph.edges[::2])), expected)
     with pytest.raises(KeyError, match=r"1 edges are not in the graph .*: embed@h -> L5H0.v@h"):
         run_with_edge_sets(model, pairs, [[], ["embed@h -> L5H0.v@h"]])

@@ -67,19 +67,20 @@ def test_random_sets_of_edges_equal_the_handwritten_run(seed: int) -> None:
         oracles.only_edges(model, graph, clean, corrupt, edges)
         for clean, corrupt in zip(pairs.clean, pairs.corrupt, strict=True)
     ]
-    torch.testing.assert_close(run_with_edges(model, pairs, edges), torch.stack(literal), rtol=1e-10, atol=1e-10)
+    corrupt, _ = sender_outputs(model, graph, pairs.corrupt)
+    found = run_with_edges(model, graph, pairs.clean, edges, corrupt)
+    torch.testing.assert_close(found, torch.stack(literal), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("settings", MODELS + OTHERS, ids=str)
 def test_all_edges_are_the_clean_run_and_none_the_corrupt_one(settings: dict[str, object]) -> None:
     model, pairs = random_model(4, **settings), random_pairs(5)
     graph = graph_of(model, pairs.roles, -1)
-    with torch.no_grad():
-        clean, corrupt = model(pairs.clean)[:, -1], model(pairs.corrupt)[:, -1]
+    (_, clean), (background, corrupt) = (sender_outputs(model, graph, tokens) for tokens in (pairs.clean, pairs.corrupt))
+    torch.testing.assert_close(clean, model(pairs.clean)[:, -1].detach())
     assert not torch.allclose(clean, corrupt)
-    torch.testing.assert_close(run_with_edges(model, pairs, graph.edges), clean)
-    torch.testing.assert_close(run_with_edges(model, pairs, []), corrupt)
-    torch.testing.assert_close(run_with_edges(model, pairs, map(str, graph.edges)), clean)
+    for edges, expected in ((graph.edges, clean), ([], corrupt), (map(str, graph.edges), clean)):
+        torch.testing.assert_close(run_with_edges(model, graph, pairs.clean, edges, background), expected)
 
 
 @pytest.mark.parametrize("settings", MODELS, ids=str)
@@ -139,23 +140,26 @@ def test_an_unknown_hook_point_is_an_error_not_a_no_op() -> None:
 
 def test_unknown_edges_are_named() -> None:
     model, pairs = random_model(0), random_pairs(0)
+    graph = graph_of(model, pairs.roles, -1)
     with pytest.raises(KeyError, match=r"1 edges are not in the graph of 2 layers, 2 heads .*: embed@h -> L5H0.v@h"):
-        run_with_edges(model, pairs, ["embed@h -> L5H0.v@h", "embed@h -> L0H0.v@h"])
+        run_with_edges(model, graph, pairs.clean, ["embed@h -> L5H0.v@h", "embed@h -> L0H0.v@h"], {})
     with pytest.raises(ValueError, match="is no edge"):
-        run_with_edges(model, pairs, ["embed@h"])
+        run_with_edges(model, graph, pairs.clean, ["embed@h"], {})
 
 
 def test_nothing_is_left_on_the_model_even_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     model, pairs = random_model(0), random_pairs(0)
+    graph = graph_of(model, pairs.roles, -1)
+    background, _ = sender_outputs(model, graph, pairs.corrupt)
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     seen = []
     model.add_hook("hook_embed", lambda activation, hook: seen.append(1))  # the user's own
-    run_with_edges(model, pairs, [])
+    run_with_edges(model, graph, pairs.clean, [], background)
     assert len(model.hook_dict["hook_embed"].fwd_hooks) == 1 and seen
     model.reset_hooks()
     monkeypatch.setattr(model.blocks[1], "forward", _interrupt)
     with pytest.raises(KeyboardInterrupt):
-        run_with_edges(model, pairs, [])
+        run_with_edges(model, graph, pairs.clean, [], background)
     assert no_hooks_left(model)
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, before[name]) and parameter.grad is None

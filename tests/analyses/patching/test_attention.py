@@ -1,5 +1,7 @@
 """Attention attributions against hooks, captum, and what they must add up to."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from conftest import calm_model, no_hooks_left, pairs_of_five, random_settings, 
 from grokscope.analyses import AttentionResult, attribute_attention, graph_of
 from grokscope.analyses.forward.cached import run_and_cache
 from grokscope.analyses.forward.literal import logits_at, sender_outputs
-from grokscope.analyses.patching.attention import integrated_attention, run_with_pattern
+from grokscope.analyses.forward.patterns import integrated_pattern, pattern_of, run_with_pattern
+from grokscope.analyses.patching.effects import metric_values
 from grokscope.analyses.patching.metrics import logit_difference
 from grokscope.tasks import PromptPairs
 
@@ -51,7 +54,7 @@ def test_integrated_attention_equals_captums(settings: dict[str, object]) -> Non
     model, pairs = calm_model(3, **settings), wide_pairs(3)
     run = run_and_cache(model, graph_of(model, pairs.roles, -1), pairs.clean)
     for layer in range(model.cfg.n_layers):
-        pattern = run.layers[layer].scores.softmax(-1)
+        pattern = pattern_of(run, layer)
 
         def forward(weights: torch.Tensor, layer: int = layer) -> torch.Tensor:
             return with_pattern_and_gradient(run, pairs, layer, weights)
@@ -59,12 +62,12 @@ def test_integrated_attention_equals_captums(settings: dict[str, object]) -> Non
         theirs = IntegratedGradients(forward).attribute(
             pattern, n_steps=30, method="riemann_middle", internal_batch_size=None
         )
-        ours = integrated_attention(run, pairs, layer, pattern, 30, logit_difference)
+        ours = integrated_pattern(run, layer, pattern, 30, partial(metric_values, logit_difference, pairs=pairs))
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * float(theirs.abs().max()))
 
 
 def with_pattern_and_gradient(run, pairs: PromptPairs, layer: int, weights: torch.Tensor) -> torch.Tensor:
-    """Captum hands in one copy of all queries for each step, one behind the other."""
+    """Captum passes one copy of all queries for each step, one after the other."""
     n_copies = len(weights) // len(pairs)
     logits = run_with_pattern(run, layer, weights.unflatten(0, (n_copies, len(pairs)))).flatten(0, 1)
     return logit_difference(logits, pairs.answers.repeat(n_copies), pairs.foils.repeat(n_copies))

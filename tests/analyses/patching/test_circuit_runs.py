@@ -17,7 +17,7 @@ def backgrounds(model: object, pairs: object, seed: int) -> dict[str, dict]:
     order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed)).tolist()
     other = {row: order[place - 1] for place, row in enumerate(order)}
     rows = [other[row] for row in range(len(pairs))]
-    assert all(row != own for own, row in enumerate(rows))
+    assert all(row != place for place, row in enumerate(rows))
     return {
         "corrupt": corrupt,
         "resampled": sender_outputs(model, graph, pairs.corrupt[rows])[0],
@@ -36,7 +36,7 @@ def test_every_background_equals_a_literal_run(seed: int) -> None:
     rows = torch.arange(len(pairs))
     for name, outputs in backgrounds(model, pairs, seed=3).items():
         runs = CircuitRuns(model, pairs, background=name, seed=3)
-        logits = run_with_edges(model, pairs, edges, background=outputs)
+        logits = run_with_edges(model, graph, pairs.clean, edges, outputs)
         literal = logits[rows, pairs.answers] - logits[rows, pairs.foils]
         np.testing.assert_allclose(runs.metric([edges])[0], literal.double().numpy(), atol=1e-10)
         np.testing.assert_allclose(runs.metric([graph.edges])[0], runs.full, atol=1e-10)

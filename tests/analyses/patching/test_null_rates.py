@@ -9,7 +9,7 @@ from planted import CHAIN, GRAPH, LOOSE_ENDS, noisy_circuit
 from scipy.stats import binomtest
 
 from grokscope.analyses.patching.circuit_runs import CircuitRuns
-from grokscope.analyses.statistics import difference
+from grokscope.analyses.statistics import newcombe_interval
 from grokscope.circuits import compare
 from grokscope.circuits.random_circuits import edge_class, random_circuits
 
@@ -73,7 +73,7 @@ def test_equal_shares(capsys: pytest.CaptureFixture[str]) -> None:
     def wrong(seed: int) -> bool:
         rng = np.random.default_rng(seed)
         share, control = rng.binomial(40, 0.3, size=2) / 40
-        low, high = difference(share, control, 40)
+        low, high = newcombe_interval(share, control, 40)
         return not low <= 0 <= high
 
     rate("difference of equal shares", wrong, capsys)

@@ -1,0 +1,61 @@
+"""Attention patterns of a cached run: read, replaced, integrated over, and what they move straight to the answer."""
+
+import einops
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .cached import CachedRun, finish
+from .layer import attention_output, mlp_output
+from .model import final_direction
+from .places import Objective
+
+Pattern = Float[Tensor, "query head pos key"]
+Patterns = Float[Tensor, "copy query head pos key"]
+
+
+def pattern_of(run: CachedRun, layer: int) -> Pattern:
+    """A layer's attention weights, at the positions that can affect the answer."""
+    return run.layers[layer].scores.softmax(-1)[:, :, : run.stop, : run.stop]
+
+
+def run_with_pattern(run: CachedRun, layer: int, pattern: Patterns) -> Float[Tensor, "copy query d_vocab"]:
+    """The logits of copies of a run in which a layer's attention patterns are given."""
+    block, cache = run.model.blocks[layer], run.layers[layer]
+    rows = run.needed_after(layer, slice(0, run.stop))
+    z = (pattern[:, :, :, rows] @ cache.v[:, : run.stop].transpose(1, 2)).transpose(2, 3)
+    middle = cache.before[:, rows] + attention_output(block, z)
+    return finish(run, layer + 1, middle + mlp_output(block, middle), 0)
+
+
+def integrated_pattern(run: CachedRun, layer: int, pattern: Pattern, steps: int, objective: Objective) -> Pattern:
+    """The pattern times the objective's mean gradient by it, at midpoints between no attention and the pattern.
+
+    Args:
+        run: the cached run.
+        layer: whose pattern it is.
+        pattern: see `pattern_of`.
+        steps: number of midpoints.
+        objective: differentiable; logits [copy, query, d_vocab] at the answer position to one number for each of them.
+    """
+    points = (torch.arange(steps, dtype=pattern.dtype, device=pattern.device) + 0.5) / steps
+    with torch.enable_grad():
+        scaled = (points.view(-1, 1, 1, 1, 1) * pattern.detach()).requires_grad_()
+        (gradient,) = torch.autograd.grad(objective(run_with_pattern(run, layer, scaled)).sum(), scaled)
+    return pattern * gradient.mean(0)
+
+
+def direct_contributions(
+    run: CachedRun, layer: int, pattern: Pattern, answers: Int[Tensor, " query"], foils: Int[Tensor, " query"]
+) -> Pattern:
+    """What each head moves from each key position straight to logit(answer) − logit(foil), final norm frozen, in nats."""
+    direction = final_direction(run.model, run.layers[-1].after[:, run.answer], answers, foils)
+    by_key = einops.einsum(
+        run.layers[layer].v[:, : run.stop],
+        run.model.blocks[layer].attn.W_O,
+        direction,
+        "query key head d_head, head d_head d_model, query d_model -> query head key",
+    )
+    direct = torch.zeros_like(pattern)
+    direct[:, :, run.answer] = pattern[:, :, run.answer] * by_key
+    return direct

@@ -1,0 +1,84 @@
+"""Where nodes, edges and paths of a graph stand in the tensors of a run, and the types of these. Needs no model."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ...circuits import ComputationGraph, Edge, Node
+
+Sublayer = tuple[str, int]
+"""Nodes computed together: ("embed", −1), a layer's heads ("head", L), its MLP ("mlp", L), ("logits", n_layers)."""
+Differences = Mapping[Node, Float[Tensor, "query pos d_model"]]
+"""By component (a node without its role): what it writes on the donor prompts minus what it writes on the base prompts."""
+Gradients = Mapping[Sublayer, Float[Tensor, "query pos input d_model"]]
+"""By sublayer: of what each of its inputs reads, in the order of `input_place`."""
+Logits = Iterator[tuple[list[int], Float[Tensor, "target query d_vocab"]]]
+"""Indices into a list of targets, and the logits with each of these targets patched by itself."""
+Objective = Callable[[Tensor], Tensor]
+"""Logits [query, d_vocab] at the answer position to one number for each query."""
+
+
+def component(node: Node) -> Node:
+    """The node without position and input."""
+    return node._replace(role="", input="")
+
+
+def sublayer_of(graph: ComputationGraph, node: Node) -> Sublayer:
+    """The sublayer that a node is part of."""
+    return node.kind, graph.n_layers if node.kind == "logits" else node.layer
+
+
+def order_of(node: Node) -> int:
+    """When a node is computed: attention of layer L at 2L, its MLP at 2L + 1, the embedding first, the logits last."""
+    if node.kind == "logits":
+        return 10**9
+    return -1 if node.kind == "embed" else 2 * node.layer + (node.kind == "mlp")
+
+
+def n_senders(graph: ComputationGraph) -> int:
+    """How many nodes write at each position."""
+    return 1 + graph.n_layers * (graph.n_heads + graph.has_mlp)
+
+
+def sender_place(graph: ComputationGraph, node: Node) -> int:
+    """A sender's place among those at its position, in the order in which they write."""
+    if node.kind == "embed":
+        return 0
+    before = 1 + node.layer * (graph.n_heads + graph.has_mlp)
+    return before + (graph.n_heads if node.kind == "mlp" else node.head)
+
+
+def input_place(graph: ComputationGraph, receiver: Node) -> int:
+    """An input's place among those of its sublayer: all heads' queries, then keys, then values."""
+    return "qkv".index(receiver.input) * graph.n_heads + receiver.head if receiver.kind == "head" else 0
+
+
+def check_edges(graph: ComputationGraph, edges: Iterable[Edge | str], possible: Iterable[Edge]) -> set[Edge]:
+    """The edges as a set, parsed from their names where needed.
+
+    Raises:
+        KeyError: if some are not among the possible ones; it names them.
+    """
+    parsed = {Edge.parse(edge) if isinstance(edge, str) else edge for edge in edges}
+    if unknown := sorted(map(str, parsed - set(possible))):
+        raise KeyError(
+            f"{len(unknown)} edges are not in the graph of {graph.n_layers} layers, {graph.n_heads} heads and roles "
+            f"{', '.join(graph.roles)}: {'; '.join(unknown[:5])}"
+        )
+    return parsed
+
+
+def check_paths(graph: ComputationGraph, ends: Collection[Edge], through: Collection[Node]) -> None:
+    """Raise unless all nodes exist and every path goes forward; all problems are named."""
+    senders, receivers = set(graph.senders), set(graph.receivers)
+    problems = [f"{node} is no node that can matter" for node in through if node not in senders]
+    for sender, receiver in ends:
+        if sender not in senders:
+            problems.append(f"{sender} is no sender that can matter")
+        if receiver not in receivers:
+            problems.append(f"{receiver} is no input that can matter")
+        if order_of(sender) >= order_of(receiver):
+            problems.append(f"{sender} -> {receiver} goes backwards")
+    if problems:
+        raise ValueError("these are no paths: " + "; ".join(problems[:5]))
