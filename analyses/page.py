@@ -74,7 +74,7 @@ class Report:
         self._with_reading(diagram.html, reading)
 
     def fragment(self, fragment: str) -> None:
-        """Add a piece of HTML as it is."""
+        """Add a piece of HTML, unescaped."""
         self.parts.append(fragment)
 
     def page(self) -> str:
@@ -86,7 +86,7 @@ class Report:
         return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>'
 
     def save(self, path: str | Path) -> Path:
-        """Write the page, whole or not at all; returns the path."""
+        """Write the page atomically; returns the path."""
         return write_text(Path(path), self.page())
 
     def _with_reading(self, shown: str, reading: str) -> None:

@@ -49,14 +49,19 @@ class EquivalenceResult(Result):
 
     @property
     def caption(self) -> str:
-        """The verdict and its numbers in one line."""
+        """The conditions, the verdict and its numbers in one line."""
         a, b = self.conditions
+        return f"{a} / {b}: {self.finding}"
+
+    @property
+    def finding(self) -> str:
+        """The caption without the conditions."""
         if self.reason:
-            return f"{a} / {b}: {self.verdict}, {self.reason}"
+            return f"{self.verdict}, {self.reason}"
         bounds = f"{self.difference:.3f} [{self.low:.3f}, {self.high:.3f}]"
         how = " after alignment" if self.aligned else ""
         return (
-            f"{a} / {b}: {self.verdict}; Jensen–Shannon distance{how} beyond replicates {bounds} (one-sided 95 % bounds), "
+            f"{self.verdict}; Jensen–Shannon distance{how} beyond replicates {bounds} (one-sided 95 % bounds), "
             f"margin {self.margin:.3f}, n = {len(self.table)} seeds"
         )
 

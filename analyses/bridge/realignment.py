@@ -41,8 +41,8 @@ class RealignmentResult(Result):
             entity: `read`: the one most likely there by the lens; `true`: the bridge, what reading without error would
             give; `random`: any, the control;
             accuracy: share of right answers; low, high: its 95 % Wilson interval with the hop-1 fact as unit;
-            as_it_is: accuracy without replacement;
-            gain: accuracy − as_it_is; gain_low, gain_high: its 95 % interval (Newcombe);
+            baseline: accuracy without replacement;
+            gain: accuracy − baseline; gain_low, gain_high: its 95 % interval (Newcombe);
             right_reading: share of questions in which the entity is the bridge;
             n, n_facts.
         model: the model's name.
@@ -56,7 +56,7 @@ class RealignmentResult(Result):
     def caption(self) -> str:
         """Model, split, accuracy before and n in one line."""
         row = self.table.iloc[0]
-        before = "" if "step" in self.table else f" · {row['as_it_is']:.2f} right as it is"
+        before = "" if "step" in self.table else f" · {row['baseline']:.2f} right unmodified"
         return f"{self.model} · {self.split}{before} · n = {row['n']} questions over {row['n_facts']} hop-1 facts"
 
     def figure(self) -> Any:
@@ -118,7 +118,7 @@ def _forms(
 
 def _row(right: Bool[Tensor, " query"], before: Bool[Tensor, " query"], queries: Queries) -> dict[str, float]:
     n_facts = queries.n_units
-    accuracy, as_it_is = (float(each.double().mean()) for each in (right, before))
-    (low, high), (gain_low, gain_high) = wilson(accuracy, n_facts), newcombe_interval(accuracy, as_it_is, n_facts)
-    row = {"accuracy": accuracy, "low": low, "high": high, "as_it_is": as_it_is, "gain": accuracy - as_it_is}
+    accuracy, baseline = (float(each.double().mean()) for each in (right, before))
+    (low, high), (gain_low, gain_high) = wilson(accuracy, n_facts), newcombe_interval(accuracy, baseline, n_facts)
+    row = {"accuracy": accuracy, "low": low, "high": high, "baseline": baseline, "gain": accuracy - baseline}
     return row | {"gain_low": gain_low, "gain_high": gain_high, "n": len(queries), "n_facts": n_facts}

@@ -17,8 +17,8 @@ def bridge_roles(model: HookedTransformer) -> Sequence[str]:
     return R1 if model.cfg.attention_dir == "causal" else ANYWHERE
 
 
-def mover(roles: Sequence[str]) -> str:
-    """The measure that tells whether exchanging the bridge moves answers.
+def bridge_intervention(roles: Sequence[str]) -> str:
+    """The name of the intervention on the bridge whose effect on answers counts.
 
     At r1 of a causal model a donor's state cannot hold the donor's answer, elsewhere it can: there the difference of two
     bridges' mean states stands for it.

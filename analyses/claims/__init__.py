@@ -1,1 +1,1 @@
-"""What is decided: one module for each claim, and the rules they share."""
+"""What is decided: one module for each claim, the rules they share, and `registry.CLAIMS`."""

@@ -13,8 +13,10 @@ import pandas as pd
 
 from ...circuits import Result
 from ...tasks import Run, Study
+from ..page import Report
 from ..plots.claims import cost_frontier
 from ..training.growth import flops_per_example, onset
+from .claim import Claim
 
 LEVELS = (0.5, 0.9)
 
@@ -101,3 +103,22 @@ def _row(run: Run, level: float, per_step: float) -> dict[str, Any]:
     step = onset(run, "select_test_inferred_ood", level)
     trained = int(run.metrics["step"].iloc[-1])
     return {"added": len(run.task.added), "level": level, "step": step, "flops": step * per_step, "trained": trained}
+
+
+def _show(result: CostResult, report: Report) -> None:
+    report.paragraph(result.sentence)
+    report.figure(
+        result.figure(),
+        "Each dot is a run: the step from which it answers that share of OOD+OOD questions, against the compositions added "
+        "to its training set. Open triangles never got there within their training.",
+    )
+    report.table(result.summary.assign(flops=result.summary["flops"].map("{:.1e}".format)))
+
+
+COST = Claim(
+    "Worthwhile?",
+    "Is waiting worthwhile?",
+    decide=lambda inputs, _: cost_of_waiting(inputs.study),  # from metrics alone, and without a verdict
+    say=lambda result: f"{result.sentence} ({result.caption}).",
+    show=_show,
+)

@@ -8,57 +8,60 @@ docs/preregistration.md; they speak of r1, where causal models make the bridge, 
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from ...tasks import shortcut_accuracy
-from ..bridge.evidence import EvidenceResult, bridge_evidence
-from ..bridge.interchange import InterchangeResult, interchange
-from ..bridge.lens import LensResult, logit_lens
-from ..bridge.verdicts import R1, bridge_cells, bridge_is, bridge_read, bridge_roles, mover
+from ..bridge.evidence import EvidenceResult
+from ..bridge.interchange import InterchangeResult
+from ..bridge.verdicts import ANYWHERE, R1, bridge_cells, bridge_intervention, bridge_is, bridge_read, bridge_roles
+from ..page import Report
 from ..statistics import newcombe_interval
-from .rules import CONTRADICTED, SUPPORTED, UNDECIDED, ClaimResult, bounds_row, check, in_table, outcomes_row
-from .specimens import Arms, last_before_ood
+from ..training.exposure import ExposureResult, accuracy_by_exposure, exposures
+from .claim import Claim, Inputs, Job, Jobs, show_result, verdict_line
+from .dissociation_measurement import HOP1_OOD, IID, OOD, DissociationMeasurement, measure_dissociation
+from .regimes import RegimeResult, regime_jobs, regimes_of, show_regimes
+from .rules import (
+    CONTRADICTED,
+    EXPLORATORY,
+    SUPPORTED,
+    UNDECIDED,
+    ClaimResult,
+    Row,
+    bounds_row,
+    check,
+    of_role,
+    outcomes_row,
+    rows_to_frame,
+)
+from .specimens import Arms, ArmsOfStudy, arm_checkpoints, has_arms, last_before_ood
 
-OOD, HOP1_OOD, IID = "test_inferred_ood", "test_inferred_ood_id", "test_inferred_iid"
-ARMS = {
+ARMS: ArmsOfStudy = {
     "exposed": ("second_hop", "ood_generalised"),
     "exposed final": ("second_hop", "final"),
     "natural": ("natural", "ood_generalised"),
     "before": ("natural", last_before_ood),
 }
 """Where a study has them, see `study_arms`."""
-CLAIM = "accuracy without circuit"
+PRESETS: Mapping[str, ArmsOfStudy] = {
+    "causal": ARMS,
+    "bidirectional": {name: (f"{arm}_slots", moment) for name, (arm, moment) in ARMS.items()},
+}
+"""Where a study has the arms, by architecture. Being readable means different things in the two."""
+LOOKED_AT: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "causal": {"causal": R1},
+    "bidirectional": {"bidirectional": ANYWHERE, "bidirectional, r1 alone": R1},
+}
+"""By architecture the rules by name: at which positions the bridge is looked for. The last one was written down first."""
+NAME = "accuracy without circuit"
+DIRECTIONS = {"accuracy_without_path": "accuracy without path", "path_without_accuracy": "path without accuracy"}
 HIGH, BEYOND_SHORTCUT = 0.9, 0.3  # exact match
-LITTLE = 0.2  # excess of answers that follow another bridge
+MOVED_LITTLE = 0.2  # excess of answers that follow another bridge
 MOVED_BY = {"held out": "a held-out donor's state", "direction": "the difference of two bridges' means"}
-READABLE, HARDLY = 0.8, 0.5  # shares of questions in which a lens reads the bridge
+PATH_READABLE, PATH_UNREADABLE = 0.8, 0.5  # shares of OOD bridges that a lens reads: from, and below
 ALIKE = 0.1  # difference of probe accuracies
-
-
-@dataclass(frozen=True, eq=False)
-class DissociationMeasurement:
-    """What is known of one graph's models; None where the arm is missing.
-
-    Attributes:
-        exposed, natural: evidence on OOD+OOD questions.
-        before: evidence of that arm on ID questions and on questions of which hop 1 is OOD.
-        before_lens: what can be read from it on OOD+OOD questions.
-        before_wrong: whether those it answers wrong follow donors whose second hop is an ID fact; None if there are none.
-        accuracy: exact match on OOD+OOD questions by arm.
-        floor: the best shortcut's there, learned from the exposed arm's training compositions.
-    """
-
-    exposed: EvidenceResult | None
-    natural: EvidenceResult | None
-    before: Mapping[str, EvidenceResult]
-    before_lens: LensResult | None
-    before_wrong: InterchangeResult | None
-    accuracy: Mapping[str, float]
-    floor: float
 
 
 def accuracy_without_circuit(
@@ -85,111 +88,94 @@ def accuracy_without_circuit(
     return decide_dissociation(measured, roles)
 
 
-def measure_dissociation(arms: Arms, n_questions: int, *, seed: int = 0) -> DissociationMeasurement:
-    """Evidence, lens, accuracies and floors of one graph; arguments as of `accuracy_without_circuit`."""
-
-    def evidence(name: str, split: str) -> EvidenceResult | None:
-        if name not in arms:
-            return None
-        return bridge_evidence(arms[name].model, arms[name].task, split, n=n_questions, seed=seed)
-
-    before = {split: found for split in (IID, HOP1_OOD) if (found := evidence("before", split)) is not None}
-    lens = wrong = None
-    if "before" in arms:
-        model, task = arms["before"].model, arms["before"].task
-        lens = logit_lens(model, task.split(OOD), seed=seed)
-        with suppress(ValueError):  # no question is answered wrong and has donors
-            wrong = interchange(model, task, task.split(OOD), answered="wrong", seed=seed)
-    accuracy = {name: each.accuracy[OOD] for name, each in arms.items() if OOD in each.accuracy}
-    floor = float("nan")
-    if "exposed final" in arms:
-        task = arms["exposed final"].task
-        floor = max(shortcut_accuracy(task, task.split(OOD)).values())
-    exposed, natural = evidence("exposed", OOD), evidence("natural", OOD)
-    return DissociationMeasurement(exposed, natural, before, lens, wrong, accuracy, floor)
-
-
 def decide_dissociation(measured: Mapping[int, DissociationMeasurement], roles: Sequence[str] = R1) -> ClaimResult:
     """Claim (ii) from what was measured, by graph; roles as of `accuracy_without_circuit`."""
     each = list(measured.values())
-    table, falsifiers = in_table(_directions(each, roles)), in_table(_falsifiers(each, roles))
-    decisive = table[table["says"] != ""]
-    verdict = _verdict(decisive, falsifiers)
-    return ClaimResult(
-        table, falsifiers, _checks(measured), CLAIM, verdict, _sentence(decisive, table[table["says"] == ""]), WOULD_CHANGE
-    )
+    table, falsifiers = rows_to_frame(_directions(each, roles)), rows_to_frame(_falsifiers(each, roles))
+    verdict = _verdict(table, falsifiers)
+    return ClaimResult(table, falsifiers, _checks(measured), NAME, verdict, _sentence(table), WOULD_CHANGE)
 
 
-def _directions(each: Sequence[DissociationMeasurement], roles: Sequence[str]) -> list[dict[str, Any]]:
+def _directions(each: Sequence[DissociationMeasurement], roles: Sequence[str]) -> list[Row]:
     """Both directions of the claim, and the halves of the second."""
-    where = ", ".join(roles)
+    where, moved_by = ", ".join(roles), MOVED_BY[bridge_intervention(roles)]
     before = [one for one in each if one.before]
-    wrongs = [one.before_wrong for one in before if one.before_wrong] if mover(roles) == "held out" else []
+    wrongs = [one.before_wrong for one in before if one.before_wrong] if bridge_intervention(roles) == "held out" else []
+    without_path, without_accuracy = DIRECTIONS
     return [
         outcomes_row(
-            "accuracy without path: second hop, as soon as it answers",
-            OOD,
+            Row(without_path, "main", f"{DIRECTIONS[without_path]}: second hop, as soon as it answers", OOD),
             [_without_path(one, roles) for one in each if one.exposed],
-            f"supports: used nowhere, {MOVED_BY[mover(roles)]} moves less than {LITTLE} at {where}; contradicts: used there",
+            f"supports: used nowhere, {moved_by} moves less than {MOVED_LITTLE} at {where}; contradicts: used there",
         ),
         outcomes_row(
-            "path without accuracy: natural, before it answers",
-            f"{HOP1_OOD}, {OOD}",
+            Row(
+                without_accuracy,
+                "main",
+                f"{DIRECTIONS[without_accuracy]}: natural, before it answers",
+                f"{HOP1_OOD}, {OOD}",
+            ),
             [_without_accuracy(one, roles) for one in before],
-            f"supports: used at {where}, readable in {READABLE} of OOD+OOD; contradicts: not used, or read in < {HARDLY}",
+            f"supports: used at {where}, readable in {PATH_READABLE} of OOD+OOD; contradicts: not used, or read in < "
+            f"{PATH_UNREADABLE}",
         ),
         bounds_row(
-            f"of which: OOD bridges used at {where}, after any layer (1) or not (0)",
-            HOP1_OOD,
+            Row("used", "beside", f"of which: OOD bridges used at {where}, after any layer (1) or not (0)", HOP1_OOD),
             pd.Series([float(bridge_is(one.before[HOP1_OOD], roles=roles) == "yes") for one in before]),
-            "beside: the first half of that rule by itself; mean over graphs, one-sided 95 % bounds",
+            f"first half of that rule: mean over graphs, one-sided 95 % bounds; {EXPLORATORY}",
         ),
         bounds_row(
-            "of which: OOD bridges readable after the first layer at which ID bridges are used",
-            OOD,
+            Row(
+                "readable.first",
+                "beside",
+                "of which: OOD bridges readable after the first layer at which ID bridges are used",
+                OOD,
+            ),
             pd.Series([_readable(one, roles) for one in before], dtype=float).dropna(),
-            "beside: the second half of that rule by itself; mean over graphs, one-sided 95 % bounds",
+            f"second half of that rule: mean over graphs, one-sided 95 % bounds; {EXPLORATORY}",
         ),
         bounds_row(
-            "of which: the same after the last such layer",
-            OOD,
+            Row("readable.last", "beside", "of which: the same after the last such layer", OOD),
             pd.Series([_readable(one, roles, first=False) for one in before], dtype=float).dropna(),
-            "beside: the same, had the rule meant the last layer at which ID bridges are used",
+            f"the same, had the rule meant the last layer at which ID bridges are used; {EXPLORATORY}",
         ),
         bounds_row(
-            "of which: wrong answers that follow a donor at r1 whose second hop is an ID fact",
-            OOD,
+            Row(
+                "wrong_followed",
+                "beside",
+                "of which: wrong answers that follow a donor at r1 whose second hop is an ID fact",
+                OOD,
+            ),
             pd.Series([_wrong_followed(wrong) for wrong in wrongs], dtype=float),
-            "beside, beyond a third bridge's donor; no evidence: at r1 the whole state asks the donor's own question",
+            "beyond a third bridge's donor; no evidence, since at r1 the whole state asks the donor's own question; "
+            f"{EXPLORATORY}",
         ),
     ]
 
 
-def _falsifiers(each: Sequence[DissociationMeasurement], roles: Sequence[str]) -> list[dict[str, Any]]:
-    """What would contradict it, F2 beside."""
+def _falsifiers(each: Sequence[DissociationMeasurement], roles: Sequence[str]) -> list[Row]:
+    """What would contradict it; F2 is exploratory."""
     both = [(one, one.exposed, one.natural) for one in each if one.exposed and one.natural]
+    moved_by = MOVED_BY[bridge_intervention(roles)]
     return [
         outcomes_row(
-            "F1 a probe reads the bridge as well as in natural",
-            OOD,
+            Row("f1", "falsifier", "F1 a probe reads the bridge as well as in natural", OOD),
             [_probe_alike(one, roles) for one, *_ in both],
             f"contradicts where main row 1 is supported and the probes differ by less than {ALIKE} (95 %)",
         ),
         bounds_row(
-            f"F2 second hop − natural, answers that {MOVED_BY[mover(roles)]} moves at {', '.join(roles)}",
-            OOD,
+            Row("f2", "beside", f"F2 second hop − natural, answers that {moved_by} moves at {', '.join(roles)}", OOD),
             pd.Series([_moved(exposed, roles) - _moved(natural, roles) for _, exposed, natural in both], dtype=float),
-            "beside, since main row 1 asks it of second hop alone: about 0 if the bridge moves answers as in natural",
+            f"{EXPLORATORY}, since main row 1 asks it of second hop alone: about 0 if the bridge moves answers as in "
+            "natural",
         ),
         outcomes_row(
-            "F3 second hop answers OOD questions at the end",
-            OOD,
+            Row("f3", "falsifier", "F3 second hop answers OOD questions at the end", OOD),
             [_at_least(one.accuracy.get("exposed final"), HIGH) for one in each],
             f"supports: exact match at least {HIGH}",
         ),
         outcomes_row(
-            "F4 and more of them than shortcuts do",
-            OOD,
+            Row("f4", "falsifier", "F4 and more of them than shortcuts do", OOD),
             [_at_least(_excess(one), BEYOND_SHORTCUT) for one in each],
             f"supports: exact match at least {BEYOND_SHORTCUT} beyond the best shortcut",
         ),
@@ -202,7 +188,7 @@ def _without_path(one: DissociationMeasurement, roles: Sequence[str]) -> str:
     if bridge_is(one.exposed, roles=roles) == "yes":
         return CONTRADICTED
     nowhere = bool((one.exposed.table["used"] == "no").all())
-    return SUPPORTED if nowhere and _moved(one.exposed, roles) < LITTLE else UNDECIDED
+    return SUPPORTED if nowhere and _moved(one.exposed, roles) < MOVED_LITTLE else UNDECIDED
 
 
 def _without_accuracy(one: DissociationMeasurement, roles: Sequence[str]) -> str:
@@ -210,9 +196,9 @@ def _without_accuracy(one: DissociationMeasurement, roles: Sequence[str]) -> str
     readable, used = _readable(one, roles), bridge_is(one.before[HOP1_OOD], roles=roles)
     if readable is None:
         return UNDECIDED
-    if used == "yes" and readable >= READABLE:
+    if used == "yes" and readable >= PATH_READABLE:
         return SUPPORTED
-    return CONTRADICTED if readable < HARDLY or used == "no" else UNDECIDED
+    return CONTRADICTED if readable < PATH_UNREADABLE or used == "no" else UNDECIDED
 
 
 def _readable(one: DissociationMeasurement, roles: Sequence[str], *, first: bool = True) -> float | None:
@@ -243,8 +229,10 @@ def _probe_alike(one: DissociationMeasurement, roles: Sequence[str]) -> str:
 
 
 def _moved(evidence: EvidenceResult, roles: Sequence[str]) -> float:
-    """The largest share of answers, beyond control, that follow another bridge at any cell."""
-    rows = evidence.measures[(evidence.measures["measure"] == mover(roles)) & evidence.measures["role"].isin(roles)]
+    """The largest share of answers, beyond control, that follow another bridge, after any layer at any position."""
+    rows = evidence.measures[
+        (evidence.measures["measure"] == bridge_intervention(roles)) & evidence.measures["role"].isin(roles)
+    ]
     return float(rows["excess"].max(skipna=False))
 
 
@@ -266,8 +254,8 @@ def _at_least(value: float | None, least: float) -> str:
 
 def _verdict(table: pd.DataFrame, falsifiers: pd.DataFrame) -> str:
     """Supported if both directions are, contradicted if one is or a falsifier contradicts."""
-    says = table["says"].tolist()
-    if CONTRADICTED in says or CONTRADICTED in falsifiers["says"].tolist():
+    says = of_role(table, "main")["says"].tolist()
+    if CONTRADICTED in says + of_role(falsifiers, "falsifier")["says"].tolist():
         return CONTRADICTED
     return SUPPORTED if set(says) == {SUPPORTED} else UNDECIDED
 
@@ -278,18 +266,18 @@ def _checks(measured: Mapping[int, DissociationMeasurement]) -> pd.DataFrame:
     low = {k: m.accuracy["before"] for k, m in measured.items() if "before" in m.accuracy}
     return pd.DataFrame(
         [
-            check("exact match, not a lens rate", True, "of the checkpoints' reported halves"),
             check("enough facts to judge the bridge", all(enough), f"hop-1 facts by graph: {judged}"),
             check("natural does not answer yet", all(x < 0.1 for x in low.values()), f"OOD+OOD by graph: {low}"),
         ]
     )
 
 
-def _sentence(table: pd.DataFrame, beside: pd.DataFrame) -> str:
+def _sentence(table: pd.DataFrame) -> str:
     words = {SUPPORTED: "occurs", CONTRADICTED: "does not occur", UNDECIDED: "is undecided"}
-    rows = zip(table["quantity"], table["says"], table["n"], strict=True)
-    parts = [f"{quantity.partition(':')[0]} {words[says]} ({n:.0f} graphs)" for quantity, says, n in rows]
-    used, first, last, _ = beside["value"]
+    rows = of_role(table, "main").to_dict("index")
+    parts = [f"{DIRECTIONS[str(key)]} {words[row['says']]} ({row['n']:.0f} graphs)" for key, row in rows.items()]
+    values = of_role(table, "beside")["value"]
+    used, first, last = (values[key] for key in ("used", "readable.first", "readable.last"))
     if pd.isna([used, first, last]).any():
         return f"Here {' and '.join(parts)}."
     detail = (
@@ -302,4 +290,78 @@ def _sentence(table: pd.DataFrame, beside: pd.DataFrame) -> str:
 WOULD_CHANGE = (
     "A second-hop model that answers OOD questions while no exchange of the bridge moves its answers would support the "
     "first direction; a natural one that does not use OOD bridges before it answers would contradict the second."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class DissociationFinding:
+    """Claim (ii) on a study.
+
+    Attributes:
+        results: by architecture and where the bridge is looked for, the causal one first.
+        regimes: every run at every phase.
+        exposure: accuracy by how often facts were composed, by arm, where that differs between facts.
+    """
+
+    results: Mapping[str, ClaimResult]
+    regimes: RegimeResult
+    exposure: Mapping[str, ExposureResult]
+
+
+def _jobs(inputs: Inputs) -> Jobs:
+    settings = (inputs.n_questions, inputs.seed)
+    presets = {name: arms for name, arms in PRESETS.items() if has_arms(inputs.study, arms)}
+    apart = {
+        name: {
+            graph: Job(f"apart-{name}-g{graph}", DissociationMeasurement, measure_dissociation, checkpoints, settings)
+            for graph, checkpoints in arm_checkpoints(inputs.study, arms).items()
+        }
+        for name, arms in presets.items()
+    }
+    return {**apart, "regimes": regime_jobs(inputs, OOD, HOP1_OOD)}
+
+
+def _decide(inputs: Inputs, measured: Mapping[str, Mapping[Any, Any]]) -> DissociationFinding:
+    results = {
+        rule: decide_dissociation(measured[name], roles)
+        for name in PRESETS
+        if measured.get(name)
+        for rule, roles in LOOKED_AT[name].items()
+    }
+    regimes = regimes_of(inputs.study, [rows.table for rows in measured["regimes"].values()], OOD, HOP1_OOD)
+    return DissociationFinding(results, regimes, _exposure(inputs))
+
+
+def _exposure(inputs: Inputs) -> dict[str, ExposureResult]:
+    """By arm, of its first run at the end of training, where some of the OOD facts were composed and others were not."""
+    found = {}
+    for arm, name in inputs.study.summary.drop_duplicates("arm")[["arm", "run"]].itertuples(index=False):
+        run = inputs.study.runs[name]
+        questions = run.task.split(OOD)
+        if len(np.unique(exposures(run.task, 2)[questions.hop2] > 0)) > 1:
+            found[arm] = accuracy_by_exposure(run.checkpoint("final").model(), run.task, questions)
+    return found
+
+
+def _show(finding: DissociationFinding, report: Report) -> None:
+    for name, result in finding.results.items():
+        report.paragraph(f"Models that are {name}:")
+        show_result(report, result)
+    show_regimes(finding.regimes, report)
+    for arm, result in finding.exposure.items():
+        report.figure(
+            result.figure(),
+            f"{arm} at the end: OOD+OOD questions by how often their facts were composed in training, in that hop; facts at "
+            "0 were trained by themselves only.",
+        )
+
+
+DISSOCIATION = Claim(
+    "(ii)",
+    "(ii) Accuracy without circuit, circuit without accuracy?",
+    decide=_decide,
+    say=lambda finding: verdict_line(finding.results),
+    show=_show,
+    jobs=_jobs,
+    arms=ARMS,
 )

@@ -17,7 +17,7 @@ TRACED = ("h", "r1")  # the tokens that make the bridge
 
 @dataclass(frozen=True, eq=False)
 class PathMeasurement:
-    """What is known of one graph's models.
+    """What was measured on one graph's models.
 
     Attributes:
         circuits: by arm, on the pairs that all these models get right; empty if there are too few.
@@ -37,7 +37,7 @@ class PathMeasurement:
     n_asked: int
 
 
-def measure_paths(arms: Arms, split: str, n_pairs: int, n_questions: int, *, seed: int = 0) -> PathMeasurement:
+def measure_paths(arms: Arms, split: str, n_pairs: int, n_questions: int, seed: int = 0) -> PathMeasurement:
     """Measure every model of a graph on the same pairs and questions.
 
     Args:

@@ -1,6 +1,6 @@
 """Every arm at every phase: what it answers, what can be read from it, and what it uses.
 
-He et al. 2026 (arXiv 2601.09049, section 4) lay two rates side by side, each of one run in each regime. Here every run of a
+He et al. 2026 (arXiv 2601.09049, section 4) compare two rates, each of one run in each regime. Here every run of a
 study gives a row for each phase, with exact match, the lens, a probe and the causal use of the bridge on the same questions,
 so that accuracy and circuit can be seen to come apart, or not.
 """
@@ -16,8 +16,10 @@ from ...circuits import Result
 from ...tasks import Checkpoint, Run, Study, shortcut_accuracy
 from ..bridge.evidence import MIN_FACTS, EvidenceResult, bridge_evidence
 from ..bridge.lens import logit_lens
-from ..bridge.verdicts import bridge_is, bridge_read, bridge_roles, mover
+from ..bridge.verdicts import bridge_intervention, bridge_is, bridge_read, bridge_roles
+from ..page import Report
 from ..plots.claims import accuracy_against_use
+from .claim import Inputs, Job
 from .specimens import last_before_ood
 
 BEFORE = "before"  # what `last_before_ood` finds
@@ -30,17 +32,17 @@ class RegimeResult(Result):
     Attributes:
         table: a row for each run and phase (also `before`: the last saved step at which a run knows the OOD facts and does
             not compose them), with run, arm, seed, replicate, phase, step;
-            exact_match and the n_reported questions behind it; floor: the best shortcut's;
-            found_any: share of questions whose bridge a lens finds at any cell; read: after the best layer at r1, where
-            causal models make the bridge, or in bidirectional ones at the best position;
-            correct_not_found: share answered correctly without any such cell;
-            probe, probe_at: the best held-out linear probe of the bridge at any cell, and which;
-            held_out: share of answers that follow the state of a question never trained, beyond control, at the best of
-            these cells, with its 95 % interval low, high, on questions of `used_split` answered right (bidirectional: that
-            the difference of two bridges' mean states moves, since other states hold answers too); n_facts: hop-1 facts
-            behind it; NaN below `evidence.MIN_FACTS`;
-            used: whether the bridge is used at any of these cells (see `bridge_evidence`).
-            Best of several cells is the largest value, so a little high.
+            exact_match on n_reported questions; floor: the best shortcut's;
+            found_any: share of questions whose bridge a lens finds after any layer at any position; read: after the best
+            layer at r1, where causal models make the bridge, or in bidirectional ones at the best position;
+            correct_not_found: share answered correctly whose bridge is found nowhere;
+            probe, probe_at: the best held-out linear probe of the bridge after any layer at any position, and where;
+            bridge_effect: share of answers that an intervention on the bridge moves, beyond control, where it moves most,
+            with its 95 % interval low, high, on questions of `used_split` answered right: in causal models the state at r1
+            of a question never trained, in bidirectional ones the difference of two bridges' mean states, since other
+            states hold answers too; n_facts: hop-1 facts it rests on; NaN below `evidence.MIN_FACTS`;
+            used: whether the bridge is used at any of these places (see `bridge_evidence`).
+            The best of several places is the largest value, so a little high.
         split: what the questions are.
         used_split: what those are on which use is measured.
     """
@@ -57,7 +59,7 @@ class RegimeResult(Result):
     @property
     def summary(self) -> pd.DataFrame:
         """A row for each arm and phase: medians over runs, and in how many the bridge is used."""
-        columns = ["exact_match", "floor", "found_any", "correct_not_found", "probe", "held_out"]
+        columns = ["exact_match", "floor", "found_any", "correct_not_found", "probe", "bridge_effect"]
         groups = self.table.groupby(["arm", "phase"], sort=False)
         used = groups["used"].agg(lambda says: int((says == "yes").sum()))
         return groups[columns].median().assign(used=used, runs=groups.size()).reset_index()
@@ -90,12 +92,11 @@ def compare_regimes(
     """
     if not study.runs:
         raise ValueError(f"{study.folder} holds no run")
-    rows = [measure_run(run, split, used_split, n_questions, seed=seed) for run in study.runs.values()]
-    table = study.describe(pd.concat(rows, ignore_index=True), ("arm", "seed", "replicate"))
-    return RegimeResult(table, split, used_split)
+    rows = [measure_run(run, split, used_split, n_questions, seed).table for run in study.runs.values()]
+    return regimes_of(study, rows, split, used_split)
 
 
-def measure_run(run: Run, split: str, used_split: str, n_questions: int, *, seed: int = 0) -> pd.DataFrame:
+def measure_run(run: Run, split: str, used_split: str, n_questions: int, seed: int = 0) -> Result:
     """The rows of one run, without its arm; arguments as of `compare_regimes`."""
     moments = {**run.phases, **({BEFORE: step} if (step := last_before_ood(run)) is not None else {})}
     moments = {phase: step for phase, step in moments.items() if step in run.steps}
@@ -106,7 +107,33 @@ def measure_run(run: Run, split: str, used_split: str, n_questions: int, *, seed
         evidence = bridge_evidence(model, run.task, used_split, n=n_questions, seed=seed)
         at_step[step] = _row(checkpoint, model, run, split, seed) | _use(evidence, bridge_roles(model))
     ordered = sorted(moments.items(), key=lambda moment: moment[1])
-    return pd.DataFrame([{"run": run.name, "phase": phase, **at_step[step]} for phase, step in ordered])
+    return Result(pd.DataFrame([{"run": run.name, "phase": phase, **at_step[step]} for phase, step in ordered]))
+
+
+def regimes_of(study: Study, rows: Sequence[pd.DataFrame], split: str, used_split: str) -> RegimeResult:
+    """The result of a study from the rows of its runs."""
+    together = pd.concat(rows, ignore_index=True)
+    table = together.rename(columns={"held_out": "bridge_effect"})  # its name in measurements cached before
+    return RegimeResult(study.describe(table, ("arm", "seed", "replicate")), split, used_split)
+
+
+def regime_jobs(inputs: Inputs, split: str, used_split: str) -> dict[str, Job]:
+    """A job for each run of a study."""
+    settings = (split, used_split, inputs.n_questions, inputs.seed)
+    return {name: Job(f"regime-{name}", Result, measure_run, run, settings) for name, run in inputs.study.runs.items()}
+
+
+def show_regimes(result: RegimeResult, report: Report) -> None:
+    """Figure and summary, on the page of claim (ii)."""
+    report.figure(
+        result.figure(),
+        "Each symbol is a run at a phase: exact match on OOD+OOD questions upwards, across the share of answers that follow "
+        "another question's state at r1 (in slots: the difference of two bridges' means, anywhere). Upper left would be "
+        "accuracy without circuit, lower right is circuit without accuracy. Squares: training compositions memorised; "
+        "triangles: ID answers; diamonds: OOD facts known, not composed; stars: OOD answers; circles: the end. Filled where "
+        "the bridge is used.",
+    )
+    report.table(result.summary)
 
 
 def _row(checkpoint: Checkpoint, model: HookedTransformer, run: Run, split: str, seed: int) -> dict[str, Any]:
@@ -127,14 +154,16 @@ def _row(checkpoint: Checkpoint, model: HookedTransformer, run: Run, split: str,
 def _use(evidence: EvidenceResult, roles: Sequence[str]) -> dict[str, Any]:
     measures = evidence.measures if len(evidence.measures) else pd.DataFrame(columns=["measure", "role", "value", "excess"])
     probes = measures[measures["measure"] == "probe"].sort_values("value")
-    donors = measures[(measures["measure"] == mover(roles)) & measures["role"].isin(roles)].sort_values("excess")
+    donors = measures[(measures["measure"] == bridge_intervention(roles)) & measures["role"].isin(roles)].sort_values(
+        "excess"
+    )
     nan = float("nan")
     probe = {"probe": nan, "probe_at": ""}
     if len(probes):
         best = probes.iloc[-1]
         probe = {"probe": best["value"], "probe_at": f"L{best['layer']} {best['role']}"}
-    use: dict[str, Any] = {"held_out": nan, "low": nan, "high": nan, "n_facts": 0}
+    use: dict[str, Any] = {"bridge_effect": nan, "low": nan, "high": nan, "n_facts": 0}
     if len(donors) and donors["n_facts"].max() >= MIN_FACTS:
         best = donors.iloc[-1]
-        use = {"held_out": best["excess"], "low": best["low"], "high": best["high"], "n_facts": best["n_facts"]}
+        use = {"bridge_effect": best["excess"], "low": best["low"], "high": best["high"], "n_facts": best["n_facts"]}
     return probe | use | {"used": bridge_is(evidence, roles=roles)}

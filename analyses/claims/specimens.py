@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import pandas as pd
 from transformer_lens import HookedTransformer
 
-from ...tasks import Run, Study, TwoHopTask
+from ...tasks import Checkpoint, Run, Study, TwoHopTask
 
 AGAIN = " again"  # the replicate of an arm: another training on the same graph
 Moment = str | Callable[[Run], int | None]
 """A phase of a run, or a function that gives the step; None if the run has no such moment."""
+ArmsOfStudy = Mapping[str, tuple[str, Moment]]
+"""For each name that a claim uses, the study's arm and the moment of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +20,7 @@ class Specimen:
     """One model of an arm.
 
     Attributes:
-        model: which is left as it is.
+        model: which is never changed.
         task: what it was trained on.
         accuracy: exact match by split; empty if not known.
     """
@@ -32,7 +34,7 @@ Arms = Mapping[str, Specimen]
 """The specimens of one graph; the replicate of `grokked` is `grokked again`."""
 
 
-def study_arms(study: Study, arms: Mapping[str, tuple[str, Moment]]) -> dict[int, Arms]:
+def study_arms(study: Study, arms: ArmsOfStudy) -> dict[int, Arms]:
     """The specimens that a study has for some arms, by graph.
 
     Args:
@@ -43,6 +45,11 @@ def study_arms(study: Study, arms: Mapping[str, tuple[str, Moment]]) -> dict[int
     Raises:
         ValueError: if an arm has no run at all, or runs of one seed have other graphs or tests; all problems at once.
     """
+    return {graph: open_arms(checkpoints) for graph, checkpoints in arm_checkpoints(study, arms).items()}
+
+
+def arm_checkpoints(study: Study, arms: ArmsOfStudy) -> dict[int, dict[str, Checkpoint]]:
+    """What `study_arms` would open, without opening it; arguments and errors as there."""
     summary = study.summary
     there = ", ".join(dict.fromkeys(summary["arm"]))
     problems = [
@@ -58,8 +65,18 @@ def study_arms(study: Study, arms: Mapping[str, tuple[str, Moment]]) -> dict[int
     if problems:
         raise ValueError("; ".join(problems))
     return {
-        seed: {name: _specimen(run, step) for name, (run, step) in runs.items()} for seed, runs in chosen.items() if runs
+        seed: {name: run.checkpoint(step) for name, (run, step) in runs.items()} for seed, runs in chosen.items() if runs
     }
+
+
+def open_arms(checkpoints: Mapping[str, Checkpoint]) -> Arms:
+    """The specimens of one graph, with their models."""
+    return {name: Specimen(each.model(), each.task, each.accuracy) for name, each in checkpoints.items()}
+
+
+def has_arms(study: Study, arms: ArmsOfStudy) -> bool:
+    """Whether a study has at least one run of each arm."""
+    return {arm for arm, _ in arms.values()} <= set(study.summary["arm"])
 
 
 def last_before_ood(run: Run) -> int | None:
@@ -69,7 +86,7 @@ def last_before_ood(run: Run) -> int | None:
     return None if steps.empty else int(steps.iloc[-1])
 
 
-def _chosen(study: Study, rows: pd.DataFrame, arms: Mapping[str, tuple[str, Moment]]) -> dict[str, tuple[Run, int]]:
+def _chosen(study: Study, rows: pd.DataFrame, arms: ArmsOfStudy) -> dict[str, tuple[Run, int]]:
     found: dict[str, tuple[Run, int]] = {}
     for name, (arm, moment) in arms.items():
         for _, row in rows[rows["arm"] == arm].sort_values("replicate").head(2).iterrows():
@@ -78,8 +95,3 @@ def _chosen(study: Study, rows: pd.DataFrame, arms: Mapping[str, tuple[str, Mome
             if step is not None:
                 found[name + (AGAIN if row["replicate"] else "")] = (run, step)
     return found
-
-
-def _specimen(run: Run, step: int) -> Specimen:
-    checkpoint = run.checkpoint(step)
-    return Specimen(checkpoint.model(), run.task, checkpoint.accuracy)

@@ -6,54 +6,36 @@ composed alike (`tasks.NewFacts`), every origin has the same data, steps and lea
 what goes beyond the best shortcut counts. The unit is the graph. Rules: docs/preregistration.md.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from ...tasks import CELLS, Run, Study, shortcut_accuracy
-from ..training.growth import onset
-from .rules import CONTRADICTED, SUPPORTED, UNDECIDED, ClaimResult, bounds_row, check, in_table, row
+from ...circuits import Result
+from ...tasks import CELLS, Study
+from ..page import Report
+from .claim import Claim, Inputs, Job, Jobs, show_result
+from .rules import (
+    CONTRADICTED,
+    EXPLORATORY,
+    SUPPORTED,
+    UNDECIDED,
+    ClaimResult,
+    Row,
+    bounds_row,
+    check,
+    of_role,
+    rows_to_frame,
+)
+from .transfer_evidence import TransferEvidenceResult, measure_transfer, opened
+from .transfer_table import REACHED, transfer_table
 
-CLAIM = "little transfer to new facts"
+NAME = "little transfer to new facts"
 MIN_QUESTIONS = 200
 LITTLE, MUCH = 0.2, 0.5  # exact match beyond the best shortcut, or its gain over random weights
 FORGOTTEN_LITTLE, FORGOTTEN_MUCH = 0.1, 0.5  # fall of accuracy on old ID questions
 AREA_ALIKE, AREA_MORE = 0.05, 0.2
-REACHED = 0.9
-
-
-def transfer_table(study: Study) -> pd.DataFrame:
-    """What each further training came to: a row for each run and cell of `CELLS`.
-
-    Args:
-        study: of runs on `NewFacts(...).task`, named by origin, `grokked-g1`; with doses of exposure `grokked_m5-g1`; on
-            `published_new_facts(...).task` with the reading, `grokked_items-g1`.
-
-    Returns:
-        Columns run, arm (the origin; where the recipe is published with its reading), recipe (`balanced` if all old facts
-        are still trained, else `published`), exposure, seed, cell;
-        exact_match at the last step, floor (best shortcut) and floor_r2 (last relation alone), on all n questions;
-        excess, exact_match − floor; area under the curve of exact match, as a mean over training;
-        to_90: first of three evaluations at .9 (NaN: never); remembered: exact match on the new facts themselves;
-        forgotten: how far accuracy on old ID questions ever fell below 1 (0 for random weights, which knew none).
-
-    Raises:
-        ValueError: if the study lacks `random` or `grokked` runs.
-    """
-    arms = set(study.summary["arm"])
-    if lacking := {"random", "grokked"} - arms:
-        there = ", ".join(sorted(arms))
-        raise ValueError(f"{study.folder} has no runs from {', '.join(sorted(lacking))}; its arms are {there}")
-    rows = []
-    for name, arm, seed in study.summary[["run", "arm", "seed"]].itertuples(index=False):
-        run = study.runs[name]
-        exposure = run.task.supervision.hop2_compositions if run.task.supervision else 0
-        recipe = "balanced" if run.task.is_atomic is None else "published"
-        about = {"run": name, "arm": arm.removesuffix(f"_m{exposure}"), "recipe": recipe}
-        about |= {"exposure": exposure, "seed": seed}
-        rows += [{**about, **_cell(run, cell, split)} for cell, split in CELLS.items()]
-    return pd.DataFrame(rows)
 
 
 def transfer_of_new_facts(study: Study) -> ClaimResult:
@@ -72,60 +54,53 @@ def decide_transfer(table: pd.DataFrame) -> ClaimResult:
     """Claim (iii) from a `transfer_table`."""
     doses = table[(table["arm"] == "grokked") & (table["exposure"] > 0) & (table["cell"] == "old+new")]
     published = table[(table["recipe"] == "published") & (table["cell"] != "new+new")]
-    table = table[(table["exposure"] == 0) & (table["recipe"] == "balanced")]
+    balanced = table[(table["exposure"] == 0) & (table["recipe"] == "balanced")]
+    shown = rows_to_frame(_gains(balanced) + _exposed(doses) + _by_published_recipe(published))
+    against = rows_to_frame(_falsifiers(balanced))
+    enough = bool((balanced["n"] >= MIN_QUESTIONS).all())
+    verdict = _verdict(shown, against) if enough else UNDECIDED
+    return ClaimResult(shown, against, _checks(balanced), NAME, verdict, _sentence(balanced, verdict), WOULD_CHANGE)
+
+
+def _gains(table: pd.DataFrame) -> list[Row]:
     gain = _by_seed(table, "excess", "grokked") - _by_seed(table, "excess", "random")
-    main = [
-        _bounded(f"grokked − random beyond shortcuts, {cell}", cell, gain[cell].dropna(), LITTLE, MUCH)
+    return [
+        _bounded(
+            Row(f"gain.{cell}", "main", f"grokked − random beyond shortcuts, {cell}", cell),
+            gain[cell].dropna(),
+            LITTLE,
+            MUCH,
+        )
         for cell in ("old+new", "new+new")
     ]
-    area = _by_seed(table, "area", "grokked") - _by_seed(table, "area", "random")
+
+
+def _falsifiers(table: pd.DataFrame) -> list[Row]:
+    """F1, F2 and F4; F3 says whether first hops transfer and does not enter the verdict."""
     grokked = table[table["arm"] == "grokked"]
-    falsifiers = [
-        _bounded("F1 grokked beyond shortcuts at the end", "old+new", _of(grokked, "excess", "old+new"), LITTLE, MUCH),
+    area = _by_seed(table, "area", "grokked") - _by_seed(table, "area", "random")
+    at_end = Row("f1", "falsifier", "F1 grokked beyond shortcuts at the end", "old+new")
+    pace = Row("f4", "falsifier", "F4 area under the curve, grokked − random", "old+new")
+    return [
+        _bounded(at_end, _of(grokked, "excess", "old+new"), LITTLE, MUCH),
         _forgetting(_of(grokked, "forgotten", "old+new")),
         _over_r2(grokked),
-        _bounded("F4 area under the curve, grokked − random", "old+new", area["old+new"].dropna(), AREA_ALIKE, AREA_MORE),
+        _bounded(pace, area["old+new"].dropna(), AREA_ALIKE, AREA_MORE),
     ]
-    decisive, against = in_table(main), in_table(falsifiers)
-    enough = bool((table["n"] >= MIN_QUESTIONS).all())
-    verdict = _verdict(decisive, against) if enough else UNDECIDED
-    beside = [
-        _beside(f"grokked, each new fact in {exposure} trained compositions", "old+new", rows["excess"])
+
+
+def _exposed(doses: pd.DataFrame) -> list[Row]:
+    return [
+        _exploratory(f"dose.{exposure}", f"grokked, each new fact in {exposure} trained compositions", "old+new", rows)
         for exposure, rows in doses.groupby("exposure")
     ]
-    beside += [
-        _beside(_published_name(str(arm), str(cell)), str(cell), rows["excess"])
+
+
+def _by_published_recipe(published: pd.DataFrame) -> list[Row]:
+    return [
+        _exploratory(f"published.{arm}.{cell}", _published_name(str(arm), str(cell)), str(cell), rows)
         for (arm, cell), rows in published.groupby(["arm", "cell"])
     ]
-    shown = in_table(main + beside)
-    return ClaimResult(shown, against, _checks(table), CLAIM, verdict, _sentence(table, verdict), WOULD_CHANGE)
-
-
-def _cell(run: Run, cell: str, split: str) -> dict[str, Any]:
-    questions = run.task.split(split)
-    shortcuts = shortcut_accuracy(run.task, questions)
-    accuracy, old = _whole(run, split), _whole(run, "test_inferred_iid")
-    floor = max(shortcuts.values())
-    return {
-        "cell": cell,
-        "exact_match": accuracy[-1],
-        "floor": floor,
-        "floor_r2": shortcuts["r2"],
-        "excess": accuracy[-1] - floor,
-        "area": float(np.mean(accuracy)),
-        "to_90": onset(run, f"select_{split}", REACHED),
-        "remembered": _whole(run, "ood_atomic")[-1],
-        "forgotten": 1.0 - float(np.min(old)) if run.initial else 0.0,
-        "n": len(questions),
-    }
-
-
-def _whole(run: Run, split: str) -> np.ndarray:
-    """Exact match on all questions of a split at every evaluation: both halves, since nothing is chosen on one of them."""
-    n = len(run.task.split(split))
-    reported = n // 2
-    halves = run.metrics[split].to_numpy() * reported, run.metrics[f"select_{split}"].to_numpy() * (n - reported)
-    return (halves[0] + halves[1]) / n
 
 
 def _by_seed(table: pd.DataFrame, column: str, arm: str) -> pd.DataFrame:
@@ -137,7 +112,7 @@ def _of(rows: pd.DataFrame, column: str, cell: str) -> pd.Series:
     return rows.loc[rows["cell"] == cell, column]
 
 
-def _bounded(quantity: str, split: str, values: pd.Series, little: float, much: float) -> dict[str, Any]:
+def _bounded(asked: Row, values: pd.Series, little: float, much: float) -> Row:
     """Supports if surely little, contradicts if surely much: one-sided 95 % bounds over graphs."""
     rule = (
         f"supports if the upper bound is below {little}, contradicts if the lower is above {much}; Student's t over graphs"
@@ -146,7 +121,7 @@ def _bounded(quantity: str, split: str, values: pd.Series, little: float, much: 
     def says(low: float, high: float) -> str:
         return SUPPORTED if high < little else CONTRADICTED if low > much else UNDECIDED
 
-    return bounds_row(quantity, split, values, rule, says)
+    return bounds_row(asked, values, rule, says)
 
 
 def _published_name(arm: str, cell: str) -> str:
@@ -154,54 +129,66 @@ def _published_name(arm: str, cell: str) -> str:
     return f"{origin}, published recipe ({reading}), {cell}"
 
 
-def _beside(quantity: str, cell: str, excess: pd.Series) -> dict[str, Any]:
-    """What other exposure brings at the end; decides nothing."""
-    rule = "beside: exact match beyond shortcuts; one-sided 95 % bounds, Student's t over graphs"
-    return bounds_row(quantity, cell, excess, rule)
+def _exploratory(key: str, quantity: str, cell: str, rows: pd.DataFrame) -> Row:
+    """What other exposure brings at the end."""
+    rule = f"exact match beyond shortcuts, one-sided 95 % bounds, Student's t over graphs; {EXPLORATORY}"
+    return bounds_row(Row(key, "beside", quantity, cell), rows["excess"], rule)
 
 
-def _forgetting(falls: pd.Series) -> dict[str, Any]:
-    """F2: forgetting is no falsifier but an excuse; a large one leaves the claim open."""
+def _forgetting(falls: pd.Series) -> Row:
+    """F2: forgetting does not contradict the claim, it explains failures away; if it is large the claim stays open."""
     rule = f"below {FORGOTTEN_LITTLE} it is not the reason; from {FORGOTTEN_MUCH} on nothing is decided"
     worst = float(falls.max()) if len(falls) else float("nan")
-    says = SUPPORTED if worst < FORGOTTEN_LITTLE else UNDECIDED
-    about = {"value": worst, "low": float(falls.min()) if len(falls) else worst, "high": worst, "n": len(falls)}
-    return row("F2 largest fall on old ID questions, grokked", "test_inferred_iid", says, rule, unit="graphs", **about)
+    return Row(
+        "f2",
+        "falsifier",
+        "F2 largest fall on old ID questions, grokked",
+        "test_inferred_iid",
+        value=worst,
+        low=float(falls.min()) if len(falls) else worst,
+        high=worst,
+        n=len(falls),
+        says=SUPPORTED if worst < FORGOTTEN_LITTLE else UNDECIDED,
+        rule=rule,
+    )
 
 
-def _over_r2(grokked: pd.DataFrame) -> dict[str, Any]:
+def _over_r2(grokked: pd.DataFrame) -> Row:
     """F3: what looks like transfer of new first hops may be the last relation alone."""
     rows = grokked[grokked["cell"] == "new+old"]
     excess = rows["exact_match"] - rows["floor_r2"]
-    quantity, rule = (
-        "F3 grokked beyond the last relation's majority",
-        "contradicts (the transfer is a shortcut) if not above 0",
-    )
+    asked = Row("f3", "beside", "F3 grokked beyond the last relation's majority", "new+old")
 
     def says(low: float, high: float) -> str:
         return SUPPORTED if low > 0 else CONTRADICTED if high <= 0 else UNDECIDED
 
-    return bounds_row(quantity, "new+old", excess, rule, says)
+    return bounds_row(asked, excess, "contradicts (the transfer is a shortcut) if not above 0", says)
 
 
 def _verdict(table: pd.DataFrame, falsifiers: pd.DataFrame) -> str:
     """Supported if both cells are and nothing contradicts; large forgetting leaves it open."""
-    forgotten = falsifiers.loc[falsifiers["quantity"].str.startswith("F2"), "value"].max()
-    says = table["says"].tolist()
-    against = falsifiers.loc[~falsifiers["quantity"].str.startswith("F3"), "says"].tolist()
-    if CONTRADICTED in says + against:
+    against = of_role(falsifiers, "falsifier")
+    says = of_role(table, "main")["says"].tolist()
+    if CONTRADICTED in says + against["says"].tolist():
         return CONTRADICTED
-    return SUPPORTED if set(says) == {SUPPORTED} and forgotten < FORGOTTEN_MUCH else UNDECIDED
+    return SUPPORTED if set(says) == {SUPPORTED} and against["value"]["f2"] < FORGOTTEN_MUCH else UNDECIDED
 
 
 def _checks(table: pd.DataFrame) -> pd.DataFrame:
     remembered = table.groupby("arm")["remembered"].min().round(2).to_dict()
+    beyond = np.isclose(table["excess"], table["exact_match"] - table["floor"]) & (table["floor"] >= table["floor_r2"])
+    shared = table.groupby(["seed", "cell"])[["n", "floor", "floor_r2"]].nunique()
+    alike = (shared == 1).all(axis=1)
     return pd.DataFrame(
         [
             check("questions in every cell", bool((table["n"] >= MIN_QUESTIONS).all()), f"at least {table['n'].min()}"),
             check("new facts are learned", min(remembered.values()) > REACHED, f"least exact match by origin: {remembered}"),
-            check("shortcuts are taken off", True, f"best shortcut up to {table['floor'].max():.2f}"),
-            check("same steps and data from random weights", True, f"{table['run'].nunique()} runs"),
+            check("the best shortcut is subtracted", bool(beyond.all()), f"best shortcut up to {table['floor'].max():.2f}"),
+            check(
+                "all origins have the same questions and shortcuts",
+                bool(alike.all()),
+                f"{int(alike.sum())} of {len(alike)} cells of a graph, {table['run'].nunique()} runs",
+            ),
         ]
     )
 
@@ -218,3 +205,65 @@ WOULD_CHANGE = (
     "New facts as second hops answered beyond shortcuts in less than a fifth of the questions, on at least three graphs, "
     "would support it; in more than half of them, more than from random weights, contradict it."
 )
+
+
+@dataclass(frozen=True, eq=False)
+class TransferFinding:
+    """Claim (iii) on a study: the verdict, the table it rests on, and evidence inside models with weights."""
+
+    result: ClaimResult
+    transferred: pd.DataFrame
+    inside: TransferEvidenceResult | None
+
+
+def _jobs(inputs: Inputs) -> Jobs:
+    runs = opened(inputs.transfers) if inputs.transfers else []
+    settings = (inputs.n_questions, inputs.seed)
+    return {"inside": {run.name: Job(f"inside-{run.name}", Result, measure_transfer, run, settings) for run in runs}}
+
+
+def _decide(inputs: Inputs, measured: Mapping[str, Mapping[str, Result]]) -> TransferFinding | None:
+    if inputs.transfers is None or inputs.transferred is None:
+        return None
+    tables = [each.table for each in measured["inside"].values()]
+    inside = None
+    if tables:
+        together = inputs.transfers.describe(pd.concat(tables, ignore_index=True), ("arm", "seed"))
+        inside = TransferEvidenceResult(together)
+    return TransferFinding(decide_transfer(inputs.transferred), inputs.transferred, inside)
+
+
+def _say(finding: TransferFinding | None) -> str:
+    return finding.result.caption if finding else "undecided: no further trainings in this study"
+
+
+def _show(finding: TransferFinding | None, report: Report) -> None:
+    if finding is None:
+        report.paragraph("This study has no further trainings on new facts.")
+        return
+    show_result(report, finding.result)
+    columns = ["exact_match", "floor", "excess", "area", "to_90", "remembered", "forgotten"]
+    groups = finding.transferred.groupby(["arm", "exposure", "cell"], sort=False)
+    report.table(groups[columns].median().assign(graphs=groups["seed"].nunique(), questions=groups["n"].min()).reset_index())
+    report.paragraph(
+        "Medians over graphs. `_items` and `_facts` are the two readings of the published recipe: old facts exposed as "
+        "second hops and new ones never, most old items no longer trained. `_late` begins at the last step of natural and "
+        "both hops."
+    )
+    if finding.inside is not None:
+        _show_inside(finding.inside, report)
+
+
+def _show_inside(evidence: TransferEvidenceResult, report: Report) -> None:
+    report.figure(
+        evidence.figure(),
+        "Accuracy of the unmodified model at the end, with the bridge that is read at r1 written in the form of its "
+        "embedding after the best layer, and with a random entity's embedding there. Where writing it repairs the answer, "
+        "the form failed, not the fact.",
+    )
+    inside = evidence.table.groupby(["arm", "cell"], sort=False)
+    numbers = inside[["read_at_r1", "accuracy", "realigned", "controlled"]].median()
+    report.table(numbers.assign(used=inside["used"].agg(", ".join), graphs=inside["seed"].nunique()).reset_index())
+
+
+TRANSFER = Claim("(iii)", "(iii) Does a circuit transfer to new facts?", decide=_decide, say=_say, show=_show, jobs=_jobs)

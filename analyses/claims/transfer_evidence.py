@@ -27,11 +27,11 @@ class TransferEvidenceResult(Result):
     Attributes:
         table: a row for each run and cell of `CELLS`, with run, arm, seed, cell;
             read_at_r1: share of questions whose bridge a lens reads at r1, after the best layer;
-            used: whether it is used at r1 (see `bridge_evidence`), by questions answered right, and n_judged: hop-1 facts
-            behind that;
+            used: whether it is used at r1 (see `bridge_evidence`), on questions answered right, and n_judged: hop-1 facts
+            that this rests on;
             accuracy: exact match on all n questions;
             realigned: the same with the bridge read at r1 written as its embedding, after the best layer;
-            controlled: with a random entity's there;
+            controlled: with a random entity's embedding there;
             gain: realigned − accuracy, with its 95 % interval low, high over hop-1 facts.
     """
 
@@ -41,7 +41,7 @@ class TransferEvidenceResult(Result):
         return f"{self.table['run'].nunique()} further trainings on {self.table['seed'].nunique()} graphs"
 
     def figure(self) -> Any:
-        """Accuracy as it is and with the bridge rewritten, a panel for each cell, a dot for each run."""
+        """Unmodified accuracy and accuracy with the bridge rewritten, a panel for each cell, a dot for each run."""
         return repair_bars(self.table, title=f"{self.caption} · a dot each")
 
 
@@ -49,7 +49,7 @@ def transfer_evidence(study: Study, *, n_questions: int = 512, seed: int = 0) ->
     """Open the last checkpoint of every run on new facts whose weights are there.
 
     Args:
-        study: see `transferability.transfer_table`.
+        study: see `transfer_table`.
         n_questions: for the evidence on the bridge.
         seed: of questions, halves and donors.
 
@@ -58,7 +58,7 @@ def transfer_evidence(study: Study, *, n_questions: int = 512, seed: int = 0) ->
     """
     if not (runs := opened(study)):
         raise ValueError(f"{study.folder} holds no run with weights")
-    rows = pd.concat([measure_transfer(run, n_questions, seed=seed) for run in runs], ignore_index=True)
+    rows = pd.concat([measure_transfer(run, n_questions, seed).table for run in runs], ignore_index=True)
     return TransferEvidenceResult(study.describe(rows, ("arm", "seed")))
 
 
@@ -67,11 +67,11 @@ def opened(study: Study) -> list[Run]:
     return [run for run in study.runs.values() if run.steps]
 
 
-def measure_transfer(run: Run, n_questions: int, *, seed: int = 0) -> pd.DataFrame:
+def measure_transfer(run: Run, n_questions: int, seed: int = 0) -> Result:
     """The rows of one run, without its arm and graph; arguments as of `transfer_evidence`."""
     model = run.checkpoint("final").model()
     rows = [{"run": run.name, "cell": cell, **_row(run, model, split, n_questions, seed)} for cell, split in CELLS.items()]
-    return pd.DataFrame(rows)
+    return Result(pd.DataFrame(rows))
 
 
 def _row(run: Run, model: HookedTransformer, split: str, n_questions: int, seed: int) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def _row(run: Run, model: HookedTransformer, split: str, n_questions: int, seed:
         "read_at_r1": bridge_read(logit_lens(model, questions, seed=seed))["top1"].max(),
         "used": bridge_is(evidence),
         "n_judged": int(evidence.table["n_judged"].iloc[0]),
-        "accuracy": best["as_it_is"],
+        "accuracy": best["baseline"],
         "realigned": best["accuracy"],
         "controlled": control["accuracy"].iloc[0],
         "gain": best["gain"],

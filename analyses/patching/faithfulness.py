@@ -76,13 +76,18 @@ class FaithfulnessResult(Result):
 
     @property
     def caption(self) -> str:
-        """The finding in one line."""
+        """The model and the finding in one line."""
+        return f"{self.model}: {self.finding}"
+
+    @property
+    def finding(self) -> str:
+        """The caption without the model."""
         row, random = self.table.iloc[0], self.table.iloc[1:]
         if self.reason:
-            return f"{self.model}: undefined, {self.reason}"
+            return f"undefined, {self.reason}"
         kept = f"{row['n_edges']} edges keep {row['faithfulness']:.2f} [{row['low']:.2f}, {row['high']:.2f}] of the gap"
         without = f"all others {row['without']:.2f} [{row['without_low']:.2f}, {row['without_high']:.2f}]"
-        text = f"{self.model}: {kept}, {without}, on {row['n']} pairs ({self.background})"
+        text = f"{kept}, {without}, on {row['n']} pairs ({self.background})"
         if len(random):
             most, least = random["faithfulness"].max(), random["without"].min()
             text += (

@@ -1,1 +1,1 @@
-"""Figures. They take tables and compute nothing."""
+"""Figures of tables. They compute nothing."""

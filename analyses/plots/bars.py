@@ -11,18 +11,18 @@ from .style import error_bars, stage_names
 
 
 def transplant_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
-    """Bars by component of what its own and another model's activation bring back, with their intervals."""
+    """Bars by component of the gap that its own and another model's activation restore, with their intervals."""
     figure = go.Figure()
     for colour, name, label in zip(COLOURS, ("own", "other"), ("own activation", "the other model's"), strict=False):
         error = error_bars(table[name], table[f"{name}_low"], table[f"{name}_high"]) | {"thickness": 1, "width": 2}
         bars = {"x": table["node"].tolist(), "y": table[name].tolist(), "error_y": error}
         figure.add_bar(**bars, name=label, marker_color=colour)
-    figure.update_yaxes(title="share of the gap brought back")
+    figure.update_yaxes(title="share of the gap restored")
     return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=400)
 
 
 def realignment_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
-    """Accuracy by layer, a panel for each form, bars for each entity with their intervals; as it is dashed."""
+    """Accuracy by layer, a panel for each form, bars for each entity with their intervals; unmodified accuracy dashed."""
     forms, entities = (list(dict.fromkeys(table[name])) for name in ("form", "entity"))
     figure = make_subplots(rows=1, cols=len(forms), subplot_titles=forms, shared_yaxes=True, horizontal_spacing=0.04)
     for column, form in enumerate(forms, start=1):
@@ -33,6 +33,6 @@ def realignment_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
             style = {"name": entity, "legendgroup": entity, "showlegend": column == 1, "marker_color": colour}
             figure.add_bar(**bars, **style, row=1, col=column)
         dashed: Any = {"line": {"color": GREYS["guide"], "dash": "dash", "width": 1}, "row": 1, "col": column}
-        figure.add_hline(y=table["as_it_is"].iloc[0], **dashed)
+        figure.add_hline(y=table["baseline"].iloc[0], **dashed)
     figure.update_yaxes(title="exact match", range=[0, 1.05], col=1)
     return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380)

@@ -1,13 +1,12 @@
-"""The pictures of the claims: functions of tables that return plotly figures and compute nothing."""
+"""Figures of the claims: functions of tables that return plotly figures and compute nothing."""
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ...tasks.runs.theme import COLOURS, GREYS, TEMPLATE
+from ...tasks.runs.theme import COLOURS, GREYS, PHASE_SYMBOL, TEMPLATE
 from .style import error_bars
 
-PHASE_SYMBOL = {"id_generalised": "triangle-up", "before": "square", "ood_generalised": "diamond", "final": "circle"}
 SAYS_COLOUR = {"supported": COLOURS[2], "contradicted": COLOURS[1], "undecided": GREYS["undecided"], "": GREYS["undecided"]}
 
 
@@ -71,20 +70,20 @@ def accuracy_against_use(table: pd.DataFrame, *, title: str) -> go.Figure:
     """Exact match against answers that follow the bridge, a dot for each run and phase; filled where the bridge is used.
 
     Args:
-        table: with the columns run, arm, phase, step, exact_match, held_out, low, high and used.
+        table: with the columns run, arm, phase, step, exact_match, bridge_effect, low, high and used.
         title: should name n and what the intervals are.
     """
-    figure, known = go.Figure(), table.dropna(subset="held_out")
+    figure, known = go.Figure(), table.dropna(subset="bridge_effect")
     for place, (arm, rows) in enumerate(known.groupby("arm", sort=False)):
         colour = COLOURS[place % len(COLOURS)]
         symbols = [
-            PHASE_SYMBOL.get(str(phase), "circle") + ("" if used == "yes" else "-open")
+            PHASE_SYMBOL[str(phase)] + ("" if used == "yes" else "-open")
             for phase, used in zip(rows["phase"], rows["used"], strict=True)
         ]
         figure.add_scatter(
-            x=rows["held_out"].tolist(),
+            x=rows["bridge_effect"].tolist(),
             y=rows["exact_match"].tolist(),
-            error_x=error_bars(rows["held_out"], rows["low"], rows["high"]) | {"thickness": 0.8, "width": 0},
+            error_x=error_bars(rows["bridge_effect"], rows["low"], rows["high"]) | {"thickness": 0.8, "width": 0},
             text=[f"{row.run}, {row.phase}, step {row.step:,}, used: {row.used}" for row in rows.itertuples()],
             hovertemplate="%{text}<br>use %{x:.2f}, exact match %{y:.2f}<extra></extra>",
             mode="markers",
@@ -97,7 +96,7 @@ def accuracy_against_use(table: pd.DataFrame, *, title: str) -> go.Figure:
 
 
 def repair_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
-    """Accuracy as it is, and with the bridge or a random entity written at r1: a panel for each cell, a dot for each run.
+    """Unmodified accuracy, and with the bridge or a random entity written at r1: a panel for each cell, a dot for each run.
 
     Args:
         table: with the columns run, arm, cell, accuracy, realigned and controlled.
@@ -105,7 +104,7 @@ def repair_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
     """
     cells = list(dict.fromkeys(table["cell"]))
     figure = make_subplots(rows=1, cols=len(cells), subplot_titles=cells, shared_yaxes=True, horizontal_spacing=0.03)
-    kinds = {"accuracy": "as it is", "realigned": "bridge as embedding", "controlled": "random entity as embedding"}
+    kinds = {"accuracy": "unmodified", "realigned": "bridge as embedding", "controlled": "random entity as embedding"}
     for column, cell in enumerate(cells, start=1):
         rows = table[table["cell"] == cell]
         for place, (name, label) in enumerate(kinds.items()):

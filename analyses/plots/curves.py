@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from ...tasks import SPLITS
 from ...tasks.runs.theme import COLOURS, GREYS, SPLIT_COLOUR, TEMPLATE
-from .style import _band, layer_name
+from .style import band, layer_name
 
 
 def accuracy_curves(
@@ -20,7 +20,7 @@ def accuracy_curves(
 
     Args:
         metrics: metrics tables by run.
-        n: number of queries behind each split's curve.
+        n: number of queries of each split.
         phases: by run, the step at which each phase begins.
     """
     figure = make_subplots(
@@ -89,7 +89,7 @@ def trajectory_curves(table: pd.DataFrame, value: str, *, panels: str, title: st
         for layer, rows in table[table[panels] == name].groupby("layer"):
             colour, label = COLOURS[layers.index(layer) % len(COLOURS)], layer_name(layer)
             style = {"legendgroup": label, "row": 1, "col": column}
-            figure.add_scatter(**_band(rows["step"], rows["low"], rows["high"], colour), **style)
+            figure.add_scatter(**band(rows["step"], rows["low"], rows["high"], colour), **style)
             line = {
                 "x": rows["step"].tolist(),
                 "y": rows[value].tolist(),
@@ -108,7 +108,7 @@ def faithfulness_curves(curve: pd.DataFrame, n_edges: int, faithfulness: float, 
     Args:
         curve: see `faithfulness_curve`.
         n_edges: the circuit's size.
-        faithfulness: and what it keeps.
+        faithfulness: of the circuit.
         title: of the figure; it should name n and what the bands are.
     """
     figure = go.Figure()
@@ -118,7 +118,7 @@ def faithfulness_curves(curve: pd.DataFrame, n_edges: int, faithfulness: float, 
             ("faithfulness", "low", "high", "solid", f"by {order}"),
             ("random", "random_low", "random_high", "dot", f"by shuffled {order}"),
         ):
-            figure.add_scatter(**_band(rows["n_edges"], rows[low], rows[high], colour))
+            figure.add_scatter(**band(rows["n_edges"], rows[low], rows[high], colour))
             line = {"color": colour, "width": 2, "dash": dash}
             figure.add_scatter(x=sizes, y=rows[value].tolist(), name=name, line=line, mode="lines+markers")
     star = {"symbol": "star", "size": 13, "color": COLOURS[-1]}
@@ -131,7 +131,7 @@ def growth_curves(effects: pd.DataFrame, stability: pd.DataFrame, onsets: Mappin
     """Edges' effects by step with bands, the circuit's stability, and losses; onsets of accuracy dashed.
 
     Args:
-        effects: with the columns step, edge, effect and stderr.
+        effects: with the columns step, edge, effect, low and high.
         stability: with the columns step, weighted_overlap, weighted_overlap_final, loss, restricted and excluded.
         onsets: by name, the step.
         title: of the figure; it should name n and what the bands are.
@@ -139,9 +139,7 @@ def growth_curves(effects: pd.DataFrame, stability: pd.DataFrame, onsets: Mappin
     titles = ("effect", "weighted overlap", "loss in nats")
     figure = make_subplots(rows=1, cols=3, subplot_titles=titles, horizontal_spacing=0.06)
     for colour, (edge, rows) in zip(COLOURS, effects.dropna(subset="effect").groupby("edge", sort=False), strict=False):
-        half = 1.96 * rows["stderr"]
-        band = _band(rows["step"], rows["effect"] - half, rows["effect"] + half, colour)
-        figure.add_scatter(**band, row=1, col=1)
+        figure.add_scatter(**band(rows["step"], rows["low"], rows["high"], colour), row=1, col=1)
         line = {
             "x": rows["step"].tolist(),
             "y": rows["effect"].tolist(),

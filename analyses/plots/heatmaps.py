@@ -1,6 +1,6 @@
-"""The pictures: functions of tables that return plotly figures and compute nothing.
+"""Heat maps: functions of tables that return plotly figures and compute nothing.
 
-Every figure says n and what its bars are.
+Every figure says n.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The pictures of the study's report that lay its curves beside the paper's."""
+"""Figures of the study's report that show its curves next to the paper's."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ RATE_LABEL = {
 }
 
 
-def pretraining_beside(ours: pd.DataFrame, theirs: pd.DataFrame, *, title: str) -> go.Figure:
+def pretraining_comparison(ours: pd.DataFrame, theirs: pd.DataFrame, *, title: str) -> go.Figure:
     """Rates on OOD+OOD questions by step, ours above (a line for each run), the paper's below, a column for each arm.
 
     Args:
@@ -43,7 +43,7 @@ def pretraining_beside(ours: pd.DataFrame, theirs: pd.DataFrame, *, title: str) 
     return figure.update_layout(template=TEMPLATE, title=title, height=560, legend={"orientation": "h", "y": -0.15})
 
 
-def transfer_beside(
+def transfer_comparison(
     ours: pd.DataFrame, theirs: pd.DataFrame, largest: pd.DataFrame, *, arms: Sequence[str], title: str
 ) -> go.Figure:
     """Exact match on new facts' questions by step, ours above (a line each run), the paper's below, a column each cell.

@@ -22,7 +22,7 @@ def error_bars(value: pd.Series, low: pd.Series, high: pd.Series) -> dict[str, A
     return {"array": (high - value).tolist(), "arrayminus": (value - low).tolist(), "symmetric": False}
 
 
-def _band(x: pd.Series, low: pd.Series, high: pd.Series, colour: str) -> dict[str, Any]:
+def band(x: pd.Series, low: pd.Series, high: pd.Series, colour: str) -> dict[str, Any]:
     """A shaded area between two curves, for `add_scatter`."""
     places = x.tolist()
     area = {"x": places + places[::-1], "y": high.tolist() + low.tolist()[::-1]}

@@ -1,1 +1,1 @@
-"""The program: measure a study, keep what was measured, decide, report."""
+"""The programme: measure a study, cache the measurements, decide, report."""

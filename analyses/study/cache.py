@@ -1,4 +1,4 @@
-"""Measurements kept on disk, so that a long analysis goes on where it was: results, mappings of them and numbers as JSON."""
+"""Measurements cached on disk, so that a long analysis can resume: results, mappings of them and numbers as JSON."""
 
 import dataclasses
 import hashlib
@@ -18,11 +18,11 @@ from ..claims.specimens import Arms
 MeasurementType = TypeVar("MeasurementType")
 
 
-def kept(path: Path, kind: type[MeasurementType], measure: Callable[[], MeasurementType]) -> MeasurementType:
-    """What was measured before, or measure it now and write it, whole or not at all.
+def cached(path: Path, kind: type[MeasurementType], measure: Callable[[], MeasurementType]) -> MeasurementType:
+    """Return the cached measurement, or compute it and write it atomically.
 
     Args:
-        path: of a JSON file whose name tells everything that the measurement depends on, see `fingerprint`.
+        path: of a JSON file whose name covers everything that the measurement depends on, see `fingerprint`.
         kind: a dataclass of results, mappings of results, strings and numbers.
         measure: called if there is no such file.
 

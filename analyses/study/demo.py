@@ -35,7 +35,7 @@ def run_demo(
     seed: int = 0,
     progress: bool = True,
 ) -> Demo:
-    """Train both arms and measure them; finished runs in `out` are taken as they are, interrupted ones go on.
+    """Train both arms and measure them; finished runs in `out` are reused, interrupted ones resume.
 
     Args:
         task: graph and splits; its supervision is replaced by that of each arm.
@@ -43,7 +43,7 @@ def run_demo(
         model_config: the shape of both models.
         max_steps: of either arm.
         n_pairs: prompt pairs asked for; half of them choose the circuits, half judge them. Fewer are taken if the
-            split cannot give so many.
+            split does not have that many.
         seed: of training (the same initial weights in both arms), pairs and resampling.
         progress: whether training shows a bar.
     """

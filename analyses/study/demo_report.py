@@ -87,7 +87,7 @@ def summary(demo: Demo) -> Iterator[str]:
     sizes = [f"{len(pairs)} of {pairs.n_asked}" for pairs in (demo.chosen_on, demo.judged_on)]
     yield f"bridge pairs of {SPLIT} right in both arms: {sizes[0]} to choose circuits on, {sizes[1]} to judge them"
     for arm, result in demo.judged.items():
-        yield f"{arm}: {result.caption.partition(': ')[2]}"
+        yield f"{arm}: {result.finding}"
     table = demo.comparison.table.set_index("measure")
     row = table.loc["rank_correlation"]
     yield (
@@ -103,7 +103,7 @@ def write_report(demo: Demo, path: Path) -> Path:
     report.bullets(summary(demo))
     report.paragraph(
         "One graph and one training seed: both arms start from the same initial weights and differ only in their training "
-        "compositions. What is alike or different here may be otherwise at another seed."
+        "compositions. At another seed other things may be alike or different."
     )
     _behaviour(demo, report)
     _bridge(demo, report)
@@ -128,7 +128,7 @@ def _bridge(demo: Demo, report: Report) -> None:
     report.heading("Where bridge and answer can be read")
     tables = {arm: lens.table for arm, lens in demo.lenses.items()}
     report.figure(
-        lens_heatmaps(tables, TARGETS, value="top1", title=next(iter(demo.lenses.values())).caption.partition(" · ")[2]),
+        lens_heatmaps(tables, TARGETS, value="top1", title=_questions(next(iter(demo.lenses.values())))),
         "Logit lens: the brighter a cell, the larger the share of unseen ID queries whose most likely token at that layer "
         "and position is the bridge, the answer, or, as chance level, another query's bridge.",
     )
@@ -148,6 +148,12 @@ def _bridge(demo: Demo, report: Report) -> None:
             )
 
 
+def _questions(lens: LensResult) -> str:
+    """On which questions a lens was measured, which is the same in both arms."""
+    row = lens.table.iloc[0]
+    return f"{lens.split} · n = {row['n']} queries over {row['n_facts']} hop-1 facts"
+
+
 def _circuits(demo: Demo, report: Report) -> None:
     report.heading("The circuits, side by side")
     report.paragraph(
@@ -160,16 +166,16 @@ def _circuits(demo: Demo, report: Report) -> None:
     report.diagram(
         draw(demo.circuits, lens=lens, curves=curves),
         "Upwards are layers, across are positions; hover an edge for its numbers in both arms, click it to trace the paths "
-        "through it, cut at another strength with the slider, or lay one circuit over the other.",
+        "through it, cut at another strength with the slider, or overlay one circuit on the other.",
     )
     report.heading("Do the drawn circuits do the work?")
     report.paragraph(
         "Only the drawn edges carry the clean run, all others the corrupt one, on pairs that the circuit was not chosen on. "
         "1 is the whole model, 0 the corrupt run; intervals are 95 % bootstrap intervals over pairs. The null are random "
-        "circuits: as many edges, all connected, entering alike layers and kinds of input."
+        "circuits: as many edges, all connected, entering similar layers and kinds of input."
     )
     report.table(faithfulness_table(demo))
-    report.heading("How alike are they?")
+    report.heading("How similar are they?")
     report.paragraph(
         "Over live edges, those with an effect in at least one arm. Intervals: paired bootstrap over pairs, 95 %; they do "
         "not cover the choice of graph and seed."
@@ -192,5 +198,5 @@ def _growth(demo: Demo, report: Report) -> None:
     report.figure(
         demo.growth.figure(),
         "By step: effects of the edges that carry the first hop, move the bridge and carry the second hop (bands: ±1.96 "
-        "standard errors over pairs), how alike successive circuits are, and losses with and without the last circuit.",
+        "standard errors over pairs), how similar successive circuits are, and losses with and without the last circuit.",
     )

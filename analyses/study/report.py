@@ -1,21 +1,14 @@
-"""The study's findings as one page: four verdicts, then each with what it rests on, then the paper's figures and ours."""
+"""The study's findings as one page: a line for each claim, a section for each, then the paper's figures and ours."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
-
-from ...circuits import draw
 from ...tasks import Study
-from ..claims.cost import CostResult
-from ..claims.path_measurement import PathMeasurement
-from ..claims.regimes import RegimeResult
-from ..claims.rules import ClaimResult
-from ..claims.transfer_evidence import TransferEvidenceResult
+from ..claims.registry import CLAIMS
 from ..page import Report
-from ..plots.study import pretraining_beside, transfer_beside
-from ..training.exposure import ExposureResult
+from ..plots.study import pretraining_comparison, transfer_comparison
 from .published import (
     pretraining_rates,
     published_pretraining,
@@ -56,42 +49,22 @@ class Findings:
 
     Attributes:
         study, transfers: the runs, and the further trainings on new facts, if there are any.
-        paths: the measurements behind claim (i), by comparison and graph.
-        same_path: claim (i), by comparison, the pre-registered one first; those whose arms the study lacks are not there.
-        dissociation: claim (ii), by architecture and where the bridge is looked for, the causal one first.
-        regimes: every run at every phase.
-        transfer, transferred, transfer_inside: claim (iii), its table, and the evidence inside those models.
-        cost: of waiting.
-        exposure: accuracy by how often facts were composed, by arm, where that differs between facts.
+        claims: what each claim in `CLAIMS` found, by its name there.
     """
 
     study: Study
     transfers: Study | None
-    paths: Mapping[str, Mapping[int, PathMeasurement]]
-    same_path: Mapping[str, ClaimResult]
-    dissociation: Mapping[str, ClaimResult]
-    regimes: RegimeResult
-    transfer: ClaimResult | None
-    transferred: pd.DataFrame | None
-    transfer_inside: TransferEvidenceResult | None
-    cost: CostResult
-    exposure: Mapping[str, ExposureResult]
+    claims: Mapping[str, Any]
 
 
 def verdicts(findings: Findings) -> Iterator[str]:
     """A line for each question, with its n."""
-    main, *others = findings.same_path
-    beside = "; ".join(f"{name} {findings.same_path[name].verdict}" for name in others)
-    yield f"(i) {findings.same_path[main].caption}{f' Beside: {beside}.' if beside else ''}"
-    first, *others = findings.dissociation
-    beside = "; ".join(f"{name} {findings.dissociation[name].verdict}" for name in others)
-    yield f"(ii) {findings.dissociation[first].caption}{f' Beside: {beside}.' if beside else ''}"
-    yield f"(iii) {findings.transfer.caption if findings.transfer else 'undecided: no further trainings in this study'}"
-    yield f"Worthwhile? {findings.cost.sentence} ({findings.cost.caption})."
+    for name, claim in CLAIMS.items():
+        yield f"{claim.label} {claim.say(findings.claims[name])}"
 
 
 def write_report(findings: Findings, path: Path) -> Path:
-    """Write the page, whole or not at all; returns the path."""
+    """Write the page atomically; returns the path."""
     report = Report("Is grokking worthwhile? Three claims and a price, on a study with seeds")
     above, *reasons = UNDER_REVISION
     report.paragraph(above)
@@ -102,113 +75,14 @@ def write_report(findings: Findings, path: Path) -> Path:
         "margins and falsifiers were written down before any confirming checkpoint was opened (docs/preregistration.md). "
         + DIFFERENCES
     )
-    _same_path(findings, report)
-    _dissociation(findings, report)
-    _transfer(findings, report)
-    _cost(findings, report)
-    _beside_the_paper(findings, report)
+    for name, claim in CLAIMS.items():
+        report.heading(claim.heading)
+        claim.show(findings.claims[name], report)
+    _paper(findings, report)
     return report.save(path)
 
 
-def _claim(report: Report, result: ClaimResult) -> None:
-    report.paragraph(result.caption)
-    report.figure(
-        result.figure(),
-        "Each line is a quantity of the rule with its interval; green supports the claim, orange contradicts it, grey is "
-        "undecided or shown beside.",
-    )
-    report.table(result.table.drop(columns=["unit", "p", "p_holm"]))
-    report.table(result.falsifiers.drop(columns=["unit", "margin"]))
-    report.table(result.checks)
-    report.paragraph(f"What would change it: {result.would_change}")
-
-
-def _same_path(findings: Findings, report: Report) -> None:
-    report.heading("(i) The same inference path?")
-    main, *others = findings.same_path
-    _claim(report, findings.same_path[main])
-    for name in others:
-        report.paragraph(f"Beside, {name}: {findings.same_path[name].caption}")
-        report.table(findings.same_path[name].table.drop(columns=["unit", "p", "p_holm"]))
-    graph, measured = next((g, m) for g, m in findings.paths[main].items() if m.circuits)
-    shown = {name: circuit for name, circuit in measured.circuits.items() if " again" not in name}
-    report.diagram(
-        draw(shown, lens={name: measured.lens[name].table for name in shown}),
-        f"The circuits of graph {graph}, {measured.n_pairs} pairs that all its models answer: upwards are layers, across "
-        "are positions. Hover an edge for its numbers, click it to trace paths, lay one circuit over another.",
-    )
-    for name in shown:
-        if name in measured.traces:
-            report.figure(
-                measured.traces[name].figure(),
-                f"Causal trace of graph {graph}, {name}: share of questions whose answer changes if that one state comes "
-                "from a prompt with another h or r1.",
-            )
-        report.figure(
-            measured.evidence[name].figure(),
-            f"Bridge evidence of graph {graph}, {name}: share of questions minus control, by layer and position.",
-        )
-
-
-def _dissociation(findings: Findings, report: Report) -> None:
-    report.heading("(ii) Accuracy without circuit, circuit without accuracy?")
-    for name, result in findings.dissociation.items():
-        report.paragraph(f"Models that are {name}:")
-        _claim(report, result)
-    report.figure(
-        findings.regimes.figure(),
-        "Each symbol is a run at a phase: exact match on OOD+OOD questions upwards, across the share of answers that follow "
-        "another question's state at r1 (in slots: the difference of two bridges' means, anywhere). Upper left would be "
-        "accuracy without circuit, lower right is circuit without accuracy. Triangles: ID answers; squares: OOD facts "
-        "known, not composed; diamonds: OOD answers; circles: the end. Filled where the bridge is used.",
-    )
-    report.table(findings.regimes.summary)
-    for arm, result in findings.exposure.items():
-        report.figure(
-            result.figure(),
-            f"{arm} at the end: OOD+OOD questions by how often their facts were composed in training, in that hop; 0 is by "
-            "themselves alone.",
-        )
-
-
-def _transfer(findings: Findings, report: Report) -> None:
-    report.heading("(iii) Does a circuit transfer to new facts?")
-    if findings.transfer is None or findings.transferred is None or findings.transfer_inside is None:
-        report.paragraph("This study has no further trainings on new facts.")
-        return
-    _claim(report, findings.transfer)
-    columns = ["exact_match", "floor", "excess", "area", "to_90", "remembered", "forgotten"]
-    groups = findings.transferred.groupby(["arm", "exposure", "cell"], sort=False)
-    report.table(groups[columns].median().assign(graphs=groups["seed"].nunique(), questions=groups["n"].min()).reset_index())
-    report.paragraph(
-        "Medians over graphs. `_items` and `_facts` are the two readings of the published recipe: old facts exposed as "
-        "second hops and new ones never, most old items no longer trained. `_late` begins at the last step of natural and "
-        "both hops."
-    )
-    report.figure(
-        findings.transfer_inside.figure(),
-        "Accuracy at the end as it is, with the bridge that is read at r1 written in the form of its embedding after the "
-        "best layer, and with a random entity's embedding there. Where writing it repairs the answer, the form failed, not "
-        "the fact.",
-    )
-    inside = findings.transfer_inside.table.groupby(["arm", "cell"], sort=False)
-    numbers = inside[["read_at_r1", "accuracy", "realigned", "controlled"]].median()
-    report.table(numbers.assign(used=inside["used"].agg(", ".join), graphs=inside["seed"].nunique()).reset_index())
-
-
-def _cost(findings: Findings, report: Report) -> None:
-    report.heading("Is waiting worthwhile?")
-    report.paragraph(findings.cost.sentence)
-    report.figure(
-        findings.cost.figure(),
-        "Each dot is a run: the step from which it answers that share of OOD+OOD questions, against the compositions added "
-        "to its training set. Open triangles never got there within their training.",
-    )
-    summary = findings.cost.summary
-    report.table(summary.assign(flops=summary["flops"].map("{:.1e}".format)))
-
-
-def _beside_the_paper(findings: Findings, report: Report) -> None:
+def _paper(findings: Findings, report: Report) -> None:
     report.heading("The paper's figures and ours")
     report.paragraph(
         "Figure 1 of the paper is a scheme of the path; its counterpart is the measured circuit above. The paper's curves "
@@ -217,13 +91,13 @@ def _beside_the_paper(findings: Findings, report: Report) -> None:
     )
     ours = pretraining_rates(findings.study)
     report.figure(
-        pretraining_beside(ours, published_pretraining(), title="OOD+OOD questions, figure 2 and ours"),
+        pretraining_comparison(ours, published_pretraining(), title="OOD+OOD questions, figure 2 and ours"),
         "Above ours, a line for each run; below the paper's. A lens finds the bridge at some cell as soon as the atomic "
         "fact is known: in a causal model the state at r1 is that of the atomic question.",
     )
     if findings.transfers:
         report.figure(
-            transfer_beside(
+            transfer_comparison(
                 transfer_curves(findings.transfers),
                 published_transfer(),
                 published_transfer_largest(),

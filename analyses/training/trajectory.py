@@ -73,7 +73,9 @@ class CircuitTrajectory(Result):
         """Effects of the milestones' edges, stability and losses by step, accuracy onsets dashed."""
         edges = self.milestones.dropna(subset="final_effect")["edge"].tolist()
         names = self.table["sender"] + " -> " + self.table["receiver"]
-        shown = self.table.assign(edge=names)[names.isin(edges)]
+        half = 1.96 * self.table["stderr"]
+        bands = {"low": self.table["effect"] - half, "high": self.table["effect"] + half}
+        shown = self.table.assign(edge=names, **bands)[names.isin(edges)]
         onsets = self.milestones[self.milestones["final_effect"].isna()].dropna(subset="step")
         steps = dict(zip(onsets["milestone"], onsets["step"], strict=True))
         return growth_curves(shown, self.stability, steps, title=f"{self.caption} · bands: ±1.96 standard errors")

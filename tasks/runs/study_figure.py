@@ -7,10 +7,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from .theme import COLOURS, GREYS, SPLIT_COLOUR, TEMPLATE
+from .theme import COLOURS, GREYS, PHASE_SYMBOL, SPLIT_COLOUR, TEMPLATE
 
-MARKER_OF_PHASE = {"memorised": "square", "id_generalised": "triangle-down", "ood_generalised": "star"}
-"""Above the curves, where each run reaches a phase."""
+MARKED = ("memorised", "id_generalised", "ood_generalised")  # phases
 COLUMNS = 3  # panels in a row
 
 
@@ -94,7 +93,7 @@ def _add_curves(figure: go.Figure, rows: pd.DataFrame, colours: Mapping[str, str
 def _add_phases(
     figure: go.Figure, phases: Mapping[str, Mapping[str, int]], where: Mapping[str, int], *, in_legend: bool
 ) -> None:
-    for height, (phase, symbol) in enumerate(MARKER_OF_PHASE.items()):
+    for height, phase in enumerate(MARKED):
         reached = {run: steps[phase] for run, steps in phases.items() if phase in steps}
         figure.add_scatter(
             x=list(reached.values()) or [None],
@@ -105,6 +104,6 @@ def _add_phases(
             legendgroup=phase,
             showlegend=in_legend,
             mode="markers",
-            marker={"symbol": symbol, "size": 8, "color": GREYS["marker"], "opacity": 0.7},
+            marker={"symbol": PHASE_SYMBOL[phase], "size": 8, "color": GREYS["marker"], "opacity": 0.7},
             **where,
         )

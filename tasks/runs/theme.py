@@ -11,3 +11,10 @@ COLOURS: tuple[str, ...] = tuple(_PALETTE["hues"][hue] for hue in _PALETTE["seri
 GREYS: dict[str, str] = _PALETTE["greys"]
 SPLIT_COLOUR: dict[str, str] = _PALETTE["splits"]
 TEMPLATE = "simple_white"
+PHASE_SYMBOL = {
+    "memorised": "square",
+    "id_generalised": "triangle-down",
+    "before": "diamond",  # the last saved step before OOD answers, of runs that know the OOD facts
+    "ood_generalised": "star",
+    "final": "circle",
+}

@@ -23,12 +23,12 @@ def accuracy(result: RealignmentResult, layer: int, form: str) -> dict[str, floa
 def test_a_bridge_that_hop_2_cannot_take_is_mended_by_its_embedding(evidence_world: TwoHopTask) -> None:
     model, queries = handset_model(evidence_world.graph, misaligned=True), some(evidence_world)
     result = realign(model, evidence_world, queries)
-    assert result.table["as_it_is"].max() < 0.2 and no_hooks_left(model)
+    assert result.table["baseline"].max() < 0.2 and no_hooks_left(model)
     mended = accuracy(result, 0, "embedding added")
     assert mended["read"] == mended["true"] == 1.0 and mended["random"] < 0.3
     assert accuracy(result, 0, "ID mean")["true"] < 0.2  # the same form as before
     row = result.table.query("layer == 0 and form == 'embedding added' and entity == 'read'").iloc[0]
-    assert row["right_reading"] == 1.0 and row["gain_low"] > 0.6 and row["gain"] == pytest.approx(1.0 - row["as_it_is"])
+    assert row["right_reading"] == 1.0 and row["gain_low"] > 0.6 and row["gain"] == pytest.approx(1.0 - row["baseline"])
     before = result.table.query("layer == -1 and form == 'embedding added' and entity == 'read'").iloc[0]
     assert before["right_reading"] < 0.2  # nothing to be read yet
 
@@ -38,7 +38,7 @@ def test_where_the_form_is_right_the_mean_keeps_it_and_the_embedding_does_not(ev
     assert accuracy(result, 0, "ID mean")["read"] > 0.9 > 0.4 > accuracy(result, 0, "ID mean")["random"]
     assert accuracy(result, 0, "embedding")["true"] < 0.3
     assert set(result.table.query("layer == 1")["accuracy"]) == {1.0}  # nothing reads r1 any more
-    assert "1.00 right as it is" in result.caption and len(result.figure().data) == 9
+    assert "1.00 right unmodified" in result.caption and len(result.figure().data) == 9
     assert RealignmentResult.from_json(result.to_json()).table.equals(result.table)
 
 

@@ -13,11 +13,11 @@ from grokscope.analyses import InterchangeResult, Specimen, accuracy_without_cir
 from grokscope.analyses.bridge.evidence import EvidenceResult
 from grokscope.analyses.bridge.lens import LensResult
 from grokscope.analyses.bridge.verdicts import ANYWHERE, R1, bridge_roles
-from grokscope.analyses.claims.dissociation import (
+from grokscope.analyses.claims.dissociation import decide_dissociation
+from grokscope.analyses.claims.dissociation_measurement import (
     HOP1_OOD,
     IID,
     DissociationMeasurement,
-    decide_dissociation,
     measure_dissociation,
 )
 from grokscope.tasks import ModelConfig, TwoHopTask, build_model
@@ -70,6 +70,10 @@ def decide(one: DissociationMeasurement, n: int = 5):
 def test_what_the_paper_claims_is_supported_where_it_is_so() -> None:
     result = decide(measured())
     assert result.verdict == "supported" and result.table["says"].tolist() == ["supported"] * 2 + [""] * 4
+    assert result.table["role"].tolist() == ["main"] * 2 + ["beside"] * 4
+    assert result.falsifiers.set_index("key")["role"].to_dict() == {
+        "f1": "falsifier", "f2": "beside", "f3": "falsifier", "f4": "falsifier"
+    }  # fmt: skip
     assert result.checks["passed"].all() and result.figure() and "occurs (5 graphs)" in result.sentence
     assert result.table["value"].iloc[-1] == pytest.approx(0.85) and "wrong answers" not in result.sentence
 
@@ -95,14 +99,14 @@ def test_each_direction_is_judged_by_its_own_rule(changed: dict[str, object], sa
 @pytest.mark.parametrize(
     "falsifier, changed",
     [
-        ("F1", {"natural": evidence(probe=0.3)}),
-        ("F3", {"accuracy": {"exposed final": 0.5}}),
-        ("F4", {"floor": 0.8}),
+        ("f1", {"natural": evidence(probe=0.3)}),
+        ("f3", {"accuracy": {"exposed final": 0.5}}),
+        ("f4", {"floor": 0.8}),
     ],
 )
 def test_a_falsifier_contradicts_what_is_otherwise_supported(falsifier: str, changed: dict[str, object]) -> None:
     result = decide(measured(**changed))
-    against = result.falsifiers.set_index(result.falsifiers["quantity"].str[:2])["says"]
+    against = result.falsifiers.set_index("key")["says"]
     assert against[falsifier] == "contradicted" and result.verdict == "contradicted"
 
 
@@ -142,7 +146,9 @@ def test_a_bridge_at_r2_is_seen_where_it_is_looked_for(taught: EvidenceResult, s
     one = measured(exposed=taught, natural=at_r2, before={IID: at_r2, HOP1_OOD: at_r2}, before_lens=lens(0.95, "r2"))
     result = decide_dissociation(dict(enumerate([one] * 5)), ANYWHERE)
     assert result.table["says"].tolist()[:2] == [says, "supported"]
-    assert "95% after the last." in result.sentence, "no donors at r2 for wrong answers"
+    assert "95% after the last." in result.sentence
+    n = result.table.set_index("key")["n"].to_dict()
+    assert n["wrong_followed"] == 0 < n["used"], "no donors at r2 for wrong answers"
 
 
 def test_a_causal_model_makes_the_bridge_at_r1_and_another_anywhere(evidence_world: TwoHopTask) -> None:

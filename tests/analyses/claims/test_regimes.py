@@ -33,7 +33,7 @@ def test_a_circuit_without_accuracy_and_neither_are_told_apart() -> None:
     assert early["used"] == "yes" and early["exact_match"] < 0.1 and early["low"] > 0.5 and early["n_facts"] >= 20
     assert end["used"] == "yes" and end["exact_match"] > 0.9
     untied = table.loc[("untied", "final")]
-    assert untied["used"] == "undecided" and np.isnan(untied["held_out"]) and untied["exact_match"] < 0.1
+    assert untied["used"] == "undecided" and np.isnan(untied["bridge_effect"]) and untied["exact_match"] < 0.1
     run = pilot.runs["first_hop"]
     questions, model = run.task.split("test_inferred_ood"), run.checkpoint(int(early["step"])).model()
     queries = logit_lens(model, questions).queries

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -12,8 +13,10 @@ from grokscope.analyses import Specimen, same_inference_path, study_arms
 from grokscope.analyses.bridge.evidence import EvidenceResult
 from grokscope.analyses.bridge.lens import LensResult
 from grokscope.analyses.claims.path_measurement import PathMeasurement
-from grokscope.analyses.claims.rules import violations_row
-from grokscope.analyses.claims.same_path import ARMS, decide_same_path
+from grokscope.analyses.claims.rules import Row, equivalence_row, outcomes_row, rows_to_frame, violations_row
+from grokscope.analyses.claims.same_path import ARMS, PAIRS, _verdict, comparable, decide_same_path
+from grokscope.analyses.claims.specimens import arm_checkpoints
+from grokscope.circuits import equivalence
 from grokscope.tasks import TwoHopTask, load_study
 
 NAMES = ("early", "grokked", "taught")
@@ -66,10 +69,22 @@ def test_one_path_in_all_arms_supports_the_claim() -> None:
 def test_another_path_in_one_arm_contradicts_it(arm: str) -> None:
     result = decide_same_path({graph: measured(graph, {arm: MOVED}) for graph in range(5)}, "iid")
     assert result.verdict == "contradicted"
-    decisive = result.table[result.table["says"] != ""]
-    said = dict(zip(decisive["quantity"].str.partition(":")[0], decisive["says"], strict=True))
-    assert said["within a run" if arm == "early" else "the paper's pair"] == "contradicted"
-    assert said["the paper's pair" if arm == "early" else "within a run"] == "supported"
+    says = result.table.set_index("key")["says"]
+    moved, other = ("within_run", "paper_pair") if arm == "early" else ("paper_pair", "within_run")
+    assert says[moved] == says[f"{moved}.aligned"] == "contradicted" and says[other] == "supported"
+    label = {"within_run": "within a run: early / grokked", "paper_pair": "the paper's pair: grokked / taught"}
+    row = result.table.set_index("key").loc[moved]
+    assert f"{label[moved]} contradicted, distance beyond replicates {row['value']:.2f}, margin" in result.sentence
+
+
+def test_a_difference_that_alignment_removes_leaves_it_open() -> None:
+    result = decide_same_path({graph: measured(graph) for graph in range(5)}, "iid")
+    table = result.table.copy()
+    table.loc[table["key"] == "paper_pair", "says"] = "contradicted"
+    assert _verdict(table, result.falsifiers, PAIRS) == "undecided"
+    table.loc[table["key"] == "paper_pair.aligned", "says"] = "contradicted"
+    assert _verdict(table, result.falsifiers, PAIRS) == "contradicted"
+    assert _verdict(table.query("key == 'within_run'"), result.falsifiers, PAIRS) == "undecided", "a row is missing"
 
 
 def test_circuits_on_wrong_pairs_are_shown_and_decide_nothing() -> None:
@@ -78,24 +93,28 @@ def test_circuits_on_wrong_pairs_are_shown_and_decide_nothing() -> None:
     result = decide_same_path(
         {graph: dataclasses.replace(each, circuits_all=elsewhere[graph]) for graph, each in graphs.items()}, "iid"
     )
-    beside = result.table.set_index("quantity")["rule"].filter(like="all pairs")
-    assert result.verdict == "supported" and len(beside) == 4
-    assert beside.filter(like="paper").str.contains("it says contradicted").all()
+    exploratory = result.table[result.table["role"] == "beside"].set_index("key")
+    assert result.verdict == "supported" and set(exploratory["says"]) == {""}
+    keys = [pair + aligned + ".all_pairs" for pair in PAIRS for aligned in ("", ".aligned")]
+    assert list(exploratory.index) == keys
+    assert exploratory.loc[keys[:2], "rule"].str.contains("it says contradicted").all()
+    assert exploratory.loc[keys[2:], "rule"].str.contains("it says supported").all()
 
 
 def test_other_arms_are_judged_by_themselves() -> None:
     graphs = {graph: measured(graph, {"early": MOVED}) for graph in range(5)}
-    result = decide_same_path(graphs, "ood", {"the paper's pair": ("grokked", "taught")})
-    assert result.verdict == "supported" and not result.falsifiers["quantity"].str.startswith("F4").any()
+    result = decide_same_path(graphs, "ood", {"one of mine": ("grokked", "taught")})
+    assert result.verdict == "supported" and "one of mine: grokked / taught supported" in result.sentence
+    assert result.falsifiers["key"].tolist() == [f"f{number}.one of mine" for number in (1, 2, 3)], "no early arm, no F4"
 
 
 @pytest.mark.parametrize(
     "falsifier, arm, outcome",
     [
-        ("F1", "taught", {"lens": lens(readable_after=1)}),
-        ("F2", "early", {"evidence": evidence(necessary="no")}),
-        ("F3", "taught", {"evidence": evidence(used="no")}),
-        ("F4", "early", {"lens": lens(answer_first=True)}),
+        ("f1.paper_pair", "taught", {"lens": lens(readable_after=1)}),
+        ("f2.within_run", "early", {"evidence": evidence(necessary="no")}),
+        ("f3.paper_pair", "taught", {"evidence": evidence(used="no")}),
+        ("f4", "early", {"lens": lens(answer_first=True)}),
     ],
 )
 def test_a_falsifier_in_four_of_five_graphs_contradicts_it_and_in_two_leaves_it_open(
@@ -105,9 +124,9 @@ def test_a_falsifier_in_four_of_five_graphs_contradicts_it_and_in_two_leaves_it_
     for n_violated, verdict in ((4, "contradicted"), (2, "supported"), (0, "supported")):
         graphs = {i: told(each, arm, **outcome) if i < n_violated else each for i, each in enumerate(everywhere)}
         result = decide_same_path(graphs, "iid")
-        rows = result.falsifiers[result.falsifiers["quantity"].str.startswith(falsifier)]
-        assert result.verdict == verdict and rows["value"].max() == n_violated / 5
-        assert ("contradicted" in rows["says"].tolist()) == (n_violated == 4)
+        (row,) = result.falsifiers[result.falsifiers["key"] == falsifier].to_dict("records")
+        assert result.verdict == verdict and row["value"] == n_violated / 5 and row["role"] == "falsifier"
+        assert (row["says"] == "contradicted") == (row["quantity"] in result.sentence) == (n_violated == 4)
 
 
 def test_the_pace_of_new_facts_is_shown_by_pair_and_decides_nothing() -> None:
@@ -120,7 +139,8 @@ def test_the_pace_of_new_facts_is_shown_by_pair_and_decides_nothing() -> None:
         for exposure in ((0, 5) if arm == "grokked" else (0,))
     ]
     result = decide_same_path({graph: measured(graph) for graph in range(5)}, "iid", transferred=pd.DataFrame(rows))
-    found = result.falsifiers[result.falsifiers["quantity"].str.startswith("F5")]
+    found = result.falsifiers.set_index("key").loc[["f5.paper_pair", "f5.within_run"]]
+    assert set(found["role"]) == {"beside"}
     assert result.verdict == "supported" and found["says"].tolist() == ["", ""] and found["n"].tolist() == [3, 3]
     assert found["value"].tolist() == pytest.approx([0.5, -0.3], abs=1e-12)
     assert "6 of 6 cells from grokked, 0 of 6 from taught" in found["rule"].iloc[0]
@@ -137,10 +157,60 @@ def test_too_little_leaves_it_open() -> None:
     )
 
 
+ASKED = Row("k", "falsifier", "q", "s")
+
+
 def test_violations_that_cannot_be_judged_do_not_count() -> None:
-    assert violations_row("q", "s", [None] * 5 + [False] * 4, tolerated=0)["says"] == "undecided"
-    judged = violations_row("q", "s", [None, True, False, False, False, False], tolerated=1)
-    assert judged["says"] == "supported" and judged["value"] == 0.2 and judged["p"] == pytest.approx(1 - 0.95**5)
+    assert violations_row(ASKED, [None] * 5 + [False] * 4, tolerated=0).says == "undecided"
+    judged = violations_row(ASKED, [None, True, False, False, False, False], tolerated=1)
+    assert judged.says == "supported" and judged.value == 0.2 and judged.p == pytest.approx(1 - 0.95**5)
+    assert violations_row(ASKED, [True] * 4 + [False], tolerated=1).says == "contradicted"
+    assert violations_row(ASKED, [True] * 3 + [False] * 2, tolerated=1).says == "undecided"
+
+
+def test_four_of_five_outcomes_decide_and_are_counted_in_the_rule() -> None:
+    words = ["supported"] * 4 + ["contradicted"]
+    row = outcomes_row(ASKED, words, "a rule")
+    assert (row.says, row.value, row.n, row.key, row.role) == ("supported", 0.8, 5, "k", "falsifier")
+    assert row.rule == "a rule; 4 graphs support, 1 contradict, 4 of 5 decide"
+    assert outcomes_row(ASKED, words[:4], "a rule").says == "undecided", "four graphs are too few"
+
+
+def test_a_row_of_equivalence_says_what_the_test_found_without_its_arms() -> None:
+    graphs = {
+        graph: {"a": noisy_circuit(CHAIN, seed=graph), "b": noisy_circuit(MOVED, seed=50 + graph)} for graph in range(3)
+    }
+    again = {graph: {"a": noisy_circuit(CHAIN, seed=90 + graph)} for graph in range(3)}
+    found = equivalence(graphs, again, ("a", "b"))
+    row = equivalence_row(ASKED, found)
+    assert (row.says, row.n, row.value, row.low, row.high, row.margin) == (
+        "contradicted", 3, found.difference, found.low, found.high, found.margin
+    )  # fmt: skip
+    assert found.caption == f"a / b: {found.finding}" and row.rule.startswith(f"{found.finding}; supports if")
+
+
+def test_holms_correction_is_over_the_rows_with_a_p() -> None:
+    rows = [dataclasses.replace(ASKED, p=p) for p in (0.01, float("nan"), 0.04)]
+    table = rows_to_frame(rows)
+    assert table["p_holm"].dropna().tolist() == pytest.approx([0.02, 0.04]) and np.isnan(table["p_holm"][1])
+    assert list(table.columns[:4]) == ["key", "role", "quantity", "split"] and len(rows_to_frame([])) == 0
+
+
+def test_a_result_saved_before_rows_had_keys_still_loads() -> None:
+    result = decide_same_path({graph: measured(graph) for graph in range(5)}, "iid")
+    old = {name: getattr(result, name).drop(columns=["key", "role"]) for name in ("table", "falsifiers")}
+    back = type(result).from_json(dataclasses.replace(result, **old).to_json())
+    assert back.figure() and back.caption == result.caption and "key" not in back.table
+
+
+def test_early_checkpoints_that_answer_ood_questions_are_left_out() -> None:
+    early = arm_checkpoints(load_study("pilot"), ARMS)[0]["early"]
+    assert early.accuracy["test_inferred_ood"] < 0.5
+    late = dataclasses.replace(early, accuracy={"test_inferred_ood": 0.5})
+    arms = {"early": early, "grokked": late, "grokked again": late, "taught": late, "other": early}
+    assert set(comparable({1: arms})[1]) == {"early", "grokked", "grokked again", "taught"}
+    assert set(comparable({1: {**arms, "early": late}})[1]) == {"grokked", "grokked again", "taught"}
+    assert comparable({1: {"early": late, "grokked": late, "grokked again": late}}) == {}
 
 
 def test_arms_that_do_not_fit_are_refused_together_before_anything_is_measured() -> None:

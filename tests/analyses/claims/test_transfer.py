@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from grokscope.analyses import transfer_of_new_facts
-from grokscope.analyses.claims.transfer import decide_transfer, transfer_table
+from grokscope.analyses.claims.transfer import decide_transfer
+from grokscope.analyses.claims.transfer_table import transfer_table
 from grokscope.tasks import (
     CELLS,
     NewFacts,
@@ -62,7 +63,8 @@ def test_what_random_weights_reach_too_is_no_transfer() -> None:
     result = decide_transfer(table({"old+new": 0.8, "new+new": 0.8}, random=0.8))
     assert result.table["says"].tolist() == ["supported"] * 2
     assert result.verdict == "contradicted"  # F1: the circuit answers them, whatever else would
-    assert result.falsifiers.set_index(result.falsifiers["quantity"].str[:2])["says"]["F4"] == "supported"
+    says = result.falsifiers.set_index("key")["says"]
+    assert says["f1"] == "contradicted" and says["f4"] == "supported"
 
 
 def test_forgetting_leaves_it_open() -> None:
@@ -71,26 +73,30 @@ def test_forgetting_leaves_it_open() -> None:
 
 def test_a_transfer_of_first_hops_that_is_the_last_relations_is_said_so() -> None:
     shortcut = table({"new+old": 0.0}).assign(floor_r2=0.3)
-    says = decide_transfer(shortcut).falsifiers.set_index("quantity")["says"]
-    assert says["F3 grokked beyond the last relation's majority"] == "contradicted"
+    result = decide_transfer(shortcut)
+    (row,) = result.falsifiers[result.falsifiers["key"] == "f3"].to_dict("records")
+    assert (row["says"], row["role"]) == ("contradicted", "beside") and result.verdict == "supported"
 
 
-def test_exposure_is_shown_beside_and_decides_nothing() -> None:
+def test_exposure_is_exploratory() -> None:
     little = table({"new+old": 0.8})
     dose = table({"old+new": 0.9, "new+new": 0.9}).query("arm == 'grokked'").assign(exposure=5)
     result = decide_transfer(pd.concat([little, dose], ignore_index=True))
     assert result.verdict == "supported" and result.table["says"].tolist() == ["supported"] * 2 + [""]
-    assert "in 5 trained compositions" in result.table["quantity"].iloc[2]
-    assert result.table["value"].iloc[2] == pytest.approx(0.9, abs=0.02)
+    row = result.table.set_index("key").loc["dose.5"]
+    assert row["value"] == pytest.approx(0.9, abs=0.02) and "in 5 trained compositions" in row["quantity"]
+    assert result.table["role"].tolist() == ["main", "main", "beside"]
 
 
-def test_the_published_recipe_is_shown_beside_whatever_its_number_of_questions() -> None:
+def test_the_published_recipe_is_exploratory_whatever_its_number_of_questions() -> None:
     little = table({"new+old": 0.8})
     theirs = table({"new+old": 0.6}, n=20).assign(recipe="published")
     theirs["arm"] += "_items"
     result = decide_transfer(pd.concat([little, theirs], ignore_index=True))
-    shown = result.table.set_index("quantity")["value"].filter(like="published recipe (items)")
+    exploratory = result.table[result.table["role"] == "beside"]
+    shown = exploratory.set_index("quantity")["value"]
     assert result.verdict == "supported" and result.checks["passed"].all()
+    assert exploratory["key"].tolist()[:2] == ["published.grokked_items.new+old", "published.grokked_items.old+new"]
     assert list(shown.index) == [
         f"{arm}, published recipe (items), {cell}" for arm in ("grokked", "random") for cell in ("new+old", "old+new")
     ]
@@ -102,6 +108,21 @@ def test_two_graphs_or_few_questions_are_too_little() -> None:
     checks = decide_transfer(table({}, n=40)).checks.set_index("check")["passed"]
     assert not checks["questions in every cell"]
     assert decide_transfer(table({"old+new": 0.9, "new+new": 0.9}, n=10)).verdict == "undecided"
+
+
+def test_excess_over_no_shortcut_and_origins_with_other_questions_fail_their_checks() -> None:
+    good = table({"new+old": 0.8})
+    failed = {
+        "the best shortcut is subtracted": (good.assign(excess=good["exact_match"]), good.assign(floor_r2=0.2)),
+        "all origins have the same questions and shortcuts": (
+            good.assign(n=good["n"] + (good["arm"] == "random")),
+            good.assign(floor=good["floor"] + 0.01 * (good["run"] == "random-g1")),
+        ),
+    }
+    assert decide_transfer(good).checks["passed"].all()
+    for name, planted in failed.items():
+        for each in planted:
+            assert not decide_transfer(each).checks.set_index("check")["passed"][name]
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -1,9 +1,10 @@
-"""The whole analysis on one graph of the shipped study, and what it keeps on disk."""
+"""The whole analysis on one graph of the shipped study, and what it caches on disk."""
 
 import html
 import json
 import os
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -11,12 +12,16 @@ import pytest
 
 from grokscope.analyses.bridge.evidence import bridge_evidence
 from grokscope.analyses.bridge.verdicts import bridge_is
+from grokscope.analyses.claims import dissociation, regimes, same_path
+from grokscope.analyses.claims.claim import Claim, Inputs, Job, show_result, verdict_line
 from grokscope.analyses.claims.path_measurement import PathMeasurement
-from grokscope.analyses.claims.rules import ClaimResult
-from grokscope.analyses.claims.same_path import ARMS, decide_same_path
+from grokscope.analyses.claims.registry import CLAIMS
+from grokscope.analyses.claims.rules import ClaimResult, Row, check, rows_to_frame
+from grokscope.analyses.claims.same_path import ARMS, SAME_PATH
 from grokscope.analyses.claims.specimens import study_arms
+from grokscope.analyses.page import Report
 from grokscope.analyses.study import run as whole
-from grokscope.analyses.study.cache import fingerprint, kept
+from grokscope.analyses.study.cache import cached, fingerprint
 from grokscope.analyses.study.published import (
     pretraining_rates,
     published_pretraining,
@@ -25,11 +30,12 @@ from grokscope.analyses.study.published import (
 )
 from grokscope.analyses.study.report import UNDER_REVISION, verdicts, write_report
 from grokscope.circuits import Result
-from grokscope.tasks import Study, load_study
+from grokscope.tasks import Checkpoint, Run, Study, build_model, load_study
 
 SLOTS = ("natural_slots-g1-r0", "second_hop_slots-g1-r0")
 RUNS = ("natural-g1-r0", "natural-g1-r1", "both_hops-g1-r0", "second_hop-g1-r0", *SLOTS)
-SMALL = {"N_PAIRS": 60, "N_QUESTIONS": 64, "COMPARISONS": {"main": whole.COMPARISONS["main"]}}
+SMALL = {"n_pairs": 60, "n_questions": 64, "n_jobs": 1}
+ONE_COMPARISON = {"main": same_path.COMPARISONS["main"]}
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +54,18 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def findings(one_graph: Study, measured: Path) -> whole.Findings:
     with pytest.MonkeyPatch.context() as small:
-        for name, value in SMALL.items():
-            small.setattr(whole, name, value)
-        return whole.analyse(one_graph, None, measured, n_jobs=1)
+        small.setattr(same_path, "COMPARISONS", ONE_COMPARISON)
+        return whole.analyse(one_graph, None, measured, **SMALL)
 
 
 def test_one_graph_decides_nothing_and_all_is_shown(findings: whole.Findings, tmp_path: Path) -> None:
     lines = list(verdicts(findings))
     assert len(lines) == 4 and all("undecided" in line for line in lines[:3])
-    assert set(findings.same_path) == {"main"}
-    assert list(findings.dissociation) == ["causal", "bidirectional", "bidirectional, r1 alone"]
-    assert set(findings.regimes.table["run"]) == set(RUNS)
+    assert [line.split()[0] for line in lines] == ["(i)", "(ii)", "(iii)", "Worthwhile?"]
+    assert "Exploratory: bidirectional undecided; bidirectional, r1 alone undecided." in lines[1]
+    assert set(findings.claims["same_path"].results) == {"main"}
+    assert list(findings.claims["dissociation"].results) == ["causal", "bidirectional", "bidirectional, r1 alone"]
+    assert set(findings.claims["dissociation"].regimes.table["run"]) == set(RUNS)
     page = write_report(findings, tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("<h2") == 5 and "He et al." in page and "gs-edge" in page and len(page) < 5e6
     places = [page.index(html.escape(line)) for line in (*UNDER_REVISION, *lines)]
@@ -66,11 +73,12 @@ def test_one_graph_decides_nothing_and_all_is_shown(findings: whole.Findings, tm
 
 
 def test_bidirectional_models_use_the_bridge_elsewhere_than_at_r1(findings: whole.Findings) -> None:
-    counted = {name: result.table["rule"].iloc[0] for name, result in findings.dissociation.items()}
+    found = findings.claims["dissociation"]
+    counted = {name: result.table["rule"].iloc[0] for name, result in found.results.items()}
     assert "0 graphs support, 1 contradict" in counted["bidirectional"]
     assert "0 graphs support, 0 contradict" in counted["bidirectional, r1 alone"]
-    answering = findings.regimes.table.query("run in @SLOTS and phase == 'ood_generalised'")
-    assert answering["used"].tolist() == ["yes", "yes"] and (answering["held_out"] > 0.5).all()
+    answering = found.regimes.table.query("run in @SLOTS and phase == 'ood_generalised'")
+    assert answering["used"].tolist() == ["yes", "yes"] and (answering["bridge_effect"] > 0.5).all()
 
 
 def test_the_bridge_of_a_memorised_model_is_readable_and_not_called_used() -> None:
@@ -88,17 +96,62 @@ def test_the_bridge_of_a_memorised_model_is_readable_and_not_called_used() -> No
 def test_what_was_measured_is_read_again(
     findings: whole.Findings, one_graph: Study, measured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in SMALL.items():
-        monkeypatch.setattr(whole, name, value)
-    for name in ("measure_paths", "measure_dissociation", "measure_run"):
-        monkeypatch.setattr(whole, name, lambda *_, **__: pytest.fail("measured again"))
-    again = whole.analyse(one_graph, None, measured, n_jobs=1)
+    monkeypatch.setattr(same_path, "COMPARISONS", ONE_COMPARISON)
+    for module, name in ((same_path, "measure_paths"), (dissociation, "measure_dissociation"), (regimes, "measure_run")):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("measured again"))
+    again = whole.analyse(one_graph, None, measured, **SMALL)
     assert list(verdicts(again)) == list(verdicts(findings))
-    pd.testing.assert_frame_equal(again.regimes.table, findings.regimes.table)
-    for name, paths in findings.paths.items():
-        split, _, compared = whole.COMPARISONS[name]
-        decided = decide_same_path(again.paths[name], split, compared)
-        assert decided.to_json() == decide_same_path(paths, split, compared).to_json()
+    pd.testing.assert_frame_equal(again.claims["dissociation"].regimes.table, findings.claims["dissociation"].regimes.table)
+    for name, result in findings.claims["same_path"].results.items():
+        assert again.claims["same_path"].results[name].to_json() == result.to_json()
+
+
+def test_a_job_opens_the_models_of_its_own_graph_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    def model(checkpoint: Checkpoint):
+        opened.append(checkpoint.label)
+        return build_model(checkpoint.model_config, checkpoint.task)
+
+    monkeypatch.setattr(Checkpoint, "model", model)
+    monkeypatch.setattr(whole, "cached", lambda path, kind, measure: path)
+    jobs = SAME_PATH.jobs(Inputs(load_study()))["main"]
+    assert sorted(jobs) == [1, 2, 3, 4, 5] and opened == []
+    path = whole._measure(jobs[2], tmp_path)
+    assert path.name.startswith("paths-main-g2-") and len(opened) == 6
+    assert all("-g2-" in label for label in opened)
+
+
+def test_a_dummy_claim_is_measured_decided_and_on_the_page(one_graph: Study, tmp_path: Path) -> None:
+    """One object and one line in `CLAIMS` are all that a claim needs."""
+
+    def jobs(inputs: Inputs) -> dict[str, dict[str, Job]]:
+        run = inputs.study.runs[RUNS[0]]
+        return {"steps": {run.name: Job(f"steps-{run.name}", Result, steps_of, run, (inputs.seed,))}}
+
+    def steps_of(run: Run, seed: int) -> Result:
+        calls.append((run.name, seed))
+        return Result(pd.DataFrame({"step": run.steps}))
+
+    def decide(inputs: Inputs, measured: dict[str, dict[str, Result]]) -> dict[str, ClaimResult]:
+        rows = measured["steps"][RUNS[0]]
+        row = Row("steps", "main", "saved steps", "none", value=float(len(rows.table)), n=1, says="supported")
+        checks = pd.DataFrame([check("steps are saved", not rows.table.empty, "")])
+        table, falsifiers = rows_to_frame([row]), rows_to_frame([])
+        return {"dummy": ClaimResult(table, falsifiers, checks, "dummy", "supported", "Many steps.", "fewer")}
+
+    def show(results: dict[str, ClaimResult], report: Report) -> None:
+        show_result(report, results["dummy"])
+
+    calls: list[tuple[str, int]] = []
+    dummy = Claim("(v)", "(v) Is it so?", decide, verdict_line, show, jobs)
+    with patch.dict(CLAIMS, {"dummy": dummy}, clear=True):
+        whole.analyse(one_graph, None, tmp_path / "measured", n_jobs=1, seed=7)
+        found = whole.analyse(one_graph, None, tmp_path / "measured", n_jobs=1, seed=7)
+        assert calls == [(RUNS[0], 7)], "measured once, then read"
+        assert list(verdicts(found)) == ["(v) dummy: supported. Many steps."]
+        page = write_report(found, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "(v) Is it so?</h2>" in page and "saved steps" in page and page.count("<h2") == 2
 
 
 def test_a_study_without_an_arm_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
@@ -111,10 +164,10 @@ def test_a_study_without_an_arm_is_refused_before_anything_is_measured(tmp_path:
 
 
 def test_measurements_read_back_equal_and_a_wrong_file_is_named(findings: whole.Findings, tmp_path: Path) -> None:
-    (measurement,) = findings.paths["main"].values()
+    (measurement,) = findings.claims["same_path"].measured["main"].values()
     path = tmp_path / "m.json"
-    kept(path, PathMeasurement, lambda: measurement)
-    back = kept(path, PathMeasurement, lambda: pytest.fail("measured again"))
+    cached(path, PathMeasurement, lambda: measurement)
+    back = cached(path, PathMeasurement, lambda: pytest.fail("measured again"))
     assert back.n_pairs == measurement.n_pairs and list(back.circuits) == list(measurement.circuits)
     for name, circuit in measurement.circuits.items():
         pd.testing.assert_frame_equal(back.circuits[name].table, circuit.table)
@@ -123,17 +176,17 @@ def test_measurements_read_back_equal_and_a_wrong_file_is_named(findings: whole.
         pd.testing.assert_frame_equal(back.traces[name].table, measurement.traces[name].table)
     path.write_text(json.dumps({"circuits": {}}))
     with pytest.raises(ValueError, match=r"m\.json holds \['circuits'\].* delete that file"):
-        kept(path, PathMeasurement, lambda: measurement)
+        cached(path, PathMeasurement, lambda: measurement)
 
 
 def test_a_fingerprint_changes_with_weights_tasks_and_settings(one_graph: Study) -> None:
     arms = study_arms(one_graph, ARMS)[1]
-    own = fingerprint(arms, "iid", 256)
-    assert own == fingerprint(study_arms(one_graph, ARMS)[1], "iid", 256)
-    assert len({own, fingerprint(arms, "iid", 257), fingerprint({"early": arms["early"]}, "iid", 256)}) == 3
+    before = fingerprint(arms, "iid", 256)
+    assert before == fingerprint(study_arms(one_graph, ARMS)[1], "iid", 256)
+    assert len({before, fingerprint(arms, "iid", 257), fingerprint({"early": arms["early"]}, "iid", 256)}) == 3
     parameter = next(iter(arms["early"].model.parameters()))
     parameter.data.view(-1)[0] += 1e-3
-    assert fingerprint(arms, "iid", 256) != own
+    assert fingerprint(arms, "iid", 256) != before
     runs = [fingerprint(one_graph.runs[name]) for name in RUNS]
     assert len(set(runs)) == len(RUNS)
 
@@ -163,13 +216,13 @@ def test_our_rates_are_those_of_the_shipped_tables(one_graph: Study) -> None:
     assert own["bridge", 15_000] == found.set_index("target")["rate"]["bridge"]
 
 
-def test_a_result_of_a_table_alone_is_kept_too(tmp_path: Path) -> None:
+def test_a_result_of_a_table_alone_is_cached_too(tmp_path: Path) -> None:
     table = Result(pd.DataFrame({"a": [1.0, float("nan")], "b": ["x", "y"]}))
-    kept(tmp_path / "t.json", Result, lambda: table)
-    pd.testing.assert_frame_equal(kept(tmp_path / "t.json", Result, lambda: pytest.fail("again")).table, table.table)
+    cached(tmp_path / "t.json", Result, lambda: table)
+    pd.testing.assert_frame_equal(cached(tmp_path / "t.json", Result, lambda: pytest.fail("again")).table, table.table)
 
 
 def test_p_values_of_falsifiers_are_corrected_together(findings: whole.Findings) -> None:
-    result: ClaimResult = findings.same_path["main"]
+    result: ClaimResult = findings.claims["same_path"].results["main"]
     tested = result.falsifiers.dropna(subset="p")
     assert len(tested) == 7 and (tested["p_holm"] >= tested["p"]).all()
