@@ -1,12 +1,12 @@
 """Train and ship the study that the claims stand on: arms × graphs, in tiers that can be shipped one by one.
 
-    python examples/study.py --work runs/study            # everything, a run on each core; go on if interrupted
+    python examples/study.py --work runs/study            # everything, a run on each core; resumes if interrupted
     python examples/study.py --work runs/study --tier 1   # one tier
     python examples/study.py --work runs/study --ship     # copy what is finished to examples/checkpoints/study
 
 Graphs 1 to 5 confirm; graph 0 is the pilot's. Run `natural-g1-r0` is the natural arm on graph 1, its first training.
-Shipped are metrics, the tables of `step_tables` and the checkpoints that `Arm.weights` names, so that all remains within
-80 MB. Of further trainings on new facts it is the last one, and of those that differ in exposure metrics alone.
+Shipped are metrics, the tables of `step_tables` and the checkpoints that `Arm.weights` names, so that the whole fits in
+80 MB. Further trainings on new facts ship their last checkpoint; those that differ in exposure ship metrics only.
 """
 
 import math
@@ -85,7 +85,7 @@ ORIGINS = {  # where further training starts: an arm and a phase of it, or rando
     "early": ("natural", "id_generalised"),
     "grokked": ("natural", "ood_generalised"),
     "taught": ("both_hops", "ood_generalised"),
-    "grokked_late": ("natural", "final"),  # of one age with taught_late
+    "grokked_late": ("natural", "final"),  # as old as taught_late
     "taught_late": ("both_hops", "final"),
     "second_hop": ("second_hop", "ood_generalised"),
 }
@@ -102,7 +102,7 @@ def job(name: str, graph: int, replicate: int) -> tasks.Job:
 
 
 def transfer_jobs(work: Path) -> list[tasks.Job]:
-    """The further trainings on new facts whose origins are there, those that the claim is decided by first."""
+    """The further trainings on new facts whose origins are there, those that decide the claim first."""
     by_graph = [_further(work, graph) for graph in GRAPHS[:3]]
     names = dict.fromkeys(name for jobs in by_graph for name in jobs)
     return [jobs[name] for name in names for jobs in by_graph if name in jobs]
@@ -152,7 +152,7 @@ def shipped_steps(run: tasks.Run) -> list[int]:
 
 
 def ship(folder: Path, shipped: Path, *, further: bool) -> str:
-    """Copy a finished run and measure it at all its steps, unless that has been done."""
+    """Copy a finished run and measure it at all its steps, unless it is there already."""
     torch.set_num_threads(1)
     if (shipped / "run.json").exists():
         return f"{shipped.name}: there"

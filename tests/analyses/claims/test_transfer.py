@@ -83,7 +83,7 @@ def test_exposure_is_exploratory() -> None:
     dose = table({"old+new": 0.9, "new+new": 0.9}).query("arm == 'grokked'").assign(exposure=5)
     result = decide_transfer(pd.concat([little, dose], ignore_index=True))
     assert result.verdict == "supported" and result.table["says"].tolist() == ["supported"] * 2 + [""]
-    row = result.table.set_index("key").loc["dose.5"]
+    (row,) = result.table[result.table["key"] == "dose.5"].to_dict("records")
     assert row["value"] == pytest.approx(0.9, abs=0.02) and "in 5 trained compositions" in row["quantity"]
     assert result.table["role"].tolist() == ["main", "main", "beside"]
 

@@ -3,8 +3,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from grokscope.analyses import accuracy_curves, lens_heatmaps, logit_lens
+from grokscope.analyses.plots.claims import accuracy_against_use, quantity_rows
+from grokscope.analyses.plots.curves import growth_curves
 from grokscope.analyses.plots.heatmaps import effect_heatmap
-from grokscope.tasks import SPLITS, Run, TwoHopTask
+from grokscope.tasks import SPLITS, Run, TwoHopTask, load_study
+from grokscope.tasks.runs.theme import PHASE_SYMBOL
 
 
 def test_accuracy_curves_show_every_split_with_its_n_and_the_floors(tiny_run: Run) -> None:
@@ -47,3 +50,46 @@ def test_drawing_leaves_plotlys_global_state_alone(tiny_run: Run) -> None:
     before = pio.templates.default
     accuracy_curves({"a": tiny_run.metrics}, tiny_run.n_reported, {"a": {}})
     assert pio.templates.default == before and isinstance(go.Figure(), go.Figure)
+
+
+def test_each_phase_has_one_symbol_in_all_pictures_filled_where_the_bridge_is_used() -> None:
+    phases, used = list(PHASE_SYMBOL), ["yes", "no", "undecided", "yes", "no"]
+    numbers = {"exact_match": [0.1, 0.2, 0.3, 0.4, 0.5], "bridge_effect": [0.5, 0.6, 0.7, 0.8, float("nan")]}
+    table = pd.DataFrame(
+        {"run": "a-g1", "arm": "a", "phase": phases, "step": 7, "low": 0.4, "high": 0.9, "used": used, **numbers}
+    )
+    (trace,) = accuracy_against_use(table, title="t").data
+    symbols = ["square", "triangle-down-open", "diamond-open", "star"]
+    assert list(trace.marker.symbol) == symbols and (list(trace.x), list(trace.y)) == (
+        numbers["bridge_effect"][:4], numbers["exact_match"][:4]
+    )  # fmt: skip
+    np.testing.assert_allclose(trace.error_x.array, [0.4, 0.3, 0.2, 0.1])
+    np.testing.assert_allclose(trace.error_x.arrayminus, [0.1, 0.2, 0.3, 0.4])
+    drawn = {
+        trace.name.split()[0]: trace.marker.symbol for trace in load_study("pilot").figure().data if trace.mode == "markers"
+    }
+    assert drawn == {phase: PHASE_SYMBOL[phase] for phase in ("memorised", "id_generalised", "ood_generalised")}
+
+
+def test_quantities_have_the_colour_of_what_they_say_and_none_without_a_value() -> None:
+    rows = {
+        "quantity": ["a", "b", "c", "d"],
+        "value": [0.5, 0.25, 0.125, float("nan")],
+        "says": ["supported", "contradicted", "", ""],
+    }
+    table = pd.DataFrame({**rows, "low": 0.0, "high": 1.0})
+    traces = {trace.name: trace for trace in quantity_rows(table, title="t").data}
+    assert {name: (list(trace.x), list(trace.y)) for name, trace in traces.items()} == {
+        "supported": ([0.5], ["a"]), "contradicted": ([0.25], ["b"]), "no rule": ([0.125], ["c"])
+    }  # fmt: skip
+    assert len({trace.marker.color for trace in traces.values()}) == 3
+    assert traces["contradicted"].error_x.array == (0.75,) and traces["contradicted"].error_x.arrayminus == (0.25,)
+
+
+def test_bands_of_growth_are_the_intervals_of_the_table() -> None:
+    effects = pd.DataFrame({"step": [10, 100], "edge": "e", "effect": [0.25, 0.5], "low": [0.0, 0.25], "high": [0.5, 1.0]})
+    columns = ("weighted_overlap", "weighted_overlap_final", "loss", "restricted", "excluded")
+    stability = pd.DataFrame({"step": [10, 100], **dict.fromkeys(columns, 0.5)})
+    band, line = growth_curves(effects, stability, {"ID .9": 20.0}, title="t").data[:2]
+    assert list(band.x) == [10, 100, 100, 10] and list(band.y) == [0.5, 1.0, 0.25, 0.0]
+    assert (line.name, list(line.y)) == ("e", [0.25, 0.5])
