@@ -159,6 +159,16 @@ def test_a_causal_model_makes_the_bridge_at_r1_and_another_anywhere(evidence_wor
     assert found == ANYWHERE == tuple(slots.split(IID).roles)
 
 
+def test_readable_is_asked_at_the_first_layer_of_use_and_shown_at_the_last() -> None:
+    late = evidence()
+    late.table.loc[late.table["layer"] == 1, "used"] = "yes"
+    rows = pd.concat([lens(0.3).table, lens(0.9).table.assign(layer=1)], ignore_index=True)
+    one = measured(before={IID: late, HOP1_OOD: evidence()}, before_lens=dataclasses.replace(lens(0.3), table=rows))
+    table = decide(one).table.set_index("key")
+    assert table.loc[["readable.first", "readable.last"], "value"].tolist() == pytest.approx([0.3, 0.9])
+    assert table["says"]["path_without_accuracy"] == "contradicted"
+
+
 def test_few_questions_leave_it_open() -> None:
     few = evidence(used="undecided", held_out=float("nan"))
     assert decide(measured(exposed=few, before={IID: few, HOP1_OOD: few})).verdict == "undecided"

@@ -149,6 +149,8 @@ def test_a_dummy_claim_is_measured_decided_and_on_the_page(one_graph: Study, tmp
         whole.analyse(one_graph, None, tmp_path / "measured", n_jobs=1, seed=7)
         found = whole.analyse(one_graph, None, tmp_path / "measured", n_jobs=1, seed=7)
         assert calls == [(RUNS[0], 7)], "measured once, then read"
+        whole.analyse(one_graph, None, tmp_path / "measured", n_jobs=1, seed=8)
+        assert calls == [(RUNS[0], 7), (RUNS[0], 8)], "other settings, another measurement"
         assert list(verdicts(found)) == ["(v) dummy: supported. Many steps."]
         page = write_report(found, tmp_path / "report.html").read_text(encoding="utf-8")
     assert "(v) Is it so?</h2>" in page and "saved steps" in page and page.count("<h2") == 2
