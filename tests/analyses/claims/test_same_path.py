@@ -13,7 +13,7 @@ from grokscope.analyses import Specimen, same_inference_path, study_arms
 from grokscope.analyses.bridge.evidence import EvidenceResult
 from grokscope.analyses.bridge.lens import LensResult
 from grokscope.analyses.claims.path_measurement import PathMeasurement
-from grokscope.analyses.claims.rules import Row, equivalence_row, outcomes_row, rows_to_frame, violations_row
+from grokscope.analyses.claims.rules import Row, bounds_row, equivalence_row, outcomes_row, rows_to_frame, violations_row
 from grokscope.analyses.claims.same_path import ARMS, PAIRS, _verdict, comparable, decide_same_path
 from grokscope.analyses.claims.specimens import arm_checkpoints
 from grokscope.circuits import equivalence
@@ -174,6 +174,16 @@ def test_four_of_five_outcomes_decide_and_are_counted_in_the_rule() -> None:
     assert (row.says, row.value, row.n, row.key, row.role) == ("supported", 0.8, 5, "k", "falsifier")
     assert row.rule == "a rule; 4 graphs support, 1 contradict, 4 of 5 decide"
     assert outcomes_row(ASKED, words[:4], "a rule").says == "undecided", "four graphs are too few"
+
+
+def test_one_sided_bounds_are_students_and_reach_the_rule_as_low_and_high() -> None:
+    """2.92 is the .95 quantile of Student's t with two degrees of freedom; .1 is the standard deviation."""
+    values, half = pd.Series([0.1, 0.2, 0.3]), 2.91999 * 0.1 / 3**0.5
+    row = bounds_row(ASKED, values, "a rule", lambda low, high: f"{low:.3f} to {high:.3f}")
+    assert (row.value, row.low, row.high, row.n) == pytest.approx((0.2, 0.2 - half, 0.2 + half, 3), abs=1e-5)
+    assert row.says == "0.031 to 0.369" and bounds_row(ASKED, values, "a rule").says == ""
+    few = bounds_row(ASKED, values[:2], "a rule", lambda low, high: "supported")
+    assert (few.says, few.rule, few.n) == ("undecided", "a rule; needed are 3 graphs", 2) and np.isnan(few.value)
 
 
 def test_a_row_of_equivalence_says_what_the_test_found_without_its_arms() -> None:
