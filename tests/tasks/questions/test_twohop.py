@@ -122,3 +122,63 @@ def test_the_published_sizes() -> None:
     assert task.phi == 18.0 and len(task.trained) == 684_000
     assert 2_500 < len(task.split("test_inferred_iid")) < 3_500
     assert task.layout == "slots" and task.n_tokens == 2_201
+
+
+@pytest.mark.parametrize("layout", ["compact", "slots"])
+def test_tokens_are_named_by_what_they_are(layout: str) -> None:
+    task = small_task(0, layout=layout)
+    names = [task.token_name(token) for token in range(task.n_tokens)]
+    assert names == [f"e{i}" for i in range(20)] + [f"r{i}" for i in range(10)] + (["_"] if layout == "slots" else [])
+    assert task.one_length == (layout == "slots")
+
+
+def test_the_bridge_can_be_any_entity_and_there_is_no_other_intermediate() -> None:
+    task = small_task(0)
+    assert task.n_values("bridge") == 20
+    with pytest.raises(KeyError, match="no intermediate 'carry'; two-hop questions have 'bridge'"):
+        task.n_values("carry")
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_reference_is_a_trained_question_for_each_id_fact_that_opens_one(seed: int) -> None:
+    task = small_task(seed).with_supervision(BOTH_HOPS)
+    trained = rows(task, "train_inferred")
+    without = frozenset(range(0, len(task.graph), 3))
+    asked = task.reference(seed=seed, without=without)
+    compositions = [*task.trained.tolist(), *task.added.tolist()]
+    wanted = sorted({hop1 for hop1, _ in compositions if not task.is_ood[hop1] and hop1 not in without})
+    assert asked.unit.tolist() == wanted and set(map(tuple, asked.tokens.tolist())) <= trained
+    assert len(task.reference(seed=seed)) <= task.n_reference == int((~task.is_ood).sum())
+
+
+def test_what_a_study_says_of_a_task_and_what_keeps_it_from_grokking() -> None:
+    natural = small_task(0, phi=2.0)
+    assert natural.about == {"phi": 2.0} and natural.n_added == 0
+    assert natural.with_supervision(FIRST_HOP).n_added == len(natural.with_supervision(FIRST_HOP).added) > 0
+
+
+@pytest.mark.parametrize("second_hop", ["ID", "OOD"])
+def test_donors_are_what_their_kind_says(task: TwoHopTask, second_hop: str) -> None:
+    task, triples = task.with_supervision(SECOND_HOP), task.graph.triples
+    base, number = task.graph.n_entities, {(h, r): i for i, (h, r, _) in enumerate(triples)}
+    in_training = set(map(tuple, [*task.trained.tolist(), *task.added.tolist()]))
+    queries = task.split("test_inferred_iid" if second_hop == "ID" else "test_inferred_id_ood")
+    donors, n_found = task.donors(second_hop=second_hop, seed=0), 0
+    for row in range(len(queries)):
+        if (donor := donors.of(queries, row)) is None:
+            continue
+        n_found += 1
+        (_, _, r2), bridge = queries.tokens[row].tolist(), int(queries.bridges[row])
+        facts = {kind: number[h, r1 - base] for kind, (h, r1, _) in ((k, p.tolist()) for k, p in donor.prompts.items())}
+        assert all(int(prompt[2]) == r2 for prompt in donor.prompts.values())
+        assert not task.is_ood[list(facts.values())].any()
+        second = number[donor.value, r2 - base]
+        assert triples[second][2] == donor.answer != int(queries.answers[row]) and donor.value != bridge
+        assert triples[facts["held out"]][2] == donor.value and (facts["held out"], second) not in in_training
+        if "trained" in facts:
+            assert triples[facts["trained"]][2] == donor.value and (facts["trained"], second) in in_training
+        assert triples[facts["same bridge"]][2] == bridge and facts["same bridge"] != int(queries.hop1[row])
+        other = triples[facts["other bridge"]][2]
+        assert other not in (bridge, donor.value)
+        assert triples[number[other, r2 - base]][2] not in (int(queries.answers[row]), donor.answer)
+    assert n_found >= 10

@@ -39,7 +39,7 @@ def run_with(run: Run, metrics: pd.DataFrame, **task_changes: object) -> Run:
 
 
 def test_grokked_says_which_part_failed(tiny_run: Run) -> None:
-    late = table([1.0] * 8, [1.0] * 8, [0.0] * 5 + [1.0] * 3)
+    late = table([1.0] * 8, [1.0] * 8, [0.0] * 4 + [1.0] * 4)  # exactly five times later
     early = table([1.0] * 8, [1.0] * 8, [0.0] * 2 + [1.0] * 6)
     with pytest.raises(KeyError, match=r"OOD\+OOD accuracy did not stay at .9"):
         tiny_run.checkpoint("grokked")
@@ -47,7 +47,7 @@ def test_grokked_says_which_part_failed(tiny_run: Run) -> None:
         run_with(tiny_run, early).checkpoint("grokked")
     with pytest.raises(KeyError, match="2 compositions of OOD facts are in training"):
         run_with(tiny_run, late, added=tiny_run.task.trained[:2]).checkpoint("grokked")
-    with pytest.raises(KeyError, match="no checkpoint 'ood_generalised'"):  # grokked, but there are no weights at step 600
+    with pytest.raises(KeyError, match="no checkpoint 'ood_generalised'"):  # grokked, but there are no weights at step 500
         run_with(tiny_run, late).checkpoint("grokked")
 
 
