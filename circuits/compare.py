@@ -1,9 +1,9 @@
 """How alike circuits are, with an interval, what chance gives, and what two halves of the same data give.
 
 All numbers are over live edges, those with an effect other than zero in at least one of the two circuits. Where circuits
-carry per-query changes, intervals come from a bootstrap over queries: the same ones for both circuits if they were measured
-on the same pairs. Chance: the second circuit's effects shuffled among all edges of one layer and kind of input. Ceiling: the
-mean likeness of a circuit from a random half of its queries and one from the other half.
+carry per-query changes, intervals come from a bootstrap over queries: the same queries for both circuits if they were
+measured on the same pairs. Chance: the second circuit's effects shuffled among all edges of one layer and kind of input.
+Ceiling: the mean similarity of a circuit from a random half of its queries to one from the other half.
 """
 
 import itertools
@@ -46,7 +46,7 @@ class CircuitComparison(Result):
         differences: for each pair, a row for each edge live in it: difference (b − a, shares of the gap), its 95 %
             interval low, high, difference_in_nats, p (t-test over queries, delta method) and q (Benjamini & Hochberg: the
             expected share of false ones among edges with q up to a bound is at most that bound).
-        alignment: by pair, whose loops and heads were moved how for it.
+        alignment: by pair, which circuit's loops and heads were moved for it, and how.
         labels: the circuits' names.
     """
 
@@ -127,7 +127,7 @@ def compare(
     Args:
         circuits: at least two, by label.
         top_k: sizes at which the overlap of the strongest edges is taken; sizes beyond the live edges are left out.
-        across_seeds: whether they may have been measured on different pairs, of another graph, made by the same recipe.
+        across_seeds: whether they may have been measured on different pairs, of other facts, made by the same recipe.
         n_bootstrap: resamples of the queries for the intervals.
         seed: of the resampling.
 
@@ -264,7 +264,7 @@ def _best_aligned(
 
 
 def _chance(measure: str, value: float, chance: Float[np.ndarray, " shuffle"]) -> dict[str, float]:
-    """Where shuffled effects come to lie, and how often at least as near."""
+    """What shuffled effects give, and how often they are at least as near."""
     sign = -1.0 if measure in DISTANCES else 1.0
     p = (1 + (sign * chance >= sign * value).sum()) / (1 + len(chance))
     bound = sign * np.quantile(sign * chance, 0.95)
@@ -287,8 +287,8 @@ def _shuffles(classes: list[str], seed: int) -> np.ndarray:
 def _recentred_interval(value: float, resampled: Float[np.ndarray, " resample"]) -> tuple[float, float]:
     """The 95 % percentile interval, shifted so that the resamples' mean falls on the estimate; NaN without resamples.
 
-    Resampling adds noise to the many edges near zero, which lowers any likeness; the plain percentiles would lean low and
-    can even miss the estimate.
+    Resampling adds noise to the many edges near zero, which lowers any similarity; the plain percentiles would be too low
+    and can even miss the estimate.
     """
     if not np.isfinite(resampled).any():
         return float("nan"), float("nan")

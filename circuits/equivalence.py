@@ -1,9 +1,9 @@
 """Whether two conditions give the same circuit: no further apart than trainings of one condition are from each other.
 
-The unit is the seed (a graph with its trainings). For each, the distance between the conditions is held against the distance
+The unit is the seed (a graph with its trainings). For each, the distance between the conditions is compared with that
 between replicate trainings of one condition on the same graph. The margin is the upper 95 % bound of the latter, or a number
-named beforehand; the verdict is *same* if the upper 95 % bound of (distance − replicate distance) lies under it, *different*
-if the lower bound lies above it, else *undecided* (two one-sided tests, Schuirmann 1987).
+set beforehand; the verdict is *same* if the upper 95 % bound of (distance − replicate distance) is below it, *different*
+if the lower bound is above it, else *undecided* (two one-sided tests, Schuirmann 1987).
 """
 
 from collections.abc import Mapping

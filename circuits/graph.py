@@ -63,7 +63,7 @@ class ComputationGraph:
             answer_role: where the answer is read.
             n_layers: unrolled layers.
             n_heads: heads of a layer.
-            n_blocks: layers with weights of their own; layer L has those of block L mod n_blocks.
+            n_blocks: layers with distinct weights; layer L has those of block L mod n_blocks.
             causal: whether a position sees only itself and earlier ones.
             has_mlp: False for attention-only models.
 
@@ -225,7 +225,7 @@ class ComputationGraph:
 
     @cached_property
     def n_blocks(self) -> int:
-        """Layers with weights of their own."""
+        """Layers with distinct weights."""
         return len({steps[0].layer for steps in self.by_weights.values() if steps[0].layer >= 0})
 
     @property

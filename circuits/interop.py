@@ -55,7 +55,7 @@ def from_eap_ig(
         path: of the file.
         roles: of the positions, two at least, which the file does not know.
         answer_role: where the answer is read.
-        n_blocks: layers with weights of their own; all, if not given.
+        n_blocks: layers with distinct weights; all, if not given.
         causal: whether a position sees only itself and earlier ones.
 
     Raises:

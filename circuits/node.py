@@ -36,7 +36,7 @@ class Node(NamedTuple):
 
     @property
     def head(self) -> int:
-        """The index, as it is called among heads."""
+        """The index of a head."""
         return self.index
 
     @property

@@ -74,7 +74,7 @@ def _one_of(choices: Sequence[Choice], rng: np.random.Generator) -> Choice:
 
 
 def _union(graph: ComputationGraph, paths: _Paths, size: int, rng: np.random.Generator) -> list[Edge]:
-    """Paths until there are enough edges, then edges taken out again that no other one needs."""
+    """Add paths until there are enough edges, then remove edges that no other one needs."""
     for _ in range(N_ATTEMPTS):
         edges: set[Edge] = set()
         while len(edges) < size:

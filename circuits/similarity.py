@@ -1,6 +1,6 @@
 """How alike two lists of edge effects are, in one number; columns are resamples.
 
-Likenesses are 1 for equal circuits; the Jensen–Shannon distance is 0 for equal and 1 for disjoint ones. None but the
+Similarities are 1 for equal circuits; the Jensen–Shannon distance is 0 for equal and 1 for disjoint ones. None but the
 weighted overlap changes if all effects of a circuit are multiplied by a number, so only that one differs between shares and
 nats. One of the two may have a single column, which then meets all of the other's.
 """

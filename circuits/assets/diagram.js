@@ -43,7 +43,7 @@ function ranked(frame) {
   return frame.ranked;
 }
 
-// Which edges are drawn: the circuit's own, those of at least a strength, or the strongest ones.
+// Which edges are drawn: those of the circuit, those of at least a strength, or the strongest ones.
 function drawnEdges(frame, state) {
   if (state.cut === "kept") return frame.kept;
   if (state.cut === "top") return ranked(frame).slice(0, state.top);
@@ -81,7 +81,7 @@ function createPicture(graph, merged, panels, title, drawing) {
   const svg = draw("svg", { ...size, viewBox: `0 0 ${view.width} ${view.height}`, tabindex: "0", role: "application" });
   svg.setAttribute("aria-label", `${title}: arrow keys move along edges and nodes, Enter traces, Escape lets go`);
   const marker = { id: "gs-arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 6, markerHeight: 6, orient: "auto" };
-  draw("path", { d: "M0 0 L8 4 L0 8 z", class: "gs-head" }, draw("marker", marker, draw("defs", {}, svg)));
+  draw("path", { d: "M0 0 L8 4 L0 8 z", class: "gs-arrowhead" }, draw("marker", marker, draw("defs", {}, svg)));
   for (const [text, y] of view.rows) draw("text", { class: "gs-row", x: 4, y }, svg, text);
   for (const [text, x, y] of view.columns) draw("text", { class: "gs-role", x, y }, svg, text);
   const moves = view.moves.map(([, , d]) =>

@@ -198,7 +198,7 @@ function start(root) {
     return node && { name: node.dataset.name, node: node.dataset.name, place: Number(node.dataset.node), element: node };
   }
 
-  // What is under the pointer, or a few pixels beside it: thin lines are hard to hit.
+  // What is under the pointer, or a few pixels next to it: thin lines are hard to hit.
   function near(event) {
     for (const [dx, dy] of [[0, 0], [3, 0], [-3, 0], [0, 3], [0, -3]]) {
       const found = target(document.elementFromPoint(event.clientX + dx, event.clientY + dy));
@@ -274,7 +274,7 @@ function start(root) {
     event.preventDefault();
   }
 
-  // The tip beside an edge or node, and the same one emphasised in every picture.
+  // The tip next to an edge or node, and the same one emphasised in every picture.
   function show(picture, what) {
     if (what && !tip.hidden && tip.dataset.about === what.name && what.element.classList.contains("gs-hover")) return;
     for (const each of root.querySelectorAll(".gs-hover")) each.classList.remove("gs-hover");

@@ -1,4 +1,4 @@
-// Taking the diagram away: files made in the page, without a server.
+// Export: files made in the page, without a server.
 
 function save(name, type, text) {
   const link = tag("a", { download: name, href: URL.createObjectURL(new Blob([text], { type })) }, document.body);
@@ -31,7 +31,7 @@ function svgOf(pictures) {
   return new XMLSerializer().serializeToString(whole);
 }
 
-// The data as it came, without what was remembered on the way.
+// The data of the page, without what the script cached in them.
 function jsonOf(data) {
   return JSON.stringify(data, (key, value) => (key === "ranked" ? undefined : value));
 }

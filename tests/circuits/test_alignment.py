@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from planted import LOOPS, effects
 
-from grokscope.circuits import Circuit, ComputationGraph, Edge, compare
+from grokscope.circuits import Circuit, ComputationGraph, Edge, Step, compare
 from grokscope.circuits.alignment import MAX_ALIGNMENTS, alignments, apply_alignment, n_alignments
 
 HEADS = ComputationGraph.transformer(("h", "r1", "r2"), "r2", n_layers=2, n_heads=3, n_blocks=2)
@@ -47,6 +47,25 @@ def test_heads_that_changed_places_are_changed_back() -> None:
     assert apart == pytest.approx(1.0) and together == pytest.approx(0.0, abs=1e-6) and "heads" in how
     turned = {**one, "L0H0@r1 -> L1H2.v@r1": 0.01, "L0H0@r1 -> L1H2.k@r1": 0.8}  # another thing, not another place
     assert aligned(circuit(one, HEADS), circuit(turned, HEADS, seed=1))[1] > 0.3
+
+
+def test_two_heads_can_change_places() -> None:
+    graph = ComputationGraph.transformer(("h", "r1"), "r1", n_layers=1, n_heads=2, n_blocks=1)
+    found = alignments(graph, graph.edges)
+    assert list(found) == ["loops 0", "loops 0, heads 1 0"] and n_alignments(graph) == 2
+    place = {str(edge): row for row, edge in enumerate(graph.edges)}
+    assert found["loops 0, heads 1 0"][place["embed@h -> L0H0.v@h"]] == place["embed@h -> L0H1.v@h"]
+
+
+def test_weights_that_are_not_used_in_every_loop_are_dropped_where_they_are_not() -> None:
+    steps = [Step("embed"), *(Step("head", layer, group=0) for layer in range(3))]
+    steps[2:2] = [Step("mlp", 0, group=0)]
+    steps[4:4] = [Step("mlp", 1, group=0)]
+    graph = ComputationGraph(("a",), "a", (*steps, Step("logits")))
+    place = {str(edge): row for row, edge in enumerate(graph.edges)}
+    last = alignments(graph, graph.edges)["loops 2 2 2"]
+    assert last[place["L0H0@a -> logits@a"]] == place["L2H0@a -> logits@a"]
+    assert last[place["MLP0@a -> logits@a"]] == -1
 
 
 def test_equal_circuits_stay_where_they_are_and_shuffles_get_their_best_alignment_too() -> None:

@@ -28,7 +28,7 @@ from grokscope.circuits import (
 )
 from grokscope.circuits.alignment import alignments, apply_alignment, n_alignments
 from grokscope.circuits.kinds import KINDS, Input, Kind
-from grokscope.circuits.palette import HUES, style_sheet
+from grokscope.circuits.palette import ASSETS, HUES, style_sheet
 from grokscope.circuits.random_circuits import random_circuits
 
 ROLES = ("h", "r1", "r2")
@@ -67,6 +67,16 @@ def mixer() -> ComputationGraph:
 @pytest.fixture
 def circuit(mixer: ComputationGraph) -> Circuit:
     return Circuit.from_effects(effects(PATH, n=40, graph=mixer))
+
+
+def test_only_the_table_and_what_is_about_transformers_name_a_kind() -> None:
+    named = re.compile(r"""["'](embed|head|mlp|logits)["']""")
+    found = set()
+    for path in (*ASSETS.parent.glob("*.py"), *ASSETS.glob("*.js"), *ASSETS.glob("*.css")):
+        code = re.sub(r'""".*?"""', "", path.read_text(), flags=re.S)
+        if named.search(code) or re.search(r"gs-into-\w|--edge-\w", code):
+            found.add(path.name)
+    assert found == {"kinds.py", "transformer.py", "interop.py"}
 
 
 def test_every_name_parses_back(mixer: ComputationGraph) -> None:
@@ -241,7 +251,7 @@ def test_steps_that_make_no_graph_are_refused_with_every_problem() -> None:
     steps = (
         Step("embed"),
         Step("mlp", 0, n=2),
-        Step("mlp", 0, reads=(3,)),
+        Step("mlp", 0, reads=(2,)),
         Step("head", 1, sees=(("b",), ())),
         Step("embed", 4),
     )
@@ -250,7 +260,7 @@ def test_steps_that_make_no_graph_are_refused_with_every_problem() -> None:
     for problem in (
         r"answer_role 'z' is not among the roles",
         r"step 1 (mlp, layer 0) has n = 2, but names MLP{layer} are for one",
-        r"step 2 (mlp, layer 0) reads (3,), but only earlier steps can be read",
+        r"step 2 (mlp, layer 0) reads (2,), but only earlier steps can be read",
         r"step 3 (head, layer 1) sees (('b',), ()), which is not one tuple of roles",
         r"2 steps are of kind mlp and layer 0",
         r"the last step must be one component with one input",

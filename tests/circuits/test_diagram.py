@@ -105,6 +105,38 @@ def test_attention_moves_join_fed_inputs_with_used_outputs() -> None:
     assert layout.moves(GRAPH, edges) == [(Node.parse("L0H0@h"), Node.parse("L0H0@r1"))]
 
 
+def points(path: str) -> list[tuple[float, float]]:
+    """The end and control points of an SVG path."""
+    numbers = [float(number) for number in re.findall(r"-?[\d.]+", path)]
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def test_edges_leave_above_a_node_and_arrive_below_another_at_their_port() -> None:
+    table = layout.node_table(GRAPH).set_index("node")
+    for kind, port in (("q", -12.0), ("k", 0.0), ("v", 12.0)):
+        edge = Edge.parse(f"embed@r1 -> L1H0.{kind}@r1")
+        start, *between, end = points(layout.edge_path(GRAPH, edge))
+        sender, receiver = table.loc["embed@r1"], table.loc["L1H0@r1"]
+        assert start == pytest.approx((sender["x"], sender["y"] - layout.NODE_HEIGHT / 2), abs=0.1)
+        assert end == pytest.approx((receiver["x"] + port, receiver["y"] + layout.NODE_HEIGHT / 2), abs=0.1)
+        assert all(end[1] < y < start[1] for _, y in between)  # an edge upwards stays between its ends
+        assert (between[0][0] > sender["x"]) == (kind == "v")
+        assert min(start[0], end[0]) - 110 < layout.middle(GRAPH, edge)[0] < max(start[0], end[0]) + 110
+    around = points(
+        layout.edge_path(GRAPH, Edge(Node.parse("MLP1@r1"), Node.parse("L0H0.v@r1")))
+    )  # back to an earlier layer
+    assert around[1][1] < around[0][1] < around[3][1] < around[2][1]
+
+
+def test_moves_go_from_side_to_side() -> None:
+    table = layout.node_table(GRAPH).set_index("node")
+    for a, b, side in (("L0H0@h", "L0H0@r1", 1), ("L0H0@r1", "L0H0@h", -1)):
+        ends = points(layout.move_path(GRAPH, Node.parse(a), Node.parse(b)))
+        wanted = table.loc[a, "x"] + side * 21, table.loc[b, "x"] - side * 21
+        assert (ends[0][0], ends[-1][0]) == pytest.approx(wanted, abs=0.1)
+        assert ends[0][1] == ends[-1][1] > ends[1][1]
+
+
 def test_the_page_has_the_colours_of_the_plotly_figures() -> None:
     css = style_sheet()
     light = css[: css.index("@media")]

@@ -51,6 +51,15 @@ def test_the_smallest_graph_by_hand() -> None:
     )
 
 
+def test_a_position_that_sees_only_itself_has_nothing_to_choose() -> None:
+    """Over two layers what h writes matters, but neither its query nor, to itself, its key: the one weight is always 1."""
+    graph = ComputationGraph.transformer(("h", "r1"), "r1", n_layers=2, n_heads=1, n_blocks=2)
+    read = {str(receiver) for receiver in graph.receivers}
+    assert "L0H0.q@h" not in read and {"L0H0.v@h", "L0H0.k@h", "L0H0.q@r1", "MLP0@h"} <= read
+    alone = ComputationGraph.transformer(("h",), "h", n_layers=1, n_heads=1, n_blocks=1)
+    assert [str(receiver) for receiver in alone.receivers] == ["L0H0.v@h", "MLP0@h", "logits@h"]
+
+
 def test_attention_only_and_bidirectional_graphs() -> None:
     graph = ComputationGraph.transformer(("h", "r1"), "r1", n_layers=1, n_heads=1, n_blocks=1, has_mlp=False)
     assert not any("MLP" in str(edge) for edge in graph.edges) and len(graph.edges) == 7
