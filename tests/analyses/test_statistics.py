@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import torch
 from scipy.stats import binomtest
 
-from grokscope.analyses.statistics import bootstrap_ratio, wilson
+from grokscope.analyses.statistics import bootstrap_ratio, derangement, newcombe_interval, wilson, wilson_row
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 18), (16, 16), (5, 16), (300, 622)])
@@ -13,6 +14,29 @@ def test_wilson_is_scipys(k: int, n: int) -> None:
 
 def test_wilson_of_nothing_is_everything() -> None:
     assert wilson(float("nan"), 5) == wilson(0.3, 0) == (0.0, 1.0)
+
+
+def test_a_row_counts_units_and_not_queries() -> None:
+    met, unit = torch.tensor([True, False, True, True, True]), torch.tensor([7, 7, 2, 2, 5])
+    expected = binomtest(3, 3).proportion_ci(method="wilson")  # three units; only their number matters
+    for row in (wilson_row(met, unit), wilson_row(met.double().numpy(), unit.tolist())):
+        assert (row["value"], row["n"], row["n_units"]) == (0.8, 5, 3)
+        assert (row["low"], row["high"]) == tuple(wilson(0.8, 3)) and row["low"] < expected.low
+    assert list(row) == ["value", "low", "high", "n", "n_units"]
+
+
+@pytest.mark.parametrize("n", [2, 3, 50])
+def test_a_derangement_moves_everything_and_follows_its_seed(n: int) -> None:
+    order = derangement(n, seed=3)
+    assert sorted(order.tolist()) == list(range(n)) and (order != torch.arange(n)).all()
+    assert torch.equal(order, derangement(n, seed=3))
+
+
+def test_newcombes_interval_is_antisymmetric_and_as_published() -> None:
+    """Newcombe 1998, table II, contrast (h): 10 of 10 against none of 10, method 10."""
+    low, high = newcombe_interval(1.0, 0.0, 10)
+    assert (low, high) == (pytest.approx(0.6075, abs=1e-4), 1.0)
+    assert newcombe_interval(0.2, 0.7, 30) == pytest.approx([-each for each in reversed(newcombe_interval(0.7, 0.2, 30))])
 
 
 def test_the_ratio_is_of_sums_and_the_draws_are_literal() -> None:

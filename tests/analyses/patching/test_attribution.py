@@ -5,8 +5,11 @@ import pytest
 import torch
 from conftest import calm_model, no_hooks_left, pairs_of_five, random_model, random_settings, strong_model, wide_pairs
 
-from grokscope.analyses import edge_attribution, graph_of, path_patch
-from grokscope.analyses.forward.literal import patch_edge, sender_outputs
+from grokscope.analyses import discover, edge_attribution, graph_of, path_patch
+from grokscope.analyses.forward.engine import Engine, Run
+from grokscope.analyses.forward.literal import logits_at, output_hooks, patch_edge, sender_outputs
+from grokscope.analyses.forward.places import Objective, component
+from grokscope.analyses.patching.attribution import METHODS, Method
 from grokscope.analyses.patching.metrics import logit_difference
 
 
@@ -39,8 +42,6 @@ def test_edges_of_the_embedding_integrate_to_the_whole_gap(direction: str) -> No
 
 def test_edges_of_a_stage_integrate_to_its_patch() -> None:
     """The MLPs of a layer at all positions, patched together by hooks on their output."""
-    from grokscope.analyses.forward.literal import logits_at, output_hooks
-
     model, pairs = strong_model(1), wide_pairs(1)
     graph = graph_of(model, pairs.roles, -1)
     result = edge_attribution(model, pairs, method="eap_ig_activations", steps=200, per_query=True)
@@ -61,6 +62,32 @@ def test_without_norms_direct_edges_to_the_logits_are_exact() -> None:
         direct = exact.table["receiver"].str.startswith("logits")
         np.testing.assert_allclose(estimated.deltas[direct], exact.deltas[direct], rtol=1e-9, atol=1e-9)
         assert not np.allclose(estimated.deltas[~direct], exact.deltas[~direct], rtol=1e-3)
+
+
+def test_a_method_added_to_the_registry_is_known_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One function and one line: here, the size of what the sender changes, times the number of steps."""
+
+    def size(engine: Engine, base: Run, donor: Run, objective: Objective, steps: int) -> np.ndarray:
+        changes = engine.differences(base, donor)
+        at = {edge: engine.graph.roles.index(edge.sender.role) for edge in engine.graph.edges}
+        norms = [changes[component(edge.sender)][:, place].norm(dim=-1) for edge, place in at.items()]
+        return steps * torch.stack(norms).numpy()
+
+    monkeypatch.setitem(METHODS, "size", Method(size))
+    model, pairs = strong_model(0), wide_pairs(0)
+    result = edge_attribution(model, pairs, method="size", steps=3, per_query=True)
+    clean, corrupt = (sender_outputs(model, result.graph, tokens)[0] for tokens in (pairs.clean, pairs.corrupt))
+    for row, edge in enumerate(result.graph.edges):
+        expected = 3 * (corrupt[edge.sender] - clean[edge.sender]).norm(dim=-1)
+        np.testing.assert_allclose(result.deltas[row], expected)
+    circuit = discover(model, pairs, method="size", top_k=5)
+    assert result.method == circuit.provenance["method"].replace("5", "3") == "size, 3 steps"
+    monkeypatch.setitem(METHODS, "size", Method(size, uses_steps=False))
+    assert edge_attribution(model, pairs, method="size").method == "size"
+    with pytest.raises(ValueError, match="no method 'acdc'; there are eap, eap_ig_inputs, eap_ig_activations, size"):
+        edge_attribution(model, pairs, method="acdc")
+    with pytest.raises(ValueError, match=r"no method 'acdc'; there are exact, eap, .*, size"):
+        discover(model, pairs, method="acdc")
 
 
 def test_the_error_against_exact_effects_is_measured_and_shown() -> None:

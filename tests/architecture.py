@@ -1,0 +1,153 @@
+"""The rules of the house. Each takes a module, or all of them, and returns the breaches."""
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+PACKAGES = ("tasks", "circuits", "analyses")
+SIBLINGS = {"tasks": set(), "circuits": set(), "analyses": {"tasks", "circuits"}}
+STOREYS = {
+    "analyses": ("statistics", "plots", "page", "forward", "patching", "training", "bridge", "claims", "study", "face"),
+    "tasks": ("writing", "questions", "models", "runs", "training", "face"),
+}
+ALONE = ("plots", "page")  # import no other room of analyses/
+MOST_LINES = 400
+LIGHT = ("torch", "transformer_lens", "plotly", "scipy")  # what circuits must not import
+
+
+class Module(NamedTuple):
+    """A module of the library: its path from the repository's root, e.g. `analyses/forward/model.py`, and its source."""
+
+    path: Path
+    source: str
+
+    @property
+    def package(self) -> str:
+        return self.path.parts[0]
+
+    @property
+    def room(self) -> str:
+        """The folder, or the name of a module that is a room by itself; the rest at the top is the face."""
+        if len(self.path.parts) > 2:
+            return self.path.parts[1]
+        return self.path.stem if self.path.stem in STOREYS.get(self.package, ()) else "face"
+
+    @property
+    def imports(self) -> list[tuple[str, ...]]:
+        """What it imports, wherever in the module, as absolute names: ("analyses", "forward", "model")."""
+        found = []
+        for node in ast.walk(ast.parse(self.source)):
+            if isinstance(node, ast.Import):
+                found += [tuple(alias.name.split(".")) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                above = ("grokscope", *self.path.parent.parts)
+                start = above[: len(above) - node.level + 1] if node.level else ()
+                target = start + tuple((node.module or "").split(".") if node.module else ())
+                found += [(*target, alias.name) for alias in node.names]
+        return [name[1:] if name[0] == "grokscope" else name for name in found]
+
+    @property
+    def absolute(self) -> list[str]:
+        """What it imports as `grokscope…`."""
+        nodes = list(ast.walk(ast.parse(self.source)))
+        found = [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+        found += [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+        return [name for name in found if name.split(".")[0] == "grokscope"]
+
+
+Rule = Callable[[Module], list[str]]
+
+
+def modules(root: Path) -> Iterator[Module]:
+    """Every module of the library, at any depth."""
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            yield Module(path.relative_to(root), path.read_text())
+
+
+def siblings_one_way(module: Module) -> list[str]:
+    """Packages import each other in one direction, and relatively."""
+    allowed = SIBLINGS[module.package] | {module.package}
+    wrong = [".".join(name) for name in module.imports if name[0] in PACKAGES and name[0] not in allowed]
+    return [f"imports {name}" for name in wrong] + [f"imports {name}, not relatively" for name in module.absolute]
+
+
+def nothing_back_up(module: Module) -> list[str]:
+    """A room imports only from its own storey or those below; plots and page from none."""
+    if module.package not in STOREYS:
+        return []
+    order, found = STOREYS[module.package], []
+    if module.room not in order:
+        return [f"is in the folder {module.room}, which is no storey"]
+    for name in module.imports:
+        if name[0] != module.package:
+            continue
+        room = name[1] if name[1] in order else "face"
+        above = order.index(room) > order.index(module.room)
+        if above or (module.room in ALONE and room != module.room):
+            found.append(f"{module.room} imports {'.'.join(name)}")
+    return found
+
+
+def circuits_flat(module: Module) -> list[str]:
+    """circuits/ has no rooms."""
+    return ["lies in a folder"] if module.package == "circuits" and len(module.path.parts) > 2 else []
+
+
+def weights_in_their_rooms(module: Module) -> list[str]:
+    """Weights and hook points are named where models are built and run only."""
+    if module.path.parts[:2] in {("analyses", "forward"), ("tasks", "models")}:
+        return []
+    weights, points = r"\bW_(?:[A-Z]|in|out|gate|pos)\b", r"\bhook_(?:embed|pos|resid|mlp|attn|pattern|[qkvz])"
+    names = "|".join([weights, points, r"\.(?:ln1|ln2|ln_final|mlp|blocks)\b"])
+    return [f"names {match}" for match in sorted(set(re.findall(names, module.source)))]
+
+
+def no_word_of_a_task(module: Module) -> list[str]:
+    """forward/ and patching/ know neither an intermediate nor a task; forward/ imports nothing of tasks."""
+    if module.package != "analyses" or module.room not in ("forward", "patching"):
+        return []
+    found = [f"says {match}" for match in re.findall(r"bridge|\br1\b|TwoHopTask", module.source, re.IGNORECASE)]
+    return found + ["imports tasks" for name in module.imports if module.room == "forward" and name[0] == "tasks"]
+
+
+def small(module: Module) -> list[str]:
+    """No module is longer than two screens of a reader's patience."""
+    n_lines = module.source.count("\n")
+    return [f"has {n_lines} lines, more than {MOST_LINES}"] if n_lines > MOST_LINES else []
+
+
+def no_utils(module: Module) -> list[str]:
+    """A module is named for its idea."""
+    return [
+        f"is called {part}" for part in map(str.lower, module.path.with_suffix("").parts) if re.search("util|helper", part)
+    ]
+
+
+def effects_through_the_seam(module: Module) -> list[str]:
+    """What measures effects asks an engine and not its insides."""
+    if module.path.parts[:2] != ("analyses", "patching") or module.path.stem not in (
+        "effects", "exact", "attribution", "circuit_runs", "discovery", "faithfulness", "transplant",
+    ):  # fmt: skip
+        return []
+    through = {"engine", "places"}
+    return [f"imports {'.'.join(n)}" for n in module.imports if n[:2] == ("analyses", "forward") and n[2] not in through]
+
+
+RULES: tuple[Rule, ...] = (
+    siblings_one_way,
+    nothing_back_up,
+    circuits_flat,
+    weights_in_their_rooms,
+    no_word_of_a_task,
+    small,
+    no_utils,
+    effects_through_the_seam,
+)
+
+
+def heavy(loaded: set[str]) -> list[str]:
+    """Packages that must not be loaded by importing circuits."""
+    return sorted(set(LIGHT) & loaded)
