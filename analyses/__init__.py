@@ -3,6 +3,7 @@
 from .bridge.back_patching import BackPatchingResult, back_patch
 from .bridge.causal_tracing import CausalTraceResult, causal_trace, trace_inputs
 from .bridge.contingency import found_by_correct, frechet_bounds
+from .bridge.copies import BridgeCopiesResult, bridge_copies
 from .bridge.directions import BridgeDirectionResult, ablate_bridge, steer_bridge
 from .bridge.evidence import EvidenceResult, bridge_evidence
 from .bridge.geometry import GeometryResult, bridge_geometry
@@ -40,6 +41,7 @@ __all__ = [
     "AttentionResult",
     "AttentionView",
     "BackPatchingResult",
+    "BridgeCopiesResult",
     "BridgeDirectionResult",
     "CausalTraceResult",
     "CircuitTrajectory",
@@ -69,6 +71,7 @@ __all__ = [
     "activation_patch",
     "attribute_attention",
     "back_patch",
+    "bridge_copies",
     "bridge_evidence",
     "bridge_geometry",
     "causal_trace",

@@ -1,4 +1,4 @@
-"""Back-patching: a state of a late layer put back into an early one, for questions that the model gets wrong.
+"""Back-patching: a state of a later layer is put back into an earlier one, for questions that the model gets wrong.
 
 If the answer then comes out right, the state held what was missing, only too late to be used (Biran et al. 2024, arXiv
 2406.12775). Any of many patches may help by chance: the control is the same search with the states of another question.
@@ -22,12 +22,12 @@ from ..statistics import derangement, wilson
 
 @dataclass(frozen=True, eq=False)
 class BackPatchingResult(Result):
-    """How often a wrong answer is mended by an own late state in an early layer.
+    """How often a wrong answer is corrected by patching back a later state.
 
     Attributes:
         table: a row for each position, source layer and earlier target layer, and one with role `any` for any patch at
             all, with
-            mended: share of the wrongly answered questions then answered correctly; low, high: its 95 % Wilson interval;
+            corrected: share of the wrongly answered questions then answered correctly; low, high: its 95 % Wilson interval;
             control: the same with the states of another question; control_low, control_high;
             n: wrongly answered questions.
         model: the model's name.
@@ -41,14 +41,14 @@ class BackPatchingResult(Result):
 
     @property
     def caption(self) -> str:
-        """Model, split, n and the share mended by any patch."""
+        """Model, split, n and the share corrected by any patch."""
         row = self.table[self.table["role"] == "any"].iloc[0]
-        mended = f"any patch mends {row['mended']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+        corrected = f"any patch corrects {row['corrected']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
         control = f"of another question {row['control']:.2f}"
-        return f"{self.model} · {self.split} · n = {row['n']} wrong of {self.n_asked} · {mended}, {control}"
+        return f"{self.model} · {self.split} · n = {row['n']} wrong of {self.n_asked} · {corrected}, {control}"
 
     def figure(self) -> Any:
-        """A heat map of the share mended, source × target layer, for each position."""
+        """A heat map of the share corrected, source × target layer, for each position."""
         return back_patching_heatmaps(self.table[self.table["role"] != "any"], title=self.caption)
 
 
@@ -57,7 +57,7 @@ def back_patch(model: HookedTransformer, queries: Queries, *, seed: int = 0) -> 
     """Try every state of a later layer at the same position of every earlier layer.
 
     Args:
-        model: any HookedTransformer whose options `hooks.graph_of` accepts; it is left as it was.
+        model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
         queries: questions, of which those answered wrongly are used.
         seed: of the shuffle that gives each question another one's states.
 
@@ -78,15 +78,15 @@ def back_patch(model: HookedTransformer, queries: Queries, *, seed: int = 0) -> 
         for target, source in combinations(range(-1, graph.n_layers), 2):
             late = run.state(source)[:, position]
             answers = with_states(run, target, {position: torch.stack([late, late[other]])}).argmax(-1).cpu()
-            mended = answers == wrong.answers
-            ever |= mended
-            rows.append({"role": role, "source": source, "target": target} | _shares(mended.double().mean(1).tolist(), n))
+            corrected = answers == wrong.answers
+            ever |= corrected
+            rows.append({"role": role, "source": source, "target": target} | _shares(corrected.double().mean(1).tolist(), n))
     rows.append({"role": "any", "source": -1, "target": -1} | _shares(ever.double().mean(1).tolist(), n))
     return BackPatchingResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, len(queries))
 
 
 def _shares(shares: list[float], n: int) -> dict[str, float]:
-    mended, control = shares
-    (low, high), (control_low, control_high) = wilson(mended, n), wilson(control, n)
-    row = {"mended": mended, "low": low, "high": high, "control": control}
+    corrected, control = shares
+    (low, high), (control_low, control_high) = wilson(corrected, n), wilson(control, n)
+    row = {"corrected": corrected, "low": low, "high": high, "control": control}
     return row | {"control_low": control_low, "control_high": control_high, "n": n}

@@ -1,4 +1,4 @@
-"""Mean states by bridge entity: the directions that interventions on the bridge use."""
+"""Mean states by value of an intermediate, such as the bridge: the directions that interventions on it use."""
 
 import torch
 from jaxtyping import Float, Int
@@ -6,43 +6,66 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph
-from ...tasks import Queries, TwoHopTask
+from ...tasks import Queries
 from ..forward.cached import run_and_cache
+from .sources import Source
 
-MIN_FACTS = 2  # hop-1 facts behind a bridge's mean state
+MIN_UNITS_FOR_MEAN = 2  # of one value, for its mean state
 
 
 class BridgeMeans:
-    """Mean states of trained ID questions by bridge, none of them about the facts that are asked about.
+    """Mean states of a source's reference questions by value, over other units than those that are asked about.
+
+    Args:
+        model: the model.
+        graph: its computation graph.
+        source: of the reference questions.
+        without: the questions that are asked; their units are left out.
+        intermediate: whose values are told apart.
+        seed: of the choice of reference questions.
 
     Attributes:
-        questions: one for each other ID fact.
+        intermediate: its name.
+        questions: one for each other unit.
+        values: the value of each.
         run: the model on them.
-        counts: how many there are for each bridge.
+        counts: how many there are for each value.
+
+    Raises:
+        ValueError: if a question has a value that the source does not know.
     """
 
     def __init__(
-        self, model: HookedTransformer, graph: ComputationGraph, task: TwoHopTask, without: Queries, *, seed: int
+        self,
+        model: HookedTransformer,
+        graph: ComputationGraph,
+        source: Source,
+        without: Queries,
+        *,
+        intermediate: str,
+        seed: int,
     ) -> None:
-        n_entities = task.graph.n_entities
-        if strange := sorted({int(b) for b in without.bridges if not 0 <= b < n_entities}):
-            raise ValueError(f"bridges are entities, 0 to {n_entities - 1}; {without.split} has {strange[:4]}")
-        asked = frozenset(without.unit.tolist())
-        self.questions = task.reference(seed=seed, without=asked)
+        n_values = source.n_values(intermediate)
+        asked = without.intermediates[intermediate]
+        if strange := sorted({int(value) for value in asked if not 0 <= value < n_values}):
+            raise ValueError(f"values of {intermediate} are 0 to {n_values - 1}; {without.split} has {strange[:4]}")
+        self.intermediate = intermediate
+        self.questions = source.reference(seed=seed, without=frozenset(without.unit.tolist()))
+        self.values = self.questions.intermediates[intermediate]
         self.run = run_and_cache(model, graph, self.questions.tokens)
-        self.counts = torch.bincount(self.questions.bridges, minlength=n_entities)
+        self.counts = torch.bincount(self.values, minlength=n_values)
 
-    def has(self, *bridges: int) -> bool:
-        """Whether there are enough facts for the means of these bridges."""
-        return all(self.counts[bridge] >= MIN_FACTS for bridge in bridges)
+    def has(self, *values: int) -> bool:
+        """Whether there are enough units for the means of these values."""
+        return all(self.counts[value] >= MIN_UNITS_FOR_MEAN for value in values)
 
-    def of(self, layer: int, position: int, bridges: Int[Tensor, " query"]) -> Float[Tensor, "query d_model"]:
-        """The mean state of each bridge at a cell."""
-        return means_by_label(self.run.state(layer)[:, position], self.questions.bridges, len(self.counts))[bridges]
+    def of(self, layer: int, position: int, values: Int[Tensor, " query"]) -> Float[Tensor, "query d_model"]:
+        """The mean state of each value at a cell."""
+        return means_by_label(self.run.state(layer)[:, position], self.values, len(self.counts))[values]
 
     def overall(self, layer: int, position: int) -> Float[Tensor, " d_model"]:
-        """The mean state at a cell over the bridges that have one."""
-        known = (self.counts >= MIN_FACTS).nonzero()[:, 0]
+        """The mean state at a cell over the values that have one."""
+        known = (self.counts >= MIN_UNITS_FOR_MEAN).nonzero()[:, 0]
         return self.of(layer, position, known).mean(0)
 
 

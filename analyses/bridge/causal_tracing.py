@@ -36,8 +36,9 @@ class CausalTraceResult(Result):
             receiver, with
             perturbed: what was replaced in the prompt;
             strength: share of queries whose top answer changes;
-            low, high: its 95 % Wilson interval, with the hop-1 fact as unit;
-            n: queries answered correctly, over which that is counted; n_facts: their hop-1 facts; n_asked: all queries.
+            low, high: its 95 % Wilson interval over units;
+            n: queries answered correctly, over which it is counted; n_facts: their units, the hop-1 facts of two-hop
+            questions; n_asked: all queries.
         model: the model's name.
         split: the queries' split.
     """
@@ -49,7 +50,7 @@ class CausalTraceResult(Result):
     def caption(self) -> str:
         """Model, split and n in one line."""
         row = self.table.iloc[0]
-        return f"{self.model} · {self.split} · n = {row['n']} of {row['n_asked']} queries over {row['n_facts']} hop-1 facts"
+        return f"{self.model} · {self.split} · n = {row['n']} of {row['n_asked']} queries over {row['n_facts']} units"
 
     def figure(self) -> Any:
         """A heat map of strength, layer × position for each perturbed token, or receiver × perturbed token."""
@@ -72,10 +73,10 @@ def causal_trace(
     """Trace which states carry the answer.
 
     Args:
-        model: any HookedTransformer whose options `hooks.graph_of` accepts; it is left as it was.
+        model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
         queries: the questions; those answered wrongly are left out.
         perturbed: prompts with another token, by what was replaced, see `tasks.perturb`.
-        window: replace the state behind so many layers, from the cell's layer on; 1 is causal tracing as published.
+        window: replace the state after this many layers, from the cell's layer on; 1 is causal tracing as published.
         max_batch: prompts run at once; bounds memory.
 
     Raises:
@@ -86,8 +87,8 @@ def causal_trace(
 
     def cells(run: CachedRun, other: CachedRun) -> Iterator[tuple[Cell, Tensor]]:
         for layer, (position, role) in product(range(-1, run.graph.n_layers), enumerate(run.graph.roles)):
-            behind = range(layer, min(layer + window, run.graph.n_layers))
-            states = [{position: other.state(each)[None, :, position]} for each in behind]
+            layers = range(layer, min(layer + window, run.graph.n_layers))
+            states = [{position: other.state(each)[None, :, position]} for each in layers]
             yield {"layer": layer, "role": role}, with_states(run, layer, *states)[0]
 
     return _trace(model, queries, perturbed, cells, max_batch)
@@ -104,7 +105,7 @@ def trace_inputs(
     """As `causal_trace`, for what one input alone reads: a head's queries, keys or values, an MLP or the logits.
 
     Args:
-        model: any HookedTransformer whose options `hooks.graph_of` accepts; it is left as it was.
+        model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
         queries: the questions; those answered wrongly are left out.
         perturbed: prompts with another token, by what was replaced, see `tasks.perturb`.
         max_batch: prompts run at once; bounds memory.
@@ -135,22 +136,22 @@ def _trace(
         raise ValueError(f"perturbed prompts must have the queries' shape {shape}, got {', '.join(bad)}")
     graph = graph_of(model, queries.roles, queries.answer_position)
     changed: dict[tuple[tuple[str, int | str], ...], list[Tensor]] = {}
-    kept = []
+    answered = []
     for rows in torch.arange(len(queries)).split(max_batch):
         run = run_and_cache(model, graph, queries.tokens[rows])
         right = run.logits.argmax(-1).cpu() == queries.answers[rows]
-        kept.append(rows[right])
+        answered.append(rows[right])
         for role, tokens in perturbed.items():
             for cell, logits in cells(run, run_and_cache(model, graph, tokens[rows])):
                 differs = logits.argmax(-1).cpu() != queries.answers[rows]
                 changed.setdefault((("perturbed", role), *cell.items()), []).append(differs[right])
-    asked = queries.take(torch.cat(kept))
+    asked = queries.take(torch.cat(answered))
     if not len(asked):
         raise ValueError(f"the model answers none of the {len(queries)} queries of {queries.split} correctly")
-    n_facts, table = asked.n_units, []
+    n_units, table = asked.n_units, []
     for cell, parts in changed.items():
         strength = float(torch.cat(parts).double().mean())
-        low, high = wilson(strength, n_facts)
+        low, high = wilson(strength, n_units)
         table.append(dict(cell) | {"strength": strength, "low": low, "high": high})
-    frame = pd.DataFrame(table).assign(n=len(asked), n_facts=n_facts, n_asked=len(queries))
+    frame = pd.DataFrame(table).assign(n=len(asked), n_facts=n_units, n_asked=len(queries))
     return CausalTraceResult(frame, model.cfg.model_name, queries.split)

@@ -1,9 +1,10 @@
-"""Found and correct: whether questions whose bridge is found are the ones answered correctly, or only as many.
+"""Found and correct: whether the questions whose bridge is found are those answered correctly, or only equally many.
 
 He et al. 2026 report the two rates side by side; that says little about P(correct, not found), which the claim that
 accuracy and circuit come apart rests on.
 """
 
+import einops
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
@@ -19,18 +20,19 @@ def found_by_correct(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How a reading and the answer go together, query by query.
+    """How often a reading and a correct answer go together, query by query.
 
     Args:
         found: whether something was read in each query.
         correct: whether the query was answered correctly.
-        facts: the hop-1 fact of each query, the unit of the intervals.
-        n_bootstrap: resamples of facts for the last two rows.
+        facts: the unit of each query, by which intervals are clustered.
+        n_bootstrap: resamples of units for the last two rows.
         seed: of the resampling.
 
     Returns:
-        A row for each quantity with value, low, high (95 %: Wilson's over facts for shares, percentiles of resampled facts
-        for the phi coefficient and the mutual information, which is in nats and never below 0), n queries and n_facts.
+        A row for each quantity with value, low, high (95 %: Wilson's over units for shares, percentiles of resampled units
+        for the phi coefficient and the mutual information, which is in nats and never below 0), n queries and n_facts, the
+        number of their units.
 
     >>> f, c = np.array([True, True, False]), np.array([True, False, False])
     >>> found_by_correct(f, c, np.arange(3)).set_index("quantity")["value"]["P(correct | found)"]
@@ -87,7 +89,7 @@ def frechet_bounds(found: float, correct: float) -> pd.DataFrame:
 def _cells_by_fact(
     found: Bool[np.ndarray, " query"], correct: Bool[np.ndarray, " query"], facts: Int[np.ndarray, " query"]
 ) -> Int[np.ndarray, "fact 4"]:
-    """Counts of neither, only correct, only found, both, for each fact."""
+    """Counts of neither, only correct, only found, both, for each unit."""
     _, fact = np.unique(facts, return_inverse=True)
     cells = np.zeros((fact.max() + 1, 4), dtype=np.int64)
     np.add.at(cells, (fact, 2 * found.astype(int) + correct), 1)
@@ -104,7 +106,7 @@ def _phi(cells: Int[np.ndarray, "sample 4"]) -> Float[np.ndarray, " sample"]:
 
 
 def _mutual_information(cells: Int[np.ndarray, "sample 4"]) -> Float[np.ndarray, " sample"]:
-    joint = cells.reshape(-1, 2, 2) / cells.sum(1)[:, None, None]
+    joint = einops.rearrange(cells / cells.sum(1, keepdims=True), "sample (found correct) -> sample found correct", found=2)
     independent = joint.sum(2, keepdims=True) * joint.sum(1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(joint > 0, joint * np.log(joint / independent), 0.0)

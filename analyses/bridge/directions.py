@@ -1,7 +1,7 @@
-"""Taking out of a state what is particular to its bridge entity, or turning it to another bridge's.
+"""Ablate a state's bridge direction, or turn it to another bridge's.
 
-Ablation asks whether the answer needs what is readable as the bridge at a cell, steering whether turning it is enough; both
-next to random directions, since any change of that size may hurt.
+Ablation asks whether the answer needs what is readable as the bridge at a cell, steering whether turning it is enough. Both
+are compared with random directions, since any change of that size may hurt.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,15 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
-from ...tasks import Queries, TwoHopTask
+from ...tasks import PromptPairs, Queries
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.model import graph_of, token_embeddings, unembedding_directions
 from ..plots.heatmaps import cell_heatmaps
 from ..statistics import random_like, wilson
 from .bridge_means import BridgeMeans
-from .interchange import questions_with_donors
+from .interchange import questions_with_donors, values_and_answers
+from .own_pairs import setting
+from .sources import Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +33,12 @@ class BridgeDirectionResult(Result):
 
     Attributes:
         table: a row for each layer (−1: the embedding), position and direction, with
-            direction: `bridge` or `random` for ablation; `mean state`, `embedding`, `unembedding` or `random` for steering;
+            direction: `bridge`, or the intermediate's other name, or `random` for ablation; `mean state`, `embedding`,
+            `unembedding` or `random` for steering;
             scale: of steering, in units of the difference of the two bridges' vectors; 1 for ablation;
-            kept: share of unchanged answers, that is exact match; low, high: its 95 % Wilson interval, with the
-            question's hop-1 fact as unit;
-            moved: of steering, share of answers tail(b′, r2); of ablation, the same as kept;
-            n, n_facts: questions, all answered correctly before, and their hop-1 facts.
+            kept: share of unchanged answers, that is exact match; low, high: its 95 % Wilson interval over units;
+            moved: of steering, share of answers tail(b′, r2), of pairs the foil; of ablation, the same as kept;
+            n, n_facts: questions, all answered correctly before, and their units: the hop-1 facts of two-hop questions.
         model: the model's name.
         split: the questions' split.
         n_asked: questions before those answered wrongly, or without a mean state of their bridge, were left out.
@@ -50,7 +52,7 @@ class BridgeDirectionResult(Result):
     def caption(self) -> str:
         """Model, split and n in one line."""
         row = self.table.iloc[0]
-        return f"{self.model} · {self.split} · n = {row['n']} of {self.n_asked} questions over {row['n_facts']} hop-1 facts"
+        return f"{self.model} · {self.split} · n = {row['n']} of {self.n_asked} questions over {row['n_facts']} units"
 
     def figure(self, value: str = "kept") -> Any:
         """Heat maps of `kept` or `moved`, layer × position, for each direction at scale 1."""
@@ -58,30 +60,40 @@ class BridgeDirectionResult(Result):
 
 
 @torch.no_grad()
-def ablate_bridge(model: HookedTransformer, task: TwoHopTask, queries: Queries, *, seed: int = 0) -> BridgeDirectionResult:
-    """Take what is particular to the bridge out of the state at every layer and position.
+def ablate_bridge(
+    model: HookedTransformer,
+    task: Source | PromptPairs,
+    queries: Queries | None = None,
+    *,
+    intermediate: str | None = None,
+    seed: int = 0,
+) -> BridgeDirectionResult:
+    """Ablate what is particular to the bridge, or another intermediate, in the state at every layer and position.
 
     Subtracted is the difference between the mean state of the question's bridge and that of all bridges, over questions
-    about other facts. `random`: a random vector of that length.
+    of other units. `random`: a random vector of that length.
 
     Args:
-        model: any HookedTransformer whose options `hooks.graph_of` accepts; it is left as it was.
-        task: gives facts and questions.
-        queries: two-hop questions of the task; those that `interchange` would use are asked.
-        seed: of the random directions.
+        model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
+        task: gives donors and the questions for mean states; or prompt pairs with intermediates, of which the clean
+            prompts of half the units are asked.
+        queries: questions of the task; those that `interchange` would use are asked. Pairs hold theirs.
+        intermediate: its name, if the questions carry several.
+        seed: of the random directions; for pairs also of the half that is asked.
 
     Raises:
-        ValueError: if no question is left to ask.
+        TypeError: if a task comes without queries, or pairs with them.
+        ValueError: if pairs cannot be examined (all problems at once), or no question is left to ask.
     """
+    source, queries, name = setting(model, task, queries, intermediate, seed=seed)
     graph = graph_of(model, queries.roles, queries.answer_position)
-    means = BridgeMeans(model, graph, task, queries, seed=seed)
-    asked, _ = questions_with_donors(model, graph, task, queries, means, second_hop="ID", seed=seed)
+    means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed)
+    asked, _ = questions_with_donors(model, graph, source, queries, means, second_hop="ID", seed=seed)
     run, generator, rows = run_and_cache(model, graph, asked.tokens), torch.Generator().manual_seed(seed), []
     for layer, position in product(range(-1, graph.n_layers), range(len(graph.roles))):
-        own = run.state(layer)[:, position]
-        change = means.overall(layer, position) - means.of(layer, position, asked.bridges)
-        random = random_like(change, generator)
-        states = {"bridge": own + change, "random": own + random}
+        state = run.state(layer)[:, position]
+        change = means.overall(layer, position) - means.of(layer, position, asked.intermediates[name])
+        states = {name: state + change, "random": state + random_like(change, generator)}
         rows += _rows(run, asked, asked.answers, (layer, position), states, 1.0)
     return BridgeDirectionResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, len(queries))
 
@@ -89,41 +101,45 @@ def ablate_bridge(model: HookedTransformer, task: TwoHopTask, queries: Queries, 
 @torch.no_grad()
 def steer_bridge(
     model: HookedTransformer,
-    task: TwoHopTask,
-    queries: Queries,
+    task: Source | PromptPairs,
+    queries: Queries | None = None,
     *,
     scales: Sequence[float] = (1.0, 2.0, 4.0),
+    intermediate: str | None = None,
     seed: int = 0,
 ) -> BridgeDirectionResult:
-    """Add the difference of two bridges' vectors to the state at every layer and position.
+    """Add the difference of two bridges' vectors, or another intermediate's, to the state at every layer and position.
 
-    The vectors: mean states over questions about other facts, token embeddings, or rows of the unembedding. `random`: a
+    The vectors: mean states over questions of other units, token embeddings, or rows of the unembedding. `random`: a
     random direction as long as the difference of mean states. The new bridge is that of a donor as in `interchange`.
 
     Args:
-        model: any HookedTransformer whose options `hooks.graph_of` accepts; it is left as it was.
-        task: gives the facts and the questions for the means.
-        queries: two-hop questions of the task.
+        model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
+        task: gives donors and the questions for mean states; or prompt pairs with intermediates, of which the clean
+            prompts of half the units are asked.
+        queries: questions of the task; pairs hold theirs.
         scales: multiples of the difference.
-        seed: of the new bridges and the random directions.
+        intermediate: its name, if the questions carry several.
+        seed: of the new bridges and the random directions; for pairs also of the half that is asked.
 
     Raises:
-        ValueError: if no question is left to ask.
+        TypeError: if a task comes without queries, or pairs with them.
+        ValueError: if pairs cannot be examined (all problems at once), or no question is left to ask.
     """
+    source, queries, name = setting(model, task, queries, intermediate, seed=seed)
     graph = graph_of(model, queries.roles, queries.answer_position)
-    means = BridgeMeans(model, graph, task, queries, seed=seed)
-    asked, found = questions_with_donors(model, graph, task, queries, means, second_hop="ID", seed=seed)
-    bridges, wanted = (torch.tensor([getattr(each, name) for each in found]) for name in ("value", "answer"))
+    means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed)
+    asked, found = questions_with_donors(model, graph, source, queries, means, second_hop="ID", seed=seed)
+    (new_values, wanted), values = values_and_answers(found), asked.intermediates[name]
     run, generator, rows = run_and_cache(model, graph, asked.tokens), torch.Generator().manual_seed(seed), []
     tables = {"embedding": token_embeddings(model), "unembedding": unembedding_directions(model)}
-    fixed = {name: table[bridges] - table[asked.bridges] for name, table in tables.items()}
+    fixed = {table: vectors[new_values] - vectors[values] for table, vectors in tables.items()}
     for layer, position in product(range(-1, graph.n_layers), range(len(graph.roles))):
-        own = run.state(layer)[:, position]
-        change = means.of(layer, position, bridges) - means.of(layer, position, asked.bridges)
-        random = random_like(change, generator)
-        changes = {"mean state": change, **fixed, "random": random}
+        state = run.state(layer)[:, position]
+        change = means.of(layer, position, new_values) - means.of(layer, position, values)
+        changes = {"mean state": change, **fixed, "random": random_like(change, generator)}
         for scale in scales:
-            states = {name: own + scale * each for name, each in changes.items()}
+            states = {direction: state + scale * each for direction, each in changes.items()}
             rows += _rows(run, asked, wanted, (layer, position), states, scale)
     return BridgeDirectionResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, len(queries))
 
@@ -139,10 +155,10 @@ def _rows(
     """What the model answers with each state in a cell."""
     layer, position = cell
     answers = with_states(run, layer, {position: torch.stack(list(states.values()))}).argmax(-1).cpu()
-    n_facts, rows = asked.n_units, []
+    n_units, rows = asked.n_units, []
     for direction, answered in zip(states, answers, strict=True):
         kept, moved = (float((answered == each).double().mean()) for each in (asked.answers, wanted))
-        low, high = wilson(kept, n_facts)
+        low, high = wilson(kept, n_units)
         row = {"layer": layer, "role": run.graph.roles[position], "direction": direction, "scale": float(scale)}
-        rows.append(row | {"kept": kept, "low": low, "high": high, "moved": moved, "n": len(asked), "n_facts": n_facts})
+        rows.append(row | {"kept": kept, "low": low, "high": high, "moved": moved, "n": len(asked), "n_facts": n_units})
     return rows

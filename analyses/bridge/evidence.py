@@ -1,13 +1,15 @@
 """Bridge evidence: can the bridge be read at a cell, does the answer depend on it there, in the form that hop 2 takes?
 
 Readable is not used, and unreadable is not absent. Every cell (layer × position) gets all the evidence: the logit lens and
-a linear probe, read on the questions about one half of the facts; ablation and interchange, done to the questions about the
-other half. Means and probes come from a third set, ID facts that no question is about.
+a linear probe, read on the questions of one half of the units; ablation and interchange, done to the questions of the
+other half. Means and probes come from a third set, units that no question is about. The unit of two-hop questions is the
+hop-1 fact; the bridge may be any intermediate of any prompts.
 
 `used` needs three things to agree: the state of a donor whose composition was never trained turns the answer to
-tail(b′, r2), beyond what a third bridge's state does; the state of another fact with the same bridge leaves the answer;
+tail(b′, r2), beyond what a third bridge's state does; the state of another unit with the same bridge leaves the answer;
 and the difference of two bridges' mean states alone turns it, beyond a random vector of that length. A model that memorised
-(h, r1, r2) fails the first; where a state holds the whole answer, or the question, the others fail.
+(h, r1, r2) fails the first; where a state holds the whole answer, or the question, the others fail. Of a user's pairs it is
+not known what was trained, so that their donors are called `donor` and a lookup can pass the first; the others remain.
 """
 
 from collections.abc import Mapping
@@ -21,7 +23,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
-from ...tasks import Donor, Queries, Run, TwoHopTask
+from ...tasks import Donor, PromptPairs, Queries, Run
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.model import decode, graph_of
 from ..plots.curves import trajectory_curves
@@ -29,16 +31,19 @@ from ..plots.heatmaps import evidence_heatmaps
 from ..plots.style import layer_name
 from ..statistics import newcombe_interval, random_like, wilson
 from ..training.by_step import by_step
-from .bridge_means import MIN_FACTS as CENTROID_FACTS
-from .bridge_means import BridgeMeans
-from .interchange import donor_runs, questions_with_donors
+from .bridge_means import MIN_UNITS_FOR_MEAN, BridgeMeans
+from .interchange import donor_runs, questions_with_donors, values_and_answers
+from .own_pairs import OwnPairs, intermediate_of
+from .pair_donors import DONOR, HELD_OUT
 from .probing import fit_probe
 from .questions import halves_by_unit, sample
+from .sources import Source, SplitSource
 
-MARGIN = 0.1  # what an effect must exceed its control by
+MARGIN = 0.1  # by how much an effect must exceed its control
 INVARIANT = 0.8  # share of answers that a donor with the same bridge must leave
-MIN_FACTS = 20  # hop-1 facts behind any verdict
-MEASURES = ("lens", "probe", "ablation", "trained", "held out", "same bridge", "direction")
+MIN_UNITS_TO_JUDGE = 20  # for any verdict
+MEASURES = ("lens", "probe", "ablation", "trained", HELD_OUT, "same bridge", "direction")
+"""The measures of two-hop questions. Pairs have `donor` instead of those two kinds, and `same <intermediate>`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,17 +54,19 @@ class EvidenceResult(Result):
         table: a row for each layer (−1: the embedding) and position with the verdicts `yes`, `no` or `undecided`,
             readable: by the logit lens; probe_readable: by a linear probe;
             necessary: answers change if what is particular to the bridge is taken out;
-            sufficient: they follow the state of a held-out donor; invariant: they stay with a donor of the same bridge;
-            aligned: they follow the difference of the mean states of two bridges over ID facts;
+            sufficient: they follow the state of a held-out donor (of pairs: of a donor, see `pair_donors`);
+            invariant: they stay with a donor of the same bridge;
+            aligned: they follow the difference of the mean states of two bridges over units that are not asked about;
             used: sufficient, invariant and aligned, all three;
-            n_read, n_judged: hop-1 facts behind the first two and the others; reason: why something is undecided for
-            want of facts, else empty.
-        measures: the numbers behind: a row for each cell and measure (see `MEASURES`) with
+            n_read, n_judged: units from which the first two and the others come; reason: why something is undecided for
+            want of units, else empty.
+        measures: the numbers: a row for each cell and measure (see `MEASURES`) with
             value: share of questions: bridge top-1; probe right; answer changed by ablation; answer tail(b′, r2) with a
             held-out, or trained, donor, or with the difference of means; answer unchanged with the same bridge;
-            control: the same for a shuffled bridge, a random direction, or a third bridge's state (NaN: none);
-            excess: value − control; low, high: its 95 % interval, Newcombe's (for `same bridge` Wilson's of the value), with
-            the hop-1 fact as unit; n, n_facts.
+            control: the same for a shuffled bridge, a random direction, or a third bridge's state, where an intermediate
+            has only two values a state with the same one (NaN: none);
+            excess: value − control; low, high: its 95 % interval over units, Newcombe's (for `same bridge` Wilson's of the
+            value); n, n_facts: questions and units.
         model: the model's name.
         split: what the questions are.
     """
@@ -72,8 +79,8 @@ class EvidenceResult(Result):
     def caption(self) -> str:
         """Model, split and n in one line."""
         row = self.table.iloc[0]
-        facts = f"hop-1 facts: {row['n_read']} read, {row['n_judged']} judged"
-        return f"{self.model} · {self.split} · {facts}{' · ' + row['reason'] if row['reason'] else ''}"
+        units = f"units: {row['n_read']} read, {row['n_judged']} judged"
+        return f"{self.model} · {self.split} · {units}{' · ' + row['reason'] if row['reason'] else ''}"
 
     @property
     def used_at(self) -> list[str]:
@@ -99,65 +106,87 @@ class EvidenceResult(Result):
         if "step" in self.table:
             self.at(-1, role)
             rows = self.measures[self.measures["role"] == role]
-            facts = f"hop-1 facts: {self.table['n_read'].max()} read, up to {self.table['n_judged'].max()} judged"
-            title = f"{self.model} · {self.split} · at {role}, excess over control · bands: 95 % · {facts}"
+            units = f"units: {self.table['n_read'].max()} read, up to {self.table['n_judged'].max()} judged"
+            title = f"{self.model} · {self.split} · at {role}, excess over control · bands: 95 % · {units}"
             return trajectory_curves(rows, "excess", panels="measure", title=title)
         return evidence_heatmaps(self.measures, self.table, title=self.caption)
 
 
 @torch.no_grad()
 def bridge_evidence(
-    model: HookedTransformer | Run, task: TwoHopTask, split: str, *, n: int = 256, seed: int = 0
+    model: HookedTransformer | Run,
+    task: SplitSource | PromptPairs,
+    split: str | None = None,
+    *,
+    n: int = 256,
+    intermediate: str | None = None,
+    seed: int = 0,
 ) -> EvidenceResult:
-    """Gather the evidence on the bridge at every layer and position.
+    """Gather the evidence on the bridge, or another intermediate, at every layer and position.
 
     Args:
-        model: any HookedTransformer whose options `hooks.graph_of` accepts, which is left as it was; or a run.
-        task: gives facts, questions and what was trained.
-        split: a split of two-hop questions.
-        n: at most so many of its questions, about at most half as many hop-1 facts as there are ID facts.
+        model: any HookedTransformer whose options `graph_of` accepts, which is not changed; or a run.
+        task: gives questions, donors and what was trained; or prompt pairs with intermediates. Say in their recipe,
+            `{"held_out": True}`, if the model was never trained on the corrupt prompts.
+        split: a split of the task's two-hop questions; pairs are asked themselves.
+        n: at most this many questions, covering at most half of the units that there are to take means from.
+        intermediate: its name, if the questions carry several.
         seed: of the questions, the halves, the donors and the random directions.
 
     Raises:
+        TypeError: if a task comes without a split, or pairs with one.
         KeyError: if there is no such split.
-        ValueError: if it holds no question, or no two-hop ones.
+        ValueError: if it holds no question, or no two-hop ones; if pairs cannot be examined (all problems at once).
     """
-    max_units = int((~task.is_ood).sum()) // 2  # the others are for means and probes
-    queries = sample(task.split(split), n, max_units=max_units, seed=seed)
-    if not len(queries) or (queries.hop2 < 0).any():
-        raise ValueError(f"{split} holds {len(queries)} questions{', which are atomic' if len(queries) else ''}")
     if isinstance(model, Run):
-        return by_step(model, lambda each: bridge_evidence(each, task, split, n=n, seed=seed))
+        return by_step(model, lambda each: bridge_evidence(each, task, split, n=n, intermediate=intermediate, seed=seed))
+    source, questions, name = _questions(model, task, split, intermediate)
+    queries = sample(questions, n, max_units=source.n_reference // 2, seed=seed)  # the others are for means and probes
+    if not len(queries) or ("hop2" in queries.facts and (queries.hop2 < 0).any()):
+        raise ValueError(f"{questions.split} holds {len(queries)} questions{', which are atomic' if len(queries) else ''}")
     graph = graph_of(model, queries.roles, queries.answer_position)
-    means = BridgeMeans(model, graph, task, queries, seed=seed)
+    means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed)
     read, judged = halves_by_unit(queries, seed=seed)
     rows = _readings(run_and_cache(model, graph, read.tokens), read, means, seed) if len(read) else []
     try:
-        asked, found = questions_with_donors(model, graph, task, judged, means, second_hop="ID", seed=seed)
+        asked, found = questions_with_donors(model, graph, source, judged, means, second_hop="ID", seed=seed)
     except ValueError:
         asked = judged.take(torch.arange(0))
     else:
-        donors = donor_runs(model, graph, found)
+        donors = donor_runs(model, graph, found, name)
         rows += _interventions(run_and_cache(model, graph, asked.tokens), asked, found, donors, means, seed)
     measures = pd.DataFrame(rows)
     cells = pd.DataFrame([(layer, role) for layer in range(-1, graph.n_layers) for role in graph.roles])
-    table = _verdicts(cells.set_axis(["layer", "role"], axis=1), measures)
-    n_read, n_judged = read.n_units, asked.n_units
-    reason = _reason(n_read, n_judged, len(judged), len(asked))
-    table = table.assign(n_read=n_read, n_judged=n_judged, reason=reason)
-    return EvidenceResult(table, measures, model.cfg.model_name, split)
+    table = _verdicts(cells.set_axis(["layer", "role"], axis=1), measures, name)
+    reason = _reason(read, judged, asked)
+    table = table.assign(n_read=read.n_units, n_judged=asked.n_units, reason=reason)
+    return EvidenceResult(table, measures, model.cfg.model_name, questions.split)
+
+
+def _questions(
+    model: HookedTransformer, task: SplitSource | PromptPairs, split: str | None, intermediate: str | None
+) -> tuple[Source, Queries, str]:
+    """Where means and donors come from, the questions that may be asked, and about which intermediate."""
+    if isinstance(task, PromptPairs):
+        if split is not None:
+            raise TypeError("pairs are asked themselves: give a task and a split, or pairs alone")
+        pairs = OwnPairs.of(model, task, intermediate)
+        return pairs, pairs.questions, pairs.intermediate
+    if split is None:
+        raise TypeError("a task has several splits: name one, or give prompt pairs in place of the task")
+    questions = task.split(split)
+    return task, questions, intermediate_of(questions, intermediate)
 
 
 def _readings(run: CachedRun, read: Queries, means: BridgeMeans, seed: int) -> list[dict[str, Any]]:
-    """Lens and probe at every cell, next to how often they give another question's bridge."""
+    """Lens and probe at every cell, next to how often they give another question's value."""
     order = torch.randperm(len(read), generator=torch.Generator().manual_seed(seed))
-    rows = []
+    values, rows = read.intermediates[means.intermediate], []
     for layer, position in _cells(run):
         states = run.state(layer)[:, position]
         given = {"lens": _lens(run.model, states), "probe": _probe(means, layer, position, states)}
         for measure, tokens in given.items():
-            right, shuffled = (tokens == bridges for bridges in (read.bridges, read.bridges[order]))
-            rows.append(_row(run.graph, (layer, position), measure, read, right, shuffled))
+            rows.append(_row(run.graph, (layer, position), measure, read, tokens == values, tokens == values[order]))
     return rows
 
 
@@ -168,9 +197,9 @@ def _lens(model: HookedTransformer, states: Float[Tensor, "query d_model"]) -> I
 
 
 def _probe(means: BridgeMeans, layer: int, position: int, states: Float[Tensor, "query d_model"]) -> Int[Tensor, " query"]:
-    """What a probe says that was trained on facts that no question is about; −1 if they are of fewer than two bridges."""
-    several = means.counts[means.questions.bridges] >= CENTROID_FACTS
-    labels = means.questions.bridges[several].numpy()
+    """What a probe says that was trained on units that no question is about; −1 if they have fewer than two values."""
+    several = means.counts[means.values] >= MIN_UNITS_FOR_MEAN
+    labels = means.values[several].numpy()
     if len(set(labels.tolist())) < 2:
         return torch.full((len(states),), -1)
     probe = fit_probe(means.run.state(layer)[several, position].cpu().numpy(), labels)
@@ -186,25 +215,26 @@ def _interventions(
     seed: int,
 ) -> list[dict[str, Any]]:
     """Ablation, donors and the difference of means at every cell."""
-    bridges, wanted = (torch.tensor([getattr(each, name) for each in found]) for name in ("value", "answer"))
+    (new_values, wanted), name = values_and_answers(found), means.intermediate
+    same, control = f"same {name}", f"other {name}" if f"other {name}" in donors else f"same {name}"
     generator, rows = torch.Generator().manual_seed(seed), []
     for layer, position in _cells(run):
-        own, mean = run.state(layer)[:, position], means.of(layer, position, asked.bridges)
-        less, turn = means.overall(layer, position) - mean, means.of(layer, position, bridges) - mean
+        state, mean = run.state(layer)[:, position], means.of(layer, position, asked.intermediates[name])
+        loss, turn = means.overall(layer, position) - mean, means.of(layer, position, new_values) - mean
         states = {kind: donor.state(layer)[:, position] for kind, donor in donors.items()}
-        states |= {"direction": own + turn, "random turn": own + random_like(turn, generator)}
-        states |= {"ablation": own + less, "random loss": own + random_like(less, generator)}
+        states |= {"direction": state + turn, "random turn": state + random_like(turn, generator)}
+        states |= {"ablation": state + loss, "random loss": state + random_like(loss, generator)}
         logits = with_states(run, layer, {position: torch.stack(list(states.values()))})
         answers = dict(zip(states, logits.argmax(-1).cpu(), strict=True))
-        moved = {name: tokens == wanted for name, tokens in answers.items()}
-        kept = {name: tokens == asked.answers for name, tokens in answers.items()}
+        moved = {what: tokens == wanted for what, tokens in answers.items()}
+        kept = {what: tokens == asked.answers for what, tokens in answers.items()}
         outcomes = {
             "ablation": (~kept["ablation"], ~kept["random loss"]),
-            **{kind: (moved[kind], moved["other bridge"]) for kind in ("trained", "held out") if kind in moved},
-            "same bridge": (kept["same bridge"], None),
+            **{kind: (moved[kind], moved[control]) for kind in ("trained", HELD_OUT, DONOR) if kind in moved},
+            same: (kept[same], None),
             "direction": (moved["direction"], moved["random turn"]),
         }
-        rows += [_row(run.graph, (layer, position), name, asked, *outcome) for name, outcome in outcomes.items()]
+        rows += [_row(run.graph, (layer, position), measure, asked, *outcome) for measure, outcome in outcomes.items()]
     return rows
 
 
@@ -220,35 +250,38 @@ def _row(
     met: Bool[Tensor, " query"],
     control: Bool[Tensor, " query"] | None,
 ) -> dict[str, Any]:
-    n_facts, value = queries.n_units, float(met.double().mean())
+    n_units, value = queries.n_units, float(met.double().mean())
     row: dict[str, Any] = {"layer": cell[0], "role": graph.roles[cell[1]], "measure": measure, "value": value}
     if control is None:
-        low, high = wilson(value, n_facts)
+        low, high = wilson(value, n_units)
         row |= {"control": float("nan"), "excess": value}
     else:
         chance = float(control.double().mean())
-        low, high = newcombe_interval(value, chance, n_facts)
+        low, high = newcombe_interval(value, chance, n_units)
         row |= {"control": chance, "excess": value - chance}
-    return row | {"low": low, "high": high, "n": len(queries), "n_facts": n_facts}
+    return row | {"low": low, "high": high, "n": len(queries), "n_facts": n_units}
 
 
 VERDICTS = {
-    "readable": ("lens", MARGIN),
-    "probe_readable": ("probe", MARGIN),
-    "necessary": ("ablation", MARGIN),
-    "sufficient": ("held out", MARGIN),
-    "invariant": ("same bridge", INVARIANT),
-    "aligned": ("direction", MARGIN),
+    "readable": (("lens",), MARGIN),
+    "probe_readable": (("probe",), MARGIN),
+    "necessary": (("ablation",), MARGIN),
+    "sufficient": ((HELD_OUT, DONOR), MARGIN),
+    "invariant": (("same {}",), INVARIANT),
+    "aligned": (("direction",), MARGIN),
 }
-"""By verdict, the measure whose excess must lie above the threshold with its whole interval."""
+"""By verdict, the measures, of which a table has one, and the threshold above which its excess must lie with its whole
+interval; {} is the intermediate's name."""
 
 
-def _verdicts(cells: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
+def _verdicts(cells: pd.DataFrame, measures: pd.DataFrame, name: str) -> pd.DataFrame:
     table = cells
-    for verdict, (measure, threshold) in VERDICTS.items():
-        rows = measures[measures["measure"] == measure] if len(measures) else pd.DataFrame(columns=[*cells, "low", "high"])
+    if not len(measures):
+        measures = pd.DataFrame(columns=[*cells, "measure", "low", "high"])
+    for verdict, (kinds, threshold) in VERDICTS.items():
+        rows = measures[measures["measure"].isin([kind.format(name) for kind in kinds])]
         rows = cells.merge(rows, how="left", on=["layer", "role"])
-        enough = rows.get("n_facts", pd.Series(0, index=rows.index)).fillna(0) >= MIN_FACTS
+        enough = rows.get("n_facts", pd.Series(0, index=rows.index)).fillna(0) >= MIN_UNITS_TO_JUDGE
         decided = {"yes": enough & (rows["low"] > threshold), "no": enough & (rows["high"] < threshold)}
         words = pd.Series("undecided", index=rows.index).mask(decided["yes"], "yes").mask(decided["no"], "no")
         table = table.assign(**{verdict: words})
@@ -257,13 +290,14 @@ def _verdicts(cells: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
     return table.assign(used=pd.Series("undecided", index=table.index).mask(all_yes, "yes").mask(any_no, "no"))
 
 
-def _reason(n_read: int, n_judged: int, n_questions: int, n_asked: int) -> str:
-    reasons = []
-    if n_read < MIN_FACTS:
-        reasons.append(f"reading needs {MIN_FACTS} hop-1 facts, there are {n_read}")
-    if n_judged < MIN_FACTS:
+def _reason(read: Queries, judged: Queries, asked: Queries) -> str:
+    unit = "hop-1 facts" if "hop1" in read.facts else "units"
+    reasons, needed = [], MIN_UNITS_TO_JUDGE
+    if read.n_units < needed:
+        reasons.append(f"reading needs {needed} {unit}, there are {read.n_units}")
+    if asked.n_units < needed:
         reasons.append(
-            f"causal verdicts need {MIN_FACTS} hop-1 facts, there are {n_judged}: {n_asked} of {n_questions} questions are "
+            f"causal verdicts need {needed} {unit}, there are {asked.n_units}: {len(asked)} of {len(judged)} questions are "
             "answered correctly and have all donors"
         )
     return "; ".join(reasons)

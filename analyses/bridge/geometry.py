@@ -4,7 +4,7 @@ Cohesion and alignment follow Ye et al. 2025 (arXiv 2505.23653): cosines of stat
 the mean over all states is subtracted first, since states at one cell share most of their length whatever their bridge, and
 a state is not part of the mean it is compared with. The match between "b as output of hop 1" and "b as input at h" compares
 the same entities at two places; similarity of two clouds of 64 points in 128 dimensions is never near zero, so each number
-stands beside the same for permuted entities.
+comes with the same for permuted entities.
 """
 
 from collections.abc import Callable
@@ -20,14 +20,15 @@ from torch.nn.functional import cosine_similarity
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
-from ...tasks import Queries, Run, TwoHopTask
+from ...tasks import Queries, Run
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.model import graph_of
 from ..plots.curves import trajectory_curves
 from ..plots.heatmaps import cell_heatmaps
 from ..statistics import Z95
 from ..training.by_step import by_step
-from .bridge_means import MIN_FACTS, means_by_label
+from .bridge_means import MIN_UNITS_FOR_MEAN, means_by_label
+from .sources import SplitSource
 
 N_PERMUTATIONS = 20
 
@@ -74,12 +75,12 @@ class GeometryResult(Result):
 
 @torch.no_grad()
 def bridge_geometry(
-    model: HookedTransformer | Run, task: TwoHopTask, *, split: str = "test_inferred_ood", seed: int = 0
+    model: HookedTransformer | Run, task: SplitSource, *, split: str = "test_inferred_ood", seed: int = 0
 ) -> GeometryResult:
     """Measure how states are arranged by bridge at every cell.
 
     Args:
-        model: any HookedTransformer whose options `hooks.graph_of` accepts, which is left as it was; or a run.
+        model: any HookedTransformer whose options `graph_of` accepts, which is not changed; or a run.
         task: gives ID facts, by one trained composition each.
         split: questions whose hop-1 facts are compared with these, one for each fact.
         seed: of the choice of questions and the permutations.
@@ -90,17 +91,17 @@ def bridge_geometry(
     """
     if isinstance(model, Run):
         return by_step(model, lambda each: bridge_geometry(each, task, split=split, seed=seed))
-    own = task.reference(seed=seed)
+    reference = task.reference(seed=seed)
     others = task.split(split).one_per_unit(seed=seed)
-    n_entities = task.graph.n_entities
-    counts = torch.bincount(own.bridges, minlength=n_entities)
-    if (n_bridges := int((counts >= MIN_FACTS).sum())) < 2:
-        raise ValueError(f"{n_bridges} bridges have {MIN_FACTS} ID facts or more, needed are 2")
-    graph = graph_of(model, own.roles, own.answer_position)
-    runs = [(queries, run_and_cache(model, graph, queries.tokens)) for queries in (own, others) if len(queries)]
+    n_entities = task.n_values("bridge")
+    counts = torch.bincount(reference.bridges, minlength=n_entities)
+    if (n_bridges := int((counts >= MIN_UNITS_FOR_MEAN).sum())) < 2:
+        raise ValueError(f"{n_bridges} bridges have {MIN_UNITS_FOR_MEAN} ID facts or more, needed are 2")
+    graph = graph_of(model, reference.roles, reference.answer_position)
+    runs = [(queries, run_and_cache(model, graph, queries.tokens)) for queries in (reference, others) if len(queries)]
     cells = product(range(-1, graph.n_layers), range(runs[0][1].stop))
     rows = [row for cell in cells for row in _arrangement(runs, counts, cell, seed)]
-    return GeometryResult(pd.DataFrame(rows), _match(runs[0][1], own, n_entities, seed), model.cfg.model_name, split)
+    return GeometryResult(pd.DataFrame(rows), _match(runs[0][1], reference, n_entities, seed), model.cfg.model_name, split)
 
 
 def procrustes_similarity(x: Float[Tensor, "point d"], y: Float[Tensor, "point d"]) -> float:
@@ -128,18 +129,18 @@ def _arrangement(
     """Cohesion, alignment and effective rank at one cell."""
     layer, position = cell
     place = {"layer": layer, "role": runs[0][1].graph.roles[position]}
-    own_states, own_bridges = runs[0][1].state(layer)[:, position].double().cpu(), runs[0][0].bridges
-    centre = own_states.mean(0)
-    means = means_by_label(own_states - centre, own_bridges, len(counts))
-    known = (counts >= MIN_FACTS).nonzero()[:, 0]
+    reference_states, reference_bridges = runs[0][1].state(layer)[:, position].double().cpu(), runs[0][0].bridges
+    centre = reference_states.mean(0)
+    means = means_by_label(reference_states - centre, reference_bridges, len(counts))
+    known = (counts >= MIN_UNITS_FOR_MEAN).nonzero()[:, 0]
     rows = []
     for measure, (queries, run) in zip(("ID cohesion", "OOD alignment"), runs, strict=False):
-        usable = counts[queries.bridges] >= MIN_FACTS
+        usable = counts[queries.bridges] >= MIN_UNITS_FOR_MEAN
         states, bridges = run.state(layer)[usable, position].double().cpu() - centre, queries.bridges[usable]
         n = counts[bridges, None]
-        own = (n * means[bridges] - states) / (n - 1) if run is runs[0][1] else means[bridges]
+        same = (n * means[bridges] - states) / (n - 1) if run is runs[0][1] else means[bridges]
         other = means[_another(bridges, known, seed)]
-        values, control = cosine_similarity(states, own), cosine_similarity(states, other)
+        values, control = cosine_similarity(states, same), cosine_similarity(states, other)
         half = Z95 * float(values.std()) / len(values) ** 0.5 if len(values) > 1 else float("nan")
         row = {"measure": measure, "value": (value := float(values.mean())), "low": value - half, "high": value + half}
         rows.append(place | row | {"control": float(control.mean()), "n_facts": len(values)})
@@ -158,7 +159,7 @@ def _match(run: CachedRun, queries: Queries, n_entities: int, seed: int) -> pd.D
     """Each entity as output of hop 1, at r1, and as input, at h, for all pairs of layers."""
     outputs, inputs = queries.bridges, queries.tokens[:, queries.roles.index("h")]
     counts = [torch.bincount(labels, minlength=n_entities) for labels in (outputs, inputs)]
-    both = ((counts[0] >= MIN_FACTS) & (counts[1] >= 1)).nonzero()[:, 0]
+    both = ((counts[0] >= MIN_UNITS_FOR_MEAN) & (counts[1] >= 1)).nonzero()[:, 0]
     generator = torch.Generator().manual_seed(seed)
     orders = [torch.randperm(len(both), generator=generator) for _ in range(N_PERMUTATIONS)]
     clouds = {}

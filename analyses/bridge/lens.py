@@ -5,10 +5,11 @@ Each state of the residual stream goes through the final norm and the unembeddin
 fact is known; what tells is when it becomes readable, next to what chance gives.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import einops
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,17 +17,21 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
-from ...tasks import Queries, Run
+from ...tasks import PromptPairs, Queries, Run
 from ..forward.model import Stage, decode, ends_of_loops, residual_states
 from ..plots.curves import trajectory_curves
 from ..plots.heatmaps import lens_heatmaps
 from ..statistics import wilson
 from ..training.by_step import by_step, for_each_step
 from .contingency import found_by_correct
+from .own_pairs import questions_of, token_problems
 
 TARGETS = ("bridge", "answer", "shuffled bridge")
-"""What a figure shows."""
-QUESTION = ("h", "r1", "r2")
+"""What a figure of two-hop questions shows."""
+FREE_SLOTS = ("answer", "end", "pad")
+"""Roles that hold no token of the question, see `tasks.layout`."""
+SHUFFLED = "shuffled "
+COLUMNS = ("fact", "correct")  # of the table by query, next to its targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,23 +40,26 @@ class LensResult(Result):
 
     Attributes:
         table: a row for each stage (layer, −1 is the embedding, and `after`: `embedding`, `attention` or `layer`), role and
-            target (`bridge`, `answer`, `h`, `r1`, `r2`, and as the null `shuffled bridge`, another query's), with
+            target (`bridge`, or each other intermediate by its name, `answer`, the question's tokens by role, in two-hop
+            questions `h`, `r1`, `r2`, and as the null `shuffled bridge`, another query's), with
             top1: share of queries whose most likely token is the target, and its 95 % interval low, high
-                (Wilson's, with the number of distinct hop-1 facts as its n, since states repeat per fact);
+                (Wilson's, with the number of distinct units as its n, since states repeat in a unit);
             top5: share of queries with fewer than five tokens at least as likely as the target;
             mean_rank: mean rank of the target, 0 is first, ties count against it;
             mrr: mean of 1 / (rank + 1);
             probability: mean probability of the target;
-            n: number of queries; n_facts: distinct hop-1 facts among them.
-        roles: which token is top-1: a row for each stage, role and token (`bridge`, `answer`, `h`, `r1`, `r2`, `other`; the
-            first of them where two are the same entity) with its share of the queries.
-        queries: a row for each query with its hop-1 fact, whether it is answered correctly, whether bridge, answer and
-            another query's bridge are found at any cell, and the first stage, counted from 0, the embedding, at which
+            n: number of queries; n_facts: units among them, the hop-1 facts of two-hop questions.
+        roles: which token is top-1: a row for each stage, role and token (a target, or `other`; the first of them where two
+            are the same entity) with its share of the queries.
+        queries: a row for each query with its unit (column `fact`), whether it is answered correctly, whether bridge, answer
+            and another query's bridge are found at any cell, and the first stage, counted from 0, the embedding, at which
             bridge and answer are top-1 anywhere (NaN: nowhere).
         model: the model's name.
         split: what the queries are.
         n_cells: how many cells "any cell" means: embedding and the end of each loop (of each layer, if none are shared),
             times positions, as He et al. 2026 count (code, `evaluate`).
+
+    Of several intermediates, `bridge_found_any`, `found_by_correct` and `first` are about the first.
     """
 
     roles: pd.DataFrame
@@ -61,14 +69,19 @@ class LensResult(Result):
     n_cells: int
 
     @property
+    def intermediates(self) -> list[str]:
+        """The names of what lies between question and answer; two-hop questions have `bridge`."""
+        return [column.removeprefix(SHUFFLED) for column in self.queries if column.startswith(SHUFFLED)]
+
+    @property
     def any_cell(self) -> pd.DataFrame:
-        """Share of queries whose target is top-1 at any cell, by target, with Wilson's interval over facts."""
+        """Share of queries whose target is top-1 at any cell, by target, with Wilson's interval over units."""
         return for_each_step(self.queries, _any_cell)
 
     @property
     def bridge_found_any(self) -> float:
         """Share of queries whose bridge is top-1 at any cell (He et al. 2026, section 3); see `any_cell` for a run."""
-        return self._rate("bridge")
+        return self._rate(self.intermediates[0])
 
     @property
     def target_found_any(self) -> float:
@@ -78,29 +91,28 @@ class LensResult(Result):
     @property
     def found_by_correct(self) -> pd.DataFrame:
         """How finding the bridge at any cell goes together with a correct answer, see `contingency`."""
-        return for_each_step(
-            self.queries, lambda rows: found_by_correct(*(rows[c].to_numpy() for c in ("bridge", "correct", "fact")))
-        )
+        columns = (self.intermediates[0], *reversed(COLUMNS))
+        return for_each_step(self.queries, lambda rows: found_by_correct(*(rows[c].to_numpy() for c in columns)))
 
     @property
     def first(self) -> pd.DataFrame:
         """Which is top-1 somewhere at an earlier stage, bridge or answer: a row for each outcome with its share."""
-        return for_each_step(self.queries, _first)
+        return for_each_step(self.queries, lambda rows: _first(rows, self.intermediates[0]))
 
     @property
     def caption(self) -> str:
         """Model, split and n in one line."""
         row = self.table.iloc[0]
-        return f"{self.model} · {self.split} · n = {row['n']} queries over {row['n_facts']} hop-1 facts"
+        return f"{self.model} · {self.split} · n = {row['n']} queries over {row['n_facts']} units"
 
     def figure(self) -> Any:
         """Heat maps of the top-1 rates, stage × position; of a run, the bridge's and the answer's rates by step."""
         if "step" in self.table:
-            shown = self.table["target"].isin(("bridge", "answer")) & self.table["role"].isin(("r1", "r2"))
-            rows = self.table[shown & (self.table["after"] != "attention")]
+            shown = self.table["target"].isin((*self.intermediates, "answer"))
+            rows = relation_rows(self.table[shown & (self.table["after"] != "attention")])
             rows = rows.assign(panel=rows["target"] + " at " + rows["role"])
-            return trajectory_curves(rows, "top1", panels="panel", title=f"{self.caption} · bands: 95 % Wilson over facts")
-        return lens_heatmaps({"": self.table}, TARGETS, value="top1", title=self.caption)
+            return trajectory_curves(rows, "top1", panels="panel", title=f"{self.caption} · bands: 95 % Wilson over units")
+        return lens_heatmaps({"": self.table}, shown_targets(self.intermediates), value="top1", title=self.caption)
 
     def _rate(self, target: str) -> float:
         if "step" in self.queries:
@@ -109,40 +121,59 @@ class LensResult(Result):
 
 
 @torch.no_grad()
-def logit_lens(model: HookedTransformer | Run, queries: Queries, *, seed: int = 0) -> LensResult:
-    """Read bridge, answer and the question's own tokens off every layer and position.
+def logit_lens(model: HookedTransformer | Run, queries: Queries | PromptPairs, *, seed: int = 0) -> LensResult:
+    """Read intermediates, answer and the question's tokens off every layer and position.
 
     Args:
-        model: any HookedTransformer, which is left as it was; or a run, all of whose checkpoints are read.
-        queries: two-hop queries, or atomic ones.
-        seed: of the shuffle that gives each query another query's bridge, for the null.
+        model: any HookedTransformer, which is not changed; or a run, all of whose checkpoints are read.
+        queries: questions with intermediates, two-hop, atomic or any other; or pairs, whose clean prompts are read.
+        seed: of the shuffle that gives each query another query's intermediate, for the null.
 
     Raises:
-        ValueError: if there is no query, or an answer or bridge that is no token of the model.
+        ValueError: if there is no query or no intermediate; or, all at once, for answers and intermediates that are no
+            token of the model and names that a role or column has, too.
     """
+    queries = questions_of(queries)
     if not len(queries):
         raise ValueError(f"{queries.split} holds no query")
     if isinstance(model, Run):
         return by_step(model, lambda each: logit_lens(each, queries, seed=seed))
-    if (largest := int(torch.maximum(queries.answers, queries.bridges).max())) >= model.cfg.d_vocab:
-        raise ValueError(
-            f"{queries.split} has the answer or bridge {largest}, the model's tokens are 0 to {model.cfg.d_vocab - 1}"
-        )
+    if problems := _problems(queries, model):
+        raise ValueError(f"the lens cannot read {queries.split}: " + "; ".join(problems))
     targets = _targets(queries, seed)
     stages = {stage: _read(model, states, targets) for stage, states in residual_states(model, queries.tokens).items()}
-    n_facts = queries.n_units
+    n_units = queries.n_units
     rows = [
         {**stage._asdict(), "role": role, "target": target}
         for stage in stages
         for role in queries.roles
         for target in targets
     ]
-    numbers = pd.concat([_summary(read, n_facts) for read in stages.values()], ignore_index=True)
-    table = pd.DataFrame(rows).join(numbers).assign(n=len(queries), n_facts=n_facts)
+    numbers = pd.concat([_summary(read, n_units) for read in stages.values()], ignore_index=True)
+    table = pd.DataFrame(rows).join(numbers).assign(n=len(queries), n_facts=n_units)
     ends = [Stage(-1, "embedding"), *(Stage(layer, "layer") for layer in ends_of_loops(model))]
     by_query = _by_query(queries, targets, stages, ends)
     n_cells = len(ends) * len(queries.roles)
     return LensResult(table, _role_map(queries, targets, stages), by_query, model.cfg.model_name, queries.split, n_cells)
+
+
+def shown_targets(intermediates: Sequence[str]) -> list[str]:
+    """What a figure shows: intermediates, the answer, and the null."""
+    return [*intermediates, "answer", *(SHUFFLED + name for name in intermediates)]
+
+
+def relation_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows at r1 and r2, to which figures by step are limited if the prompts have these roles."""
+    at_relations = table["role"].isin(("r1", "r2"))
+    return table[at_relations] if at_relations.any() else table
+
+
+def _problems(queries: Queries, model: HookedTransformer) -> list[str]:
+    columns = {f"the {name}": values for name, values in (("answer", queries.answers), *queries.intermediates.items())}
+    taken = {"answer", "other", *COLUMNS, *queries.roles}
+    clashes = [name for name in queries.intermediates if name in taken or name.startswith((SHUFFLED, "first_"))]
+    named = [f"an intermediate cannot be called {name}, which is a role or a column" for name in clashes]
+    return token_problems(columns, model) + named
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,8 +191,9 @@ class _Reading:
 
 def _targets(queries: Queries, seed: int) -> dict[str, Int[Tensor, " query"]]:
     order = torch.randperm(len(queries), generator=torch.Generator().manual_seed(seed))
-    own = {role: queries.tokens[:, queries.roles.index(role)] for role in QUESTION if role in queries.roles}
-    return {"bridge": queries.bridges, "answer": queries.answers, **own, "shuffled bridge": queries.bridges[order]}
+    tokens = {role: queries.tokens[:, i] for i, role in enumerate(queries.roles) if role not in FREE_SLOTS}
+    shuffled = {SHUFFLED + name: values[order] for name, values in queries.intermediates.items()}
+    return {**queries.intermediates, "answer": queries.answers, **tokens, **shuffled}
 
 
 def _read(
@@ -171,13 +203,13 @@ def _read(
     log_probabilities = decode(model, states).log_softmax(-1).cpu()
     ranks, log_p = [], []
     for tokens in targets.values():
-        own = log_probabilities.gather(2, tokens[:, None, None].expand(-1, states.shape[1], 1))
-        ranks.append((log_probabilities >= own).sum(-1) - 1)
-        log_p.append(own[..., 0])
+        of_target = log_probabilities.gather(2, einops.repeat(tokens, "query -> query pos 1", pos=states.shape[1]))
+        ranks.append((log_probabilities >= of_target).sum(-1) - 1)
+        log_p.append(of_target[..., 0])
     return _Reading(torch.stack(ranks), torch.stack(log_p), log_probabilities.argmax(-1))
 
 
-def _summary(read: _Reading, n_facts: int) -> pd.DataFrame:
+def _summary(read: _Reading, n_units: int) -> pd.DataFrame:
     """Means over queries, a row for each position and, within it, each target."""
     ranks = read.ranks.double()
     columns = {
@@ -187,8 +219,9 @@ def _summary(read: _Reading, n_facts: int) -> pd.DataFrame:
         "mrr": 1 / (ranks + 1),
         "probability": read.log_p.double().exp(),
     }
-    means = {name: values.double().mean(1).T.flatten().tolist() for name, values in columns.items()}
-    intervals = pd.DataFrame([wilson(share, n_facts) for share in means["top1"]])
+    by_place = {name: values.double().mean(1) for name, values in columns.items()}
+    means = {name: einops.rearrange(each, "target pos -> (pos target)").tolist() for name, each in by_place.items()}
+    intervals = pd.DataFrame([wilson(share, n_units) for share in means["top1"]])
     return pd.DataFrame({"top1": means.pop("top1"), "low": intervals["low"], "high": intervals["high"], **means})
 
 
@@ -197,10 +230,11 @@ def _by_query(
 ) -> pd.DataFrame:
     place = {name: number for number, name in enumerate(targets)}
     last = stages[ends[-1]].ranks[place["answer"], :, queries.answer_position]
+    names = list(queries.intermediates)
     columns: dict[str, Any] = {"fact": queries.unit.numpy(), "correct": (last == 0).numpy()}
-    for target in TARGETS:
+    for target in shown_targets(names):
         columns[target] = torch.stack([stages[end].found(place[target]) for end in ends]).any(0).numpy()
-    for target in ("bridge", "answer"):
+    for target in (*names, "answer"):
         found = torch.stack([read.found(place[target]) for read in stages.values()])  # stage, query
         first = found.int().argmax(0).double().where(found.any(0), float("nan"))
         columns[f"first_{target}"] = first.numpy()
@@ -208,8 +242,8 @@ def _by_query(
 
 
 def _role_map(queries: Queries, targets: Mapping[str, Tensor], stages: Mapping[Stage, _Reading]) -> pd.DataFrame:
-    names = [name for name in targets if name != "shuffled bridge"]
-    tokens = torch.stack([targets[name] for name in names])[:, :, None]  # token, query, 1
+    names = [name for name in targets if not name.startswith(SHUFFLED)]
+    tokens = einops.rearrange([targets[name] for name in names], "token query -> token query 1")
     rows = []
     for stage, read in stages.items():
         same = read.top == tokens
@@ -222,24 +256,25 @@ def _role_map(queries: Queries, targets: Mapping[str, Tensor], stages: Mapping[S
 
 
 def _any_cell(queries: pd.DataFrame) -> pd.DataFrame:
-    n, n_facts = len(queries), queries["fact"].nunique()
-    rows = [{"target": target, "rate": float(queries[target].mean())} for target in TARGETS]
-    intervals = [wilson(row["rate"], n_facts)._asdict() for row in rows]
-    return pd.DataFrame([row | interval for row, interval in zip(rows, intervals, strict=True)]).assign(n=n, n_facts=n_facts)
+    n, n_units = len(queries), queries["fact"].nunique()
+    targets = [column for column in queries if column not in COLUMNS and not column.startswith("first_")]
+    rows = [{"target": target, "rate": float(queries[target].mean())} for target in targets]
+    intervals = [wilson(row["rate"], n_units)._asdict() for row in rows]
+    return pd.DataFrame([row | interval for row, interval in zip(rows, intervals, strict=True)]).assign(n=n, n_facts=n_units)
 
 
-def _first(queries: pd.DataFrame) -> pd.DataFrame:
-    bridge, answer = queries["first_bridge"], queries["first_answer"]
+def _first(queries: pd.DataFrame, name: str) -> pd.DataFrame:
+    value, answer = queries[f"first_{name}"], queries["first_answer"]
     outcomes = {
-        "bridge first": bridge < answer,
-        "same stage": bridge == answer,
-        "answer first": answer < bridge,
-        "only bridge": bridge.notna() & answer.isna(),
-        "only answer": answer.notna() & bridge.isna(),
-        "neither": bridge.isna() & answer.isna(),
+        f"{name} first": value < answer,
+        "same stage": value == answer,
+        "answer first": answer < value,
+        f"only {name}": value.notna() & answer.isna(),
+        "only answer": answer.notna() & value.isna(),
+        "neither": value.isna() & answer.isna(),
     }
-    n_facts, rows = queries["fact"].nunique(), []
+    n_units, rows = queries["fact"].nunique(), []
     for outcome, met in outcomes.items():
         share = float(met.mean())
-        rows.append({"outcome": outcome, "share": share, **wilson(share, n_facts)._asdict()})
-    return pd.DataFrame(rows).assign(n=len(queries), n_facts=n_facts)
+        rows.append({"outcome": outcome, "share": share, **wilson(share, n_units)._asdict()})
+    return pd.DataFrame(rows).assign(n=len(queries), n_facts=n_units)

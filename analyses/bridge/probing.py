@@ -1,14 +1,15 @@
-"""Linear probes: what can be read from a state with a readout that is learned, on facts the readout has not seen.
+"""Linear probes: what can be read from a state with a readout that is learned, on units the readout has not seen.
 
-The unit is the hop-1 fact: one question for each, and no (h, r1) is both trained on and tested (in a causal model the state
-at r1 is the same for every question about a fact, so that more questions add nothing). Next to each accuracy stand that of
-the same probe for labels shuffled over facts (the control task of Hewitt & Liang 2019, arXiv 1909.03368, here without
-the types they share between training and test, so that it is chance by construction of the split unless facts leak), and
-of always giving the commonest label. An affine map to the final state, read by the model's own unembedding, is the readout
-that knows no labels (Belrose et al. 2023, arXiv 2303.08112; fitted by ridge regression instead of KL divergence).
+One question is asked for each unit, in two-hop questions the hop-1 fact, and no unit is both trained on and tested (in a
+causal model the state at r1 is the same for every question about a fact, so that more questions add nothing). Each accuracy
+comes with that of the same probe for labels shuffled over units (the control task of Hewitt & Liang 2019, arXiv 1909.03368,
+here without the types they share between training and test, so that it is chance by construction of the split unless units
+leak), and with that of always giving the commonest label. An affine map to the final state, read by the model's unembedding,
+is the readout that knows no labels (Belrose et al. 2023, arXiv 2303.08112; fitted by ridge regression instead of KL
+divergence).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,19 +26,25 @@ from threadpoolctl import threadpool_limits
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
-from ...tasks import Queries, Run, TwoHopTask
+from ...tasks import PromptPairs, Queries, Run
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.model import decode, graph_of, token_embeddings
 from ..plots.curves import trajectory_curves
 from ..plots.heatmaps import cell_heatmaps
 from ..statistics import newcombe_interval, wilson
 from ..training.by_step import by_step
+from .lens import relation_rows
+from .own_pairs import questions_of
+from .sources import SplitSource
 
-PROBED = ("bridge", "answer", "r1", "r2")
+RELATIONS = ("r1", "r2")
+"""Roles that are probed, too, if the questions have them: what a probe can read where a state holds it."""
 N_FOLDS = 4
-MIN_FACTS = 40  # to train and test on
+MIN_UNITS_TO_PROBE = 40  # to train and test on
 SHRINKAGE = 0.1  # what is added to all variances within a label, as a share of the states' mean variance
 HELD_OUT = "held-out ID facts"
+HELD_OUT_UNITS = "held-out units"
+"""What a probe is tested on within the questions it is trained on: those of a task, or a user's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +52,17 @@ class ProbeResult(Result):
     """How well learned readouts do at each layer and position.
 
     Attributes:
-        table: a row for each layer (−1: the embedding), role, target (`bridge`, `answer`, `r1`, `r2`) and what it was tested
-            on (held-out ID facts, four folds; or all facts of another split, trained on all ID facts), with
-            accuracy: of the probe; low, high: its 95 % Wilson interval, with the fact as unit;
-            control: of the same probe for labels shuffled over facts; NaN for another split;
+        table: a row for each layer (−1: the embedding), role, target (an intermediate such as `bridge`, `answer`, or a role)
+            and what it was tested on (held-out ID facts, of a user's questions held-out units, in four folds; or all facts
+            of another split, trained on all ID facts), with
+            accuracy: of the probe; low, high: its 95 % Wilson interval over units;
+            control: of the same probe for labels shuffled over units; NaN for another split;
             selectivity: accuracy − control, or − majority for another split; selectivity_low, selectivity_high: its 95 %
             interval (Newcombe);
-            majority: share of the commonest label of the facts trained on;
+            majority: share of the commonest label of the units trained on;
             affine: of the model's own unembedding after an affine map to the final state at this position;
-            n_facts: tested facts; n_states: how many distinct states these have at this cell;
-            n_classes: labels; n_left_out: facts left out, since fewer than four facts have their label.
+            n_facts: tested units; n_states: how many distinct states these have at this cell;
+            n_classes: labels; n_left_out: units left out, since fewer than four have their label.
         model: the model's name.
     """
 
@@ -68,10 +76,10 @@ class ProbeResult(Result):
         return f"{self.model} · linear probes · n = {row['n_facts']} {row['tested_on']}, {N_FOLDS} folds{left_out}"
 
     def figure(self, value: str = "accuracy") -> Any:
-        """Heat maps of a column for held-out facts, layer × position, for each target; of a run, accuracy by step."""
-        rows = self.table[self.table["tested_on"] == HELD_OUT]
+        """Heat maps of a column for held-out units, layer × position, for each target; of a run, accuracy by step."""
+        rows = self.table[self.table["tested_on"].isin((HELD_OUT, HELD_OUT_UNITS))]
         if "step" in rows:
-            rows = rows[rows["role"].isin(("r1", "r2"))]
+            rows = relation_rows(rows)
             rows = rows.assign(panel=rows["target"] + " at " + rows["role"])
             return trajectory_curves(rows, "accuracy", panels="panel", title=f"{self.caption} · bands: 95 % Wilson")
         return cell_heatmaps(rows, "target", value, title=self.caption)
@@ -80,10 +88,10 @@ class ProbeResult(Result):
 @torch.no_grad()
 def probe_bridge(
     model: HookedTransformer | Run,
-    task: TwoHopTask,
+    task: SplitSource | Queries | PromptPairs,
     *,
     transfer: Sequence[Queries] | None = None,
-    targets: Sequence[str] = PROBED,
+    targets: Sequence[str] | None = None,
     seed: int = 0,
 ) -> ProbeResult:
     """Train and test linear probes at every layer and position.
@@ -91,45 +99,78 @@ def probe_bridge(
     The probe is linear discriminant analysis with a ridge.
 
     Args:
-        model: any HookedTransformer whose options `hooks.graph_of` accepts, which is left as it was; or a run.
-        task: gives the ID facts, by one trained composition each.
-        transfer: questions about other facts to test the ID-trained probes on; by default `test_inferred_ood`.
-        targets: of `PROBED`.
+        model: any HookedTransformer whose options `graph_of` accepts, which is not changed; or a run.
+        task: gives the ID facts, by one trained composition each; or questions with intermediates, or pairs, of whose clean
+            prompts one is taken for each unit.
+        transfer: questions of other units to test these probes on; by default the task's `test_inferred_ood`, or none.
+        targets: intermediates, `answer` or roles; by default intermediates, `answer`, and `r1` and `r2` if there are any.
         seed: of the choice of questions, the folds and the shuffled labels.
 
     Raises:
-        ValueError: for an unknown target, or if there are too few facts; the message has the numbers.
+        ValueError: for unknown targets, or if there are too few units for some targets; the message has the numbers.
     """
     if isinstance(model, Run):
         return by_step(model, lambda each: probe_bridge(each, task, transfer=transfer, targets=targets, seed=seed))
-    if unknown := sorted(set(targets) - set(PROBED)):
-        raise ValueError(f"no targets {', '.join(unknown)}; there are {', '.join(PROBED)}")
-    asked = task.reference(seed=seed)
-    others = [task.split("test_inferred_ood")] if transfer is None else transfer
-    others = [each.one_per_unit(seed=seed) for each in others if len(each)]
+    asked, others, tested_on = _material(task, transfer, seed)
+    targets = _checked_targets(asked, targets)
+    labels = {target: [label_of(each, target) for each in (asked, *others)] for target in targets}
+    plans = _plans({target: each[0] for target, each in labels.items()}, seed)
     graph = graph_of(model, asked.roles, asked.answer_position)
     runs = [run_and_cache(model, graph, each.tokens) for each in (asked, *others)]
-    labels = {target: [label_of(each, target) for each in (asked, *others)] for target in targets}
-    splits = [HELD_OUT, *(each.split for each in others)]
-    plans = {target: _Plan.of(labels[target][0], target, seed) for target in targets}
-    rows = []
+    splits, rows = [tested_on, *(each.split for each in others)], []
     for layer in range(-1, graph.n_layers):
         for position, role in enumerate(graph.roles[: runs[0].stop]):
             cell = [_Cell.of(run, layer, position) for run in runs]
             for target in targets:
-                for tested_on, row in _tested(model, cell, labels[target], plans[target], splits):
-                    rows.append({"layer": layer, "role": role, "target": target, "tested_on": tested_on} | row)
+                for split, row in _tested(model, cell, labels[target], plans[target], splits):
+                    rows.append({"layer": layer, "role": role, "target": target, "tested_on": split} | row)
     return ProbeResult(pd.DataFrame(rows), model.cfg.model_name)
+
+
+def _material(
+    task: SplitSource | Queries | PromptPairs, transfer: Sequence[Queries] | None, seed: int
+) -> tuple[Queries, list[Queries], str]:
+    """Questions to train and test on, further ones to test on, one for each unit, and what is held out of the former."""
+    if isinstance(task, Queries | PromptPairs):
+        asked, others, tested_on = questions_of(task).one_per_unit(seed=seed), transfer or (), HELD_OUT_UNITS
+    else:
+        others = [task.split("test_inferred_ood")] if transfer is None else transfer
+        asked, tested_on = task.reference(seed=seed), HELD_OUT
+    return asked, [each.one_per_unit(seed=seed) for each in others if len(each)], tested_on
+
+
+def _checked_targets(asked: Queries, targets: Sequence[str] | None) -> Sequence[str]:
+    """What to probe for; by default intermediates, answer and relations."""
+    tokens = (*asked.intermediates, "answer")
+    if targets is None:
+        return (*tokens, *(role for role in RELATIONS if role in asked.roles))
+    possible = (*tokens, *(role for role in asked.roles if role not in tokens))
+    if unknown := sorted(set(targets) - set(possible)):
+        raise ValueError(f"no targets {', '.join(unknown)}; there are {', '.join(possible)}")
+    return targets
+
+
+def _plans(labels: Mapping[str, Int[np.ndarray, " unit"]], seed: int) -> dict[str, "_Plan"]:
+    """A plan for each target; all targets with too few units are refused at once."""
+    plans, problems = {}, []
+    for target, each in labels.items():
+        try:
+            plans[target] = _Plan.of(each, target, seed)
+        except ValueError as problem:
+            problems.append(str(problem))
+    if problems:
+        raise ValueError("; ".join(problems))
+    return plans
 
 
 def label_of(queries: Queries, target: str) -> Int[np.ndarray, " query"]:
     """The token that a probe for a target is to give for each query."""
-    tokens = {"bridge": queries.bridges, "answer": queries.answers}
+    tokens = {**queries.intermediates, "answer": queries.answers}
     return (tokens[target] if target in tokens else queries.tokens[:, queries.roles.index(target)]).numpy()
 
 
 def fit_probe(states: Float[np.ndarray, "query d_model"], labels: Int[np.ndarray, " query"]) -> LinearDiscriminantAnalysis:
-    """A linear probe; one thread, since numpy's would wait beside torch's and slow both."""
+    """A linear probe; with one thread, since numpy's threads would compete with torch's and slow both."""
     ridge = SHRINKAGE * float(states.var(axis=0).mean()) or 1.0
     probe = LinearDiscriminantAnalysis(solver="lsqr", covariance_estimator=_WithRidge(ridge))
     with threadpool_limits(1, user_api="blas"), config_context(assume_finite=True, skip_parameter_validation=True):
@@ -137,9 +178,9 @@ def fit_probe(states: Float[np.ndarray, "query d_model"], labels: Int[np.ndarray
 
 
 class _WithRidge(BaseEstimator):
-    """A class's covariance plus a ridge, so that fewer facts than dimensions, or only one state for each label, do no harm.
+    """A class's covariance plus a ridge, so that fewer units than dimensions, or only one state for each label, do no harm.
 
-    scikit-learn's own shrinkage is relative to the variance within a class, which is zero where the state is an embedding.
+    scikit-learn's shrinkage is relative to the variance within a class, which is zero where the state is an embedding.
     """
 
     def __init__(self, ridge: float) -> None:
@@ -153,25 +194,25 @@ class _WithRidge(BaseEstimator):
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """What is done alike at every cell: which facts are used, in which folds, and shuffled labels."""
+    """What is the same at every cell: which units are used, in which folds, and shuffled labels."""
 
-    used: Bool[np.ndarray, " fact"]
+    used: Bool[np.ndarray, " unit"]
     folds: Sequence[tuple[np.ndarray, np.ndarray]]
     shuffled: Int[np.ndarray, " used"]
     majority: float
 
     @classmethod
-    def of(cls, labels: Int[np.ndarray, " fact"], target: str, seed: int) -> "_Plan":
+    def of(cls, labels: Int[np.ndarray, " unit"], target: str, seed: int) -> "_Plan":
         values, counts = np.unique(labels, return_counts=True)
         used = np.isin(labels, values[counts >= N_FOLDS])
-        kept, n_classes = labels[used], int((counts >= N_FOLDS).sum())
-        if n_classes < 2 or used.sum() < MIN_FACTS:
+        chosen, n_classes = labels[used], int((counts >= N_FOLDS).sum())
+        if n_classes < 2 or used.sum() < MIN_UNITS_TO_PROBE:
             raise ValueError(
-                f"too few facts to probe for {target}: {used.sum()} of {len(labels)} ID facts have a label that at least "
-                f"{N_FOLDS} have, of {n_classes} such labels; needed are {MIN_FACTS} facts and 2 labels"
+                f"too few units to probe for {target}: {used.sum()} of {len(labels)} have a label that at least {N_FOLDS} "
+                f"have, of {n_classes} such labels; needed are {MIN_UNITS_TO_PROBE} units and 2 labels"
             )
-        folds = list(StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed).split(kept, kept))
-        shuffled = np.random.default_rng(seed).permutation(kept)
+        folds = list(StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed).split(chosen, chosen))
+        shuffled = np.random.default_rng(seed).permutation(chosen)
         return cls(used, folds, shuffled, float(counts.max() / used.sum()))
 
 
@@ -199,20 +240,20 @@ class _Cell:
 def _tested(
     model: HookedTransformer, cells: Sequence[_Cell], labels: Sequence[np.ndarray], plan: _Plan, splits: Sequence[str]
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Results for held-out facts of the first cell, and for all facts of each other one, which is of another split."""
-    own, wanted = cells[0].take(plan.used), labels[0][plan.used]
+    """Results for held-out units of the first cell, and for all units of each other one, which is of another split."""
+    first, wanted = cells[0].take(plan.used), labels[0][plan.used]
     right, control, affine = (np.zeros(len(wanted), dtype=bool) for _ in range(3))
     for train, test in plan.folds:
-        right[test] = _given(own.states[train], wanted[train], own.states[test]) == wanted[test]
-        control[test] = _given(own.states[train], plan.shuffled[train], own.states[test]) == plan.shuffled[test]
-        affine[test] = _affine(model, own.take(train), own.states[test]) == wanted[test]
-    row = _row(right, float(control.mean()), plan, own, affine)
+        right[test] = _given(first.states[train], wanted[train], first.states[test]) == wanted[test]
+        control[test] = _given(first.states[train], plan.shuffled[train], first.states[test]) == plan.shuffled[test]
+        affine[test] = _affine(model, first.take(train), first.states[test]) == wanted[test]
+    row = _row(right, float(control.mean()), plan, first, affine)
     rows = [(splits[0], row | {"n_left_out": int((~plan.used).sum())})]
     for split, cell, tested in zip(splits[1:], cells[1:], labels[1:], strict=True):
         known = np.isin(tested, wanted)
         cell, tested = cell.take(known), tested[known]
-        right = _given(own.states, wanted, cell.states) == tested
-        row = _row(right, float("nan"), plan, cell, _affine(model, own, cell.states) == tested)
+        right = _given(first.states, wanted, cell.states) == tested
+        row = _row(right, float("nan"), plan, cell, _affine(model, first, cell.states) == tested)
         rows.append((split, row | {"n_left_out": int((~known).sum())}))
     return [(split, row | {"n_classes": len(np.unique(wanted))}) for split, row in rows]
 
@@ -234,7 +275,7 @@ def _affine(model: HookedTransformer, train: _Cell, states: Float[np.ndarray, "t
 
 
 def _row(
-    right: Bool[np.ndarray, " fact"], control: float, plan: _Plan, cell: _Cell, affine: Bool[np.ndarray, " fact"]
+    right: Bool[np.ndarray, " unit"], control: float, plan: _Plan, cell: _Cell, affine: Bool[np.ndarray, " unit"]
 ) -> dict[str, Any]:
     n, accuracy = len(right), float(right.mean()) if len(right) else float("nan")
     low, high = wilson(accuracy, n)

@@ -44,7 +44,7 @@ class QueryView:
     page: str = field(repr=False)
 
     def save(self, path: str | Path) -> Path:
-        """Write the page, whole or not at all; returns the path."""
+        """Write the page atomically; returns the path."""
         return write_text(Path(path), self.page)
 
     def _repr_html_(self) -> str:
@@ -56,7 +56,7 @@ def view_query(model: HookedTransformer, task: TwoHopTask, pairs: PromptPairs, n
     """Look at one question: lens, attention and top effects.
 
     Args:
-        model: any HookedTransformer whose options `hooks.graph_of` accepts; it is left as it was.
+        model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
         task: says what the tokens are.
         pairs: of `make_pairs`; the corrupt prompt says what an edge is patched with.
         number: which of the pairs.
@@ -90,7 +90,7 @@ def view_query(model: HookedTransformer, task: TwoHopTask, pairs: PromptPairs, n
     if effects.reason:
         report.paragraph(f"No shares of it: {effects.reason}.")
     else:
-        reading = f"The {TOP_EDGES} strongest edges of this one question, as far as they connect input and answer."
+        reading = f"The {TOP_EDGES} strongest edges of this one question, those that connect input and answer."
         report.diagram(draw(Circuit.from_effects(effects, top_k=min(TOP_EDGES, len(effects.table)))), reading)
     report.table(edges)
     return QueryView(title, lens, edges, report.page())

@@ -1,4 +1,4 @@
-"""Questions chosen by their unit, at which states repeat: a sample over units, or halves that share none."""
+"""Questions chosen by unit, since states repeat within one: a sample of units, or halves that share none."""
 
 import numpy as np
 import torch

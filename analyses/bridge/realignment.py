@@ -1,8 +1,8 @@
-"""Realignment: write the bridge that can be read at r1 in the form in which entities enter the model, and go on.
+"""Realignment: write the bridge that can be read at r1 in the form in which entities enter the model, and continue.
 
-If answers then come out right, the model had found the bridge and could not take it as input: the second hop failed for the
-form, not for the fact. Nothing is trained. After the observation of Fu et al. 2026 (DiscoLoop, arXiv 2607.00341, abstract)
-that realigning hidden states with bridge embeddings nearly closes the gap of looped models; the forms tried are ours.
+If answers then come out right, the model had found the bridge and could not take it as input: the second hop failed because
+of the form, not the fact. Nothing is trained. Fu et al. 2026 (DiscoLoop, arXiv 2607.00341, abstract) observed that
+realigning hidden states with bridge embeddings nearly closes the gap of looped models; the forms tried are ours.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
-from ...tasks import Queries, Run, TwoHopTask
+from ...tasks import Queries, Run
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.model import decode, embedded, graph_of
 from ..plots.bars import realignment_bars
@@ -24,6 +24,7 @@ from ..plots.curves import trajectory_curves
 from ..statistics import newcombe_interval, wilson
 from ..training.by_step import by_step
 from .bridge_means import BridgeMeans
+from .sources import Source
 
 FORMS = ("embedding", "embedding added", "ID mean")
 ENTITIES = ("read", "true", "random")
@@ -36,11 +37,11 @@ class RealignmentResult(Result):
     Attributes:
         table: a row for each layer whose state at r1 is replaced (−1: the embedding), form and entity, with
             form: `embedding`: the entity's embedding as if it stood at h; `embedding added`: the difference of its and the
-            other entities' mean embedding, as long as the state, added to it; `ID mean`: its mean state at this cell over
-            ID facts that are not asked about (left alone where there is none);
+            other entities' mean embedding, scaled to the length of the state, added to it; `ID mean`: its mean state at
+            this cell over ID facts that are not asked about (unchanged where there is none);
             entity: `read`: the one most likely there by the lens; `true`: the bridge, what reading without error would
             give; `random`: any, the control;
-            accuracy: share of right answers; low, high: its 95 % Wilson interval with the hop-1 fact as unit;
+            accuracy: share of right answers; low, high: its 95 % Wilson interval over units, the hop-1 facts;
             baseline: accuracy without replacement;
             gain: accuracy − baseline; gain_low, gain_high: its 95 % interval (Newcombe);
             right_reading: share of questions in which the entity is the bridge;
@@ -57,26 +58,26 @@ class RealignmentResult(Result):
         """Model, split, accuracy before and n in one line."""
         row = self.table.iloc[0]
         before = "" if "step" in self.table else f" · {row['baseline']:.2f} right unmodified"
-        return f"{self.model} · {self.split}{before} · n = {row['n']} questions over {row['n_facts']} hop-1 facts"
+        return f"{self.model} · {self.split}{before} · n = {row['n']} questions over {row['n_facts']} units"
 
     def figure(self) -> Any:
         """Accuracy by layer, a panel for each form, bars for the entities; of a run, the gain by step."""
         if "step" in self.table:
             rows = self.table[self.table["entity"] == "read"].drop(columns=["low", "high"])
             rows = rows.rename(columns={"gain_low": "low", "gain_high": "high"})
-            return trajectory_curves(rows, "gain", panels="form", title=f"{self.caption} · bands: 95 % over hop-1 facts")
+            return trajectory_curves(rows, "gain", panels="form", title=f"{self.caption} · bands: 95 % over units")
         return realignment_bars(self.table, title=self.caption)
 
 
 @torch.no_grad()
-def realign(model: HookedTransformer | Run, task: TwoHopTask, queries: Queries, *, seed: int = 0) -> RealignmentResult:
+def realign(model: HookedTransformer | Run, task: Source, queries: Queries, *, seed: int = 0) -> RealignmentResult:
     """Replace the state at r1 by another form of the entity read there, layer by layer.
 
     Args:
-        model: any HookedTransformer whose options `hooks.graph_of` accepts, which is left as it was; or a run.
+        model: any HookedTransformer whose options `graph_of` accepts, which is not changed; or a run.
         task: gives the ID facts for the mean states.
         queries: two-hop questions.
-        seed: of the random entities and of the questions behind the means.
+        seed: of the random entities and of the questions for the means.
 
     Raises:
         ValueError: if there is no question.
@@ -86,9 +87,10 @@ def realign(model: HookedTransformer | Run, task: TwoHopTask, queries: Queries, 
     if isinstance(model, Run):
         return by_step(model, lambda each: realign(each, task, queries, seed=seed))
     graph = graph_of(model, queries.roles, queries.answer_position)
-    run, means = run_and_cache(model, graph, queries.tokens), BridgeMeans(model, graph, task, queries, seed=seed)
+    run = run_and_cache(model, graph, queries.tokens)
+    means = BridgeMeans(model, graph, task, queries, intermediate="bridge", seed=seed)
     before = run.logits.argmax(-1).cpu() == queries.answers
-    n_entities, position = task.graph.n_entities, queries.roles.index("r1")
+    n_entities, position = task.n_values("bridge"), queries.roles.index("r1")
     random = torch.randint(n_entities, (len(queries),), generator=torch.Generator().manual_seed(seed))
     rows = []
     for layer in range(-1, graph.n_layers):
@@ -107,18 +109,18 @@ def _forms(
     run: CachedRun, means: BridgeMeans, entities: Int[Tensor, " query"], layer: int, position: int, n_entities: int
 ) -> Mapping[str, Float[Tensor, "query d_model"]]:
     """The state at a cell with some entities written in each form."""
-    model, own = run.model, run.state(layer)[:, position]
-    every = embedded(model, torch.arange(n_entities, device=own.device)[:, None])[:, 0]  # each entity at h
+    model, state = run.model, run.state(layer)[:, position]
+    every = embedded(model, torch.arange(n_entities, device=state.device)[:, None])[:, 0]  # each entity at h
     change = every[entities] - every.mean(0)
-    change = change / change.norm(dim=-1, keepdim=True) * own.norm(dim=-1, keepdim=True)
-    has_mean = torch.tensor([means.has(int(entity)) for entity in entities], device=own.device)[:, None]
-    mean = torch.where(has_mean, means.of(layer, position, entities), own)
-    return dict(zip(FORMS, (every[entities], own + change, mean), strict=True))
+    change = change / change.norm(dim=-1, keepdim=True) * state.norm(dim=-1, keepdim=True)
+    has_mean = torch.tensor([means.has(int(entity)) for entity in entities], device=state.device)[:, None]
+    mean = torch.where(has_mean, means.of(layer, position, entities), state)
+    return dict(zip(FORMS, (every[entities], state + change, mean), strict=True))
 
 
 def _row(right: Bool[Tensor, " query"], before: Bool[Tensor, " query"], queries: Queries) -> dict[str, float]:
-    n_facts = queries.n_units
+    n_units = queries.n_units
     accuracy, baseline = (float(each.double().mean()) for each in (right, before))
-    (low, high), (gain_low, gain_high) = wilson(accuracy, n_facts), newcombe_interval(accuracy, baseline, n_facts)
+    (low, high), (gain_low, gain_high) = wilson(accuracy, n_units), newcombe_interval(accuracy, baseline, n_units)
     row = {"accuracy": accuracy, "low": low, "high": high, "baseline": baseline, "gain": accuracy - baseline}
-    return row | {"gain_low": gain_low, "gain_high": gain_high, "n": len(queries), "n_facts": n_facts}
+    return row | {"gain_low": gain_low, "gain_high": gain_high, "n": len(queries), "n_facts": n_units}

@@ -14,7 +14,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Checkpoint, Run, Study, shortcut_accuracy
-from ..bridge.evidence import MIN_FACTS, EvidenceResult, bridge_evidence
+from ..bridge.evidence import MIN_UNITS_TO_JUDGE, EvidenceResult, bridge_evidence
 from ..bridge.lens import logit_lens
 from ..bridge.verdicts import bridge_intervention, bridge_is, bridge_read, bridge_roles
 from ..page import Report
@@ -40,7 +40,7 @@ class RegimeResult(Result):
             bridge_effect: share of answers that an intervention on the bridge moves, beyond control, where it moves most,
             with its 95 % interval low, high, on questions of `used_split` answered right: in causal models the state at r1
             of a question never trained, in bidirectional ones the difference of two bridges' mean states, since other
-            states hold answers too; n_facts: hop-1 facts it rests on; NaN below `evidence.MIN_FACTS`;
+            states hold answers too; n_facts: hop-1 facts it rests on; NaN below `evidence.MIN_UNITS_TO_JUDGE`;
             used: whether the bridge is used at any of these places (see `bridge_evidence`).
             The best of several places is the largest value, so a little high.
         split: what the questions are.
@@ -163,7 +163,7 @@ def _use(evidence: EvidenceResult, roles: Sequence[str]) -> dict[str, Any]:
         best = probes.iloc[-1]
         probe = {"probe": best["value"], "probe_at": f"L{best['layer']} {best['role']}"}
     use: dict[str, Any] = {"bridge_effect": nan, "low": nan, "high": nan, "n_facts": 0}
-    if len(donors) and donors["n_facts"].max() >= MIN_FACTS:
+    if len(donors) and donors["n_facts"].max() >= MIN_UNITS_TO_JUDGE:
         best = donors.iloc[-1]
         use = {"bridge_effect": best["excess"], "low": best["low"], "high": best["high"], "n_facts": best["n_facts"]}
     return probe | use | {"used": bridge_is(evidence, roles=roles)}

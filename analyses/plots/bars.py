@@ -36,3 +36,13 @@ def realignment_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
         figure.add_hline(y=table["baseline"].iloc[0], **dashed)
     figure.update_yaxes(title="exact match", range=[0, 1.05], col=1)
     return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380)
+
+
+def copies_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
+    """Bars by set of positions of the answers that follow an exchanged bridge, with intervals, and with random vectors."""
+    error = error_bars(table["followed"], table["low"], table["high"]) | {"thickness": 1, "width": 2}
+    roles, figure = table["roles"].tolist(), go.Figure()
+    figure.add_bar(x=roles, y=table["followed"].tolist(), error_y=error, name="bridge", marker_color=COLOURS[0])
+    figure.add_bar(x=roles, y=table["random"].tolist(), name="random", marker_color=COLOURS[1])
+    figure.update_xaxes(title="exchanged at").update_yaxes(title="answers that follow", range=[0, 1.05])
+    return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380)

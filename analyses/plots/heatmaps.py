@@ -104,11 +104,11 @@ def attention_heatmaps(table: pd.DataFrame, value: str, *, title: str) -> go.Fig
 
 
 def back_patching_heatmaps(table: pd.DataFrame, *, title: str) -> go.Figure:
-    """Source × target layer heat maps of the share mended, a panel for each position."""
+    """Source × target layer heat maps of the share corrected, a panel for each position."""
     roles = list(dict.fromkeys(table["role"]))
     figure = make_subplots(rows=1, cols=len(roles), subplot_titles=roles)
     for column, role in enumerate(roles, start=1):
-        grid = table[table["role"] == role].pivot(index="source", columns="target", values="mended")
+        grid = table[table["role"] == role].pivot(index="source", columns="target", values="corrected")
         figure.add_heatmap(
             z=grid.to_numpy().tolist(),
             x=list(map(layer_name, grid.columns)),
@@ -117,7 +117,7 @@ def back_patching_heatmaps(table: pd.DataFrame, *, title: str) -> go.Figure:
             zmax=1,
             colorscale="Viridis",
             showscale=column == 1,
-            colorbar={"title": "mended"},
+            colorbar={"title": "corrected"},
             row=1,
             col=column,
         )

@@ -36,9 +36,9 @@ class Study:
         """A row for each run.
 
         Columns: run; arm, its name without what `SEEDS` says; seed, of the graph; replicate, 0 for the arm's first
-        training on that graph; training_seed; regime; those of `Task.about`, for two-hop questions phi; architecture; initial,
-        the checkpoint it started from, if any; the step of each phase (NaN: not reached); the final exact match of each test
-        split.
+        training on that graph; training_seed; regime; those of `Task.about`, for two-hop questions phi; architecture;
+        initial, the checkpoint it started from, if any; the step of each phase (NaN: not reached); the final exact match
+        of each test split.
         """
         rows = []
         for name, run in self.runs.items():

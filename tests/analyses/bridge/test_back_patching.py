@@ -1,4 +1,4 @@
-"""Back-patching against hooks: answers are chosen to be those of one patch, which must then mend every question."""
+"""Back-patching against hooks: answers are chosen to be those of one patch, which must then correct every question."""
 
 from dataclasses import replace
 from functools import partial
@@ -32,7 +32,7 @@ def literal_answers(model: HookedTransformer, queries: Queries) -> torch.Tensor:
     return logits_at(model, queries.tokens, 2, [("blocks.0.hook_resid_pre", partial(put, late))]).argmax(-1)
 
 
-def test_the_patch_that_gives_the_answers_mends_them() -> None:
+def test_the_patch_that_gives_the_answers_corrects_them() -> None:
     model, queries = random_model(0, n_layers=3), asked(0)
     with torch.no_grad():  # answers that depend on the question
         model.unembed.b_U.zero_()
@@ -43,14 +43,14 @@ def test_the_patch_that_gives_the_answers_mends_them() -> None:
     assert 5 < wrong < len(queries)
     result = back_patch(model, queries)
     cell = result.table.query("role == 'r2' and source == @SOURCE and target == @TARGET").iloc[0]
-    assert cell["mended"] == 1.0 > cell["control"] and cell["n"] == wrong
+    assert cell["corrected"] == 1.0 > cell["control"] and cell["n"] == wrong
     summary = result.table[result.table["role"] == "any"].iloc[0]
-    assert summary["mended"] == 1.0 and result.n_asked == len(queries)
+    assert summary["corrected"] == 1.0 and result.n_asked == len(queries)
     assert len(result.table) == 1 + 3 * 6  # positions × pairs of the embedding and three layers
-    assert "mends 1.00" in result.caption and result.figure() and no_hooks_left(model)
+    assert "corrects 1.00" in result.caption and result.figure() and no_hooks_left(model)
 
 
-def test_nothing_that_is_read_is_put_behind_where_it_was() -> None:
+def test_nothing_that_is_read_is_put_after_where_it_was() -> None:
     model, queries = random_model(1, n_layers=2), asked(1)
     table = back_patch(model, queries).table
     cells = table[table["role"] != "any"]
@@ -58,7 +58,7 @@ def test_nothing_that_is_read_is_put_behind_where_it_was() -> None:
     assert set(cells["role"]) == set(graph_of(model, queries.roles, 2).roles)
 
 
-def test_a_model_that_is_never_wrong_cannot_be_mended() -> None:
+def test_a_model_that_is_never_wrong_cannot_be_corrected() -> None:
     model, queries = random_model(2), asked(2)
     right = replace(queries, answers=logits_at(model, queries.tokens, 2, []).argmax(-1))
     with pytest.raises(ValueError, match="0 of the 30 questions of random are answered wrongly, needed are 2"):

@@ -24,7 +24,7 @@ def test_without_its_direction_the_hand_set_bridge_is_gone(donor_world: TwoHopTa
     kept = at(result, 0, "r1", "kept")
     assert kept["bridge"] < 0.5 < 0.9 < kept["random"]
     assert at(result, 1, "r1", "kept")["bridge"] == 1.0  # read before
-    assert no_hooks_left(model) and result.figure() and "hop-1 facts" in result.caption
+    assert no_hooks_left(model) and result.figure() and "questions over " in result.caption
 
 
 def test_the_hand_set_bridge_follows_its_mean_state(donor_world: TwoHopTask) -> None:

@@ -37,8 +37,8 @@ def test_planted_readable_used_and_aligned(evidence_world: TwoHopTask) -> None:
     result = bridge_evidence(model, evidence_world, "test_inferred_iid")
     assert all(at(result, 0, "r1")[verdict] == "yes" for verdict in (*VERDICTS, "sufficient", "invariant", "aligned"))
     assert result.used_at == ["L0 r1"] and no_hooks_left(model)
-    behind = at(result, 1, "r1")  # still readable, no longer read
-    assert behind["readable"] == "yes" and behind["used"] == behind["necessary"] == "no"
+    after = at(result, 1, "r1")  # still readable, no longer read
+    assert after["readable"] == "yes" and after["used"] == after["necessary"] == "no"
     answer = at(result, 1, "r2")  # the whole answer can be exchanged, but holds no bridge
     assert answer["sufficient"] == answer["invariant"] == "yes" and answer["aligned"] == answer["used"] == "no"
 
@@ -119,11 +119,11 @@ def hooked_answer(model: HookedTransformer, tokens: torch.Tensor, layer: int, po
 def test_measures_equal_literal_hooked_runs_question_by_question(evidence_world: TwoHopTask, layer: int, role: str) -> None:
     task, model = evidence_world, handset_model(evidence_world.graph, noise=1e-3)  # so that no two logits are equal
     result = values(bridge_evidence(model, task, "test_inferred_iid", n=120, seed=3), layer, role)
-    max_units = int((~task.is_ood).sum()) // 2
+    max_units = task.n_reference // 2
     queries = sample(task.split("test_inferred_iid"), 120, max_units=max_units, seed=3)
     judged = halves_by_unit(queries, seed=3)[1]
     position, donors = queries.roles.index(role), task.donors(second_hop="ID", seed=3)
-    means = BridgeMeans(model, graph_of(model, queries.roles, 2), task, queries, seed=3)
+    means = BridgeMeans(model, graph_of(model, queries.roles, 2), task, queries, intermediate="bridge", seed=3)
     name = "blocks.0.hook_resid_pre" if layer < 0 else f"blocks.{layer}.hook_resid_post"
 
     def state_of(tokens: torch.Tensor) -> torch.Tensor:
@@ -201,9 +201,9 @@ def test_a_bridge_that_is_no_entity_is_refused(evidence_world: TwoHopTask) -> No
     model, queries = handset_model(evidence_world.graph), evidence_world.split("test_inferred_iid")
     strange = replace(queries, intermediates={"bridge": queries.bridges + 10})
     for refuse in (interchange, realign):
-        with pytest.raises(ValueError, match="bridges are entities, 0 to 15; test_inferred_iid has "):
+        with pytest.raises(ValueError, match="values of bridge are 0 to 15; test_inferred_iid has "):
             refuse(model, evidence_world, strange)
-    with pytest.raises(ValueError, match="has the answer or bridge 65, the model's tokens are 0 to 29"):
+    with pytest.raises(ValueError, match="the bridge is 65 and the model's tokens are 0 to 29"):
         logit_lens(model, replace(queries, intermediates={"bridge": queries.bridges * 0 + 65}))
 
 
@@ -213,4 +213,4 @@ def test_it_reads_back_and_shows_itself(evidence_world: TwoHopTask) -> None:
     assert again.table.equals(result.table) and again.measures.equals(result.measures)
     figure = result.figure()
     assert figure.data[-1].text[1][1] == "yes" and figure.data[0].zmin == 0
-    assert "hand-set · test_inferred_iid · hop-1 facts: 43 read, 43 judged" in result._repr_html_()
+    assert "hand-set · test_inferred_iid · units: 43 read, 43 judged" in result._repr_html_()

@@ -8,10 +8,10 @@ from transformer_lens import HookedTransformer
 
 from grokscope.analyses import InterchangeResult, interchange
 from grokscope.analyses.bridge.bridge_means import BridgeMeans
-from grokscope.analyses.bridge.interchange import WHOLE_STATE
 from grokscope.analyses.forward.model import Stage, residual_states
 from grokscope.tasks import Queries, TwoHopTask
 
+WHOLE_STATE = ("held out", "trained", "same bridge", "other bridge")
 DECISIVE = ("held out", "trained", "same bridge", "bridge direction")
 
 
@@ -93,7 +93,7 @@ def test_a_bridge_direction_is_a_difference_of_means_over_other_facts(donor_worl
     model, queries = handset_model(donor_world.graph), donor_world.split("train_inferred")
     without = set(range(0, len(donor_world.graph), 3))
     asked = queries.take(torch.tensor([fact in without for fact in queries.hop1.tolist()]))
-    centroids = BridgeMeans(model, graph_of(model, queries.roles, 2), donor_world, asked, seed=0)
+    centroids = BridgeMeans(model, graph_of(model, queries.roles, 2), donor_world, asked, intermediate="bridge", seed=0)
     states = residual_states(model, queries.tokens)[Stage(0, "layer")][:, 1]
     kept = torch.tensor([fact not in without and not donor_world.is_ood[fact] for fact in queries.hop1.tolist()])
     for bridge in range(3):

@@ -109,9 +109,11 @@ def test_a_state_that_only_names_its_fact_tells_nothing_about_other_facts() -> N
 def test_too_few_facts_and_unknown_targets_are_refused(evidence_world: TwoHopTask) -> None:
     world = TwoHopTask.random(n_entities=8, n_relations=6, out_degree=4, seed=0)
     model = handset_model(world.graph)
-    with pytest.raises(ValueError, match=r"too few facts to probe for bridge: .* of 29 ID facts .* needed are 40 facts"):
+    with pytest.raises(
+        ValueError, match=r"too few units to probe for bridge: .* of 29 have .* needed are 40 units and 2 labels"
+    ):
         probe_bridge(model, world)
-    with pytest.raises(ValueError, match="no targets t; there are bridge, answer, r1, r2"):
+    with pytest.raises(ValueError, match="no targets t; there are bridge, answer, h, r1, r2"):
         probe_bridge(model, evidence_world, targets=("t",))
 
 

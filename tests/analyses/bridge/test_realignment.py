@@ -20,12 +20,12 @@ def accuracy(result: RealignmentResult, layer: int, form: str) -> dict[str, floa
     return dict(zip(rows["entity"], rows["accuracy"], strict=True))
 
 
-def test_a_bridge_that_hop_2_cannot_take_is_mended_by_its_embedding(evidence_world: TwoHopTask) -> None:
+def test_a_bridge_that_hop_2_cannot_take_is_corrected_by_its_embedding(evidence_world: TwoHopTask) -> None:
     model, queries = handset_model(evidence_world.graph, misaligned=True), some(evidence_world)
     result = realign(model, evidence_world, queries)
     assert result.table["baseline"].max() < 0.2 and no_hooks_left(model)
-    mended = accuracy(result, 0, "embedding added")
-    assert mended["read"] == mended["true"] == 1.0 and mended["random"] < 0.3
+    corrected = accuracy(result, 0, "embedding added")
+    assert corrected["read"] == corrected["true"] == 1.0 and corrected["random"] < 0.3
     assert accuracy(result, 0, "ID mean")["true"] < 0.2  # the same form as before
     row = result.table.query("layer == 0 and form == 'embedding added' and entity == 'read'").iloc[0]
     assert row["right_reading"] == 1.0 and row["gain_low"] > 0.6 and row["gain"] == pytest.approx(1.0 - row["baseline"])
@@ -62,6 +62,6 @@ def test_a_run_by_step_and_no_questions(task: TwoHopTask, tiny_run: Run) -> None
     whole, alone = realign(tiny_run, task, queries), realign(tiny_run.checkpoint(60).model(), task, queries)
     rows = whole.table.query("step == 60").drop(columns="step").reset_index(drop=True)
     pd.testing.assert_frame_equal(rows, alone.table)
-    assert whole.figure() and "as it is" not in whole.caption
+    assert whole.figure() and "unmodified" not in whole.caption
     with pytest.raises(ValueError, match="test_inferred_iid holds no query"):
         realign(tiny_run, task, queries.take(torch.arange(0)))

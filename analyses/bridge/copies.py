@@ -1,0 +1,154 @@
+"""Do bidirectional models keep several copies of the bridge? Exchange it at one position, then at several together.
+
+If each copy is enough, exchanging one of them changes few answers while exchanging all changes all: a small effect at each
+cell does not mean that the bridge is not used.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from ...circuits import Result
+from ...tasks import Queries, TwoHopTask
+from ..forward.cached import CachedRun, finish, run_and_cache
+from ..forward.model import graph_of
+from ..plots.bars import copies_bars
+from ..statistics import random_like, wilson
+from .bridge_means import BridgeMeans
+
+PLACES = (("r1",), ("r2",), ("end",), ("r1", "r2"), ("r1", "r2", "end"))
+"""Of prompts with slots, see `tasks.layout`: single positions where a copy may be, and several together."""
+
+
+@dataclass(frozen=True, eq=False)
+class BridgeCopiesResult(Result):
+    """What the model answers when the bridge is exchanged at one position and at several.
+
+    Attributes:
+        table: a row for each set of positions, with
+            roles: the positions, such as `r1, r2`;
+            followed: share of answers tail(b′, r2); low, high: its 95 % Wilson interval over units, the hop-1 facts;
+            random: the same share with random vectors of the same lengths;
+            n, n_facts: questions, all answered correctly before, and their hop-1 facts.
+        model: the model's name.
+        split: the questions' split.
+        layer: after which the states are changed.
+        n_asked: questions before those answered wrongly, or without another bridge, were left out.
+    """
+
+    model: str
+    split: str
+    layer: int
+    n_asked: int
+
+    @property
+    def caption(self) -> str:
+        """Model, split, layer and n in one line."""
+        row = self.table.iloc[0]
+        n = f"n = {row['n']} of {self.n_asked} questions over {row['n_facts']} units"
+        return f"{self.model} · {self.split} · bridge exchanged after layer {self.layer} · {n}"
+
+    def figure(self) -> Any:
+        """Bars of the share that follows, for each set of positions."""
+        return copies_bars(self.table, title=f"{self.caption} · bars: 95 % over units")
+
+
+@torch.no_grad()
+def bridge_copies(
+    model: HookedTransformer,
+    task: TwoHopTask,
+    queries: Queries,
+    *,
+    layer: int = 0,
+    places: Sequence[Sequence[str]] = PLACES,
+    seed: int = 0,
+) -> BridgeCopiesResult:
+    """Exchange the bridge at each set of positions together and count the answers that follow.
+
+    Added to a state is the difference of two bridges' mean states there, over ID facts that are not asked about. The other
+    bridge b′ is drawn from those with a fact (b′, r2).
+
+    Args:
+        model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
+        task: gives the facts, and the questions for mean states.
+        queries: two-hop questions of the task; those answered right are used.
+        layer: after which the states are changed; −1 is the embedding.
+        places: sets of roles.
+        seed: of the other bridges, the questions for means and the random vectors.
+
+    Raises:
+        ValueError: for roles or a layer that there are not, all at once; or if no question is left to ask.
+    """
+    graph = graph_of(model, queries.roles, queries.answer_position)
+    if problems := _problems(queries, places, layer, graph.n_layers):
+        raise ValueError("; ".join(problems))
+    right = run_and_cache(model, graph, queries.tokens).logits.argmax(-1).cpu() == queries.answers
+    asked = queries.take(right)
+    means = BridgeMeans(model, graph, task, asked, intermediate="bridge", seed=seed)
+    asked, bridges, tails = _with_other_bridges(asked, task, means, seed)
+    run = run_and_cache(model, graph, asked.tokens)
+    positions = sorted({queries.roles.index(role) for roles in places for role in roles})
+    change = {at: means.of(layer, at, bridges) - means.of(layer, at, asked.bridges) for at in positions}
+    random = {at: random_like(each, torch.Generator().manual_seed(seed)) for at, each in change.items()}
+    rows = []
+    for roles in places:
+        at = [queries.roles.index(role) for role in roles]
+        followed, control = (_followed(run, layer, {i: added[i] for i in at}, tails) for added in (change, random))
+        low, high = wilson(followed, asked.n_units)
+        row = {"roles": ", ".join(roles), "followed": followed, "low": low, "high": high, "random": control}
+        rows.append(row | {"n": len(asked), "n_facts": asked.n_units})
+    return BridgeCopiesResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, layer, len(queries))
+
+
+def _problems(queries: Queries, places: Sequence[Sequence[str]], layer: int, n_layers: int) -> list[str]:
+    problems = []
+    if unknown := sorted({role for roles in places for role in roles} - set(queries.roles)):
+        problems.append(f"no roles {', '.join(unknown)}; there are {', '.join(queries.roles)}")
+    if not places or not all(places):
+        problems.append("places are one or more sets of one or more roles")
+    if not -1 <= layer < n_layers:
+        problems.append(f"no layer {layer}; there are -1, the embedding, to {n_layers - 1}")
+    return problems
+
+
+def _with_other_bridges(
+    queries: Queries, task: TwoHopTask, means: BridgeMeans, seed: int
+) -> tuple[Queries, Int[Tensor, " query"], Int[Tensor, " query"]]:
+    """The questions that have another bridge with a mean state, that bridge, and its tail with the question's r2."""
+    by_relation: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    triples = task.graph.triples
+    for head, relation, tail in triples:
+        by_relation[relation].append((head, tail))
+    rng, chosen = np.random.default_rng(seed), []
+    columns = (queries.hop2.tolist(), queries.bridges.tolist(), queries.answers.tolist())
+    for row, (fact, bridge, answer) in enumerate(zip(*columns, strict=True)):
+        others = by_relation[triples[fact][1]]
+        usable = [(b, tail) for b, tail in others if tail != answer and b != bridge and means.has(b, bridge)]
+        if usable:
+            chosen.append((row, *usable[rng.integers(len(usable))]))
+    if not chosen:
+        raise ValueError(f"none of the questions of {queries.split} is answered right and has another bridge")
+    rows, bridges, tails = torch.tensor(chosen).unbind(1)
+    return queries.take(rows), bridges, tails
+
+
+def _followed(
+    run: CachedRun, layer: int, added: Mapping[int, Float[Tensor, "query d_model"]], wanted: Int[Tensor, " query"]
+) -> float:
+    """Share of the wanted answers when something is added to the states at some positions after a layer."""
+    first = run.reached_from(min(added))
+    rows = run.needed_behind(layer, slice(first, run.stop))
+    residual = run.state(layer)[:, rows].clone()
+    for position, change in added.items():
+        if rows.start <= position < rows.stop:
+            residual[:, position - rows.start] += change
+    answers = finish(run, layer + 1, residual[None], first)[0].argmax(-1).cpu()
+    return float((answers == wanted).double().mean())

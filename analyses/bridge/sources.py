@@ -1,0 +1,48 @@
+"""What the analyses of an intermediate need of a task, or of anything else that has questions.
+
+A task of the package fulfils these Protocols; so do a user's prompt pairs, by way of `own_pairs.OwnPairs`.
+"""
+
+from typing import Protocol, runtime_checkable
+
+from ...tasks import Donor, Queries
+
+
+@runtime_checkable
+class Donors(Protocol):
+    """Finds a `Donor` for a question."""
+
+    def of(self, queries: Queries, row: int) -> Donor | None:
+        """The donor for one of the questions, or None if a kind of prompt is missing."""
+        ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What means, probes and donors need of a task, or of anything else that has questions."""
+
+    @property
+    def n_reference(self) -> int:
+        """How many units `reference` draws from, at most."""
+        ...
+
+    def reference(self, *, seed: int, without: frozenset[int] = frozenset()) -> Queries:
+        """A random question for each unit that is not in `without`: for means and probes."""
+        ...
+
+    def donors(self, *, second_hop: str, seed: int) -> Donors:
+        """Finds prompts whose states may replace those of a question."""
+        ...
+
+    def n_values(self, intermediate: str) -> int:
+        """How many values an intermediate can have; they are the first tokens."""
+        ...
+
+
+@runtime_checkable
+class SplitSource(Source, Protocol):
+    """A source whose questions come in named splits, as those of a task do."""
+
+    def split(self, name: str) -> Queries:
+        """The questions of one split."""
+        ...
