@@ -13,13 +13,13 @@ from transformer_lens import HookedTransformer
 from ...circuits import Circuit, draw
 from ...circuits.result import write_text
 from ...tasks import PromptPairs, TwoHopTask
-from ...tasks.runs.theme import COLOURS, GREYS
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.model import decode, graph_of, residual_states
 from ..page import Report
 from ..patching.attention import AttentionView, view_attention
 from ..patching.exact import path_patch
 from ..plots.style import stage_names
+from ..plots.theme import COLOURS, GREYS
 
 TOP_EDGES = 12
 CELL_COLOUR = dict(zip(("bridge", "answer", "h", "r1", "r2"), COLOURS, strict=False))

@@ -6,8 +6,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ...tasks.runs.theme import COLOURS, GREYS, TEMPLATE
 from .style import error_bars, stage_names
+from .theme import COLOURS, GREYS, TEMPLATE
 
 
 def transplant_bars(table: pd.DataFrame, *, title: str) -> go.Figure:

@@ -4,8 +4,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ...tasks.runs.theme import COLOURS, GREYS, PHASE_SYMBOL, TEMPLATE
 from .style import error_bars
+from .theme import COLOURS, GREYS, PHASE_SYMBOL, TEMPLATE
 
 SAYS_COLOUR = {"supported": COLOURS[2], "contradicted": COLOURS[1], "undecided": GREYS["undecided"], "": GREYS["undecided"]}
 

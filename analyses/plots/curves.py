@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ...tasks import SPLITS
-from ...tasks.runs.theme import COLOURS, GREYS, SPLIT_COLOUR, TEMPLATE
 from .style import band, layer_name
+from .theme import COLOURS, GREYS, SPLIT_COLOUR, TEMPLATE
 
 
 def accuracy_curves(

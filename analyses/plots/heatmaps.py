@@ -9,8 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ...tasks.runs.theme import TEMPLATE
 from .style import layer_name, stage_names
+from .theme import TEMPLATE
 
 
 def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *, value: str, title: str) -> go.Figure:

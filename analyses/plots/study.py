@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ...tasks.runs.theme import COLOURS, GREYS, TEMPLATE
+from .theme import COLOURS, GREYS, TEMPLATE
 
 RATE_COLOUR = {"train": GREYS["reference"], "bridge": COLOURS[0], "target": COLOURS[1], "exact match": COLOURS[2]}
 RATE_LABEL = {

@@ -13,8 +13,8 @@ import plotly.graph_objects as go
 
 from ...circuits import Result
 from ...tasks import Checkpoint, exact_match
-from ...tasks.runs.theme import GREYS, SPLIT_COLOUR, TEMPLATE
 from ..plots.style import error_bars
+from ..plots.theme import GREYS, SPLIT_COLOUR, TEMPLATE
 from ..statistics import wilson
 
 COMPOSITIONS = ("test_inferred_iid", "test_inferred_ood_id", "test_inferred_id_ood", "test_inferred_ood")
