@@ -51,7 +51,7 @@ def batches(examples: Examples, config: TrainConfig, *, first: int) -> Iterator[
         number, place = divmod(step, n_batches)
         if not epoch or place == 0:
             epoch = _epoch(examples, config, number).split(config.batch_size)
-        yield epoch[place - 1]
+        yield epoch[place]
 
 
 def _epoch(examples: Examples, config: TrainConfig, number: int) -> Int[Tensor, " row"]:

@@ -14,6 +14,7 @@ TINY = ModelConfig.tiny()
 
 def test_the_training_set_is_all_facts_and_the_trained_compositions(task: TwoHopTask) -> None:
     examples = training_examples(task)
+    assert examples.tokens.shape == (len(examples.answers), task.n_positions)
     atomic = examples.positions == 1
     assert int(atomic.sum()) == len(task.graph)
     assert int((~atomic).sum()) == len(task.trained) + len(task.added)
