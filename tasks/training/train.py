@@ -149,7 +149,7 @@ def take_step(
 ) -> Float[Tensor, ""]:
     """One step of the optimiser and of the average; the loss."""
     state.step += 1
-    parameters, device = state.parameters, state.average["embed.W_E"].device
+    parameters, device = state.parameters, next(iter(state.average.values())).device
     columns = (examples.tokens, examples.answers, examples.positions)
     tokens, answers, positions = (column[rows].to(device) for column in columns)
     dtype = torch.bfloat16 if config.bfloat16 else None
@@ -170,7 +170,7 @@ def _correct(
     model_config: ModelConfig, parameters: dict[str, Tensor], queries: Queries, task: Task
 ) -> Bool[Tensor, " query"]:
     """Which queries the parameters answer correctly."""
-    device, examples = parameters["embed.W_E"].device, as_examples(queries, task.n_positions)
+    device, examples = next(iter(parameters.values())).device, as_examples(queries, task.n_positions)
     columns = (column.to(device).split(EVALUATION_BATCH) for column in (examples.tokens, examples.positions))
     parts = zip(*columns, strict=True)
     logits = [answer_logits(parameters, model_config, *part) for part in parts if len(part[0])]
