@@ -30,7 +30,7 @@ TARGETS = ("bridge", "answer", "shuffled bridge")
 """What a figure of two-hop questions shows."""
 FREE_SLOTS = ("answer", "end", "pad")
 """Roles that hold no token of the question, see `tasks.layout`."""
-SHUFFLED = "shuffled "
+SHUFFLED, FIRST = "shuffled ", "first_"
 COLUMNS = ("fact", "correct")  # of the table by query, next to its targets
 
 
@@ -71,7 +71,8 @@ class LensResult(Result):
     @property
     def intermediates(self) -> list[str]:
         """The names of what lies between question and answer; two-hop questions have `bridge`."""
-        return [column.removeprefix(SHUFFLED) for column in self.queries if column.startswith(SHUFFLED)]
+        first = [column.removeprefix(FIRST) for column in self.queries if column.startswith(FIRST)]
+        return [name for name in first if name != "answer"]
 
     @property
     def any_cell(self) -> pd.DataFrame:
@@ -171,7 +172,7 @@ def relation_rows(table: pd.DataFrame) -> pd.DataFrame:
 def _problems(queries: Queries, model: HookedTransformer) -> list[str]:
     columns = {f"the {name}": values for name, values in (("answer", queries.answers), *queries.intermediates.items())}
     taken = {"answer", "other", *COLUMNS, *queries.roles}
-    clashes = [name for name in queries.intermediates if name in taken or name.startswith((SHUFFLED, "first_"))]
+    clashes = [name for name in queries.intermediates if name in taken or name.startswith((SHUFFLED, FIRST))]
     named = [f"an intermediate cannot be called {name}, which is a role or a column" for name in clashes]
     return token_problems(columns, model) + named
 
@@ -237,7 +238,7 @@ def _by_query(
     for target in (*names, "answer"):
         found = torch.stack([read.found(place[target]) for read in stages.values()])  # stage, query
         first = found.int().argmax(0).double().where(found.any(0), float("nan"))
-        columns[f"first_{target}"] = first.numpy()
+        columns[FIRST + target] = first.numpy()
     return pd.DataFrame(columns)
 
 
@@ -257,14 +258,14 @@ def _role_map(queries: Queries, targets: Mapping[str, Tensor], stages: Mapping[S
 
 def _any_cell(queries: pd.DataFrame) -> pd.DataFrame:
     n, n_units = len(queries), queries["fact"].nunique()
-    targets = [column for column in queries if column not in COLUMNS and not column.startswith("first_")]
+    targets = [column for column in queries if column not in COLUMNS and not column.startswith(FIRST)]
     rows = [{"target": target, "rate": float(queries[target].mean())} for target in targets]
     intervals = [wilson(row["rate"], n_units)._asdict() for row in rows]
     return pd.DataFrame([row | interval for row, interval in zip(rows, intervals, strict=True)]).assign(n=n, n_facts=n_units)
 
 
 def _first(queries: pd.DataFrame, name: str) -> pd.DataFrame:
-    value, answer = queries[f"first_{name}"], queries["first_answer"]
+    value, answer = queries[FIRST + name], queries[FIRST + "answer"]
     outcomes = {
         f"{name} first": value < answer,
         "same stage": value == answer,
