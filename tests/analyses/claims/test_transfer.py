@@ -166,6 +166,9 @@ def test_the_table_holds_what_the_models_answer(tiny_run: Run, tmp_path: Path) -
             assert row["exact_match"] == pytest.approx(float(exact_match(model, questions).double().mean()), abs=1e-9)
             assert row["floor"] == max(shortcut_accuracy(new.task, questions).values()) and row["n"] == len(questions)
     assert found.loc[("random", "old+new"), "forgotten"] == 0 < found.loc[("grokked", "old+new"), "forgotten"]
+    metrics, n = study.runs["grokked-g0"].metrics, len(new.task.split("test_inferred_iid"))
+    right = metrics["test_inferred_iid"] * (n // 2) + metrics["select_test_inferred_iid"] * (n - n // 2)
+    assert found.loc[("grokked", "old+new"), "forgotten"] == pytest.approx(1 - right.min() / n)
     assert transfer_of_new_facts(study).verdict == "undecided"
 
 
