@@ -105,7 +105,8 @@ class LiteralEngine:
             found = torch.autograd.grad(total, list(zeros.values()), allow_unused=True)
         sizes = {sublayer_of(self.graph, node): 3 * self.graph.n_heads if node.input else 1 for node in zeros}
         query, d_model = next(iter(zeros.values())).shape
-        gradients = {at: zero.new_zeros(query, len(self.graph.roles), n, d_model) for at, n in sizes.items()}
+        n_pos = len(self.graph.roles)
+        gradients = {at: base.logits.new_zeros(query, n_pos, n, d_model) for at, n in sizes.items()}
         for node, gradient in zip(zeros, found, strict=True):
             position = self.graph.roles.index(node.role)
             if gradient is not None:

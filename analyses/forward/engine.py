@@ -33,6 +33,7 @@ class Run(Protocol):
     @property
     def logits(self) -> Float[Tensor, "query d_vocab"]:
         """At the answer position."""
+        ...
 
 
 AnyRun = TypeVar("AnyRun", bound=Run)
@@ -49,36 +50,45 @@ class Engine(Protocol[AnyRun]):
     @property
     def graph(self) -> ComputationGraph:
         """Of the model, on these prompts."""
+        ...
 
     def run(self, *prompts: Int[Tensor, "query pos"]) -> Sequence[AnyRun]:
         """Plain runs of several sets of prompts, in one batch."""
+        ...
 
     def averaged(self, run: AnyRun) -> AnyRun:
         """A run in which every node writes, for each query, its mean over queries."""
+        ...
 
     def edge_logits(self, base: AnyRun, donor: AnyRun, edges: Sequence[Edge], *, max_batch: int) -> Logits:
         """The logits with each edge patched; an edge whose nodes have no role is patched at all positions at once."""
+        ...
 
     def path_logits(
         self, base: AnyRun, donor: AnyRun, ends: Sequence[Edge], through: Collection[Node], *, max_batch: int
     ) -> Logits:
         """The logits with each path patched, from its sender through some nodes to its receiver."""
+        ...
 
     def node_logits(self, base: AnyRun, donor: AnyRun, nodes: Sequence[Node], *, max_batch: int) -> Logits:
         """The logits with each node patched for all its readers."""
+        ...
 
     def logits_with_edges(
         self, background: AnyRun, run: AnyRun, edge_sets: Sequence[Collection[Edge]], *, max_batch: int
     ) -> Float[Tensor, "set query d_vocab"]:
         """The logits on the prompts of `run` with each set of edges open; all others carry the background's values."""
+        ...
 
     def differences(self, base: AnyRun, donor: AnyRun) -> Differences:
         """What each component writes on the donor prompts minus what it writes on the base prompts."""
+        ...
 
     def input_gradients(
         self, base: AnyRun, objective: Objective, added: Mapping[Sublayer, Float[Tensor, "query pos d_model"]]
     ) -> Gradients:
         """The gradient of an objective by what every input reads, with something added to the output of sublayers."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 from transformer_lens.components.layer_norm import LayerNorm
 from transformer_lens.components.layer_norm_pre import LayerNormPre
-from transformer_lens.components.transformer_block import POST_NORM_ARCHITECTURES
+from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 
 from ...circuits import ComputationGraph
 

@@ -33,9 +33,10 @@ def test_a_derangement_moves_everything_and_follows_its_seed(n: int) -> None:
 
 
 def test_newcombes_interval_is_antisymmetric_and_as_published() -> None:
-    """Newcombe 1998, table II, contrast (h): 10 of 10 against none of 10, method 10."""
+    """Newcombe 1998, table II, method 10: 10 of 10 against none of 10, and 9 of 10 against 3 of 10."""
     low, high = newcombe_interval(1.0, 0.0, 10)
     assert (low, high) == (pytest.approx(0.6075, abs=1e-4), 1.0)
+    assert newcombe_interval(0.9, 0.3, 10) == pytest.approx((0.1705, 0.8090), abs=1e-4)
     assert newcombe_interval(0.2, 0.7, 30) == pytest.approx([-each for each in reversed(newcombe_interval(0.7, 0.2, 30))])
 
 

@@ -110,4 +110,4 @@ def test_the_table_says_what_was_measured_and_reads_back() -> None:
     np.testing.assert_allclose(result.patterns.sum(-1), 1.0)
     sums = result.table.groupby(["layer", "head", "query"])["pattern"].sum()
     np.testing.assert_allclose(sums, 1.0)
-    assert f"n = {len(pairs)}" in result.caption and result.figure("knockout")
+    assert f"n = {len(pairs)}" in result.caption and len(result.figure("knockout").data) == 4

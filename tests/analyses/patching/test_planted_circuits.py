@@ -1,6 +1,6 @@
 """Circuits planted in linear models are found to the last edge, by effects and by pruning; the suite prints a table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -52,9 +52,9 @@ class NullRuns(CircuitRuns):
         rng = np.random.default_rng(seed)
         self.full, self.empty = np.full(n, 10.0), np.zeros(n)
         carried = rng.normal(LEAST * 10.0, 1.0, size=(len(edges), n))
-        self._carried = dict(zip(edges, carried, strict=True))
+        self._carried: dict[Edge | str, np.ndarray] = dict(zip(edges, carried, strict=True))
 
-    def metric(self, edge_sets: Sequence[Sequence[Edge]]) -> np.ndarray:
+    def metric(self, edge_sets: Sequence[Iterable[Edge | str]]) -> np.ndarray:
         return np.stack([sum(self._carried[edge] for edge in edges) for edges in edge_sets])
 
 
