@@ -75,7 +75,7 @@ def siblings_one_way(module: Module) -> list[str]:
 
 
 def nothing_back_up(module: Module) -> list[str]:
-    """A room imports only from its own storey or those below; plots and page from none."""
+    """A room imports only from itself and the storeys below; plots and page only from themselves."""
     if module.package not in STOREYS:
         return []
     order, found = STOREYS[module.package], []
@@ -114,7 +114,7 @@ def no_word_of_a_task(module: Module) -> list[str]:
 
 
 def small(module: Module) -> list[str]:
-    """No module is longer than two screens of a reader's patience."""
+    """No module is longer than `MOST_LINES`."""
     n_lines = module.source.count("\n")
     return [f"has {n_lines} lines, more than {MOST_LINES}"] if n_lines > MOST_LINES else []
 

@@ -20,7 +20,7 @@ from .layer import attention_output, attention_scores, gathered, head_outputs, m
 from .model import decode, embedded, hooks_in_place
 
 MAX_BATCH = 4096  # prompts run at once, unless asked otherwise
-AGREEMENT = 1e-3  # largest difference from the model's own logits, as a share of the largest of them
+AGREEMENT = 1e-3  # largest difference from the logits of the model's forward pass, as a share of their largest
 N_COMPARED = 4  # prompts on which that is checked
 Copies = Float[Tensor, "copy query _ d_model"]
 """Residual streams at neighbouring positions, of each copy of each query."""

@@ -37,7 +37,7 @@ def input_gradients(
             residual = residual + attention_output(block, z) + added.get(at, 0.0)
             if base.graph.has_mlp:
                 at = "mlp", layer
-                reads[at] = residual + 0.0  # a tensor of its own: the gradient of what bypasses the MLP does not belong here
+                reads[at] = residual + 0.0  # a new tensor, so that its gradient leaves out what bypasses the MLP
                 residual = residual + mlp_output(block, reads[at]) + added.get(at, 0.0)
         last = "logits", base.graph.n_layers
         reads[last] = residual

@@ -1,4 +1,4 @@
-"""The arithmetic of one layer: norm, queries, keys and values, attention, MLP, from a block's own weights."""
+"""The arithmetic of one layer: norm, queries, keys and values, attention, MLP, from a block's weights."""
 
 import math
 
@@ -11,11 +11,11 @@ from transformer_lens.components.layer_norm import LayerNorm
 from transformer_lens.components.layer_norm_pre import LayerNormPre
 from transformer_lens.components.transformer_block import TransformerBlock
 
-MLP_ROWS = 2048  # hidden states of more rows at once do not fit into a processor's cache
+MLP_ROWS = 2048  # hidden states of more rows do not fit into a processor's cache
 
 
 def normalised(norm: torch.nn.Module, residual: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-    """What a norm makes of the residual stream; LayerNorm by torch's own kernel, which is quicker."""
+    """What a norm makes of the residual stream; LayerNorm by torch's kernel, which is faster."""
     if isinstance(norm, LayerNorm):
         return layer_norm(residual, residual.shape[-1:], norm.w, norm.b, norm.eps)
     if isinstance(norm, LayerNormPre):
@@ -33,7 +33,7 @@ def project(
 def linear(
     block: TransformerBlock, name: str, normed: Float[Tensor, "*batch pos d_model"]
 ) -> Float[Tensor, "*batch pos head d_head"]:
-    """Queries, keys or values of all heads before positions turn them."""
+    """Queries, keys or values of all heads, before rotation by position."""
     weight, bias = getattr(block.attn, f"W_{name.upper()}"), getattr(block.attn, f"b_{name.upper()}")
     return (normed @ weight.permute(1, 0, 2).flatten(1)).unflatten(-1, bias.shape) + bias
 
@@ -41,7 +41,7 @@ def linear(
 def rotated(
     block: TransformerBlock, name: str, values: Float[Tensor, "*batch pos head d_head"], first: int
 ) -> Float[Tensor, "*batch pos head d_head"]:
-    """Queries or keys at positions from `first` on, turned by their position if the model does that."""
+    """Queries or keys at positions from `first` on, rotated by their position if the model does that."""
     if name == "v" or block.cfg.positional_embedding_type != "rotary":
         return values
     return block.attn.apply_rotary(values.flatten(0, -4), first).view(values.shape)

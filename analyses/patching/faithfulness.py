@@ -24,20 +24,20 @@ class FaithfulnessResult(Result):
     """How much of the clean–corrupt gap a circuit keeps, and what is left without it.
 
     Attributes:
-        table: a row for the circuit and one for each random circuit (connected, of its size, edges in alike places), with
+        table: a row for the circuit and one for each random circuit (connected, of its size, edges in similar places), with
             edges: `circuit` or `random 1`, …; n_edges: how many;
             faithfulness: [m(circuit alone) − m(empty)] / [m(clean) − m(empty)], a ratio of sums over queries;
             low, high: its 95 % bootstrap interval over queries;
             without: the same of all other edges, the circuit knocked out; without_low, without_high;
             n: number of queries; gap: mean m(clean) − m(empty), in the metric's unit.
         curve: faithfulness by size, see `faithfulness_curve`.
-        edges: each edge's own share, see `minimality`.
+        edges: what each edge contributes, see `minimality`.
         model: the model's name.
         pairs: hash of the pairs it was judged on.
         chosen_on: hash of the pairs it was chosen on.
         recipe: how the judging pairs were made.
         background: what closed edges carry, which is what `empty` means.
-        reason: why the numbers are NaN, otherwise empty.
+        reason: why the numbers are NaN; empty if they are not.
     """
 
     curve: pd.DataFrame
@@ -118,8 +118,8 @@ def faithfulness(
     """Judge a circuit by running it alone, knocked out, without single edges, and in other sizes.
 
     Args:
-        model: the model to judge it in, of the circuit's graph: its own, or another checkpoint (functional transfer). It is
-            left as it was.
+        model: the model to judge it in, of the circuit's graph: the one it was found in, or another checkpoint (functional
+            transfer). Left unmodified.
         circuit: chosen on other pairs than these.
         pairs: what to judge it on.
         background: what closed edges carry, see `CircuitRuns`.
@@ -189,8 +189,8 @@ def faithfulness_curve(runs: CircuitRuns, circuit: Circuit, *, seed: int) -> pd.
         rankings = [np.argsort(key(values), kind="stable") for values in (effects, *shuffled)]
         sets = [[edges[i] for i in ranking[:size]] for ranking in rankings for size in sizes]
         kept = runs.metric(sets) - runs.empty
-        own, random = kept[: len(SHARES)], kept[len(SHARES) :].sum(1) / (runs.full - runs.empty).sum()
-        estimate, resampled = resampled_ratios(own, runs.full - runs.empty, seed=seed)
+        ranked, random = kept[: len(SHARES)], kept[len(SHARES) :].sum(1) / (runs.full - runs.empty).sum()
+        estimate, resampled = resampled_ratios(ranked, runs.full - runs.empty, seed=seed)
         low, high = np.quantile(resampled, [0.025, 0.975], axis=1)
         random = random.reshape(N_RANKINGS, len(SHARES))
         random_low, random_high = np.quantile(random, [0.025, 0.975], axis=0)
@@ -226,7 +226,7 @@ ALPHA = 0.05
 
 
 def minimality(runs: CircuitRuns, edges: Sequence[Edge], *, seed: int) -> pd.DataFrame:
-    """Each edge's own share: faithfulness of the circuit minus that without the edge.
+    """What each edge contributes: faithfulness of the circuit minus that without the edge.
 
     Returns:
         A row for each edge with sender, receiver, own_share, its 95 % bootstrap interval low, high over queries, p

@@ -27,7 +27,7 @@ class TransplantResult(Result):
     """What another model's activations restore.
 
     Attributes:
-        table: a row for each component of the circuit at a position, with node; own: share of A's gap that its own clean
+        table: a row for each component of the circuit at a position, with node; own: share of A's gap that A's clean
             activation restores; other: what B's restores; their 95 % bootstrap intervals over queries own_low,
             own_high, other_low, other_high; n; gap: A's, in the metric's unit.
         receiver: model A's name.
