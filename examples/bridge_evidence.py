@@ -18,7 +18,7 @@ AT_R1 = ("lens", "probe", "ablation", "held out", "same bridge", "direction")
 
 
 def row_of(evidence: analyses.EvidenceResult, lens: analyses.LensResult) -> dict[str, object]:
-    """One line: accuracy, where the bridge is found and used, and each measure's value at r1 after every layer."""
+    """One row: accuracy, where the bridge is found and used, and each measure's value at r1 after every layer."""
     correct = lens.found_by_correct.set_index("quantity")["value"]
     row: dict[str, object] = {
         "exact match": f"{correct['P(correct)']:.2f}",
@@ -36,7 +36,7 @@ def row_of(evidence: analyses.EvidenceResult, lens: analyses.LensResult) -> dict
 def main(
     study: Annotated[str, typer.Option(help="a shipped study or a folder of runs")] = "pilot",
     out: Annotated[Path, typer.Option(help="the page")] = Path("bridge_evidence.html"),
-    n: Annotated[int, typer.Option(help="questions of each split at most")] = 512,
+    n: Annotated[int, typer.Option(help="at most this many questions of each split")] = 512,
 ) -> None:
     """Print the table as markdown and write the page with a figure for each line."""
     rows, report = [], Report(f"Bridge evidence: {study}")

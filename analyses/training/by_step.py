@@ -18,7 +18,7 @@ def by_step(run: Run, analyse: Callable[[HookedTransformer], ResultType]) -> Res
 
     Args:
         run: with at least one checkpoint.
-        analyse: one model to a result; the fields besides tables should be the same for each model, but for its name.
+        analyse: makes a result of one model; fields other than tables should be the same for each model, except its name.
 
     Raises:
         ValueError: if the run has no checkpoint.

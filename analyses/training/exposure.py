@@ -1,8 +1,8 @@
-"""Accuracy by how often the very facts of a question were composed in training, as first and as second hop.
+"""Accuracy by how often a question's facts were composed in training, as first and as second hop.
 
 He et al. 2026 (arXiv 2601.09049) add compositions of OOD facts to the training set and report one rate for all questions;
-Ye et al. 2025 (arXiv 2505.23653) found that second hops need exposure at this level. A fact that was seen only by itself has
-exposure 0.
+Ye et al. 2025 (arXiv 2505.23653) found that second hops need exposure at this level. A fact that was trained only by itself
+has exposure 0.
 """
 
 from dataclasses import dataclass
@@ -48,9 +48,9 @@ def accuracy_by_exposure(model: HookedTransformer, task: TwoHopTask, queries: Qu
     """Sort questions by the exposure of their facts.
 
     Args:
-        model: which is left as it is.
+        model: any HookedTransformer; it is not changed.
         task: what it was trained on.
-        queries: two-hop questions of it.
+        queries: two-hop questions of the task.
 
     Raises:
         ValueError: if there is no question, or one is atomic.

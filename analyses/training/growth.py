@@ -1,13 +1,13 @@
-"""When a run reached what, how long after fitting its training set, and how steadily it stayed there."""
+"""When a run reached its milestones, how long after fitting its training set, and how steady its training accuracy was."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
 from ...circuits import Result
-from ...tasks import ModelConfig, Run, TwoHopTask
+from ...tasks import ModelConfig, Run
 from ...tasks.runs.phases import SATURATED, first_lasting
 from ..plots.curves import accuracy_curves
 
@@ -17,7 +17,7 @@ MILESTONES = {
     "OOD ≥ .5": ("select_test_inferred_ood", 0.5),
     "OOD ≥ .9": ("select_test_inferred_ood", 0.9),
 }
-"""What is waited for: a column of the metrics table and the least value, at three evaluations in a row."""
+"""Milestones: a column of the metrics table and the least value, at three evaluations in a row."""
 STEADY = 0.9  # training accuracy that a saturated run should not fall below
 
 
@@ -28,13 +28,13 @@ class RunSummary(Result):
     Attributes:
         table: a row for each milestone, with
             milestone: see `MILESTONES`;
-            step, seconds, flops: when it was reached for good, the first of three evaluations; NaN if it was not;
-            trained: the steps the run had, after which "not reached" is all that can be said.
+            step, seconds, flops: when it was reached, at the first of three evaluations in a row; NaN if it was not;
+            trained: the steps of the run; a milestone that is not reached by then may be reached later.
         name: the run's name.
         regime: its supervision.
         stability: share of the evaluations since train ≥ .99 at which train is below .9; NaN before.
         metrics: the run's metrics table, for the figure.
-        n_reported: queries behind each accuracy.
+        n_reported: number of queries of each accuracy.
     """
 
     name: str
@@ -93,10 +93,25 @@ def onset(run: Run, column: str, least: float) -> float:
     return float("nan") if step is None else float(step)
 
 
-def flops_per_example(config: ModelConfig, task: TwoHopTask) -> float:
+@runtime_checkable
+class Sizes(Protocol):
+    """What the cost of training depends on in a task."""
+
+    @property
+    def n_tokens(self) -> int:
+        """Size of the vocabulary."""
+        ...
+
+    @property
+    def n_positions(self) -> int:
+        """Length of the longest prompt."""
+        ...
+
+
+def flops_per_example(config: ModelConfig, task: Sizes) -> float:
     """Floating-point operations of training on one prompt of full length: matrix products, backward twice forward.
 
-    For the whole prompt, so that regimes can be compared; sharing prefixes needs fewer.
+    They are those of the whole prompt, so that regimes can be compared; shared prefixes need fewer.
     """
     per_layer = 2 * (4 + 2 * config.mlp_ratio) * config.d_model**2
     return 3.0 * task.n_positions * (config.n_layers * per_layer + 2 * config.d_model * task.n_tokens)

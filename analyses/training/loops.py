@@ -1,4 +1,4 @@
-"""More or fewer loops at test time: what a model with shared blocks answers if they are applied more or less often.
+"""More or fewer loops at test time: what a model with shared blocks answers if they are applied more or fewer times.
 
 Early exit and depth extrapolation of looped transformers (Kohli et al. 2026, arXiv 2604.07822; He et al. 2026 share
 parameters in the same way).
@@ -58,7 +58,7 @@ class LoopResult(Result):
 def accuracy_by_loops(checkpoint: Checkpoint, loops: Sequence[int], *, splits: Sequence[str] = COMPOSITIONS) -> LoopResult:
     """Run a checkpoint's blocks more or fewer times than in training and score it.
 
-    For the lens, take `logit_lens(checkpoint.model(n_loops=...), queries)`.
+    For the lens, call `logit_lens(checkpoint.model(n_loops=...), queries)`.
 
     Args:
         checkpoint: of a model with any number of loops.

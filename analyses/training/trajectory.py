@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,12 +16,26 @@ from ..patching.metrics import cross_entropy
 from ..plots.curves import growth_curves
 from .growth import MILESTONES, onset
 
-PARTS = {
-    "hop 1": ("head", "mlp", "r1"),
-    "bridge moved": ("mlp", "v", "r1"),
-    "hop 2": ("head", "mlp", "r2"),
+
+class Part(NamedTuple):
+    """A part of a path: the edges from one kind of sender into one kind of receiver at one role."""
+
+    sender: str
+    receiver: str
+    role: str
+
+    def has(self, edge: Edge) -> bool:
+        """Whether an edge is of this part."""
+        receiver = edge.receiver.input or edge.receiver.kind
+        return (edge.sender.kind, receiver, edge.receiver.role) == self
+
+
+TWO_HOP_PARTS = {
+    "hop 1": Part("head", "mlp", "r1"),
+    "bridge moved": Part("mlp", "v", "r1"),
+    "hop 2": Part("head", "mlp", "r2"),
 }
-"""What each part of the path is: an edge from a head (or MLP) into an MLP (or a value) at that position."""
+"""The parts of the path of two-hop questions."""
 ONSETS = {"ID ≥ .5": ("select_test_inferred_iid", 0.5)}
 ONSETS |= {name: milestone for name, milestone in MILESTONES.items() if not name.startswith("train")}
 
@@ -39,9 +53,9 @@ class CircuitTrajectory(Result):
             (…_final) with the last one's; loss of the whole model on the clean prompts, restricted (only the final circuit
             live) and excluded (all but it), in nats per query: cross-entropy of the answer (Nanda et al. 2023, section 5.1,
             with a circuit in place of frequencies).
-        milestones: a row for `hop 1`, `bridge moved` and `hop 2`, each the strongest edge of its kind in the final circuit,
-            with edge, final effect and step: the first from which on it stays above half of that; and for accuracies, with
-            the first step of three evaluations in a row that reach them.
+        milestones: a row for each part of the path (of two-hop questions `hop 1`, `bridge moved` and `hop 2`), that is the
+            strongest edge of its kind in the final circuit, with edge, final effect and step: the first from which on it
+            stays above half of that; and for accuracies, with the first step of three evaluations in a row that reach them.
         run: the run's name.
         graph: the model's computation graph.
         provenance: how the effects were measured, the same at every step.
@@ -82,15 +96,22 @@ class CircuitTrajectory(Result):
 
 
 def trajectory(
-    run: Run, pairs: PromptPairs, *, threshold: float = 0.02, steps: Sequence[int] | None = None, seed: int = 0
+    run: Run,
+    pairs: PromptPairs,
+    *,
+    threshold: float = 0.02,
+    steps: Sequence[int] | None = None,
+    parts: Mapping[str, Part] = TWO_HOP_PARTS,
+    seed: int = 0,
 ) -> CircuitTrajectory:
     """Measure every edge at every checkpoint of a run, on the same pairs.
 
     Args:
         run: with checkpoints.
-        pairs: not filtered by correctness, or by the last checkpoint's at most: early ones answer little.
+        pairs: not filtered by correctness, or only by that of the last checkpoint, since early ones answer few.
         threshold: edges with |effect| of at least this much are kept, if connected.
         steps: some of the run's steps; all if not given.
+        parts: of the path, by name, whose strongest edges are milestones.
         seed: of the bootstraps.
 
     Raises:
@@ -106,7 +127,7 @@ def trajectory(
     table = pd.concat([circuit.table.assign(step=step)[columns] for step, circuit in circuits.items()], ignore_index=True)
     stability = _stability(circuits)
     losses = [_losses(CircuitRuns(model, pairs, metric=cross_entropy, seed=seed), final) for model in models.values()]
-    milestones = pd.DataFrame([*_half_grown(table, final), *_onsets(run)])
+    milestones = pd.DataFrame([*_half_grown(table, final, parts), *_onsets(run)])
     stability = pd.concat([stability, pd.DataFrame(losses)], axis=1)
     about = {name: value for name, value in final.provenance.items() if name not in ("model", "reason")}
     return CircuitTrajectory(table, _changes(table), stability, milestones, run.name, final.graph, about)
@@ -143,24 +164,19 @@ def _losses(runs: CircuitRuns, final: Circuit) -> dict[str, float]:
     return {"loss": float(runs.full.mean()), "restricted": float(restricted.mean()), "excluded": float(excluded.mean())}
 
 
-def _half_grown(table: pd.DataFrame, final: Circuit) -> list[dict[str, Any]]:
+def _half_grown(table: pd.DataFrame, final: Circuit, parts: Mapping[str, Part]) -> list[dict[str, Any]]:
     rows = []
-    for part, (sender, receiver, role) in PARTS.items():
-        fits = [_is(edge, sender, receiver, role) for edge in final.measured_edges]
-        candidates = final.table[fits]
+    for name, part in parts.items():
+        candidates = final.table[[part.has(edge) for edge in final.measured_edges]]
         if not len(candidates) or candidates["effect"].isna().all():
             continue
         best = candidates.iloc[int(candidates["effect"].abs().argmax())]
-        own = table[(table["sender"] == best["sender"]) & (table["receiver"] == best["receiver"])]
-        grown = (own["effect"] / best["effect"] >= 0.5).to_numpy()
+        by_step = table[(table["sender"] == best["sender"]) & (table["receiver"] == best["receiver"])]
+        grown = (by_step["effect"] / best["effect"] >= 0.5).to_numpy()
         since = len(grown) - int(np.argmin(grown[::-1])) if not grown.all() else 0
-        row = {"milestone": part, "edge": f"{best['sender']} -> {best['receiver']}", "final_effect": float(best["effect"])}
-        rows.append(row | {"step": float(own["step"].iloc[since])})
+        row = {"milestone": name, "edge": f"{best['sender']} -> {best['receiver']}", "final_effect": float(best["effect"])}
+        rows.append(row | {"step": float(by_step["step"].iloc[since])})
     return rows
-
-
-def _is(edge: Edge, sender: str, receiver: str, role: str) -> bool:
-    return (edge.sender.kind, edge.receiver.input or edge.receiver.kind, edge.receiver.role) == (sender, receiver, role)
 
 
 def _onsets(run: Run) -> list[dict[str, Any]]:

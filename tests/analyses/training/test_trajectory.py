@@ -10,7 +10,7 @@ from planted import CHAIN, noisy_circuit
 
 from grokscope.analyses import CircuitTrajectory, discover, run_with_edges, trajectory
 from grokscope.analyses.patching.metrics import cross_entropy
-from grokscope.analyses.training.trajectory import _changes, _half_grown
+from grokscope.analyses.training.trajectory import TWO_HOP_PARTS, Part, _changes, _half_grown
 from grokscope.circuits import Circuit
 from grokscope.tasks import PromptPairs, Run, TwoHopTask, make_pairs
 
@@ -67,9 +67,11 @@ def growing(factors: list[float]) -> tuple[pd.DataFrame, Circuit]:
 
 def test_births_deaths_and_half_grown_edges_are_found_where_they_were_planted() -> None:
     table, final = growing([0.0, 0.3, 0.7, 0.2, 0.6, 1.0])
-    milestones = {row["milestone"]: row for row in _half_grown(table, final)}
+    milestones = {row["milestone"]: row for row in _half_grown(table, final, TWO_HOP_PARTS)}
     assert milestones["hop 1"]["edge"] == "L0H0@r1 -> MLP0@r1" and milestones["hop 1"]["step"] == 500.0
     assert milestones["bridge moved"]["edge"] == "MLP0@r1 -> L1H0.v@r1" and milestones["bridge moved"]["step"] == 500.0
+    (row,) = _half_grown(table, final, {"into a value": Part("embed", "v", "h"), "nowhere": Part("mlp", "q", "h")})
+    assert row["milestone"] == "into a value" and row["edge"] == "embed@h -> L0H0.v@h"
     changes = _changes(table).set_index(["sender", "receiver"])
     link = changes.loc[("embed@h", "L0H0.v@h")]
     assert link["birth"] == 200 and np.isnan(link["death"]) and link["n_kept"] == 5 and link["n_steps"] == 6
