@@ -17,8 +17,8 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
-from ...tasks import Queries, TwoHopTask
-from ..forward.cached import CachedRun, finish, run_and_cache
+from ...tasks import Queries, Task, TwoHopTask, two_hop
+from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.model import graph_of
 from ..plots.bars import copies_bars
 from ..statistics import random_like, wilson
@@ -64,7 +64,7 @@ class BridgeCopiesResult(Result):
 @torch.no_grad()
 def bridge_copies(
     model: HookedTransformer,
-    task: TwoHopTask,
+    task: Task,
     queries: Queries,
     *,
     layer: int = 0,
@@ -78,7 +78,7 @@ def bridge_copies(
 
     Args:
         model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
-        task: gives the facts, and the questions for mean states.
+        task: of two-hop questions; gives the facts, and the questions for mean states.
         queries: two-hop questions of the task; those answered right are used.
         layer: after which the states are changed; −1 is the embedding.
         places: sets of roles.
@@ -93,7 +93,7 @@ def bridge_copies(
     right = run_and_cache(model, graph, queries.tokens).logits.argmax(-1).cpu() == queries.answers
     asked = queries.take(right)
     means = BridgeMeans(model, graph, task, asked, intermediate="bridge", seed=seed)
-    asked, bridges, tails = _with_other_bridges(asked, task, means, seed)
+    asked, bridges, tails = _with_other_bridges(asked, two_hop(task), means, seed)
     run = run_and_cache(model, graph, asked.tokens)
     positions = sorted({queries.roles.index(role) for roles in places for role in roles})
     change = {at: means.of(layer, at, bridges) - means.of(layer, at, asked.bridges) for at in positions}
@@ -144,11 +144,6 @@ def _followed(
     run: CachedRun, layer: int, added: Mapping[int, Float[Tensor, "query d_model"]], wanted: Int[Tensor, " query"]
 ) -> float:
     """Share of the wanted answers when something is added to the states at some positions after a layer."""
-    first = run.reached_from(min(added))
-    rows = run.needed_behind(layer, slice(first, run.stop))
-    residual = run.state(layer)[:, rows].clone()
-    for position, change in added.items():
-        if rows.start <= position < rows.stop:
-            residual[:, position - rows.start] += change
-    answers = finish(run, layer + 1, residual[None], first)[0].argmax(-1).cpu()
+    states = {position: (run.state(layer)[:, position] + change)[None] for position, change in added.items()}
+    answers = with_states(run, layer, states)[0].argmax(-1).cpu()
     return float((answers == wanted).double().mean())

@@ -102,7 +102,7 @@ def cost_of_waiting(study: Study, *, levels: Sequence[float] = LEVELS) -> CostRe
 def _row(run: Run, level: float, per_step: float) -> dict[str, Any]:
     step = onset(run, "select_test_inferred_ood", level)
     trained = int(run.metrics["step"].iloc[-1])
-    return {"added": len(run.task.added), "level": level, "step": step, "flops": step * per_step, "trained": trained}
+    return {"added": run.task.n_added, "level": level, "step": step, "flops": step * per_step, "trained": trained}
 
 
 def _show(result: CostResult, report: Report) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...tasks import two_hop
 from ..bridge.evidence import EvidenceResult
 from ..bridge.interchange import InterchangeResult
 from ..bridge.verdicts import ANYWHERE, R1, bridge_cells, bridge_intervention, bridge_is, bridge_read, bridge_roles
@@ -337,9 +338,10 @@ def _exposure(inputs: Inputs) -> dict[str, ExposureResult]:
     found = {}
     for arm, name in inputs.study.summary.drop_duplicates("arm")[["arm", "run"]].itertuples(index=False):
         run = inputs.study.runs[name]
-        questions = run.task.split(OOD)
-        if len(np.unique(exposures(run.task, 2)[questions.hop2] > 0)) > 1:
-            found[arm] = accuracy_by_exposure(run.checkpoint("final").model(), run.task, questions)
+        task = two_hop(run.task)
+        questions = task.split(OOD)
+        if len(np.unique(exposures(task, 2)[questions.hop2] > 0)) > 1:
+            found[arm] = accuracy_by_exposure(run.checkpoint("final").model(), task, questions)
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 from transformer_lens import HookedTransformer
 
-from ...tasks import Checkpoint, Run, Study, TwoHopTask
+from ...tasks import Checkpoint, Run, Study, Task, two_hop
 
 AGAIN = " again"  # the replicate of an arm: another training on the same graph
 Moment = str | Callable[[Run], int | None]
@@ -26,7 +26,7 @@ class Specimen:
     """
 
     model: HookedTransformer
-    task: TwoHopTask
+    task: Task
     accuracy: Mapping[str, float]
 
 
@@ -59,7 +59,8 @@ def arm_checkpoints(study: Study, arms: ArmsOfStudy) -> dict[int, dict[str, Chec
     ]
     chosen = {int(str(seed)): _chosen(study, rows, arms) for seed, rows in summary.groupby("seed")}
     for seed, runs in chosen.items():
-        worlds = {(tuple(run.task.graph.triples), run.task.tests["test_inferred_ood"].tobytes()) for run, _ in runs.values()}
+        tasks = [two_hop(run.task) for run, _ in runs.values()]
+        worlds = {(tuple(task.graph.triples), task.tests["test_inferred_ood"].tobytes()) for task in tasks}
         if len(worlds) > 1:
             problems.append(f"runs of seed {seed} differ in graph or tests: {', '.join(r.name for r, _ in runs.values())}")
     if problems:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...tasks import CELLS, Run, Study, shortcut_accuracy
+from ...tasks import CELLS, Run, Study, shortcut_accuracy, two_hop
 from ..training.growth import onset
 
 REACHED = 0.9
@@ -36,8 +36,9 @@ def transfer_table(study: Study) -> pd.DataFrame:
     rows = []
     for name, arm, seed in study.summary[["run", "arm", "seed"]].itertuples(index=False):
         run = study.runs[name]
-        exposure = run.task.supervision.hop2_compositions if run.task.supervision else 0
-        recipe = "balanced" if run.task.is_atomic is None else "published"
+        task = two_hop(run.task)
+        exposure = task.supervision.hop2_compositions if task.supervision else 0
+        recipe = "balanced" if task.is_atomic is None else "published"
         about = {"run": name, "arm": arm.removesuffix(f"_m{exposure}"), "recipe": recipe}
         about |= {"exposure": exposure, "seed": seed}
         rows += [{**about, **_cell(run, cell, split)} for cell, split in CELLS.items()]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...circuits import Circuit, CircuitComparison, draw
-from ...tasks import SPLITS, Checkpoint, PromptPairs, Run
+from ...tasks import SPLITS, Checkpoint, PromptPairs, Run, two_hop
 from ..bridge.evidence import EvidenceResult
 from ..bridge.lens import TARGETS, LensResult
 from ..page import Report
@@ -65,7 +65,7 @@ def faithfulness_table(demo: Demo) -> pd.DataFrame:
 
 def summary(demo: Demo) -> Iterator[str]:
     """The findings in a few lines, each number with its n."""
-    task = next(iter(demo.runs.values())).task
+    task = two_hop(next(iter(demo.runs.values())).task)
     yield (
         f"graph: {task.graph.n_entities} entities, {task.graph.n_relations} relations, {len(task.graph)} facts, "
         f"{int(task.is_ood.sum())} of them OOD, {task.graph.n_free_slots} free slots; phi {task.phi:.1f}; seed {task.seed}"

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import pandas as pd
 
 from ...circuits import Result
-from ...tasks import ModelConfig, Run
+from ...tasks import ModelConfig, Run, Task
 from ...tasks.runs.phases import SATURATED, first_lasting
 from ..plots.curves import accuracy_curves
 
@@ -93,22 +93,7 @@ def onset(run: Run, column: str, least: float) -> float:
     return float("nan") if step is None else float(step)
 
 
-@runtime_checkable
-class Sizes(Protocol):
-    """What the cost of training depends on in a task."""
-
-    @property
-    def n_tokens(self) -> int:
-        """Size of the vocabulary."""
-        ...
-
-    @property
-    def n_positions(self) -> int:
-        """Length of the longest prompt."""
-        ...
-
-
-def flops_per_example(config: ModelConfig, task: Sizes) -> float:
+def flops_per_example(config: ModelConfig, task: Task) -> float:
     """Floating-point operations of training on one prompt of full length: matrix products, backward twice forward.
 
     They are those of the whole prompt, so that regimes can be compared; shared prefixes need fewer.
