@@ -71,7 +71,7 @@ class LensResult(Result):
     @property
     def intermediates(self) -> list[str]:
         """The names of what lies between question and answer; two-hop questions have `bridge`."""
-        first = [str(column).removeprefix(FIRST) for column in self.queries if str(column).startswith(FIRST)]
+        first = [column.removeprefix(FIRST) for column in map(str, self.queries) if column.startswith(FIRST)]
         return [name for name in first if name != "answer"]
 
     @property
@@ -258,7 +258,7 @@ def _role_map(queries: Queries, targets: Mapping[str, Tensor], stages: Mapping[S
 
 def _any_cell(queries: pd.DataFrame) -> pd.DataFrame:
     n, n_units = len(queries), queries["fact"].nunique()
-    targets = [column for column in queries if column not in COLUMNS and not str(column).startswith(FIRST)]
+    targets = [column for column in map(str, queries) if column not in COLUMNS and not column.startswith(FIRST)]
     rows = [{"target": target, "rate": float(queries[target].mean())} for target in targets]
     intervals = [wilson(row["rate"], n_units)._asdict() for row in rows]
     return pd.DataFrame([row | interval for row, interval in zip(rows, intervals, strict=True)]).assign(n=n, n_facts=n_units)

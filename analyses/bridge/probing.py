@@ -42,7 +42,7 @@ RELATIONS = ("r1", "r2")
 N_FOLDS = 4
 MIN_UNITS_TO_PROBE = 40  # to train and test on
 SHRINKAGE = 0.1  # what is added to all variances within a label, as a share of the states' mean variance
-HELD_OUT = "held-out ID facts"
+HELD_OUT_FACTS = "held-out ID facts"
 HELD_OUT_UNITS = "held-out units"
 """What a probe is tested on within the questions it is trained on: those of a task, or a user's."""
 
@@ -77,7 +77,7 @@ class ProbeResult(Result):
 
     def figure(self, value: str = "accuracy") -> Any:
         """Heat maps of a column for held-out units, layer × position, for each target; of a run, accuracy by step."""
-        rows = self.table[self.table["tested_on"].isin((HELD_OUT, HELD_OUT_UNITS))]
+        rows = self.table[self.table["tested_on"].isin((HELD_OUT_FACTS, HELD_OUT_UNITS))]
         if "step" in rows:
             rows = relation_rows(rows)
             rows = rows.assign(panel=rows["target"] + " at " + rows["role"])
@@ -135,7 +135,7 @@ def _material(
         asked, others, tested_on = questions_of(task).one_per_unit(seed=seed), transfer or (), HELD_OUT_UNITS
     else:
         others = [task.split("test_inferred_ood")] if transfer is None else transfer
-        asked, tested_on = task.reference(seed=seed), HELD_OUT
+        asked, tested_on = task.reference(seed=seed), HELD_OUT_FACTS
     return asked, [each.one_per_unit(seed=seed) for each in others if len(each)], tested_on
 
 

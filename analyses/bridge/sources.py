@@ -5,16 +5,7 @@ A task of the package fulfils these Protocols; so do a user's prompt pairs, by w
 
 from typing import Protocol, runtime_checkable
 
-from ...tasks import Donor, Queries
-
-
-@runtime_checkable
-class Donors(Protocol):
-    """Finds a `Donor` for a question."""
-
-    def of(self, queries: Queries, row: int) -> Donor | None:
-        """The donor for one of the questions, or None if a kind of prompt is missing."""
-        ...
+from ...tasks import Donors, Queries
 
 
 @runtime_checkable

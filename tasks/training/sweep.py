@@ -49,6 +49,7 @@ def grid(
 ) -> list[Job]:
     """Every task with every config and every training seed.
 
+    >>> from grokscope.tasks import TwoHopTask
     >>> task = TwoHopTask.random(n_entities=20, n_relations=8, out_degree=5)
     >>> jobs = grid({"natural": task}, {"tiny": (ModelConfig.tiny(), TrainConfig.tiny())}, [0, 1])
     >>> [job.name for job in jobs]

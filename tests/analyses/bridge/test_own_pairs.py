@@ -110,6 +110,8 @@ def test_a_turned_carry_turns_the_answer(model: HookedTransformer, pairs: Prompt
     moved = at(rows, 0, "b", "direction", "moved")
     assert moved["mean state"] == 1.0 and moved["embedding"] == 0.0  # digits are embedded in another block
     assert (result.table.query("scale == 0.0")["kept"] == 1.0).all()
+    tenth = steer_bridge(model, pairs, scales=(0.1,)).table  # carries are unembedded with weight 10
+    assert at(tenth, 0, "b", "direction", "moved")["unembedding"] == 1.0
 
 
 @pytest.mark.parametrize("held_out", [False, True])

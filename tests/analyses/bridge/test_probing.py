@@ -8,7 +8,7 @@ from conftest import no_hooks_left, random_model
 from handset import handset_model
 
 from grokscope.analyses import ProbeResult, probe_bridge
-from grokscope.analyses.bridge.probing import HELD_OUT, _Cell, _Plan, _tested
+from grokscope.analyses.bridge.probing import HELD_OUT_FACTS, _Cell, _Plan, _tested
 from grokscope.tasks import Run, TwoHopTask
 
 
@@ -17,13 +17,14 @@ def probed(evidence_world: TwoHopTask) -> ProbeResult:
     return probe_bridge(handset_model(evidence_world.graph), evidence_world)
 
 
-def cell(result: ProbeResult, layer: int, role: str, target: str, tested_on: str = HELD_OUT) -> pd.Series:
+def cell(result: ProbeResult, layer: int, role: str, target: str, tested_on: str = HELD_OUT_FACTS) -> pd.Series:
     return result.table.set_index(["layer", "role", "target", "tested_on"]).loc[layer, role, target, tested_on]
 
 
 def test_the_hand_set_states_are_read_where_they_hold_something(probed: ProbeResult) -> None:
     bridge = cell(probed, 0, "r1", "bridge")
     assert bridge["accuracy"] == 1.0 and bridge["selectivity_low"] > 0.5
+    assert bridge["selectivity"] == pytest.approx(1.0 - bridge["control"]) and 0.0 < bridge["control"] < 0.5
     assert cell(probed, 0, "r1", "bridge", "test_inferred_ood")["accuracy"] == 1.0  # the same code for OOD facts
     assert cell(probed, -1, "r2", "r2")["accuracy"] == cell(probed, -1, "r1", "r1")["accuracy"] == 1.0
     assert cell(probed, 1, "r2", "answer")["accuracy"] > 0.9
@@ -46,7 +47,7 @@ def test_a_rotated_bridge_is_read_as_well(evidence_world: TwoHopTask) -> None:
     model = handset_model(evidence_world.graph, rotated=True)
     result = probe_bridge(model, evidence_world, targets=("bridge",), transfer=())
     assert cell(result, 0, "r1", "bridge")["accuracy"] == 1.0 and no_hooks_left(model)
-    assert set(result.table["tested_on"]) == {HELD_OUT} and set(result.table["target"]) == {"bridge"}
+    assert set(result.table["tested_on"]) == {HELD_OUT_FACTS} and set(result.table["target"]) == {"bridge"}
 
 
 def by_hand(states: np.ndarray, labels: np.ndarray, tested: np.ndarray) -> np.ndarray:
@@ -93,7 +94,7 @@ def test_selectivity_for_random_labels_is_zero_within_its_interval() -> None:
         rng = np.random.default_rng(seed)
         states = rng.normal(size=(160, 12)).astype(np.float32)
         labels = rng.integers(8, size=160)
-        (_, row), *_ = _tested(model, [_Cell(states, states)], [labels], _Plan.of(labels, "bridge", seed), [HELD_OUT])
+        (_, row), *_ = _tested(model, [_Cell(states, states)], [labels], _Plan.of(labels, "bridge", seed), [HELD_OUT_FACTS])
         covered += row["selectivity_low"] <= 0 <= row["selectivity_high"]
         selectivities.append(row["selectivity"])
     assert covered >= 36 and abs(np.mean(selectivities)) < 0.02
@@ -102,8 +103,14 @@ def test_selectivity_for_random_labels_is_zero_within_its_interval() -> None:
 def test_a_state_that_only_names_its_fact_tells_nothing_about_other_facts() -> None:
     model, labels = random_model(0, d_model=160, d_vocab=30, dtype=torch.float32), np.arange(160) % 8
     states = np.eye(160, dtype=np.float32)
-    (_, row), *_ = _tested(model, [_Cell(states, states)], [labels], _Plan.of(labels, "bridge", 0), [HELD_OUT])
+    (_, row), *_ = _tested(model, [_Cell(states, states)], [labels], _Plan.of(labels, "bridge", 0), [HELD_OUT_FACTS])
     assert row["accuracy"] < 0.25 and row["n_states"] == 160
+
+
+def test_a_label_is_used_if_every_fold_can_have_it() -> None:
+    plan = _Plan.of(np.repeat([5, 6, 7], [40, 4, 3]), "bridge", 0)
+    assert plan.used.tolist() == [True] * 44 + [False] * 3 and plan.majority == 40 / 44
+    assert len(plan.folds) == 4 and sorted(np.concatenate([test for _, test in plan.folds])) == list(range(44))
 
 
 def test_too_few_facts_and_unknown_targets_are_refused(evidence_world: TwoHopTask) -> None:
