@@ -16,10 +16,10 @@ LITTLE = {
     "claim_accuracy_without_circuit": {"graphs": [1], "n_questions": 48},
     "claim_transfer": {"n_questions": 48},
     "claim_cost": {"graphs": [1]},
-    "your_own_model": {"n_steps": 200},
+    "your_own_model": {"n_steps": 60},
     "published_data": {"max_steps": 100},
 }
-FAST = ("tour", "claim_same_path", "your_own_model", "claim_cost")
+FAST = ("tour", "your_own_model", "claim_cost")
 QUIET = "ignore:.*:DeprecationWarning"
 
 

@@ -85,6 +85,7 @@ def test_a_second_call_trains_nothing_again_and_its_tables_are_sound(quick: Path
         run_demo(task, quick / "demo", **{**QUICK, "max_steps": 200})
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_a_folder_in_the_published_format(quick: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The shipped folder holds the quick demo's task, so its finished runs are taken; the report is written again."""
     (quick / "demo" / "report.html").unlink()

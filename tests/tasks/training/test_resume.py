@@ -49,15 +49,22 @@ def _n_rows(folder: Path) -> int:
     return path.read_text().count("\n") if path.exists() else 0
 
 
+@pytest.fixture(scope="module")
+def whole(task: TwoHopTask, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("whole")
+    torch.set_num_threads(1)
+    return train(task, ModelConfig.tiny(), CONFIG, folder / "run", progress=False).folder
+
+
 @pytest.mark.parametrize("stop_before", ["write_checkpoint", "write_atomic", "save"])
 def test_stopping_between_any_two_files_loses_nothing(
-    task: TwoHopTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_before: str
+    whole: Path, task: TwoHopTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_before: str
 ) -> None:
-    """The process dies right before the fifth checkpoint, metrics table or state is written."""
+    """The process dies right before the third checkpoint, metrics table or state is written."""
     from grokscope.tasks.training import train as training
 
     torch.set_num_threads(1)
-    train(task, ModelConfig.tiny(), CONFIG, tmp_path / "whole", progress=False)
     owner = training.TrainingState if stop_before == "save" else training
     original, calls = getattr(owner, stop_before), []
 
@@ -72,7 +79,7 @@ def test_stopping_between_any_two_files_loses_nothing(
         train(task, ModelConfig.tiny(), CONFIG, tmp_path / "stopped", progress=False)
     monkeypatch.undo()
     train(task, ModelConfig.tiny(), CONFIG, tmp_path / "stopped", resume=True, progress=False)
-    same_runs(tmp_path / "whole", tmp_path / "stopped")
+    same_runs(whole, tmp_path / "stopped")
 
 
 def test_a_finished_run_is_returned_unchanged(tiny_run: Run, task: TwoHopTask) -> None:

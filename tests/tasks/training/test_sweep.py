@@ -55,6 +55,7 @@ def children() -> list[int]:
     return [int(each["Pid"]) for each in fields if int(each["PPid"]) == os.getpid()]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_run_goes_on(tmp_path: Path) -> None:
     config = (ModelConfig.tiny(), TrainConfig.tiny(max_steps=200, evaluate_every=20, n_checkpoints=1))
     get_reusable_executor().shutdown(wait=True)  # workers of another test
