@@ -85,22 +85,28 @@ def wilson(share: float, n: int) -> Interval:
     return Interval(min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))  # safe from rounding
 
 
-def wilson_row(met: Values, unit: Values) -> dict[str, float]:
+class Share(NamedTuple):
+    """A share of queries: its value, 95 % interval, the number of queries, and of independent units among them."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    n_units: int
+
+
+def wilson_row(met: Values, unit: Values) -> Share:
     """The share of queries that meet something, with Wilson's interval over independent units.
 
     Args:
         met: whether each query does, as tensor, array or list.
         unit: of each query; queries of one unit are not independent.
 
-    Returns:
-        value, its 95 % interval low, high, n (queries) and n_units.
-
-    >>> wilson_row([True, True, False, True], unit=[0, 0, 1, 1])["value"]
+    >>> wilson_row([True, True, False, True], unit=[0, 0, 1, 1]).value
     0.75
     """
     value, n_units = float(np.asarray(met, dtype=float).mean()), len(np.unique(np.asarray(unit)))
-    low, high = wilson(value, n_units)
-    return {"value": value, "low": low, "high": high, "n": len(met), "n_units": n_units}
+    return Share(value, *wilson(value, n_units), len(met), n_units)
 
 
 def newcombe_interval(share: float, control: float, n: int) -> Interval:

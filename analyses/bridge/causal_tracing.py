@@ -21,7 +21,7 @@ from ..forward.cached import MAX_BATCH, CachedRun, run_and_cache, with_states
 from ..forward.model import graph_of
 from ..forward.single import input_logits
 from ..plots.heatmaps import cell_heatmaps, effect_heatmap
-from ..statistics import wilson
+from ..statistics import wilson_row
 
 Cell = Mapping[str, int | str]
 """The columns that say what was replaced."""
@@ -148,10 +148,10 @@ def _trace(
     asked = queries.take(torch.cat(answered))
     if not len(asked):
         raise ValueError(f"the model answers none of the {len(queries)} queries of {queries.split} correctly")
-    n_units, table = asked.n_units, []
+    table = []
     for cell, parts in changed.items():
-        strength = float(torch.cat(parts).double().mean())
-        low, high = wilson(strength, n_units)
-        table.append(dict(cell) | {"strength": strength, "low": low, "high": high})
-    frame = pd.DataFrame(table).assign(n=len(asked), n_facts=n_units, n_asked=len(queries))
+        share = wilson_row(torch.cat(parts), asked.unit)
+        row = {"strength": share.value, "low": share.low, "high": share.high, "n": share.n, "n_facts": share.n_units}
+        table.append(dict(cell) | row)
+    frame = pd.DataFrame(table).assign(n_asked=len(queries))
     return CausalTraceResult(frame, model.cfg.model_name, queries.split)

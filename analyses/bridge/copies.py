@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
@@ -21,7 +21,7 @@ from ...tasks import Queries, Task, TwoHopTask, two_hop
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.model import graph_of
 from ..plots.bars import copies_bars
-from ..statistics import random_like, wilson
+from ..statistics import random_like, wilson_row
 from .bridge_means import BridgeMeans
 
 PLACES = (("r1",), ("r2",), ("end",), ("r1", "r2"), ("r1", "r2", "end"))
@@ -102,9 +102,9 @@ def bridge_copies(
     for roles in places:
         at = [queries.roles.index(role) for role in roles]
         followed, control = (_followed(run, layer, {i: added[i] for i in at}, tails) for added in (change, random))
-        low, high = wilson(followed, asked.n_units)
-        row = {"roles": ", ".join(roles), "followed": followed, "low": low, "high": high, "random": control}
-        rows.append(row | {"n": len(asked), "n_facts": asked.n_units})
+        share = wilson_row(followed, asked.unit)
+        row = {"roles": ", ".join(roles), "followed": share.value, "low": share.low, "high": share.high}
+        rows.append(row | {"random": float(control.double().mean()), "n": share.n, "n_facts": share.n_units})
     return BridgeCopiesResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, layer, len(queries))
 
 
@@ -142,8 +142,7 @@ def _with_other_bridges(
 
 def _followed(
     run: CachedRun, layer: int, added: Mapping[int, Float[Tensor, "query d_model"]], wanted: Int[Tensor, " query"]
-) -> float:
-    """Share of the wanted answers when something is added to the states at some positions after a layer."""
+) -> Bool[Tensor, " query"]:
+    """Which questions get the wanted answer when something is added to the states at some positions after a layer."""
     states = {position: (run.state(layer)[:, position] + change)[None] for position, change in added.items()}
-    answers = with_states(run, layer, states)[0].argmax(-1).cpu()
-    return float((answers == wanted).double().mean())
+    return with_states(run, layer, states)[0].argmax(-1).cpu() == wanted

@@ -20,7 +20,7 @@ from ...tasks import PromptPairs, Queries
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.model import graph_of, token_embeddings, unembedding_directions
 from ..plots.heatmaps import cell_heatmaps
-from ..statistics import random_like, wilson
+from ..statistics import random_like, wilson_row
 from .bridge_means import BridgeMeans
 from .interchange import questions_with_donors, values_and_answers
 from .own_pairs import setting
@@ -155,10 +155,10 @@ def _rows(
     """What the model answers with each state in a cell."""
     layer, position = cell
     answers = with_states(run, layer, {position: torch.stack(list(states.values()))}).argmax(-1).cpu()
-    n_units, rows = asked.n_units, []
+    rows = []
     for direction, answered in zip(states, answers, strict=True):
-        kept, moved = (float((answered == each).double().mean()) for each in (asked.answers, wanted))
-        low, high = wilson(kept, n_units)
+        kept, moved = wilson_row(answered == asked.answers, asked.unit), float((answered == wanted).double().mean())
         row = {"layer": layer, "role": run.graph.roles[position], "direction": direction, "scale": float(scale)}
-        rows.append(row | {"kept": kept, "low": low, "high": high, "moved": moved, "n": len(asked), "n_facts": n_units})
+        row |= {"kept": kept.value, "low": kept.low, "high": kept.high, "moved": moved}
+        rows.append(row | {"n": kept.n, "n_facts": kept.n_units})
     return rows

@@ -21,7 +21,7 @@ from ...tasks import Donor, PromptPairs, Queries
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.model import graph_of
 from ..plots.heatmaps import cell_heatmaps
-from ..statistics import random_like, wilson
+from ..statistics import random_like, wilson_row
 from .bridge_means import BridgeMeans
 from .own_pairs import setting
 from .pair_donors import DONOR, HELD_OUT
@@ -163,7 +163,6 @@ def donor_runs(model: HookedTransformer, graph: ComputationGraph, found: list[Do
 
 
 def _outcome(answered: Int[Tensor, " query"], asked: Queries, wanted: Int[Tensor, " query"]) -> dict[str, float]:
-    n_units = asked.n_units
-    success, kept = (float((answered == answers).double().mean()) for answers in (wanted, asked.answers))
-    low, high = wilson(success, n_units)
-    return {"success": success, "low": low, "high": high, "kept": kept, "n": len(asked), "n_facts": n_units}
+    share, kept = wilson_row(answered == wanted, asked.unit), float((answered == asked.answers).double().mean())
+    row = {"success": share.value, "low": share.low, "high": share.high, "kept": kept}
+    return row | {"n": share.n, "n_facts": share.n_units}

@@ -16,7 +16,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import Result
 from ...tasks import Queries, TwoHopTask, exact_match
 from ..plots.claims import exposure_points
-from ..statistics import wilson
+from ..statistics import wilson_row
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +76,7 @@ def _rows(correct: np.ndarray, facts: np.ndarray, times: np.ndarray) -> list[dic
     rows = []
     for exposure in np.unique(times).tolist():
         chosen = times == exposure
-        n_facts, accuracy = len(np.unique(facts[chosen])), float(correct[chosen].mean())
-        low, high = wilson(accuracy, n_facts)
-        rows.append({"exposure": exposure, "accuracy": accuracy, "low": low, "high": high})
-        rows[-1] |= {"n": int(chosen.sum()), "n_facts": n_facts}
+        share = wilson_row(correct[chosen], facts[chosen])
+        row = {"exposure": exposure, "accuracy": share.value, "low": share.low, "high": share.high}
+        rows.append(row | {"n": share.n, "n_facts": share.n_units})
     return rows

@@ -20,9 +20,8 @@ def test_a_row_counts_units_and_not_queries() -> None:
     met, unit = torch.tensor([True, False, True, True, True]), torch.tensor([7, 7, 2, 2, 5])
     expected = binomtest(3, 3).proportion_ci(method="wilson")  # three units; only their number matters
     for row in (wilson_row(met, unit), wilson_row(met.double().numpy(), unit.tolist())):
-        assert (row["value"], row["n"], row["n_units"]) == (0.8, 5, 3)
-        assert (row["low"], row["high"]) == tuple(wilson(0.8, 3)) and row["low"] < expected.low
-    assert list(row) == ["value", "low", "high", "n", "n_units"]
+        assert (row.value, row.n, row.n_units) == (0.8, 5, 3)
+        assert (row.low, row.high) == tuple(wilson(0.8, 3)) and row.low < expected.low
 
 
 @pytest.mark.parametrize("n", [2, 3, 50])
