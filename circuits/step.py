@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .kinds import KINDS
+from .node import Node
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def problems_of(steps: Sequence[Step], roles: Sequence[str]) -> list[str]:
         for number, step in enumerate(steps)
         for problem in _problems_of_one(number, step, roles)
     ]
+    problems += _names_that_do_not_parse(steps)
     named = Counter((step.kind, step.layer) for step in steps)
     problems += [f"{n} steps are of kind {kind} and layer {layer}" for (kind, layer), n in named.items() if n > 1]
     sizes = {step.weights: set[int]() for step in completed(steps, roles)}
@@ -81,4 +83,18 @@ def _problems_of_one(number: int, step: Step, roles: Sequence[str]) -> list[str]
         problems.append("has inputs and reads nothing" if kind.inputs else "reads steps and has no inputs")
     if step.sees is not None and (len(step.sees) != len(roles) or not {r for seen in step.sees for r in seen} <= set(roles)):
         problems.append(f"sees {step.sees}, which is not one tuple of roles for each of {tuple(roles)}")
+    return problems
+
+
+def _names_that_do_not_parse(steps: Sequence[Step]) -> list[str]:
+    """Steps whose nodes print as another kind's do, so that saved names would read back as other nodes."""
+    problems = []
+    for step in steps:
+        node = Node(step.kind, "", step.layer, step.n - 1 if KINDS[step.kind].is_numbered else -1)
+        try:
+            parsed = Node.parse(str(node))
+        except (KeyError, ValueError):
+            parsed = None
+        if parsed != node:
+            problems.append(f"nodes of kind {step.kind}, layer {step.layer}, print as {node}, which reads as {parsed!r}")
     return problems

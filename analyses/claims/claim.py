@@ -1,6 +1,6 @@
 """What a claim brings to the study: what to measure, how to decide, what to say in a line, what to show on the page.
 
-A claim is one module that builds a `Claim`, and one line in `registry.CLAIMS`.
+A claim is one module that builds a `Claim`, and an import and an entry in `registry.CLAIMS`.
 """
 
 from collections.abc import Callable, Mapping
@@ -96,6 +96,8 @@ class Claim:
 
 def verdict_line(results: Mapping[str, ClaimResult]) -> str:
     """The first result's caption, and the verdicts of the others."""
+    if not results:
+        return "undecided: no graph of this study has the arms and replicates that are compared."
     main, *others = results
     exploratory = "; ".join(f"{name} {results[name].verdict}" for name in others)
     return results[main].caption + (f" Exploratory: {exploratory}." if exploratory else "")

@@ -332,6 +332,9 @@ def _decide(inputs: Inputs, measured: Mapping[str, Mapping[int, PathMeasurement]
 
 
 def _show(finding: SamePathFinding, report: Report) -> None:
+    if not finding.results:
+        report.paragraph(verdict_line(finding.results))
+        return
     main, *others = finding.results
     show_result(report, finding.results[main])
     for name in others:

@@ -67,7 +67,7 @@ def edge_attribution(
         Estimated effects of single edges, in the units of `path_patch`.
 
     Raises:
-        ValueError: for an unknown method, and as `path_patch`.
+        ValueError: for an unknown method or one that gives another shape, and as `path_patch`.
     """
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
@@ -79,7 +79,11 @@ def edge_attribution(
         rows = part_rows.numpy()
         part = pairs.take(part_rows)
         run, other = engine.run(base[part_rows], donor[part_rows])
-        deltas[:, rows] = estimate(engine, run, other, partial(metric_values, metric, pairs=part), steps)
+        estimates = estimate(engine, run, other, partial(metric_values, metric, pairs=part), steps)
+        if estimates.shape != (wanted := (len(graph.edges), len(part))):
+            size = f"{wanted[0]} edges × {wanted[1]} queries"
+            raise ValueError(f"method {method!r} must give {size}, got the shape {estimates.shape}")
+        deltas[:, rows] = estimates
         gaps[rows] = metric_by_query(metric, other.logits, part) - metric_by_query(metric, run.logits, part)
     name = metric_name(metric)
     result = summarise(model, pairs, graph, graph.edges, direction, name, deltas, gaps, per_query, seed)

@@ -6,6 +6,7 @@ Measurements are cached in the output folder and read again as long as weights, 
 interrupted analysis resumes from them. After a change of the code delete the folder `measured` there.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,7 +43,7 @@ def analyse(
         seed: of pairs, questions, donors and resampling.
 
     Raises:
-        ValueError: if the study lacks an arm that a claim needs; before anything is measured.
+        ValueError: if the study lacks an arm that a claim needs, or two jobs have one name; before anything is measured.
     """
     inputs = Inputs(study, transfers, n_pairs, n_questions, seed)
     for claim in CLAIMS.values():
@@ -54,6 +55,9 @@ def analyse(
         for group, of_group in of_claim.items()
         for key, job in of_group.items()
     }
+    names = Counter(job.name for job in jobs.values())
+    if twice := sorted(name for name, n in names.items() if n > 1):
+        raise ValueError(f"jobs of different claims need different names, these occur twice: {', '.join(twice)}")
     calls = (delayed(_measure)(job, measured) for job in jobs.values())
     results: dict[tuple[str, str, Any], Any] = dict(zip(jobs, Parallel(n_jobs=n_jobs)(calls), strict=True))
     found = {}

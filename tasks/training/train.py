@@ -20,6 +20,7 @@ from ..models.building import build_model, trained_parameters
 from ..models.config import ModelConfig
 from ..models.fast_forward import answer_logits
 from ..questions.evaluation import evaluate, evaluation_queries, shortcut_floors
+from ..questions.kinds import TASK_KINDS
 from ..questions.queries import Queries
 from ..questions.task import Task
 from ..runs.checkpoints import Checkpoint, Run
@@ -65,13 +66,17 @@ def train(
 
     Raises:
         FileExistsError: if `out` holds a run and `resume` is not asked for.
-        ValueError: if the run to be resumed has other settings, all of which are named, the device is not there, or the
-            model is bidirectional and the task's prompts are not of one length.
+        ValueError: if the run to be resumed has other settings, all of which are named, the device is not there, the task's
+            kind is not in `TASK_KINDS`, or the model is bidirectional and the task's prompts are not of one length.
         CheckpointError: if the initial weights do not fit the model.
         FloatingPointError: if the loss is no longer finite; the checkpoints written before remain.
     """
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={device!r} asked for, but torch sees no GPU here; use device='cpu'")
+    if task.kind not in TASK_KINDS:
+        raise ValueError(
+            f"a run of the task kind {task.kind!r} could not be read back; known kinds: {', '.join(TASK_KINDS)}"
+        )
     folder, origin = Path(out), initial.origin if initial else ""
     if (folder / "run.json").exists():
         check_resumable(folder, task, model_config, train_config, origin, resume=resume)

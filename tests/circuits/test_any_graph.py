@@ -266,3 +266,10 @@ def test_steps_that_make_no_graph_are_refused_with_every_problem() -> None:
         r"the last step must be one component with one input",
     ):
         assert problem in str(caught.value)
+
+
+def test_kinds_whose_names_read_back_as_another_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "gated", dataclasses.replace(KINDS["mlp"]))  # prints as MLPs do
+    steps = (Step("embed"), Step("gated", layer=0), Step("logits"))
+    with pytest.raises(ValueError, match=r"nodes of kind gated, layer 0, print as MLP0, which reads as Node\(kind='mlp'"):
+        ComputationGraph(("x",), "x", steps)

@@ -140,9 +140,9 @@ def test_moves_go_from_side_to_side() -> None:
 def test_the_page_has_the_colours_of_the_plotly_figures() -> None:
     css = style_sheet()
     light = css[: css.index("@media")]
-    colours = dict(re.findall(r"--(?:edge-)?(q|k|v|mlp|logits|a|b): (#[0-9a-f]{6})", light))
+    colours = dict(re.findall(r"--(?:edge-)?([\w-]+): (#[0-9a-f]{6})", light))
     inputs = {each.name or kind: HUES[each.colour] for kind, row in KINDS.items() for each in row.inputs}
     assert {name: colours[name] for name in inputs} == inputs
-    assert {value for name, value in colours.items() if name != "mlp"} <= set(COLOURS)
+    assert {colours[name] for name in ("q", "k", "v", "logits", "a", "b")} <= set(COLOURS)
     still = dict(re.findall(r'gs-into-(\w+)[^>]* stroke="(#[0-9a-f]{6})"', draw(circuit(CHAIN)).html))
     assert still == {name: inputs[name] for name in ("v", "mlp", "logits")}

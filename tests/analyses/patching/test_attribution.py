@@ -84,7 +84,7 @@ def test_a_method_added_to_the_registry_is_known_everywhere(monkeypatch: pytest.
     assert result.method == circuit.provenance["method"].replace("5", "3") == "size, 3 steps"
     monkeypatch.setitem(METHODS, "size", Method(size, uses_steps=False))
     assert edge_attribution(model, pairs, method="size").method == "size"
-    with pytest.raises(ValueError, match="no method 'acdc'; there are eap, eap_ig_inputs, eap_ig_activations, size"):
+    with pytest.raises(ValueError, match=f"no method 'acdc'; there are {', '.join(METHODS)}"):
         edge_attribution(model, pairs, method="acdc")
     with pytest.raises(ValueError, match=r"no method 'acdc'; there are exact, eap, .*, size"):
         discover(model, pairs, method="acdc")
@@ -99,3 +99,12 @@ def test_the_error_against_exact_effects_is_measured_and_shown() -> None:
     assert result.error["rank_correlation"] == pytest.approx(result.table["effect"].corr(exact, method="spearman"))
     assert "estimated by eap (rank correlation" in result.caption
     assert result.provenance["method"] == "eap" and path_patch(model, pairs).provenance["method"] == "exact"
+
+
+def test_a_method_that_gives_another_shape_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_query(engine: Engine[Run], base: Run, donor: Run, objective: Objective, steps: int) -> np.ndarray:
+        return np.ones(len(base.logits))
+
+    monkeypatch.setitem(METHODS, "by query", Method(by_query, uses_steps=False))
+    with pytest.raises(ValueError, match=r"method 'by query' must give \d+ edges × 12 queries, got the shape \(12,\)"):
+        edge_attribution(strong_model(2), wide_pairs(2), method="by query")
