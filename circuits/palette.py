@@ -22,8 +22,20 @@ def style_sheet() -> str:
 
 
 def _edge_hues() -> dict[str, str]:
-    """The hue of each kind of input, by its CSS name."""
-    return {css_name(each.name or kind): each.colour for kind, row in KINDS.items() for each in row.inputs}
+    """The hue of each kind of input, by its CSS name.
+
+    Raises:
+        ValueError: if two kinds of nodes give an input of one name different hues, or a hue is not in the palette.
+    """
+    found: dict[str, str] = {}
+    for kind, row in KINDS.items():
+        for each in row.inputs:
+            name = css_name(each.name or kind)
+            if each.colour not in HUES:
+                raise ValueError(f"input {name!r} of {kind!r} has the hue {each.colour!r}; there are {', '.join(HUES)}")
+            if found.setdefault(name, each.colour) != each.colour:
+                raise ValueError(f"input {name!r} of {kind!r} is {each.colour}, but {found[name]} in another kind of nodes")
+    return found
 
 
 def _properties(hues: dict[str, str], page: dict[str, str]) -> str:

@@ -34,7 +34,8 @@ class Result:
         return self.table.copy()
 
     def __init_subclass__(cls) -> None:
-        cls.__repr__ = Result.__repr__  # before `dataclass` gives each kind one that prints all its tables
+        if "__repr__" not in cls.__dict__:
+            cls.__repr__ = Result.__repr__  # before `dataclass` gives each kind one that prints all its tables
         _KINDS[cls.__name__] = cls
 
     def __repr__(self) -> str:
@@ -60,6 +61,8 @@ class Result:
             content = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"this is no complete JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"a saved result is a JSON object, got {type(content).__name__}")
         kind = _kind_of(content) if cls is Result else cls
         expected = {field.name for field in dataclasses.fields(kind)} | {"type"}
         if content.get("type") != kind.__name__ or set(content) != expected:

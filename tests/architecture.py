@@ -84,7 +84,7 @@ def nothing_back_up(module: Module) -> list[str]:
     for name in module.imports:
         if name[0] != module.package:
             continue
-        room = name[1] if name[1] in order else "face"
+        room = name[1] if len(name) > 1 and name[1] in order else "face"
         above = order.index(room) > order.index(module.room)
         if above or (module.room in ALONE and room != module.room):
             found.append(f"{module.room} imports {'.'.join(name)}")
@@ -92,25 +92,36 @@ def nothing_back_up(module: Module) -> list[str]:
 
 
 def circuits_flat(module: Module) -> list[str]:
-    """circuits/ has no rooms."""
-    return ["lies in a folder"] if module.package == "circuits" and len(module.path.parts) > 2 else []
+    """circuits/ has no rooms and, wherever in a module, no torch."""
+    if module.package != "circuits":
+        return []
+    found = ["lies in a folder"] if len(module.path.parts) > 2 else []
+    return found + [f"imports {name[0]}" for name in module.imports if name[0] in ("torch", "transformer_lens")]
+
+
+def no_import_by_name(module: Module) -> list[str]:
+    """Imports are statements, so that these rules can see them."""
+    return [f"imports {'.'.join(name)}" for name in module.imports if name[0] == "importlib"]
 
 
 def weights_in_their_rooms(module: Module) -> list[str]:
     """Weights and hook points are named where models are built and run only."""
     if module.path.parts[:2] in {("analyses", "forward"), ("tasks", "models")}:
         return []
-    weights, points = r"\bW_(?:[A-Z]|in|out|gate|pos)\b", r"\bhook_(?:embed|pos|resid|mlp|attn|pattern|[qkvz])"
-    names = "|".join([weights, points, r"\.(?:ln1|ln2|ln_final|mlp|blocks)\b"])
+    weights = r"\b[Wb]_(?:[A-Z]|in|out|gate|pos|E_pos)\b|[\"']W_?[\"']"
+    parts = r"\.(?:ln1|ln2|ln_final|mlp|attn|blocks|embed|pos_embed|unembed)\b|\bblocks\.[\d{]|[\"']blocks[\"']"
+    names = "|".join([weights, parts, r"\bhook_\w+", r"\brun_with_(?:hooks|cache)\b", r"\badd_hook\b"])
     return [f"names {match}" for match in sorted(set(re.findall(names, module.source)))]
 
 
 def no_word_of_a_task(module: Module) -> list[str]:
-    """forward/ and patching/ know neither an intermediate nor a task; forward/ imports nothing of tasks."""
+    """forward/ and patching/ know neither an intermediate nor a task; of tasks, patching/ imports prompt pairs alone."""
     if module.package != "analyses" or module.room not in ("forward", "patching"):
         return []
-    found = [f"says {match}" for match in re.findall(r"bridge|\br1\b|TwoHopTask", module.source, re.IGNORECASE)]
-    return found + ["imports tasks" for name in module.imports if module.room == "forward" and name[0] == "tasks"]
+    words = r"bridge|(?<![a-z0-9])r1(?![a-z0-9])|two_?hop"
+    found = [f"says {match}" for match in re.findall(words, module.source, re.IGNORECASE)]
+    allowed = {("tasks", "PromptPairs")} if module.room == "patching" else set()
+    return found + [f"imports {'.'.join(name)}" for name in module.imports if name[0] == "tasks" and name not in allowed]
 
 
 def small(module: Module) -> list[str]:
@@ -128,18 +139,18 @@ def no_utils(module: Module) -> list[str]:
 
 def effects_through_the_seam(module: Module) -> list[str]:
     """What measures effects asks an engine and not its insides."""
-    if module.path.parts[:2] != ("analyses", "patching") or module.path.stem not in (
-        "effects", "exact", "attribution", "circuit_runs", "discovery", "faithfulness", "transplant",
-    ):  # fmt: skip
+    if module.path.parts[:2] != ("analyses", "patching") or module.path.stem == "attention":  # which needs patterns, too
         return []
-    through = {"engine", "places"}
-    return [f"imports {'.'.join(n)}" for n in module.imports if n[:2] == ("analyses", "forward") and n[2] not in through]
+    through = {("engine",), ("places",)}
+    inside = [name for name in module.imports if name[:2] == ("analyses", "forward")]
+    return [f"imports {'.'.join(name)}" for name in inside if name[2:3] not in through]
 
 
 RULES: tuple[Rule, ...] = (
     siblings_one_way,
     nothing_back_up,
     circuits_flat,
+    no_import_by_name,
     weights_in_their_rooms,
     no_word_of_a_task,
     small,

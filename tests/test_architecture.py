@@ -67,6 +67,16 @@ BREACHES = [
     ("nothing_back_up", "tasks/runs/study.py", "from ..training.train import train", "runs imports tasks.training"),
     ("nothing_back_up", "tasks/writing.py", "from .questions.files import f", "writing imports tasks.questions"),
     ("circuits_flat", "circuits/drawing/page.py", "", "lies in a folder"),
+    ("circuits_flat", "circuits/layout.py", "def f():\n    import torch", "imports torch"),
+    ("no_import_by_name", "analyses/forward/model.py", "import importlib", "imports importlib"),
+    ("weights_in_their_rooms", "analyses/bridge/lens.py", "model.unembed(y)", "names .unembed"),
+    ("weights_in_their_rooms", "analyses/bridge/lens.py", "x + model.b_U", "names b_U"),
+    ("weights_in_their_rooms", "analyses/bridge/lens.py", "f'blocks.{i}.mine'", "names blocks.{"),
+    ("weights_in_their_rooms", "analyses/bridge/lens.py", "model.run_with_cache(x)", "names run_with_cache"),
+    ("weights_in_their_rooms", "tasks/training/train.py", "name.startswith('W')", "names 'W'"),
+    ("no_word_of_a_task", "analyses/patching/exact.py", "r1_state = 0", "says r1"),
+    ("no_word_of_a_task", "analyses/patching/exact.py", "from ...tasks import NewFacts", "imports tasks.NewFacts"),
+    ("effects_through_the_seam", "analyses/patching/new.py", "from ..forward.single import x", "imports analyses.forward"),
     ("weights_in_their_rooms", "analyses/bridge/lens.py", "x = model.W_U", "names W_U"),
     ("weights_in_their_rooms", "analyses/patching/exact.py", "x = block.attn.W_O", "names W_O"),
     ("weights_in_their_rooms", "analyses/study/run.py", "model.blocks[0]", "names .blocks"),
@@ -76,8 +86,8 @@ BREACHES = [
     ("weights_in_their_rooms", "tasks/runs/study.py", "'blocks.0.attn.hook_z'", "names hook_z"),
     ("no_word_of_a_task", "analyses/forward/cached.py", "# the bridge", "says bridge"),
     ("no_word_of_a_task", "analyses/patching/exact.py", "'MLP0@r1'", "says r1"),
-    ("no_word_of_a_task", "analyses/patching/exact.py", "from ...tasks import TwoHopTask", "says TwoHopTask"),
-    ("no_word_of_a_task", "analyses/forward/literal.py", "from ...tasks import PromptPairs", "imports tasks"),
+    ("no_word_of_a_task", "analyses/patching/exact.py", "from ...tasks import TwoHopTask", "says TwoHop"),
+    ("no_word_of_a_task", "analyses/forward/literal.py", "from ...tasks import PromptPairs", "imports tasks.PromptPairs"),
     ("small", "circuits/graph.py", "x = 1\n" * 401, "has 401 lines, more than 400"),
     ("no_utils", "analyses/plots/utils.py", "", "is called utils"),
     ("no_utils", "tasks/test_helpers.py", "", "is called test_helpers"),
@@ -101,8 +111,8 @@ def test_each_rule_notices_a_planted_breach(tmp_path: Path, rule: str, path: str
     (tmp_path / path).parent.mkdir(parents=True)
     (tmp_path / path).write_text(source)
     (module,) = modules(tmp_path)
-    (found,) = {each.__name__: each(module) for each in RULES}[rule]
-    assert found.startswith(breach)
+    found = {each.__name__: each(module) for each in RULES}[rule]
+    assert any(each.startswith(breach) for each in found), found
 
 
 def test_every_rule_has_a_planted_breach_and_allows_what_is_right() -> None:

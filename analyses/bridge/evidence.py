@@ -101,9 +101,15 @@ class EvidenceResult(Result):
             raise KeyError(f"no cell L{layer} {role}: layers are {layers[0]} to {layers[-1]}, roles {', '.join(roles)}")
         return self.table[(self.table["layer"] == layer) & (self.table["role"] == role)].reset_index(drop=True)
 
-    def figure(self, role: str = "r1") -> Any:
-        """Heat maps of all measures and the verdict, layer × position; of a run, the measures at one role by step."""
+    def figure(self, role: str | None = None) -> Any:
+        """Heat maps of all measures and the verdict, layer × position; of a run, the measures at one role by step.
+
+        Args:
+            role: where the measures of a run are shown; by default r1, or the first role where there is no r1.
+        """
         if "step" in self.table:
+            roles = list(dict.fromkeys(self.table["role"]))
+            role = role or ("r1" if "r1" in roles else roles[0])
             self.at(-1, role)
             rows = self.measures[self.measures["role"] == role]
             units = f"units: {self.table['n_read'].max()} read, up to {self.table['n_judged'].max()} judged"

@@ -4,7 +4,7 @@ With n_loops > 1 the same blocks run again: the very same Parameter objects sit 
 hook points, so that activations of different loops are told apart (Dehghani et al. 2019; Wang et al. 2024, appendix E.2).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from jaxtyping import Float, Int
@@ -101,6 +101,11 @@ def load_parameters(model: HookedTransformer, config: ModelConfig, parameters: M
         parameter.copy_(parameters[name])
     if config.tie_embeddings:
         model.unembed.W_U.copy_(model.embed.W_E.T)
+
+
+def decayed(names: Iterable[str]) -> Iterator[str]:
+    """The parameters that weight decay acts on: matrices, neither biases nor norms."""
+    return (name for name in names if name.rpartition(".")[2].startswith("W"))
 
 
 def _initial(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:

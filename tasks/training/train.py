@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
-from ..models.building import build_model, trained_parameters
+from ..models.building import build_model, decayed, trained_parameters
 from ..models.config import ModelConfig
 from ..models.fast_forward import answer_logits
 from ..questions.evaluation import evaluate, evaluation_queries, shortcut_floors
@@ -139,7 +139,7 @@ def _continue(
 def initial_state(model: HookedTransformer, model_config: ModelConfig, config: TrainConfig) -> TrainingState:
     """The state before the first step."""
     parameters = trained_parameters(model, model_config)
-    with_decay = {name for name in parameters if name.rpartition(".")[2].startswith("W")}  # neither biases nor norms
+    with_decay = set(decayed(parameters))
     groups = [
         {"params": [p for name, p in parameters.items() if name in with_decay], "weight_decay": config.weight_decay},
         {"params": [p for name, p in parameters.items() if name not in with_decay], "weight_decay": 0.0},

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from grokscope.circuits.kinds import KINDS, Input, Kind
 from grokscope.circuits.palette import ASSETS, HUES, PALETTE, style_sheet
 from grokscope.tasks.questions.twohop import SPLITS
 from grokscope.tasks.runs.theme import COLOURS, GREYS, SPLIT_COLOUR
@@ -52,3 +53,12 @@ def test_every_custom_property_that_the_page_uses_is_defined_light_and_dark() ->
     used = set(re.findall(r"var\(--([\w-]+)\)", sheet))
     blocks = [set(re.findall(r"--([\w-]+): #", part)) for part in re.split(r"\}", sheet) if "--ink:" in part]
     assert len(blocks) == 4 and all(used <= block and block == blocks[0] for block in blocks)
+
+
+def test_one_name_of_an_input_has_one_hue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "cross", Kind("X{layer}H{index}", (Input("q", "green", "into a query", bulge=1.0),)))
+    with pytest.raises(ValueError, match="input 'q' of 'cross' is green, but blue in another kind of nodes"):
+        style_sheet()
+    monkeypatch.setitem(KINDS, "cross", Kind("X{layer}H{index}", (Input("z", "red", "into z", bulge=1.0),)))
+    with pytest.raises(ValueError, match="input 'z' of 'cross' has the hue 'red'; there are blue, vermillion"):
+        style_sheet()

@@ -62,3 +62,16 @@ def test_the_base_class_reads_every_kind_and_a_kind_only_itself(tmp_path: Path) 
         Result.from_json(sample().to_json().replace('"Sample"', '"Other"'))
     with pytest.raises(ValueError, match=r"expected a Circuit .*got type 'Sample'"):
         Circuit.from_json(sample().to_json())
+
+
+def test_json_of_something_else_is_refused() -> None:
+    with pytest.raises(ValueError, match="a saved result is a JSON object, got list"):
+        Result.from_json("[1]")
+
+
+def test_a_kind_of_result_may_print_itself() -> None:
+    class Terse(Result):
+        def __repr__(self) -> str:
+            return "terse"
+
+    assert repr(Terse(pd.DataFrame())) == "terse" and "Result" in repr(Result(pd.DataFrame()))
