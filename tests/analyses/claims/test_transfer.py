@@ -69,6 +69,8 @@ def test_what_random_weights_reach_too_is_no_transfer() -> None:
 
 def test_forgetting_leaves_it_open() -> None:
     assert decide_transfer(table({}, forgotten=0.6)).verdict == "undecided"
+    assert decide_transfer(table({}, forgotten=0.5)).verdict == "undecided"  # from this value on
+    assert decide_transfer(table({}, forgotten=0.49)).verdict == "supported"
 
 
 def test_a_transfer_of_first_hops_that_is_the_last_relations_is_said_so() -> None:
