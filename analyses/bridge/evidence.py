@@ -108,12 +108,12 @@ class EvidenceResult(Result):
             role: where the measures of a run are shown; by default r1, or the first role where there is no r1.
         """
         if "step" in self.table:
-            roles = list(dict.fromkeys(self.table["role"]))
-            role = role or ("r1" if "r1" in roles else roles[0])
-            self.at(-1, role)
-            rows = self.measures[self.measures["role"] == role]
+            roles = list(map(str, dict.fromkeys(self.table["role"])))
+            shown = role or ("r1" if "r1" in roles else roles[0])
+            self.at(-1, shown)
+            rows = self.measures[self.measures["role"] == shown]
             units = f"units: {self.table['n_read'].max()} read, up to {self.table['n_judged'].max()} judged"
-            title = f"{self.model} · {self.split} · at {role}, excess over control · bands: 95 % · {units}"
+            title = f"{self.model} · {self.split} · at {shown}, excess over control · bands: 95 % · {units}"
             return trajectory_curves(rows, "excess", panels="measure", title=title)
         return evidence_heatmaps(self.measures, self.table, title=self.caption)
 
