@@ -19,7 +19,7 @@ LITTLE = {
     "your_own_model": {"n_steps": 60},
     "published_data": {"max_steps": 100},
 }
-FAST = ("tour", "your_own_model", "claim_cost")
+FAST = ("tour", "your_own_model")
 QUIET = "ignore:.*:DeprecationWarning"
 
 

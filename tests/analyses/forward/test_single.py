@@ -27,7 +27,7 @@ def collected(logits: Logits, n: int) -> torch.Tensor:
     return torch.stack([found[place] for place in range(n)])
 
 
-@pytest.mark.parametrize("seed", seeds(30, fast=8))
+@pytest.mark.parametrize("seed", seeds(30, fast=6))
 def test_single_edges_and_nodes_equal_the_literal_ones(seed: int) -> None:
     model, pairs = random_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
     graph = graph_of(model, pairs.roles, pairs.answer_position)
