@@ -21,7 +21,7 @@ from ...circuits import ComputationGraph, Edge
 from ...tasks import PromptPairs
 from ..forward.engine import MAX_BATCH, AnyRun, Engine, engine_of
 from ..forward.places import Differences, Gradients, Objective, Sublayer, component, input_place, sublayer_of
-from .effects import Direction, PatchingResult, metric_by_query, metric_values, summarise
+from .effects import Direction, PatchingResult, base_and_donor, metric_by_query, metric_values, summarise
 from .exact import path_patch
 from .metrics import Metric, logit_difference, metric_name
 
@@ -73,17 +73,14 @@ def edge_attribution(
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
     (estimate, uses_steps), engine = METHODS[method], engine_of(model, pairs.roles, pairs.answer_position)
     graph = engine.graph
-    base, donor = (pairs.clean, pairs.corrupt) if direction == "noising" else (pairs.corrupt, pairs.clean)
+    base, donor = base_and_donor(pairs, direction)
     deltas, gaps = np.empty((len(graph.edges), len(pairs))), np.empty(len(pairs))
     for part_rows in torch.arange(len(pairs)).split(max_batch):
         rows = part_rows.numpy()
         part = pairs.take(part_rows)
         run, other = engine.run(base[part_rows], donor[part_rows])
         estimates = estimate(engine, run, other, partial(metric_values, metric, pairs=part), steps)
-        if estimates.shape != (wanted := (len(graph.edges), len(part))):
-            size = f"{wanted[0]} edges × {wanted[1]} queries"
-            raise ValueError(f"method {method!r} must give {size}, got the shape {estimates.shape}")
-        deltas[:, rows] = estimates
+        deltas[:, rows] = _of_all_edges(estimates, method, len(graph.edges), len(part))
         gaps[rows] = metric_by_query(metric, other.logits, part) - metric_by_query(metric, run.logits, part)
     name = metric_name(metric)
     result = summarise(model, pairs, graph, graph.edges, direction, name, deltas, gaps, per_query, seed)
@@ -94,6 +91,15 @@ def edge_attribution(
     edges = [graph.edges[i] for i in sample]
     exact = path_patch(model, pairs, edges=edges, direction=direction, metric=metric, max_batch=max_batch, seed=seed)
     return replace(result, error=_agreement(result.table["effect"].to_numpy()[sample], exact.table["effect"].to_numpy()))
+
+
+def _of_all_edges(estimates: np.ndarray, method: str, n_edges: int, n_queries: int) -> Estimates:
+    """The estimates, if there is one for each edge and query; others would be spread over them unnoticed."""
+    if estimates.shape != (n_edges, n_queries):
+        raise ValueError(
+            f"method {method!r} must give {n_edges} edges × {n_queries} queries, got the shape {estimates.shape}"
+        )
+    return estimates
 
 
 def _eap(engine: Engine[AnyRun], base: AnyRun, donor: AnyRun, objective: Objective, steps: int) -> Estimates:

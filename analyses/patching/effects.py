@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
@@ -153,9 +153,7 @@ def patch_each(
         progress: show a bar if it takes longer than a moment.
         seed: of the bootstrap.
     """
-    if direction not in ("noising", "denoising"):
-        raise ValueError(f"direction must be 'noising' or 'denoising', got {direction!r}")
-    base, donor = (pairs.clean, pairs.corrupt) if direction == "noising" else (pairs.corrupt, pairs.clean)
+    base, donor = base_and_donor(pairs, direction)
     deltas, donor_gaps = np.empty((len(targets), len(pairs))), np.empty(len(pairs))
     with tqdm(total=len(targets) * len(pairs), desc="patching", delay=2, disable=not progress) as bar:
         for part_rows in torch.arange(len(pairs)).split(max_batch):
@@ -168,6 +166,17 @@ def patch_each(
                 bar.update(len(places) * len(rows))
     name = metric_name(metric)
     return summarise(model, pairs, engine.graph, targets, direction, name, deltas, donor_gaps, per_query, seed)
+
+
+def base_and_donor(pairs: PromptPairs, direction: str) -> tuple[Int[Tensor, "query pos"], Int[Tensor, "query pos"]]:
+    """The prompts that are run, and those whose values are put into them.
+
+    Raises:
+        ValueError: for an unknown direction.
+    """
+    if direction not in ("noising", "denoising"):
+        raise ValueError(f"direction must be 'noising' or 'denoising', got {direction!r}")
+    return (pairs.clean, pairs.corrupt) if direction == "noising" else (pairs.corrupt, pairs.clean)
 
 
 def summarise(
