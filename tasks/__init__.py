@@ -3,7 +3,7 @@
 from .models.building import build_model
 from .models.config import ModelConfig
 from .questions.donors import Donor, Donors
-from .questions.evaluation import exact_match, predictions
+from .questions.evaluation import NO_TOKEN, exact_match, is_right, predictions, top_token
 from .questions.files import DataFolderError
 from .questions.graph import KnowledgeGraph
 from .questions.kinds import TASK_KINDS
@@ -32,6 +32,7 @@ __all__ = [
     "CONTRASTS",
     "FIRST_HOP",
     "NATURAL",
+    "NO_TOKEN",
     "PERTURBED_ROLES",
     "PHASES",
     "SECOND_HOP",
@@ -58,6 +59,7 @@ __all__ = [
     "build_model",
     "exact_match",
     "grid",
+    "is_right",
     "load_study",
     "make_pairs",
     "perturb",
@@ -65,6 +67,7 @@ __all__ = [
     "published_new_facts",
     "shortcut_accuracy",
     "sweep",
+    "top_token",
     "train",
     "two_hop",
 ]

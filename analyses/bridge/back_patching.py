@@ -13,7 +13,7 @@ import torch
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
-from ...tasks import Queries
+from ...tasks import Queries, top_token
 from ..forward.cached import run_and_cache, with_states
 from ..forward.model import graph_of
 from ..plots.heatmaps import back_patching_heatmaps
@@ -65,7 +65,7 @@ def back_patch(model: HookedTransformer, queries: Queries, *, seed: int = 0) -> 
         ValueError: if fewer than two questions are answered wrongly.
     """
     graph = graph_of(model, queries.roles, queries.answer_position)
-    right = run_and_cache(model, graph, queries.tokens).logits.argmax(-1).cpu() == queries.answers
+    right = top_token(run_and_cache(model, graph, queries.tokens).logits).cpu() == queries.answers
     wrong = queries.take(~right)
     if len(wrong) < 2:
         raise ValueError(
@@ -77,8 +77,8 @@ def back_patch(model: HookedTransformer, queries: Queries, *, seed: int = 0) -> 
     for position, role in enumerate(graph.roles[: run.stop]):
         for target, source in combinations(range(-1, graph.n_layers), 2):
             late = run.state(source)[:, position]
-            answers = with_states(run, target, {position: torch.stack([late, late[other]])}).argmax(-1).cpu()
-            corrected = answers == wrong.answers
+            logits = with_states(run, target, {position: torch.stack([late, late[other]])})
+            corrected = top_token(logits).cpu() == wrong.answers
             ever |= corrected
             rows.append({"role": role, "source": source, "target": target} | _shares(corrected.double().mean(1).tolist(), n))
     rows.append({"role": "any", "source": -1, "target": -1} | _shares(ever.double().mean(1).tolist(), n))

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
-from ...tasks import Queries
+from ...tasks import Queries, top_token
 from ..forward.cached import MAX_BATCH, CachedRun, run_and_cache, with_states
 from ..forward.model import graph_of
 from ..forward.single import input_logits
@@ -139,11 +139,11 @@ def _trace(
     answered = []
     for rows in torch.arange(len(queries)).split(max_batch):
         run = run_and_cache(model, graph, queries.tokens[rows])
-        right = run.logits.argmax(-1).cpu() == queries.answers[rows]
+        right = top_token(run.logits).cpu() == queries.answers[rows]
         answered.append(rows[right])
         for role, tokens in perturbed.items():
             for cell, logits in cells(run, run_and_cache(model, graph, tokens[rows])):
-                differs = logits.argmax(-1).cpu() != queries.answers[rows]
+                differs = top_token(logits).cpu() != queries.answers[rows]
                 changed.setdefault((("perturbed", role), *cell.items()), []).append(differs[right])
     asked = queries.take(torch.cat(answered))
     if not len(asked):

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
-from ...tasks import Queries, Task, TwoHopTask, two_hop
+from ...tasks import Queries, Task, TwoHopTask, top_token, two_hop
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.model import graph_of
 from ..plots.bars import copies_bars
@@ -90,7 +90,7 @@ def bridge_copies(
     graph = graph_of(model, queries.roles, queries.answer_position)
     if problems := _problems(queries, places, layer, graph.n_layers):
         raise ValueError("; ".join(problems))
-    right = run_and_cache(model, graph, queries.tokens).logits.argmax(-1).cpu() == queries.answers
+    right = top_token(run_and_cache(model, graph, queries.tokens).logits).cpu() == queries.answers
     asked = queries.take(right)
     means = BridgeMeans(model, graph, task, asked, intermediate="bridge", seed=seed)
     asked, bridges, tails = _with_other_bridges(asked, two_hop(task), means, seed)
@@ -145,4 +145,4 @@ def _followed(
 ) -> Bool[Tensor, " query"]:
     """Which questions get the wanted answer when something is added to the states at some positions after a layer."""
     states = {position: (run.state(layer)[:, position] + change)[None] for position, change in added.items()}
-    return with_states(run, layer, states)[0].argmax(-1).cpu() == wanted
+    return top_token(with_states(run, layer, states)[0]).cpu() == wanted

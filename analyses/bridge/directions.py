@@ -16,9 +16,10 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
-from ...tasks import PromptPairs, Queries
+from ...tasks import PromptPairs, Queries, top_token
 from ..forward.cached import CachedRun, run_and_cache, with_states
-from ..forward.model import graph_of, token_embeddings, unembedding_directions
+from ..forward.head import same_vocabulary, token_embeddings, unembedding_directions
+from ..forward.model import graph_of
 from ..plots.heatmaps import cell_heatmaps
 from ..statistics import random_like, wilson_row
 from .bridge_means import BridgeMeans
@@ -110,8 +111,10 @@ def steer_bridge(
 ) -> BridgeDirectionResult:
     """Add the difference of two bridges' vectors, or another intermediate's, to the state at every layer and position.
 
-    The vectors: mean states over questions of other units, token embeddings, or rows of the unembedding. `random`: a
-    random direction as long as the difference of mean states. The new bridge is that of a donor as in `interchange`.
+    The vectors: mean states over questions of other units, token embeddings, or rows of the unembedding; no embeddings where
+    the model answers from another vocabulary than that of its prompts (`d_vocab_out`), since values belong to the former.
+    `random`: a random direction as long as the difference of mean states. The new bridge is that of a donor as in
+    `interchange`.
 
     Args:
         model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
@@ -132,7 +135,8 @@ def steer_bridge(
     asked, found = questions_with_donors(model, graph, source, queries, means, second_hop="ID", seed=seed)
     (new_values, wanted), values = values_and_answers(found), asked.intermediates[name]
     run, generator, rows = run_and_cache(model, graph, asked.tokens), torch.Generator().manual_seed(seed), []
-    tables = {"embedding": token_embeddings(model), "unembedding": unembedding_directions(model)}
+    tables = {"embedding": token_embeddings(model)} if same_vocabulary(model) else {}
+    tables |= {"unembedding": unembedding_directions(model)}
     fixed = {table: vectors[new_values] - vectors[values] for table, vectors in tables.items()}
     for layer, position in product(range(-1, graph.n_layers), range(len(graph.roles))):
         state = run.state(layer)[:, position]
@@ -154,7 +158,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """What the model answers with each state in a cell."""
     layer, position = cell
-    answers = with_states(run, layer, {position: torch.stack(list(states.values()))}).argmax(-1).cpu()
+    answers = top_token(with_states(run, layer, {position: torch.stack(list(states.values()))})).cpu()
     rows = []
     for direction, answered in zip(states, answers, strict=True):
         kept, moved = wilson_row(answered == asked.answers, asked.unit), float((answered == wanted).double().mean())

@@ -23,9 +23,10 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
-from ...tasks import Donor, PromptPairs, Queries, Run
+from ...tasks import NO_TOKEN, Donor, PromptPairs, Queries, Run, top_token
 from ..forward.cached import CachedRun, run_and_cache, with_states
-from ..forward.model import decode, graph_of
+from ..forward.head import decode
+from ..forward.model import graph_of
 from ..plots.curves import trajectory_curves
 from ..plots.heatmaps import evidence_heatmaps
 from ..plots.style import layer_name
@@ -35,7 +36,7 @@ from .bridge_means import MIN_UNITS_FOR_MEAN, BridgeMeans
 from .interchange import donor_runs, questions_with_donors, values_and_answers
 from .own_pairs import OwnPairs, intermediate_of
 from .pair_donors import DONOR, HELD_OUT
-from .probing import fit_probe
+from .probing import fit_probe, said_by
 from .questions import halves_by_unit, sample
 from .sources import Source, SplitSource
 
@@ -190,16 +191,10 @@ def _readings(run: CachedRun, read: Queries, means: BridgeMeans, seed: int) -> l
     values, rows = read.intermediates[means.intermediate], []
     for layer, position in _cells(run):
         states = run.state(layer)[:, position]
-        given = {"lens": _lens(run.model, states), "probe": _probe(means, layer, position, states)}
+        given = {"lens": top_token(decode(run.model, states)).cpu(), "probe": _probe(means, layer, position, states)}
         for measure, tokens in given.items():
             rows.append(_row(run.graph, (layer, position), measure, read, tokens == values, tokens == values[order]))
     return rows
-
-
-def _lens(model: HookedTransformer, states: Float[Tensor, "query d_model"]) -> Int[Tensor, " query"]:
-    """The most likely token, or −1 where several are equally so."""
-    values, tokens = decode(model, states).topk(2, dim=-1)
-    return torch.where(values[:, 0] > values[:, 1], tokens[:, 0], -1).cpu()
 
 
 def _probe(means: BridgeMeans, layer: int, position: int, states: Float[Tensor, "query d_model"]) -> Int[Tensor, " query"]:
@@ -207,9 +202,9 @@ def _probe(means: BridgeMeans, layer: int, position: int, states: Float[Tensor, 
     several = means.counts[means.values] >= MIN_UNITS_FOR_MEAN
     labels = means.values[several].numpy()
     if len(set(labels.tolist())) < 2:
-        return torch.full((len(states),), -1)
+        return torch.full((len(states),), NO_TOKEN)
     probe = fit_probe(means.run.state(layer)[several, position].cpu().numpy(), labels)
-    return torch.from_numpy(probe.predict(states.cpu().numpy()))
+    return torch.from_numpy(said_by(probe, states.cpu().numpy()))
 
 
 def _interventions(
@@ -231,7 +226,7 @@ def _interventions(
         states |= {"direction": state + turn, "random turn": state + random_like(turn, generator)}
         states |= {"ablation": state + loss, "random loss": state + random_like(loss, generator)}
         logits = with_states(run, layer, {position: torch.stack(list(states.values()))})
-        answers = dict(zip(states, logits.argmax(-1).cpu(), strict=True))
+        answers = dict(zip(states, top_token(logits).cpu(), strict=True))
         moved = {what: tokens == wanted for what, tokens in answers.items()}
         kept = {what: tokens == asked.answers for what, tokens in answers.items()}
         outcomes = {

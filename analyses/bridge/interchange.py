@@ -17,7 +17,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
-from ...tasks import Donor, PromptPairs, Queries
+from ...tasks import Donor, PromptPairs, Queries, top_token
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.model import graph_of
 from ..plots.heatmaps import cell_heatmaps
@@ -116,7 +116,7 @@ def interchange(
             change = means.of(layer, position, new_values) - means.of(layer, position, asked.intermediates[name])
             states = {kind: runs[kind].state(layer)[:, position] for kind in runs}
             states |= {f"{name} direction": state + change, "random direction": state + random_like(change, generator)}
-            answers = with_states(run, layer, {position: torch.stack(list(states.values()))}).argmax(-1).cpu()
+            answers = top_token(with_states(run, layer, {position: torch.stack(list(states.values()))})).cpu()
             for donor, given in zip(states, answers, strict=True):
                 place = {"layer": layer, "role": role, "donor": donor}
                 rows.append(place | _outcome(given, asked, asked.answers if donor == f"same {name}" else wanted))
@@ -141,7 +141,7 @@ def questions_with_donors(
         ValueError: if there are none.
     """
     donors = source.donors(second_hop=second_hop, seed=seed)
-    right = run_and_cache(model, graph, queries.tokens).logits.argmax(-1).cpu() == queries.answers
+    right = top_token(run_and_cache(model, graph, queries.tokens).logits).cpu() == queries.answers
     rows = (right == (answered == "right")).nonzero()[:, 0].tolist()
     values = queries.intermediates[means.intermediate].tolist()
     found = [(row, donors.of(queries, row)) for row in rows]

@@ -1,8 +1,9 @@
 """The logit lens: what would be answered if the rest of the model were skipped.
 
-Each state of the residual stream goes through the final norm and the unembedding (nostalgebraist 2020; Wang et al.
-2024, section 3.3). Readable is not used, and in a causal model the bridge at r1 is readable as soon as the atomic
-fact is known; what tells is when it becomes readable, next to what chance gives.
+Each state of the residual stream goes through the model's head (nostalgebraist 2020; Wang et al. 2024, section 3.3), so
+that the last one gives the model's logits, which is checked on every prompt. Readable is not used, and in a causal model the
+bridge at r1 is readable as soon as the atomic fact is known; what tells is when it becomes readable, next to what chance
+gives.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,10 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
-from ...tasks import PromptPairs, Queries, Run
-from ..forward.model import Stage, decode, ends_of_loops, residual_states
+from ...tasks import PromptPairs, Queries, Run, top_token
+from ..forward.head import check_last_state, decode, same_vocabulary
+from ..forward.hooks import refuse_hooks
+from ..forward.model import Stage, ends_of_loops, residual_states
 from ..plots.curves import trajectory_curves
 from ..plots.heatmaps import lens_heatmaps
 from ..statistics import wilson
@@ -39,18 +42,20 @@ class LensResult(Result):
     """What can be read at each layer and position.
 
     Attributes:
-        table: a row for each stage (layer, −1 is the embedding, and `after`: `embedding`, `attention` or `layer`), role and
-            target (`bridge`, or each other intermediate by its name, `answer`, the question's tokens by role, in two-hop
-            questions `h`, `r1`, `r2`, and as the null `shuffled bridge`, another query's), with
-            top1: share of queries whose most likely token is the target, and its 95 % interval low, high
-                (Wilson's, with the number of distinct units as its n, since states repeat in a unit);
-            top5: share of queries with fewer than five tokens at least as likely as the target;
-            mean_rank: mean rank of the target, 0 is first, ties count against it;
+        table: a row for each stage (layer, −1 is the embedding, and `after`: `embedding`, `attention` or `layer`; there is
+            no `attention` without MLPs or where these run in parallel with it), role and target (`bridge`, or each other
+            intermediate by its name, `answer`, the question's tokens by role, in two-hop questions `h`, `r1`, `r2`, and as
+            the null `shuffled bridge`, another query's; no tokens by role where the model answers from another vocabulary
+            than that of its prompts, `d_vocab_out`), with
+            top1: share of queries in which the target is strictly more likely than every other token, and its 95 %
+                interval low, high (Wilson's, with the number of distinct units as its n, since states repeat in a unit);
+            top5: share of queries with fewer than five other tokens at least as likely as the target;
+            mean_rank: mean rank of the target, 0 is first, ties count against it, see `tasks.top_token`;
             mrr: mean of 1 / (rank + 1);
             probability: mean probability of the target;
             n: number of queries; n_facts: units among them, the hop-1 facts of two-hop questions.
-        roles: which token is top-1: a row for each stage, role and token (a target, or `other`; the first of them where two
-            are the same entity) with its share of the queries.
+        roles: which token is top-1: a row for each stage, role and token (a target, or `other`, where ties go; the first of
+            them where two are the same entity) with its share of the queries.
         queries: a row for each query with its unit (column `fact`), whether it is answered correctly, whether bridge, answer
             and another query's bridge are found at any cell, and the first stage, counted from 0, the embedding, at which
             bridge and answer are top-1 anywhere (NaN: nowhere).
@@ -126,13 +131,14 @@ def logit_lens(model: HookedTransformer | Run, queries: Queries | PromptPairs, *
     """Read intermediates, answer and the question's tokens off every layer and position.
 
     Args:
-        model: any HookedTransformer, which is not changed; or a run, all of whose checkpoints are read.
+        model: any HookedTransformer without hooks, which is not changed; or a run, all of whose checkpoints are read.
         queries: questions with intermediates, two-hop, atomic or any other; or pairs, whose clean prompts are read.
         seed: of the shuffle that gives each query another query's intermediate, for the null.
 
     Raises:
-        ValueError: if there is no query or no intermediate; or, all at once, for answers and intermediates that are no
-            token of the model and names that a role or column has, too.
+        ValueError: if there is no query or no intermediate; or, all at once, for answers and intermediates that the model
+            cannot answer and names that a role or column has, too; if the model carries hooks, or its last state does not
+            give its logits.
     """
     queries = questions_of(queries)
     if not len(queries):
@@ -141,8 +147,10 @@ def logit_lens(model: HookedTransformer | Run, queries: Queries | PromptPairs, *
         return by_step(model, lambda each: logit_lens(each, queries, seed=seed))
     if problems := _problems(queries, model):
         raise ValueError(f"the lens cannot read {queries.split}: " + "; ".join(problems))
-    targets = _targets(queries, seed)
-    stages = {stage: _read(model, states, targets) for stage, states in residual_states(model, queries.tokens).items()}
+    refuse_hooks(model)
+    targets, found = _targets(queries, seed, prompts=same_vocabulary(model)), residual_states(model, queries.tokens)
+    check_last_state(model, queries.tokens, list(found.values())[-1])
+    stages = {stage: _read(model, stage, states, targets) for stage, states in found.items()}
     n_units = queries.n_units
     rows = [
         {**stage._asdict(), "role": role, "target": target}
@@ -179,7 +187,7 @@ def _problems(queries: Queries, model: HookedTransformer) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class _Reading:
-    """One stage: rank and log-probability of each target, and the most likely token."""
+    """One stage: rank and log-probability of each target, and the top token."""
 
     ranks: Int[Tensor, "target query pos"]
     log_p: Float[Tensor, "target query pos"]
@@ -190,24 +198,34 @@ class _Reading:
         return (self.ranks[target] == 0).any(1)
 
 
-def _targets(queries: Queries, seed: int) -> dict[str, Int[Tensor, " query"]]:
+def _targets(queries: Queries, seed: int, *, prompts: bool) -> dict[str, Int[Tensor, " query"]]:
+    """What to look for, by name; the tokens of the prompts among it only if they are wanted."""
     order = torch.randperm(len(queries), generator=torch.Generator().manual_seed(seed))
-    tokens = {role: queries.tokens[:, i] for i, role in enumerate(queries.roles) if role not in FREE_SLOTS}
+    tokens = {role: queries.tokens[:, i] for i, role in enumerate(queries.roles) if prompts and role not in FREE_SLOTS}
     shuffled = {SHUFFLED + name: values[order] for name, values in queries.intermediates.items()}
     return {**queries.intermediates, "answer": queries.answers, **tokens, **shuffled}
 
 
 def _read(
-    model: HookedTransformer, states: Float[Tensor, "query pos d_model"], targets: Mapping[str, Int[Tensor, " query"]]
+    model: HookedTransformer,
+    stage: Stage,
+    states: Float[Tensor, "query pos d_model"],
+    targets: Mapping[str, Int[Tensor, " query"]],
 ) -> _Reading:
-    """How many other tokens are at least as likely as each target, and the target's log-probability."""
-    log_probabilities = decode(model, states).log_softmax(-1).cpu()
+    """How many other tokens are at least as likely as each target, and the target's log-probability.
+
+    Logits are compared, not probabilities, whose rounding would tie tokens that the model tells apart.
+    """
+    logits = decode(model, states).cpu()
+    if not logits.isfinite().all():
+        raise ValueError(f"what can be read after {stage.after} {stage.layer} is not finite: states there are too large")
+    total = logits.to(torch.promote_types(logits.dtype, torch.float32)).logsumexp(-1)
     ranks, log_p = [], []
     for tokens in targets.values():
-        of_target = log_probabilities.gather(2, einops.repeat(tokens, "query -> query pos 1", pos=states.shape[1]))
-        ranks.append((log_probabilities >= of_target).sum(-1) - 1)
-        log_p.append(of_target[..., 0])
-    return _Reading(torch.stack(ranks), torch.stack(log_p), log_probabilities.argmax(-1))
+        of_target = logits.gather(2, einops.repeat(tokens, "query -> query pos 1", pos=states.shape[1]))
+        ranks.append((logits >= of_target).sum(-1) - 1)
+        log_p.append(of_target[..., 0] - total)
+    return _Reading(torch.stack(ranks), torch.stack(log_p), top_token(logits))
 
 
 def _summary(read: _Reading, n_units: int) -> pd.DataFrame:

@@ -161,8 +161,8 @@ def intermediate_of(given: Queries | PromptPairs, name: str | None) -> str:
 
 
 def token_problems(columns: Mapping[str, Tensor], model: HookedTransformer) -> list[str]:
-    """By what they are, tokens that the model does not have."""
-    last, problems = model.cfg.d_vocab - 1, []
+    """By what they are, answers and intermediates that the model's output vocabulary does not have."""
+    last, problems = model.cfg.d_vocab_out - 1, []
     for what, tokens in columns.items():
         if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) <= last:
             strange = int(tokens[(tokens < 0) | (tokens > last)][0])

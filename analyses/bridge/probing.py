@@ -26,9 +26,10 @@ from threadpoolctl import threadpool_limits
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
-from ...tasks import PromptPairs, Queries, Run
+from ...tasks import NO_TOKEN, PromptPairs, Queries, Run, top_token
 from ..forward.cached import CachedRun, run_and_cache
-from ..forward.model import decode, graph_of, token_embeddings
+from ..forward.head import decode, same_vocabulary, token_embeddings
+from ..forward.model import graph_of
 from ..plots.curves import trajectory_curves
 from ..plots.heatmaps import cell_heatmaps
 from ..statistics import newcombe_interval, wilson
@@ -60,7 +61,8 @@ class ProbeResult(Result):
             selectivity: accuracy − control, or − majority for another split; selectivity_low, selectivity_high: its 95 %
             interval (Newcombe);
             majority: share of the commonest label of the units trained on;
-            affine: of the model's own unembedding after an affine map to the final state at this position;
+            affine: of the model's head after an affine map to the final state at this position; NaN for a prompt's token
+            where the model answers from another vocabulary (`d_vocab_out`);
             n_facts: tested units; n_states: how many distinct states these have at this cell;
             n_classes: labels; n_left_out: units left out, since fewer than four have their label.
         model: the model's name.
@@ -118,11 +120,13 @@ def probe_bridge(
     graph = graph_of(model, asked.roles, asked.answer_position)
     runs = [run_and_cache(model, graph, each.tokens) for each in (asked, *others)]
     splits, rows = [tested_on, *(each.split for each in others)], []
+    answerable = targets if same_vocabulary(model) else (*asked.intermediates, "answer")
     for layer in range(-1, graph.n_layers):
         for position, role in enumerate(graph.roles[: runs[0].stop]):
             cell = [_Cell.of(run, layer, position) for run in runs]
             for target in targets:
                 for split, row in _tested(model, cell, labels[target], plans[target], splits):
+                    row["affine"] = row["affine"] if target in answerable else float("nan")
                     rows.append({"layer": layer, "role": role, "target": target, "tested_on": split} | row)
     return ProbeResult(pd.DataFrame(rows), model.cfg.model_name)
 
@@ -175,6 +179,15 @@ def fit_probe(states: Float[np.ndarray, "query d_model"], labels: Int[np.ndarray
     probe = LinearDiscriminantAnalysis(solver="lsqr", covariance_estimator=_WithRidge(ridge))
     with threadpool_limits(1, user_api="blas"), config_context(assume_finite=True, skip_parameter_validation=True):
         return probe.fit(states, labels)
+
+
+def said_by(probe: LinearDiscriminantAnalysis, states: Float[np.ndarray, "query d_model"]) -> Int[np.ndarray, " query"]:
+    """The label that a probe finds strictly more likely than every other, or −1 where there is none, see `top_token`."""
+    scores = probe.decision_function(states)
+    if scores.ndim == 1:  # of two labels: how much more likely the second is
+        scores = np.stack([np.zeros_like(scores), scores], axis=1)
+    top = top_token(torch.from_numpy(scores)).numpy()
+    return np.where(top == NO_TOKEN, NO_TOKEN, probe.classes_[top])
 
 
 class _WithRidge(BaseEstimator):
@@ -262,7 +275,7 @@ def _given(
     states: Float[np.ndarray, "train d_model"], labels: Int[np.ndarray, " train"], tested: Float[np.ndarray, "test d_model"]
 ) -> Int[np.ndarray, " test"]:
     """What a probe trained on some states says about others."""
-    return np.asarray(fit_probe(states, labels).predict(tested)) if len(tested) else np.zeros(0, dtype=np.int64)
+    return said_by(fit_probe(states, labels), tested) if len(tested) else np.zeros(0, dtype=np.int64)
 
 
 def _affine(model: HookedTransformer, train: _Cell, states: Float[np.ndarray, "test d_model"]) -> Int[np.ndarray, " test"]:
@@ -271,7 +284,7 @@ def _affine(model: HookedTransformer, train: _Cell, states: Float[np.ndarray, "t
         return np.zeros(0, dtype=np.int64)
     with threadpool_limits(1, user_api="blas"):
         predicted = Ridge(alpha=1.0).fit(train.states, train.final).predict(states)
-    return decode(model, torch.from_numpy(predicted).to(token_embeddings(model))).argmax(-1).cpu().numpy()
+    return top_token(decode(model, torch.from_numpy(predicted).to(token_embeddings(model)))).cpu().numpy()
 
 
 def _row(

@@ -12,9 +12,10 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, draw
 from ...circuits.result import write_text
-from ...tasks import PromptPairs, TwoHopTask
+from ...tasks import PromptPairs, TwoHopTask, top_token
 from ..forward.cached import CachedRun, run_and_cache
-from ..forward.model import decode, graph_of, residual_states
+from ..forward.head import decode
+from ..forward.model import graph_of, residual_states
 from ..page import Report
 from ..patching.attention import AttentionView, view_attention
 from ..patching.exact import path_patch
@@ -32,7 +33,7 @@ class QueryView:
     Attributes:
         title: the question, the bridge, the answer and what the model says.
         lens: a row for each stage (columns layer, after) and role with the most likely token, its probability, and what it
-            is in this question (`bridge`, `answer`, `h`, `r1`, `r2`, or empty).
+            is in this question (`bridge`, `answer`, `h`, `r1`, `r2`, or empty, as where several tokens are equally likely).
         edges: the strongest edges with delta, how much each one moves the logit difference, in nats, if it alone comes
             from the corrupt prompt.
         page: all of it as an HTML page that needs no network.
@@ -115,11 +116,10 @@ def _lens(model: HookedTransformer, task: TwoHopTask, pair: PromptPairs, meaning
     what = {token: role for role, token in reversed(meaning.items())}
     rows = []
     for stage, states in residual_states(model, pair.clean).items():
-        probabilities = decode(model, states[0]).softmax(-1)
-        for role, values in zip(pair.roles, probabilities, strict=True):
-            token = int(values.argmax())
+        for role, logits in zip(pair.roles, decode(model, states[0]), strict=True):
+            token = int(logits.argmax())
             row = {**stage._asdict(), "role": role, "token": task.token_name(token)}
-            rows.append(row | {"probability": float(values[token]), "is": what.get(token, "")})
+            rows.append(row | {"probability": float(logits.softmax(-1)[token]), "is": what.get(int(top_token(logits)), "")})
     return pd.DataFrame(rows)
 
 

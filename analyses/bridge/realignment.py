@@ -16,9 +16,10 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
-from ...tasks import Queries, Run
+from ...tasks import Queries, Run, top_token
 from ..forward.cached import CachedRun, run_and_cache, with_states
-from ..forward.model import decode, embedded, graph_of
+from ..forward.head import decode
+from ..forward.model import embedded, graph_of
 from ..plots.bars import realignment_bars
 from ..plots.curves import trajectory_curves
 from ..statistics import newcombe_interval, wilson
@@ -39,8 +40,8 @@ class RealignmentResult(Result):
             form: `embedding`: the entity's embedding as if it stood at h; `embedding added`: the difference of its and the
             other entities' mean embedding, scaled to the length of the state, added to it; `ID mean`: its mean state at
             this cell over ID facts that are not asked about (unchanged where there is none);
-            entity: `read`: the one most likely there by the lens; `true`: the bridge, what reading without error would
-            give; `random`: any, the control;
+            entity: `read`: the one most likely there by the lens, the first where several are equally so; `true`: the
+            bridge, what reading without error would give; `random`: any, the control;
             accuracy: share of right answers; low, high: its 95 % Wilson interval over units, the hop-1 facts;
             baseline: accuracy without replacement;
             gain: accuracy − baseline; gain_low, gain_high: its 95 % interval (Newcombe);
@@ -80,24 +81,29 @@ def realign(model: HookedTransformer | Run, task: Source, queries: Queries, *, s
         seed: of the random entities and of the questions for the means.
 
     Raises:
-        ValueError: if there is no question.
+        ValueError: if there is no question, or the model cannot read or answer all entities.
     """
     if not len(queries):
         raise ValueError(f"{queries.split} holds no query")
     if isinstance(model, Run):
         return by_step(model, lambda each: realign(each, task, queries, seed=seed))
-    graph = graph_of(model, queries.roles, queries.answer_position)
+    graph, n_entities = graph_of(model, queries.roles, queries.answer_position), task.n_values("bridge")
+    if n_entities > (n_common := min(model.cfg.d_vocab, model.cfg.d_vocab_out)):
+        raise ValueError(
+            f"the {n_entities} entities must be tokens that the model reads and answers; there are {n_common} such tokens: "
+            f"d_vocab={model.cfg.d_vocab}, d_vocab_out={model.cfg.d_vocab_out}"
+        )
     run = run_and_cache(model, graph, queries.tokens)
     means = BridgeMeans(model, graph, task, queries, intermediate="bridge", seed=seed)
-    before = run.logits.argmax(-1).cpu() == queries.answers
-    n_entities, position = task.n_values("bridge"), queries.roles.index("r1")
+    before = top_token(run.logits).cpu() == queries.answers
+    position = queries.roles.index("r1")
     random = torch.randint(n_entities, (len(queries),), generator=torch.Generator().manual_seed(seed))
     rows = []
     for layer in range(-1, graph.n_layers):
         read = decode(model, run.state(layer)[:, position])[:, :n_entities].argmax(-1).cpu()
         for entity, tokens in zip(ENTITIES, (read, queries.bridges, random), strict=True):
             states = _forms(run, means, tokens, layer, position, n_entities)
-            answers = with_states(run, layer, {position: torch.stack(list(states.values()))}).argmax(-1).cpu()
+            answers = top_token(with_states(run, layer, {position: torch.stack(list(states.values()))})).cpu()
             for form, answered in zip(states, answers, strict=True):
                 place = {"layer": layer, "form": form, "entity": entity}
                 row = _row(answered == queries.answers, before, queries)

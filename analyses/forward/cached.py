@@ -16,8 +16,10 @@ from transformer_lens import HookedTransformer
 from transformer_lens.components.transformer_block import TransformerBlock
 
 from ...circuits import ComputationGraph, Node
+from .head import decode
+from .hooks import refuse_hooks
 from .layer import attention_output, attention_scores, gathered, head_outputs, mlp_output, normalised, project
-from .model import decode, embedded, hooks_in_place
+from .model import embedded
 
 MAX_BATCH = 4096  # prompts run at once, unless asked otherwise
 AGREEMENT = 1e-3  # largest difference from the logits of the model's forward pass, as a share of their largest
@@ -112,11 +114,7 @@ def run_and_cache(model: HookedTransformer, graph: ComputationGraph, tokens: Int
     Raises:
         ValueError: if the model carries hooks, its logits are not finite, or they differ from those computed here.
     """
-    if names := hooks_in_place(model):
-        raise ValueError(
-            f"the model carries hooks at {', '.join(names[:4])}{', …' if len(names) > 4 else ''}, which partial runs would "
-            "skip; remove them with model.reset_hooks(including_permanent=True)"
-        )
+    refuse_hooks(model)
     tokens = tokens.to(model.W_E.device)
     residual = embedding = embedded(model, tokens)
     layers = []
@@ -144,7 +142,7 @@ def finish(run: CachedRun, layer: int, residual: Copies, first: int) -> Float[Te
 
     Args:
         run: the cached run, which the copies equal before position `first`.
-        layer: where to start; the number of layers means that only final norm and unembedding are left.
+        layer: where to start; the number of layers means that only the head is left.
         residual: what enters the layer, at the positions that `run.needed_after` gives for the layer before.
         first: the first position at which copies differ.
     """

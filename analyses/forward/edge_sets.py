@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ...circuits import ComputationGraph, Edge, Node
 from .cached import CachedRun
+from .head import decode
 from .layer import attention_scores, gathered, head_outputs, mlp_output, normalised, rotated
-from .model import decode
 from .places import Sublayer, input_place, n_senders, sender_place, sublayer_of
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from transformer_lens.components.transformer_block import TransformerBlock
 
 from .cached import CachedRun
+from .head import decode
 from .layer import attention_output, attention_scores, gathered, linear, mlp_output, normalised, rotated
-from .model import decode
 from .places import Gradients, Objective, Sublayer
 
 

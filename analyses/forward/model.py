@@ -1,4 +1,4 @@
-"""What of a HookedTransformer an analysis needs: its computation graph, residual states, decoding, token vectors."""
+"""What of a HookedTransformer an analysis needs: its computation graph and residual states; see `head` for the logits."""
 
 from typing import NamedTuple
 
@@ -6,8 +6,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
-from transformer_lens.components.layer_norm import LayerNorm
-from transformer_lens.components.layer_norm_pre import LayerNormPre
 from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 
 from ...circuits import ComputationGraph
@@ -24,7 +22,6 @@ _UNSUPPORTED = {
     "use_logn_attn": (False, None),
     "use_attention_sinks": (False, None),
     "attn_scores_soft_cap": (-1.0, 0.0, None),
-    "output_logits_soft_cap": (-1.0, 0.0, None),
     "load_in_4bit": (False, None),
 }
 
@@ -56,11 +53,6 @@ def graph_of(model: HookedTransformer, roles: tuple[str, ...], answer_position: 
     )
 
 
-def hooks_in_place(model: HookedTransformer) -> list[str]:
-    """The hook points of a model that carry hooks."""
-    return [name for name, point in model.hook_dict.items() if point.fwd_hooks or point.bwd_hooks]
-
-
 class Stage(NamedTuple):
     """A place on the way through a model: after the `embedding` (layer −1), a layer's `attention`, or the whole `layer`."""
 
@@ -71,10 +63,16 @@ class Stage(NamedTuple):
 def residual_states(
     model: HookedTransformer, tokens: Int[Tensor, "query pos"]
 ) -> dict[Stage, Float[Tensor, "query pos d_model"]]:
-    """The residual stream at every stage, in order; without MLPs there is nothing between attention and the layer's end."""
+    """The residual stream at every stage, in order.
+
+    Without MLPs, and where attention and MLP run in parallel, there is no state between attention and the layer's end.
+    """
+    if not model.cfg.n_layers:
+        with torch.no_grad():
+            return {Stage(-1, "embedding"): embedded(model, tokens.to(model.W_E.device))}
     names = {Stage(-1, "embedding"): "blocks.0.hook_resid_pre"}
     for layer in range(model.cfg.n_layers):
-        if not model.cfg.attn_only:
+        if not (model.cfg.attn_only or model.cfg.parallel_attn_mlp):
             names[Stage(layer, "attention")] = f"blocks.{layer}.hook_resid_mid"
         names[Stage(layer, "layer")] = f"blocks.{layer}.hook_resid_post"
     with torch.no_grad():
@@ -94,45 +92,7 @@ def embedded(model: HookedTransformer, tokens: Int[Tensor, "query pos"]) -> Floa
     return embedding + model.pos_embed(tokens) if model.cfg.positional_embedding_type == "standard" else embedding
 
 
-def token_embeddings(model: HookedTransformer) -> Float[Tensor, "d_vocab d_model"]:
-    """The embedding of every token, without position."""
-    return model.W_E
-
-
-def unembedding_directions(model: HookedTransformer) -> Float[Tensor, "d_vocab d_model"]:
-    """What each token's logit is the dot product with, after the final norm; biases left out."""
-    return model.W_U.T
-
-
-def decode(model: HookedTransformer, states: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
-    """Final norm, if the model has one, and unembedding."""
-    return model.unembed(model.ln_final(states) if model.cfg.normalization_type else states)
-
-
-def final_direction(
-    model: HookedTransformer,
-    residual: Float[Tensor, "query d_model"],
-    answers: Int[Tensor, " query"],
-    foils: Int[Tensor, " query"],
-) -> Float[Tensor, "query d_model"]:
-    """The direction whose dot product with a part of the residual stream is its share of logit(answer) − logit(foil).
-
-    The final norm's scale is fixed at that of the whole `residual`; its bias and the unembedding's belong to no part.
-    """
-    unembedding = unembedding_directions(model)
-    direction = unembedding[answers.to(residual.device)] - unembedding[foils.to(residual.device)]
-    if not model.cfg.normalization_type:
-        return direction
-    norm = model.ln_final
-    if isinstance(gain := getattr(norm, "w", None), Tensor):
-        direction = direction * gain
-    if isinstance(norm, (LayerNorm, LayerNormPre)):
-        residual = residual - residual.mean(-1, keepdim=True)
-        direction = direction - direction.mean(-1, keepdim=True)
-    return direction / (residual.square().mean(-1, keepdim=True) + model.cfg.eps).sqrt()
-
-
 def _n_distinct_blocks(model: HookedTransformer) -> int:
     """After how many layers the blocks' Parameter objects repeat."""
     keys = [tuple(id(parameter) for parameter in block.parameters()) for block in model.blocks]
-    return next(n for n in range(1, len(keys) + 1) if all(key == keys[i % n] for i, key in enumerate(keys)))
+    return next((n for n in range(1, len(keys) + 1) if all(key == keys[i % n] for i, key in enumerate(keys))), 0)

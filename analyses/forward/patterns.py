@@ -6,8 +6,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .cached import CachedRun, finish
+from .head import final_direction
 from .layer import attention_output, mlp_output
-from .model import final_direction
 from .places import Objective
 
 Pattern = Float[Tensor, "query head pos key"]
@@ -48,7 +48,10 @@ def integrated_pattern(run: CachedRun, layer: int, pattern: Pattern, steps: int,
 def direct_contributions(
     run: CachedRun, layer: int, pattern: Pattern, answers: Int[Tensor, " query"], foils: Int[Tensor, " query"]
 ) -> Pattern:
-    """What each head moves from each key position straight to logit(answer) − logit(foil), final norm frozen, in nats."""
+    """What each head moves from each key position straight to logit(answer) − logit(foil), final norm frozen, in nats.
+
+    Before the soft cap of the logits, if the model has one: a share of a sum is no share of what is bent afterwards.
+    """
     direction = final_direction(run.model, run.layers[-1].after[:, run.answer], answers, foils)
     by_key = einops.einsum(
         run.layers[layer].v[:, : run.stop],

@@ -65,7 +65,7 @@ class AttentionResult(Result):
             integrated: its integrated-gradients attribution, in the metric's unit; over a layer these sum to the metric
             minus its value with no attention in that layer;
             direct: what the head moves from the key position straight to the logit difference, final norm frozen, in nats;
-            zero except at the answer's position;
+            zero except at the answer's position; before the soft cap of the logits, if the model has one;
             knockout: the change of the metric if this entry is zero and the others of its row are renormalised; NaN where
             the row has no other entry;
             n: number of queries.

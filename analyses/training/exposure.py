@@ -15,6 +15,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Queries, TwoHopTask, exact_match
+from ..forward.hooks import refuse_hooks
 from ..plots.claims import exposure_points
 from ..statistics import wilson_row
 
@@ -48,15 +49,16 @@ def accuracy_by_exposure(model: HookedTransformer, task: TwoHopTask, queries: Qu
     """Sort questions by the exposure of their facts.
 
     Args:
-        model: any HookedTransformer; it is not changed.
+        model: any HookedTransformer without hooks; it is not changed.
         task: what it was trained on.
         queries: two-hop questions of the task.
 
     Raises:
-        ValueError: if there is no question, or one is atomic.
+        ValueError: if there is no question, or one is atomic; if the model carries hooks.
     """
     if not len(queries) or (queries.hop2 < 0).any():
         raise ValueError(f"{queries.split} holds {len(queries)} questions{', some atomic' if len(queries) else ''}")
+    refuse_hooks(model)
     correct = exact_match(model, queries).numpy()
     rows = [
         {"hop": hop, **row}

@@ -1,5 +1,6 @@
 """How often a model is right: exact match by split, and given that the facts a question rests on are known."""
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -15,18 +16,55 @@ Forward = Callable[[Tensor], Tensor]
 """Tokens [query, pos] to logits [query, pos, d_vocab]; a HookedTransformer is one."""
 
 
+NO_TOKEN = -1  # what `top_token` gives where none is strictly the most likely
+
+
+def top_token(logits: Float[Tensor, "*batch d_vocab"]) -> Int[Tensor, "*batch"]:
+    """The token that is strictly more likely than every other, or −1 where there is none.
+
+    The one rule for ties: a token that shares the first place has not got it, so that a model that prefers nothing is
+    right about nothing. Whatever counts answers or readings compares a target with this.
+
+    >>> top_token(torch.tensor([[0.0, 2.0, 1.0], [2.0, 2.0, 1.0], [float("nan"), 2.0, 1.0]])).tolist()
+    [1, -1, -1]
+    """
+    values, tokens = logits.topk(min(2, logits.shape[-1]), dim=-1)
+    second = values[..., 1] if values.shape[-1] > 1 else torch.full_like(values[..., 0], -math.inf)
+    return torch.where(values[..., 0] > second, tokens[..., 0], NO_TOKEN)
+
+
 @torch.no_grad()
 def predictions(
     forward: Forward, tokens: Int[Tensor, "query pos"], answer_position: int, *, batch_size: int = 4096
 ) -> Int[Tensor, " query"]:
-    """The most likely token at the answer position of each prompt."""
+    """The most likely token at the answer position of each prompt; one of them where several are equally so.
+
+    Whether an answer is right is for `exact_match` and `is_right` to say, which count a tie as wrong.
+    """
     parts = [forward(part)[:, answer_position].argmax(-1) for part in tokens.split(batch_size)]
-    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.long)
+    return torch.cat(parts).cpu() if parts else torch.empty(0, dtype=torch.long)
+
+
+@torch.no_grad()
+def is_right(
+    forward: Forward,
+    tokens: Int[Tensor, "query pos"],
+    answers: Int[Tensor, " query"],
+    answer_position: int,
+    *,
+    batch_size: int = 4096,
+) -> Bool[Tensor, " query"]:
+    """For which prompts the answer is strictly more likely than every other token, see `top_token`."""
+    parts = [top_token(forward(part)[:, answer_position]).cpu() for part in tokens.split(batch_size)]
+    return torch.cat(parts) == answers if parts else torch.empty(0, dtype=torch.bool)
 
 
 def exact_match(forward: Forward, queries: Queries) -> Bool[Tensor, " query"]:
-    """Which queries are answered correctly."""
-    return predictions(forward, queries.tokens, queries.answer_position) == queries.answers
+    """Which queries are answered correctly: the answer is strictly more likely than every other token.
+
+    The model is asked as it is, with whatever hooks it carries.
+    """
+    return is_right(forward, queries.tokens, queries.answers, queries.answer_position)
 
 
 def evaluation_queries(task: Task) -> dict[str, Queries]:

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from .evaluation import predictions
+from .evaluation import is_right
 from .queries import Queries
 from .splits import hop_status
 from .task import Task
@@ -156,7 +156,7 @@ class PromptPairs:
         correct = torch.ones(len(self), dtype=torch.bool)
         for model in models:
             for prompts, answers in ((self.clean, self.answers), (self.corrupt, self.foils)):
-                correct &= predictions(model, prompts, self.answer_position) == answers
+                correct &= is_right(model, prompts, answers, self.answer_position)
         if not correct.any():
             raise ValueError(
                 f"none of the {len(self)} pairs is answered correctly on both sides by all {len(models)} models"

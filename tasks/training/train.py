@@ -19,7 +19,7 @@ from transformer_lens import HookedTransformer
 from ..models.building import build_model, decayed, trained_parameters
 from ..models.config import ModelConfig
 from ..models.fast_forward import answer_logits
-from ..questions.evaluation import evaluate, evaluation_queries, shortcut_floors
+from ..questions.evaluation import evaluate, evaluation_queries, shortcut_floors, top_token
 from ..questions.kinds import TASK_KINDS
 from ..questions.queries import Queries
 from ..questions.task import Task
@@ -179,7 +179,7 @@ def _correct(
     columns = (column.to(device).split(EVALUATION_BATCH) for column in (examples.tokens, examples.positions))
     parts = zip(*columns, strict=True)
     logits = [answer_logits(parameters, model_config, *part) for part in parts if len(part[0])]
-    return torch.cat(logits).argmax(-1).cpu() == queries.answers if logits else torch.empty(0, dtype=torch.bool)
+    return top_token(torch.cat(logits)).cpu() == queries.answers if logits else torch.empty(0, dtype=torch.bool)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from grokscope.analyses import causal_trace, graph_of, trace_inputs
 from grokscope.analyses.forward.cached import run_and_cache, with_states
 from grokscope.analyses.forward.literal import input_hook, logits_at
 from grokscope.analyses.forward.single import input_logits
-from grokscope.tasks import PERTURBED_ROLES, TwoHopTask, perturb, predictions
+from grokscope.tasks import PERTURBED_ROLES, TwoHopTask, is_right, perturb
 
 
 def replaced(position: int, source: torch.Tensor, activation: torch.Tensor, hook: object) -> torch.Tensor:
@@ -70,7 +70,7 @@ def test_on_the_hand_set_model_the_answer_hangs_on_the_states_that_carry_it(smal
     strength = result.table.set_index(["perturbed", "layer", "role"])["strength"]
     last = max(layer for _, layer, _ in strength.index)
     for role, tokens in perturbed.items():
-        whole = float((predictions(model, tokens, 2) != queries.answers).double().mean())  # the perturbed run itself
+        whole = float((~is_right(model, tokens, queries.answers, 2)).double().mean())  # the perturbed run itself
         assert whole > 0.9
         assert strength[role, -1, role] == strength[role, last, "r2"] == pytest.approx(whole)
         assert strength[role, last, "r1"] == strength[role, -1, "r1"] == 0.0

@@ -23,6 +23,9 @@ OTHERS = [  # that the handwritten run does not know
     {"positional_embedding_type": "rotary", "rotary_dim": 4, "d_head": 4},
     {"gated_mlp": True},
     {"normalization_type": "RMSPre", "act_fn": "silu"},
+    {"output_logits_soft_cap": 3.0},
+    {"d_vocab_out": 17},
+    {"final_rms": True},
 ]
 
 
@@ -177,7 +180,7 @@ def _interrupt(*args: object, **kwargs: object) -> None:
         ({"positional_embedding_type": "shortformer"}, "positional_embedding_type='shortformer'"),
         ({"use_local_attn": True, "attn_types": ["local", "global"], "window_size": 2}, "use_local_attn=True"),
         ({"use_qk_norm": True}, "use_qk_norm=True"),
-        ({"output_logits_soft_cap": 5.0}, "output_logits_soft_cap=5.0"),
+        ({"attn_scores_soft_cap": 5.0}, "attn_scores_soft_cap=5.0"),
     ],
 )
 def test_options_that_are_not_done_exactly_are_refused_by_name(settings: dict[str, object], option: str) -> None:

@@ -1,0 +1,89 @@
+"""A model's head: all that lies between the last residual state and the logits.
+
+It is the final norm if the model has one (of the kind it has, which need not be that of its blocks), the unembedding with
+its bias, and the soft cap of the logits if there is one; nothing else. Whether blocks put their norms before or after what
+they compute, run attention and MLP in parallel or share parameters is no matter of the head. `check_last_state` compares
+with the model's logits, so that a model with anything else after its last state is refused.
+
+The output vocabulary may differ from that of the prompts (`d_vocab_out`). Then nothing says which number is which token of
+the other one: answers and intermediates are numbers of the output vocabulary, the tokens of prompts of the input's.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens import HookedTransformer
+from transformer_lens.components.layer_norm import LayerNorm
+from transformer_lens.components.layer_norm_pre import LayerNormPre
+from transformer_lens.utilities.activation_functions import apply_softcap
+
+ROUNDINGS = 64  # by how many roundings of the largest logit the head may differ from the model's forward pass
+MOST = 0.05  # and never by more than this share of it, in types that round coarsely
+
+
+def decode(model: HookedTransformer, states: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab_out"]:
+    """The logits that the model would give if these were its last residual states."""
+    normed = states if model.cfg.normalization_type is None else model.ln_final(states)
+    return apply_softcap(model.unembed(normed), model.cfg.output_logits_soft_cap)
+
+
+def check_last_state(
+    model: HookedTransformer, tokens: Int[Tensor, "query pos"], states: Float[Tensor, "query pos d_model"]
+) -> None:
+    """Compare what the head makes of the last residual states with the model's logits, at every position of every prompt.
+
+    Raises:
+        ValueError: if they differ by more than rounding, or are not finite.
+    """
+    expected, found = model(tokens.to(states.device)), decode(model, states)
+    if (broken := ~expected.isfinite().flatten(1).all(1)).any():
+        n, first = int(broken.sum()), int(broken.nonzero()[0, 0])
+        raise ValueError(f"the model's logits are not finite on {n} of {len(tokens)} prompts, the first is {first}")
+    error, size = (found - expected).abs().flatten(1).amax(1), float(expected.abs().max())
+    share = min(ROUNDINGS * torch.finfo(expected.dtype).eps, MOST)
+    if not (agree := error <= share * size).all():
+        n, first = int((~agree).sum()), int((~agree).nonzero()[0, 0])
+        raise ValueError(
+            f"final norm, unembedding and soft cap of the last residual state differ by {float(error.max()):.2g} (of "
+            f"{size:.2g}) from the model's logits, on {n} of {len(tokens)} prompts, the first is {first}: the model "
+            "computes something else after its last state, which no lens knows"
+        )
+
+
+def same_vocabulary(model: HookedTransformer) -> bool:
+    """Whether a number means the same token in a prompt and in the logits, so that the prompt's tokens can be read."""
+    return model.cfg.d_vocab_out == model.cfg.d_vocab
+
+
+def token_embeddings(model: HookedTransformer) -> Float[Tensor, "d_vocab d_model"]:
+    """The embedding of every token, without position."""
+    return model.W_E
+
+
+def unembedding_directions(model: HookedTransformer) -> Float[Tensor, "d_vocab_out d_model"]:
+    """What each token's logit is the dot product with, after the final norm; biases and soft cap left out."""
+    return model.W_U.T
+
+
+def final_direction(
+    model: HookedTransformer,
+    residual: Float[Tensor, "query d_model"],
+    answers: Int[Tensor, " query"],
+    foils: Int[Tensor, " query"],
+) -> Float[Tensor, "query d_model"]:
+    """The direction whose dot product with a part of the residual stream is its share of logit(answer) − logit(foil).
+
+    Of the logits before the soft cap, if there is one: only these are sums of shares. The final norm's scale is fixed at
+    that of the whole `residual`; its bias and the unembedding's belong to no part.
+    """
+    unembedding = unembedding_directions(model)
+    direction = unembedding[answers.to(residual.device)] - unembedding[foils.to(residual.device)]
+    if model.cfg.normalization_type is None:
+        return direction
+    norm = model.ln_final
+    if isinstance(gain := getattr(norm, "w", None), Tensor):
+        direction = direction * gain
+    if isinstance(norm, (LayerNorm, LayerNormPre)):
+        residual = residual - residual.mean(-1, keepdim=True)
+        direction = direction - direction.mean(-1, keepdim=True)
+    return direction / (residual.square().mean(-1, keepdim=True) + norm.eps).sqrt()
