@@ -20,6 +20,7 @@ from grokscope.analyses.forward.places import (
     sublayer_of,
 )
 from grokscope.circuits import ComputationGraph, Edge, Node
+from grokscope.tasks.questions.padding import aligned
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,9 @@ class LiteralEngine:
             for node, zero in zeros.items():
                 hooks.append(self._reading(zero.requires_grad_(), node))
             with literal.hooked(self.model, hooks):
-                total = objective(self.model(base.tokens)[:, self.graph.roles.index(self.graph.answer_role)]).sum()
+                answer = self.graph.roles.index(self.graph.answer_role)
+                prompts = aligned(self.model, base.tokens, answer)
+                total = objective(self.model(prompts.tokens, attention_mask=prompts.mask)[:, answer]).sum()
             found = torch.autograd.grad(total, list(zeros.values()), allow_unused=True)
         sizes = {sublayer_of(self.graph, node): 3 * self.graph.n_heads if node.input else 1 for node in zeros}
         query, d_model = next(iter(zeros.values())).shape

@@ -148,8 +148,9 @@ def logit_lens(model: HookedTransformer | Run, queries: Queries | PromptPairs, *
     if problems := _problems(queries, model):
         raise ValueError(f"the lens cannot read {queries.split}: " + "; ".join(problems))
     refuse_hooks(model)
-    targets, found = _targets(queries, seed, prompts=same_vocabulary(model)), residual_states(model, queries.tokens)
-    check_last_state(model, queries.tokens, list(found.values())[-1])
+    targets = _targets(queries, seed, prompts=same_vocabulary(model))
+    found = residual_states(model, queries.tokens, queries.answer_position)
+    check_last_state(model, queries.tokens, queries.answer_position, list(found.values())[-1])
     stages = {stage: _read(model, stage, states, targets) for stage, states in found.items()}
     n_units = queries.n_units
     rows = [

@@ -16,6 +16,7 @@ from ...tasks import PromptPairs, TwoHopTask, top_token
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.head import decode
 from ..forward.model import graph_of, residual_states
+from ..forward.patterns import pattern_of
 from ..page import Report
 from ..patching.attention import AttentionView, view_attention
 from ..patching.exact import path_patch
@@ -115,7 +116,7 @@ def _meaning(task: TwoHopTask, pair: PromptPairs) -> dict[str, int]:
 def _lens(model: HookedTransformer, task: TwoHopTask, pair: PromptPairs, meaning: dict[str, int]) -> pd.DataFrame:
     what = {token: role for role, token in reversed(meaning.items())}
     rows = []
-    for stage, states in residual_states(model, pair.clean).items():
+    for stage, states in residual_states(model, pair.clean, pair.answer_position).items():
         for role, logits in zip(pair.roles, decode(model, states[0]), strict=True):
             token = int(logits.argmax())
             row = {**stage._asdict(), "role": role, "token": task.token_name(token)}
@@ -142,7 +143,7 @@ def _lens_cell(row: Mapping[Hashable, Any]) -> str:
 
 
 def _attention(run: CachedRun, pair: PromptPairs, names: Mapping[str, str]) -> AttentionView:
-    patterns = torch.stack([cache.scores[0].softmax(-1) for cache in run.layers])
+    patterns = torch.stack([pattern_of(run, layer)[0] for layer in range(run.graph.n_layers)])
     tokens = [f"{role}={names[role]}" if role in names else role for role in pair.roles]
     return view_attention(patterns, tokens, causal=run.graph.causal, title="attention")
 

@@ -30,7 +30,7 @@ def logits_with_edges(
     """The logits at the answer position with each set of edges open.
 
     Args:
-        frozen: what all other edges carry.
+        frozen: what all other edges carry; its mask is that of the prompts that are run.
         edge_sets: edges of the graph.
         changes: nodes whose output is not computed but given, as difference from the frozen one.
         max_batch: prompts run at once; at least one copy of each query.
@@ -75,7 +75,7 @@ class _Run:
         block, cache = self.frozen.model.blocks[layer], self.frozen.layers[layer]
         normed = normalised(block.ln1, self._reads(cache.before, "head", layer)).unflatten(2, (3, self.graph.n_heads))
         q, k, v = (
-            rotated(block, name, einops.einsum(part, weight, _PROJECTION) + bias, 0)
+            rotated(block, name, einops.einsum(part, weight, _PROJECTION) + bias, 0, self.frozen.mask)
             for name, part, weight, bias in zip(
                 "qkv",
                 normed.unbind(2),
@@ -84,7 +84,7 @@ class _Run:
                 strict=True,
             )
         )
-        z_change = gathered(attention_scores(block, q, k, 0), v) - cache.z[:, : self.frozen.stop]
+        z_change = gathered(attention_scores(block, q, k, 0, self.frozen.mask), v) - cache.z[:, : self.frozen.stop]
         place = sender_place(self.graph, Node("head", "", layer, 0))
         written = einops.rearrange(head_outputs(block, z_change), "set query pos head d_model -> set pos head query d_model")
         self.differences[:, :, place : place + self.graph.n_heads] = written

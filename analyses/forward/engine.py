@@ -6,7 +6,7 @@ the right answers.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -133,7 +133,8 @@ class FastEngine:
         """See `edge_sets`; the embeddings of `run` are what differs from the background."""
         change = run.embedding - background.embedding
         changes = {Node("embed", role): change[:, position] for position, role in enumerate(self.graph.roles)}
-        return logits_with_edges(background, edge_sets, changes, max_batch=max_batch)
+        frozen = replace(background, mask=run.mask)
+        return logits_with_edges(frozen, edge_sets, changes, max_batch=max_batch)
 
     def differences(self, base: CachedRun, donor: CachedRun) -> Differences:
         """See `single`."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformer_lens.components.transformer_block import TransformerBlock
 
 from .cached import CachedRun
+from .differentiable import differentiable, gradients_on, remembered
 from .head import decode
 from .layer import attention_output, attention_scores, gathered, linear, mlp_output, normalised, rotated
 from .places import Gradients, Objective, Sublayer
@@ -26,14 +27,15 @@ def input_gradients(
         objective: differentiable; logits at the answer position to one number for each query.
         added: by sublayer, what is added to its output.
     """
-    added, model, reads, writes = dict(added or {}), base.model, {}, {}
-    with torch.enable_grad():
+    reads, writes = {}, {}
+    with gradients_on():
+        base, added = differentiable(base), {at: remembered(change) for at, change in (added or {}).items()}
         residual = (base.embedding + added.get(("embed", -1), 0.0)).requires_grad_()
-        for layer, block in enumerate(model.blocks):
+        for layer, block in enumerate(base.model.blocks):
             at = "head", layer
             reads[at], writes[at] = residual, [linear(block, name, normalised(block.ln1, residual)) for name in "qkv"]
-            q, k, v = (rotated(block, name, values, 0) for name, values in zip("qkv", writes[at], strict=True))
-            z = gathered(attention_scores(block, q, k, 0), v)
+            q, k, v = (rotated(block, name, values, 0, base.mask) for name, values in zip("qkv", writes[at], strict=True))
+            z = gathered(attention_scores(block, q, k, 0, base.mask), v)
             residual = residual + attention_output(block, z) + added.get(at, 0.0)
             if base.graph.has_mlp:
                 at = "mlp", layer
@@ -41,12 +43,12 @@ def input_gradients(
                 residual = residual + mlp_output(block, reads[at]) + added.get(at, 0.0)
         last = "logits", base.graph.n_layers
         reads[last] = residual
-        logits = decode(model, residual[:, base.answer])
+        logits = decode(base.model, residual[:, base.answer])
         total = objective(logits).sum()
         wanted = [value for values in writes.values() for value in values]
         wanted += [reads[at] for at in reads if at[0] != "head"]
         found = iter(torch.autograd.grad(total, wanted))
-    gradients = {at: _through_norm(model.blocks[at[1]], reads[at], [next(found) for _ in "qkv"]) for at in writes}
+    gradients = {at: _through_norm(base.model.blocks[at[1]], reads[at], [next(found) for _ in "qkv"]) for at in writes}
     return gradients | {at: next(found)[:, :, None] for at in reads if at[0] != "head"}
 
 
@@ -59,6 +61,6 @@ def _through_norm(
     weights = (block.attn.W_Q, block.attn.W_K, block.attn.W_V)
     back = "query pos head d_head, head d_model d_head -> query pos head d_model"
     normed = torch.cat([einops.einsum(*each, back) for each in zip(by_input, weights, strict=True)], 2)
-    with torch.enable_grad():
+    with gradients_on():
         apart = reads.detach()[:, :, None].expand_as(normed).requires_grad_()
         return torch.autograd.grad(normalised(block.ln1, apart), apart, normed)[0]

@@ -17,6 +17,8 @@ from transformer_lens.components.layer_norm import LayerNorm
 from transformer_lens.components.layer_norm_pre import LayerNormPre
 from transformer_lens.utilities.activation_functions import apply_softcap
 
+from ...tasks.questions.padding import aligned
+
 ROUNDINGS = 64  # by how many roundings of the largest logit the head may differ from the model's forward pass
 MOST = 0.05  # and never by more than this share of it, in types that round coarsely
 
@@ -28,14 +30,20 @@ def decode(model: HookedTransformer, states: Float[Tensor, "*batch d_model"]) ->
 
 
 def check_last_state(
-    model: HookedTransformer, tokens: Int[Tensor, "query pos"], states: Float[Tensor, "query pos d_model"]
+    model: HookedTransformer,
+    tokens: Int[Tensor, "query pos"],
+    answer_position: int,
+    states: Float[Tensor, "query pos d_model"],
 ) -> None:
     """Compare what the head makes of the last residual states with the model's logits, at every position of every prompt.
+
+    Prompts with trailing pads are asked as `residual_states` asks them.
 
     Raises:
         ValueError: if they differ by more than rounding, or are not finite.
     """
-    expected, found = model(tokens.to(states.device)), decode(model, states)
+    prompts = aligned(model, tokens.to(states.device), answer_position)
+    expected, found = model(prompts.tokens, attention_mask=prompts.mask), decode(model, states)
     if (broken := ~expected.isfinite().flatten(1).all(1)).any():
         n, first = int(broken.sum()), int(broken.nonzero()[0, 0])
         raise ValueError(f"the model's logits are not finite on {n} of {len(tokens)} prompts, the first is {first}")

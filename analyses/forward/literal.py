@@ -17,6 +17,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node
+from ...tasks.questions.padding import aligned
 from .layer import head_outputs
 from .places import check_edges
 
@@ -52,9 +53,10 @@ def hooked(model: HookedTransformer, hooks: list[Hook]) -> Iterator[None]:
 def logits_at(
     model: HookedTransformer, tokens: Int[Tensor, "query pos"], answer_position: int, hooks: list[Hook]
 ) -> Float[Tensor, "query d_vocab"]:
-    """The logits at the answer position of a run with hooks."""
+    """The logits at the answer position of a run with hooks; they see the prompts as `aligned` makes them."""
+    prompts = aligned(model, tokens.to(model.W_E.device), answer_position)
     with hooked(model, hooks):
-        return model(tokens.to(model.W_E.device))[:, answer_position]
+        return model(prompts.tokens, attention_mask=prompts.mask)[:, answer_position]
 
 
 def recorder(model: HookedTransformer, graph: ComputationGraph, outputs: dict[Node, Residual]) -> list[Hook]:

@@ -3,12 +3,13 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
 from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 
 from ...circuits import ComputationGraph
+from ...tasks.questions.padding import aligned
 
 _UNSUPPORTED = {
     "parallel_attn_mlp": (False, None),
@@ -61,22 +62,26 @@ class Stage(NamedTuple):
 
 
 def residual_states(
-    model: HookedTransformer, tokens: Int[Tensor, "query pos"]
+    model: HookedTransformer, tokens: Int[Tensor, "query pos"], answer_position: int
 ) -> dict[Stage, Float[Tensor, "query pos d_model"]]:
     """The residual stream at every stage, in order.
 
     Without MLPs, and where attention and MLP run in parallel, there is no state between attention and the layer's end.
+    Prompts with trailing pads are moved until their last real token stands at the answer position, see `aligned`.
     """
     if not model.cfg.n_layers:
         with torch.no_grad():
-            return {Stage(-1, "embedding"): embedded(model, tokens.to(model.W_E.device))}
+            prompts = aligned(model, tokens.to(model.W_E.device), answer_position)
+            return {Stage(-1, "embedding"): embedded(model, prompts.tokens, prompts.mask)}
     names = {Stage(-1, "embedding"): "blocks.0.hook_resid_pre"}
     for layer in range(model.cfg.n_layers):
         if not (model.cfg.attn_only or model.cfg.parallel_attn_mlp):
             names[Stage(layer, "attention")] = f"blocks.{layer}.hook_resid_mid"
         names[Stage(layer, "layer")] = f"blocks.{layer}.hook_resid_post"
     with torch.no_grad():
-        _, cache = model.run_with_cache(tokens.to(model.W_E.device), names_filter=list(names.values()))
+        prompts = aligned(model, tokens.to(model.W_E.device), answer_position)
+        options = {"attention_mask": prompts.mask, "names_filter": list(names.values())}
+        _, cache = model.run_with_cache(prompts.tokens, **options)
     return {stage: cache[name] for stage, name in names.items()}
 
 
@@ -86,10 +91,14 @@ def ends_of_loops(model: HookedTransformer) -> list[int]:
     return list(range(n_layers) if n_blocks == n_layers else range(n_blocks - 1, n_layers, n_blocks))
 
 
-def embedded(model: HookedTransformer, tokens: Int[Tensor, "query pos"]) -> Float[Tensor, "query pos d_model"]:
-    """Token embedding, and position embedding if the model adds one."""
+def embedded(
+    model: HookedTransformer, tokens: Int[Tensor, "query pos"], mask: Bool[Tensor, "query pos"] | None = None
+) -> Float[Tensor, "query pos d_model"]:
+    """Token embedding, and position embedding if the model adds one; positions that the mask hides are not counted."""
     embedding = model.embed(tokens)
-    return embedding + model.pos_embed(tokens) if model.cfg.positional_embedding_type == "standard" else embedding
+    if model.cfg.positional_embedding_type != "standard":
+        return embedding
+    return embedding + model.pos_embed(tokens, 0, mask)
 
 
 def _n_distinct_blocks(model: HookedTransformer) -> int:

@@ -6,8 +6,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from .cached import CachedRun, finish
+from .differentiable import differentiable, gradients_on, remembered
 from .head import final_direction
-from .layer import attention_output, mlp_output
+from .layer import attention_output, attention_weights, mlp_output
 from .places import Objective
 
 Pattern = Float[Tensor, "query head pos key"]
@@ -16,7 +17,7 @@ Patterns = Float[Tensor, "copy query head pos key"]
 
 def pattern_of(run: CachedRun, layer: int) -> Pattern:
     """A layer's attention weights, at the positions that can affect the answer."""
-    return run.layers[layer].scores.softmax(-1)[:, :, : run.stop, : run.stop]
+    return attention_weights(run.layers[layer].scores)[:, :, : run.stop, : run.stop]
 
 
 def run_with_pattern(run: CachedRun, layer: int, pattern: Patterns) -> Float[Tensor, "copy query d_vocab"]:
@@ -39,8 +40,9 @@ def integrated_pattern(run: CachedRun, layer: int, pattern: Pattern, steps: int,
         objective: differentiable; logits [copy, query, d_vocab] at the answer position to one number for each of them.
     """
     points = (torch.arange(steps, dtype=pattern.dtype, device=pattern.device) + 0.5) / steps
-    with torch.enable_grad():
-        scaled = (points.view(-1, 1, 1, 1, 1) * pattern.detach()).requires_grad_()
+    with gradients_on():
+        run, pattern = differentiable(run), remembered(pattern)
+        scaled = (remembered(points).view(-1, 1, 1, 1, 1) * pattern.detach()).requires_grad_()
         (gradient,) = torch.autograd.grad(objective(run_with_pattern(run, layer, scaled)).sum(), scaled)
     return pattern * gradient.mean(0)
 

@@ -17,7 +17,7 @@ from transformer_lens.components.transformer_block import TransformerBlock
 
 from ...circuits import Edge, Node
 from .cached import CachedRun, Copies, LayerCache, finish, placed
-from .layer import mlp_output, normalised, project
+from .layer import attention_weights, mlp_output, normalised, project
 from .places import Differences, Logits, component
 
 
@@ -185,7 +185,7 @@ def _heads_changed(
     layer, name = receivers[0].layer, receivers[0].input
     block, cache = run.model.blocks[layer], run.layers[layer]
     rows = run.needed_after(layer, span if name == "q" else slice(run.reached_from(span.start), run.stop))
-    changed = project(block, name, normalised(block.ln1, cache.before[:, span] + changes), span.start)
+    changed = project(block, name, normalised(block.ln1, cache.before[:, span] + changes), span.start, run.mask)
     middles = []
     for head, places in groupby(range(len(receivers)), key=lambda i: receivers[i].head):
         z_change = _Z_CHANGES[name](block, cache, head, changed[which[list(places)], :, :, head], span, rows)
@@ -202,7 +202,7 @@ def _by_query(block: TransformerBlock, cache: LayerCache, head: int, changed: Ch
     queries = changed[:, :, rows.start - span.start : rows.stop - span.start]
     scores = torch.einsum("cqrd,qkd->cqrk", queries, cache.k[:, :, head]) / block.attn.attn_scale
     scores = scores.masked_fill(cache.scores[:, head, rows].isneginf(), -math.inf)
-    return torch.einsum("cqrk,qkd->cqrd", scores.softmax(-1), cache.v[:, :, head]) - cache.z[:, rows, head]
+    return torch.einsum("cqrk,qkd->cqrd", attention_weights(scores), cache.v[:, :, head]) - cache.z[:, rows, head]
 
 
 def _by_key(block: TransformerBlock, cache: LayerCache, head: int, changed: Changed, span: slice, rows: slice) -> Changed:
@@ -212,12 +212,12 @@ def _by_key(block: TransformerBlock, cache: LayerCache, head: int, changed: Chan
     columns = columns.masked_fill(base[:, :, span].isneginf(), -math.inf)
     around = base.expand(len(changed), -1, -1, -1)
     scores = torch.cat([around[..., : span.start], columns, around[..., span.stop :]], -1)
-    return torch.einsum("cqrk,qkd->cqrd", scores.softmax(-1), cache.v[:, :, head]) - cache.z[:, rows, head]
+    return torch.einsum("cqrk,qkd->cqrd", attention_weights(scores), cache.v[:, :, head]) - cache.z[:, rows, head]
 
 
 def _by_value(block: TransformerBlock, cache: LayerCache, head: int, changed: Changed, span: slice, rows: slice) -> Changed:
     """The same with new values."""
-    pattern = cache.scores[:, head, rows].softmax(-1)[:, :, span]
+    pattern = attention_weights(cache.scores[:, head, rows])[:, :, span]
     return torch.einsum("qrk,cqkd->cqrd", pattern, changed - cache.v[:, span, head])
 
 

@@ -146,8 +146,10 @@ def _knocked_out(
     """The change of the metric without each entry."""
     before = metric_by_query(metric, run.logits, pairs)
     change = torch.full(pattern.shape, math.nan, dtype=torch.float64)
-    visible = run.layers[layer].scores[0, :, : run.stop, : run.stop].isfinite().cpu()
-    entries = [tuple(entry) for entry in visible.nonzero().tolist() if visible[entry[0], entry[1]].sum() > 1]
+    visible = run.layers[layer].scores[:, :, : run.stop, : run.stop].isfinite()
+    several = visible.sum(-1, keepdim=True) > 1
+    some, defined = (visible & several).any(0).cpu(), (several | ~visible).cpu()
+    entries = [tuple(entry) for entry in some.nonzero().tolist()]
     n_at_once = max(1, max_batch // len(pattern))
     for start in range(0, len(entries), n_at_once):
         chunk = entries[start : start + n_at_once]
@@ -155,9 +157,11 @@ def _knocked_out(
         for copy, (head, query, key) in zip(copies, chunk, strict=True):
             copy[:, head, query, key] = 0.0
             copy[:, head, query] /= copy[:, head, query].sum(-1, keepdim=True)
+            copy[:, head, query].nan_to_num_(0.0)  # of a prompt whose row has no other entry
         after = metric_by_query(metric, run_with_pattern(run, layer, copies), pairs)
         for (head, query, key), values in zip(chunk, after, strict=True):
-            change[:, head, query, key] = torch.from_numpy(values - before)
+            values = torch.from_numpy(values - before)
+            change[:, head, query, key] = values.where(defined[:, head, query, key], math.nan)
     return change
 
 

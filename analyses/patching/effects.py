@@ -232,7 +232,7 @@ def metric_values(
     """
     n = logits.shape[:-1].numel()
     answers, foils = (
-        column.to(logits.device).expand(logits.shape[:-1]).flatten() for column in (pairs.answers, pairs.foils)
+        column.to(logits.device).expand(logits.shape[:-1]).clone().flatten() for column in (pairs.answers, pairs.foils)
     )
     values = metric(logits.double().flatten(0, -2), answers, foils)
     if tuple(values.shape) != (n,):

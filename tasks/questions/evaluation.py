@@ -1,19 +1,18 @@
 """How often a model is right: exact match by split, and given that the facts a question rests on are known."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from .padding import Forward, logits_at_answer
 from .queries import Queries
 from .shortcuts import shortcut_accuracy
 from .task import Part, Task, splits_for
 
 TRAIN_SAMPLE = 2000  # questions of a trained split that an evaluation asks, always the same ones
-Forward = Callable[[Tensor], Tensor]
-"""Tokens [query, pos] to logits [query, pos, d_vocab]; a HookedTransformer is one."""
 
 
 NO_TOKEN = -1  # what `top_token` gives where none is strictly the most likely
@@ -37,11 +36,12 @@ def top_token(logits: Float[Tensor, "*batch d_vocab"]) -> Int[Tensor, "*batch"]:
 def predictions(
     forward: Forward, tokens: Int[Tensor, "query pos"], answer_position: int, *, batch_size: int = 4096
 ) -> Int[Tensor, " query"]:
-    """The most likely token at the answer position of each prompt; one of them where several are equally so.
+    """The most likely token where each prompt's answer is read: at the answer position, or before trailing pads.
 
-    Whether an answer is right is for `exact_match` and `is_right` to say, which count a tie as wrong.
+    Of several equally likely tokens it is one. Whether an answer is right is for `exact_match` and `is_right` to say, which
+    count a tie as wrong.
     """
-    parts = [forward(part)[:, answer_position].argmax(-1) for part in tokens.split(batch_size)]
+    parts = [logits_at_answer(forward, part, answer_position).argmax(-1) for part in tokens.split(batch_size)]
     return torch.cat(parts).cpu() if parts else torch.empty(0, dtype=torch.long)
 
 
@@ -55,7 +55,7 @@ def is_right(
     batch_size: int = 4096,
 ) -> Bool[Tensor, " query"]:
     """For which prompts the answer is strictly more likely than every other token, see `top_token`."""
-    parts = [top_token(forward(part)[:, answer_position]).cpu() for part in tokens.split(batch_size)]
+    parts = [top_token(logits_at_answer(forward, part, answer_position)).cpu() for part in tokens.split(batch_size)]
     return torch.cat(parts) == answers if parts else torch.empty(0, dtype=torch.bool)
 
 

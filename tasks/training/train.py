@@ -35,6 +35,8 @@ from .training_state import STATE_FILE, TrainingState
 EVALUATION_BATCH = 4096  # prompts
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train(
     task: Task,
     model_config: ModelConfig,

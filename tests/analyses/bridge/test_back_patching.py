@@ -28,7 +28,7 @@ def put(source: torch.Tensor, activation: torch.Tensor, hook: object) -> torch.T
 
 
 def literal_answers(model: HookedTransformer, queries: Queries) -> torch.Tensor:
-    late = residual_states(model, queries.tokens)[Stage(SOURCE, "layer")][:, POSITION]
+    late = residual_states(model, queries.tokens, 2)[Stage(SOURCE, "layer")][:, POSITION]
     return logits_at(model, queries.tokens, 2, [("blocks.0.hook_resid_pre", partial(put, late))]).argmax(-1)
 
 

@@ -94,7 +94,7 @@ def test_a_bridge_direction_is_a_difference_of_means_over_other_facts(donor_worl
     without = set(range(0, len(donor_world.graph), 3))
     asked = queries.take(torch.tensor([fact in without for fact in queries.hop1.tolist()]))
     centroids = BridgeMeans(model, graph_of(model, queries.roles, 2), donor_world, asked, intermediate="bridge", seed=0)
-    states = residual_states(model, queries.tokens)[Stage(0, "layer")][:, 1]
+    states = residual_states(model, queries.tokens, 2)[Stage(0, "layer")][:, 1]
     kept = torch.tensor([fact not in without and not donor_world.is_ood[fact] for fact in queries.hop1.tolist()])
     for bridge in range(3):
         facts = {int(f): i for i, f in enumerate(queries.hop1.tolist()) if kept[i] and queries.bridges[i] == bridge}

@@ -1,0 +1,38 @@
+"""Gradients wherever the caller stands: with gradients switched off globally, under `no_grad`, or in inference mode."""
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from itertools import chain
+
+import torch
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from .cached import CachedRun, LayerCache
+
+
+@contextlib.contextmanager
+def gradients_on() -> Iterator[None]:
+    """Record gradients in the block, whatever holds around it."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def differentiable(run: CachedRun) -> CachedRun:
+    """The run, with copies of what was made in inference mode, which autograd refuses to remember."""
+    layers = [LayerCache(*(remembered(getattr(cache, each.name)) for each in fields(cache))) for cache in run.layers]
+    mask = None if run.mask is None else remembered(run.mask)
+    changed = {"embedding": remembered(run.embedding), "logits": remembered(run.logits), "layers": layers, "mask": mask}
+    return replace(run, model=_remembered_model(run.model), **changed)
+
+
+def remembered(tensor: Tensor) -> Tensor:
+    """The tensor, or a copy if it was made in inference mode."""
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+def _remembered_model(model: HookedTransformer) -> HookedTransformer:
+    made_so = any(tensor.is_inference() for tensor in chain(model.parameters(), model.buffers()))
+    return copy.deepcopy(model) if made_so else model

@@ -1,0 +1,98 @@
+"""Where the answer to a padded prompt is read, and which of its positions the model does not see.
+
+A tokenizer that pads left: TransformerLens hides the leading pads and counts positions from the first real token. One that
+pads right: the model sees everything, and where the answer would be read at a trailing pad it is read at the prompt's last
+real token. Such a prompt is moved to the right until that token stands at the answer position, and what moves in at its left
+is hidden; in a causal model this changes no logit, and a role means the same token, counted from the answer, in all prompts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformer_lens.utilities.tokenize_utils import get_attention_mask
+
+Forward = Callable[[Tensor], Tensor]
+"""Tokens [query, pos] to logits [query, pos, d_vocab]; a HookedTransformer is one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Aligned:
+    """Prompts whose answer is read at one position.
+
+    Attributes:
+        tokens: the prompts, some of them moved to the right.
+        mask: which positions the model sees; None: all.
+        moved: by how many positions each prompt was moved.
+    """
+
+    tokens: Int[Tensor, "query pos"]
+    mask: Bool[Tensor, "query pos"] | None
+    moved: Int[Tensor, " query"]
+
+
+def aligned(forward: Forward, tokens: Int[Tensor, "query pos"], answer_position: int) -> Aligned:
+    """The prompts as a model with the tokenizer `forward.tokenizer` is asked them; without one they have no pads.
+
+    Raises:
+        ValueError: if the answer would be read at a pad; or if prompts with trailing pads would have to be moved in a
+            bidirectional model, which attends to pads.
+    """
+    tokenizer, answer = getattr(forward, "tokenizer", None), answer_position % tokens.shape[1]
+    unmoved = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
+    if not tokenizer or tokenizer.pad_token_id is None:
+        return Aligned(tokens, None, unmoved)
+    cfg = forward.cfg  # pyright: ignore[reportFunctionMemberAccess]
+    seen = get_attention_mask(tokenizer, tokens, cfg.default_prepend_bos).bool()
+    if tokenizer.padding_side == "left":
+        _check_answers_seen(seen[:, answer] & ~_ends_in_pad(tokenizer, tokens, answer), tokens, answer)
+        return Aligned(tokens, None if seen.all() else seen, unmoved)
+    moved = (answer + 1 - seen.sum(1)).clamp(min=0)
+    _check_answers_seen(seen.any(1), tokens, answer)
+    if not moved.any():
+        return Aligned(tokens, None, unmoved)
+    if cfg.attention_dir != "causal":
+        raise ValueError(
+            f"{_some(moved > 0, tokens)} end in pads before the answer position {answer}, and a bidirectional model attends "
+            "to pads: ask prompts of one length at a time"
+        )
+    columns = torch.arange(tokens.shape[1], device=tokens.device)
+    places = (columns - moved[:, None]) % tokens.shape[1]
+    return Aligned(tokens.gather(1, places), columns >= moved[:, None], moved)
+
+
+def logits_at_answer(
+    forward: Forward, tokens: Int[Tensor, "query pos"], answer_position: int
+) -> Float[Tensor, "query d_vocab"]:
+    """The logits of a forward pass where each prompt's answer is read: at the answer position or before trailing pads."""
+    logits = forward(tokens)
+    if not isinstance(logits, Tensor) or logits.ndim != 3:
+        raise TypeError(
+            f"a {type(forward).__name__} gives {type(logits).__name__} for tokens, not logits [query, pos, d_vocab], as a "
+            "transformer_lens.HookedTransformer does"
+        )
+    places = answer_position % tokens.shape[1] - aligned(forward, tokens, answer_position).moved.to(logits.device)
+    return logits[torch.arange(len(logits), device=logits.device), places]
+
+
+def _ends_in_pad(tokenizer: object, tokens: Int[Tensor, "query pos"], answer: int) -> Bool[Tensor, " query"]:
+    """Which prompts have a pad at the answer position that is no other special token."""
+    pad = tokenizer.pad_token_id  # pyright: ignore[reportAttributeAccessIssue]
+    others = [getattr(tokenizer, name, None) for name in ("bos_token_id", "eos_token_id")]
+    return (tokens[:, answer] == pad) & (pad not in others)
+
+
+def _check_answers_seen(good: Bool[Tensor, " query"], tokens: Int[Tensor, "query pos"], answer: int) -> None:
+    if not good.all():
+        raise ValueError(
+            f"{_some(~good, tokens)} have a pad of the tokenizer where the answer is read, at position {answer}; choose an "
+            "answer_position with a real token, or set the tokenizer's padding_side to where the pads of the prompts are"
+        )
+
+
+def _some(which: Bool[Tensor, " query"], tokens: Int[Tensor, "query pos"]) -> str:
+    """How many prompts, and the first of them."""
+    first = int(which.int().argmax())
+    return f"{int(which.sum())} of {len(which)} prompts (the first is number {first}, tokens {tokens[first].tolist()})"
