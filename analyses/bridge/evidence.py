@@ -36,7 +36,7 @@ from .bridge_means import MIN_UNITS_FOR_MEAN, BridgeMeans
 from .interchange import donor_runs, questions_with_donors, values_and_answers
 from .own_pairs import OwnPairs, intermediate_of
 from .pair_donors import DONOR, HELD_OUT
-from .probing import fit_probe, said_by
+from .probing import as_array, fit_probe, said_by
 from .questions import halves_by_unit, sample
 from .sources import Source, SplitSource
 
@@ -203,8 +203,8 @@ def _probe(means: BridgeMeans, layer: int, position: int, states: Float[Tensor, 
     labels = means.values[several].numpy()
     if len(set(labels.tolist())) < 2:
         return torch.full((len(states),), NO_TOKEN)
-    probe = fit_probe(means.run.state(layer)[several, position].cpu().numpy(), labels)
-    return torch.from_numpy(said_by(probe, states.cpu().numpy()))
+    probe = fit_probe(as_array(means.run.state(layer)[several, position]), labels)
+    return torch.from_numpy(said_by(probe, as_array(states)))
 
 
 def _interventions(

@@ -28,6 +28,7 @@ from ..statistics import wilson
 from ..training.by_step import by_step, for_each_step
 from .contingency import found_by_correct
 from .own_pairs import questions_of, token_problems
+from .questions import as_read
 
 TARGETS = ("bridge", "answer", "shuffled bridge")
 """What a figure of two-hop questions shows."""
@@ -148,7 +149,7 @@ def logit_lens(model: HookedTransformer | Run, queries: Queries | PromptPairs, *
     if problems := _problems(queries, model):
         raise ValueError(f"the lens cannot read {queries.split}: " + "; ".join(problems))
     refuse_hooks(model)
-    targets = _targets(queries, seed, prompts=same_vocabulary(model))
+    targets = _targets(as_read(model, queries), seed, prompts=same_vocabulary(model))
     found = residual_states(model, queries.tokens, queries.answer_position)
     check_last_state(model, queries.tokens, queries.answer_position, list(found.values())[-1])
     stages = {stage: _read(model, stage, states, targets) for stage, states in found.items()}

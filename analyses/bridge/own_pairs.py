@@ -14,6 +14,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...tasks import PromptPairs, Queries
+from ..forward.model import check_model
 from .bridge_means import MIN_UNITS_FOR_MEAN
 from .pair_donors import PairDonors, broken_assumptions
 from .questions import halves_by_unit
@@ -162,6 +163,7 @@ def intermediate_of(given: Queries | PromptPairs, name: str | None) -> str:
 
 def token_problems(columns: Mapping[str, Tensor], model: HookedTransformer) -> list[str]:
     """By what they are, answers and intermediates that the model's output vocabulary does not have."""
+    check_model(model)
     last, problems = model.cfg.d_vocab_out - 1, []
     for what, tokens in columns.items():
         if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) <= last:

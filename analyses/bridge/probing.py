@@ -23,6 +23,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
@@ -36,6 +37,7 @@ from ..statistics import newcombe_interval, wilson
 from ..training.by_step import by_step
 from .lens import relation_rows
 from .own_pairs import questions_of
+from .questions import as_read
 from .sources import SplitSource
 
 RELATIONS = ("r1", "r2")
@@ -115,9 +117,9 @@ def probe_bridge(
         return by_step(model, lambda each: probe_bridge(each, task, transfer=transfer, targets=targets, seed=seed))
     asked, others, tested_on = _material(task, transfer, seed)
     targets = _checked_targets(asked, targets)
-    labels = {target: [label_of(each, target) for each in (asked, *others)] for target in targets}
-    plans = _plans({target: each[0] for target, each in labels.items()}, seed)
     graph = graph_of(model, asked.roles, asked.answer_position)
+    labels = {target: [label_of(as_read(model, each), target) for each in (asked, *others)] for target in targets}
+    plans = _plans({target: each[0] for target, each in labels.items()}, seed)
     runs = [run_and_cache(model, graph, each.tokens) for each in (asked, *others)]
     splits, rows = [tested_on, *(each.split for each in others)], []
     answerable = targets if same_vocabulary(model) else (*asked.intermediates, "answer")
@@ -171,6 +173,11 @@ def label_of(queries: Queries, target: str) -> Int[np.ndarray, " query"]:
     """The token that a probe for a target is to give for each query."""
     tokens = {**queries.intermediates, "answer": queries.answers}
     return (tokens[target] if target in tokens else queries.tokens[:, queries.roles.index(target)]).numpy()
+
+
+def as_array(states: Float[Tensor, "query d_model"]) -> Float[np.ndarray, "query d_model"]:
+    """States as numpy takes them; in half precision, which probes cannot be computed in, as single."""
+    return (states.float() if states.dtype.itemsize < 4 else states).cpu().numpy()
 
 
 def fit_probe(states: Float[np.ndarray, "query d_model"], labels: Int[np.ndarray, " query"]) -> LinearDiscriminantAnalysis:
@@ -238,7 +245,7 @@ class _Cell:
 
     @classmethod
     def of(cls, run: CachedRun, layer: int, position: int) -> "_Cell":
-        return cls(*(run.state(each)[:, position].cpu().numpy() for each in (layer, run.graph.n_layers - 1)))
+        return cls(*(as_array(run.state(each)[:, position]) for each in (layer, run.graph.n_layers - 1)))
 
     def take(self, rows: np.ndarray) -> "_Cell":
         return _Cell(self.states[rows], self.final[rows])

@@ -1,9 +1,18 @@
 """Questions chosen by unit, since states repeat within one: a sample of units, or halves that share none."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
+from transformer_lens import HookedTransformer
 
 from ...tasks import Queries
+from ...tasks.questions.padding import aligned
+
+
+def as_read(model: HookedTransformer, queries: Queries) -> Queries:
+    """The questions with, at each role, the token that the model reads there, see `aligned`; not for running."""
+    return replace(queries, tokens=aligned(model, queries.tokens, queries.answer_position).tokens)
 
 
 def sample(queries: Queries, n: int, *, max_units: int, seed: int) -> Queries:

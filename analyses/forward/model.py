@@ -27,12 +27,28 @@ _UNSUPPORTED = {
 }
 
 
+def check_model(model: object) -> None:
+    """Raise unless it is a model whose insides are known here.
+
+    Raises:
+        TypeError: naming its class.
+    """
+    if not isinstance(model, HookedTransformer):
+        kind = type(model)
+        raise TypeError(
+            f"a model must be a transformer_lens.HookedTransformer, got a {kind.__module__}.{kind.__qualname__}; "
+            "HookedTransformer.from_pretrained makes one of a published decoder, tasks.build_model and tasks.Run give one"
+        )
+
+
 def graph_of(model: HookedTransformer, roles: tuple[str, ...], answer_position: int) -> ComputationGraph:
     """The computation graph of a model on prompts with the given roles.
 
     Raises:
+        TypeError: if it is no HookedTransformer.
         ValueError: if the model has an option whose interventions would not be exact; all such options are named.
     """
+    check_model(model)
     cfg = model.cfg
     unsupported = [
         f"{option}={getattr(cfg, option)!r}"
@@ -41,6 +57,8 @@ def graph_of(model: HookedTransformer, roles: tuple[str, ...], answer_position: 
     ]
     if cfg.original_architecture in POST_NORM_ARCHITECTURES:
         unsupported.append(f"original_architecture={cfg.original_architecture!r}")
+    if cfg.use_dynamic_ntk_rope and len(roles) > (cfg.train_seq_length or cfg.n_ctx):
+        unsupported.append(f"use_dynamic_ntk_rope=True at {len(roles)} positions")
     if unsupported:
         raise ValueError(f"exact interventions are not defined here for a model with {', '.join(unsupported)}")
     return ComputationGraph.transformer(
@@ -69,6 +87,7 @@ def residual_states(
     Without MLPs, and where attention and MLP run in parallel, there is no state between attention and the layer's end.
     Prompts with trailing pads are moved until their last real token stands at the answer position, see `aligned`.
     """
+    check_model(model)
     if not model.cfg.n_layers:
         with torch.no_grad():
             prompts = aligned(model, tokens.to(model.W_E.device), answer_position)

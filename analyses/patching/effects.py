@@ -124,6 +124,7 @@ class PatchingResult(Result):
         return effect_heatmap(self.table, title=self.caption)
 
 
+@torch.no_grad()
 def patch_each(
     model: HookedTransformer,
     engine: Engine[AnyRun],

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import pandas as pd
+import torch
 
 from ...circuits import Result
 from ...circuits.result import write_text
@@ -50,7 +50,7 @@ def fingerprint(subject: Arms | Run, *settings: Any) -> str:
     for name, specimen in sorted(subject.items()):
         digest.update(name.encode() + specimen.task.key.encode())
         for parameter in specimen.model.parameters():
-            digest.update(np.ascontiguousarray(parameter.detach().cpu().numpy()).tobytes())
+            digest.update(parameter.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:12]
 
 

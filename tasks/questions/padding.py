@@ -34,17 +34,17 @@ class Aligned:
 
 
 def aligned(forward: Forward, tokens: Int[Tensor, "query pos"], answer_position: int) -> Aligned:
-    """The prompts as a model with the tokenizer `forward.tokenizer` is asked them; without one they have no pads.
+    """The prompts as a model with the tokenizer `forward.tokenizer` is asked them; without a pad token they have no pads.
 
     Raises:
         ValueError: if the answer would be read at a pad; or if prompts with trailing pads would have to be moved in a
             bidirectional model, which attends to pads.
     """
-    tokenizer, answer = getattr(forward, "tokenizer", None), answer_position % tokens.shape[1]
+    tokenizer, cfg = (getattr(forward, name, None) for name in ("tokenizer", "cfg"))
+    answer = answer_position % tokens.shape[1]
     unmoved = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
-    if not tokenizer or tokenizer.pad_token_id is None:
+    if not tokenizer or cfg is None or tokenizer.pad_token_id is None:
         return Aligned(tokens, None, unmoved)
-    cfg = forward.cfg  # pyright: ignore[reportFunctionMemberAccess]
     seen = get_attention_mask(tokenizer, tokens, cfg.default_prepend_bos).bool()
     if tokenizer.padding_side == "left":
         _check_answers_seen(seen[:, answer] & ~_ends_in_pad(tokenizer, tokens, answer), tokens, answer)

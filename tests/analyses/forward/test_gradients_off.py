@@ -1,0 +1,140 @@
+"""Gradients switched off around a call, half precision, and an interrupt: the numbers stay, and so does the model."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import no_hooks_left, random_model, strong_model, wide_pairs
+from transformer_lens import HookedTransformer
+
+from grokscope import analyses
+from grokscope.analyses.forward import agreement, literal
+from grokscope.analyses.forward.cached import run_and_cache
+from grokscope.circuits import Node
+from grokscope.tasks import ModelConfig, PromptPairs, TrainConfig, TwoHopTask, train
+
+METHODS = ("eap", "eap_ig_inputs", "eap_ig_activations")
+
+
+def numbers(model: HookedTransformer, pairs: PromptPairs) -> dict[str, np.ndarray]:
+    found = {"edges": analyses.path_patch(model, pairs, per_query=True, progress=False).deltas}
+    found |= {each: analyses.edge_attribution(model, pairs, method=each, per_query=True).deltas for each in METHODS}
+    table = analyses.attribute_attention(model, pairs).table
+    return found | {each: table[each].to_numpy() for each in ("pattern", "integrated", "direct", "knockout")}
+
+
+@contextlib.contextmanager
+def switched_off() -> Iterator[None]:
+    torch.set_grad_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_grad_enabled(True)
+
+
+OFF = {"no_grad": torch.no_grad, "switched off": switched_off, "inference_mode": torch.inference_mode}
+
+
+@pytest.mark.parametrize("made_inside", [False, True])
+@pytest.mark.parametrize("off", OFF)
+def test_gradients_are_turned_on_where_they_are_needed(off: str, made_inside: bool) -> None:
+    model, pairs = strong_model(0), wide_pairs(0)
+    expected = numbers(model, pairs)
+    with OFF[off]():
+        if made_inside:
+            model, pairs = strong_model(0), wide_pairs(0)
+        inside, enabled = numbers(model, pairs), torch.is_grad_enabled()
+    assert not enabled and torch.is_grad_enabled()
+    for found in (inside, numbers(model, pairs)):  # what was made in inference mode serves outside, too
+        for name, values in expected.items():
+            np.testing.assert_allclose(found[name], values, rtol=1e-10, atol=1e-10, err_msg=name)
+
+
+def test_training_does_not_depend_on_it(task: TwoHopTask, tmp_path: Path) -> None:
+    config, losses = TrainConfig.tiny(max_steps=4, evaluate_every=2, n_checkpoints=1), []
+    for name, off in {"on": contextlib.nullcontext, **OFF}.items():
+        with off():
+            losses.append(train(task, ModelConfig.tiny(), config, tmp_path / name, progress=False).metrics["loss"].tolist())
+    assert all(each == losses[0] for each in losses[1:])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_each_dtype_gives_what_it_can_resolve(dtype: torch.dtype) -> None:
+    """The error is a few of the dtype's last digits, of the largest value of each kind."""
+    pairs, exact = wide_pairs(0), numbers(strong_model(0), wide_pairs(0))
+    model = strong_model(0).to(dtype)
+    assert model.cfg.dtype == dtype
+    for name, values in numbers(model, pairs).items():
+        error = np.nanmax(np.abs(values - exact[name])) / np.nanmax(np.abs(exact[name]))
+        assert error < 24 * torch.finfo(dtype).eps, name
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("n_layers", [1, 6])
+def test_what_rounding_does_not_explain_is_refused_in_every_dtype(dtype: torch.dtype, n_layers: int) -> None:
+    """A model that computes something else passes neither by luck nor is one refused that only rounds."""
+    for seed in range(6):
+        model, pairs = random_model(seed, n_layers=n_layers, dtype=dtype), wide_pairs(seed)
+        graph = analyses.graph_of(model, pairs.roles, -1)
+        run = run_and_cache(model, graph, pairs.clean)
+        plain = model.forward
+        with torch.no_grad():
+            error = float((run.logits - agreement.own_logits(model, pairs.clean, -1)).abs().max())
+        model.forward = lambda tokens, plain=plain, **options: plain(tokens, **options).clamp(-1, 1)
+        with pytest.raises(ValueError, match=r"where rounding explains .*something that partial runs do not know"):
+            run_and_cache(model, graph, pairs.clean)
+        assert error <= 32 * torch.finfo(dtype).eps * n_layers * float(run.logits.abs().max())
+
+
+def test_probes_and_lens_read_half_precision(donor_world: TwoHopTask) -> None:
+    model = random_model(0, d_vocab=donor_world.n_tokens)
+    queries = donor_world.split("test_inferred_iid")
+    for each in (model, model.to(torch.bfloat16)):
+        assert len(analyses.logit_lens(each, queries).table)
+        probes = analyses.probe_bridge(each, queries, transfer=[], targets=["answer"]).table
+        assert probes["accuracy"].between(0, 1).all()
+
+
+def interrupted(after: int) -> Callable[..., torch.Tensor]:
+    """A metric that is interrupted at its n-th call."""
+    calls = []
+
+    def metric(logits: torch.Tensor, answers: torch.Tensor, foils: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) > after:
+            raise KeyboardInterrupt
+        return analyses.logit_difference(logits, answers, foils)
+
+    return metric
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
+def test_an_interrupt_leaves_the_model_as_it_was(after: int) -> None:
+    model, pairs = strong_model(0), wide_pairs(0)
+    before, settings = {name: value.clone() for name, value in model.state_dict().items()}, model.cfg.to_dict()
+
+    class Stopping(dict[Node, torch.Tensor]):
+        def __getitem__(self, node: Node) -> torch.Tensor:
+            raise KeyboardInterrupt
+
+    def stop(activation: torch.Tensor, hook: object) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    graph = analyses.graph_of(model, pairs.roles, -1)
+    metric = interrupted(after)
+    for call in (
+        lambda: analyses.path_patch(model, pairs, metric=metric, progress=False),
+        lambda: analyses.edge_attribution(model, pairs, metric=metric),
+        lambda: analyses.attribute_attention(model, pairs, metric=metric),
+        lambda: literal.logits_at(model, pairs.clean, -1, [("blocks.1.hook_mlp_out", stop)]),
+        lambda: literal.run_with_edges(model, graph, pairs.clean, [], Stopping()),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            call()
+        assert no_hooks_left(model) and not model.training and torch.is_grad_enabled()
+        assert model.cfg.to_dict() == settings
+        for name, parameter in model.named_parameters():
+            assert parameter.requires_grad and parameter.grad is None and torch.equal(parameter, before[name])
