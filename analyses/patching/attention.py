@@ -67,7 +67,7 @@ class AttentionResult(Result):
             direct: what the head moves from the key position straight to the logit difference, final norm frozen, in nats;
             zero except at the answer's position; before the soft cap of the logits, if the model has one;
             knockout: the change of the metric if this entry is zero and the others of its row are renormalised; NaN where
-            the row has no other entry;
+            the row has no other entry in some prompt; what a prompt's pads hide counts as an entry of weight 0;
             n: number of queries.
         model: the model's name.
         pairs: hash of the prompt pairs.
@@ -145,11 +145,11 @@ def _knocked_out(
 ) -> Pattern:
     """The change of the metric without each entry."""
     before = metric_by_query(metric, run.logits, pairs)
-    change = torch.full(pattern.shape, math.nan, dtype=torch.float64)
     visible = run.layers[layer].scores[:, :, : run.stop, : run.stop].isfinite()
     several = visible.sum(-1, keepdim=True) > 1
     some, defined = (visible & several).any(0).cpu(), (several | ~visible).cpu()
     entries = [tuple(entry) for entry in some.nonzero().tolist()]
+    change = torch.zeros(pattern.shape, dtype=torch.float64).masked_fill(visible.cpu(), math.nan)
     n_at_once = max(1, max_batch // len(pattern))
     for start in range(0, len(entries), n_at_once):
         chunk = entries[start : start + n_at_once]

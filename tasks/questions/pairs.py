@@ -38,7 +38,7 @@ class PromptPairs:
         answers: the right answers to the clean prompts.
         foils: the right answers to the corrupt prompts.
         roles: the name of each position.
-        answer_position: where the answer is read; by default the last position.
+        answer_position: where the answer is read; by default the last position. For padded prompts see `Queries`.
         contrast: what differs between the two.
         recipe: how the pairs were made; JSON values only.
         intermediates: of the clean prompts, by name, see `Queries`; empty if not known.

@@ -17,7 +17,9 @@ class Queries:
         tokens: the prompts.
         answers: the token to be predicted at `answer_position`.
         roles: the name of each position.
-        answer_position: the position at which the answer is read; by default the last.
+        answer_position: the position at which the answer is read; by default the last. Prompts of different lengths are
+            padded to one: where a tokenizer that pads right leaves a pad here, the answer is read at the prompt's last real
+            token, from which roles are counted back; pads at the left are hidden as in TransformerLens.
         intermediates: by name, the token of what has to be found on the way to the answer; two-hop questions have `bridge`.
         unit: the id by which intervals are clustered, since questions that share it repeat each other's states: in two-hop
             questions the first fact. By default each question is a separate unit.
