@@ -1,7 +1,7 @@
 """How often a model is right: exact match by split, and given that the facts a question rests on are known."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,6 +11,7 @@ from .padding import Forward, logits_at_answer
 from .queries import Queries
 from .shortcuts import shortcut_accuracy
 from .task import Part, Task, splits_for
+from .validity import check, context_problems, inputs_of, position_problems, prompt_problems, vocabulary_problems
 
 TRAIN_SAMPLE = 2000  # questions of a trained split that an evaluation asks, always the same ones
 
@@ -40,8 +41,12 @@ def predictions(
 
     Of several equally likely tokens it is one. Whether an answer is right is for `exact_match` and `is_right` to say, which
     count a tie as wrong.
+
+    Raises:
+        ValueError: for prompts that are no tokens, that the model does not have or that are too long for it, and for
+            logits that are NaN.
     """
-    parts = [logits_at_answer(forward, part, answer_position).argmax(-1) for part in tokens.split(batch_size)]
+    parts = [logits.argmax(-1) for logits in _logits(forward, tokens, answer_position, batch_size)]
     return torch.cat(parts).cpu() if parts else torch.empty(0, dtype=torch.long)
 
 
@@ -54,16 +59,42 @@ def is_right(
     *,
     batch_size: int = 4096,
 ) -> Bool[Tensor, " query"]:
-    """For which prompts the answer is strictly more likely than every other token, see `top_token`."""
-    parts = [top_token(logits_at_answer(forward, part, answer_position)).cpu() for part in tokens.split(batch_size)]
+    """For which prompts the answer is strictly more likely than every other token, see `top_token`.
+
+    Raises:
+        ValueError: as `predictions`.
+    """
+    parts = [top_token(logits).cpu() for logits in _logits(forward, tokens, answer_position, batch_size)]
     return torch.cat(parts) == answers if parts else torch.empty(0, dtype=torch.bool)
+
+
+def _logits(
+    forward: Forward, tokens: Int[Tensor, "query pos"], answer_position: int, batch_size: int
+) -> Iterator[Float[Tensor, "query d_vocab"]]:
+    """The logits at the answer, batch by batch; see `predictions` for what is refused."""
+    if not (problems := prompt_problems("tokens", tokens)):
+        cfg, n_pos = getattr(forward, "cfg", None), tokens.shape[1]
+        problems = position_problems(answer_position, n_pos) + vocabulary_problems({"tokens": tokens}, inputs_of(cfg))
+        problems += context_problems(n_pos, cfg)
+    if problems:
+        raise ValueError("the model cannot be asked these prompts: " + "; ".join(problems))
+    for part in tokens.split(batch_size):
+        logits = logits_at_answer(forward, part, answer_position)
+        if (unknown := logits.isnan().any(-1)).any():
+            raise ValueError(f"the logits of {int(unknown.sum())} of {len(logits)} prompts are NaN")
+        yield logits
 
 
 def exact_match(forward: Forward, queries: Queries) -> Bool[Tensor, " query"]:
     """Which queries are answered correctly: the answer is strictly more likely than every other token.
 
     The model is asked as it is, with whatever hooks it carries.
+
+    Raises:
+        ValueError: if the model lacks tokens or positions of theirs.
     """
+    if len(queries):
+        check(forward, queries)
     return is_right(forward, queries.tokens, queries.answers, queries.answer_position)
 
 

@@ -23,6 +23,16 @@ from .queries import Queries
 from .splits import hop_status
 from .task import Task
 from .twohop import TwoHopTask, two_hop
+from .validity import (
+    check,
+    checked_rows,
+    column_problems,
+    held,
+    named_roles,
+    position_problems,
+    prompt_problems,
+    role_problems,
+)
 
 CONTRASTS = ("head", "relation_1", "relation_2", "bridge")
 """What differs: one token, or (h, r1) together. All but `relation_2` lead to another bridge entity."""
@@ -33,11 +43,11 @@ class PromptPairs:
     """Clean and corrupt prompts with the answers to both.
 
     Attributes:
-        clean: the prompts to be explained.
+        clean: the prompts to be explained; they and all columns are kept as 64-bit numbers on the CPU.
         corrupt: their counterparts.
         answers: the right answers to the clean prompts.
         foils: the right answers to the corrupt prompts.
-        roles: the name of each position.
+        roles: the name of each position, without whitespace and @; whole numbers become their digits.
         answer_position: where the answer is read; by default the last position. For padded prompts see `Queries`.
         contrast: what differs between the two.
         recipe: how the pairs were made; JSON values only.
@@ -46,7 +56,8 @@ class PromptPairs:
         unit: the id by which intervals are clustered, of the clean prompts; by default each pair is a separate unit.
 
     Raises:
-        ValueError: if the tensors do not fit together; all problems are named at once.
+        ValueError: if the tensors do not fit together, hold no whole numbers, or a token is below 0; all problems are
+            named at once.
 
     >>> import torch
     >>> clean, corrupt = torch.tensor([[0, 5, 6]]), torch.tensor([[1, 5, 6]])
@@ -68,30 +79,35 @@ class PromptPairs:
     unit: Int[Tensor, " _"] = field(default=None)  # pyright: ignore[reportAssignmentType]
 
     def __post_init__(self) -> None:
+        prompts = {"clean": self.clean, "corrupt": self.corrupt}
+        if problems := [each for name, tokens in prompts.items() for each in prompt_problems(name, tokens)]:
+            raise ValueError("these are no prompt pairs: " + "; ".join(problems))
+        roles, unit = named_roles(self.roles), torch.arange(len(self.clean)) if self.unit is None else self.unit
+        if problems := self._problems(roles, unit):
+            raise ValueError("these are no prompt pairs: " + "; ".join(problems))
+        columns = {name: held(getattr(self, name)) for name in ("clean", "corrupt", "answers", "foils")}
+        for name in ("intermediates", "corrupt_intermediates"):
+            columns[name] = {key: held(column) for key, column in getattr(self, name).items()}
+        position = int(self.answer_position) % len(roles)
+        for name, value in (columns | {"unit": held(unit), "roles": roles, "answer_position": position}).items():
+            object.__setattr__(self, name, value)
+
+    def _problems(self, roles: tuple[str, ...], unit: Any) -> list[str]:
+        """Why these are no pairs."""
         n, n_pos = self.clean.shape
-        if self.unit is None:
-            object.__setattr__(self, "unit", torch.arange(n))
         problems = []
         if self.corrupt.shape != self.clean.shape:
             problems.append(f"clean has the shape {tuple(self.clean.shape)}, corrupt {tuple(self.corrupt.shape)}")
-        columns = [("answers", self.answers), ("foils", self.foils), ("unit", self.unit)]
+        columns = [("answers", self.answers), ("foils", self.foils), ("unit", unit)]
         columns += [*self.intermediates.items(), *self.corrupt_intermediates.items()]
-        problems += [f"{n} clean prompts, but {len(column)} {name}" for name, column in columns if len(column) != n]
-        if len(self.roles) != n_pos or len(set(self.roles)) != len(self.roles):
-            problems.append(f"{n_pos} positions need {n_pos} different roles, got {self.roles}")
-        if not -n_pos <= self.answer_position < n_pos:
-            problems.append(f"answer_position={self.answer_position} is outside the {n_pos} positions")
-        if not problems:
-            same_prompt = (self.clean == self.corrupt).all(1)
-            same_answer = self.answers == self.foils
-            problems += [
-                f"{int(same.sum())} pairs have the same {what} on both sides, the first is pair {int(same.int().argmax())}"
-                for same, what in ((same_prompt, "prompt"), (same_answer, "answer"))
-                if same.any()
-            ]
-        if problems:
-            raise ValueError("these are no prompt pairs: " + "; ".join(problems))
-        object.__setattr__(self, "answer_position", self.answer_position % n_pos)
+        size = "{n} clean prompts, but {found} {what}"
+        problems += [
+            problem
+            for name, column in columns
+            for problem in column_problems(name, column, n, are_tokens=column is not unit, wrong_size=size)
+        ]
+        problems += role_problems(roles, n_pos) + position_problems(self.answer_position, n_pos)
+        return problems or _alike({"prompt": (self.clean == self.corrupt).all(1), "answer": self.answers == self.foils})
 
     def __len__(self) -> int:
         return len(self.clean)
@@ -114,7 +130,12 @@ class PromptPairs:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def take(self, rows: Int[Tensor, " row"] | Bool[Tensor, " query"]) -> "PromptPairs":
-        """The pairs of the given rows (numbers or a mask), in that order."""
+        """The pairs of the given rows (numbers or a mask), in that order.
+
+        Raises:
+            ValueError: for rows that there are not.
+        """
+        rows = checked_rows(rows, len(self))
         return replace(
             self,
             clean=self.clean[rows],
@@ -151,8 +172,10 @@ class PromptPairs:
         """The pairs that every model answers correctly on both prompts; the recipe says how many were asked.
 
         Raises:
-            ValueError: if no pair is left.
+            ValueError: if there is no pair or none is left, or a model lacks tokens or positions of theirs.
         """
+        for model in models:
+            check(model, self)
         correct = torch.ones(len(self), dtype=torch.bool)
         for model in models:
             for prompts, answers in ((self.clean, self.answers), (self.corrupt, self.foils)):
@@ -162,6 +185,15 @@ class PromptPairs:
                 f"none of the {len(self)} pairs is answered correctly on both sides by all {len(models)} models"
             )
         return replace(self.take(correct), recipe={**self.recipe, "n_asked": self.n_asked})
+
+
+def _alike(same: Mapping[str, Bool[Tensor, " query"]]) -> list[str]:
+    """By what is the same on both sides of some pairs, how many these are."""
+    return [
+        f"{int(rows.sum())} pairs have the same {what} on both sides, the first is pair {int(rows.int().argmax())}"
+        for what, rows in same.items()
+        if rows.any()
+    ]
 
 
 def n_pairable(queries: Queries) -> int:

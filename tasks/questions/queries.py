@@ -8,15 +8,17 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from .validity import checked_rows, column_problems, held, named_roles, position_problems, prompt_problems, role_problems
+
 
 @dataclass(frozen=True, eq=False)
 class Queries:
     """Questions of one kind, one row each.
 
     Attributes:
-        tokens: the prompts.
+        tokens: the prompts; they and all columns are kept as 64-bit numbers on the CPU.
         answers: the token to be predicted at `answer_position`.
-        roles: the name of each position.
+        roles: the name of each position, without whitespace and @; whole numbers become their digits.
         answer_position: the position at which the answer is read; by default the last. Prompts of different lengths are
             padded to one: where a tokenizer that pads right leaves a pad here, the answer is read at the prompt's last real
             token, from which roles are counted back; pads at the left are hidden as in TransformerLens.
@@ -27,7 +29,8 @@ class Queries:
         split: the split's name.
 
     Raises:
-        ValueError: if the tensors do not fit together; all problems are named at once.
+        ValueError: if the tensors do not fit together, hold no whole numbers, or a token is below 0; all problems are
+            named at once.
 
     >>> tokens, answers, carry = torch.tensor([[3, 9, 0]]), torch.tensor([2]), torch.tensor([1])
     >>> queries = Queries(tokens, answers, roles=("a", "b", "c"), intermediates={"carry": carry})
@@ -45,18 +48,24 @@ class Queries:
     split: str = "custom"
 
     def __post_init__(self) -> None:
-        n, n_pos = self.tokens.shape
-        if self.unit is None:
-            object.__setattr__(self, "unit", torch.arange(n))
-        columns = {"answers": self.answers, "unit": self.unit, **self.intermediates, **self.facts}
-        problems = [f"{n} prompts, but {len(column)} of {name}" for name, column in columns.items() if len(column) != n]
-        if len(self.roles) != n_pos or len(set(self.roles)) != len(self.roles):
-            problems.append(f"{n_pos} positions need {n_pos} different roles, got {self.roles}")
-        if not -n_pos <= self.answer_position < n_pos:
-            problems.append(f"answer_position={self.answer_position} is outside the {n_pos} positions")
+        if problems := prompt_problems("tokens", self.tokens):
+            raise ValueError("these are no questions: " + "; ".join(problems))
+        (n, n_pos), roles = self.tokens.shape, named_roles(self.roles)
+        unit = torch.arange(n) if self.unit is None else self.unit
+        columns = [("answers", self.answers), ("unit", unit), *self.intermediates.items(), *self.facts.items()]
+        size, numbers = "{n} prompts, but {found} of {what}", {"unit", *self.facts}
+        problems = [
+            problem
+            for name, column in columns
+            for problem in column_problems(name, column, n, are_tokens=name not in numbers, wrong_size=size)
+        ]
+        problems += role_problems(roles, n_pos) + position_problems(self.answer_position, n_pos)
         if problems:
             raise ValueError("these are no questions: " + "; ".join(problems))
-        object.__setattr__(self, "answer_position", self.answer_position % n_pos)
+        kept = {"tokens": held(self.tokens), "answers": held(self.answers), "unit": held(unit), "roles": roles}
+        kept |= {name: {k: held(c) for k, c in getattr(self, name).items()} for name in ("intermediates", "facts")}
+        for name, value in (kept | {"answer_position": int(self.answer_position) % n_pos}).items():
+            object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -64,17 +73,17 @@ class Queries:
     @property
     def bridges(self) -> Int[Tensor, " query"]:
         """The intermediate `bridge` of two-hop questions; for an atomic fact this is its answer."""
-        return self.intermediates["bridge"]
+        return _named(self.intermediates, "intermediate", "bridge")
 
     @property
     def hop1(self) -> Int[Tensor, " query"]:
         """The number of the first fact of two-hop questions in the task's graph."""
-        return self.facts["hop1"]
+        return _named(self.facts, "fact", "hop1")
 
     @property
     def hop2(self) -> Int[Tensor, " query"]:
         """The number of the second fact of two-hop questions, or −1 for an atomic query."""
-        return self.facts["hop2"]
+        return _named(self.facts, "fact", "hop2")
 
     @property
     def n_units(self) -> int:
@@ -82,7 +91,12 @@ class Queries:
         return len(self.unit.unique())
 
     def take(self, rows: Int[Tensor, " row"] | Bool[Tensor, " query"]) -> "Queries":
-        """The queries of the given rows (numbers or a mask), in that order."""
+        """The queries of the given rows (numbers or a mask), in that order.
+
+        Raises:
+            ValueError: for rows that there are not.
+        """
+        rows = checked_rows(rows, len(self))
         return replace(
             self,
             tokens=self.tokens[rows],
@@ -102,3 +116,9 @@ class Queries:
         order = np.random.default_rng(seed).permutation(len(self))
         units, first = np.unique(self.unit.numpy()[order], return_index=True)
         return self.take(torch.from_numpy(order[first[~np.isin(units, list(without))]]))
+
+
+def _named(columns: Mapping[str, Int[Tensor, " query"]], what: str, name: str) -> Int[Tensor, " query"]:
+    if name not in columns:
+        raise KeyError(f"these questions have no {what} {name!r}; there is {', '.join(columns) or 'none'}")
+    return columns[name]

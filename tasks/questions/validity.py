@@ -1,0 +1,230 @@
+"""What can be asked of a model: the one place where tokens, roles and positions are checked, before any work is done.
+
+Questions and prompt pairs check themselves when they are made: shapes, whole numbers, no token below 0, names of roles.
+What also depends on the model (its vocabularies, its context) is checked by `check`, which each analysis calls first.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from numbers import Integral
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+IGNORED = -100
+_PROMPTS = ("tokens", "clean", "corrupt")
+_TARGETS = ("answers", "foils")
+
+
+@runtime_checkable
+class Asked(Protocol):
+    """Questions or prompt pairs; either has some of the columns named in `_PROMPTS` and `_TARGETS`."""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The name of each position."""
+        ...
+
+    @property
+    def intermediates(self) -> Mapping[str, Int[Tensor, " _"]]:
+        """By name, what has to be found on the way to the answer."""
+        ...
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+
+def check(model: Any, asked: Asked, *, intermediates: Collection[str] = (), roles: Collection[str] = ()) -> None:
+    """Raise unless there is something to ask and the model has all its tokens and positions.
+
+    Args:
+        model: a HookedTransformer, or anything with its `cfg`.
+        asked: questions or prompt pairs.
+        intermediates: those that are read as tokens; they must be there, and among the model's outputs.
+        roles: those that must be there.
+
+    Raises:
+        ValueError: with all problems at once.
+    """
+    what = "pair" if hasattr(asked, "clean") else "question"
+    cfg, problems = getattr(model, "cfg", None), []
+    if not len(asked):
+        name = getattr(asked, "split", getattr(asked, "contrast", ""))
+        problems.append(f"no {what}: {name} holds no {'query' if what == 'question' else what}")
+    columns = {name: getattr(asked, name) for name in (*_PROMPTS, *_TARGETS) if hasattr(asked, name)}
+    problems += vocabulary_problems({name: columns[name] for name in _PROMPTS if name in columns}, inputs_of(cfg))
+    problems += context_problems(len(asked.roles), cfg)
+    columns |= {name: asked.intermediates[name] for name in intermediates if name in asked.intermediates}
+    problems += vocabulary_problems({n: c for n, c in columns.items() if n not in _PROMPTS}, outputs_of(cfg))
+    problems += missing_problems("intermediate", intermediates, asked.intermediates)
+    problems += missing_problems("role", roles, asked.roles)
+    if problems:
+        raise ValueError(f"the model cannot be asked these {what}s: " + "; ".join(problems))
+
+
+def check_same_roles(what: str, asked: Asked, roles: Sequence[str]) -> None:
+    """Raise unless questions that are run on another's graph have its roles."""
+    if tuple(asked.roles) != tuple(roles):
+        raise ValueError(f"{what} have the roles {', '.join(asked.roles)}, the questions asked {', '.join(roles)}")
+
+
+# What a model has
+
+
+def inputs_of(cfg: Any) -> int | None:
+    """How many tokens a model reads; None if it does not say."""
+    return getattr(cfg, "d_vocab", None)
+
+
+def outputs_of(cfg: Any) -> int | None:
+    """How many tokens a model can answer; None if it does not say."""
+    size = getattr(cfg, "d_vocab_out", None)
+    return inputs_of(cfg) if size is None or size < 0 else size
+
+
+def vocabulary_problems(columns: Mapping[str, Tensor], size: int | None) -> list[str]:
+    """By name, columns that hold tokens which a vocabulary of that size does not have."""
+    problems = []
+    for what, tokens in columns.items():
+        if size is not None and (outside := (tokens < 0) | (tokens >= size)).any():
+            strange = int(tokens[outside][0])
+            problems.append(f"{what} is {strange} and the model's tokens are 0 to {size - 1}{_place(outside)}")
+    return problems
+
+
+def context_problems(n_pos: int, cfg: Any) -> list[str]:
+    """Prompts that are longer than a model's context."""
+    n_ctx = getattr(cfg, "n_ctx", None)
+    return [f"prompts have {n_pos} positions and the model's context {n_ctx}"] if n_ctx is not None and n_pos > n_ctx else []
+
+
+def layer_problems(layers: Sequence[int], n_layers: int) -> list[str]:
+    """Layers after which a model has no state."""
+    wrong = [layer for layer in layers if not _is_whole(layer) or not -1 <= layer < n_layers]
+    return [f"no layer {', '.join(map(repr, wrong))}; there are -1, the embedding, to {n_layers - 1}"] if wrong else []
+
+
+def missing_problems(what: str, wanted: Collection[str], there: Collection[str]) -> list[str]:
+    """Names that are asked for and are not there."""
+    unknown = [str(name) for name in dict.fromkeys(wanted) if name not in there]
+    return [f"no {what} {', '.join(unknown)}; there is {', '.join(map(str, there)) or 'none'}"] if unknown else []
+
+
+def check_choices(**choices: tuple[Any, Collection[Any]]) -> None:
+    """Raise unless each argument, by name, is one of what is possible; all problems at once."""
+    wrong = [
+        f"{name} must be one of {', '.join(map(repr, possible))}, got {given!r}"
+        for name, (given, possible) in choices.items()
+        if given not in possible
+    ]
+    if wrong:
+        raise ValueError("; ".join(wrong))
+
+
+# What questions are made of
+
+
+def prompt_problems(what: str, prompts: Any) -> list[str]:
+    """Why something is no prompts: a tensor of tokens, a row for each."""
+    return _tensor_problems(what, prompts, ("query", "pos")) or _negative(what, prompts)
+
+
+def column_problems(what: str, column: Any, n: int, *, are_tokens: bool, wrong_size: str) -> list[str]:
+    """Why something is no column of n whole numbers, or of tokens.
+
+    Args:
+        what: its name.
+        column: which is checked.
+        n: the number of prompts.
+        are_tokens: whether numbers below 0 are refused.
+        wrong_size: what to say of another number of rows, with the fields n, found and what.
+    """
+    problems = _tensor_problems(what, column, ("query",))
+    if not problems and len(column) != n:
+        problems.append(wrong_size.format(n=n, found=len(column), what=what))
+    return problems or (_negative(what, column) if are_tokens else [])
+
+
+def named_roles(roles: Any) -> tuple[str, ...]:
+    """Roles as names; whole numbers become their digits, since a node is called by its role, as in `MLP0@2`."""
+    if isinstance(roles, str) or not isinstance(roles, Sequence):
+        return (roles,)
+    return tuple(str(int(role)) if _is_whole(role) else role for role in roles)
+
+
+def role_problems(roles: Sequence[Any], n_pos: int) -> list[str]:
+    """Why these are no names of n positions: each is a word without whitespace and @, which end it in a node's name."""
+    problems = [
+        f"a role is a name without whitespace and @, got {role!r}"
+        for role in roles
+        if not isinstance(role, str) or not role or "@" in role or any(map(str.isspace, role))
+    ]
+    if len(roles) != n_pos or len(set(map(repr, roles))) != len(roles):
+        problems.append(f"{n_pos} positions need {n_pos} different roles, got {tuple(roles)}")
+    return problems
+
+
+def position_problems(position: Any, n_pos: int) -> list[str]:
+    """Why the answer cannot be read there."""
+    if _is_whole(position) and -n_pos <= position < n_pos:
+        return []
+    return [f"answer_position={position!r} is outside the {n_pos} positions"]
+
+
+def checked_rows(rows: Any, n: int) -> Tensor:
+    """Row numbers or a mask over n rows, as they are taken.
+
+    Raises:
+        ValueError: for a mask of another length, and for numbers of rows that are not there.
+    """
+    rows = torch.as_tensor(rows, dtype=torch.long if isinstance(rows, Sequence) and not len(rows) else None)
+    if rows.ndim != 1 or (rows.dtype != torch.bool and not _is_integer(rows)):
+        raise ValueError(f"rows are numbers or a mask, a list of them, got {rows.dtype} of the shape {tuple(rows.shape)}")
+    if rows.dtype == torch.bool:
+        if len(rows) != n:
+            raise ValueError(f"a mask needs an entry for each of the {n} rows, got {len(rows)}")
+        return rows.cpu()
+    if (outside := (rows < -n) | (rows >= n)).any():
+        raise ValueError(f"no row {int(rows[outside][0])}; there are {n}, counted from 0")
+    return rows.cpu().long()
+
+
+def held(values: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+    """Whole numbers as they are kept: 64 bits, on the CPU, since not everything takes fewer bits as an index."""
+    return values.detach().to("cpu", torch.long)
+
+
+def _tensor_problems(what: str, values: Any, axes: tuple[str, ...]) -> list[str]:
+    if not isinstance(values, Tensor):
+        return [f"{what} is a {type(values).__name__}, needed is a tensor of whole numbers [{', '.join(axes)}]"]
+    problems = []
+    if not _is_integer(values):
+        problems.append(f"{what} is of {values.dtype}, needed are whole numbers (torch.long)")
+    if values.ndim != len(axes):
+        problems.append(f"{what} has the shape {tuple(values.shape)}, needed is [{', '.join(axes)}]")
+    return problems
+
+
+def _negative(what: str, tokens: Tensor) -> list[str]:
+    if not (below := tokens < 0).any():
+        return []
+    first = int(tokens[below][0])
+    why = f": {IGNORED} is the label that losses ignore, leave such rows out" if first == IGNORED else ""
+    return [f"{what} is {first} and tokens are numbers from 0 on{_place(below)}{why}"]
+
+
+def _place(wrong: Tensor) -> str:
+    """Where the first wrong entry is, and how many there are."""
+    row, *position = wrong.nonzero()[0].tolist()
+    more = f", and {n - 1} more" if (n := int(wrong.sum())) > 1 else ""
+    return f" (row {row}{f', position {position[0]}' if position else ''}{more})"
+
+
+def _is_whole(number: Any) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool)
+
+
+def _is_integer(values: Tensor) -> bool:
+    return not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
