@@ -12,7 +12,7 @@ from typing import Any
 
 from .kinds import KINDS
 from .node import Edge, Node
-from .step import Step, completed, problems_of
+from .step import Step, completed, named_roles, problems_of, role_problems, with_named_roles
 from .transformer import transformer_settings, transformer_steps
 
 
@@ -21,7 +21,7 @@ class ComputationGraph:
     """Which nodes and edges a model has, and which can matter to the answer at all.
 
     Attributes:
-        roles: names of the positions, in order.
+        roles: names of the positions, in order, without whitespace and @; whole numbers become their digits.
         answer_role: where the answer is read.
         steps: in the order of computation, the last one gives the answer.
 
@@ -38,7 +38,10 @@ class ComputationGraph:
     steps: tuple[Step, ...]
 
     def __post_init__(self) -> None:
-        problems = problems_of(self.steps, self.roles)
+        object.__setattr__(self, "roles", named_roles(self.roles))
+        object.__setattr__(self, "answer_role", named_roles([self.answer_role])[0])
+        object.__setattr__(self, "steps", tuple(map(with_named_roles, self.steps)))
+        problems = role_problems(self.roles) + problems_of(self.steps, self.roles)
         if self.answer_role not in self.roles:
             problems.insert(0, f"answer_role {self.answer_role!r} is not among the roles {self.roles}")
         if problems:
@@ -48,8 +51,8 @@ class ComputationGraph:
     @classmethod
     def transformer(
         cls,
-        roles: tuple[str, ...],
-        answer_role: str,
+        roles: Sequence[str | int],
+        answer_role: str | int,
         n_layers: int,
         n_heads: int,
         n_blocks: int,
@@ -68,10 +71,11 @@ class ComputationGraph:
             has_mlp: False for attention-only models.
 
         Raises:
-            ValueError: if answer_role is not among the roles.
+            ValueError: if answer_role is not among the roles, or a role is no name.
         """
         sizes = {"n_layers": n_layers, "n_heads": n_heads, "n_blocks": n_blocks, "causal": causal, "has_mlp": has_mlp}
-        return cls(roles, answer_role, transformer_steps(roles, **sizes))
+        names = named_roles(roles)
+        return cls(names, named_roles([answer_role])[0], transformer_steps(names, **sizes))
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "ComputationGraph":

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
 
 from .kinds import KINDS
 from .node import Node
@@ -38,6 +40,28 @@ class Step:
     def indices(self) -> Sequence[int]:
         """The numbers in the names of its components; −1 for a kind of which a layer has one."""
         return range(self.n) if KINDS[self.kind].is_numbered else (-1,)
+
+
+def named_roles(roles: Sequence[Any]) -> tuple[str, ...]:
+    """Roles as names; whole numbers become their digits, as they stand in the names of nodes."""
+    return tuple(str(int(role)) if isinstance(role, Integral) and not isinstance(role, bool) else role for role in roles)
+
+
+def with_named_roles(step: Step) -> Step:
+    """The step with the roles it sees as names."""
+    return step if step.sees is None else replace(step, sees=tuple(map(named_roles, step.sees)))
+
+
+def role_problems(roles: Sequence[Any]) -> list[str]:
+    """Why these are no names of positions: whitespace and @ would end them in the names of nodes and edges."""
+    problems = [
+        f"a role is a name without whitespace and @, got {role!r}"
+        for role in roles
+        if not isinstance(role, str) or not role or "@" in role or any(map(str.isspace, role))
+    ]
+    if not roles or len(set(map(repr, roles))) != len(roles):
+        problems.append(f"there must be roles, all different, got {tuple(roles)}")
+    return problems
 
 
 def completed(steps: Sequence[Step], roles: Sequence[str]) -> tuple[Step, ...]:
