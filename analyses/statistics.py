@@ -47,7 +47,7 @@ def bootstrap_ratio(
 ) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"], Float[np.ndarray, "row 2"]]:
     """The ratio of sums of each row, its standard error and its 95 % percentile interval, by resampling queries.
 
-    The same queries are drawn for every row.
+    The same queries are drawn for every row. One query says nothing about another: error and interval are then NaN.
     """
     estimate, values = resampled_ratios(numerators, denominators, n_bootstrap=n_bootstrap, seed=seed)
     return estimate, values.std(axis=1, ddof=1), np.quantile(values, [0.025, 0.975], axis=1).T
@@ -60,8 +60,11 @@ def resampled_ratios(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, "row resample"]]:
-    """The ratio of sums of each row, and the same of resampled queries."""
+    """The ratio of sums of each row, and the same of resampled queries; NaN if there are fewer than two to draw from."""
     n = len(denominators)
+    if n < 2:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return numerators.sum(1) / denominators.sum(), np.full((len(numerators), n_bootstrap), np.nan)
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_bootstrap).T
     with np.errstate(divide="ignore", invalid="ignore"):
         return numerators.sum(1) / denominators.sum(), _product(numerators, counts) / _product(denominators[None], counts)

@@ -329,7 +329,7 @@ def _edge_table(circuits: Mapping[str, Circuit], live: np.ndarray) -> pd.DataFra
 def _multinomial(circuit: Circuit, n: int, rng: np.random.Generator) -> Float[np.ndarray, "query sample"]:
     """How often each query is drawn in each resample."""
     n_queries = 0 if circuit.donor_gaps is None else len(circuit.donor_gaps)
-    if n_queries == 0:
+    if n_queries < 2:  # one query says nothing about another
         return np.zeros((0, 1))
     return rng.multinomial(n_queries, np.full(n_queries, 1 / n_queries), size=n).T.astype(float)
 
@@ -337,6 +337,8 @@ def _multinomial(circuit: Circuit, n: int, rng: np.random.Generator) -> Float[np
 def _half(circuit: Circuit, rng: np.random.Generator) -> Float[np.ndarray, "query split"]:
     """Random halves of the queries, as weights of 0 and 1."""
     n_queries = 0 if circuit.donor_gaps is None else len(circuit.donor_gaps)
+    if n_queries < 2:
+        return np.zeros((0, N_SPLITS))
     weights = np.zeros((n_queries, N_SPLITS))
     weights[: n_queries // 2] = 1.0
     return rng.permuted(weights, axis=0)

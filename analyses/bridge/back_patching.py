@@ -14,6 +14,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Queries, top_token
+from ...tasks.questions.validity import check
 from ..forward.cached import run_and_cache, with_states
 from ..forward.model import graph_of
 from ..plots.heatmaps import back_patching_heatmaps
@@ -62,8 +63,10 @@ def back_patch(model: HookedTransformer, queries: Queries, *, seed: int = 0) -> 
         seed: of the shuffle that gives each question another one's states.
 
     Raises:
-        ValueError: if fewer than two questions are answered wrongly.
+        ValueError: for no question, or tokens and positions that the model does not have; if fewer than two questions are
+            answered wrongly.
     """
+    check(model, queries)
     graph = graph_of(model, queries.roles, queries.answer_position)
     right = top_token(run_and_cache(model, graph, queries.tokens).logits).cpu() == queries.answers
     wrong = queries.take(~right)

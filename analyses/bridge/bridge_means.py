@@ -7,6 +7,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph
 from ...tasks import Queries
+from ...tasks.questions.validity import check, check_same_roles
 from ..forward.cached import run_and_cache
 from .sources import Source
 
@@ -32,7 +33,8 @@ class BridgeMeans:
         counts: how many there are for each value.
 
     Raises:
-        ValueError: if a question has a value that the source does not know.
+        ValueError: if a question has a value that the source does not know, no other unit is left, or the source's
+            questions do not fit the model or have other roles.
     """
 
     def __init__(
@@ -51,6 +53,10 @@ class BridgeMeans:
             raise ValueError(f"values of {intermediate} are 0 to {n_values - 1}; {without.split} has {strange[:4]}")
         self.intermediate = intermediate
         self.questions = source.reference(seed=seed, without=frozenset(without.unit.tolist()))
+        if not len(self.questions):
+            raise ValueError(f"no question is left for mean states: those of {without.split} ask about every unit")
+        check(model, self.questions)
+        check_same_roles("the questions for mean states", self.questions, graph.roles)
         self.values = self.questions.intermediates[intermediate]
         self.run = run_and_cache(model, graph, self.questions.tokens)
         self.counts = torch.bincount(self.values, minlength=n_values)

@@ -17,6 +17,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Queries, top_token
+from ...tasks.questions.validity import inputs_of, problems_with, prompt_problems, vocabulary_problems
 from ..forward.cached import MAX_BATCH, CachedRun, run_and_cache, with_states
 from ..forward.model import graph_of
 from ..forward.single import input_logits
@@ -80,7 +81,8 @@ def causal_trace(
         max_batch: prompts run at once; bounds memory.
 
     Raises:
-        ValueError: if the window is less than 1, the model answers none correctly, or perturbed prompts have another shape.
+        ValueError: if the window is less than 1, queries or perturbed prompts do not fit the model or each other (all
+            problems at once), or the model answers none correctly.
     """
     if window < 1:
         raise ValueError(f"window is a number of layers, at least 1, got {window}")
@@ -131,9 +133,8 @@ def _trace(
     max_batch: int,
 ) -> CausalTraceResult:
     """Count for each cell how often the answer changes."""
-    if bad := [f"{role}: {tuple(t.shape)}" for role, t in perturbed.items() if t.shape != queries.tokens.shape]:
-        shape = tuple(queries.tokens.shape)
-        raise ValueError(f"perturbed prompts must have the queries' shape {shape}, got {', '.join(bad)}")
+    if problems := problems_with(model, queries) + _problems(model, queries, perturbed):
+        raise ValueError("these questions cannot be traced: " + "; ".join(problems))
     graph = graph_of(model, queries.roles, queries.answer_position)
     changed: dict[tuple[tuple[str, int | str], ...], list[Tensor]] = {}
     answered = []
@@ -155,3 +156,14 @@ def _trace(
         table.append(dict(cell) | row)
     frame = pd.DataFrame(table).assign(n_asked=len(queries))
     return CausalTraceResult(frame, model.cfg.model_name, queries.split)
+
+
+def _problems(model: HookedTransformer, queries: Queries, perturbed: Mapping[str, Tensor]) -> list[str]:
+    """Why perturbed prompts are none: they must be tokens of the model in the queries' shape."""
+    problems = [each for role, tokens in perturbed.items() for each in prompt_problems(f"perturbed {role}", tokens)]
+    shape = tuple(queries.tokens.shape)
+    if bad := [f"{role}: {tuple(t.shape)}" for role, t in perturbed.items() if not problems and t.shape != shape]:
+        problems.append(f"perturbed prompts must have the queries' shape {shape}, got {', '.join(bad)}")
+    if not problems:
+        problems = vocabulary_problems({f"perturbed {role}": t for role, t in perturbed.items()}, inputs_of(model.cfg))
+    return problems if perturbed else ["no perturbed prompts: give some, by what was replaced, see tasks.perturb"]

@@ -31,13 +31,18 @@ def found_by_correct(
 
     Returns:
         A row for each quantity with value, low, high (95 %: Wilson's over units for shares, percentiles of resampled units
-        for the phi coefficient and the mutual information, which is in nats and never below 0), n queries and n_facts, the
-        number of their units.
+        for the phi coefficient and the mutual information, which is in nats and never below 0; NaN for a single unit),
+        n queries and n_facts, the number of their units.
+
+    Raises:
+        ValueError: if there is no query.
 
     >>> f, c = np.array([True, True, False]), np.array([True, False, False])
     >>> found_by_correct(f, c, np.arange(3)).set_index("quantity")["value"]["P(correct | found)"]
     np.float64(0.5)
     """
+    if not len(facts):
+        raise ValueError("no question: there is none that is found or correct")
     shares = {
         "P(correct)": (correct, np.ones_like(correct)),
         "P(found)": (found, np.ones_like(found)),
@@ -56,7 +61,7 @@ def found_by_correct(
     draws = np.random.default_rng(seed).multinomial(len(cells), np.full(len(cells), 1 / len(cells)), size=n_bootstrap)
     for quantity, compute in (("phi coefficient", _phi), ("mutual information", _mutual_information)):
         value, resampled = float(compute(cells.sum(0)[None])[0]), compute(draws @ cells)
-        known = resampled[~np.isnan(resampled)]
+        known = resampled[~np.isnan(resampled)] if len(cells) > 1 else resampled[:0]
         low, high = np.quantile(known, [0.025, 0.975]).tolist() if len(known) else (float("nan"), float("nan"))
         row = {"quantity": quantity, "value": value, "low": low, "high": high}
         rows.append(row | {"n": len(found), "n_facts": len(cells)})

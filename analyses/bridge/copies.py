@@ -18,6 +18,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Queries, Task, TwoHopTask, top_token, two_hop
+from ...tasks.questions.validity import check, layer_problems, missing_problems
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.model import graph_of
 from ..plots.bars import copies_bars
@@ -87,6 +88,7 @@ def bridge_copies(
     Raises:
         ValueError: for roles or a layer that there are not, all at once; or if no question is left to ask.
     """
+    check(model, queries, intermediates=["bridge"])
     graph = graph_of(model, queries.roles, queries.answer_position)
     if problems := _problems(queries, places, layer, graph.n_layers):
         raise ValueError("; ".join(problems))
@@ -109,13 +111,10 @@ def bridge_copies(
 
 
 def _problems(queries: Queries, places: Sequence[Sequence[str]], layer: int, n_layers: int) -> list[str]:
-    problems = []
-    if unknown := sorted({role for roles in places for role in roles} - set(queries.roles)):
-        problems.append(f"no roles {', '.join(unknown)}; there are {', '.join(queries.roles)}")
+    wanted = sorted({str(role) for roles in places for role in roles})
+    problems = missing_problems("role", wanted, queries.roles) + layer_problems([layer], n_layers)
     if not places or not all(places):
         problems.append("places are one or more sets of one or more roles")
-    if not -1 <= layer < n_layers:
-        problems.append(f"no layer {layer}; there are -1, the embedding, to {n_layers - 1}")
     return problems
 
 

@@ -4,6 +4,7 @@ Ablation asks whether the answer needs what is readable as the bridge at a cell,
 are compared with random directions, since any change of that size may hurt.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -17,6 +18,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import PromptPairs, Queries, top_token
+from ...tasks.questions.validity import inputs_of, vocabulary_problems
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.head import same_vocabulary, token_embeddings, unembedding_directions
 from ..forward.model import graph_of
@@ -84,7 +86,7 @@ def ablate_bridge(
 
     Raises:
         TypeError: if a task comes without queries, or pairs with them.
-        ValueError: if pairs cannot be examined (all problems at once), or no question is left to ask.
+        ValueError: if pairs or queries cannot be examined (all problems at once), or no question is left to ask.
     """
     source, queries, name = setting(model, task, queries, intermediate, seed=seed)
     graph = graph_of(model, queries.roles, queries.answer_position)
@@ -127,9 +129,14 @@ def steer_bridge(
 
     Raises:
         TypeError: if a task comes without queries, or pairs with them.
-        ValueError: if pairs cannot be examined (all problems at once), or no question is left to ask.
+        ValueError: if pairs or queries cannot be examined (all problems at once), or no question is left to ask.
     """
     source, queries, name = setting(model, task, queries, intermediate, seed=seed)
+    problems = vocabulary_problems({f"the {name}": queries.intermediates[name]}, inputs_of(model.cfg))  # embedded, too
+    if not len(scales) or not all(map(math.isfinite, scales)):
+        problems.append(f"scales are one or more finite numbers, got {tuple(scales)}")
+    if problems:
+        raise ValueError("; ".join(problems))
     graph = graph_of(model, queries.roles, queries.answer_position)
     means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed)
     asked, found = questions_with_donors(model, graph, source, queries, means, second_hop="ID", seed=seed)

@@ -18,6 +18,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
 from ...tasks import Donor, PromptPairs, Queries, top_token
+from ...tasks.questions.validity import check_choices
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.model import graph_of
 from ..plots.heatmaps import cell_heatmaps
@@ -99,8 +100,10 @@ def interchange(
 
     Raises:
         TypeError: if a task comes without queries, or pairs with them.
-        ValueError: if pairs cannot be examined (all problems at once), or no question is so answered and has all donors.
+        ValueError: for another `second_hop` or `answered`; if pairs or queries cannot be examined (all problems at once), or
+            no question is so answered and has all donors.
     """
+    check_choices(second_hop=(second_hop, ("ID", "OOD")), answered=(answered, ("right", "wrong")))
     source, queries, name = setting(model, task, queries, intermediate, seed=seed)
     graph = graph_of(model, queries.roles, queries.answer_position)
     means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed)

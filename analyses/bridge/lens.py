@@ -19,6 +19,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import PromptPairs, Queries, Run, top_token
+from ...tasks.questions.validity import check, outputs_of, vocabulary_problems
 from ..forward.head import check_last_state, decode, same_vocabulary
 from ..forward.hooks import refuse_hooks
 from ..forward.model import Stage, ends_of_loops, residual_states
@@ -27,7 +28,7 @@ from ..plots.heatmaps import lens_heatmaps
 from ..statistics import wilson
 from ..training.by_step import by_step, for_each_step
 from .contingency import found_by_correct
-from .own_pairs import questions_of, token_problems
+from .own_pairs import questions_of
 from .questions import as_read
 
 TARGETS = ("bridge", "answer", "shuffled bridge")
@@ -148,6 +149,7 @@ def logit_lens(model: HookedTransformer | Run, queries: Queries | PromptPairs, *
         return by_step(model, lambda each: logit_lens(each, queries, seed=seed))
     if problems := _problems(queries, model):
         raise ValueError(f"the lens cannot read {queries.split}: " + "; ".join(problems))
+    check(model, queries)
     refuse_hooks(model)
     targets = _targets(as_read(model, queries), seed, prompts=same_vocabulary(model))
     found = residual_states(model, queries.tokens, queries.answer_position)
@@ -184,7 +186,7 @@ def _problems(queries: Queries, model: HookedTransformer) -> list[str]:
     taken = {"answer", "other", *COLUMNS, *queries.roles}
     clashes = [name for name in queries.intermediates if name in taken or name.startswith((SHUFFLED, FIRST))]
     named = [f"an intermediate cannot be called {name}, which is a role or a column" for name in clashes]
-    return token_problems(columns, model) + named
+    return vocabulary_problems(columns, outputs_of(model.cfg)) + named
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,17 +4,15 @@ Questions (`Queries`) are enough to read an intermediate. To intervene, prompt p
 units are asked, the other half gives mean states and probes, and donors are made of other pairs.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...tasks import PromptPairs, Queries
-from ..forward.model import check_model
+from ...tasks.questions.validity import check, outputs_of, vocabulary_problems
 from .bridge_means import MIN_UNITS_FOR_MEAN
 from .pair_donors import PairDonors, broken_assumptions
 from .questions import halves_by_unit
@@ -40,6 +38,7 @@ class OwnPairs:
         Raises:
             ValueError: with all problems at once.
         """
+        check(model, pairs)
         name = intermediate_of(pairs, intermediate)
         if name not in pairs.corrupt_intermediates:
             raise ValueError(
@@ -48,7 +47,7 @@ class OwnPairs:
         own = cls(pairs, name)
         sides = {"clean": pairs.intermediates[name], "corrupt": pairs.corrupt_intermediates[name]}
         problems = [
-            *token_problems({f"{name} of the {side} prompts": values for side, values in sides.items()}, model),
+            *vocabulary_problems({f"{name} of the {side} prompts": v for side, v in sides.items()}, outputs_of(model.cfg)),
             *own._problems(),
         ]
         if problems:
@@ -121,7 +120,7 @@ def setting(
 
     Raises:
         TypeError: if questions are missing next to a task, or given next to pairs.
-        ValueError: if pairs do not fit, or the intermediate is unknown.
+        ValueError: if pairs or queries do not fit the model or there are none, or the intermediate is unknown.
     """
     if isinstance(source, PromptPairs):
         if queries is not None:
@@ -130,7 +129,9 @@ def setting(
         return Setting(own, own.asked(seed=seed), own.intermediate)
     if queries is None:
         raise TypeError("a task has many questions: give the queries to ask, or prompt pairs in place of the task")
-    return Setting(source, queries, intermediate_of(queries, intermediate))
+    name = intermediate_of(queries, intermediate)
+    check(model, queries, intermediates=[name])
+    return Setting(source, queries, name)
 
 
 def questions_of(given: Queries | PromptPairs) -> Queries:
@@ -159,17 +160,6 @@ def intermediate_of(given: Queries | PromptPairs, name: str | None) -> str:
     if name is not None and name not in names:
         raise ValueError(f"no intermediate {name!r}; there is {', '.join(names)}")
     return name or names[0]
-
-
-def token_problems(columns: Mapping[str, Tensor], model: HookedTransformer) -> list[str]:
-    """By what they are, answers and intermediates that the model's output vocabulary does not have."""
-    check_model(model)
-    last, problems = model.cfg.d_vocab_out - 1, []
-    for what, tokens in columns.items():
-        if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) <= last:
-            strange = int(tokens[(tokens < 0) | (tokens > last)][0])
-            problems.append(f"{what} is {strange} and the model's tokens are 0 to {last}")
-    return problems
 
 
 def _none_given(given: Queries | PromptPairs) -> str:

@@ -28,6 +28,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import NO_TOKEN, PromptPairs, Queries, Run, top_token
+from ...tasks.questions.validity import check, check_same_roles
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.head import decode, same_vocabulary, token_embeddings
 from ..forward.model import graph_of
@@ -111,12 +112,16 @@ def probe_bridge(
         seed: of the choice of questions, the folds and the shuffled labels.
 
     Raises:
-        ValueError: for unknown targets, or if there are too few units for some targets; the message has the numbers.
+        ValueError: for no question, or tokens and positions that the model does not have; for unknown targets, or if there
+            are too few units for some targets; the message has the numbers.
     """
     if isinstance(model, Run):
         return by_step(model, lambda each: probe_bridge(each, task, transfer=transfer, targets=targets, seed=seed))
     asked, others, tested_on = _material(task, transfer, seed)
     targets = _checked_targets(asked, targets)
+    for each in (asked, *others):
+        check(model, each)
+        check_same_roles(f"the questions of {each.split}", each, asked.roles)
     graph = graph_of(model, asked.roles, asked.answer_position)
     labels = {target: [label_of(as_read(model, each), target) for each in (asked, *others)] for target in targets}
     plans = _plans({target: each[0] for target, each in labels.items()}, seed)

@@ -13,6 +13,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import Circuit, draw
 from ...circuits.result import write_text
 from ...tasks import PromptPairs, TwoHopTask, top_token
+from ...tasks.questions.validity import check
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.head import decode
 from ..forward.model import graph_of, residual_states
@@ -70,6 +71,7 @@ def view_query(model: HookedTransformer, task: TwoHopTask, pairs: PromptPairs, n
     if not 0 <= number < len(pairs):
         raise IndexError(f"pair {number} of {len(pairs)}: the numbers are 0 to {len(pairs) - 1}")
     pair = pairs.take(torch.tensor([number]))
+    check(model, pair)
     meaning = _meaning(task, pair)
     run = run_and_cache(model, graph_of(model, pair.roles, pair.answer_position), pair.clean)
     names = {role: task.token_name(token) for role, token in meaning.items()}

@@ -24,6 +24,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import ComputationGraph, Result
 from ...circuits.result import save_page
 from ...tasks import PromptPairs
+from ...tasks.questions.validity import check
 from ..forward.cached import MAX_BATCH, CachedRun, run_and_cache
 from ..forward.model import graph_of
 from ..forward.patterns import Pattern, direct_contributions, integrated_pattern, pattern_of, run_with_pattern
@@ -113,7 +114,11 @@ def attribute_attention(
         steps: midpoints of the line from no attention to the pattern.
         metric: differentiable; logits, answers and foils to one number for each query.
         max_batch: prompts run at once; bounds memory.
+
+    Raises:
+        ValueError: for no pair, or tokens and positions that the model does not have; all problems at once.
     """
+    check(model, pairs)
     graph = graph_of(model, pairs.roles, pairs.answer_position)
     found: dict[tuple[int, str], list[Tensor]] = {}
     for rows in torch.arange(len(pairs)).split(max(1, max_batch // steps)):
@@ -174,7 +179,8 @@ def _table(graph: ComputationGraph, by_query: Mapping[tuple[int, str], Tensor]) 
         row = {"layer": layer, "head": head, "query": graph.roles[query], "key": graph.roles[key]}
         for name in READINGS:
             values = by_query[layer, name][:, head, query, key]
-            row |= {name: float(values.mean()), f"{name}_stderr": float(values.std() / math.sqrt(n))}
+            stderr = float(values.std() / math.sqrt(n)) if n > 1 else math.nan
+            row |= {name: float(values.mean()), f"{name}_stderr": stderr}
         rows.append(row | {"n": n})
     return pd.DataFrame(rows)
 

@@ -91,8 +91,9 @@ class PatchingResult(Result):
     def caption(self) -> str:
         """Model, contrast, gap and n in one line."""
         low, high = self.gap_interval
+        interval = f"[{low:.2f}, {high:.2f}]" if self.n > 1 else "(one pair: no interval)"
         text = (
-            f"{self.model} · {self.contrast} · {self.direction} · {self.metric}, gap {self.gap:.2f} [{low:.2f}, {high:.2f}]"
+            f"{self.model} · {self.contrast} · {self.direction} · {self.metric}, gap {self.gap:.2f} {interval}"
             f" · n = {self.n} of {self.n_asked}"
         )
         if self.method != "exact":

@@ -8,6 +8,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node
 from ...tasks import PromptPairs
+from ...tasks.questions.validity import check
 from ..forward.engine import MAX_BATCH, engine_of
 from ..forward.places import check_edges, check_paths
 from .effects import Direction, PatchingResult, patch_each
@@ -52,11 +53,13 @@ def path_patch(
 
     Raises:
         KeyError: for edges that the model does not have.
-        ValueError: for paths that go backwards or through unknown nodes; for models with options that cannot be done
+        ValueError: for no pair, or tokens and positions that the model does not have (all problems at once); for paths that
+            go backwards or through unknown nodes; for models with options that cannot be done
             exactly, with hooks or with logits that are not finite; for a metric of the wrong shape.
     """
     if positions not in ("separate", "together"):
         raise ValueError(f"positions must be 'separate' or 'together', got {positions!r}")
+    check(model, pairs)
     engine = engine_of(model, pairs.roles, pairs.answer_position)
     if through:
         targets, between = _paths(engine.graph, edges, through, positions)
@@ -119,7 +122,11 @@ def activation_patch(
         max_batch: prompts run at once; bounds memory.
         progress: show a bar if it takes longer than a moment.
         seed: of the bootstrap.
+
+    Raises:
+        ValueError: as `path_patch`.
     """
+    check(model, pairs)
     engine = engine_of(model, pairs.roles, pairs.answer_position)
     return patch_each(
         model,

@@ -15,6 +15,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, Node, Result
 from ...tasks import PromptPairs
+from ...tasks.questions.validity import check
 from ..forward.engine import MAX_BATCH, engine_of
 from ..plots.bars import transplant_bars
 from ..statistics import resampled_ratios
@@ -43,7 +44,9 @@ class TransplantResult(Result):
     def caption(self) -> str:
         """Models and n in one line."""
         undefined = f" · undefined: {self.reason}" if self.reason else ""
-        return f"{self.receiver} with activations of {self.donor} · n = {self.table['n'].iloc[0]} pairs{undefined}"
+        n = int(self.table["n"].iloc[0])
+        pairs = f"n = {n} pairs" if n > 1 else "n = 1 pair: no interval"
+        return f"{self.receiver} with activations of {self.donor} · {pairs}{undefined}"
 
     def figure(self) -> Any:
         """Both shares by component, with their intervals."""
@@ -72,6 +75,8 @@ def transplant(
     Raises:
         ValueError: if the models' graphs or widths differ, or the circuit is of another graph or empty.
     """
+    for each in (model, donor):
+        check(each, pairs)
     engine, theirs = (engine_of(each, pairs.roles, pairs.answer_position) for each in (model, donor))
     if problems := [
         f"{name}: {a} and {b}"

@@ -56,8 +56,8 @@ class PromptPairs:
         unit: the id by which intervals are clustered, of the clean prompts; by default each pair is a separate unit.
 
     Raises:
-        ValueError: if the tensors do not fit together, hold no whole numbers, or a token is below 0; all problems are
-            named at once.
+        ValueError: if the tensors do not fit together, hold no whole numbers, or a prompt or answer is below 0; all
+            problems are named at once.
 
     >>> import torch
     >>> clean, corrupt = torch.tensor([[0, 5, 6]]), torch.tensor([[1, 5, 6]])
@@ -104,7 +104,7 @@ class PromptPairs:
         problems += [
             problem
             for name, column in columns
-            for problem in column_problems(name, column, n, are_tokens=column is not unit, wrong_size=size)
+            for problem in column_problems(name, column, n, are_tokens=name in ("answers", "foils"), wrong_size=size)
         ]
         problems += role_problems(roles, n_pos) + position_problems(self.answer_position, n_pos)
         return problems or _alike({"prompt": (self.clean == self.corrupt).all(1), "answer": self.answers == self.foils})

@@ -29,8 +29,8 @@ class Queries:
         split: the split's name.
 
     Raises:
-        ValueError: if the tensors do not fit together, hold no whole numbers, or a token is below 0; all problems are
-            named at once.
+        ValueError: if the tensors do not fit together, hold no whole numbers, or a prompt or answer is below 0; all
+            problems are named at once.
 
     >>> tokens, answers, carry = torch.tensor([[3, 9, 0]]), torch.tensor([2]), torch.tensor([1])
     >>> queries = Queries(tokens, answers, roles=("a", "b", "c"), intermediates={"carry": carry})
@@ -53,11 +53,11 @@ class Queries:
         (n, n_pos), roles = self.tokens.shape, named_roles(self.roles)
         unit = torch.arange(n) if self.unit is None else self.unit
         columns = [("answers", self.answers), ("unit", unit), *self.intermediates.items(), *self.facts.items()]
-        size, numbers = "{n} prompts, but {found} of {what}", {"unit", *self.facts}
+        size = "{n} prompts, but {found} of {what}"
         problems = [
             problem
             for name, column in columns
-            for problem in column_problems(name, column, n, are_tokens=name not in numbers, wrong_size=size)
+            for problem in column_problems(name, column, n, are_tokens=column is self.answers, wrong_size=size)
         ]
         problems += role_problems(roles, n_pos) + position_problems(self.answer_position, n_pos)
         if problems:

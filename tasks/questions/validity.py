@@ -48,20 +48,27 @@ def check(model: Any, asked: Asked, *, intermediates: Collection[str] = (), role
     Raises:
         ValueError: with all problems at once.
     """
-    what = "pair" if hasattr(asked, "clean") else "question"
+    if problems := problems_with(model, asked, intermediates=intermediates, roles=roles):
+        what = "pairs" if hasattr(asked, "clean") else "questions"
+        raise ValueError(f"the model cannot be asked these {what}: " + "; ".join(problems))
+
+
+def problems_with(
+    model: Any, asked: Asked, *, intermediates: Collection[str] = (), roles: Collection[str] = ()
+) -> list[str]:
+    """What `check` says, to be said with what else is wrong."""
     cfg, problems = getattr(model, "cfg", None), []
     if not len(asked):
-        name = getattr(asked, "split", getattr(asked, "contrast", ""))
-        problems.append(f"no {what}: {name} holds no {'query' if what == 'question' else what}")
+        is_pairs = hasattr(asked, "clean")
+        name = getattr(asked, "contrast" if is_pairs else "split")
+        problems.append(f"no pair: {name} holds none" if is_pairs else f"no question: {name} holds no query")
     columns = {name: getattr(asked, name) for name in (*_PROMPTS, *_TARGETS) if hasattr(asked, name)}
-    problems += vocabulary_problems({name: columns[name] for name in _PROMPTS if name in columns}, inputs_of(cfg))
+    problems += _located({name: columns[name] for name in _PROMPTS if name in columns}, inputs_of(cfg))
     problems += context_problems(len(asked.roles), cfg)
-    columns |= {name: asked.intermediates[name] for name in intermediates if name in asked.intermediates}
-    problems += vocabulary_problems({n: c for n, c in columns.items() if n not in _PROMPTS}, outputs_of(cfg))
+    columns |= {f"the {name}": asked.intermediates[name] for name in intermediates if name in asked.intermediates}
+    problems += _located({n: c for n, c in columns.items() if n not in _PROMPTS}, outputs_of(cfg))
     problems += missing_problems("intermediate", intermediates, asked.intermediates)
-    problems += missing_problems("role", roles, asked.roles)
-    if problems:
-        raise ValueError(f"the model cannot be asked these {what}s: " + "; ".join(problems))
+    return problems + missing_problems("role", roles, asked.roles)
 
 
 def check_same_roles(what: str, asked: Asked, roles: Sequence[str]) -> None:
@@ -89,9 +96,17 @@ def vocabulary_problems(columns: Mapping[str, Tensor], size: int | None) -> list
     problems = []
     for what, tokens in columns.items():
         if size is not None and (outside := (tokens < 0) | (tokens >= size)).any():
-            strange = int(tokens[outside][0])
-            problems.append(f"{what} is {strange} and the model's tokens are 0 to {size - 1}{_place(outside)}")
+            problems.append(f"{what} is {int(tokens[outside][0])} and the model's tokens are 0 to {size - 1}")
     return problems
+
+
+def _located(columns: Mapping[str, Tensor], size: int | None) -> list[str]:
+    """As `vocabulary_problems`, with the row of the first such token."""
+    found = []
+    for what, tokens in columns.items():
+        for problem in vocabulary_problems({what: tokens}, size):
+            found.append(f"{problem}{_place((tokens < 0) | (tokens >= (size or 0)))}")
+    return found
 
 
 def context_problems(n_pos: int, cfg: Any) -> list[str]:
@@ -109,7 +124,7 @@ def layer_problems(layers: Sequence[int], n_layers: int) -> list[str]:
 def missing_problems(what: str, wanted: Collection[str], there: Collection[str]) -> list[str]:
     """Names that are asked for and are not there."""
     unknown = [str(name) for name in dict.fromkeys(wanted) if name not in there]
-    return [f"no {what} {', '.join(unknown)}; there is {', '.join(map(str, there)) or 'none'}"] if unknown else []
+    return [f"no {what}s {', '.join(unknown)}; there are {', '.join(map(str, there)) or 'none'}"] if unknown else []
 
 
 def check_choices(**choices: tuple[Any, Collection[Any]]) -> None:
