@@ -21,6 +21,7 @@ from .graph import ComputationGraph
 from .kinds import KINDS, css_name
 from .layout import NODE_HEIGHT
 from .palette import ASSETS, style_sheet
+from .plain_text import plain
 from .result import save_page
 from .static_drawing import MAX_WIDTH, MIN_WIDTH, static_panel
 
@@ -34,7 +35,7 @@ Drawn = Circuit | Mapping[int, Circuit]
 """What one panel shows: a circuit, or the circuits of a run by training step."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagram:
     """A drawn diagram; shows itself in Jupyter.
 
@@ -47,6 +48,9 @@ class Diagram:
     html: str = field(repr=False)
     title: str
     data: Mapping[str, Any] = field(repr=False)
+
+    def __repr__(self) -> str:
+        return plain(f"<Diagram: {self.title}>")
 
     def save(self, path: str | Path) -> Path:
         """Write a page that works from a file and without a network; returns the path."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from .kinds import KINDS
 from .node import Edge, Node
+from .plain_text import plain
 from .step import Step, completed, named_roles, problems_of, role_problems, with_named_roles
 from .transformer import transformer_settings, transformer_steps
 
@@ -102,9 +103,9 @@ class ComputationGraph:
         where = f"roles={self.roles}, answer_role={self.answer_role!r}"
         if self._transformer is not None:
             sizes = ", ".join(f"{name}={value}" for name, value in self._transformer.items())
-            return f"ComputationGraph.transformer({where}, {sizes})"
+            return plain(f"ComputationGraph.transformer({where}, {sizes})")
         steps = ", ".join(f"{step.kind} {step.layer}" if step.layer >= 0 else step.kind for step in self.steps)
-        return f"ComputationGraph({where}, steps: {steps})"
+        return plain(f"ComputationGraph({where}, steps: {steps})")
 
     # Nodes and edges
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .graph import ComputationGraph
+from .plain_text import plain
 
 ResultType = TypeVar("ResultType", bound="Result")
 _KINDS: dict[str, type["Result"]] = {}
@@ -39,7 +40,7 @@ class Result:
         _KINDS[cls.__name__] = cls
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {self.caption}>"
+        return plain(f"<{type(self).__name__}: {self.caption}>")
 
     def _repr_html_(self) -> str:
         table = self.table.to_html(index=False, max_rows=20, float_format="{:.3f}".format, border=0)

@@ -14,7 +14,6 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Queries, top_token
-from ...tasks.questions.validity import check
 from ..forward.cached import run_and_cache, with_states
 from ..forward.model import graph_of
 from ..plots.heatmaps import back_patching_heatmaps
@@ -66,7 +65,7 @@ def back_patch(model: HookedTransformer, queries: Queries, *, seed: int = 0) -> 
         ValueError: for no question, or tokens and positions that the model does not have; if fewer than two questions are
             answered wrongly.
     """
-    check(model, queries)
+    queries.check_against(model)
     graph = graph_of(model, queries.roles, queries.answer_position)
     right = top_token(run_and_cache(model, graph, queries.tokens).logits).cpu() == queries.answers
     wrong = queries.take(~right)

@@ -7,7 +7,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph
 from ...tasks import Queries
-from ...tasks.questions.validity import check, check_same_roles
+from ...tasks.questions.validity import check_same_roles
 from ..forward.cached import run_and_cache
 from .sources import Source
 
@@ -55,7 +55,7 @@ class BridgeMeans:
         self.questions = source.reference(seed=seed, without=frozenset(without.unit.tolist()))
         if not len(self.questions):
             raise ValueError(f"no question is left for mean states: those of {without.split} ask about every unit")
-        check(model, self.questions)
+        self.questions.check_against(model)
         check_same_roles("the questions for mean states", self.questions, graph.roles)
         self.values = self.questions.intermediates[intermediate]
         self.run = run_and_cache(model, graph, self.questions.tokens)

@@ -18,7 +18,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Queries, Task, TwoHopTask, top_token, two_hop
-from ...tasks.questions.validity import check, layer_problems, missing_problems
+from ...tasks.questions.validity import layer_problems, missing_problems
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.model import graph_of
 from ..plots.bars import copies_bars
@@ -88,7 +88,7 @@ def bridge_copies(
     Raises:
         ValueError: for roles or a layer that there are not, all at once; or if no question is left to ask.
     """
-    check(model, queries, intermediates=["bridge"])
+    queries.check_against(model, intermediates=["bridge"])
     graph = graph_of(model, queries.roles, queries.answer_position)
     if problems := _problems(queries, places, layer, graph.n_layers):
         raise ValueError("; ".join(problems))

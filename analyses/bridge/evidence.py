@@ -24,7 +24,6 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
 from ...tasks import NO_TOKEN, Donor, PromptPairs, Queries, Run, top_token
-from ...tasks.questions.validity import check
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.head import decode
 from ..forward.model import graph_of
@@ -152,7 +151,7 @@ def bridge_evidence(
     queries = sample(questions, n, max_units=source.n_reference // 2, seed=seed)  # the others are for means and probes
     if not len(queries) or ("hop2" in queries.facts and (queries.hop2 < 0).any()):
         raise ValueError(f"{questions.split} holds {len(queries)} questions{', which are atomic' if len(queries) else ''}")
-    check(model, queries, intermediates=[name])
+    queries.check_against(model, intermediates=[name])
     graph = graph_of(model, queries.roles, queries.answer_position)
     means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed)
     read, judged = halves_by_unit(queries, seed=seed)

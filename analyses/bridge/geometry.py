@@ -21,7 +21,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Queries, Run
-from ...tasks.questions.validity import check, check_same_roles
+from ...tasks.questions.validity import check_same_roles
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.model import graph_of
 from ..plots.curves import trajectory_curves
@@ -94,9 +94,9 @@ def bridge_geometry(
         return by_step(model, lambda each: bridge_geometry(each, task, split=split, seed=seed))
     reference = task.reference(seed=seed)
     others = task.split(split).one_per_unit(seed=seed)
-    check(model, reference, intermediates=["bridge"], roles=["h", "r1"])
+    reference.check_against(model, intermediates=["bridge"], roles=["h", "r1"])
     if len(others):
-        check(model, others, intermediates=["bridge"])
+        others.check_against(model, intermediates=["bridge"])
         check_same_roles(f"the questions of {split}", others, reference.roles)
     n_entities = task.n_values("bridge")
     counts = torch.bincount(reference.bridges, minlength=n_entities)

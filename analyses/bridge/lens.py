@@ -19,7 +19,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import PromptPairs, Queries, Run, top_token
-from ...tasks.questions.validity import check, outputs_of, vocabulary_problems
+from ...tasks.questions.validity import outputs_of, vocabulary_problems
 from ..forward.head import check_last_state, decode, same_vocabulary
 from ..forward.hooks import refuse_hooks
 from ..forward.model import Stage, ends_of_loops, residual_states
@@ -149,7 +149,7 @@ def logit_lens(model: HookedTransformer | Run, queries: Queries | PromptPairs, *
         return by_step(model, lambda each: logit_lens(each, queries, seed=seed))
     if problems := _problems(queries, model):
         raise ValueError(f"the lens cannot read {queries.split}: " + "; ".join(problems))
-    check(model, queries)
+    queries.check_against(model)
     refuse_hooks(model)
     targets = _targets(as_read(model, queries), seed, prompts=same_vocabulary(model))
     found = residual_states(model, queries.tokens, queries.answer_position)

@@ -12,7 +12,7 @@ import torch
 from transformer_lens import HookedTransformer
 
 from ...tasks import PromptPairs, Queries
-from ...tasks.questions.validity import check, outputs_of, vocabulary_problems
+from ...tasks.questions.validity import outputs_of, vocabulary_problems
 from .bridge_means import MIN_UNITS_FOR_MEAN
 from .pair_donors import PairDonors, broken_assumptions
 from .questions import halves_by_unit
@@ -38,7 +38,7 @@ class OwnPairs:
         Raises:
             ValueError: with all problems at once.
         """
-        check(model, pairs)
+        pairs.check_against(model)
         name = intermediate_of(pairs, intermediate)
         if name not in pairs.corrupt_intermediates:
             raise ValueError(
@@ -130,7 +130,7 @@ def setting(
     if queries is None:
         raise TypeError("a task has many questions: give the queries to ask, or prompt pairs in place of the task")
     name = intermediate_of(queries, intermediate)
-    check(model, queries, intermediates=[name])
+    queries.check_against(model, intermediates=[name])
     return Setting(source, queries, name)
 
 

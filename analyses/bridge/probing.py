@@ -28,7 +28,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import NO_TOKEN, PromptPairs, Queries, Run, top_token
-from ...tasks.questions.validity import check, check_same_roles
+from ...tasks.questions.validity import check_same_roles
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.head import decode, same_vocabulary, token_embeddings
 from ..forward.model import graph_of
@@ -120,7 +120,7 @@ def probe_bridge(
     asked, others, tested_on = _material(task, transfer, seed)
     targets = _checked_targets(asked, targets)
     for each in (asked, *others):
-        check(model, each)
+        each.check_against(model)
         check_same_roles(f"the questions of {each.split}", each, asked.roles)
     graph = graph_of(model, asked.roles, asked.answer_position)
     labels = {target: [label_of(as_read(model, each), target) for each in (asked, *others)] for target in targets}

@@ -11,9 +11,9 @@ import torch
 from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, draw
+from ...circuits.plain_text import plain
 from ...circuits.result import write_text
 from ...tasks import PromptPairs, TwoHopTask, top_token
-from ...tasks.questions.validity import check
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.head import decode
 from ..forward.model import graph_of, residual_states
@@ -28,7 +28,7 @@ TOP_EDGES = 12
 CELL_COLOUR = dict(zip(("bridge", "answer", "h", "r1", "r2"), COLOURS, strict=False))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class QueryView:
     """One question seen from the inside; shows itself in Jupyter.
 
@@ -45,6 +45,9 @@ class QueryView:
     lens: pd.DataFrame
     edges: pd.DataFrame
     page: str = field(repr=False)
+
+    def __repr__(self) -> str:
+        return plain(f"<QueryView: {self.title}>")
 
     def save(self, path: str | Path) -> Path:
         """Write the page atomically; returns the path."""
@@ -71,7 +74,7 @@ def view_query(model: HookedTransformer, task: TwoHopTask, pairs: PromptPairs, n
     if not 0 <= number < len(pairs):
         raise IndexError(f"pair {number} of {len(pairs)}: the numbers are 0 to {len(pairs) - 1}")
     pair = pairs.take(torch.tensor([number]))
-    check(model, pair)
+    pair.check_against(model)
     meaning = _meaning(task, pair)
     run = run_and_cache(model, graph_of(model, pair.roles, pair.answer_position), pair.clean)
     names = {role: task.token_name(token) for role, token in meaning.items()}

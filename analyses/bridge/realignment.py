@@ -17,7 +17,6 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Queries, Run, top_token
-from ...tasks.questions.validity import check
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.head import decode
 from ..forward.model import embedded, graph_of
@@ -89,7 +88,7 @@ def realign(model: HookedTransformer | Run, task: Source, queries: Queries, *, s
         raise ValueError(f"{queries.split} holds no query")
     if isinstance(model, Run):
         return by_step(model, lambda each: realign(each, task, queries, seed=seed))
-    check(model, queries, intermediates=["bridge"], roles=["r1"])
+    queries.check_against(model, intermediates=["bridge"], roles=["r1"])
     graph, n_entities = graph_of(model, queries.roles, queries.answer_position), task.n_values("bridge")
     if n_entities > (n_common := min(model.cfg.d_vocab, model.cfg.d_vocab_out)):
         raise ValueError(

@@ -22,9 +22,9 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
+from ...circuits.plain_text import plain
 from ...circuits.result import save_page
 from ...tasks import PromptPairs
-from ...tasks.questions.validity import check
 from ..forward.cached import MAX_BATCH, CachedRun, run_and_cache
 from ..forward.model import graph_of
 from ..forward.patterns import Pattern, direct_contributions, integrated_pattern, pattern_of, run_with_pattern
@@ -35,7 +35,7 @@ from .metrics import Metric, logit_difference, metric_name
 READINGS = ("pattern", "integrated", "direct", "knockout")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AttentionView:
     """Patterns to look at; shows itself in Jupyter.
 
@@ -46,6 +46,9 @@ class AttentionView:
 
     html: str = field(repr=False)
     title: str
+
+    def __repr__(self) -> str:
+        return plain(f"<AttentionView: {self.title}>")
 
     def save(self, path: str | Path) -> Path:
         """Write a page that works from a file and without a network; returns the path."""
@@ -118,7 +121,7 @@ def attribute_attention(
     Raises:
         ValueError: for no pair, or tokens and positions that the model does not have; all problems at once.
     """
-    check(model, pairs)
+    pairs.check_against(model)
     graph = graph_of(model, pairs.roles, pairs.answer_position)
     found: dict[tuple[int, str], list[Tensor]] = {}
     for rows in torch.arange(len(pairs)).split(max(1, max_batch // steps)):

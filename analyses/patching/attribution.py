@@ -19,7 +19,6 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge
 from ...tasks import PromptPairs
-from ...tasks.questions.validity import check
 from ..forward.engine import MAX_BATCH, AnyRun, Engine, engine_of
 from ..forward.places import Differences, Gradients, Objective, Sublayer, component, input_place, sublayer_of
 from .effects import Direction, PatchingResult, base_and_donor, metric_by_query, metric_values, summarise
@@ -72,7 +71,7 @@ def edge_attribution(
     """
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
-    check(model, pairs)
+    pairs.check_against(model)
     (estimate, uses_steps), engine = METHODS[method], engine_of(model, pairs.roles, pairs.answer_position)
     graph = engine.graph
     base, donor = base_and_donor(pairs, direction)

@@ -15,7 +15,6 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Edge
 from ...tasks import PromptPairs
-from ...tasks.questions.validity import check
 from ..forward.engine import MAX_BATCH, AnyRun, Engine, engine_of
 from ..forward.places import check_edges
 from ..statistics import derangement
@@ -61,7 +60,7 @@ def run_with_edge_sets(
         edge_sets: the circuits.
         max_batch: prompts run at once; bounds memory.
     """
-    check(model, pairs)
+    pairs.check_against(model)
     engine = engine_of(model, pairs.roles, pairs.answer_position)
     intact = [check_edges(engine.graph, edges, engine.graph.edges) for edges in edge_sets]
     parts = []
@@ -97,7 +96,7 @@ class CircuitRuns:
     ) -> None:
         if background not in get_args(Background):
             raise ValueError(f"no background {background!r}; there are {', '.join(get_args(Background))}")
-        check(model, pairs)
+        pairs.check_against(model)
         if len(pairs) < MIN_PAIRS:
             raise ValueError(f"{len(pairs)} pairs are too few to judge circuits on, needed are {MIN_PAIRS}")
         self._engine = engine_of(model, pairs.roles, pairs.answer_position)

@@ -8,7 +8,6 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node
 from ...tasks import PromptPairs
-from ...tasks.questions.validity import check
 from ..forward.engine import MAX_BATCH, engine_of
 from ..forward.places import check_edges, check_paths
 from .effects import Direction, PatchingResult, patch_each
@@ -59,7 +58,7 @@ def path_patch(
     """
     if positions not in ("separate", "together"):
         raise ValueError(f"positions must be 'separate' or 'together', got {positions!r}")
-    check(model, pairs)
+    pairs.check_against(model)
     engine = engine_of(model, pairs.roles, pairs.answer_position)
     if through:
         targets, between = _paths(engine.graph, edges, through, positions)
@@ -126,7 +125,7 @@ def activation_patch(
     Raises:
         ValueError: as `path_patch`.
     """
-    check(model, pairs)
+    pairs.check_against(model)
     engine = engine_of(model, pairs.roles, pairs.answer_position)
     return patch_each(
         model,

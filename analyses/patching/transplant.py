@@ -15,7 +15,6 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, Node, Result
 from ...tasks import PromptPairs
-from ...tasks.questions.validity import check
 from ..forward.engine import MAX_BATCH, engine_of
 from ..plots.bars import transplant_bars
 from ..statistics import resampled_ratios
@@ -76,7 +75,7 @@ def transplant(
         ValueError: if the models' graphs or widths differ, or the circuit is of another graph or empty.
     """
     for each in (model, donor):
-        check(each, pairs)
+        pairs.check_against(each)
     engine, theirs = (engine_of(each, pairs.roles, pairs.answer_position) for each in (model, donor))
     if problems := [
         f"{name}: {a} and {b}"

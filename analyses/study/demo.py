@@ -13,6 +13,7 @@ import typer
 from transformer_lens import HookedTransformer
 
 from ...circuits import compare
+from ...circuits.plain_text import plain
 from ...tasks import BOTH_HOPS, NATURAL, ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, make_pairs, train
 from ...tasks.questions.pairs import n_pairable
 from ..bridge.evidence import bridge_evidence
@@ -100,5 +101,5 @@ def main(
     demo = run_demo(task, out, model_config=model_config, max_steps=5000, seed=seed)
     path = write_report(demo, out / "report.html")
     for line in summary(demo):
-        typer.echo(line)
+        typer.echo(plain(line))
     typer.echo(f"report: {path}")

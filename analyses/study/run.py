@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from joblib import Parallel, delayed
 
+from ...circuits.plain_text import plain
 from ...tasks import Run, Study, load_study
 from ..claims.claim import N_PAIRS, N_QUESTIONS, Inputs, Job
 from ..claims.registry import CLAIMS
@@ -77,7 +78,7 @@ def _measure(job: Job, folder: Path) -> Any:
 def main(
     study: Annotated[str, typer.Option(help="name of a shipped study, or a folder of runs")] = "study",
     out: Annotated[Path, typer.Option(help="where the report and the measurements go")] = Path("report"),
-    n_jobs: Annotated[int, typer.Option(help="graphs or runs at a time; −1 for all cores")] = -1,
+    n_jobs: Annotated[int, typer.Option(help="graphs or runs at a time; -1 for all cores")] = -1,
 ) -> None:
     """Decide the four questions on a study and write a report."""
     runs = load_study(study)
@@ -86,5 +87,5 @@ def main(
     findings = analyse(runs, transfers, out / "measured", n_jobs=n_jobs)
     path = write_report(findings, out / "report.html")
     for line in verdicts(findings):
-        typer.echo(line)
+        typer.echo(plain(line))
     typer.echo(f"report: {path}")

@@ -1,7 +1,7 @@
 """How often a model is right: exact match by split, and given that the facts a question rests on are known."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,7 +11,7 @@ from .padding import Forward, logits_at_answer
 from .queries import Queries
 from .shortcuts import shortcut_accuracy
 from .task import Part, Task, splits_for
-from .validity import check, context_problems, inputs_of, position_problems, prompt_problems, vocabulary_problems
+from .validity import context_problems, inputs_of, position_problems, prompt_problems, vocabulary_problems
 
 TRAIN_SAMPLE = 2000  # questions of a trained split that an evaluation asks, always the same ones
 
@@ -94,7 +94,7 @@ def exact_match(forward: Forward, queries: Queries) -> Bool[Tensor, " query"]:
         ValueError: if the model lacks tokens or positions of theirs.
     """
     if len(queries):
-        check(forward, queries)
+        queries.check_against(forward)
     return is_right(forward, queries.tokens, queries.answers, queries.answer_position)
 
 

@@ -147,6 +147,10 @@ class PromptPairs:
             unit=self.unit[rows],
         )
 
+    def check_against(self, model: HookedTransformer) -> None:
+        """Raise unless there is a pair and the model has all tokens and positions, see `validity.check`."""
+        check(model, self)
+
     def queries(self) -> Queries:
         """The clean prompts as questions."""
         return Queries(
@@ -175,7 +179,7 @@ class PromptPairs:
             ValueError: if there is no pair or none is left, or a model lacks tokens or positions of theirs.
         """
         for model in models:
-            check(model, self)
+            self.check_against(model)
         correct = torch.ones(len(self), dtype=torch.bool)
         for model in models:
             for prompts, answers in ((self.clean, self.answers), (self.corrupt, self.foils)):

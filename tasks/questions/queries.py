@@ -1,14 +1,24 @@
 """Questions in tokens, with their answers, their intermediates, and the unit by which they repeat each other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from .validity import checked_rows, column_problems, held, named_roles, position_problems, prompt_problems, role_problems
+from .validity import (
+    check,
+    checked_rows,
+    column_problems,
+    held,
+    named_roles,
+    position_problems,
+    prompt_problems,
+    role_problems,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +115,16 @@ class Queries:
             unit=self.unit[rows],
             facts={name: column[rows] for name, column in self.facts.items()},
         )
+
+    def check_against(self, model: Any, *, intermediates: Sequence[str] = (), roles: Sequence[str] = ()) -> None:
+        """Raise unless there is a question and the model has all tokens and positions, see `validity.check`.
+
+        Args:
+            model: a HookedTransformer, or anything with its `cfg`.
+            intermediates: those that must be there, as tokens that the model can answer.
+            roles: those that must be there.
+        """
+        check(model, self, intermediates=intermediates, roles=roles)
 
     def halves(self) -> tuple["Queries", "Queries"]:
         """Every other query, and the rest: one half to choose on, the other to report."""

@@ -40,7 +40,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is truncated or no safetensors file: {error}") from error
 
 
@@ -55,11 +55,12 @@ def load_weights(model: HookedTransformer, config: ModelConfig, path: Path) -> N
     parameters = read_weights(path)
     found = {name: tuple(p.shape) for name, p in parameters.items()}
     if found != expected:
-        raise CheckpointError(f"{path} does not fit {config}: {_differences(found, expected)}")
+        raise CheckpointError(f"{path} does not fit {config}: {'; '.join(differences(found, expected))}")
     load_parameters(model, config, parameters)
 
 
-def _differences(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> str:
+def differences(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """By their shapes, which tensors a file lacks, has without need, or has of another size."""
     lines = [f"lacks {name}" for name in sorted(expected.keys() - found.keys())]
     lines += [f"has an unknown {name}" for name in sorted(found.keys() - expected.keys())]
     lines += [
@@ -67,4 +68,4 @@ def _differences(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tu
         for name in sorted(found.keys() & expected.keys())
         if found[name] != expected[name]
     ]
-    return "; ".join(lines)
+    return lines

@@ -4,6 +4,7 @@ Batches depend on the step alone, so the weights, their average, the optimiser's
 evaluations are all there is to save. On the CPU, at the same number of threads, a resumed run ends with the same bits.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +15,12 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from ..runs.phases import CONSECUTIVE
-from ..runs.weights import CheckpointError
+from ..runs.weights import CheckpointError, differences
 from ..writing import write_atomic
 
 STATE_FILE = "state.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_RECENT = "recent "
 
 
 @dataclass
@@ -53,7 +55,7 @@ class TrainingState:
             tensors |= {f"parameter/{name}": parameter.detach(), f"average/{name}": self.average[name]}
             tensors |= {f"{moment}/{name}": self.optimizer.state[parameter][moment] for moment in _MOMENTS}
         for step, average in self.recent.items():
-            tensors |= {f"recent {step}/{name}": value for name, value in average.items()}
+            tensors |= {f"{_RECENT}{step}/{name}": value for name, value in average.items()}
         metadata = {"step": str(self.step), "seconds": repr(self.seconds)}
         write_atomic(folder / STATE_FILE, save_tensors({n: t.contiguous() for n, t in tensors.items()}, metadata=metadata))
 
@@ -62,15 +64,12 @@ class TrainingState:
         """Read back what `save` wrote.
 
         Raises:
-            CheckpointError: if the file cannot be read.
+            CheckpointError: if the file cannot be read, or lacks a tensor or what its metadata should say; all of it is
+                named and nothing is changed.
         """
-        path = folder / STATE_FILE
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata()
-                groups = _by_group({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-        except SafetensorError as error:
-            raise CheckpointError(f"{path} is no readable training state: {error}") from error
+        metadata, groups = _read(folder / STATE_FILE)
+        if problems := self._problems(metadata, groups):
+            raise CheckpointError(f"{folder / STATE_FILE} is no whole training state: " + "; ".join(problems))
         self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
         self.average = {name: groups["average"][name].to(p.device) for name, p in self.parameters.items()}
         for name, parameter in self.parameters.items():
@@ -78,8 +77,46 @@ class TrainingState:
             moments = {moment: groups[moment][name].to(parameter.device) for moment in _MOMENTS}
             n_steps = torch.tensor(float(self.step), device=parameter.device)
             self.optimizer.state[parameter] = {"step": n_steps, **moments}
-        recent = {int(group.split()[1]): values for group, values in groups.items() if group.startswith("recent")}
+        recent = {_step_of(group): values for group, values in groups.items() if group.startswith(_RECENT)}
         self.recent = dict(sorted(recent.items()))
+
+    def _problems(self, metadata: Mapping[str, str], groups: Mapping[str, Mapping[str, Tensor]]) -> list[str]:
+        """What a file lacks, or has of another shape, to continue with these parameters."""
+        problems = []
+        for name, is_right in (("step", str.isdecimal), ("seconds", _is_seconds)):
+            if name not in metadata:
+                problems.append(f"its metadata lacks {name}")
+            elif not is_right(metadata[name]):
+                problems.append(f"its metadata says {name} = {metadata[name]!r}, which is no number from 0 on")
+        recent = [group for group in groups if group.startswith(_RECENT)]
+        problems += [f"no step is called {group!r}" for group in recent if not group.removeprefix(_RECENT).isdecimal()]
+        expected = {name: tuple(parameter.shape) for name, parameter in self.parameters.items()}
+        wanted = ["parameter", "average", *_MOMENTS]
+        for group in (*wanted, *recent):
+            found = {name: tuple(tensor.shape) for name, tensor in groups.get(group, {}).items()}
+            problems += [f"{group}: {problem}" for problem in differences(found, expected)]
+        return problems + [f"has an unknown {group}" for group in sorted(groups.keys() - {*wanted, *recent})]
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Tensor]]]:
+    """Metadata and tensors of a file, the latter by the part of their name before the first slash."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is no readable training state: {error}") from error
+    return metadata, _by_group(tensors)
+
+
+def _step_of(group: str) -> int:
+    return int(group.removeprefix(_RECENT))
+
+
+def _is_seconds(text: str) -> bool:
+    try:
+        return 0 <= float(text) < math.inf
+    except ValueError:
+        return False
 
 
 def _by_group(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
