@@ -8,7 +8,7 @@ meet in its output @i, for every j that i can see. Layers are the unrolled ones;
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from .kinds import KINDS
 from .node import Edge, Node
@@ -38,11 +38,13 @@ class ComputationGraph:
     answer_role: str
     steps: tuple[Step, ...]
 
+    __no_type_check__: ClassVar[bool] = True  # what is wrong is said below, in words and all at once
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "roles", named_roles(self.roles))
         object.__setattr__(self, "answer_role", named_roles([self.answer_role])[0])
         object.__setattr__(self, "steps", tuple(map(with_named_roles, self.steps)))
-        problems = role_problems(self.roles) + problems_of(self.steps, self.roles)
+        problems = role_problems(self.roles) or problems_of(self.steps, self.roles)
         if self.answer_role not in self.roles:
             problems.insert(0, f"answer_role {self.answer_role!r} is not among the roles {self.roles}")
         if problems:

@@ -42,7 +42,7 @@ class Step:
         return range(self.n) if KINDS[self.kind].is_numbered else (-1,)
 
 
-def named_roles(roles: Sequence[Any]) -> tuple[str, ...]:
+def named_roles(roles: Sequence[Any]) -> tuple[Any, ...]:
     """Roles as names; whole numbers become their digits, as they stand in the names of nodes."""
     return tuple(str(int(role)) if isinstance(role, Integral) and not isinstance(role, bool) else role for role in roles)
 

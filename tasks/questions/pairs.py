@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -78,6 +78,8 @@ class PromptPairs:
     corrupt_intermediates: Mapping[str, Int[Tensor, " _"]] = field(default_factory=dict)
     unit: Int[Tensor, " _"] = field(default=None)  # pyright: ignore[reportAssignmentType]
 
+    __no_type_check__: ClassVar[bool] = True  # what is wrong is said below, in words and all at once
+
     def __post_init__(self) -> None:
         prompts = {"clean": self.clean, "corrupt": self.corrupt}
         if problems := [each for name, tokens in prompts.items() for each in prompt_problems(name, tokens)]:
@@ -92,7 +94,7 @@ class PromptPairs:
         for name, value in (columns | {"unit": held(unit), "roles": roles, "answer_position": position}).items():
             object.__setattr__(self, name, value)
 
-    def _problems(self, roles: tuple[str, ...], unit: Any) -> list[str]:
+    def _problems(self, roles: tuple[Any, ...], unit: Any) -> list[str]:
         """Why these are no pairs."""
         n, n_pos = self.clean.shape
         problems = []

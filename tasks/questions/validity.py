@@ -9,7 +9,7 @@ from numbers import Integral
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 from torch import Tensor
 
 IGNORED = -100
@@ -162,7 +162,7 @@ def column_problems(what: str, column: Any, n: int, *, are_tokens: bool, wrong_s
     return problems or (_negative(what, column) if are_tokens else [])
 
 
-def named_roles(roles: Any) -> tuple[str, ...]:
+def named_roles(roles: Any) -> tuple[Any, ...]:
     """Roles as names; whole numbers become their digits, since a node is called by its role, as in `MLP0@2`."""
     if isinstance(roles, str) or not isinstance(roles, Sequence):
         return (roles,)
@@ -206,7 +206,7 @@ def checked_rows(rows: Any, n: int) -> Tensor:
     return rows.cpu().long()
 
 
-def held(values: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+def held(values: Integer[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
     """Whole numbers as they are kept: 64 bits, on the CPU, since not everything takes fewer bits as an index."""
     return values.detach().to("cpu", torch.long)
 

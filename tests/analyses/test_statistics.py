@@ -3,7 +3,14 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from grokscope.analyses.statistics import bootstrap_ratio, derangement, newcombe_interval, wilson, wilson_row
+from grokscope.analyses.statistics import (
+    bootstrap_ratio,
+    derangement,
+    newcombe_interval,
+    resampled_ratios,
+    wilson,
+    wilson_row,
+)
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 18), (16, 16), (5, 16), (300, 622)])
@@ -62,3 +69,17 @@ def test_the_interval_covers_the_truth() -> None:
         low, high = bootstrap_ratio(numerators[None], denominators, n_bootstrap=400, seed=0)[2][0]
         covered += low <= 0.3 <= high
     assert binomtest(covered, 200, 0.95).pvalue > 0.001
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_fewer_than_two_queries_have_an_estimate_and_no_error(n: int) -> None:
+    numerators, denominators = np.full((3, n), 2.0), np.full(n, 4.0)
+    estimate, stderr, interval = bootstrap_ratio(numerators, denominators, n_bootstrap=50)
+    np.testing.assert_array_equal(estimate, np.full(3, 0.5 if n else np.nan))
+    assert np.isnan(stderr).all() and np.isnan(interval).all() and interval.shape == (3, 2)
+    assert resampled_ratios(numerators, denominators, n_bootstrap=50)[1].shape == (3, 50)
+
+
+def test_a_share_of_one_query_has_a_wide_interval() -> None:
+    share = wilson_row([True], [0])
+    assert share.value == 1.0 and share.low < 0.3 and share.high == 1.0

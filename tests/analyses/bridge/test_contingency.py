@@ -63,3 +63,13 @@ def test_what_is_no_share_and_what_is_empty() -> None:
     assert np.isnan(table.loc["P(correct | found)", "value"]) and table.loc["P(correct | found)", "n"] == 0
     assert table.loc["P(correct | found)", ["low", "high"]].tolist() == [0.0, 1.0]
     assert np.isnan(table.loc["phi coefficient", "value"])
+
+
+def test_one_unit_has_no_interval_of_the_coefficients_and_no_question_is_refused() -> None:
+    found, correct = np.array([True, False, True, True]), np.array([True, False, False, True])
+    table = found_by_correct(found, correct, np.zeros(4, dtype=int)).set_index("quantity")
+    two = table.loc[["phi coefficient", "mutual information"]]
+    assert two["value"].notna().all() and two[["low", "high"]].isna().all(axis=None) and (two["n_facts"] == 1).all()
+    assert table["low"]["P(correct)"] < 0.5 < table["high"]["P(correct)"]
+    with pytest.raises(ValueError, match="no question"):
+        found_by_correct(found[:0], correct[:0], np.arange(0))

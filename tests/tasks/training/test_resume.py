@@ -3,16 +3,21 @@
 import dataclasses
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from killed_training import start
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from grokscope.tasks import CheckpointError, ModelConfig, Run, TrainConfig, TwoHopTask, train
-from grokscope.tasks.training.training_state import STATE_FILE
+from grokscope.tasks.models.building import build_model
+from grokscope.tasks.training.train import initial_state
+from grokscope.tasks.training.training_state import STATE_FILE, TrainingState
 
 CONFIG = TrainConfig.tiny(max_steps=120, evaluate_every=10, n_checkpoints=4, examples_per_prefix=2)
 
@@ -113,6 +118,85 @@ def test_a_truncated_state_is_named(task: TwoHopTask, tmp_path: Path, monkeypatc
     state.write_bytes(state.read_bytes()[:-50])
     with pytest.raises(CheckpointError, match=r"state.safetensors is no readable training state"):
         train(task, ModelConfig.tiny(), CONFIG, tmp_path, resume=True, progress=False)
+
+
+def without(name: str) -> Callable[[dict[str, Tensor], dict[str, str]], None]:
+    """Removes a tensor or an entry of the metadata."""
+
+    def remove(tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        (metadata if name in metadata else tensors).pop(name)
+
+    return remove
+
+
+def says(name: str, value: str) -> Callable[[dict[str, Tensor], dict[str, str]], None]:
+    """Changes an entry of the metadata."""
+    return lambda tensors, metadata: metadata.update({name: value})
+
+
+def holds(name: str, *shape: int) -> Callable[[dict[str, Tensor], dict[str, str]], None]:
+    """Adds or changes a tensor."""
+    return lambda tensors, metadata: tensors.update({name: torch.zeros(shape)})
+
+
+DAMAGES = {
+    "parameter: lacks embed.W_E": without("parameter/embed.W_E"),
+    "average: lacks blocks.0.attn.W_K": without("average/blocks.0.attn.W_K"),
+    "exp_avg: lacks embed.W_E": without("exp_avg/embed.W_E"),
+    "exp_avg_sq: lacks embed.W_E": without("exp_avg_sq/embed.W_E"),
+    "recent 10: lacks embed.W_E": without("recent 10/embed.W_E"),
+    "its metadata lacks step": without("step"),
+    "its metadata lacks seconds": without("seconds"),
+    "its metadata says step = '-3'": says("step", "-3"),
+    "its metadata says step = 'ten'": says("step", "ten"),
+    "its metadata says seconds = 'nan'": says("seconds", "nan"),
+    r"average: embed.W_E is \(2, 3\), not \(": holds("average/embed.W_E", 2, 3),
+    "parameter: has an unknown extra": holds("parameter/extra", 1),
+    "has an unknown moments": holds("moments/embed.W_E", 1),
+    "no step is called 'recent ten'": holds("recent ten/embed.W_E", 1),
+}
+
+
+@pytest.mark.parametrize("message", DAMAGES)
+def test_a_state_that_lacks_something_is_named_and_changes_nothing(task: TwoHopTask, tmp_path: Path, message: str) -> None:
+    state = _state_after_a_step(task)
+    state.save(tmp_path)
+    with safe_open(tmp_path / STATE_FILE, framework="pt") as file:
+        metadata, tensors = dict(file.metadata()), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    DAMAGES[message](tensors, metadata)
+    save_file(tensors, tmp_path / STATE_FILE, metadata=metadata)
+    fresh = _state_after_a_step(task)
+    before = {name: parameter.detach().clone() for name, parameter in fresh.parameters.items()}
+    with pytest.raises(CheckpointError, match=f"is no whole training state: .*{message}"):
+        fresh.restore(tmp_path)
+    assert all(torch.equal(parameter, before[name]) for name, parameter in fresh.parameters.items()) and fresh.step == 10
+
+
+def test_a_state_without_any_metadata_is_named_with_all_it_lacks(task: TwoHopTask, tmp_path: Path) -> None:
+    save_file({"parameter/embed.W_E": torch.zeros(1)}, tmp_path / STATE_FILE)
+    with pytest.raises(CheckpointError, match=r"lacks step; its metadata lacks seconds; parameter: lacks .*average: lacks"):
+        _state_after_a_step(task).restore(tmp_path)
+
+
+def test_a_state_is_read_back_as_it_was_written(task: TwoHopTask, tmp_path: Path) -> None:
+    state, other = _state_after_a_step(task), _state_after_a_step(task, seed=1)
+    state.save(tmp_path)
+    other.restore(tmp_path)
+    assert all(torch.equal(state.average[name], other.average[name]) for name in state.average)
+    assert all(torch.equal(state.parameters[name], other.parameters[name]) for name in state.parameters)
+    assert (other.step, list(other.recent)) == (10, [10])
+
+
+def _state_after_a_step(task: TwoHopTask, seed: int = 0) -> TrainingState:
+    """A small state with moments, at step 10."""
+    model = build_model(ModelConfig.tiny(), task, seed=seed)
+    state = initial_state(model, ModelConfig.tiny(), CONFIG)
+    for parameter in state.parameters.values():
+        parameter.grad = torch.ones_like(parameter)
+    state.optimizer.step()
+    state.step = 10
+    state.remember_average()
+    return state
 
 
 def test_a_gpu_that_is_not_there_is_refused_before_anything_is_written(
