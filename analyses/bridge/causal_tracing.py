@@ -84,7 +84,7 @@ def causal_trace(
         ValueError: if the window is less than 1, queries or perturbed prompts do not fit the model or each other (all
             problems at once), or the model answers none correctly.
     """
-    if window < 1:
+    if not isinstance(window, int) or window < 1:
         raise ValueError(f"window is a number of layers, at least 1, got {window}")
 
     def cells(run: CachedRun, other: CachedRun) -> Iterator[tuple[Cell, Tensor]]:

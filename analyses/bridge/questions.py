@@ -16,7 +16,13 @@ def as_read(model: HookedTransformer, queries: Queries) -> Queries:
 
 
 def sample(queries: Queries, n: int, *, max_units: int, seed: int) -> Queries:
-    """At most n of the questions, at random, covering at most `max_units` units."""
+    """At most n of the questions, at random, covering at most `max_units` units.
+
+    Raises:
+        ValueError: if n is below 0.
+    """
+    if n < 0:
+        raise ValueError(f"n is the most questions to ask, 0 or more, got {n}")
     order = np.random.default_rng(seed).permutation(len(queries))
     units, first = np.unique(queries.unit.numpy()[order], return_index=True)
     chosen = units[np.argsort(first)[:max_units]]

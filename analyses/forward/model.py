@@ -46,9 +46,14 @@ def graph_of(model: HookedTransformer, roles: tuple[str, ...], answer_position: 
 
     Raises:
         TypeError: if it is no HookedTransformer.
-        ValueError: if the model has an option whose interventions would not be exact; all such options are named.
+        ValueError: if the position is none of the roles'; if the model has an option whose interventions would not be
+            exact; all such options are named.
     """
     check_model(model)
+    if not -len(roles) <= answer_position < len(roles):
+        raise ValueError(
+            f"answer_position={answer_position} is outside the {len(roles)} positions {', '.join(map(str, roles))}"
+        )
     cfg = model.cfg
     unsupported = [
         f"{option}={getattr(cfg, option)!r}"

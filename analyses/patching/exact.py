@@ -84,6 +84,8 @@ def _targets(graph: ComputationGraph, edges: Iterable[Edge | str] | None, positi
     """The edges asked for, from the inputs upwards."""
     possible = graph.edges if positions == "separate" else graph.component_edges
     wanted = set(possible) if edges is None else check_edges(graph, edges, possible)
+    if not wanted:
+        raise ValueError("no edge to patch: edges is empty; leave it out for all")
     return [edge for edge in possible if edge in wanted]
 
 
@@ -94,6 +96,8 @@ def _paths(
     if edges is None or positions != "separate":
         raise ValueError("longer paths need their ends, edges=[…], and positions='separate'")
     ends = [Edge.parse(edge) if isinstance(edge, str) else edge for edge in edges]
+    if not ends:
+        raise ValueError("no path to patch: edges is empty; longer paths need their ends")
     between = {Node.parse(node) if isinstance(node, str) else node for node in through}
     check_paths(graph, ends, between)
     return ends, between

@@ -55,8 +55,16 @@ def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *,
 
 def cell_heatmaps(table: pd.DataFrame, panels: str, value: str, *, title: str) -> go.Figure:
     """Layer × position heat maps, a panel for each value of a column, one colour scale."""
+    _check_shown(table, value)
     cells = table.rename(columns={panels: "target"})
     return lens_heatmaps({"": cells}, list(dict.fromkeys(table[panels])), value=value, title=title)
+
+
+def _check_shown(table: pd.DataFrame, value: str) -> None:
+    """Raise KeyError unless the table has that column of numbers."""
+    possible = [str(name) for name in table.select_dtypes("number")]
+    if value not in possible:
+        raise KeyError(f"nothing to show is called {value!r}; there are {', '.join(possible)}")
 
 
 def evidence_heatmaps(measures: pd.DataFrame, verdicts: pd.DataFrame, *, title: str) -> go.Figure:
@@ -79,6 +87,7 @@ def evidence_heatmaps(measures: pd.DataFrame, verdicts: pd.DataFrame, *, title: 
 
 def attention_heatmaps(table: pd.DataFrame, value: str, *, title: str) -> go.Figure:
     """Query × key position heat maps, a row of panels for each layer and a column for each head, one colour scale."""
+    _check_shown(table, value)
     layers, heads = sorted(table["layer"].unique()), sorted(table["head"].unique())
     titles = [f"L{layer}H{head}" for layer in layers for head in heads]
     figure = make_subplots(rows=len(layers), cols=len(heads), subplot_titles=titles, vertical_spacing=0.3 / len(layers))

@@ -225,10 +225,12 @@ def make_pairs(task: Task, *, split: str, contrast: str, n: int, seed: int) -> P
     Raises:
         KeyError: for an unknown split or contrast.
         TypeError: if the task is of another kind.
-        ValueError: if fewer than n pairs can be made; the message says how many.
+        ValueError: if n is below 1, or fewer than n pairs can be made; the message says how many.
     """
     if contrast not in CONTRASTS:
         raise KeyError(f"no contrast {contrast!r}; the contrasts are {', '.join(CONTRASTS)}")
+    if n < 1:
+        raise ValueError(f"no pair: asked for n = {n}, at least 1 can be made")
     task = two_hop(task)
     queries = task.split(split)
     if "r2" not in queries.roles:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .queries import Queries
 from .task import Task
-from .twohop import two_hop
+from .twohop import TwoHopTask, two_hop
 
 PERTURBED_ROLES = ("h", "r1", "r2")
 
@@ -34,10 +34,12 @@ def perturb(task: Task, queries: Queries, role: str, *, seed: int) -> Int[Tensor
     Raises:
         KeyError: for another role.
         TypeError: if the task is of another kind.
-        ValueError: if a query has no such token.
+        ValueError: if these are no two-hop questions of the task, or one has no such token.
     """
     if role not in PERTURBED_ROLES:
         raise KeyError(f"no role {role!r} to perturb; the roles are {', '.join(PERTURBED_ROLES)}")
+    if problems := _problems(two_hop(task), queries):
+        raise ValueError(f"{queries.split} cannot be perturbed: " + "; ".join(problems))
     graph, is_ood = two_hop(task).graph, two_hop(task).is_ood
     rng, tokens = np.random.default_rng(seed), queries.tokens.clone()
     is_id = (graph.fact_of >= 0) & ~is_ood[graph.fact_of]
@@ -56,3 +58,16 @@ def perturb(task: Task, queries: Queries, role: str, *, seed: int) -> Int[Tensor
             raise ValueError(f"query {row} (h {h}, r1 {r1}, r2 {r2}) of {queries.split}: no other {role} leads elsewhere")
         tokens[row, queries.roles.index(role)] = int(rng.choice(possible)) + (graph.n_entities if role != "h" else 0)
     return tokens
+
+
+def _problems(task: TwoHopTask, queries: Queries) -> list[str]:
+    """Why these are no two-hop questions of the task: roles, and at each what a token may be."""
+    if queries.roles[:3] != PERTURBED_ROLES:
+        return [f"two-hop questions begin with the roles {', '.join(PERTURBED_ROLES)}, got {', '.join(queries.roles)}"]
+    n_entities, problems = task.graph.n_entities, []
+    for position, role in enumerate(PERTURBED_ROLES):
+        first, last = (n_entities, n_entities + task.graph.n_relations - 1) if position else (0, n_entities - 1)
+        column = queries.tokens[:, position]
+        if (wrong := (column < first) | (column > last)).any():
+            problems.append(f"{role} is one of the tokens {first} to {last}, got {int(column[wrong][0])}")
+    return problems

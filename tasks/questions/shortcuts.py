@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from .queries import Queries
 from .task import Task, splits_for
+from .validity import missing_problems
 
 SHORTCUTS = {"r2": ("r2",), "r1 r2": ("r1", "r2"), "h r2": ("h", "r2")}
 """The roles that a shortcut of two-hop questions looks at, by its name."""
@@ -18,7 +19,13 @@ def shortcut_accuracy(task: Task, queries: Queries) -> dict[str, float]:
     """Accuracy of each majority shortcut of a task, learned from its trained questions.
 
     Ties go to the smaller token; a part never seen in training counts as wrong. NaN where there is no query.
+
+    Raises:
+        ValueError: if questions lack a role that shortcuts look at.
     """
+    wanted = {role for roles in task.shortcuts.values() for role in roles}
+    if problems := missing_problems("role", sorted(wanted), queries.roles):
+        raise ValueError(f"the shortcuts of this task cannot be asked {queries.split}: " + "; ".join(problems))
     trained = [task.split(name) for name in splits_for(task, "trained")]
     return {name: _majority_accuracy(trained, queries, roles) for name, roles in task.shortcuts.items()}
 

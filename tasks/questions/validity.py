@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from numbers import Integral
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
@@ -194,9 +195,11 @@ def checked_rows(rows: Any, n: int) -> Tensor:
     Raises:
         ValueError: for a mask of another length, and for numbers of rows that are not there.
     """
+    if not isinstance(rows, Tensor | np.ndarray | Sequence) or isinstance(rows, str):
+        raise ValueError(f"rows are numbers or a mask, a tensor of them, got {rows!r}")
     rows = torch.as_tensor(rows, dtype=torch.long if isinstance(rows, Sequence) and not len(rows) else None)
     if rows.ndim != 1 or (rows.dtype != torch.bool and not _is_integer(rows)):
-        raise ValueError(f"rows are numbers or a mask, a list of them, got {rows.dtype} of the shape {tuple(rows.shape)}")
+        raise ValueError(f"rows are numbers or a mask, a tensor of them, got {rows.dtype} of the shape {tuple(rows.shape)}")
     if rows.dtype == torch.bool:
         if len(rows) != n:
             raise ValueError(f"a mask needs an entry for each of the {n} rows, got {len(rows)}")
@@ -214,7 +217,7 @@ def held(values: Integer[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
 def _tensor_problems(what: str, values: Any, axes: tuple[str, ...]) -> list[str]:
     if not isinstance(values, Tensor):
         return [f"{what} is a {type(values).__name__}, needed is a tensor of whole numbers [{', '.join(axes)}]"]
-    problems = []
+    problems = [f"{what} is on the meta device and holds no numbers"] if values.is_meta else []
     if not _is_integer(values):
         problems.append(f"{what} is of {values.dtype}, needed are whole numbers (torch.long)")
     if values.ndim != len(axes):

@@ -13,7 +13,7 @@ from transformer_lens import HookedTransformer
 from grokscope import analyses
 from grokscope.analyses.training.exposure import accuracy_by_exposure
 from grokscope.circuits import Circuit, ComputationGraph, compare, draw
-from grokscope.tasks import PromptPairs, Queries, TwoHopTask, exact_match, make_pairs
+from grokscope.tasks import PromptPairs, Queries, TwoHopTask, exact_match, make_pairs, perturb, shortcut_accuracy
 
 D_VOCAB = 38  # of the task: 24 entities and 14 relations
 PAIRS: dict[str, Callable[[HookedTransformer, PromptPairs, TwoHopTask], Any]] = {
@@ -144,6 +144,10 @@ def test_choices_and_what_questions_need_are_named(task: TwoHopTask, pairs: Prom
         analyses.causal_trace(model, asked, {})
     with pytest.raises(ValueError, match="perturbed h is 99 and the model's tokens are 0 to 37"):
         analyses.causal_trace(model, asked, {"h": torch.full_like(asked.tokens, 99)})
+    with pytest.raises(ValueError, match=r"window is a number of layers, at least 1, got 1.5"):
+        inspect.unwrap(analyses.causal_trace)(model, asked, {"h": asked.tokens}, window=1.5)
+    with pytest.raises(ValueError, match="n is the most questions to ask, 0 or more, got -1"):
+        analyses.bridge_evidence(model, task, "test_inferred_iid", n=-1)
     atomic = task.split("id_atomic")
     with pytest.raises(
         ValueError, match="the questions for mean states have the roles h, r1, r2, the questions asked h, r1"
@@ -191,3 +195,32 @@ def _certain(model: HookedTransformer, pairs: PromptPairs) -> PromptPairs:
     with torch.no_grad():
         change = (model(one.clean) - model(one.corrupt))[:, -1]
     return replace(one, answers=change.argmax(-1), foils=change.argmin(-1))
+
+
+def test_edges_positions_and_columns_that_are_not_there_are_named(pairs: PromptPairs) -> None:
+    model = random_model(0, d_vocab=D_VOCAB)
+    with pytest.raises(ValueError, match="no edge to patch: edges is empty"):
+        analyses.path_patch(model, pairs, edges=[])
+    with pytest.raises(ValueError, match="no path to patch: edges is empty"):
+        analyses.path_patch(model, pairs, edges=[], through=["L0H0@h"])
+    for position in (3, -4):
+        with pytest.raises(ValueError, match=rf"answer_position={position} is outside the 3 positions h, r1, r2"):
+            analyses.graph_of(model, pairs.roles, position)
+    found = analyses.attribute_attention(model, pairs, steps=2)
+    with pytest.raises(KeyError, match="nothing to show is called 'nope'; there are layer, head, pattern, pattern_stderr"):
+        found.figure("nope")
+
+
+def test_what_is_no_two_hop_question_is_not_perturbed_and_has_no_shortcuts(task: TwoHopTask) -> None:
+    asked = task.split("test_inferred_iid")
+    with pytest.raises(ValueError, match=r"h is one of the tokens 0 to 23, got \d+; r2 is one of the tokens 24 to 37, got"):
+        perturb(task, replace(asked, tokens=asked.tokens.flip(1)), "h", seed=0)
+    with pytest.raises(ValueError, match="two-hop questions begin with the roles h, r1, r2, got h, r1"):
+        perturb(task, task.split("id_atomic"), "h", seed=0)
+    with pytest.raises(
+        ValueError, match="the shortcuts of this task cannot be asked id_atomic: no roles r2; there are h, r1"
+    ):
+        shortcut_accuracy(task, task.split("id_atomic"))
+    for n in (0, -1):
+        with pytest.raises(ValueError, match=f"no pair: asked for n = {n}"):
+            make_pairs(task, split="train_inferred", contrast="bridge", n=n, seed=0)

@@ -11,6 +11,7 @@ from conftest import random_model
 
 from grokscope.circuits import ComputationGraph, Edge
 from grokscope.tasks import PromptPairs, Queries, exact_match, predictions
+from grokscope.tasks.questions.validity import checked_rows
 
 TOKENS = torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
 OTHER, ANSWERS, FOILS = TOKENS + 1, torch.tensor([1, 2, 3]), torch.tensor([4, 5, 6])
@@ -35,6 +36,7 @@ COLUMNS = {
     "matrix": (torch.tensor([[1], [2], [3]]), r"{} has the shape \(3, 1\), needed is \[query\]"),
     "list": ([1, 2, 3], r"{} is a list, needed is a tensor of whole numbers \[query\]"),
     "array": (np.array([1, 2, 3]), r"{} is a ndarray, needed is a tensor"),
+    "meta": (torch.zeros(3, dtype=torch.long, device="meta"), "{} is on the meta device and holds no numbers"),
     "short": (torch.tensor([1, 2]), r"3 (clean )?prompts, but 2 (of )?{}"),
 }
 
@@ -125,6 +127,12 @@ def test_rows_that_are_not_there_are_refused(rows: torch.Tensor, message: str) -
     for made in (questions(), pairs()):
         with pytest.raises(ValueError, match=message):
             made.take(rows)
+
+
+@pytest.mark.parametrize("rows", [torch.tensor([0.0]), slice(0, 2), 1, "01", None])
+def test_what_is_no_rows_is_refused(rows: Any) -> None:
+    with pytest.raises(ValueError, match="rows are numbers or a mask, a tensor of them, got"):
+        checked_rows(rows, 3)
 
 
 def test_what_questions_do_not_hold_is_named() -> None:
