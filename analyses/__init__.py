@@ -28,7 +28,15 @@ from .patching.discovery import discover
 from .patching.effects import PatchingResult
 from .patching.exact import activation_patch, path_patch
 from .patching.faithfulness import FaithfulnessResult, faithfulness
-from .patching.metrics import cross_entropy, logit_difference
+from .patching.metrics import (
+    Metric,
+    answer_probability,
+    cross_entropy,
+    exact_match,
+    kl_to_clean,
+    logit_difference,
+    probability_difference,
+)
 from .patching.transplant import TransplantResult, transplant
 from .plots.curves import accuracy_curves
 from .plots.heatmaps import lens_heatmaps
@@ -54,6 +62,7 @@ __all__ = [
     "InterchangeResult",
     "LensResult",
     "LoopResult",
+    "Metric",
     "PatchingResult",
     "ProbeResult",
     "QueryView",
@@ -69,6 +78,7 @@ __all__ = [
     "accuracy_curves",
     "accuracy_without_circuit",
     "activation_patch",
+    "answer_probability",
     "attribute_attention",
     "back_patch",
     "bridge_copies",
@@ -80,15 +90,18 @@ __all__ = [
     "cross_entropy",
     "discover",
     "edge_attribution",
+    "exact_match",
     "faithfulness",
     "found_by_correct",
     "frechet_bounds",
     "graph_of",
     "interchange",
+    "kl_to_clean",
     "lens_heatmaps",
     "logit_difference",
     "logit_lens",
     "path_patch",
+    "probability_difference",
     "probe_bridge",
     "realign",
     "run_with_edge_sets",

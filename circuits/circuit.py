@@ -14,6 +14,7 @@ import pandas as pd
 from .graph import ComputationGraph
 from .node import Edge, Node
 from .result import Result
+from .units import after_number, shown
 
 COLUMNS = ("sender", "receiver", "effect", "stderr", "n", "gap", "kept")
 DEFAULT_THRESHOLD = 0.02
@@ -32,7 +33,8 @@ class Circuit(Result):
             gap: mean clean–corrupt difference of the metric;
             kept: whether the edge belongs to the circuit.
         graph: the computation graph that the edges belong to.
-        provenance: how the effects were measured (metric, contrast, pairs, model, direction) and how edges were kept.
+        provenance: how the effects were measured (metric, unit, contrast, pairs, model, direction), how edges were kept, and
+            the reason why effects have no number.
         deltas: change of the metric by edge and query, if measured; the effect is Σ deltas / Σ donor_gaps.
         donor_gaps: change of the metric by query if everything is patched.
     """
@@ -65,6 +67,8 @@ class Circuit(Result):
     ) -> "Circuit":
         """Keep the strongest edges of a measurement, or given ones, then those that connect the input with the answer.
 
+        An edge whose effect has no number is never kept; if none has one, the circuit is empty and says why.
+
         Args:
             effects: a result of `analyses.path_patch`, or its frame (which carries graph and provenance in `attrs`).
             top_k: keep this number of edges of largest |effect|, before the unconnected ones are dropped.
@@ -82,7 +86,9 @@ class Circuit(Result):
         all_edges = _edges_of(measured.table)
         kept = connected(measured.graph, [edge for edge, is_strong in zip(all_edges, strong, strict=True) if is_strong])
         table = measured.table.assign(kept=[edge in kept for edge in all_edges])[list(COLUMNS)].reset_index(drop=True)
-        provenance = {**measured.provenance, "kept": f"{rule}, connected"}
+        provenance = {"reason": "", **measured.provenance, "kept": f"{rule}, connected"}
+        if not provenance["reason"] and not has_number(measured.table["effect"]).all():
+            provenance["reason"] = "the measurement does not say why"
         return cls(table, measured.graph, provenance, measured.deltas, measured.donor_gaps)
 
     @property
@@ -102,8 +108,11 @@ class Circuit(Result):
         parts = [about.get(name) for name in ("model", "contrast", "split", "metric", "direction")]
         n = int(self.table["n"].iloc[0]) if len(self.table) else 0
         gap = float(self.table["gap"].iloc[0]) if len(self.table) else float("nan")
-        sizes = f"{int(self.table['kept'].sum())} of {len(self.table)} edges, gap {gap:.2f}, n = {n}"
-        return " · ".join([str(part) for part in parts if part] + [sizes])
+        unit = after_number(str(about.get("unit", "")))
+        sizes = f"{int(self.table['kept'].sum())} of {len(self.table)} edges, gap {shown(gap)}{unit}, n = {n}"
+        missing = without_numbers(self.table["effect"], "effects")
+        why = [f"{missing}: {about['reason']}"] if missing and about.get("reason") else []
+        return " · ".join([str(part) for part in parts if part] + [sizes] + why)
 
     def figure(self) -> Any:
         """The interactive diagram."""
@@ -113,6 +122,19 @@ class Circuit(Result):
 
     def _repr_html_(self) -> str:
         return self.figure()._repr_html_()
+
+
+def has_number(effects: pd.Series) -> np.ndarray:
+    """Whether each effect is a number; infinite ones are none."""
+    return np.isfinite(effects.to_numpy(dtype=float))
+
+
+def without_numbers(effects: pd.Series, what: str) -> str:
+    """How many have no number, in words; empty if all have one."""
+    missing = int((~has_number(effects)).sum())
+    if not missing:
+        return ""
+    return f"no {what}" if missing == len(effects) else f"{missing} of {len(effects)} {what} without a number"
 
 
 def connected(graph: ComputationGraph, edges: Iterable[Edge]) -> set[Edge]:
@@ -160,19 +182,21 @@ def _measured(effects: Result | pd.DataFrame, graph: ComputationGraph | None) ->
 def _strong(
     table: pd.DataFrame, top_k: int | None, threshold: float | None, edges: Collection[Edge] | None
 ) -> tuple[np.ndarray, str]:
-    """Which rows are kept before the unconnected ones are dropped, and by which rule."""
-    strength = table["effect"].abs().fillna(0.0).to_numpy()
+    """Which rows are kept before the unconnected ones are dropped, and by which rule; none without a number."""
+    known = has_number(table["effect"])
+    strength = np.where(known, table["effect"].abs().to_numpy(dtype=float), -np.inf)
     if edges is not None:
         names = {(str(edge.sender), str(edge.receiver)) for edge in edges}
-        return np.array([pair in names for pair in zip(table["sender"], table["receiver"], strict=True)]), "given"
+        given = np.array([pair in names for pair in zip(table["sender"], table["receiver"], strict=True)], dtype=bool)
+        return given & known, "given"
     if top_k is None:
         threshold = DEFAULT_THRESHOLD if threshold is None else threshold
-        return strength >= threshold, f"|effect| ≥ {threshold:g}"
+        return known & (strength >= threshold), f"|effect| ≥ {threshold:g}"
     if not 0 < top_k <= len(table):
         raise ValueError(f"top_k must lie between 1 and the {len(table)} measured edges, got {top_k}")
     strong = np.zeros(len(table), dtype=bool)
     strong[np.argsort(-strength, kind="stable")[:top_k]] = True
-    return strong, f"top {top_k} by |effect|"
+    return strong & known, f"top {top_k} by |effect|"
 
 
 def _edges_of(table: pd.DataFrame) -> list[Edge]:

@@ -20,6 +20,7 @@ from .circuit import Circuit
 from .random_circuits import edge_class
 from .result import Result
 from .similarity import Measure, jensen_shannon, overlap_at, rank_correlation, weighted_overlap
+from .units import unit_of
 
 MUST_AGREE = ("metric", "contrast", "direction", "pairs")
 RECIPE = ("split", "n_asked", "half")  # what of a recipe must agree where the pairs themselves cannot
@@ -38,14 +39,14 @@ class CircuitComparison(Result):
             and the 5 % most alike of 200 shuffles), p (share of shuffles at least as alike), ceiling (two halves of the
             queries), n_edges (live edges), n (queries; the fewer of the two). Measures are
             `rank_correlation` (Spearman, of signed effects), `overlap@k` (Jaccard index of the k edges of largest
-            |effect|), `weighted_overlap` of effects as shares of the gap and `weighted_overlap in nats`, `jensen_shannon`
-            (a distance), `aligned jensen_shannon` (after the best alignment of loops and heads; shuffles get theirs, too;
-            left out if there are more than 2,000 alignments); and the numbers of kept edges that are `shared`, `lost` (in
-            a only) and `gained` (in b only).
+            |effect|), `weighted_overlap` of effects as shares of the gap, `weighted_overlap in nats` (or the metric's unit),
+            `jensen_shannon` (a distance), `aligned jensen_shannon` (after the best alignment of loops and heads; shuffles
+            get theirs, too; left out if there are more than 2,000 alignments); and the numbers of kept edges that are
+            `shared`, `lost` (in a only) and `gained` (in b only).
         edges: a row for each live edge, with sender, receiver and, for each circuit, its effect, stderr and kept.
         differences: for each pair, a row for each edge live in it: difference (b − a, shares of the gap), its 95 %
-            interval low, high, difference_in_nats, p (t-test over queries, delta method) and q (Benjamini & Hochberg: the
-            expected share of false ones among edges with q up to a bound is at most that bound).
+            interval low, high, difference_in_nats (or the metric's unit), p (t-test over queries, delta method) and q
+            (Benjamini & Hochberg: the expected share of false ones among edges with q up to a bound is at most that bound).
         alignment: by pair, which circuit's loops and heads were moved for it, and how.
         labels: the circuits' names.
     """
@@ -167,6 +168,7 @@ class _Samples:
         self.edges, self.classes = first.measured_edges, [str(edge_class(edge)) for edge in first.measured_edges]
         few = n_alignments(first.graph) <= MAX_ALIGNMENTS
         self.alignments = alignments(first.graph, self.edges) if few else {}
+        self.unit = unit_of(*(str(first.provenance.get(name, "")) for name in ("metric", "unit")))
         self.effects = {label: circuit.table["effect"].to_numpy(dtype=float)[:, None] for label, circuit in circuits.items()}
         self.gap = {label: float(circuit.table["gap"].iloc[0]) for label, circuit in circuits.items()}
         self.resampled, self.halves = {}, {}
@@ -192,13 +194,16 @@ class _Samples:
             p = np.where(stderr > 0, 2 * student.sf(np.abs(value) / stderr, freedom), np.where(value == 0, 1.0, 0.0))
         p = np.where(np.isnan(stderr), np.nan, p)
         half = student.ppf(0.975, freedom) * stderr
-        in_nats = (self.effects[b] * self.gap[b] - self.effects[a] * self.gap[a])[live, 0]
+        in_unit = {f"difference_in_{self.unit.replace(' ', '_')}": self._in_unit(b)[live] - self._in_unit(a)[live]}
         table = pd.DataFrame(
             {"a": a, "b": b, "edge": [str(e) for e, is_live in zip(self.edges, live, strict=True) if is_live]}
         )
-        table = table.assign(difference=value, low=value - half, high=value + half, difference_in_nats=in_nats)
+        table = table.assign(difference=value, low=value - half, high=value + half, **in_unit)
         q = false_discovery_control(p) if len(p) and not np.isnan(p).any() else np.full(len(p), np.nan)
         return table.assign(p=p, q=q)
+
+    def _in_unit(self, label: str) -> Float[np.ndarray, " edge"]:
+        return (self.effects[label] * self.gap[label])[:, 0]
 
     def _stderr_of_difference(self, a: str, b: str) -> tuple[Float[np.ndarray, " edge"], int]:
         """By the delta method: what each query adds to an effect, paired if both were measured on the same queries."""
@@ -225,8 +230,9 @@ def _compared(samples: _Samples, a: str, b: str, top_k: tuple[int, ...], seed: i
     live = samples.live(a, b)
     measures: dict[str, Measure] = {"rank_correlation": rank_correlation}
     measures |= {f"overlap@{k}": overlap_at(k) for k in top_k if k <= live.sum()}
-    in_nats = _in_nats(samples.gap[a], samples.gap[b])
-    measures |= {"weighted_overlap": weighted_overlap, "weighted_overlap in nats": in_nats, "jensen_shannon": jensen_shannon}
+    in_unit = _times(samples.gap[a], samples.gap[b])
+    measures |= {"weighted_overlap": weighted_overlap, f"weighted_overlap in {samples.unit}": in_unit}
+    measures["jensen_shannon"] = jensen_shannon
     shuffled = samples.effects[b][_shuffles(samples.classes, seed), 0]  # edge, shuffle
     rows = []
     for name, measure in measures.items():
@@ -271,7 +277,7 @@ def _chance(measure: str, value: float, chance: Float[np.ndarray, " shuffle"]) -
     return {"chance": float(chance.mean()), "chance_bound": float(bound), "p": float(p)}
 
 
-def _in_nats(gap_a: float, gap_b: float) -> Measure:
+def _times(gap_a: float, gap_b: float) -> Measure:
     return lambda a, b: weighted_overlap(a * gap_a, b * gap_b)
 
 

@@ -66,7 +66,8 @@ class Result:
             raise ValueError(f"a saved result is a JSON object, got {type(content).__name__}")
         kind = _kind_of(content) if cls is Result else cls
         expected = {field.name for field in dataclasses.fields(kind)} | {"type"}
-        if content.get("type") != kind.__name__ or set(content) != expected:
+        needed = expected - {field.name for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING}
+        if content.get("type") != kind.__name__ or not needed <= set(content) <= expected:
             what = f"type {content.get('type')!r} with {sorted(content)}"
             raise ValueError(f"expected a {kind.__name__} with {sorted(expected)}, got {what}")
         return kind(**{name: _rich(value) for name, value in content.items() if name != "type"})  # pyright: ignore

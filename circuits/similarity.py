@@ -2,7 +2,7 @@
 
 Similarities are 1 for equal circuits; the Jensen–Shannon distance is 0 for equal and 1 for disjoint ones. None but the
 weighted overlap changes if all effects of a circuit are multiplied by a number, so only that one differs between shares and
-nats. One of the two may have a single column, which then meets all of the other's.
+the metric's unit. One of the two may have a single column, which then meets all of the other's.
 """
 
 from collections.abc import Callable

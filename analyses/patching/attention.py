@@ -30,7 +30,7 @@ from ..forward.model import graph_of
 from ..forward.patterns import Pattern, direct_contributions, integrated_pattern, pattern_of, run_with_pattern
 from ..plots.heatmaps import attention_heatmaps
 from .effects import metric_by_query, metric_values
-from .metrics import Metric, logit_difference, metric_name
+from .metrics import AnyMetric, logit_difference, metric_name
 
 READINGS = ("pattern", "integrated", "direct", "knockout")
 
@@ -106,7 +106,7 @@ def attribute_attention(
     pairs: PromptPairs,
     *,
     steps: int = 20,
-    metric: Metric = logit_difference,
+    metric: AnyMetric = logit_difference,
     max_batch: int = MAX_BATCH,
 ) -> AttentionResult:
     """Attribute the metric on the clean prompts to attention entries.
@@ -126,7 +126,8 @@ def attribute_attention(
     found: dict[tuple[int, str], list[Tensor]] = {}
     for rows in torch.arange(len(pairs)).split(max(1, max_batch // steps)):
         part = pairs.take(rows)
-        run, objective = run_and_cache(model, graph, part.clean), partial(metric_values, metric, pairs=part)
+        run = run_and_cache(model, graph, part.clean)
+        objective = partial(metric_values, metric, pairs=part, clean=run.logits)
         for layer in range(graph.n_layers):
             pattern = pattern_of(run, layer)
             readings = {
@@ -148,11 +149,11 @@ def _knocked_out(
     pairs: PromptPairs,
     layer: int,
     pattern: Pattern,
-    metric: Metric,
+    metric: AnyMetric,
     max_batch: int,
 ) -> Pattern:
     """The change of the metric without each entry."""
-    before = metric_by_query(metric, run.logits, pairs)
+    before = metric_by_query(metric, run.logits, pairs, run.logits)
     visible = run.layers[layer].scores[:, :, : run.stop, : run.stop].isfinite()
     several = visible.sum(-1, keepdim=True) > 1
     some, defined = (visible & several).any(0).cpu(), (several | ~visible).cpu()
@@ -166,7 +167,7 @@ def _knocked_out(
             copy[:, head, query, key] = 0.0
             copy[:, head, query] /= copy[:, head, query].sum(-1, keepdim=True)
             copy[:, head, query].nan_to_num_(0.0)  # of a prompt whose row has no other entry
-        after = metric_by_query(metric, run_with_pattern(run, layer, copies), pairs)
+        after = metric_by_query(metric, run_with_pattern(run, layer, copies), pairs, run.logits)
         for (head, query, key), values in zip(chunk, after, strict=True):
             values = torch.from_numpy(values - before)
             change[:, head, query, key] = values.where(defined[:, head, query, key], math.nan)

@@ -21,9 +21,11 @@ from ...circuits import ComputationGraph, Edge
 from ...tasks import PromptPairs
 from ..forward.engine import MAX_BATCH, AnyRun, Engine, engine_of
 from ..forward.places import Differences, Gradients, Objective, Sublayer, component, input_place, sublayer_of
-from .effects import Direction, PatchingResult, base_and_donor, metric_by_query, metric_values, summarise
+from .effects import Direction, PatchingResult, base_and_donor, summarise
 from .exact import path_patch
-from .metrics import Metric, logit_difference, metric_name
+from .gap import Ends, check_metric, metric_values
+from .metrics import AnyMetric, logit_difference
+from .resolution import Resolution, Signal, resolution_of
 
 Estimates = Float[np.ndarray, "edge query"]
 
@@ -36,7 +38,7 @@ def edge_attribution(
     method: str = "eap",
     steps: int = 5,
     direction: Direction = "noising",
-    metric: Metric = logit_difference,
+    metric: AnyMetric = logit_difference,
     per_query: bool = False,
     error_against_exact: bool = False,
     n_compared: int = 200,
@@ -58,16 +60,19 @@ def edge_attribution(
         direction: noising (corrupt into clean) or denoising (clean into corrupt).
         metric: differentiable; logits, answers and foils to one number for each query.
         per_query: keep the estimated change of every query.
-        error_against_exact: also patch a sample of the edges exactly and note in `error` how well estimates agree.
+        error_against_exact: also patch a sample of the edges exactly and note in `error` how well estimates agree, if they
+            have numbers.
         n_compared: size of that sample.
         max_batch: prompts run at once; bounds memory.
         seed: of the bootstrap and the sample.
 
     Returns:
-        Estimated effects of single edges, in the units of `path_patch`.
+        Estimated effects of single edges, in the units of `path_patch`; without numbers, and with the reason, where the
+        gradient is no more than rounding.
 
     Raises:
-        ValueError: for an unknown method or one that gives another shape, and as `path_patch`.
+        ValueError: for an unknown method or one that gives another shape, for a metric that cannot be differentiated, and
+            as `path_patch`.
     """
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
@@ -75,23 +80,46 @@ def edge_attribution(
     (estimate, uses_steps), engine = METHODS[method], engine_of(model, pairs.roles, pairs.answer_position)
     graph = engine.graph
     base, donor = base_and_donor(pairs, direction)
-    deltas, gaps = np.empty((len(graph.edges), len(pairs))), np.empty(len(pairs))
+    resolution = resolution_of(model, graph)
+    deltas, ends = np.empty((len(graph.edges), len(pairs))), Ends(metric, len(pairs), direction, resolution)
+    check_metric(engine, metric, pairs, resolution, max_batch)
+    signal = Signal(ends.metric.name, resolution)
     for part_rows in torch.arange(len(pairs)).split(max_batch):
         rows = part_rows.numpy()
         part = pairs.take(part_rows)
         run, other = engine.run(base[part_rows], donor[part_rows])
-        estimates = estimate(engine, run, other, partial(metric_values, metric, pairs=part), steps)
+        ends.note(rows, part, run, other)
+        clean = (run if direction == "noising" else other).logits
+        objective = signal.watch(partial(metric_values, metric, pairs=part, clean=clean))
+        estimates = estimate(engine, run, other, objective, steps)
         deltas[:, rows] = _of_all_edges(estimates, method, len(graph.edges), len(part))
-        gaps[rows] = metric_by_query(metric, other.logits, part) - metric_by_query(metric, run.logits, part)
-    name = metric_name(metric)
-    result = summarise(model, pairs, graph, graph.edges, direction, name, deltas, gaps, per_query, seed)
+    weak = signal.reason or _too_small(deltas, ends, resolution)
+    without = f"{weak} {_where(direction, uses_steps)}" if weak else ""
+    summary = {"per_query": per_query, "seed": seed, "without_signal": without}
+    result = summarise(model, pairs, graph, graph.edges, deltas, ends, **summary)
     result = replace(result, method=f"{method}, {steps} steps" if uses_steps else method)
-    if not error_against_exact:
+    if not error_against_exact or result.reason:
         return result
     sample = np.sort(np.random.default_rng(seed).permutation(len(graph.edges))[:n_compared])
     edges = [graph.edges[i] for i in sample]
     exact = path_patch(model, pairs, edges=edges, direction=direction, metric=metric, max_batch=max_batch, seed=seed)
     return replace(result, error=_agreement(result.table["effect"].to_numpy()[sample], exact.table["effect"].to_numpy()))
+
+
+def _too_small(deltas: Estimates, ends: Ends, resolution: Resolution) -> str:
+    """Why estimates say nothing, if none is a share of the gap that the model's precision can tell from 0."""
+    largest, gaps = np.abs(deltas.sum(1)).max(initial=0.0), np.abs(ends.donor_gaps).sum()
+    if not largest <= torch.finfo(resolution.dtype).eps * gaps:
+        return ""
+    return f"estimates are below the resolution of {resolution.arithmetic}: {ends.metric.name} has next to no gradient"
+
+
+def _where(direction: Direction, uses_steps: bool) -> str:
+    """Where the gradient was taken, and what to do instead."""
+    base = "clean" if direction == "noising" else "corrupt"
+    if uses_steps:
+        return "between the clean and the corrupt run; measure exactly"
+    return f"at the {base} prompts; try method='eap_ig_inputs', or measure exactly"
 
 
 def _of_all_edges(estimates: np.ndarray, method: str, n_edges: int, n_queries: int) -> Estimates:

@@ -5,6 +5,7 @@ corrupt prompts of what each component writes at its position (mean ablation, Wa
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -17,9 +18,10 @@ from ...circuits import Edge
 from ...tasks import PromptPairs
 from ..forward.engine import MAX_BATCH, AnyRun, Engine, engine_of
 from ..forward.places import check_edges
-from ..statistics import derangement
-from .effects import gap_and_reason, metric_by_query
-from .metrics import Metric, logit_difference
+from ..statistics import derangement, resampled_ratios
+from .gap import below_rounding, check_finite, gap_and_reason, metric_by_query
+from .metrics import AnyMetric, as_metric, logit_difference
+from .resolution import resolution_of, rounding_of
 
 
 def run_with_edges(
@@ -91,7 +93,7 @@ class CircuitRuns:
         pairs: PromptPairs,
         *,
         background: Background = "corrupt",
-        metric: Metric = logit_difference,
+        metric: AnyMetric = logit_difference,
         seed: int = 0,
     ) -> None:
         if background not in get_args(Background):
@@ -100,26 +102,48 @@ class CircuitRuns:
         if len(pairs) < MIN_PAIRS:
             raise ValueError(f"{len(pairs)} pairs are too few to judge circuits on, needed are {MIN_PAIRS}")
         self._engine = engine_of(model, pairs.roles, pairs.answer_position)
-        self.graph, self.pairs, self._metric = self._engine.graph, pairs, metric
+        self.graph, self.pairs, self._name = self._engine.graph, pairs, as_metric(metric).name
         (self._clean,) = self._engine.run(pairs.clean)
         self._background = _background(self._engine, pairs, background, seed)
-        self.full: Float[np.ndarray, " query"] = metric_by_query(metric, self._clean.logits, pairs)
-        self.empty: Float[np.ndarray, " query"] = self.metric([[]])[0]
-        self.gap = gap_and_reason(self.full - self.empty, seed=seed)
+        self._by_query = partial(metric_by_query, metric, pairs=pairs, clean=self._clean.logits)
+        logits = self._clean.logits, self._logits([[]])[0]
+        self.full, self.empty = map(self._by_query, logits)
+        sides = {"the clean prompts": self.full, f"the {background} background": self.empty}
+        check_finite(self._name, sides, np.arange(len(pairs)), len(pairs))
+        resolution = resolution_of(model, self.graph)
+        rounding = sum(rounding_of(self._by_query, each, resolution) for each in logits)
+        gap, interval, reason = gap_and_reason(self.full - self.empty, seed=seed)
+        self.gap = gap, interval, below_rounding(self.full - self.empty, rounding, resolution) or reason
 
     def metric(self, edge_sets: Sequence[Iterable[Edge | str]]) -> Float[np.ndarray, "set query"]:
         """The metric by query of each circuit run alone.
 
         Raises:
             KeyError: if edges are not in the model's graph.
+            ValueError: if the metric has no finite number for a circuit; it names the queries.
         """
-        sets = [check_edges(self.graph, edges, self.graph.edges) for edges in edge_sets]
-        logits = self._engine.logits_with_edges(self._background, self._clean, sets, max_batch=MAX_BATCH)
-        return metric_by_query(self._metric, logits, self.pairs)
+        found = self._by_query(self._logits(edge_sets))
+        worst = found[np.isfinite(found).all(1).argmin()] if len(found) else self.full
+        check_finite(self._name, {"a circuit run alone": worst}, np.arange(len(worst)), len(worst))
+        return found
 
     def share(self, edge_sets: Sequence[Iterable[Edge | str]]) -> Float[np.ndarray, " set"]:
-        """How much of the gap each circuit keeps: a ratio of sums over queries."""
-        return (self.metric(edge_sets) - self.empty).sum(1) / (self.full - self.empty).sum()
+        """How much of the gap each circuit keeps: a ratio of sums over queries; NaN if no share of it can be taken."""
+        found = self.metric(edge_sets)
+        return np.full(len(found), np.nan) if self.gap[2] else (found - self.empty).sum(1) / (self.full - self.empty).sum()
+
+    def ratios(
+        self, changes: Float[np.ndarray, "row query"], *, seed: int
+    ) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, "row resample"]]:
+        """Changes of the metric as shares of the gap, and the same of resampled queries; NaN if no share can be taken."""
+        share, resampled = resampled_ratios(changes, self.full - self.empty, seed=seed)
+        if self.gap[2]:
+            return np.full_like(share, np.nan), np.full_like(resampled, np.nan)
+        return share, resampled
+
+    def _logits(self, edge_sets: Sequence[Iterable[Edge | str]]) -> Float[Tensor, "set query d_vocab"]:
+        sets = [check_edges(self.graph, edges, self.graph.edges) for edges in edge_sets]
+        return self._engine.logits_with_edges(self._background, self._clean, sets, max_batch=MAX_BATCH)
 
 
 def _background(engine: Engine[AnyRun], pairs: PromptPairs, kind: Background, seed: int) -> AnyRun:

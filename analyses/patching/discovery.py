@@ -5,12 +5,13 @@ from typing import Any
 from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, Edge
+from ...circuits.circuit import has_number
 from ...tasks import PromptPairs
 from .attribution import METHODS, edge_attribution
 from .circuit_runs import CircuitRuns
 from .effects import Direction
 from .exact import path_patch
-from .metrics import Metric, logit_difference
+from .metrics import AnyMetric, logit_difference
 
 
 def discover(
@@ -22,7 +23,7 @@ def discover(
     greedy: float | None = None,
     method: str = "exact",
     direction: Direction = "noising",
-    metric: Metric = logit_difference,
+    metric: AnyMetric = logit_difference,
     progress: bool = True,
     seed: int = 0,
 ) -> Circuit:
@@ -44,7 +45,8 @@ def discover(
         seed: of the bootstrap.
 
     Returns:
-        A circuit with every measured edge and, if exact, per-query changes.
+        A circuit with every measured edge and, if exact, per-query changes. Where no effect has a number it is empty, with
+        the reason in its caption and provenance.
 
     Raises:
         ValueError: if several rules are given.
@@ -61,7 +63,8 @@ def discover(
     )
     if greedy is None:
         return Circuit.from_effects(effects, top_k=top_k, threshold=threshold)
-    kept = prune(CircuitRuns(model, pairs, metric=metric, seed=seed), greedy)
+    known = has_number(effects.table["effect"]).any()
+    kept = prune(CircuitRuns(model, pairs, metric=metric, seed=seed), greedy) if known else []
     circuit = Circuit.from_effects(effects, edges=kept)
     rule = {"kept": f"greedy, each edge at least {greedy:g} of the gap, connected"}
     return Circuit(circuit.table, circuit.graph, {**circuit.provenance, **rule}, circuit.deltas, circuit.donor_gaps)
@@ -69,6 +72,8 @@ def discover(
 
 def prune(runs: CircuitRuns, least: float) -> list[Edge]:
     """Remove edges one by one, last first, each unless the share of the gap that the rest keeps falls by `least` or more."""
+    if runs.gap[2]:
+        return []  # there is no share to lose
     kept, share = list(runs.graph.edges), 1.0
     for edge in reversed(runs.graph.edges):
         fewer = [other for other in kept if other != edge]

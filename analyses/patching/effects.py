@@ -17,15 +17,20 @@ from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node, Result
+from ...circuits.circuit import without_numbers
+from ...circuits.units import after_number, shown
 from ...tasks import PromptPairs
 from ..forward.engine import AnyRun, Engine
 from ..forward.places import Logits
 from ..plots.heatmaps import effect_heatmap
-from ..statistics import bootstrap_ratio, resampled_ratios
-from .metrics import Metric, metric_name
+from ..statistics import resampled_ratios
+from .gap import Ends, below_rounding, check_metric, gap_and_reason, undefined
+from .gap import metric_by_query as metric_by_query
+from .gap import metric_values as metric_values
+from .metrics import AnyMetric
+from .resolution import resolution_of
 
 Direction = Literal["noising", "denoising"]
-SMALLEST_GAP = 1.0  # nats; below it a ratio to the gap says nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +39,12 @@ class PatchingResult(Result):
 
     Attributes:
         table: a row for each edge (columns sender, receiver) or node (column node), with
-            effect: as a fraction of the gap, NaN where the gap is too small (see `reason`);
+            effect: as a fraction of the gap, NaN where it has no number (see `reason`);
             stderr: of the effect, by bootstrap over queries;
             n: number of queries;
             gap: mean m(clean) − m(corrupt), in the metric's unit.
         graph: the model's computation graph.
-        metric: name of the metric; nats for the logit difference.
+        metric: name of the metric.
         direction: noising or denoising.
         model: the model's name.
         pairs: hash of the prompt pairs.
@@ -47,12 +52,14 @@ class PatchingResult(Result):
         recipe: how the pairs were made.
         n_asked: pairs asked for, before those answered wrongly were dropped.
         gap_interval: 95 % interval of the gap.
-        reason: why effects are NaN; empty if they are not.
+        reason: why effects are NaN, all or some of them; empty if none is.
         deltas: m(patched) − m(base) by row and query, if asked for.
         donor_gaps: m(donor) − m(base) by query, if asked for.
         method: exact, or how effects were estimated.
         error: of estimates, on a sample of n_edges edges patched exactly: rank_correlation, and relative_error, the
             length of the error as a share of that of the exact effects.
+        unit: of the metric; empty if nobody said.
+        higher_is_better: whether a larger metric means better answers; None if nobody said.
     """
 
     graph: ComputationGraph
@@ -69,11 +76,13 @@ class PatchingResult(Result):
     donor_gaps: np.ndarray | None = None
     method: str = "exact"
     error: Mapping[str, float] | None = None
+    unit: str = ""
+    higher_is_better: bool | None = None
 
     @property
     def provenance(self) -> dict[str, Any]:
         """How the effects were measured, for a circuit made of them."""
-        names = ("metric", "direction", "method", "model", "pairs", "contrast", "n_asked", "reason")
+        names = ("metric", "unit", "direction", "method", "model", "pairs", "contrast", "n_asked", "reason")
         split = {"split": self.recipe["split"]} if "split" in self.recipe else {}
         return {name: getattr(self, name) for name in names} | split | {"recipe": dict(self.recipe)}
 
@@ -91,11 +100,11 @@ class PatchingResult(Result):
     def caption(self) -> str:
         """Model, contrast, gap and n in one line."""
         low, high = self.gap_interval
-        interval = f"[{low:.2f}, {high:.2f}]" if self.n > 1 else "(one pair: no interval)"
-        text = (
-            f"{self.model} · {self.contrast} · {self.direction} · {self.metric}, gap {self.gap:.2f} {interval}"
-            f" · n = {self.n} of {self.n_asked}"
-        )
+        interval = f"[{shown(low)}, {shown(high)}]" if self.n > 1 else "(one pair: no interval)"
+        gap = f"gap {shown(self.gap)}{after_number(self.unit)} {interval}"
+        text = f"{self.model} · {self.contrast} · {self.direction} · {self.metric}, {gap} · n = {self.n} of {self.n_asked}"
+        if self.higher_is_better is not None and (low > 0 or high < 0) and (self.gap > 0) != self.higher_is_better:
+            text += " · the corrupt prompts do better"
         if self.method != "exact":
             text += f" · estimated by {self.method}"
         if self.error:
@@ -104,7 +113,7 @@ class PatchingResult(Result):
                     **self.error
                 )
             )
-        return f"{text} · no effects: {self.reason}" if self.reason else text
+        return f"{text} · {without_numbers(self.table['effect'], 'effects')}: {self.reason}" if self.reason else text
 
     def to_frame(self) -> pd.DataFrame:
         """The table; with per-query changes it has a row for each edge or node and query, columns query and delta.
@@ -134,7 +143,7 @@ def patch_each(
     patched: Callable[..., Logits],
     *,
     direction: Direction,
-    metric: Metric,
+    metric: AnyMetric,
     per_query: bool,
     max_batch: int,
     progress: bool,
@@ -156,18 +165,18 @@ def patch_each(
         seed: of the bootstrap.
     """
     base, donor = base_and_donor(pairs, direction)
-    deltas, donor_gaps = np.empty((len(targets), len(pairs))), np.empty(len(pairs))
+    resolution = resolution_of(model, engine.graph)
+    deltas, ends = np.empty((len(targets), len(pairs))), Ends(metric, len(pairs), direction, resolution)
+    check_metric(engine, metric, pairs, resolution, max_batch)
     with tqdm(total=len(targets) * len(pairs), desc="patching", delay=2, disable=not progress) as bar:
         for part_rows in torch.arange(len(pairs)).split(max_batch):
             part, rows = pairs.take(part_rows), part_rows.numpy()
             run, other = engine.run(base[part_rows], donor[part_rows])
-            before = metric_by_query(metric, run.logits, part)
-            donor_gaps[rows] = metric_by_query(metric, other.logits, part) - before
+            by_query = ends.note(rows, part, run, other)
             for places, logits in patched(run, other, targets, max_batch=max_batch):
-                deltas[np.array(places)[:, None], rows] = metric_by_query(metric, logits, part) - before
+                deltas[np.array(places)[:, None], rows] = by_query(logits) - ends.base[rows]
                 bar.update(len(places) * len(rows))
-    name = metric_name(metric)
-    return summarise(model, pairs, engine.graph, targets, direction, name, deltas, donor_gaps, per_query, seed)
+    return summarise(model, pairs, engine.graph, targets, deltas, ends, per_query=per_query, seed=seed)
 
 
 def base_and_donor(pairs: PromptPairs, direction: str) -> tuple[Int[Tensor, "query pos"], Int[Tensor, "query pos"]]:
@@ -186,71 +195,51 @@ def summarise(
     pairs: PromptPairs,
     graph: ComputationGraph,
     targets: Sequence[Edge] | Sequence[Node],
-    direction: Direction,
-    metric: str,
     deltas: Float[np.ndarray, "target query"],
-    donor_gaps: Float[np.ndarray, " query"],
+    ends: Ends,
+    *,
     per_query: bool,
     seed: int,
+    without_signal: str = "",
 ) -> PatchingResult:
-    """Changes by query as shares of the gap, with their uncertainty."""
-    gap, interval, reason = gap_and_reason(-donor_gaps if direction == "noising" else donor_gaps, seed=seed)
-    effect, resampled = resampled_ratios(deltas, donor_gaps, seed=seed)
+    """Changes by query as shares of the gap, with their uncertainty.
+
+    Args:
+        model: gives its name to the result.
+        pairs: clean and corrupt prompts.
+        graph: of the model.
+        targets: edges or nodes.
+        deltas: m(patched) − m(base).
+        ends: the metric on base and donor prompts.
+        per_query: keep the change of every query.
+        seed: of the bootstrap.
+        without_signal: why the changes say nothing, if they do not.
+    """
+    metric = ends.metric
+    gap, interval, reason = gap_and_reason(ends.gaps, seed=seed)
+    reason = below_rounding(ends.gaps, ends.rounding, ends.resolution) or reason or without_signal
+    finite = np.where(np.isfinite(deltas), deltas, np.nan)
+    effect, resampled = resampled_ratios(finite, ends.donor_gaps, seed=seed)
     stderr = resampled.std(axis=1, ddof=1)
     if reason:
         effect, stderr = np.full_like(effect, np.nan), np.full_like(stderr, np.nan)
-    values = {"effect": effect, "stderr": stderr, "n": len(pairs), "gap": gap}
     return PatchingResult(
-        table=pd.DataFrame({**_names(targets), **values}),
+        table=pd.DataFrame({**_names(targets), "effect": effect, "stderr": stderr, "n": len(pairs), "gap": gap}),
         graph=graph,
-        metric=metric,
-        direction=direction,
+        metric=metric.name,
+        direction=ends.direction,
         model=model.cfg.model_name,
         pairs=pairs.key,
         contrast=pairs.contrast,
         recipe=dict(pairs.recipe),
         n_asked=pairs.n_asked,
         gap_interval=interval,
-        reason=reason,
+        reason=reason or undefined(metric.name, deltas),
         deltas=deltas if per_query else None,
-        donor_gaps=donor_gaps if per_query else None,
+        donor_gaps=ends.donor_gaps if per_query else None,
+        unit=metric.unit,
+        higher_is_better=metric.higher_is_better,
     )
-
-
-def metric_by_query(
-    metric: Metric, logits: Float[Tensor, "*copy query d_vocab"], pairs: PromptPairs
-) -> Float[np.ndarray, "*copy query"]:
-    """As `metric_values`, without gradient."""
-    return metric_values(metric, logits, pairs).detach().cpu().numpy()
-
-
-def metric_values(
-    metric: Metric, logits: Float[Tensor, "*copy query d_vocab"], pairs: PromptPairs
-) -> Float[Tensor, "*copy query"]:
-    """The metric of each query, or of each copy of it, in double precision.
-
-    Raises:
-        ValueError: if the metric does not give one number for each query.
-    """
-    n = logits.shape[:-1].numel()
-    answers, foils = (
-        column.to(logits.device).expand(logits.shape[:-1]).clone().flatten() for column in (pairs.answers, pairs.foils)
-    )
-    values = metric(logits.double().flatten(0, -2), answers, foils)
-    if tuple(values.shape) != (n,):
-        raise ValueError(f"the metric must give one number for each of the {n} queries, got the shape {tuple(values.shape)}")
-    return values.view(logits.shape[:-1])
-
-
-def gap_and_reason(gaps: Float[np.ndarray, " query"], *, seed: int) -> tuple[float, tuple[float, float], str]:
-    """The mean clean–corrupt gap, its 95 % interval, and why no effect can be a share of it (empty if it can)."""
-    mean, _, intervals = bootstrap_ratio(gaps[None], np.ones_like(gaps), seed=seed)
-    gap, (low, high) = float(mean[0]), (float(intervals[0, 0]), float(intervals[0, 1]))
-    if low <= 0:
-        return gap, (low, high), f"the gap's 95 % interval [{low:.2f}, {high:.2f}] reaches 0"
-    if gap < SMALLEST_GAP:
-        return gap, (low, high), f"the gap of {gap:.2f} is under {SMALLEST_GAP:g} nat"
-    return gap, (low, high), ""
 
 
 def _names(targets: Sequence[Edge | Node]) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from ...tasks import PromptPairs
 from ..forward.engine import MAX_BATCH, engine_of
 from ..forward.places import check_edges, check_paths
 from .effects import Direction, PatchingResult, patch_each
-from .metrics import Metric, logit_difference
+from .metrics import AnyMetric, logit_difference
 
 Positions = Literal["separate", "together"]
 
@@ -24,7 +24,7 @@ def path_patch(
     through: Sequence[Node | str] = (),
     positions: Positions = "separate",
     direction: Direction = "noising",
-    metric: Metric = logit_difference,
+    metric: AnyMetric = logit_difference,
     per_query: bool = False,
     max_batch: int = MAX_BATCH,
     progress: bool = True,
@@ -44,7 +44,8 @@ def path_patch(
             and through these nodes, everything else frozen.
         positions: `"separate"`, or `"together"` to patch an edge at all positions in one run.
         direction: noising (corrupt into clean) or denoising (clean into corrupt).
-        metric: logits, answers and foils to one number for each query; the logit difference in nats by default.
+        metric: a `Metric`, or a function of logits, answers and foils that gives one number for each query; by default the
+            logit difference in nats.
         per_query: keep the change of every query, for intervals of comparisons.
         max_batch: prompts run at once; bounds memory.
         progress: show a bar if it takes longer than a moment.
@@ -53,8 +54,8 @@ def path_patch(
     Raises:
         KeyError: for edges that the model does not have.
         ValueError: for no pair, or tokens and positions that the model does not have (all problems at once); for paths that
-            go backwards or through unknown nodes; for models with options that cannot be done
-            exactly, with hooks or with logits that are not finite; for a metric of the wrong shape.
+            go backwards or through unknown nodes; for models with options that cannot be done exactly, with hooks or with
+            logits that are not finite; for a metric of the wrong shape, or without a finite number for some prompts.
     """
     if positions not in ("separate", "together"):
         raise ValueError(f"positions must be 'separate' or 'together', got {positions!r}")
@@ -108,7 +109,7 @@ def activation_patch(
     pairs: PromptPairs,
     *,
     direction: Direction = "noising",
-    metric: Metric = logit_difference,
+    metric: AnyMetric = logit_difference,
     per_query: bool = False,
     max_batch: int = MAX_BATCH,
     progress: bool = True,
@@ -120,7 +121,8 @@ def activation_patch(
         model: any HookedTransformer whose options `graph_of` accepts; left unmodified.
         pairs: clean and corrupt prompts.
         direction: noising (corrupt into clean) or denoising (clean into corrupt).
-        metric: logits, answers and foils to one number for each query; the logit difference in nats by default.
+        metric: a `Metric`, or a function of logits, answers and foils that gives one number for each query; by default the
+            logit difference in nats.
         per_query: keep the change of every query.
         max_batch: prompts run at once; bounds memory.
         progress: show a bar if it takes longer than a moment.

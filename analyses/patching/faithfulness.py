@@ -14,9 +14,9 @@ from ...circuits import Circuit, Edge, Result
 from ...circuits.random_circuits import edge_class, random_circuits
 from ...tasks import PromptPairs
 from ..plots.curves import faithfulness_curves
-from ..statistics import holm, resampled_ratios
+from ..statistics import holm
 from .circuit_runs import Background, CircuitRuns
-from .metrics import Metric, logit_difference
+from .metrics import AnyMetric, as_metric, logit_difference
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,8 @@ class FaithfulnessResult(Result):
         recipe: how the judging pairs were made.
         background: what closed edges carry, which is what `empty` means.
         reason: why the numbers are NaN; empty if they are not.
+        metric: name of the metric.
+        unit: of the metric; empty if nobody said.
     """
 
     curve: pd.DataFrame
@@ -48,6 +50,8 @@ class FaithfulnessResult(Result):
     recipe: Mapping[str, Any]
     background: str
     reason: str
+    metric: str = ""
+    unit: str = ""
 
     @property
     def faithfulness(self) -> float:
@@ -112,7 +116,7 @@ def faithfulness(
     *,
     background: Background = "corrupt",
     n_random: int = 100,
-    metric: Metric = logit_difference,
+    metric: AnyMetric = logit_difference,
     seed: int = 0,
 ) -> FaithfulnessResult:
     """Judge a circuit by running it alone, knocked out, without single edges, and in other sizes.
@@ -143,10 +147,8 @@ def faithfulness(
     random = random_circuits(circuit.graph, kept, n_random, rng=np.random.default_rng(seed))
     alone = [kept, *random]
     others = [everything - set(edges) for edges in alone]
-    share, resampled = resampled_ratios(runs.metric([*alone, *others]) - runs.empty, runs.full - runs.empty, seed=seed)
+    share, resampled = runs.ratios(runs.metric([*alone, *others]) - runs.empty, seed=seed)
     gap, _, reason = runs.gap
-    if reason:
-        share, resampled = np.full_like(share, np.nan), np.full_like(resampled, np.nan)
     low, high = np.quantile(resampled, [0.025, 0.975], axis=1)
     n = len(alone)
     columns = {"edges": ["circuit", *(f"random {i}" for i in range(1, n))], "n_edges": len(kept)}
@@ -162,6 +164,8 @@ def faithfulness(
         recipe=dict(pairs.recipe),
         background=background,
         reason=reason,
+        metric=as_metric(metric).name,
+        unit=as_metric(metric).unit,
     )
 
 
@@ -179,7 +183,7 @@ def faithfulness_curve(runs: CircuitRuns, circuit: Circuit, *, seed: int) -> pd.
         shuffled rankings.
     """
     edges = circuit.measured_edges
-    effects = circuit.table["effect"].fillna(0.0).to_numpy()
+    effects = circuit.table["effect"].to_numpy(dtype=float)  # edges without a number are sorted last
     rng, shuffled = np.random.default_rng(seed), []
     for _ in range(N_RANKINGS):
         shuffled.append(effects[_within_classes(edges, rng)])
@@ -189,8 +193,8 @@ def faithfulness_curve(runs: CircuitRuns, circuit: Circuit, *, seed: int) -> pd.
         rankings = [np.argsort(key(values), kind="stable") for values in (effects, *shuffled)]
         sets = [[edges[i] for i in ranking[:size]] for ranking in rankings for size in sizes]
         kept = runs.metric(sets) - runs.empty
-        ranked, random = kept[: len(SHARES)], kept[len(SHARES) :].sum(1) / (runs.full - runs.empty).sum()
-        estimate, resampled = resampled_ratios(ranked, runs.full - runs.empty, seed=seed)
+        estimate, resampled = runs.ratios(kept[: len(SHARES)], seed=seed)
+        random, _ = runs.ratios(kept[len(SHARES) :], seed=seed)
         low, high = np.quantile(resampled, [0.025, 0.975], axis=1)
         random = random.reshape(N_RANKINGS, len(SHARES))
         random_low, random_high = np.quantile(random, [0.025, 0.975], axis=0)
@@ -230,18 +234,20 @@ def minimality(runs: CircuitRuns, edges: Sequence[Edge], *, seed: int) -> pd.Dat
 
     Returns:
         A row for each edge with sender, receiver, own_share, its 95 % bootstrap interval low, high over queries, p
-        (one-sided t-test over queries of a share above .01), p_holm, needed (p_holm ≤ .05) and n.
+        (one-sided t-test over queries of a share above .01), p_holm, needed (p_holm ≤ .05) and n. Where no share of the gap
+        can be taken there are no numbers and nothing is needed.
     """
     everything, *without = runs.metric([edges, *([other for other in edges if other != edge] for edge in edges)])
     lost = everything - np.array(without).reshape(len(edges), len(everything))
     gaps = runs.full - runs.empty
-    share, resampled = resampled_ratios(lost, gaps, seed=seed)
+    share, resampled = runs.ratios(lost, seed=seed)
     low, high = np.quantile(resampled, [0.025, 0.975], axis=1)
-    beyond = lost - LEAST * gaps.mean()
+    beyond = np.sign(gaps.mean()) * (lost - LEAST * gaps.mean())  # a loss has a gap below 0
     constant = np.ptp(beyond, axis=1) == 0
     p = np.where(beyond[:, 0] > 0, 0.0, 1.0)  # where nothing varies there is nothing to test
     if not constant.all():
         _, p[~constant] = ttest_1samp(beyond[~constant], 0.0, axis=1, alternative="greater")
+    p = np.full_like(p, np.nan) if runs.gap[2] else p
     names = {"sender": [str(edge.sender) for edge in edges], "receiver": [str(edge.receiver) for edge in edges]}
     numbers = {"own_share": share, "low": low, "high": high, "p": p, "p_holm": holm(p)}
     return pd.DataFrame({**names, **numbers, "needed": holm(p) <= ALPHA, "n": len(gaps)})

@@ -18,8 +18,9 @@ from ...tasks import PromptPairs
 from ..forward.engine import MAX_BATCH, engine_of
 from ..plots.bars import transplant_bars
 from ..statistics import resampled_ratios
-from .effects import gap_and_reason, metric_by_query
-from .metrics import Metric, logit_difference
+from .gap import Ends, below_rounding, gap_and_reason, undefined
+from .metrics import AnyMetric, logit_difference
+from .resolution import resolution_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +34,15 @@ class TransplantResult(Result):
         receiver: model A's name.
         donor: model B's name.
         reason: why shares are NaN; empty if they are not.
+        metric: name of the metric.
+        unit: of the metric; empty if nobody said.
     """
 
     receiver: str
     donor: str
     reason: str
+    metric: str = ""
+    unit: str = ""
 
     @property
     def caption(self) -> str:
@@ -58,7 +63,7 @@ def transplant(
     circuit: Circuit,
     pairs: PromptPairs,
     *,
-    metric: Metric = logit_difference,
+    metric: AnyMetric = logit_difference,
     seed: int = 0,
 ) -> TransplantResult:
     """Put the donor's clean activations, component by component, into the model's corrupt run.
@@ -72,7 +77,8 @@ def transplant(
         seed: of the bootstrap.
 
     Raises:
-        ValueError: if the models' graphs or widths differ, or the circuit is of another graph or empty.
+        ValueError: if the models' graphs or widths differ, the circuit is of another graph or empty, or the metric has no
+            finite number for some prompts.
     """
     for each in (model, donor):
         pairs.check_against(each)
@@ -92,21 +98,21 @@ def transplant(
         raise ValueError("the circuit keeps no edge")
     clean, corrupt = engine.run(pairs.clean, pairs.corrupt)
     other, _ = theirs.run(pairs.clean, pairs.corrupt)
-    before = metric_by_query(metric, corrupt.logits, pairs)
-    gaps = metric_by_query(metric, clean.logits, pairs) - before
+    ends = Ends(metric, len(pairs), "denoising", resolution_of(model, engine.graph))
+    by_query = ends.note(np.arange(len(pairs)), pairs, corrupt, clean)
     changes = []
     for source in (clean, other):
         found = np.empty((len(nodes), len(pairs)))
         for places, logits in engine.node_logits(corrupt, source, nodes, max_batch=MAX_BATCH):
-            found[places] = metric_by_query(metric, logits, pairs) - before
+            found[places] = by_query(logits) - ends.base
         changes.append(found)
-    share, resampled = resampled_ratios(np.concatenate(changes), gaps, seed=seed)
-    gap, _, reason = gap_and_reason(gaps, seed=seed)
-    if reason:
+    share, resampled = resampled_ratios(np.concatenate(changes), ends.gaps, seed=seed)
+    gap, _, reason = gap_and_reason(ends.gaps, seed=seed)
+    if reason := below_rounding(ends.gaps, ends.rounding, ends.resolution) or reason:
         share, resampled = np.full_like(share, np.nan), np.full_like(resampled, np.nan)
-    return TransplantResult(
-        _table(nodes, share, resampled, len(pairs), gap), model.cfg.model_name, donor.cfg.model_name, reason
-    )
+    reason = reason or undefined(ends.metric.name, np.concatenate(changes))
+    table, names = _table(nodes, share, resampled, len(pairs), gap), (model.cfg.model_name, donor.cfg.model_name)
+    return TransplantResult(table, *names, reason, ends.metric.name, ends.metric.unit)
 
 
 def _table(nodes: list[Node], share: np.ndarray, resampled: np.ndarray, n: int, gap: float) -> pd.DataFrame:

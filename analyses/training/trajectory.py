@@ -46,7 +46,7 @@ class CircuitTrajectory(Result):
 
     Attributes:
         table: a row for each step and edge with step, sender, receiver, effect, stderr, kept, n and gap; effects are NaN
-            where the gap is too small.
+            where they have no number.
         changes: a row for each edge that is ever kept with its birth (first step kept), death (first step after its last;
             NaN if kept to the end) and n_kept, at how many of the n_steps.
         stability: a row for each step with n_kept, weighted_overlap and jensen_shannon with the previous step's circuit and
@@ -58,7 +58,7 @@ class CircuitTrajectory(Result):
             stays above half of that; and for accuracies, with the first step of three evaluations in a row that reach them.
         run: the run's name.
         graph: the model's computation graph.
-        provenance: how the effects were measured, the same at every step.
+        provenance: how the effects were measured, the same at every step; reasons: by step, why effects have no number.
     """
 
     changes: pd.DataFrame
@@ -73,7 +73,8 @@ class CircuitTrajectory(Result):
         """The circuit of each step, for `circuits.draw` to play."""
         found = {}
         for step, rows in self.table.groupby("step"):
-            about = {**self.provenance, "model": f"{self.run}, step {step:,}"}
+            reason = self.provenance.get("reasons", {}).get(str(step), "")
+            about = {**self.provenance, "model": f"{self.run}, step {step:,}", "reason": reason}
             found[int(str(step))] = Circuit(rows.drop(columns="step").reset_index(drop=True), self.graph, about)
         return found
 
@@ -130,6 +131,7 @@ def trajectory(
     milestones = pd.DataFrame([*_half_grown(table, final, parts), *_onsets(run)])
     stability = pd.concat([stability, pd.DataFrame(losses)], axis=1)
     about = {name: value for name, value in final.provenance.items() if name not in ("model", "reason")}
+    about["reasons"] = {str(step): why for step, circuit in circuits.items() if (why := circuit.provenance["reason"])}
     return CircuitTrajectory(table, _changes(table), stability, milestones, run.name, final.graph, about)
 
 

@@ -43,7 +43,7 @@ function start(root) {
     for (const picture of pictures) {
       updatePicture(picture, state, data.widest);
       const frames = picture.panels.map((panel) => frameOf(panel, state));
-      picture.caption.textContent = frames.map((frame) => [frame.caption, frame.reason].filter(Boolean).join(" · ")).join(" | ");
+      picture.caption.textContent = frames.map((frame) => frame.caption).join(" | ");
       const { width, height } = picture.view;
       const box = [...state.at, width / state.zoom, height / state.zoom];
       picture.svg.setAttribute("viewBox", box.map((x) => x.toFixed(1)).join(" "));

@@ -154,12 +154,14 @@ def test_judging_on_the_choosing_pairs_an_empty_circuit_or_another_graph_is_refu
         faithfulness(model, dataclasses.replace(circuit, graph=tied), others)
 
 
-def test_a_small_gap_is_undefined_with_the_reason() -> None:
+def test_a_gap_of_nothing_is_undefined_with_the_reason_and_nothing_is_needed() -> None:
     model, pairs = strong_model(3), wide_pairs(3)
     circuit = discover(model, pairs, top_k=10)
-    model.unembed.W_U.data.mul_(1e-4)
+    model.unembed.W_U.data.zero_()
     result = faithfulness(model, circuit, wide_pairs(3, n=9), n_random=1)
-    assert np.isnan(result.faithfulness) and np.isnan(result.p_value) and "undefined, the gap of" in result.caption
+    assert np.isnan(result.faithfulness) and np.isnan(result.p_value) and "undefined, the gap" in result.caption
+    numbers = [*result.curve[["faithfulness", "random"]].to_numpy().ravel(), *result.edges["own_share"], result.cpr]
+    assert np.isnan(numbers).all() and not result.edges["needed"].any()
 
 
 def test_it_reads_back() -> None:

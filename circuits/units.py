@@ -1,0 +1,34 @@
+"""How measured numbers and their units are written in captions, labels and tables."""
+
+import math
+
+KNOWN = {"logit_difference": "nats", "cross_entropy": "nats"}
+"""Units of metrics whose results were saved before units were."""
+
+
+def unit_of(metric: str, unit: str = "") -> str:
+    """The unit as it is written: the declared one, else by name, else `units of NAME`.
+
+    >>> unit_of("logit_difference"), unit_of("p", "probability"), unit_of("my_function"), unit_of("")
+    ('nats', 'probability', 'units of my_function', "the metric's unit")
+    """
+    return unit or KNOWN.get(metric) or (f"units of {metric}" if metric not in ("", "unknown") else "the metric's unit")
+
+
+def shown(value: float) -> str:
+    """A number with two decimals, or with two digits where it is too small for that.
+
+    >>> shown(-5.7), shown(0.0), shown(0.00123), shown(float("nan"))
+    ('-5.70', '0.00', '0.0012', 'nan')
+    """
+    small = 0 < abs(value) < 0.1 and math.isfinite(value)
+    return f"{value:.2g}" if small else f"{value:.2f}"
+
+
+def after_number(unit: str) -> str:
+    """What follows a number in a caption that names the metric: a space and the unit; nats go without saying.
+
+    >>> after_number("probability"), after_number("nats"), after_number("")
+    (' probability', '', '')
+    """
+    return f" {unit}" if unit and unit != "nats" else ""
