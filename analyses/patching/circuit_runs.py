@@ -87,6 +87,8 @@ class CircuitRuns:
         gap: mean of full − empty, its 95 % interval, and why no share of it can be taken (empty if it can).
     """
 
+    gap: tuple[float, tuple[float, float], str] = np.nan, (np.nan, np.nan), ""
+
     def __init__(
         self,
         model: HookedTransformer,

@@ -218,11 +218,11 @@ def summarise(
     metric = ends.metric
     gap, interval, reason = gap_and_reason(ends.gaps, seed=seed)
     reason = below_rounding(ends.gaps, ends.rounding, ends.resolution) or reason or without_signal
-    finite = np.where(np.isfinite(deltas), deltas, np.nan)
-    effect, resampled = resampled_ratios(finite, ends.donor_gaps, seed=seed)
-    stderr = resampled.std(axis=1, ddof=1)
-    if reason:
-        effect, stderr = np.full_like(effect, np.nan), np.full_like(stderr, np.nan)
+    effect, stderr = np.full((2, len(targets)), np.nan)
+    if not reason:
+        finite = np.where(np.isfinite(deltas), deltas, np.nan)
+        effect, resampled = resampled_ratios(finite, ends.donor_gaps, seed=seed)
+        stderr = resampled.std(axis=1, ddof=1)
     return PatchingResult(
         table=pd.DataFrame({**_names(targets), "effect": effect, "stderr": stderr, "n": len(pairs), "gap": gap}),
         graph=graph,

@@ -18,7 +18,8 @@ def by_step(run: Run, analyse: Callable[[HookedTransformer], ResultType]) -> Res
 
     Args:
         run: with at least one checkpoint.
-        analyse: makes a result of one model; fields other than tables should be the same for each model, except its name.
+        analyse: makes a result of one model; fields other than tables should be the same for each model, except its name
+            and the reason why numbers are missing, which is given by step.
 
     Raises:
         ValueError: if the run has no checkpoint.
@@ -28,7 +29,11 @@ def by_step(run: Run, analyse: Callable[[HookedTransformer], ResultType]) -> Res
     results = {step: analyse(run.checkpoint(step).model()) for step in run.steps}
     first = next(iter(results.values()))
     tables = {name: _stacked({step: getattr(each, name) for step, each in results.items()}) for name in _tables(first)}
-    return dataclasses.replace(first, **tables, model=run.name)
+    reasons = {step: why for step, each in results.items() if (why := getattr(each, "reason", ""))}
+    named: dict[str, Any] = (
+        {"reason": "; ".join(f"step {step:,}: {why}" for step, why in reasons.items())} if reasons else {}
+    )
+    return dataclasses.replace(first, **tables, model=run.name, **named)
 
 
 def for_each_step(table: pd.DataFrame, compute: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:

@@ -131,7 +131,7 @@ def trajectory(
     milestones = pd.DataFrame([*_half_grown(table, final, parts), *_onsets(run)])
     stability = pd.concat([stability, pd.DataFrame(losses)], axis=1)
     about = {name: value for name, value in final.provenance.items() if name not in ("model", "reason")}
-    about["reasons"] = {str(step): why for step, circuit in circuits.items() if (why := circuit.provenance["reason"])}
+    about["reasons"] = {str(step): why for step, circuit in circuits.items() if (why := circuit.provenance.get("reason"))}
     return CircuitTrajectory(table, _changes(table), stability, milestones, run.name, final.graph, about)
 
 

@@ -49,9 +49,33 @@ def test_connected_equals_a_search_for_all_paths() -> None:
         assert connected(GRAPH, edges) == found
 
 
-def test_nan_effects_keep_nothing() -> None:
+RULES = [{}, {"top_k": 1}, {"top_k": len(GRAPH.edges)}, {"threshold": 0.0}, {"threshold": -1.0}, {"edges": GRAPH.edges}]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("missing", [0.0, 0.3, 1.0])
+def test_no_rule_keeps_an_edge_without_a_number(rule: dict[str, object], missing: float) -> None:
+    """Whatever is missing: the rest is cut as if the edges without a number did not connect anything."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        table = Circuit.from_effects(effects(CHAIN)).table.drop(columns="kept")
+        numbers, nothing = rng.normal(size=len(table)), rng.choice([np.nan, np.inf, -np.inf], size=len(table))
+        table["effect"] = np.where(rng.random(len(table)) < missing, nothing, numbers)
+        circuit = Circuit.from_effects(table, graph=GRAPH, **rule)
+        known = [edge for edge, value in zip(GRAPH.edges, table["effect"], strict=True) if np.isfinite(value)]
+        assert set(circuit.kept_edges) <= set(known)
+        assert "top_k" in rule or not rule or set(circuit.kept_edges) == connected(GRAPH, known)
+        said = {0.0: "", 0.3: "effects without a number: the measurement does not say why", 1.0: "no effects: the"}[missing]
+        assert said in circuit.caption and bool(missing) == ("reason" in circuit.provenance)
+    assert missing or circuit.kept_edges or rule.get("top_k") == 1
+
+
+def test_the_caption_of_a_circuit_without_numbers_says_why_once() -> None:
     frame = effects(CHAIN).assign(effect=np.nan)
-    assert names(Circuit.from_effects(frame)) == set()
+    frame.attrs["provenance"]["reason"] = "the gap is unknown"
+    circuit = Circuit.from_effects(frame, threshold=0.0)
+    assert circuit.caption.endswith(" · 0 of 44 edges, gap 10.00, n = 6 · no effects: the gap is unknown")
+    assert circuit.provenance["reason"] == "the gap is unknown"
 
 
 @pytest.mark.parametrize("per_query", [True, False])
