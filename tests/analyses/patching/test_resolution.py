@@ -158,7 +158,7 @@ def test_a_saturated_metric_gives_no_estimates_while_exact_effects_are_large() -
     for metric in (answer_probability, probability_difference, cross_entropy):
         result, exact = (measure(model, pairs, metric=metric) for measure in (edge_attribution, path_patch))
         assert exact.gap == pytest.approx(1.0 if metric is answer_probability else exact.gap)
-        assert not exact.reason and exact.table["effect"].abs().max() > 0.5
+        assert not exact.reason and exact.table["effect"].abs().max() > 0.3
         assert "no gradient at the clean prompts; try method='eap_ig_inputs'" in result.reason
 
 
