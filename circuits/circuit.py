@@ -86,6 +86,7 @@ class Circuit(Result):
         all_edges = _edges_of(measured.table)
         kept = connected(measured.graph, [edge for edge, is_strong in zip(all_edges, strong, strict=True) if is_strong])
         table = measured.table.assign(kept=[edge in kept for edge in all_edges])[list(COLUMNS)].reset_index(drop=True)
+        table.attrs = {}  # a frame carries graph and provenance there, a circuit has fields for them
         provenance = {**measured.provenance, "kept": f"{rule}, connected"}
         if not provenance.get("reason") and not has_number(measured.table["effect"]).all():
             provenance["reason"] = "the measurement does not say why"

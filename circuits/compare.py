@@ -54,7 +54,7 @@ class CircuitComparison(Result):
     edges: pd.DataFrame
     differences: pd.DataFrame
     alignment: Mapping[str, str]
-    labels: tuple[str, ...] | list[str]
+    labels: tuple[str, ...]
 
     @property
     def rank_correlation(self) -> float:

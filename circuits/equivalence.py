@@ -43,7 +43,7 @@ class EquivalenceResult(Result):
     low: float
     high: float
     margin: float
-    conditions: tuple[str, str] | list[str]
+    conditions: tuple[str, str]
     aligned: bool
     reason: str
 

@@ -3,18 +3,18 @@
 import dataclasses
 import html
 import json
-import math
 import os
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
-import numpy as np
 import pandas as pd
 
-from .graph import ComputationGraph
+from .encoding import decode, encode
+from .format_1 import decode_1
 from .plain_text import plain
 
 ResultType = TypeVar("ResultType", bound="Result")
+FORMAT = 2  # files of format 1 bear no number
 _KINDS: dict[str, type["Result"]] = {}
 """Every kind of result by its name in files; each adds itself when its class is made."""
 
@@ -47,9 +47,13 @@ class Result:
         return f"<p>{html.escape(self.caption)}</p>{table}"
 
     def to_json(self) -> str:
-        """All fields as JSON; numbers keep every digit, NaN becomes null."""
-        fields = {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
-        return json.dumps({"type": type(self).__name__, **fields}, allow_nan=False)
+        """All fields as JSON, see `circuits.encoding`; everything reads back equal, to the last digit.
+
+        Raises:
+            TypeError: if a field holds what cannot be saved, such as a tensor; the message says where.
+        """
+        fields = {field.name: encode(getattr(self, field.name), field.name) for field in dataclasses.fields(self)}
+        return json.dumps({"type": type(self).__name__, "format": FORMAT, "fields": fields}, allow_nan=False)
 
     @classmethod
     def from_json(cls: type[ResultType], text: str) -> ResultType:
@@ -65,12 +69,9 @@ class Result:
         if not isinstance(content, dict):
             raise ValueError(f"a saved result is a JSON object, got {type(content).__name__}")
         kind = _kind_of(content) if cls is Result else cls
-        expected = {field.name for field in dataclasses.fields(kind)} | {"type"}
-        needed = expected - {field.name for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING}
-        if content.get("type") != kind.__name__ or not needed <= set(content) <= expected:
-            what = f"type {content.get('type')!r} with {sorted(content)}"
-            raise ValueError(f"expected a {kind.__name__} with {sorted(expected)}, got {what}")
-        return kind(**{name: _rich(value) for name, value in content.items() if name != "type"})  # pyright: ignore
+        if content.get("type") != kind.__name__:
+            raise ValueError(f"expected a {kind.__name__}, got type {content.get('type')!r} with {sorted(content)}")
+        return kind(**_fields_of(kind, content))  # pyright: ignore
 
     def save(self, path: str | Path) -> Path:
         """Write the result as JSON, atomically; returns the path."""
@@ -78,8 +79,15 @@ class Result:
 
     @classmethod
     def load(cls: type[ResultType], path: str | Path) -> ResultType:
-        """Read what `save` wrote."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: if the file holds something else; the message names it.
+        """
+        try:
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def _kind_of(content: Any) -> type[Result]:
@@ -88,6 +96,27 @@ def _kind_of(content: Any) -> type[Result]:
     if (name := content.get("type")) not in kinds:
         raise ValueError(f"no kind of result that was imported is called {name!r}; there are {', '.join(sorted(kinds))}")
     return kinds[name]
+
+
+def _fields_of(kind: type[Result], content: dict[str, Any]) -> dict[str, Any]:
+    """The values of a file's fields; those that have a default may be missing, as in files written before they were."""
+    written = content.get("format", 1)
+    if written not in (1, FORMAT):
+        raise ValueError(f"the file is of format {written!r}, this version reads 1 to {FORMAT}")
+    values = {name: value for name, value in content.items() if name != "type"} if written == 1 else content.get("fields")
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    none = dataclasses.MISSING
+    needed = {name for name, field in known.items() if field.default is none and field.default_factory is none}
+    if not isinstance(values, dict) or needed - set(values) or set(values) - set(known):
+        got = sorted(values) if isinstance(values, dict) else values
+        raise ValueError(f"expected a {kind.__name__} with {sorted(known)}, got {got}")
+    try:
+        if written == FORMAT:
+            return {name: decode(value) for name, value in values.items()}
+        declared = get_type_hints(kind)
+        return {name: decode_1(value, declared[name]) for name, value in values.items()}
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ValueError(f"the content of this {kind.__name__} is damaged: {error!r}") from error
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -106,37 +135,3 @@ def save_page(path: Path, title: str, body: str) -> Path:
         f'<meta name="viewport" content="width=device-width"></head><body>{body}</body></html>'
     )
     return write_text(path, page)
-
-
-def _plain(value: Any) -> Any:
-    """JSON values for tables, arrays, graphs and what they hold."""
-    if isinstance(value, pd.DataFrame):
-        columns = {name: {"dtype": str(value[name].dtype), "values": _plain(value[name].to_numpy())} for name in value}
-        return {"table": columns}
-    if isinstance(value, np.ndarray):
-        items = value.tolist()
-        return {"array": _no_nan(items), "dtype": str(value.dtype)} if value.dtype != object else _no_nan(items)
-    if isinstance(value, ComputationGraph):
-        return {"graph": value.to_dict()}
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    return _no_nan(list(value) if isinstance(value, tuple) else value)
-
-
-def _no_nan(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_no_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _rich(value: Any) -> Any:
-    """The inverse of `_plain`."""
-    if not isinstance(value, dict):
-        return value
-    if "table" in value:
-        return pd.DataFrame({name: pd.Series(_rich(c["values"]), dtype=c["dtype"]) for name, c in value["table"].items()})
-    if "array" in value:
-        return np.array(value["array"], dtype=value["dtype"])
-    if "graph" in value:
-        return ComputationGraph.from_dict(value["graph"])
-    return {name: _rich(item) for name, item in value.items()}

@@ -70,7 +70,7 @@ class PatchingResult(Result):
     contrast: str
     recipe: Mapping[str, Any]
     n_asked: int
-    gap_interval: tuple[float, float] | list[float]
+    gap_interval: tuple[float, float]
     reason: str
     deltas: np.ndarray | None = None
     donor_gaps: np.ndarray | None = None

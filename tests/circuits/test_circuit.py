@@ -115,7 +115,7 @@ def test_broken_or_foreign_json_is_refused() -> None:
     circuit = Circuit.from_effects(effects(CHAIN))
     with pytest.raises(ValueError, match="no complete JSON"):
         Circuit.from_json(circuit.to_json()[:-5])
-    with pytest.raises(ValueError, match=r"expected a Circuit with .* got type 'Other'"):
+    with pytest.raises(ValueError, match=r"expected a Circuit, got type 'Other'"):
         Circuit.from_json(circuit.to_json().replace('"type": "Circuit"', '"type": "Other"'))
 
 
