@@ -8,7 +8,7 @@ patching them together; on the way in a score is spread evenly over the position
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -40,14 +40,21 @@ def to_eap_ig(circuit: Circuit, path: str | Path, *, d_model: int) -> Path:
         score[name] = score.get(name, 0.0) + (float(effect) if effect == effect else 0.0)
         in_graph |= {name} if kept else set()
     edges = {name: {"score": score.get(name, 0.0), "in_graph": name in in_graph} for name in _all_edges(graph)}
-    ends = {end for name in in_graph for end in (name.split("->")[0], name.split("->")[1].partition("<")[0])}
+    ends = {end for name in in_graph for end in _ends(name)}
     nodes = {name: {"in_graph": name in ends or name == "logits"} for name in _all_nodes(graph)}
     sizes = {"n_layers": graph.n_layers, "n_heads": graph.n_heads, "parallel_attn_mlp": False, "d_model": d_model}
+    sizes |= {} if graph.has_mlp else {"attn_only": True}  # as TransformerLens calls it; theirs reads past it
     return write_text(Path(path), json.dumps({"cfg": sizes, "nodes": nodes, "edges": edges}))
 
 
 def from_eap_ig(
-    path: str | Path, *, roles: Sequence[str], answer_role: str, n_blocks: int | None = None, causal: bool = True
+    path: str | Path,
+    *,
+    roles: Sequence[str],
+    answer_role: str,
+    n_blocks: int | None = None,
+    causal: bool = True,
+    has_mlp: bool | None = None,
 ) -> Circuit:
     """Read EAP-IG's and MIB's JSON; each score is spread evenly over the positions.
 
@@ -57,24 +64,24 @@ def from_eap_ig(
         answer_role: where the answer is read.
         n_blocks: layers with distinct weights; all, if not given.
         causal: whether a position sees only itself and earlier ones.
+        has_mlp: False for an attention-only model. EAP-IG writes MLPs for every model; by default the model has none if the
+            file says so (`attn_only`), if it lists all heads but no MLP, or if edges have scores but those of MLPs are 0.
 
     Raises:
-        ValueError: if the file is no such JSON, or has edges that are not in its graph.
+        ValueError: if the file is no such JSON, has edges that are not in its graph, or is of neurons or of attention
+            parallel to MLPs.
     """
-    try:
-        content: Mapping[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-        sizes, edges = content["cfg"], content["edges"]
-        if sizes.get("parallel_attn_mlp"):
-            raise ValueError("its attention and MLPs work in parallel, which circuits here do not know")
-        n_layers, n_heads = int(sizes["n_layers"]), int(sizes["n_heads"])
-        scores = {name: (float(edge["score"]), bool(edge["in_graph"])) for name, edge in edges.items()}
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path} is no circuit as EAP-IG writes it: {error!r}") from error
-    blocks = n_layers if n_blocks is None else n_blocks
-    graph = ComputationGraph.transformer(tuple(roles), answer_role, n_layers, n_heads, blocks, causal)
+    file = _read(Path(path))
+    if has_mlp is None:
+        has_mlp = _has_mlp(file)
+    if problems := _not_known_here(file, has_mlp):
+        raise ValueError(f"{path} cannot be read as a circuit: {'; '.join(problems)}")
+    blocks = file.n_layers if n_blocks is None else n_blocks
+    graph = ComputationGraph.transformer(tuple(roles), answer_role, file.n_layers, file.n_heads, blocks, causal, has_mlp)
     places: dict[str, list[Edge]] = {}
     for edge in graph.edges:
         places.setdefault(_edge_name(edge), []).append(edge)
+    scores = {name: edge for name, edge in file.edges.items() if has_mlp or not _is_mlp(name)}
     if unknown := sorted(scores.keys() - places.keys()):
         raise ValueError(f"{path} has {len(unknown)} edges that are not in its graph, such as {', '.join(unknown[:3])}")
     rows = [
@@ -83,10 +90,97 @@ def from_eap_ig(
         for edge in places[name]
     ]
     nothing = {"stderr": float("nan"), "n": 0, "gap": float("nan")}
-    table = pd.DataFrame(rows).assign(**nothing)[["sender", "receiver", "effect", "stderr", "n", "gap", "kept"]]
-    return Circuit(
-        table, graph, {"model": Path(path).stem, "metric": "unknown", "contrast": "unknown", "kept": "as in the file"}
-    )
+    columns = ["sender", "receiver", "effect", "stderr", "n", "gap", "kept"]
+    table = pd.DataFrame(rows, columns=["sender", "receiver", "effect", "kept"]).assign(**nothing)[columns]
+    about = {"model": Path(path).stem, "metric": "unknown", "contrast": "unknown", "kept": "as in the file"}
+    return Circuit(table, graph, about)
+
+
+class _File(NamedTuple):
+    """What such a file says.
+
+    Attributes:
+        n_layers, n_heads: of the model.
+        sizes: all that it says of the model.
+        nodes: the names listed.
+        edges: score and whether it is kept, by name.
+        of_neurons: nodes of the circuit of which some neurons are left out.
+    """
+
+    n_layers: int
+    n_heads: int
+    sizes: Mapping[str, Any]
+    nodes: frozenset[str]
+    edges: Mapping[str, tuple[float, bool]]
+    of_neurons: tuple[str, ...]
+
+
+def _read(path: Path) -> _File:
+    try:
+        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if lacking := [part for part in ("cfg", "nodes", "edges") if part not in content]:
+            raise ValueError(f"it lacks {', '.join(lacking)}")
+        sizes, nodes = content["cfg"], content["nodes"]
+        n_layers, n_heads = (_checked(sizes[name], name, int) for name in ("n_layers", "n_heads"))
+        if min(n_layers, n_heads) < 1:
+            raise ValueError(f"n_layers = {n_layers} and n_heads = {n_heads} must be 1 at least")
+        kept = {name: _flag(node, name) for name, node in nodes.items()}
+        edges = {name: (_score(edge, name), _flag(edge, name)) for name, edge in content["edges"].items()}
+        of_neurons = tuple(name for name, node in nodes.items() if kept[name] and not all(node.get("neurons", ())))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} is no circuit as EAP-IG writes it: {error!r}") from error
+    return _File(n_layers, n_heads, sizes, frozenset(nodes), edges, of_neurons)
+
+
+def _checked(value: Any, name: str, kind: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise ValueError(f"{name} is {value!r}")
+    return value
+
+
+def _flag(part: Mapping[str, Any], name: str) -> bool:
+    """Whether a node or edge is kept; theirs are kept by their edges, whatever a node says (see their `prune`)."""
+    if part["in_graph"] not in (True, False):
+        raise ValueError(f"in_graph of {name} is {part['in_graph']!r}")
+    return bool(part["in_graph"])
+
+
+def _score(edge: Mapping[str, Any], name: str) -> float:
+    """Of an edge; NaN where it was not scored, which some write as null."""
+    return float("nan") if edge["score"] is None else float(_checked(edge["score"], f"score of {name}", int | float))
+
+
+def _has_mlp(file: _File) -> bool:
+    if "attn_only" in file.sizes:
+        return not file.sizes["attn_only"]
+    heads = {f"a{layer}.h{head}" for layer in range(file.n_layers) for head in range(file.n_heads)}
+    mlps = [score for name, score in file.edges.items() if _is_mlp(name)]
+    if not mlps and not any(name.startswith("m") for name in file.nodes):
+        return not heads <= file.nodes  # a file of kept nodes alone does not say that there are no others
+    silent = all(score == (0.0, False) for score in mlps)
+    return not (mlps and silent and any(score for score, _ in file.edges.values()))
+
+
+def _not_known_here(file: _File, has_mlp: bool) -> list[str]:
+    problems = []
+    if file.sizes.get("parallel_attn_mlp") and has_mlp:
+        problems.append("its attention and MLPs work in parallel, which circuits here do not know")
+    if file.of_neurons:
+        problems.append(f"of {', '.join(file.of_neurons[:3])} it keeps some neurons only, which circuits here do not know")
+    used = [name for name, (score, kept) in file.edges.items() if _is_mlp(name) and (score or kept)]
+    if used and not has_mlp:
+        problems.append(f"its model is said to have no MLP, but {len(used)} edges of MLPs have a score, such as {used[0]}")
+    return problems
+
+
+def _ends(name: str) -> tuple[str, str]:
+    """The nodes of an edge."""
+    sender, _, receiver = name.partition("->")
+    return sender, receiver.partition("<")[0]
+
+
+def _is_mlp(name: str) -> bool:
+    return any(end.startswith("m") for end in _ends(name))
 
 
 def _node_name(node: Node) -> str:

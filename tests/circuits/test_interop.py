@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,101 @@ def test_ours_goes_out_with_positions_summed_and_back(tmp_path: Path) -> None:
 def _component(circuit: Circuit) -> list[str]:
     strip = circuit.table["sender"].str.partition("@")[0] + ">" + circuit.table["receiver"].str.partition("@")[0]
     return strip.tolist()
+
+
+ROLES = ("h", "r1", "r2")
+
+
+def read(path: Path, content: object, **settings: object) -> Circuit:
+    path.write_text(json.dumps(content))
+    return from_eap_ig(path, roles=ROLES, answer_role="r2", **settings)
+
+
+def without_mlps(content: dict) -> dict:
+    nodes = {name: node for name, node in content["nodes"].items() if not name.startswith("m")}
+    edges = {name: edge for name, edge in content["edges"].items() if "m" not in name}
+    return {**content, "nodes": nodes, "edges": edges}
+
+
+def silent_mlps(content: dict) -> dict:
+    """As EAP-IG writes an attention-only model, for which it has MLPs all the same."""
+    nothing = {"score": 0.0, "in_graph": False}
+    return {**content, "edges": {name: nothing if "m" in name else edge for name, edge in content["edges"].items()}}
+
+
+def test_an_attention_only_circuit_comes_back_without_mlps(tmp_path: Path) -> None:
+    graph = ComputationGraph.transformer(ROLES, "r2", n_layers=2, n_heads=2, n_blocks=2, has_mlp=False)
+    sizes = {str(edge): 0.5 + number for number, edge in enumerate(graph.edges)}
+    for circuit in (
+        Circuit.from_effects(effects(sizes, graph=graph)),
+        Circuit.from_effects(effects(sizes, graph=graph), edges=[]),
+    ):
+        path = to_eap_ig(circuit, tmp_path / "ours.json", d_model=16)
+        back = from_eap_ig(path, roles=ROLES, answer_role="r2")
+        assert (
+            back.graph == graph and len(back.table) == len(graph.edges) and len(back.kept_edges) == len(circuit.kept_edges)
+        )
+        theirs_of_it = json.loads(path.read_text())
+        del theirs_of_it["cfg"]["attn_only"]
+        assert read(tmp_path / "theirs.json", theirs_of_it).graph == graph
+
+
+def test_whether_a_file_is_of_a_model_with_mlps(tmp_path: Path) -> None:
+    path, content = tmp_path / "c.json", theirs(tmp_path / "c.json")
+    assert read(path, content).graph.has_mlp and not read(path, without_mlps(content)).graph.has_mlp
+    assert (
+        not read(path, silent_mlps(content)).graph.has_mlp and read(path, silent_mlps(content), has_mlp=True).graph.has_mlp
+    )
+    kept_only = without_mlps(content)
+    kept_only["nodes"].pop("a1.h0")  # as is the head, MLPs may have been left out
+    kept_only["edges"] = {name: edge for name, edge in kept_only["edges"].items() if "a1.h0" not in name}
+    assert read(path, kept_only).graph.has_mlp and not read(path, kept_only, has_mlp=False).graph.has_mlp
+    all_zero = {name: {"score": 0.0, "in_graph": False} for name in content["edges"]}
+    assert read(path, {**content, "edges": all_zero}).graph.has_mlp  # says nothing
+    parallel = {**without_mlps(content), "cfg": {**content["cfg"], "parallel_attn_mlp": True}}
+    assert not read(path, parallel).graph.has_mlp  # nothing to be parallel to
+
+
+def test_what_a_file_need_not_say(tmp_path: Path) -> None:
+    content = theirs(tmp_path / "c.json")
+    content["edges"]["input->m0"]["score"] = None
+    content["edges"]["input->logits"]["score"] = float("nan")
+    content["cfg"] |= {"n_key_value_heads": 1, "act_fn": "gelu"}
+    content["nodes"]["m0"] |= {"score": float("nan"), "neurons": [True, True], "neurons_scores": [float("nan"), 1.0]}
+    content["edges"]["input->m1"] = {"score": 1, "in_graph": 1}
+    circuit = read(tmp_path / "c.json", content)
+    nan = circuit.table[circuit.table["effect"].isna()]
+    assert set(nan["receiver"].str.partition("@")[0]) == {"MLP0", "logits"} and set(nan["sender"].str.partition("@")[0]) == {
+        "embed"
+    }
+    assert circuit.table[circuit.table["receiver"] == "MLP1@r2"]["kept"].iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda c: c.pop("cfg"), "lacks cfg"),
+        (lambda c: (c.pop("nodes"), c.pop("edges")), "lacks nodes, edges"),
+        (lambda c: c["cfg"].pop("n_heads"), "n_heads"),
+        (lambda c: c["cfg"].update(n_layers=2.5), "n_layers is 2.5"),
+        (lambda c: c["cfg"].update(n_layers=True), "n_layers is True"),
+        (lambda c: c["cfg"].update(n_heads=0), "1 at least"),
+        (lambda c: c["cfg"].update(n_heads=1), "edges that are not in its graph"),
+        (lambda c: c["edges"]["m0->m1"].update(score="0.5"), "score of m0->m1 is '0.5'"),
+        (lambda c: c["edges"]["m0->m1"].update(in_graph="false"), "in_graph of m0->m1 is 'false'"),
+        (lambda c: c["edges"]["m0->m1"].pop("in_graph"), "in_graph"),
+        (lambda c: c["edges"].update({"m0->m1": 0.5}), "no circuit"),
+        (lambda c: c["edges"].update({"resid_pre->m1": {"score": 1.0, "in_graph": True}}), "not in its graph"),
+        (lambda c: c.update(nodes=[]), "no circuit"),
+        (lambda c: c["nodes"]["m0"].update(neurons=[True, False]), "of m0 it keeps some neurons only"),
+        (lambda c: c["cfg"].update(attn_only=True), "is said to have no MLP, but"),
+    ],
+)
+def test_a_damaged_file_is_refused_by_name(damage: Callable, message: str, tmp_path: Path) -> None:
+    content = theirs(tmp_path / "damaged.json")
+    damage(content)
+    with pytest.raises(ValueError, match=rf"damaged.json .*{message}"):
+        read(tmp_path / "damaged.json", content)
 
 
 def test_nan_is_written_as_zero_and_an_attention_only_model_gets_empty_mlps(tmp_path: Path) -> None:
