@@ -180,7 +180,7 @@ def main(
     if ship_only:
         folders = sorted(path.parent for path in work.glob("**/run.json"))
         calls = [delayed(ship)(f, SHIPPED / f.relative_to(work), further=f.parent != work) for f in folders]
-        typer.echo("\n".join(map(str, Parallel(n_jobs=n_jobs)(calls))))
+        typer.echo("\n".join(map(str, Parallel(n_jobs=n_jobs, return_as="generator")(calls))))
         return
     for each in tier:
         outcomes = [tasks.sweep([job(*which) for which in TIERS[each]], work, n_jobs=n_jobs)]

@@ -5,7 +5,7 @@ everything gives 1, patching nothing 0. Noising puts the corrupt run into the cl
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -60,6 +60,7 @@ class PatchingResult(Result):
             length of the error as a share of that of the exact effects.
         unit: of the metric; empty if nobody said.
         higher_is_better: whether a larger metric means better answers; None if nobody said.
+        hashes: of each prompt and unit, see `PromptPairs.hashes`; empty in files written before there were any.
     """
 
     graph: ComputationGraph
@@ -78,13 +79,15 @@ class PatchingResult(Result):
     error: Mapping[str, float] | None = None
     unit: str = ""
     higher_is_better: bool | None = None
+    hashes: Mapping[str, list[str]] = field(default_factory=dict)
 
     @property
     def provenance(self) -> dict[str, Any]:
         """How the effects were measured, for a circuit made of them."""
         names = ("metric", "unit", "direction", "method", "model", "pairs", "contrast", "n_asked", "reason")
         split = {"split": self.recipe["split"]} if "split" in self.recipe else {}
-        return {name: getattr(self, name) for name in names} | split | {"recipe": dict(self.recipe)}
+        hashes = {"hashes": dict(self.hashes)} if self.hashes else {}
+        return {name: getattr(self, name) for name in names} | split | {"recipe": dict(self.recipe)} | hashes
 
     @property
     def gap(self) -> float:
@@ -239,6 +242,7 @@ def summarise(
         donor_gaps=ends.donor_gaps if per_query else None,
         unit=metric.unit,
         higher_is_better=metric.higher_is_better,
+        hashes=pairs.hashes,
     )
 
 

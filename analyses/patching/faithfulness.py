@@ -1,7 +1,7 @@
 """Whether a circuit does the work: alone, knocked out, edge by edge and by size, next to random circuits."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,8 @@ class FaithfulnessResult(Result):
         reason: why the numbers are NaN; empty if they are not.
         metric: name of the metric.
         unit: of the metric; empty if nobody said.
+        shared: how many of the judging pairs share something with the pairs that the circuit was chosen on: `prompt`, one
+            at least of the two; `unit`, where a task has numbered them; empty if the circuit does not say (old files).
     """
 
     curve: pd.DataFrame
@@ -52,6 +54,7 @@ class FaithfulnessResult(Result):
     reason: str
     metric: str = ""
     unit: str = ""
+    shared: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def faithfulness(self) -> float:
@@ -132,12 +135,10 @@ def faithfulness(
         seed: of the random circuits, the shuffled rankings, the resampled prompts and the bootstrap.
 
     Raises:
-        ValueError: if the circuit was chosen on these very pairs, is empty, or is of another graph; or if there are fewer
-            than eight pairs.
+        ValueError: if the circuit was chosen on these pairs or some of them, is empty, or is of another graph; or if there
+            are fewer than eight pairs.
     """
-    chosen_on = str(circuit.provenance.get("pairs", "unknown"))
-    if chosen_on == pairs.key:
-        raise ValueError("the circuit was chosen on these very pairs; judge it on others, e.g. pairs.halves()")
+    shared = shared_with_choosing(circuit, pairs)
     if not (kept := circuit.kept_edges):
         raise ValueError(f"the circuit keeps none of its {len(circuit.table)} edges")
     runs = CircuitRuns(model, pairs, background=background, metric=metric, seed=seed)
@@ -160,13 +161,40 @@ def faithfulness(
         edges=minimality(runs, kept, seed=seed),
         model=model.cfg.model_name,
         pairs=pairs.key,
-        chosen_on=chosen_on,
+        chosen_on=str(circuit.provenance.get("pairs", "unknown")),
         recipe=dict(pairs.recipe),
         background=background,
         reason=reason,
         metric=as_metric(metric).name,
         unit=as_metric(metric).unit,
+        shared=shared,
     )
+
+
+def shared_with_choosing(circuit: Circuit, pairs: PromptPairs) -> dict[str, int]:
+    """How many pairs share a prompt, or a unit, with those that a circuit was chosen on, see `FaithfulnessResult.shared`.
+
+    Raises:
+        ValueError: if the circuit was chosen on these pairs or some of them, in whatever order.
+    """
+    chosen, hashes = circuit.provenance.get("hashes", {}), pairs.hashes
+    both = list(zip(hashes["clean"], hashes["corrupt"], strict=True))
+    again = len(pairs) if circuit.provenance.get("pairs") == pairs.key else 0
+    if chosen:
+        known = set(zip(chosen["clean"], chosen["corrupt"], strict=True))
+        again = sum(pair in known for pair in both)
+    if again == len(pairs):
+        raise ValueError("the circuit was chosen on these very pairs; judge it on others, e.g. pairs.halves()")
+    if again:
+        raise ValueError(f"the circuit was chosen on {again} of these {len(pairs)} pairs; judge it on others")
+    found = {}
+    if chosen:
+        prompts = {*chosen["clean"], *chosen["corrupt"]}
+        found["prompt"] = sum(not prompts.isdisjoint(pair) for pair in both)
+    if "unit" in chosen and "unit" in hashes:
+        units = set(chosen["unit"])
+        found["unit"] = sum(unit in units for unit in hashes["unit"])
+    return found
 
 
 SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)

@@ -60,7 +60,9 @@ def analyse(
     if twice := sorted(name for name, n in names.items() if n > 1):
         raise ValueError(f"jobs of different claims need different names, these occur twice: {', '.join(twice)}")
     calls = (delayed(_measure)(job, measured) for job in jobs.values())
-    results: dict[tuple[str, str, Any], Any] = dict(zip(jobs, Parallel(n_jobs=n_jobs)(calls), strict=True))
+    # as a generator, which joblib's backend `multiprocessing` refuses: it forks, and hangs after torch has used threads
+    measurements: Any = Parallel(n_jobs=n_jobs, return_as="generator")(calls)
+    results: dict[tuple[str, str, Any], Any] = dict(zip(jobs, measurements, strict=True))
     found = {}
     for name, claim in CLAIMS.items():
         of_claim = {group: {key: results[name, group, key] for key in keys} for group, keys in groups[name].items()}

@@ -126,10 +126,22 @@ class PromptPairs:
 
     @property
     def key(self) -> str:
-        """A hash of the prompts and answers: equal keys, equal pairs."""
+        """A hash of the prompts and answers in their order: equal keys, equal pairs; see `hashes` for those of each."""
         columns = [column.tolist() for column in (self.clean, self.corrupt, self.answers, self.foils)]
         text = json.dumps([columns, self.roles, self.answer_position])
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def hashes(self) -> dict[str, list[str]]:
+        """64-bit hexadecimal hashes of each prompt, `clean` and `corrupt`, in the order of the pairs, and of the `unit`.
+
+        Units are numbers of a task, so that those of pairs whose recipe names none cannot be compared; they are left out.
+        """
+        found = {
+            name: [_hash(row) for row in rows.tolist()] for name, rows in (("clean", self.clean), ("corrupt", self.corrupt))
+        }
+        task = self.recipe.get("task")
+        return found | ({} if task is None else {"unit": [_hash([task, unit]) for unit in self.unit.tolist()]})
 
     def take(self, rows: Int[Tensor, " row"] | Bool[Tensor, " query"]) -> "PromptPairs":
         """The pairs of the given rows (numbers or a mask), in that order.
@@ -200,6 +212,10 @@ def _alike(same: Mapping[str, Bool[Tensor, " query"]]) -> list[str]:
         for what, rows in same.items()
         if rows.any()
     ]
+
+
+def _hash(content: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def n_pairable(queries: Queries) -> int:

@@ -2,16 +2,20 @@ import dataclasses
 
 import jaxtyping
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from conftest import no_hooks_left, random_pairs, strong_model, wide_pairs
 from handset import BRIDGE_EDGES, handset_model
+from planted import GRAPH
 from scipy.stats import ttest_1samp
 
 from grokscope.analyses import FaithfulnessResult, discover, faithfulness, graph_of, path_patch, run_with_edges
 from grokscope.analyses.patching.circuit_runs import CircuitRuns
-from grokscope.analyses.patching.faithfulness import SHARES, minimality
+from grokscope.analyses.patching.faithfulness import SHARES, minimality, shared_with_choosing
 from grokscope.circuits import Circuit, ComputationGraph, Edge, connected
-from grokscope.tasks import TwoHopTask, make_pairs
+from grokscope.circuits.circuit import COLUMNS
+from grokscope.tasks import PromptPairs, TwoHopTask, make_pairs
 
 
 def test_the_whole_graph_is_faithful_and_half_of_it_what_its_run_gives() -> None:
@@ -142,7 +146,7 @@ def test_rules_exclude_each_other_and_methods_are_known(monkeypatch: pytest.Monk
 
 
 def test_judging_on_the_choosing_pairs_an_empty_circuit_or_another_graph_is_refused() -> None:
-    model, pairs, others = strong_model(2), wide_pairs(2), wide_pairs(2, n=9)
+    model, pairs, others = strong_model(2), wide_pairs(2), wide_pairs(7, n=9)
     circuit = discover(model, pairs)
     with pytest.raises(ValueError, match="chosen on these very pairs; judge it on others"):
         faithfulness(model, circuit, pairs)
@@ -175,3 +179,59 @@ def test_a_circuit_from_a_frame_equals_one_from_the_result() -> None:
     result = path_patch(model, pairs, per_query=True)
     assert Circuit.from_effects(result).to_json() == Circuit.from_effects(result.to_frame()).to_json()
     assert Circuit.from_effects(result).graph == graph_of(model, random_pairs(0).roles, -1)
+
+
+def test_the_choosing_pairs_are_known_in_any_order_in_part_and_twice() -> None:
+    model, pairs, others = strong_model(3), wide_pairs(3, n=24), wide_pairs(4, n=9)
+    circuit = Circuit.from_json(discover(model, pairs, top_k=10).to_json())
+    rows = torch.arange(len(pairs))
+    for again in (
+        rows.flip(0),
+        rows[torch.randperm(24, generator=torch.Generator().manual_seed(0))],
+        rows[4:],
+        rows.repeat(2),
+    ):
+        with pytest.raises(ValueError, match="chosen on these very pairs"):
+            faithfulness(model, circuit, pairs.take(again))
+    mixed = joined(pairs.take(rows[:5]), others)
+    with pytest.raises(ValueError, match="chosen on 5 of these 14 pairs"):
+        faithfulness(model, circuit, mixed)
+    turned = joined(swapped(pairs.take(rows[:3])), others)  # their corrupt prompts are explained now
+    result = faithfulness(model, circuit, turned, n_random=1)
+    literal = {tuple(row) for row in [*pairs.clean.tolist(), *pairs.corrupt.tolist()]}
+    n = sum(
+        tuple(a) in literal or tuple(b) in literal
+        for a, b in zip(turned.clean.tolist(), turned.corrupt.tolist(), strict=True)
+    )
+    assert result.shared == {"prompt": n} and n >= 3
+    assert FaithfulnessResult.from_json(result.to_json()).shared == result.shared
+
+
+def test_a_circuit_of_an_old_file_is_known_by_the_key_of_its_pairs() -> None:
+    model, pairs, others = strong_model(3), wide_pairs(3, n=24), wide_pairs(4, n=9)
+    circuit = discover(model, pairs, top_k=10)
+    old = dataclasses.replace(circuit, provenance={k: v for k, v in circuit.provenance.items() if k != "hashes"})
+    with pytest.raises(ValueError, match="chosen on these very pairs"):
+        faithfulness(model, old, pairs)
+    assert faithfulness(model, old, others, n_random=1).shared == {}
+
+
+def test_shared_prompts_and_units_of_halves_are_counted(evidence_world: TwoHopTask) -> None:
+    first, second = make_pairs(evidence_world, split="test_inferred_iid", contrast="bridge", n=80, seed=0).halves()
+    circuit = Circuit(pd.DataFrame(columns=[*COLUMNS]), GRAPH, {"hashes": first.hashes})
+    used = {tuple(row) for row in [*first.clean.tolist(), *first.corrupt.tolist()]}
+    both = zip(second.clean.tolist(), second.corrupt.tolist(), strict=True)
+    expected = {"prompt": sum(tuple(a) in used or tuple(b) in used for a, b in both)}
+    expected["unit"] = sum(unit in first.unit.tolist() for unit in second.unit.tolist())
+    assert shared_with_choosing(circuit, second) == expected and min(expected.values()) > 0
+
+
+def joined(one: PromptPairs, other: PromptPairs) -> PromptPairs:
+    columns = [
+        torch.cat([getattr(each, name) for each in (one, other)]) for name in ("clean", "corrupt", "answers", "foils")
+    ]
+    return PromptPairs(*columns, roles=one.roles)
+
+
+def swapped(pairs: PromptPairs) -> PromptPairs:
+    return PromptPairs(pairs.corrupt, pairs.clean, pairs.foils, pairs.answers, roles=pairs.roles)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from handset import handset_model
@@ -106,3 +108,15 @@ def test_pairs_made_by_hand_are_checked_all_at_once() -> None:
         PromptPairs(clean, clean, answers, torch.tensor([3, 2]), roles=("h", "r1", "r2"))
     with pytest.raises(ValueError, match="answer_position=3 is outside the 3 positions"):
         PromptPairs(clean, clean.flip(0), answers, answers.flip(0), roles=("h", "r1", "r2"), answer_position=3)
+
+
+def test_hashes_are_of_single_prompts_and_of_numbered_units(task: TwoHopTask) -> None:
+    pairs = make_pairs(task, split="test_inferred_iid", contrast="head", n=20, seed=0)
+    turned = pairs.take(torch.arange(20).flip(0))
+    assert turned.key != pairs.key and all(turned.hashes[name] == column[::-1] for name, column in pairs.hashes.items())
+    prompts = [tuple(row) for row in [*pairs.clean.tolist(), *pairs.corrupt.tolist()]]
+    found = [*pairs.hashes["clean"], *pairs.hashes["corrupt"]]
+    assert len(set(found)) == len(set(prompts)) and all(len(each) == 16 for each in found)
+    assert len(set(pairs.hashes["unit"])) == len(set(pairs.unit.tolist()))
+    plain = dataclasses.replace(pairs, recipe={})
+    assert set(plain.hashes) == {"clean", "corrupt"} and plain.hashes["clean"] == pairs.hashes["clean"]
