@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import pickle
+import re
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import strong_model, wide_pairs
 from same import assert_same
 
 from grokscope import analyses, circuits, tasks
@@ -122,6 +124,8 @@ def values_of(declared: Any) -> list[Any]:
     if get_origin(declared) is tuple:
         parts = [values_of(part) for part in get_args(declared) if part is not Ellipsis]
         return [tuple(part[number % len(part)] for part in parts) for number in range(max(map(len, parts)))]
+    if get_origin(declared) is list:
+        return [[], values_of(get_args(declared)[0])]
     if get_origin(declared) in (dict, Mapping, typing.Mapping):
         inner = values_of(get_args(declared)[1])
         names = [*WORDS, "graph", "table", "array", "type"]
@@ -173,6 +177,30 @@ def test_every_kind_is_loaded_as_it_was_saved(name: str, tmp_path: Path) -> None
         for again in (Result.load(path), copy.deepcopy(result), pickle.loads(pickle.dumps(result))):
             assert_same(result, again, name)
         assert KINDS[name].load(path).to_json() == result.to_json()
+    assert shown(result) == shown(Result.load(path))
+
+
+def shown(result: Any) -> list[str]:
+    """What it prints, shows and draws, or why it cannot."""
+    ways = [repr, lambda r: r.caption, lambda r: r._repr_html_(), lambda r: r.to_frame().to_html()]
+    found = []
+    for way in [*ways, lambda r: getattr(r.figure(), "to_json", r.figure()._repr_html_)()]:
+        try:
+            found.append(re.sub(r'grokscope-[0-9a-f]{8}|[0-9a-f]{32}|id="[^"]*"', "", way(result)))
+        except Exception as error:  # whatever it is, of one saved and loaded it must be the same
+            found.append(repr(error))
+    return found
+
+
+def test_results_of_measurements_are_shown_and_drawn_as_before_they_were_saved() -> None:
+    model, pairs = strong_model(3), wide_pairs(3)
+    patched = analyses.path_patch(model, pairs, per_query=True, progress=False)
+    circuit = Circuit.from_effects(patched)
+    judged = analyses.faithfulness(model, circuit, wide_pairs(4, n=9), n_random=1)
+    looked = analyses.attribute_attention(model, pairs, steps=2)
+    for result in (patched, circuit, judged, looked, circuits.compare({"a": circuit, "b": circuit}), patching_result()):
+        again = Result.from_json(result.to_json())
+        assert shown(result) == shown(again) and "Error" not in shown(again)[0]
 
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
