@@ -1,6 +1,7 @@
 """Attention patterns of a cached run: read, replaced, integrated over, and what they move straight to the answer."""
 
 import einops
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -9,6 +10,7 @@ from .cached import CachedRun, finish
 from .differentiable import differentiable, gradients_on, remembered
 from .head import final_direction
 from .layer import attention_output, attention_weights, mlp_output
+from .lines import Integral, Places, Visit, integrate, rounding_of
 from .places import Objective
 
 Pattern = Float[Tensor, "query head pos key"]
@@ -29,22 +31,37 @@ def run_with_pattern(run: CachedRun, layer: int, pattern: Patterns) -> Float[Ten
     return finish(run, layer + 1, middle + mlp_output(block, middle), 0)
 
 
-def integrated_pattern(run: CachedRun, layer: int, pattern: Pattern, steps: int, objective: Objective) -> Pattern:
-    """The pattern times the objective's mean gradient by it, at midpoints between no attention and the pattern.
+def integrated_pattern(
+    run: CachedRun, layer: int, pattern: Pattern, objective: Objective, *, steps: int, tolerance: float
+) -> tuple[Pattern, Integral]:
+    """The pattern times the objective's mean gradient by it, on the line from no attention to the pattern.
 
     Args:
         run: the cached run.
         layer: whose pattern it is.
         pattern: see `pattern_of`.
-        steps: number of midpoints.
         objective: differentiable; logits [copy, query, d_vocab] at the answer position to one number for each of them.
+        steps: see `integrate`.
+        tolerance: see `integrate`.
     """
-    points = (torch.arange(steps, dtype=pattern.dtype, device=pattern.device) + 0.5) / steps
     with gradients_on():
         run, pattern = differentiable(run), remembered(pattern)
-        scaled = (remembered(points).view(-1, 1, 1, 1, 1) * pattern.detach()).requires_grad_()
-        (gradient,) = torch.autograd.grad(objective(run_with_pattern(run, layer, scaled)).sum(), scaled)
-    return pattern * gradient.mean(0)
+
+    def visit(points: Places, weights: Places) -> Visit:
+        places, shares = (torch.from_numpy(each).to(pattern)[:, :, None, None, None] for each in (points, weights))
+        with gradients_on():
+            scaled = (places * pattern.detach()).requires_grad_()
+            values = objective(run_with_pattern(run, layer, scaled))
+            (slopes,) = torch.autograd.grad(values.sum(), scaled)
+        gradient = (shares * slopes).sum(0)
+        attributed = (pattern * gradient).double().sum((1, 2, 3))
+        return Visit(values.detach().cpu().numpy(), {layer: gradient}, attributed.cpu().numpy())
+
+    nothing = run_with_pattern(run, layer, torch.zeros_like(pattern)[None])[0]
+    start, end = (objective(logits).detach().cpu().numpy() for logits in (nothing, run.logits))
+    rounding = np.maximum(rounding_of(objective, nothing), rounding_of(objective, run.logits))
+    integral = integrate(visit, start, end, rounding=rounding, steps=steps, tolerance=tolerance)
+    return pattern * integral.gradients[layer], integral
 
 
 def direct_contributions(

@@ -26,9 +26,11 @@ from ...circuits.plain_text import plain
 from ...circuits.result import save_page
 from ...tasks import PromptPairs
 from ..forward.cached import MAX_BATCH, CachedRun, run_and_cache
+from ..forward.lines import TOLERANCE, Integral, check_steps
 from ..forward.model import graph_of
 from ..forward.patterns import Pattern, direct_contributions, integrated_pattern, pattern_of, run_with_pattern
 from ..plots.heatmaps import attention_heatmaps
+from .completeness import completeness, largest_residual
 from .effects import metric_by_query, metric_values
 from .metrics import AnyMetric, logit_difference, metric_name
 
@@ -67,7 +69,7 @@ class AttentionResult(Result):
             as `…_stderr`, its standard error, of
             pattern: the attention weight;
             integrated: its integrated-gradients attribution, in the metric's unit; over a layer these sum to the metric
-            minus its value with no attention in that layer;
+            minus its value with no attention in that layer, as far as `completeness` says;
             direct: what the head moves from the key position straight to the logit difference, final norm frozen, in nats;
             zero except at the answer's position; before the soft cap of the logits, if the model has one;
             knockout: the change of the metric if this entry is zero and the others of its row are renormalised; NaN where
@@ -77,17 +79,22 @@ class AttentionResult(Result):
         pairs: hash of the prompt pairs.
         metric: name of the metric.
         patterns: the weights of every query, [layer, query, head, pos, key], for CircuitsVis.
+        completeness: by layer, how far integrated attributions add up: sum and difference, the means over queries of what
+            they sum to and of what they should; residual, the mean size of the error, of no sign, as a share of the mean
+            |difference|; steps, the most points on the line that a query took.
     """
 
     model: str
     pairs: str
     metric: str
     patterns: np.ndarray = field(repr=False)
+    completeness: pd.DataFrame | None = field(default=None, repr=False)
 
     @property
     def caption(self) -> str:
-        """Model, metric and n in one line."""
-        return f"{self.model} · {self.metric} · n = {self.table['n'].iloc[0]} clean prompts"
+        """Model, metric, n and how far attributions add up, in one line."""
+        n = self.table["n"].iloc[0]
+        return f"{self.model} · {self.metric} · n = {n} clean prompts{largest_residual(self.completeness)}"
 
     def view(self) -> AttentionView:
         """The mean patterns over queries in CircuitsVis; needs no network."""
@@ -105,7 +112,8 @@ def attribute_attention(
     model: HookedTransformer,
     pairs: PromptPairs,
     *,
-    steps: int = 20,
+    steps: int = 5,
+    tolerance: float = TOLERANCE,
     metric: AnyMetric = logit_difference,
     max_batch: int = MAX_BATCH,
 ) -> AttentionResult:
@@ -114,25 +122,36 @@ def attribute_attention(
     Args:
         model: any HookedTransformer whose options `graph_of` accepts; left unmodified.
         pairs: clean prompts, answers and foils are used.
-        steps: midpoints of the line from no attention to the pattern.
+        steps: Gauss–Legendre points on the line from no attention to the pattern; where attributions then miss what they
+            should add up to, each half of the line gets as many, and so on.
+        tolerance: how far a query's attributions may miss what they should add up to, as a share of it; `math.inf` takes
+            the line as one part.
         metric: differentiable; logits, answers and foils to one number for each query.
         max_batch: prompts run at once; bounds memory.
 
+    Warns:
+        UserWarning: if the attributions of a layer do not add up within the tolerance.
+
     Raises:
-        ValueError: for no pair, or tokens and positions that the model does not have; all problems at once.
+        ValueError: for no pair, or tokens and positions that the model does not have, all problems at once; if steps or
+            tolerance are not above 0, or the model has an option that `graph_of` refuses.
     """
+    check_steps(steps, tolerance)
     pairs.check_against(model)
     graph = graph_of(model, pairs.roles, pairs.answer_position)
     found: dict[tuple[int, str], list[Tensor]] = {}
+    integrals: dict[str | int, list[Integral]] = {layer: [] for layer in range(graph.n_layers)}
     for rows in torch.arange(len(pairs)).split(max(1, max_batch // steps)):
         part = pairs.take(rows)
         run = run_and_cache(model, graph, part.clean)
         objective = partial(metric_values, metric, pairs=part, clean=run.logits)
         for layer in range(graph.n_layers):
             pattern = pattern_of(run, layer)
+            integrated, integral = integrated_pattern(run, layer, pattern, objective, steps=steps, tolerance=tolerance)
+            integrals[layer].append(integral)
             readings = {
                 "pattern": pattern,
-                "integrated": integrated_pattern(run, layer, pattern, steps, objective),
+                "integrated": integrated,
                 "direct": direct_contributions(run, layer, pattern, part.answers, part.foils),
                 "knockout": _knocked_out(run, part, layer, pattern, metric, max_batch),
             }
@@ -141,7 +160,8 @@ def attribute_attention(
     by_query = {key: torch.cat(parts) for key, parts in found.items()}
     patterns = torch.stack([by_query[layer, "pattern"] for layer in range(graph.n_layers)]).numpy()
     name = metric_name(metric)
-    return AttentionResult(_table(graph, by_query), model.cfg.model_name, pairs.key, name, patterns)
+    sums = completeness(integrals, "layer", tolerance=tolerance)
+    return AttentionResult(_table(graph, by_query), model.cfg.model_name, pairs.key, name, patterns, sums)
 
 
 def _knocked_out(
@@ -204,7 +224,7 @@ def view_attention(
     names = [f"L{layer}H{head}" for layer in range(n_layers) for head in range(n_heads)]
     rendered = attention_heads(
         attention=patterns.flatten(0, 1).cpu().numpy(),
-        tokens=[html.escape(token) for token in tokens],
+        tokens=list(tokens),  # CircuitsVis escapes them
         attention_head_names=names,
         max_value=1.0,
         min_value=0.0,

@@ -5,22 +5,26 @@ The change of the metric when one input reads a sender's donor output is estimat
 clean run. Gradients are taken before the input's norm, so that the norm is part of what is linearised.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import NamedTuple
 
 import einops
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
+from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from ...circuits import ComputationGraph, Edge
+from ...circuits import ComputationGraph, Edge, Node
 from ...tasks import PromptPairs
 from ..forward.engine import MAX_BATCH, AnyRun, Engine, engine_of
-from ..forward.places import Differences, Gradients, Objective, Sublayer, component, input_place, sublayer_of
+from ..forward.lines import TOLERANCE, Integral, Places, Visit, check_steps, integrate, rounding_of
+from ..forward.places import Differences, Gradients, Objective, Sublayer, component, input_place, order_of, sublayer_of
+from .completeness import completeness
 from .effects import Direction, PatchingResult, base_and_donor, summarise
 from .exact import path_patch
 from .gap import Ends, check_metric, metric_values
@@ -37,6 +41,7 @@ def edge_attribution(
     *,
     method: str = "eap",
     steps: int = 5,
+    tolerance: float = TOLERANCE,
     direction: Direction = "noising",
     metric: AnyMetric = logit_difference,
     per_query: bool = False,
@@ -47,16 +52,22 @@ def edge_attribution(
 ) -> PatchingResult:
     """Estimate the effect of every edge with a few forward and backward passes.
 
-    `eap`: the gradient at the base run (Syed et al. 2023, arXiv 2310.10348). `eap_ig_inputs`: the mean gradient at
-    `steps` midpoints on the straight line between the base and donor prompts' embeddings, positions included (Hanna et
-    al. 2024, arXiv 2403.17806, whose points start at the corrupt end and leave positions out). `eap_ig_activations`: the
-    mean gradient at `steps` midpoints between base and donor output of the sender's sublayer, a line for each.
+    `eap`: the gradient at the base run (Syed et al. 2023, arXiv 2310.10348). `eap_ig_inputs`: the mean gradient on the
+    straight line between the base and donor prompts' embeddings, positions included (Hanna et al. 2024, arXiv 2403.17806,
+    whose points are evenly spaced, start at the corrupt end and leave positions out). `eap_ig_activations`: the mean
+    gradient between base and donor output of the sender's sublayer, a line for each.
+
+    Integrated gradients add up: the estimates of the edges that leave the embedding, or with `eap_ig_activations` any
+    sublayer, sum to what the donor's output of all of it changes. Lines are divided until they do, see `completeness`.
 
     Args:
         model: any HookedTransformer whose options `graph_of` accepts; left unmodified.
         pairs: clean and corrupt prompts.
         method: one of `METHODS`, see above.
-        steps: points on the line; `eap` does not use them.
+        steps: Gauss–Legendre points on the line; where estimates then miss what they should sum to, each half of the line
+            gets as many, and so on. `eap` does not use them.
+        tolerance: how far a query's estimates may miss what they should sum to, as a share of it; `math.inf` takes the
+            line as one part, so that there are `steps` points and no more, as in the papers.
         direction: noising (corrupt into clean) or denoising (clean into corrupt).
         metric: differentiable; logits, answers and foils to one number for each query.
         per_query: keep the estimated change of every query.
@@ -70,20 +81,25 @@ def edge_attribution(
         Estimated effects of single edges, in the units of `path_patch`; without numbers, and with the reason, where the
         gradient is no more than rounding.
 
+    Warns:
+        UserWarning: if integrated gradients do not add up within the tolerance.
+
     Raises:
-        ValueError: for an unknown method or one that gives another shape, for a metric that cannot be differentiated, and
-            as `path_patch`.
+        ValueError: for an unknown method or one that gives another shape, for a metric that cannot be differentiated, for
+            steps or a tolerance that are not above 0, and as `path_patch`.
     """
+    check_steps(steps, tolerance)
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
     pairs.check_against(model)
-    (estimate, uses_steps), engine = METHODS[method], engine_of(model, pairs.roles, pairs.answer_position)
+    how, engine = METHODS[method], engine_of(model, pairs.roles, pairs.answer_position)
     graph = engine.graph
     base, donor = base_and_donor(pairs, direction)
     resolution = resolution_of(model, graph)
     deltas, ends = np.empty((len(graph.edges), len(pairs))), Ends(metric, len(pairs), direction, resolution)
     check_metric(engine, metric, pairs, resolution, max_batch)
     signal = Signal(ends.metric.name, resolution)
+    integrals: dict[str | int, list[Integral]] = {}
     for part_rows in torch.arange(len(pairs)).split(max_batch):
         rows = part_rows.numpy()
         part = pairs.take(part_rows)
@@ -91,13 +107,16 @@ def edge_attribution(
         ends.note(rows, part, run, other)
         clean = (run if direction == "noising" else other).logits
         objective = signal.watch(partial(metric_values, metric, pairs=part, clean=clean))
-        estimates = estimate(engine, run, other, objective, steps)
-        deltas[:, rows] = _of_all_edges(estimates, method, len(graph.edges), len(part))
+        found = how.find(engine, (run, other), objective, steps, tolerance)
+        for line, integral in found.integrals.items():
+            integrals.setdefault(line, []).append(integral)
+        deltas[:, rows] = _of_all_edges(found.estimates, method, len(graph.edges), len(part))
     weak = signal.reason or _too_small(deltas, ends, resolution)
-    without = f"{weak} {_where(direction, uses_steps)}" if weak else ""
+    without = f"{weak} {_where(direction, how.uses_steps)}" if weak else ""
     summary = {"per_query": per_query, "seed": seed, "without_signal": without}
     result = summarise(model, pairs, graph, graph.edges, deltas, ends, **summary)
-    result = replace(result, method=f"{method}, {steps} steps" if uses_steps else method)
+    sums = completeness(integrals, "line", tolerance=tolerance) if how.integrates and not weak else None
+    result = replace(result, method=f"{method}, {steps} steps" if how.uses_steps else method, completeness=sums)
     if not error_against_exact or result.reason:
         return result
     sample = np.sort(np.random.default_rng(seed).permutation(len(graph.edges))[:n_compared])
@@ -131,27 +150,46 @@ def _of_all_edges(estimates: np.ndarray, method: str, n_edges: int, n_queries: i
     return estimates
 
 
+class Found(NamedTuple):
+    """What a method found.
+
+    Attributes:
+        estimates: the changes of the metric.
+        integrals: by line that was integrated over, how far the gradients add up.
+    """
+
+    estimates: Estimates
+    integrals: Mapping[str | int, Integral] = MappingProxyType({})
+
+
 def _eap(engine: Engine[AnyRun], base: AnyRun, donor: AnyRun, objective: Objective, steps: int) -> Estimates:
     changes = engine.differences(base, donor)
     return _products(engine.graph, engine.graph.edges, changes, engine.input_gradients(base, objective, {}))
 
 
-def _ig_inputs(engine: Engine[AnyRun], base: AnyRun, donor: AnyRun, objective: Objective, steps: int) -> Estimates:
+def _ig_inputs(
+    engine: Engine[AnyRun], base: AnyRun, donor: AnyRun, objective: Objective, steps: int, tolerance: float
+) -> Found:
     changes = engine.differences(base, donor)
-    gradients = _mean_gradient(engine, base, objective, ("embed", -1), changes, steps)
-    return _products(engine.graph, engine.graph.edges, changes, gradients)
+    integral = _mean_gradient(engine, base, objective, ("embed", -1), changes, steps, tolerance, donor)
+    return Found(_products(engine.graph, engine.graph.edges, changes, integral.gradients), {"embed": integral})
 
 
-def _ig_activations(engine: Engine[AnyRun], base: AnyRun, donor: AnyRun, objective: Objective, steps: int) -> Estimates:
+def _ig_activations(
+    engine: Engine[AnyRun], base: AnyRun, donor: AnyRun, objective: Objective, steps: int, tolerance: float
+) -> Found:
     graph, changes = engine.graph, engine.differences(base, donor)
     places: dict[Sublayer, list[int]] = {}
     for i, edge in enumerate(graph.edges):
         places.setdefault(sublayer_of(graph, edge.sender), []).append(i)
-    estimates = np.empty((len(graph.edges), len(base.logits)))
+    estimates, integrals = np.empty((len(graph.edges), len(base.logits))), {}
     for sublayer, rows in places.items():
-        gradients = _mean_gradient(engine, base, objective, sublayer, changes, steps)
-        estimates[rows] = _products(graph, [graph.edges[i] for i in rows], changes, gradients)
-    return estimates
+        kind, layer = sublayer
+        end = donor if kind == "embed" else None
+        integral = _mean_gradient(engine, base, objective, sublayer, changes, steps, tolerance, end)
+        estimates[rows] = _products(graph, [graph.edges[i] for i in rows], changes, integral.gradients)
+        integrals[kind if layer < 0 else f"{kind} {layer}"] = integral
+    return Found(estimates, integrals)
 
 
 class Method(NamedTuple):
@@ -161,27 +199,81 @@ class Method(NamedTuple):
         estimate: engine, base run, donor run, objective and number of steps to the estimated change of the metric by each
             edge of the engine's graph.
         uses_steps: whether the number of steps matters, so that results name it.
+        integrates: whether `estimate` takes a tolerance too, after the steps, and returns `Found`.
     """
 
-    estimate: Callable[[Engine[Any], Any, Any, Objective, int], Estimates]
+    estimate: Callable[..., Estimates | Found]
     uses_steps: bool = True
+    integrates: bool = False
+
+    def find(
+        self, engine: Engine[AnyRun], runs: Sequence[AnyRun], objective: Objective, steps: int, tolerance: float
+    ) -> Found:
+        """What the method finds for base and donor run."""
+        found = self.estimate(engine, *runs, objective, steps, *([tolerance] if self.integrates else []))
+        return found if isinstance(found, Found) else Found(found)
 
 
 METHODS = {
     "eap": Method(_eap, uses_steps=False),
-    "eap_ig_inputs": Method(_ig_inputs),
-    "eap_ig_activations": Method(_ig_activations),
+    "eap_ig_inputs": Method(_ig_inputs, integrates=True),
+    "eap_ig_activations": Method(_ig_activations, integrates=True),
 }
 
 
 def _mean_gradient(
-    engine: Engine[AnyRun], base: AnyRun, objective: Objective, sublayer: Sublayer, changes: Differences, steps: int
-) -> Gradients:
-    """The mean gradient at midpoints of the line between base and donor output of one sublayer."""
+    engine: Engine[AnyRun],
+    base: AnyRun,
+    objective: Objective,
+    sublayer: Sublayer,
+    changes: Differences,
+    steps: int,
+    tolerance: float,
+    end: AnyRun | None = None,
+) -> Integral:
+    """The mean gradient on the line between base and donor output of one sublayer, by what reads it.
+
+    The estimates of the edges that leave the sublayer sum to what the donor's output in its place changes. Values on the
+    line are kept as gradients are taken. `end` is the run at the line's end, if there is one.
+    """
     change = torch.stack([value for node, value in changes.items() if sublayer_of(engine.graph, node) == sublayer]).sum(0)
-    points = [(k + 0.5) / steps for k in range(steps)]
-    found = [engine.input_gradients(base, objective, {sublayer: point * change}) for point in points]
-    return {at: torch.stack([each[at] for each in found]).mean(0) for at in found[0]}
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def noted(logits: Tensor) -> Tensor:
+        values = objective(logits)
+        seen.append((logits.detach(), values.detach()))
+        return values
+
+    def slopes(points: Float[np.ndarray, " query"]) -> Gradients:
+        added = torch.from_numpy(points).to(change)[:, None, None] * change
+        found = engine.input_gradients(base, noted, {sublayer: added})
+        return {at: gradient for at, gradient in found.items() if _is_after(at, sublayer)}
+
+    def visit(points: Places, weights: Places) -> Visit:
+        seen.clear()
+        gradients: dict[Sublayer, Tensor] = {}
+        for here, share in zip(points, weights, strict=True):
+            for at, slope in slopes(here).items():
+                weighted = torch.from_numpy(share).to(slope)[:, None, None, None] * slope
+                gradients[at] = gradients[at] + weighted if at in gradients else weighted
+        values = torch.stack([each for _, each in seen]).cpu().numpy()
+        total = torch.stack([each.sum(2) for each in gradients.values()]).sum(0)
+        return Visit(values, gradients, (total * change).double().sum((1, 2)).cpu().numpy())
+
+    if end is None:
+        slopes(np.ones(len(change)))
+        last = seen[-1][0]
+    else:
+        last = end.logits
+    ends = base.logits, last
+    start, stop = (objective(logits).detach().cpu().numpy() for logits in ends)
+    rounding = np.maximum(*(rounding_of(objective, logits) for logits in ends))
+    return integrate(visit, start, stop, rounding=rounding, steps=steps, tolerance=tolerance)
+
+
+def _is_after(reader: Sublayer, sender: Sublayer) -> bool:
+    """Whether a sublayer reads what another one writes."""
+    return order_of(Node(reader[0], "", reader[1])) > order_of(Node(sender[0], "", sender[1]))
 
 
 def _products(graph: ComputationGraph, edges: Sequence[Edge], changes: Differences, gradients: Gradients) -> Estimates:

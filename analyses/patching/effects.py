@@ -24,6 +24,7 @@ from ..forward.engine import AnyRun, Engine
 from ..forward.places import Logits
 from ..plots.heatmaps import effect_heatmap
 from ..statistics import resampled_ratios
+from .completeness import largest_residual
 from .gap import Ends, below_rounding, check_metric, gap_and_reason, undefined
 from .gap import metric_by_query as metric_by_query
 from .gap import metric_values as metric_values
@@ -61,6 +62,9 @@ class PatchingResult(Result):
         unit: of the metric; empty if nobody said.
         higher_is_better: whether a larger metric means better answers; None if nobody said.
         hashes: of each prompt and unit, see `PromptPairs.hashes`; empty in files written before there were any.
+        completeness: of integrated gradients, by line, how far they add up: sum and difference, the means over queries of
+            what the estimates of its edges sum to and of what they should; residual, the mean size of the error, of no sign,
+            as a share of the mean |difference|; steps, the most points on the line that a query took.
     """
 
     graph: ComputationGraph
@@ -80,6 +84,7 @@ class PatchingResult(Result):
     unit: str = ""
     higher_is_better: bool | None = None
     hashes: Mapping[str, list[str]] = field(default_factory=dict)
+    completeness: pd.DataFrame | None = None
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -116,6 +121,7 @@ class PatchingResult(Result):
                     **self.error
                 )
             )
+        text += largest_residual(self.completeness)
         return f"{text} · {without_numbers(self.table['effect'], 'effects')}: {self.reason}" if self.reason else text
 
     def to_frame(self) -> pd.DataFrame:

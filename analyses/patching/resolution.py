@@ -93,9 +93,11 @@ class Signal:
         )
 
     def watch(self, objective: Objective) -> Objective:
-        """The same objective, watched. It raises a ValueError if it cannot be differentiated."""
+        """The same objective, watched wherever it is differentiated. It raises a ValueError if it cannot be."""
 
         def watched(logits: Float[Tensor, "*batch d_vocab"]) -> Float[Tensor, "*batch"]:
+            if not logits.requires_grad:
+                return objective(logits)
             values = self._differentiable(objective, logits)
             gradient = _gradient(objective, logits.detach().double())
             changed = (_gradient(objective, self.resolution.moved(logits)) - gradient).abs()

@@ -1,14 +1,17 @@
 """Attention attributions against hooks, captum, and what they must add up to."""
 
+import math
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from captum.attr import IntegratedGradients
 from conftest import calm_model, no_hooks_left, pairs_of_five, random_settings, wide_pairs
+from transformer_lens import HookedTransformer
 
-from grokscope.analyses import AttentionResult, attribute_attention, graph_of
+from grokscope.analyses import AttentionResult, attribute_attention, edge_attribution, graph_of
 from grokscope.analyses.forward.cached import run_and_cache
 from grokscope.analyses.forward.literal import logits_at, sender_outputs
 from grokscope.analyses.forward.patterns import integrated_pattern, pattern_of, run_with_pattern
@@ -26,13 +29,14 @@ def with_pattern(model, pairs: PromptPairs, layer: int, change) -> torch.Tensor:
 @pytest.mark.parametrize("seed", range(8))
 def test_knock_outs_and_integrals_equal_hooked_runs(seed: int) -> None:
     model, pairs = calm_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
-    result = attribute_attention(model, pairs, steps=200, max_batch=900)
+    result = attribute_attention(model, pairs, tolerance=1e-3, max_batch=900)
     table = result.table.set_index(["layer", "head", "query", "key"])
     plain = logit_difference(logits_at(model, pairs.clean, pairs.answer_position, []), pairs.answers, pairs.foils)
     for layer in range(model.cfg.n_layers):
         nothing = with_pattern(model, pairs, layer, lambda pattern: 0.0 * pattern)
         total = float((plain - nothing).mean())
         assert table.loc[layer]["integrated"].sum() == pytest.approx(total, rel=0.01, abs=1e-4)
+        assert result.completeness.loc[layer, "difference"] == pytest.approx(total, rel=1e-9, abs=1e-12)
     several = table.groupby(["layer", "head", "query"])["pattern"].transform("size") > 1
     assert table["knockout"].isna().equals(~several)
     for place in list(table[several].index)[:: 1 + len(table) // 12]:
@@ -60,10 +64,70 @@ def test_integrated_attention_equals_captums(settings: dict[str, object]) -> Non
             return with_pattern_and_gradient(run, pairs, layer, weights)
 
         theirs = IntegratedGradients(forward).attribute(
-            pattern, n_steps=30, method="riemann_middle", internal_batch_size=None
+            pattern, n_steps=31, method="gausslegendre", internal_batch_size=None
         )
-        ours = integrated_pattern(run, layer, pattern, 30, partial(metric_values, logit_difference, pairs=pairs))
+        objective = partial(metric_values, logit_difference, pairs=pairs)
+        ours, _ = integrated_pattern(run, layer, pattern, objective, steps=31, tolerance=math.inf)
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * float(theirs.abs().max()))
+
+
+def test_sharp_lines_are_divided_until_a_literal_loop_agrees() -> None:
+    """A first layer that writes next to nothing without attention: norms after it turn within a small part of the line."""
+    model, pairs = sharp_model(2), wide_pairs(2)
+    result = attribute_attention(model, pairs, tolerance=1e-3)
+    sums, once = result.completeness.set_index("layer"), attribute_attention(model, pairs, tolerance=math.inf).completeness
+    assert once["residual"].max() > 0.01 > 1e-3 >= sums["residual"].max() and once["steps"].max() == 5
+    pattern = torch.from_numpy(result.patterns[0])
+    literal, n_points = torch.zeros_like(pattern), 2000
+    for k in range(n_points):
+        scaled = ((k + 0.5) / n_points * pattern).requires_grad_()
+        hook = ("blocks.0.attn.hook_pattern", lambda _, hook, scaled=scaled: scaled)
+        logits = model.run_with_hooks(pairs.clean, fwd_hooks=[hook])[:, -1]
+        values = logit_difference(logits, pairs.answers, pairs.foils)
+        literal += pattern * torch.autograd.grad(values.sum(), scaled)[0] / n_points
+    rows = result.table.query("layer == 0").set_index(["head", "query", "key"])["integrated"]
+    expected = literal.mean(0)
+    for (head, query, key), value in rows.items():
+        place = head, pairs.roles.index(query), pairs.roles.index(key)
+        assert value == pytest.approx(float(expected[place]), abs=5e-3 * float(expected.abs().max()))
+    assert rows.sum() == pytest.approx(sums.loc[0, "sum"], rel=1e-9)
+    assert f"adds up within {sums['residual'].max():.1%}" in result.caption
+
+
+def sharp_model(seed: int) -> HookedTransformer:
+    model = calm_model(seed)
+    with torch.no_grad():
+        model.embed.W_E *= 1e-3
+        model.pos_embed.W_pos *= 1e-3
+        model.blocks[0].attn.W_O *= 10
+    return model
+
+
+def test_the_attributions_of_a_query_depend_on_no_other_query() -> None:
+    model, pairs = sharp_model(0), wide_pairs(0)
+    whole, parts = (attribute_attention(model, pairs, max_batch=size) for size in (4096, 10))
+    assert whole.completeness["steps"].max() > 5
+    np.testing.assert_allclose(whole.table["integrated"], parts.table["integrated"], rtol=1e-9, atol=1e-12)
+    pd.testing.assert_frame_equal(whole.completeness, parts.completeness)
+
+
+def test_attributions_that_do_not_add_up_are_named() -> None:
+    """A metric that goes up in stairs: no gradient tells of them, wherever points are."""
+
+    def stairs(logits: torch.Tensor, answers: torch.Tensor, foils: torch.Tensor) -> torch.Tensor:
+        values = logit_difference(logits, answers, foils)
+        return values + (200 * values).floor() / 40
+
+    with pytest.warns(UserWarning, match=r"do not add up within 2\.0% .*\(layer 0: \d+\.\d%, .*even with \d{3} points"):
+        result = attribute_attention(calm_model(0), wide_pairs(0), metric=stairs)
+    assert (result.completeness["residual"] > 0.5).all() and (result.completeness["steps"] >= 500).all()
+
+
+@pytest.mark.parametrize("given", [{"steps": 0}, {"tolerance": 0.0}, {"tolerance": math.nan}])
+def test_steps_and_tolerances_that_mean_nothing_are_refused(given: dict[str, float]) -> None:
+    for measure in (attribute_attention, partial(edge_attribution, method="eap_ig_inputs")):
+        with pytest.raises(ValueError, match=f"{next(iter(given))} must be .*, got"):
+            measure(calm_model(0), wide_pairs(0), **given)
 
 
 def with_pattern_and_gradient(run, pairs: PromptPairs, layer: int, weights: torch.Tensor) -> torch.Tensor:

@@ -1,15 +1,18 @@
 """Attributions against finite differences of literal patches, and against what integrated gradients must add up to."""
 
+import math
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import calm_model, no_hooks_left, pairs_of_five, random_model, random_settings, strong_model, wide_pairs
 
-from grokscope.analyses import discover, edge_attribution, graph_of, path_patch
-from grokscope.analyses.forward.engine import Engine, Run
+from grokscope.analyses import PatchingResult, discover, edge_attribution, graph_of, path_patch
+from grokscope.analyses.forward.engine import Engine, Run, engine_of
 from grokscope.analyses.forward.literal import logits_at, output_hooks, patch_edge, sender_outputs
 from grokscope.analyses.forward.places import Objective, component
-from grokscope.analyses.patching.attribution import METHODS, Method
+from grokscope.analyses.patching.attribution import METHODS, Method, _products
 from grokscope.analyses.patching.metrics import logit_difference
 
 
@@ -32,33 +35,92 @@ def test_eap_is_the_derivative_of_a_literal_patch(seed: int) -> None:
 
 
 @pytest.mark.parametrize("direction", ["noising", "denoising"])
-def test_edges_of_the_embedding_integrate_to_the_whole_gap(direction: str) -> None:
+@pytest.mark.parametrize("method", ["eap_ig_inputs", "eap_ig_activations"])
+def test_edges_of_the_embedding_integrate_to_the_whole_gap(direction: str, method: str) -> None:
     model, pairs = strong_model(0), wide_pairs(0)
-    result = edge_attribution(model, pairs, method="eap_ig_inputs", steps=400, direction=direction, per_query=True)
+    result = edge_attribution(model, pairs, method=method, tolerance=1e-4, direction=direction, per_query=True)
     from_embedding = result.table["sender"].str.startswith("embed")
-    np.testing.assert_allclose(result.deltas[from_embedding].sum(0), result.donor_gaps, rtol=1e-2, atol=1e-2)
-    assert result.gap > 0
+    np.testing.assert_allclose(result.deltas[from_embedding].sum(0), result.donor_gaps, rtol=1e-4)
+    line = result.completeness.set_index("line").loc["embed"]
+    assert line["difference"] == pytest.approx(result.donor_gaps.mean()) and line["residual"] <= 1e-4
+    assert line["sum"] == pytest.approx(result.deltas[from_embedding].sum(0).mean())
+    assert f"adds up within {result.completeness['residual'].max():.1%}" in result.caption and result.gap > 0
 
 
-def test_edges_of_a_stage_integrate_to_its_patch() -> None:
-    """The MLPs of a layer at all positions, patched together by hooks on their output."""
-    model, pairs = strong_model(1), wide_pairs(1)
-    graph = graph_of(model, pairs.roles, -1)
-    result = edge_attribution(model, pairs, method="eap_ig_activations", steps=200, per_query=True)
+@pytest.mark.parametrize("seed", range(4))
+def test_edges_of_every_sublayer_integrate_to_its_patch(seed: int) -> None:
+    """All heads of a layer, or its MLP, at all positions, patched together by hooks on their output."""
+    model, pairs = calm_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
+    graph = graph_of(model, pairs.roles, pairs.answer_position)
+    result = edge_attribution(model, pairs, method="eap_ig_activations", tolerance=1e-4, per_query=True)
     clean, before = sender_outputs(model, graph, pairs.clean)
     corrupt, _ = sender_outputs(model, graph, pairs.corrupt)
-    nodes = [node for node in graph.senders if (node.kind, node.layer) == ("mlp", 0)]
-    hooks = [hook for node in nodes for hook in output_hooks(graph, node, corrupt[node] - clean[node])]
-    change = logit_difference(logits_at(model, pairs.clean, -1, hooks) - before, pairs.answers, pairs.foils)
-    from_stage = result.table["sender"].str.startswith("MLP0")
-    np.testing.assert_allclose(result.deltas[from_stage].sum(0), change, rtol=1e-2, atol=1e-2)
+    senders = [(edge.sender.kind, edge.sender.layer) for edge in graph.edges]
+    lines = result.completeness.set_index("line")
+    for kind, layer in dict.fromkeys(senders):
+        nodes = [node for node in graph.senders if (node.kind, node.layer) == (kind, layer)]
+        hooks = [hook for node in nodes for hook in output_hooks(graph, node, corrupt[node] - clean[node])]
+        logits = logits_at(model, pairs.clean, pairs.answer_position, hooks)
+        change = logit_difference(logits - before, pairs.answers, pairs.foils).numpy()
+        rows = [i for i, sender in enumerate(senders) if sender == (kind, layer)]
+        np.testing.assert_allclose(result.deltas[rows].sum(0), change, rtol=1e-4, atol=1e-9)
+        line = lines.loc["embed" if kind == "embed" else f"{kind} {layer}"]
+        assert line["difference"] == pytest.approx(change.mean()) and line["sum"] == pytest.approx(change.mean(), rel=1e-3)
+
+
+def test_estimates_equal_a_literal_loop_with_many_midpoints_and_a_few_points_are_the_published_rule() -> None:
+    model, pairs = strong_model(1), wide_pairs(1)
+    engine = engine_of(model, pairs.roles, -1)
+    base, donor = engine.run(pairs.clean, pairs.corrupt)
+    change = donor.embedding - base.embedding
+
+    def objective(logits: torch.Tensor) -> torch.Tensor:
+        return logit_difference(logits, pairs.answers, pairs.foils)
+
+    @torch.no_grad()
+    def estimates(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        total = 0.0
+        for point, weight in zip(points, weights, strict=True):
+            gradients = engine.input_gradients(base, objective, {("embed", -1): float(point) * change})
+            total = total + weight * _products(engine.graph, engine.graph.edges, engine.differences(base, donor), gradients)
+        return total
+
+    def ours(**settings: float) -> np.ndarray:
+        return edge_attribution(model, pairs, method="eap_ig_inputs", per_query=True, **settings).deltas
+
+    literal = estimates((np.arange(2000) + 0.5) / 2000, np.full(2000, 1 / 2000))
+    scale = np.abs(literal).max()
+    np.testing.assert_allclose(ours(tolerance=1e-5), literal, atol=1e-4 * scale)
+    nodes, weights = np.polynomial.legendre.leggauss(5)
+    once = edge_attribution(model, pairs, method="eap_ig_inputs", tolerance=math.inf, per_query=True)
+    np.testing.assert_allclose(once.deltas, estimates((nodes + 1) / 2, weights / 2), rtol=1e-9, atol=1e-12)
+    assert once.completeness["steps"].tolist() == [5]
+    assert (
+        once.completeness["residual"].max()
+        > 0.02
+        >= edge_attribution(model, pairs, method="eap_ig_inputs").completeness["residual"].max()
+    )
+    np.testing.assert_allclose(ours(max_batch=5), ours(), rtol=1e-9, atol=1e-12)  # a query depends on no other one
+
+
+def test_estimates_that_do_not_add_up_are_named() -> None:
+    def stairs(logits: torch.Tensor, answers: torch.Tensor, foils: torch.Tensor) -> torch.Tensor:
+        values = logit_difference(logits, answers, foils)
+        return values + (20 * values).floor() / 4
+
+    with pytest.warns(UserWarning, match=r"do not add up within 2\.0% .*\(line embed: \d+\.\d%\).*points"):
+        result = edge_attribution(strong_model(0), wide_pairs(0), method="eap_ig_inputs", metric=stairs, steps=1)
+    assert result.completeness["residual"].max() > 0.5
+    again = PatchingResult.from_json(result.to_json())
+    pd.testing.assert_frame_equal(again.completeness, result.completeness)
+    assert edge_attribution(strong_model(0), wide_pairs(0)).completeness is None
 
 
 def test_without_norms_direct_edges_to_the_logits_are_exact() -> None:
     model, pairs = random_model(2, normalization_type=None), wide_pairs(2)
+    exact = path_patch(model, pairs, per_query=True)
     for method in ("eap", "eap_ig_inputs", "eap_ig_activations"):
-        estimated = edge_attribution(model, pairs, method=method, per_query=True)
-        exact = path_patch(model, pairs, per_query=True)
+        estimated = edge_attribution(model, pairs, method=method, tolerance=math.inf, per_query=True)
         direct = exact.table["receiver"].str.startswith("logits")
         np.testing.assert_allclose(estimated.deltas[direct], exact.deltas[direct], rtol=1e-9, atol=1e-9)
         assert not np.allclose(estimated.deltas[~direct], exact.deltas[~direct], rtol=1e-3)
