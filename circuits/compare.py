@@ -6,6 +6,7 @@ measured on the same pairs. Chance: the second circuit's effects shuffled among 
 Ceiling: the mean similarity of a circuit from a random half of its queries to one from the other half.
 """
 
+import html
 import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class CircuitComparison(Result):
         import plotly.graph_objects as go
 
         a, b = self.labels[:2]
-        names = (self.edges["sender"] + " → " + self.edges["receiver"]).tolist()
+        names = [_shown(f"{a} → {b}") for a, b in zip(self.edges["sender"], self.edges["receiver"], strict=True)]
         bars = [
             {"type": "data", "array": (1.96 * self.edges[f"stderr {label}"]).tolist(), "thickness": 0.7} for label in (a, b)
         ]
@@ -104,8 +105,8 @@ class CircuitComparison(Result):
         )
         n = self.table["n"].iloc[0]
         return figure.update_layout(
-            xaxis_title=f"effect in {a}",
-            yaxis_title=f"effect in {b}",
+            xaxis_title=_shown(f"effect in {a}"),
+            yaxis_title=_shown(f"effect in {b}"),
             title=f"{len(self.edges)} live edges, n = {n} queries, bars: 95 % intervals",
             template="simple_white",
         )
@@ -113,6 +114,11 @@ class CircuitComparison(Result):
     def _value(self, measure: str) -> float:
         rows = self.table[(self.table["measure"] == measure)]
         return float(rows["value"].iloc[0])
+
+
+def _shown(text: str) -> str:
+    """A text that plotly shows as it is: no markup, no entity, no formula."""
+    return html.escape(text, quote=False).replace("$", "&#36;")
 
 
 def compare(

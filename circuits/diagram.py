@@ -5,6 +5,7 @@ negative effect. Without scripts the kept edges are drawn; with them a slider cu
 click traces paths, two circuits lie one over the other, steps of a training play. Nothing is loaded from anywhere.
 """
 
+import html
 import json
 import uuid
 from collections.abc import Collection, Iterable, Mapping
@@ -159,4 +160,4 @@ def _legend(graphs: Iterable[ComputationGraph], widest: float, *, has_marks: boo
 
 def _sample(kind: str, text: str) -> str:
     line = f'<svg width="26" height="10"><path class="{kind}" stroke-width="4" d="M1 5 H25"/></svg>'
-    return f'{line}<span class="gs-who">{text}</span>'
+    return f'{line}<span class="gs-who">{html.escape(text)}</span>'

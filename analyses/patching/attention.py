@@ -230,5 +230,14 @@ def view_attention(
         min_value=0.0,
         mask_upper_tri=causal,
     )
-    # CircuitsVis closes its container as `<div/>`, which HTML reads as open: it would swallow what follows on the page
-    return AttentionView(rendered.local_src.replace("/>", "></div>", 1), title)
+    return AttentionView(_whole(rendered.local_src), title)
+
+
+def _whole(source: str) -> str:
+    """CircuitsVis' page with its container closed, and with no token that can end its script or begin a comment in it.
+
+    It writes `<div/>`, which HTML reads as open, so that it would swallow what follows on the page.
+    """
+    library, call, values = source.replace("/>", "></div>", 1).rpartition("CircuitsVis.render(")
+    values, end, rest = values.rpartition("</script>")
+    return library + call + values.replace("<", "\\u003c") + end + rest

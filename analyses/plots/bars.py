@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from .style import error_bars, stage_names
-from .theme import COLOURS, GREYS, TEMPLATE
+from .theme import COLOURS, GREYS, TEMPLATE, literal
 
 
 def transplant_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -18,7 +18,7 @@ def transplant_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
         bars = {"x": table["node"].tolist(), "y": table[name].tolist(), "error_y": error}
         figure.add_bar(**bars, name=label, marker_color=colour)
     figure.update_yaxes(title="share of the gap restored")
-    return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=400)
+    return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=400))
 
 
 def realignment_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -35,7 +35,7 @@ def realignment_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
         dashed: Any = {"line": {"color": GREYS["guide"], "dash": "dash", "width": 1}, "row": 1, "col": column}
         figure.add_hline(y=table["baseline"].iloc[0], **dashed)
     figure.update_yaxes(title="exact match", range=[0, 1.05], col=1)
-    return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380)
+    return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380))
 
 
 def copies_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -45,4 +45,4 @@ def copies_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
     figure.add_bar(x=roles, y=table["followed"].tolist(), error_y=error, name="bridge", marker_color=COLOURS[0])
     figure.add_bar(x=roles, y=table["random"].tolist(), name="random", marker_color=COLOURS[1])
     figure.update_xaxes(title="exchanged at").update_yaxes(title="answers that follow", range=[0, 1.05])
-    return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380)
+    return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380))

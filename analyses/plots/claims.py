@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from .style import error_bars
-from .theme import COLOURS, GREYS, PHASE_SYMBOL, TEMPLATE
+from .theme import COLOURS, GREYS, PHASE_SYMBOL, TEMPLATE, literal
 
 SAYS_COLOUR = {"supported": COLOURS[2], "contradicted": COLOURS[1], "undecided": GREYS["undecided"], "": GREYS["undecided"]}
 
@@ -42,7 +42,7 @@ def cost_frontier(table: pd.DataFrame, *, title: str) -> go.Figure:
             )
     figure.update_xaxes(title="added compositions + 100", type="log")
     figure.update_yaxes(title="training step", type="log", col=1)
-    return figure.update_layout(template=TEMPLATE, title=title, height=440)
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=440))
 
 
 def quantity_rows(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -63,7 +63,7 @@ def quantity_rows(table: pd.DataFrame, *, title: str) -> go.Figure:
             marker={"size": 9, "color": SAYS_COLOUR[str(says)]},
         )
     figure.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=rows["quantity"].tolist())
-    return figure.update_layout(template=TEMPLATE, title=title, height=140 + 28 * len(rows), margin={"l": 20})
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=140 + 28 * len(rows), margin={"l": 20}))
 
 
 def accuracy_against_use(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -92,7 +92,7 @@ def accuracy_against_use(table: pd.DataFrame, *, title: str) -> go.Figure:
         )
     figure.update_xaxes(title="answers that follow another question's bridge, beyond control", range=[-0.1, 1.05])
     figure.update_yaxes(title="exact match", range=[-0.05, 1.05])
-    return figure.update_layout(template=TEMPLATE, title=title, height=480)
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=480))
 
 
 def repair_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -122,7 +122,7 @@ def repair_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
                 col=column,
             )
     figure.update_yaxes(title="exact match", range=[-0.05, 1.05], col=1)
-    return figure.update_layout(template=TEMPLATE, title=title, height=400)
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=400))
 
 
 def exposure_points(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -150,4 +150,4 @@ def exposure_points(table: pd.DataFrame, *, title: str) -> go.Figure:
         )
     figure.update_xaxes(title="trained compositions of the fact")
     figure.update_yaxes(title="exact match", range=[-0.05, 1.05], col=1)
-    return figure.update_layout(template=TEMPLATE, title=title, height=380)
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=380))

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from ...tasks import SPLITS
 from .style import band, layer_name
-from .theme import COLOURS, GREYS, SPLIT_COLOUR, TEMPLATE
+from .theme import COLOURS, GREYS, SPLIT_COLOUR, TEMPLATE, literal
 
 
 def accuracy_curves(
@@ -70,7 +70,7 @@ def accuracy_curves(
                 )
     figure.update_xaxes(title="training step")
     figure.update_yaxes(title="exact match", range=[-0.02, 1.22], col=1)
-    return figure.update_layout(template=TEMPLATE, height=420, margin={"t": 50}, legend={"font": {"size": 11}})
+    return literal(figure.update_layout(template=TEMPLATE, height=420, margin={"t": 50}, legend={"font": {"size": 11}}))
 
 
 def trajectory_curves(table: pd.DataFrame, value: str, *, panels: str, title: str) -> go.Figure:
@@ -99,7 +99,7 @@ def trajectory_curves(table: pd.DataFrame, value: str, *, panels: str, title: st
             figure.add_scatter(**line, mode="lines+markers", marker={"size": 4}, showlegend=column == 1, **style)
     figure.update_xaxes(title="training step", type="log", dtick=1).update_yaxes(range=[-0.05, 1.05])
     figure.update_yaxes(title=value, col=1)
-    return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=400)
+    return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=400))
 
 
 def faithfulness_curves(curve: pd.DataFrame, n_edges: int, faithfulness: float, *, title: str) -> go.Figure:
@@ -124,7 +124,7 @@ def faithfulness_curves(curve: pd.DataFrame, n_edges: int, faithfulness: float, 
     star = {"symbol": "star", "size": 13, "color": COLOURS[-1]}
     figure.add_scatter(x=[n_edges], y=[faithfulness], name="this circuit", mode="markers", marker=star)
     figure.update_xaxes(title="edges", type="log").update_yaxes(title="share of the gap kept")
-    return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 12}}, height=400)
+    return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 12}}, height=400))
 
 
 def growth_curves(effects: pd.DataFrame, stability: pd.DataFrame, onsets: Mapping[str, float], *, title: str) -> go.Figure:
@@ -163,4 +163,4 @@ def growth_curves(effects: pd.DataFrame, stability: pd.DataFrame, onsets: Mappin
         place: Any = {"x": np.log10(step), "y": 0.02, "yref": "y domain", "yanchor": "bottom", "xanchor": "right"}
         figure.add_annotation(text=name, textangle=-90, showarrow=False, font={"size": 10}, **place)
     figure.update_xaxes(title="training step", type="log", dtick=1)
-    return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=420)
+    return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=420))

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from .style import layer_name, stage_names
-from .theme import TEMPLATE
+from .theme import TEMPLATE, literal
 
 
 def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *, value: str, title: str) -> go.Figure:
@@ -50,7 +50,7 @@ def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *,
                 row=row,
                 col=column,
             )
-    return figure.update_layout(template=TEMPLATE, title=title, height=90 + 260 * len(tables))
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=90 + 260 * len(tables)))
 
 
 def cell_heatmaps(table: pd.DataFrame, panels: str, value: str, *, title: str) -> go.Figure:
@@ -82,7 +82,7 @@ def evidence_heatmaps(measures: pd.DataFrame, verdicts: pd.DataFrame, *, title: 
     roles = list(dict.fromkeys(verdicts["role"]))
     words = verdicts.pivot(index="layer", columns="role", values="used")[roles].replace(sign)
     figure.update_traces({"text": words.to_numpy().tolist()}, selector=-1)
-    return figure.update_layout(title={"text": title, "font": {"size": 13}})
+    return figure.update_layout(title={"font": {"size": 13}})
 
 
 def attention_heatmaps(table: pd.DataFrame, value: str, *, title: str) -> go.Figure:
@@ -109,7 +109,7 @@ def attention_heatmaps(table: pd.DataFrame, value: str, *, title: str) -> go.Fig
                 row=row,
                 col=column,
             )
-    return figure.update_layout(template=TEMPLATE, title=title, height=90 + 220 * len(layers))
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=90 + 220 * len(layers)))
 
 
 def back_patching_heatmaps(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -131,7 +131,7 @@ def back_patching_heatmaps(table: pd.DataFrame, *, title: str) -> go.Figure:
             col=column,
         )
     figure.update_xaxes(title="put into").update_yaxes(title="taken from")
-    return figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380)
+    return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380))
 
 
 def effect_heatmap(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -151,4 +151,4 @@ def effect_heatmap(table: pd.DataFrame, *, title: str) -> go.Figure:
         colorscale="RdBu",
         colorbar={"title": "effect"},
     )
-    return go.Figure(heat).update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 12}})
+    return literal(go.Figure(heat).update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 12}}))

@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from .theme import COLOURS, GREYS, TEMPLATE
+from .theme import COLOURS, GREYS, TEMPLATE, literal
 
 RATE_COLOUR = {"train": GREYS["reference"], "bridge": COLOURS[0], "target": COLOURS[1], "exact match": COLOURS[2]}
 RATE_LABEL = {
@@ -40,7 +40,7 @@ def pretraining_comparison(ours: pd.DataFrame, theirs: pd.DataFrame, *, title: s
     figure.update_xaxes(title="training step", type="log", dtick=1, row=2)
     figure.update_xaxes(type="log", dtick=1, row=1)
     figure.update_yaxes(range=[-0.03, 1.05])
-    return figure.update_layout(template=TEMPLATE, title=title, height=560, legend={"orientation": "h", "y": -0.15})
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=560, legend={"orientation": "h", "y": -0.15}))
 
 
 def transfer_comparison(
@@ -74,7 +74,7 @@ def transfer_comparison(
                 _curve(figure, ends, height, colour, f"{arm}, n = {row.n}", 2, column, dash="dot")
     figure.update_xaxes(title="step of further training", row=2)
     figure.update_yaxes(range=[-0.03, 1.05])
-    return figure.update_layout(template=TEMPLATE, title=title, height=560, legend={"orientation": "h", "y": -0.15})
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=560, legend={"orientation": "h", "y": -0.15}))
 
 
 def _grid(titles: list[str], n_columns: int) -> go.Figure:

@@ -1,5 +1,6 @@
-"""Template, colours and symbols of every figure. A study draws its own curves, so the values are read in `tasks`, once."""
+"""Template, colours and text of every figure. A study draws its own curves, so the values are read in `tasks`, once."""
 
+from ...tasks.runs.labels import literal
 from ...tasks.runs.theme import COLOURS, GREYS, PHASE_SYMBOL, SPLIT_COLOUR, TEMPLATE
 
-__all__ = ["COLOURS", "GREYS", "PHASE_SYMBOL", "SPLIT_COLOUR", "TEMPLATE"]
+__all__ = ["COLOURS", "GREYS", "PHASE_SYMBOL", "SPLIT_COLOUR", "TEMPLATE", "literal"]

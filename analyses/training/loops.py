@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from ...circuits import Result
 from ...tasks import Checkpoint, exact_match
 from ..plots.style import error_bars
-from ..plots.theme import GREYS, SPLIT_COLOUR, TEMPLATE
+from ..plots.theme import GREYS, SPLIT_COLOUR, TEMPLATE, literal
 from ..statistics import wilson
 
 COMPOSITIONS = ("test_inferred_iid", "test_inferred_ood_id", "test_inferred_id_ood", "test_inferred_ood")
@@ -52,7 +52,7 @@ class LoopResult(Result):
             )
         figure.add_vline(x=self.trained_loops, line={"color": GREYS["guide"], "dash": "dash", "width": 1})
         axes = {"xaxis_title": "loops run", "yaxis_title": "exact match", "yaxis_range": [-0.02, 1.05]}
-        return figure.update_layout(template=TEMPLATE, title={"text": self.caption, "font": {"size": 13}}, **axes)
+        return literal(figure.update_layout(template=TEMPLATE, title={"text": self.caption, "font": {"size": 13}}, **axes))
 
 
 def accuracy_by_loops(checkpoint: Checkpoint, loops: Sequence[int], *, splits: Sequence[str] = COMPOSITIONS) -> LoopResult:

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from .labels import literal
 from .theme import COLOURS, GREYS, PHASE_SYMBOL, SPLIT_COLOUR, TEMPLATE
 
 MARKED = ("memorised", "id_generalised", "ood_generalised")  # phases
@@ -41,7 +42,7 @@ def study_figure(frame: pd.DataFrame, phases: Mapping[str, Mapping[str, int]]) -
     figure.update_yaxes(range=[-0.03, 1.3], tickvals=[0, 0.5, 1])
     figure.update_yaxes(title="exact match", col=1)
     legend = {"orientation": "h", "y": -0.3 / n_rows, "font": {"size": 11}}
-    return figure.update_layout(template=TEMPLATE, height=130 + 280 * n_rows, margin={"t": 40}, legend=legend)
+    return literal(figure.update_layout(template=TEMPLATE, height=130 + 280 * n_rows, margin={"t": 40}, legend=legend))
 
 
 def _colours(splits: Iterable[str]) -> dict[str, str]:

@@ -1,0 +1,55 @@
+"""Text of figures, shown as it is: plotly reads `<…>` as markup, `&…;` as one character and `$…$` as a formula."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;"})
+
+
+def literal(figure: go.Figure) -> go.Figure:
+    """Escape every text of a finished figure once, and keep words on axes from being read as numbers or dates.
+
+    Names, titles, notes, places on axes and texts of points; hover templates are ours and hold no names.
+    """
+    for trace in figure.data:
+        for axis in "xy":
+            _if_there(trace, axis, lambda values, trace=trace, axis=axis: _places(figure, trace, axis, values))
+        for field in ("name", "text"):
+            _if_there(trace, field, _escaped)
+        if "colorbar" in trace:
+            _if_there(trace.colorbar.title, "text", _escaped)
+    layout = figure.layout
+    axes = [layout[name] for name in layout if name.startswith(("xaxis", "yaxis"))]
+    for place in (layout, *axes):
+        _if_there(place.title, "text", _escaped)
+    for axis in axes:
+        for field in ("categoryarray", "ticktext"):
+            _if_there(axis, field, _escaped)
+    for note in layout.annotations:
+        _if_there(note, "text", _escaped)
+    return figure
+
+
+def _if_there(holder: Any, field: str, change: Callable[[Any], Any]) -> None:
+    if field in holder and holder[field] is not None:
+        holder[field] = change(holder[field])
+
+
+def _places(figure: go.Figure, trace: Any, axis: str, values: Any) -> Any:
+    if not any(isinstance(value, str) for value in values):
+        return values
+    name = getattr(trace, f"{axis}axis", None) or axis
+    figure.layout[f"{axis}axis{name[1:]}"].type = "category"
+    return _escaped(values)
+
+
+def _escaped(value: Any) -> Any:
+    """A text, or a list of them at any depth; what is no text stays."""
+    if isinstance(value, str):
+        return value.translate(ESCAPES)
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_escaped(each) for each in value]
+    return value
