@@ -115,7 +115,7 @@ def test_hovers_show_labels_as_they_are(browser: Browser, tmp_path: Path) -> Non
 
 
 def circuit(model: str) -> Circuit:
-    graph = ComputationGraph.transformer(n_layers=1, n_heads=1, roles=ROLES)
+    graph = ComputationGraph.transformer(n_layers=1, n_heads=1, roles=ROLES, answer_role=ROLES[-1], n_blocks=1)
     edges = {"sender": [str(e.sender) for e in graph.edges], "receiver": [str(e.receiver) for e in graph.edges]}
     effect = [0.3 + 0.01 * place for place in range(len(graph.edges))]
     frame = rows(**edges, effect=effect, stderr=0.01, n=8, gap=3.0)
