@@ -144,7 +144,7 @@ def effects_through_the_seam(module: Module) -> list[str]:
     """What measures effects asks an engine and not its insides."""
     if module.path.parts[:2] != ("analyses", "patching") or module.path.stem == "attention":  # which needs patterns, too
         return []
-    through = {("engine",), ("places",)}
+    through = {("engine",), ("places",), ("lines",)}  # the last two need no model
     inside = [name for name in module.imports if name[:2] == ("analyses", "forward")]
     return [f"imports {'.'.join(name)}" for name in inside if name[2:3] not in through]
 
