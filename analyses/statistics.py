@@ -25,6 +25,7 @@ def random_like(change: Float[Tensor, "query d_model"], generator: torch.Generat
 
 
 Z95 = 1.959963984540054
+AT_ONCE = 32 * 2**20  # bytes that resamples take at once
 
 
 Values = Sequence[float] | np.ndarray | Tensor
@@ -47,10 +48,18 @@ def bootstrap_ratio(
 ) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"], Float[np.ndarray, "row 2"]]:
     """The ratio of sums of each row, its standard error and its 95 % percentile interval, by resampling queries.
 
-    The same queries are drawn for every row. One query says nothing about another: error and interval are then NaN.
+    The same queries are drawn for every row. One query says nothing about another: error and interval are then NaN. Beyond
+    its arguments it takes no more than about four times `AT_ONCE`.
     """
-    estimate, values = resampled_ratios(numerators, denominators, n_bootstrap=n_bootstrap, seed=seed)
-    return estimate, values.std(axis=1, ddof=1), np.quantile(values, [0.025, 0.975], axis=1).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        estimate = numerators.sum(1) / denominators.sum()
+    stderr, interval = np.empty(len(numerators)), np.empty((len(numerators), 2))
+    n_rows = max(1, AT_ONCE // (8 * n_bootstrap))
+    for start in range(0, len(numerators), n_rows):
+        rows = slice(start, start + n_rows)
+        values = resampled_ratios(numerators[rows], denominators, n_bootstrap=n_bootstrap, seed=seed)
+        stderr[rows], interval[rows] = values.std(axis=1, ddof=1), np.quantile(values, [0.025, 0.975], axis=1).T
+    return estimate, stderr, interval
 
 
 def resampled_ratios(
@@ -59,15 +68,17 @@ def resampled_ratios(
     *,
     n_bootstrap: int = 1000,
     seed: int = 0,
-) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, "row resample"]]:
-    """The ratio of sums of each row, and the same of resampled queries; NaN if there are fewer than two to draw from."""
-    n = len(denominators)
+) -> Float[np.ndarray, "row resample"]:
+    """The ratio of sums of each row over resampled queries, some resamples at a time; NaN for fewer than two queries."""
+    n, rng, parts = len(denominators), np.random.default_rng(seed), []
     if n < 2:
+        return np.full((len(numerators), n_bootstrap), np.nan)
+    n_at_once = max(1, AT_ONCE // (16 * n))
+    for start in range(0, n_bootstrap, n_at_once):
+        counts = rng.multinomial(n, np.full(n, 1 / n), size=min(n_at_once, n_bootstrap - start)).T
         with np.errstate(divide="ignore", invalid="ignore"):
-            return numerators.sum(1) / denominators.sum(), np.full((len(numerators), n_bootstrap), np.nan)
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_bootstrap).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return numerators.sum(1) / denominators.sum(), _product(numerators, counts) / _product(denominators[None], counts)
+            parts.append(_product(numerators, counts) / _product(denominators[None], counts))
+    return np.concatenate(parts, 1)
 
 
 def _product(left: Float[np.ndarray, "row query"], counts: Int[np.ndarray, "query resample"]) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 from .circuit import connected
 from .graph import ComputationGraph
 from .node import Edge, Node
+from .progress import with_bar
 
 Choice = TypeVar("Choice")
 N_CANDIDATES = 4  # drawn for each random circuit; the one most like the original in layers and kinds is taken
@@ -19,7 +20,7 @@ N_ATTEMPTS = 200
 
 
 def random_circuits(
-    graph: ComputationGraph, kept: Collection[Edge], n: int, *, rng: np.random.Generator
+    graph: ComputationGraph, kept: Collection[Edge], n: int, *, rng: np.random.Generator, progress: bool = False
 ) -> list[list[Edge]]:
     """Draw circuits as unions of random paths from the sources to the answer.
 
@@ -31,6 +32,7 @@ def random_circuits(
         kept: the edges of the circuit to be matched, themselves connected.
         n: how many to draw.
         rng: the source of randomness.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
 
     Raises:
         ValueError: if there is no edge to match, or no connected circuit of that size was found.
@@ -40,7 +42,8 @@ def random_circuits(
     if len(kept) == len(graph.edges):
         return [sorted(graph.edges)] * n
     paths, classes = _Paths(graph), Counter(map(edge_class, kept))
-    return [_like(classes, [_union(graph, paths, len(kept), rng) for _ in range(N_CANDIDATES)]) for _ in range(n)]
+    numbers = with_bar(range(n), "drawing random circuits", show=progress)
+    return [_like(classes, [_union(graph, paths, len(kept), rng) for _ in range(N_CANDIDATES)]) for _ in numbers]
 
 
 def edge_class(edge: Edge) -> tuple[int, str]:

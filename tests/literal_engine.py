@@ -1,6 +1,6 @@
 """A second engine, made of hooked runs only: what it can answer is all that measuring effects needs of a model."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,14 +39,19 @@ class LiteralEngine:
     model: HookedTransformer
     graph: ComputationGraph
 
+    def batches(self, n: int, work: str, *, results: int = 0) -> list[Tensor]:
+        return [torch.arange(n)]
+
     def run(self, *prompts: Tensor) -> Sequence[LiteralRun]:
         return [LiteralRun(tokens, *literal.sender_outputs(self.model, self.graph, tokens)) for tokens in prompts]
 
-    def averaged(self, run: LiteralRun) -> LiteralRun:
-        outputs = {node: value.mean(0, keepdim=True).expand_as(value) for node, value in run.outputs.items()}
-        return LiteralRun(run.tokens, outputs, run.logits)
+    def averaged(self, runs: Iterable[LiteralRun], n: int) -> LiteralRun:
+        held = list(runs)
+        all_of = {node: torch.cat([run.outputs[node] for run in held]) for node in held[0].outputs}
+        outputs = {node: value.mean(0, keepdim=True).expand(n, -1) for node, value in all_of.items()}
+        return LiteralRun(held[0].tokens[:1].expand(n, -1), outputs, held[0].logits[:1].expand(n, -1))
 
-    def edge_logits(self, base: LiteralRun, donor: LiteralRun, edges: Sequence[Edge], *, max_batch: int) -> Logits:
+    def edge_logits(self, base: LiteralRun, donor: LiteralRun, edges: Sequence[Edge]) -> Logits:
         for i, (sender, receiver) in enumerate(edges):
             roles = [receiver.role or sender.role] if sender.role else self.graph.roles
             if receiver.kind == "logits":
@@ -55,14 +60,12 @@ class LiteralEngine:
             hooks = [self._reading(donor.outputs[s] - base.outputs[s], r) for s, r in at]
             yield [i], self._logits(base, hooks)[None]
 
-    def node_logits(self, base: LiteralRun, donor: LiteralRun, nodes: Sequence[Node], *, max_batch: int) -> Logits:
+    def node_logits(self, base: LiteralRun, donor: LiteralRun, nodes: Sequence[Node]) -> Logits:
         for i, node in enumerate(nodes):
             hooks = literal.output_hooks(self.graph, node, donor.outputs[node] - base.outputs[node])
             yield [i], self._logits(base, hooks)[None]
 
-    def path_logits(
-        self, base: LiteralRun, donor: LiteralRun, ends: Sequence[Edge], through: Collection[Node], *, max_batch: int
-    ) -> Logits:
+    def path_logits(self, base: LiteralRun, donor: LiteralRun, ends: Sequence[Edge], through: Collection[Node]) -> Logits:
         """Each node in between is run with what changed before it; then the receiver is."""
         for i, (sender, receiver) in enumerate(ends):
             changes = {sender: donor.outputs[sender] - base.outputs[sender]}
@@ -75,11 +78,10 @@ class LiteralEngine:
                     changes[node] = outputs[node] - base.outputs[node]
             yield [i], self._logits(base, [self._reading(self._sum(changes, receiver), receiver)])[None]
 
-    def logits_with_edges(
-        self, background: LiteralRun, run: LiteralRun, edge_sets: Sequence[Collection[Edge]], *, max_batch: int
-    ) -> Tensor:
-        runs = [literal.run_with_edges(self.model, self.graph, run.tokens, edges, background.outputs) for edges in edge_sets]
-        return torch.stack(runs)
+    def logits_with_edges(self, background: LiteralRun, run: LiteralRun, open_edges: Tensor) -> Logits:
+        for i, row in enumerate(open_edges):
+            edges = [edge for edge, is_open in zip(self.graph.edges, row.tolist(), strict=True) if is_open]
+            yield [i], literal.run_with_edges(self.model, self.graph, run.tokens, edges, background.outputs)[None]
 
     def differences(self, base: LiteralRun, donor: LiteralRun) -> Differences:
         components = dict.fromkeys(map(component, self.graph.senders))

@@ -16,6 +16,7 @@ from ...circuits import Result
 from ...tasks import Queries, top_token
 from ..forward.cached import run_and_cache, with_states
 from ..forward.model import graph_of
+from ..forward.states import run_states
 from ..plots.heatmaps import back_patching_heatmaps
 from ..statistics import derangement, wilson
 
@@ -67,7 +68,7 @@ def back_patch(model: HookedTransformer, queries: Queries, *, seed: int = 0) -> 
     """
     queries.check_against(model)
     graph = graph_of(model, queries.roles, queries.answer_position)
-    right = top_token(run_and_cache(model, graph, queries.tokens).logits).cpu() == queries.answers
+    right = top_token(run_states(model, graph, queries.tokens).logits).cpu() == queries.answers
     wrong = queries.take(~right)
     if len(wrong) < 2:
         raise ValueError(

@@ -8,7 +8,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import ComputationGraph
 from ...tasks import Queries
 from ...tasks.questions.validity import check_same_roles
-from ..forward.cached import run_and_cache
+from ..forward.states import run_states
 from .sources import Source
 
 MIN_UNITS_FOR_MEAN = 2  # of one value, for its mean state
@@ -58,7 +58,7 @@ class BridgeMeans:
         self.questions.check_against(model)
         check_same_roles("the questions for mean states", self.questions, graph.roles)
         self.values = self.questions.intermediates[intermediate]
-        self.run = run_and_cache(model, graph, self.questions.tokens)
+        self.run = run_states(model, graph, self.questions.tokens)
         self.counts = torch.bincount(self.values, minlength=n_values)
 
     def has(self, *values: int) -> bool:

@@ -16,14 +16,17 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.progress import with_bar
 from ...tasks import Queries, top_token
 from ...tasks.questions.validity import inputs_of, problems_with, prompt_problems, vocabulary_problems
-from ..forward.cached import MAX_BATCH, CachedRun, run_and_cache, with_states
+from ..forward.cached import CachedRun, run_and_cache, with_states
+from ..forward.memory import batches_of
 from ..forward.model import graph_of
 from ..forward.single import input_logits
 from ..plots.heatmaps import cell_heatmaps, effect_heatmap
 from ..statistics import wilson_row
 
+N_COPIES = 16  # of each prompt that `trace_inputs` runs at once
 Cell = Mapping[str, int | str]
 """The columns that say what was replaced."""
 
@@ -69,7 +72,8 @@ def causal_trace(
     perturbed: Mapping[str, Int[Tensor, "query pos"]],
     *,
     window: int = 1,
-    max_batch: int = MAX_BATCH,
+    max_memory: int | None = None,
+    progress: bool = True,
 ) -> CausalTraceResult:
     """Trace which states carry the answer.
 
@@ -78,11 +82,13 @@ def causal_trace(
         queries: the questions; those answered wrongly are left out.
         perturbed: prompts with another token, by what was replaced, see `tasks.perturb`.
         window: replace the state after this many layers, from the cell's layer on; 1 is causal tracing as published.
-        max_batch: prompts run at once; bounds memory.
+        max_memory: bytes that may be used; by default a quarter of what is free.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
 
     Raises:
         ValueError: if the window is less than 1, queries or perturbed prompts do not fit the model or each other (all
             problems at once), or the model answers none correctly.
+        MemoryError: if not a single prompt fits into `max_memory`.
     """
     if not isinstance(window, int) or window < 1:
         raise ValueError(f"window is a number of layers, at least 1, got {window}")
@@ -93,7 +99,7 @@ def causal_trace(
             states = [{position: other.state(each)[None, :, position]} for each in layers]
             yield {"layer": layer, "role": role}, with_states(run, layer, *states)[0]
 
-    return _trace(model, queries, perturbed, cells, max_batch)
+    return _trace(model, queries, perturbed, cells, max_memory, progress)
 
 
 @torch.no_grad()
@@ -102,7 +108,8 @@ def trace_inputs(
     queries: Queries,
     perturbed: Mapping[str, Int[Tensor, "query pos"]],
     *,
-    max_batch: int = MAX_BATCH,
+    max_memory: int | None = None,
+    progress: bool = True,
 ) -> CausalTraceResult:
     """As `causal_trace`, for what one input alone reads: a head's queries, keys or values, an MLP or the logits.
 
@@ -110,19 +117,21 @@ def trace_inputs(
         model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
         queries: the questions; those answered wrongly are left out.
         perturbed: prompts with another token, by what was replaced, see `tasks.perturb`.
-        max_batch: prompts run at once; bounds memory.
+        max_memory: bytes that may be used; by default a quarter of what is free.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
 
     Raises:
         ValueError: as `causal_trace`.
+        MemoryError: as `causal_trace`.
     """
 
     def cells(run: CachedRun, other: CachedRun) -> Iterator[tuple[Cell, Tensor]]:
         receivers = run.graph.receivers
-        for places, logits in input_logits(run, other, receivers, max_batch=max_batch):
+        for places, logits in input_logits(run, other, receivers, n_copies=N_COPIES):
             for i, each in zip(places, logits, strict=True):
                 yield {"receiver": str(receivers[i])}, each
 
-    return _trace(model, queries, perturbed, cells, max_batch)
+    return _trace(model, queries, perturbed, cells, max_memory, progress, n_copies=N_COPIES)
 
 
 def _trace(
@@ -130,7 +139,10 @@ def _trace(
     queries: Queries,
     perturbed: Mapping[str, Int[Tensor, "query pos"]],
     cells: Callable[[CachedRun, CachedRun], Iterator[tuple[Cell, Tensor]]],
-    max_batch: int,
+    max_memory: int | None,
+    progress: bool,
+    *,
+    n_copies: int = 1,
 ) -> CausalTraceResult:
     """Count for each cell how often the answer changes."""
     if problems := problems_with(model, queries) + _problems(model, queries, perturbed):
@@ -138,7 +150,8 @@ def _trace(
     graph = graph_of(model, queries.roles, queries.answer_position)
     changed: dict[tuple[tuple[str, int | str], ...], list[Tensor]] = {}
     answered = []
-    for rows in torch.arange(len(queries)).split(max_batch):
+    batches = batches_of(model, *queries.tokens.shape, max_memory, n_runs=2, n_copies=n_copies)
+    for rows in with_bar(batches, "tracing", show=progress):
         run = run_and_cache(model, graph, queries.tokens[rows])
         right = top_token(run.logits).cpu() == queries.answers[rows]
         answered.append(rows[right])

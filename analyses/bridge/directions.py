@@ -17,6 +17,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.progress import with_bar
 from ...tasks import PromptPairs, Queries, top_token
 from ...tasks.questions.validity import inputs_of, vocabulary_problems
 from ..forward.cached import CachedRun, run_and_cache, with_states
@@ -93,7 +94,7 @@ def ablate_bridge(
     means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed)
     asked, _ = questions_with_donors(model, graph, source, queries, means, second_hop="ID", seed=seed)
     run, generator, rows = run_and_cache(model, graph, asked.tokens), torch.Generator().manual_seed(seed), []
-    for layer, position in product(range(-1, graph.n_layers), range(len(graph.roles))):
+    for layer, position in with_bar(list(product(range(-1, graph.n_layers), range(len(graph.roles)))), "ablating"):
         state = run.state(layer)[:, position]
         change = means.overall(layer, position) - means.of(layer, position, asked.intermediates[name])
         states = {name: state + change, "random": state + random_like(change, generator)}
@@ -145,7 +146,7 @@ def steer_bridge(
     tables = {"embedding": token_embeddings(model)} if same_vocabulary(model) else {}
     tables |= {"unembedding": unembedding_directions(model)}
     fixed = {table: vectors[new_values] - vectors[values] for table, vectors in tables.items()}
-    for layer, position in product(range(-1, graph.n_layers), range(len(graph.roles))):
+    for layer, position in with_bar(list(product(range(-1, graph.n_layers), range(len(graph.roles)))), "steering"):
         state = run.state(layer)[:, position]
         change = means.of(layer, position, new_values) - means.of(layer, position, values)
         changes = {"mean state": change, **fixed, "random": random_like(change, generator)}

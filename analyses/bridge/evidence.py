@@ -27,6 +27,7 @@ from ...tasks import NO_TOKEN, Donor, PromptPairs, Queries, Run, top_token
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.head import decode
 from ..forward.model import graph_of
+from ..forward.states import AnyStates, StatesRun, run_states
 from ..plots.curves import trajectory_curves
 from ..plots.heatmaps import evidence_heatmaps
 from ..plots.style import layer_name
@@ -155,7 +156,7 @@ def bridge_evidence(
     graph = graph_of(model, queries.roles, queries.answer_position)
     means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed)
     read, judged = halves_by_unit(queries, seed=seed)
-    rows = _readings(run_and_cache(model, graph, read.tokens), read, means, seed) if len(read) else []
+    rows = _readings(run_states(model, graph, read.tokens), read, means, seed) if len(read) else []
     try:
         asked, found = questions_with_donors(model, graph, source, judged, means, second_hop="ID", seed=seed)
     except ValueError:
@@ -186,7 +187,7 @@ def _questions(
     return task, questions, intermediate_of(questions, intermediate)
 
 
-def _readings(run: CachedRun, read: Queries, means: BridgeMeans, seed: int) -> list[dict[str, Any]]:
+def _readings(run: StatesRun, read: Queries, means: BridgeMeans, seed: int) -> list[dict[str, Any]]:
     """Lens and probe at every cell, next to how often they give another question's value."""
     order = torch.randperm(len(read), generator=torch.Generator().manual_seed(seed))
     values, rows = read.intermediates[means.intermediate], []
@@ -212,7 +213,7 @@ def _interventions(
     run: CachedRun,
     asked: Queries,
     found: list[Donor],
-    donors: Mapping[str, CachedRun],
+    donors: Mapping[str, StatesRun],
     means: BridgeMeans,
     seed: int,
 ) -> list[dict[str, Any]]:
@@ -240,7 +241,7 @@ def _interventions(
     return rows
 
 
-def _cells(run: CachedRun) -> list[tuple[int, int]]:
+def _cells(run: AnyStates) -> list[tuple[int, int]]:
     return [(layer, position) for layer in range(-1, run.graph.n_layers) for position in range(len(run.graph.roles))]
 
 

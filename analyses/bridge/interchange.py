@@ -17,10 +17,12 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
+from ...circuits.progress import with_bar
 from ...tasks import Donor, PromptPairs, Queries, top_token
 from ...tasks.questions.validity import check_choices
-from ..forward.cached import CachedRun, run_and_cache, with_states
+from ..forward.cached import run_and_cache, with_states
 from ..forward.model import graph_of
+from ..forward.states import StatesRun, run_states
 from ..plots.heatmaps import cell_heatmaps
 from ..statistics import random_like, wilson_row
 from .bridge_means import BridgeMeans
@@ -83,6 +85,7 @@ def interchange(
     second_hop: Literal["ID", "OOD"] = "ID",
     answered: Literal["right", "wrong"] = "right",
     intermediate: str | None = None,
+    progress: bool = True,
     seed: int = 0,
 ) -> InterchangeResult:
     """Exchange the state at every layer and position for that of donors of several kinds.
@@ -96,6 +99,7 @@ def interchange(
         answered: ask the questions that the model answers right, or those it answers wrong: if these follow donors, what
             reads the bridge works, and what fails is the fact (b, r2) as a second hop.
         intermediate: its name, if the questions carry several.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the choice of donors and of the random directions; for pairs also of the half that is asked.
 
     Raises:
@@ -113,7 +117,7 @@ def interchange(
     new_values, wanted = values_and_answers(found)
     runs, run = donor_runs(model, graph, found, name), run_and_cache(model, graph, asked.tokens)
     generator, rows = torch.Generator().manual_seed(seed), []
-    for layer in range(-1, graph.n_layers):
+    for layer in with_bar(range(-1, graph.n_layers), "exchanging states", show=progress):
         for position, role in enumerate(graph.roles):
             state = run.state(layer)[:, position]
             change = means.of(layer, position, new_values) - means.of(layer, position, asked.intermediates[name])
@@ -144,7 +148,7 @@ def questions_with_donors(
         ValueError: if there are none.
     """
     donors = source.donors(second_hop=second_hop, seed=seed)
-    right = top_token(run_and_cache(model, graph, queries.tokens).logits).cpu() == queries.answers
+    right = top_token(run_states(model, graph, queries.tokens).logits).cpu() == queries.answers
     rows = (right == (answered == "right")).nonzero()[:, 0].tolist()
     values = queries.intermediates[means.intermediate].tolist()
     found = [(row, donors.of(queries, row)) for row in rows]
@@ -159,10 +163,10 @@ def values_and_answers(found: list[Donor]) -> tuple[Int[Tensor, " query"], Int[T
     return torch.tensor([donor.value for donor in found]), torch.tensor([donor.answer for donor in found])
 
 
-def donor_runs(model: HookedTransformer, graph: ComputationGraph, found: list[Donor], name: str) -> dict[str, CachedRun]:
+def donor_runs(model: HookedTransformer, graph: ComputationGraph, found: list[Donor], name: str) -> dict[str, StatesRun]:
     """By kind of donor, a run of its prompts."""
     kinds = [kind for kind in (*OTHER_VALUE, f"same {name}", f"other {name}") if kind in found[0].prompts]
-    return {kind: run_and_cache(model, graph, torch.stack([donor.prompts[kind] for donor in found])) for kind in kinds}
+    return {kind: run_states(model, graph, torch.stack([donor.prompts[kind] for donor in found])) for kind in kinds}
 
 
 def _outcome(answered: Int[Tensor, " query"], asked: Queries, wanted: Int[Tensor, " query"]) -> dict[str, float]:

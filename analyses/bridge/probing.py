@@ -29,9 +29,9 @@ from transformer_lens import HookedTransformer
 from ...circuits import Result
 from ...tasks import NO_TOKEN, PromptPairs, Queries, Run, top_token
 from ...tasks.questions.validity import check_same_roles
-from ..forward.cached import CachedRun, run_and_cache
 from ..forward.head import decode, same_vocabulary, token_embeddings
 from ..forward.model import graph_of
+from ..forward.states import StatesRun, run_states
 from ..plots.curves import trajectory_curves
 from ..plots.heatmaps import cell_heatmaps
 from ..statistics import newcombe_interval, wilson
@@ -125,7 +125,7 @@ def probe_bridge(
     graph = graph_of(model, asked.roles, asked.answer_position)
     labels = {target: [label_of(as_read(model, each), target) for each in (asked, *others)] for target in targets}
     plans = _plans({target: each[0] for target, each in labels.items()}, seed)
-    runs = [run_and_cache(model, graph, each.tokens) for each in (asked, *others)]
+    runs = [run_states(model, graph, each.tokens) for each in (asked, *others)]
     splits, rows = [tested_on, *(each.split for each in others)], []
     answerable = targets if same_vocabulary(model) else (*asked.intermediates, "answer")
     for layer in range(-1, graph.n_layers):
@@ -249,7 +249,7 @@ class _Cell:
     final: Float[np.ndarray, "query d_model"]
 
     @classmethod
-    def of(cls, run: CachedRun, layer: int, position: int) -> "_Cell":
+    def of(cls, run: StatesRun, layer: int, position: int) -> "_Cell":
         return cls(*(as_array(run.state(each)[:, position]) for each in (layer, run.graph.n_layers - 1)))
 
     def take(self, rows: np.ndarray) -> "_Cell":

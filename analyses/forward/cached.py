@@ -6,7 +6,7 @@ logits with the model's on every prompt, so that a model which computes anything
 What is computed is computed in the model's dtype. Pads are treated as the model treats them, see `tasks.questions.padding`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 
@@ -22,9 +22,9 @@ from .agreement import check_agreement, nudge
 from .head import decode
 from .hooks import refuse_hooks
 from .layer import attention_output, attention_scores, gathered, head_outputs, mlp_output, normalised, project
+from .memory import batches_of
 from .model import embedded
 
-MAX_BATCH = 4096  # prompts run at once, unless asked otherwise
 Copies = Float[Tensor, "copy query _ d_model"]
 """Residual streams at neighbouring positions, of each copy of each query."""
 
@@ -130,14 +130,30 @@ def run_and_cache(model: HookedTransformer, graph: ComputationGraph, tokens: Int
     return run
 
 
-def averaged(run: CachedRun) -> CachedRun:
-    """Every node writes its mean over queries; since reading is a sum, inputs then read the mean of what they read."""
+def averaged(runs: Iterable[CachedRun], n: int) -> CachedRun:
+    """A run of n prompts in which every node writes its mean over all prompts of some runs, taken one after the other.
 
-    def mean(values: Tensor) -> Tensor:
-        return values.mean(0, keepdim=True).expand_as(values)
+    Since reading is a sum, inputs then read the mean of what they read.
+    """
+    total, n_prompts = None, 0
+    for run in runs:
+        summed = _combined(lambda values: values.sum(0, keepdim=True), run)
+        total = summed if total is None else _combined(torch.add, total, summed)
+        n_prompts += len(run.embedding)
+    if total is None:
+        raise ValueError("there is no run to average")
+    mean = _combined(lambda values: (values / n_prompts).expand(n, *values.shape[1:]), total)
+    return replace(mean, mask=None)  # which says of no prompt what it hides
 
-    layers = [LayerCache(*(mean(getattr(cache, field.name)) for field in fields(cache))) for cache in run.layers]
-    return replace(run, embedding=mean(run.embedding), layers=layers)
+
+def _combined(combine: Callable[..., Tensor], *runs: CachedRun) -> CachedRun:
+    """A run that holds, everywhere, what is made of the values that some runs hold there."""
+    layers = [
+        LayerCache(*(combine(*(getattr(cache, field.name) for cache in caches)) for field in fields(LayerCache)))
+        for caches in zip(*(run.layers for run in runs), strict=True)
+    ]
+    embedding, logits = (combine(*(getattr(run, name) for run in runs)) for name in ("embedding", "logits"))
+    return replace(runs[0], embedding=embedding, layers=layers, logits=logits)
 
 
 def finish(run: CachedRun, layer: int, residual: Copies, first: int) -> Float[Tensor, "copy query d_vocab"]:
@@ -214,6 +230,18 @@ def with_states(run: CachedRun, layer: int, states: States, *further: States) ->
         states: by position.
         further: what is put in after each of the next layers; layers that the model does not have are ignored.
     """
+    n_copies, (n, n_positions, _) = len(next(iter(states.values()))), run.embedding.shape
+    batches = batches_of(run.model, n, n_positions, n_runs=0, n_copies=n_copies)
+    if len(batches) <= 1:
+        return _with_states(run, layer, states, *further)
+    parts = []
+    for rows in (slice(int(each[0]), int(each[-1]) + 1) for each in batches):
+        of_rows = ({position: state[:, rows] for position, state in each.items()} for each in (states, *further))
+        parts.append(_with_states(run.part(rows), layer, *of_rows))
+    return torch.cat(parts, 1)
+
+
+def _with_states(run: CachedRun, layer: int, states: States, *further: States) -> Float[Tensor, "copy query d_vocab"]:
     last, replaced = run.graph.n_layers - 1, (states, *further)
     n_copies, positions = len(next(iter(states.values()))), [position for each in replaced for position in each]
     if min(positions) >= run.stop or (layer == last and run.answer not in states):

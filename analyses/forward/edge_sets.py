@@ -2,126 +2,215 @@
 
 Each input reads what the frozen run read there, plus, for each of its open edges, how much the sender's output in this
 run differs from the frozen one. One tensor holds the differences of all senders at a position, so that what all inputs of
-a layer read is one matrix product with a mask of zeros and ones. `literal.run_with_edges` is the oracle.
+one kind in a layer read is one matrix product with a mask of zeros and ones. Sets that have their first layers in common
+share what is computed there, so that sets which differ in one edge are run from that edge on. `literal.run_with_edges` is
+the oracle.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import einops
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from ...circuits import ComputationGraph, Edge, Node
+from ...circuits import ComputationGraph, Node
 from .cached import CachedRun
 from .head import decode
 from .layer import attention_scores, gathered, head_outputs, mlp_output, normalised, rotated
-from .places import Sublayer, input_place, n_senders, sender_place, sublayer_of
+from .places import Logits, OpenEdges, Sublayer, input_place, n_senders, sender_place, sublayer_of
+
+Changes = Mapping[Node, Float[Tensor, "query d_model"]]
+"""Nodes whose output is not computed but given, as difference from the frozen one."""
 
 
-@torch.no_grad()
-def logits_with_edges(
-    frozen: CachedRun,
-    edge_sets: Sequence[Collection[Edge]],
-    changes: Mapping[Node, Float[Tensor, "query d_model"]],
-    *,
-    max_batch: int,
-) -> Float[Tensor, "set query d_vocab"]:
-    """The logits at the answer position with each set of edges open.
+def logits_with_edges(frozen: CachedRun, open_edges: OpenEdges, changes: Changes, *, n_sets: int) -> Logits:
+    """The logits at the answer position with each set of edges open, some sets at a time.
 
     Args:
         frozen: what all other edges carry; its mask is that of the prompts that are run.
-        edge_sets: edges of the graph.
-        changes: nodes whose output is not computed but given, as difference from the frozen one.
-        max_batch: prompts run at once; at least one copy of each query.
+        open_edges: by set and edge of the graph.
+        changes: see `Changes`.
+        n_sets: run at once.
     """
-    n_at_once = max(1, max_batch // len(frozen.embedding))
-    groups = [edge_sets[start : start + n_at_once] for start in range(0, len(edge_sets), n_at_once)]
-    return torch.cat([_Run(frozen, group, changes).logits() for group in groups])
+    layout = _layout(frozen.graph)
+    if not len(open_edges):
+        return
+    for places in _alike(layout, open_edges).split(n_sets):
+        yield places.tolist(), _together(frozen, layout, open_edges[places], changes)
 
 
-_PROJECTION = "set pos head query d_model, head d_model d_head -> set query pos head d_head"  # each head reads by itself
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """Where the edges of a graph stand in the masks.
+
+    Attributes:
+        sublayers: in the order in which they are computed, the logits last.
+        columns: by sublayer, the edges into it.
+        at: by sublayer, the places of these edges in a flat mask [pos, input, sender].
+    """
+
+    sublayers: Sequence[Sublayer]
+    columns: Mapping[Sublayer, Int[Tensor, " edge"]]
+    at: Mapping[Sublayer, Int[Tensor, "3 edge"]]
+
+
+@lru_cache(maxsize=8)
+def _layout(graph: ComputationGraph) -> _Layout:
+    kinds = ("head", "mlp") if graph.has_mlp else ("head",)
+    sublayers: list[Sublayer] = [(kind, layer) for layer in range(graph.n_layers) for kind in kinds]
+    sublayers.append(("logits", graph.n_layers))
+    columns: dict[Sublayer, list[int]] = {sublayer: [] for sublayer in sublayers}
+    at: dict[Sublayer, list[tuple[int, int, int]]] = {sublayer: [] for sublayer in sublayers}
+    for number, (sender, receiver) in enumerate(graph.edges):
+        sublayer = sublayer_of(graph, receiver)
+        columns[sublayer].append(number)
+        position = graph.roles.index(receiver.role)
+        at[sublayer].append((position, input_place(graph, receiver), sender_place(graph, sender)))
+    return _Layout(
+        sublayers,
+        {sublayer: torch.tensor(found, dtype=torch.long) for sublayer, found in columns.items()},
+        {sublayer: torch.tensor(found, dtype=torch.long).view(-1, 3).T for sublayer, found in at.items()},
+    )
+
+
+def _alike(layout: _Layout, open_edges: OpenEdges) -> Int[Tensor, " set"]:
+    """The sets in an order in which neighbours are likely to have their first layers in common."""
+    differs = open_edges != open_edges[:1]
+    by_sublayer = torch.stack([differs[:, layout.columns[sublayer]].any(1) for sublayer in layout.sublayers], 1)
+    first = torch.where(by_sublayer.any(1), by_sublayer.int().argmax(1), len(layout.sublayers))
+    return first.argsort(stable=True)
+
+
+@torch.no_grad()
+def _together(
+    frozen: CachedRun, layout: _Layout, open_edges: OpenEdges, changes: Changes
+) -> Float[Tensor, "set query d_vocab"]:
+    """Run what all sets have in common once, and the rest for each."""
+    n_common = _n_common(layout, open_edges)
+    common = _Run(frozen, layout, open_edges[:1], changes, n_common)
+    for sublayer in layout.sublayers[:n_common]:
+        common.compute(sublayer)
+    rest = _Run(frozen, layout, open_edges, changes, len(layout.sublayers) - 1, shared=common.differences[:, 0])
+    for sublayer in layout.sublayers[n_common:-1]:
+        rest.compute(sublayer)
+    return rest.logits()
+
+
+def _n_common(layout: _Layout, open_edges: OpenEdges) -> int:
+    """How many sublayers from the first on have the same open edges in all sets."""
+    for number, sublayer in enumerate(layout.sublayers[:-1]):
+        into = open_edges[:, layout.columns[sublayer]]
+        if (into != into[:1]).any():
+            return number
+    return len(layout.sublayers) - 1
 
 
 class _Run:
-    """One run of several sets of edges; `differences` holds every sender's output minus the frozen one."""
+    """One run of several sets of edges through the first so many sublayers.
 
-    def __init__(self, frozen: CachedRun, edge_sets: Sequence[Collection[Edge]], changes: Mapping[Node, Tensor]) -> None:
-        self.frozen, self.graph = frozen, frozen.graph
-        self.masks = _masks(frozen, edge_sets)
+    `shared` holds the differences from the frozen run of the senders that write the same in all sets, `differences` those
+    of the others.
+    """
+
+    def __init__(
+        self,
+        frozen: CachedRun,
+        layout: _Layout,
+        open_edges: OpenEdges,
+        changes: Changes,
+        n_sublayers: int,
+        shared: Float[Tensor, "_ sender query d_model"] | None = None,
+    ) -> None:
+        self.frozen, self.graph, self.layout, self.open_edges = frozen, frozen.graph, layout, open_edges
         self.changes = changes
-        shape = (len(edge_sets), frozen.stop, n_senders(self.graph), *frozen.embedding[:, 0].shape)
-        self.differences = frozen.embedding.new_zeros(shape)  # set, position, sender, query, d_model
-        self._override("embed", -1)
+        (n_query, _, d_model), n_pos = frozen.embedding.shape, frozen.stop
+        self.shared = frozen.embedding.new_zeros((n_pos, 0, n_query, d_model)) if shared is None else shared
+        n_written = self._first_sender(n_sublayers) - self.shared.shape[1]
+        self.differences = frozen.embedding.new_zeros((n_pos, len(open_edges), n_written, n_query, d_model))
+        if shared is None:
+            self._override(("embed", -1))
+
+    def compute(self, sublayer: Sublayer) -> None:
+        """Run one sublayer."""
+        run = self._run_heads if sublayer[0] == "head" else self._run_mlp
+        run(sublayer[1])
+        self._override(sublayer)
 
     def logits(self) -> Float[Tensor, "set query d_vocab"]:
-        """Run all layers."""
-        for layer in range(self.graph.n_layers):
-            self._run_heads(layer)
-            if self.graph.has_mlp:
-                self._run_mlp(layer)
-        reads = self._reads(self.frozen.layers[-1].after, "logits", self.graph.n_layers)
-        return decode(self.frozen.model, reads[:, self.frozen.answer, 0])
+        """Final norm and unembedding."""
+        mask = self._mask(("logits", self.graph.n_layers))
+        return decode(self.frozen.model, self._reads(self.frozen.layers[-1].after, mask)[self.frozen.answer, :, 0])
+
+    def _first_sender(self, number: int) -> int:
+        """How many nodes write at a position before a sublayer."""
+        kind, layer = self.layout.sublayers[number]
+        return n_senders(self.graph) if kind == "logits" else sender_place(self.graph, Node(kind, "", layer, 0))
+
+    def _mask(self, sublayer: Sublayer) -> Float[Tensor, "_ set input sender"]:
+        """Ones where an edge into a sublayer is open."""
+        n_inputs = 3 * self.graph.n_heads if sublayer[0] == "head" else 1
+        n_before = self._first_sender(self.layout.sublayers.index(sublayer))
+        mask = self.differences.new_zeros((self.frozen.stop, len(self.open_edges), n_inputs, n_before))
+        position, receiver, sender = self.layout.at[sublayer].to(mask.device)
+        seen = position < self.frozen.stop
+        is_open = self.open_edges[:, self.layout.columns[sublayer]].to(mask).T
+        mask[position[seen], :, receiver[seen], sender[seen]] = is_open[seen]
+        return mask
 
     def _reads(
-        self, base: Float[Tensor, "query pos d_model"], kind: str, layer: int
-    ) -> Float[Tensor, "set _ input query d_model"]:
-        """What each input of one kind in a layer reads, given what the frozen run read there."""
-        mask = self.masks[kind, layer]
-        found = mask @ self.differences[:, :, : mask.shape[-1]].flatten(-2)
-        return found.unflatten(-1, self.differences.shape[-2:]) + base[:, : self.frozen.stop].transpose(0, 1)[:, None]
+        self, base: Float[Tensor, "query pos d_model"], mask: Float[Tensor, "_ set input sender"]
+    ) -> Float[Tensor, "_ set input query d_model"]:
+        """What some inputs read, given what the frozen run read there."""
+        n_shared, n_before = self.shared.shape[1], mask.shape[-1]
+        found = mask[..., :n_shared].flatten(1, 2) @ self.shared[:, :n_before].flatten(2)
+        if n_before > n_shared:
+            written = self.differences[:, :, : n_before - n_shared].flatten(3).flatten(0, 1)
+            found.view(-1, mask.shape[2], written.shape[-1]).baddbmm_(mask[..., n_shared:].flatten(0, 1), written)
+        found = found.view(*mask.shape[:3], *self.shared.shape[-2:])
+        return found.add_(base[:, : self.frozen.stop].transpose(0, 1)[:, None, None])
 
     def _run_heads(self, layer: int) -> None:
         block, cache = self.frozen.model.blocks[layer], self.frozen.layers[layer]
-        normed = normalised(block.ln1, self._reads(cache.before, "head", layer)).unflatten(2, (3, self.graph.n_heads))
-        q, k, v = (
-            rotated(block, name, einops.einsum(part, weight, _PROJECTION) + bias, 0, self.frozen.mask)
-            for name, part, weight, bias in zip(
-                "qkv",
-                normed.unbind(2),
-                (block.attn.W_Q, block.attn.W_K, block.attn.W_V),
-                (block.attn.b_Q, block.attn.b_K, block.attn.b_V),
-                strict=True,
-            )
-        )
+        masks = self._mask(("head", layer)).split(self.graph.n_heads, 2)
+        q, k, v = (self._projected(layer, name, mask) for name, mask in zip("qkv", masks, strict=True))
         z_change = gathered(attention_scores(block, q, k, 0, self.frozen.mask), v) - cache.z[:, : self.frozen.stop]
-        place = sender_place(self.graph, Node("head", "", layer, 0))
-        written = einops.rearrange(head_outputs(block, z_change), "set query pos head d_model -> set pos head query d_model")
-        self.differences[:, :, place : place + self.graph.n_heads] = written
-        self._override("head", layer)
+        del q, k, v
+        self._written(("head", layer)).copy_(einops.rearrange(head_outputs(block, z_change), _BY_SENDER))
+
+    def _projected(
+        self, layer: int, name: str, mask: Float[Tensor, "_ set head sender"]
+    ) -> Float[Tensor, "set query _ head d_head"]:
+        """Queries, keys or values, of which each head reads by itself."""
+        block, cache = self.frozen.model.blocks[layer], self.frozen.layers[layer]
+        weight, bias = getattr(block.attn, f"W_{name.upper()}"), getattr(block.attn, f"b_{name.upper()}")
+        normed = normalised(block.ln1, self._reads(cache.before, mask))
+        return rotated(block, name, einops.einsum(normed, weight, _PROJECTION) + bias, 0, self.frozen.mask)
 
     def _run_mlp(self, layer: int) -> None:
         block, cache = self.frozen.model.blocks[layer], self.frozen.layers[layer]
-        written = mlp_output(block, self._reads(cache.middle, "mlp", layer)[:, :, 0])
-        frozen = (cache.after - cache.middle)[:, : self.frozen.stop].transpose(0, 1)
-        self.differences[:, :, sender_place(self.graph, Node("mlp", "", layer))] = written - frozen
-        self._override("mlp", layer)
+        written = mlp_output(block, self._reads(cache.middle, self._mask(("mlp", layer)))[:, :, 0])
+        frozen = (cache.after - cache.middle)[:, : self.frozen.stop].transpose(0, 1)[:, None]
+        torch.sub(written, frozen, out=self._written(("mlp", layer))[:, :, 0])
 
-    def _override(self, kind: str, layer: int) -> None:
+    def _written(self, sublayer: Sublayer) -> Float[Tensor, "_ set sender query d_model"]:
+        """The place for what a sublayer's nodes write."""
+        start = self._first_sender(self.layout.sublayers.index(sublayer)) - self.shared.shape[1]
+        return self.differences[:, :, start : start + (self.graph.n_heads if sublayer[0] == "head" else 1)]
+
+    def _override(self, sublayer: Sublayer) -> None:
+        for node, change in self._given(sublayer):
+            place = sender_place(self.graph, node) - self.shared.shape[1]
+            self.differences[self.graph.roles.index(node.role), :, place] = change
+
+    def _given(self, sublayer: Sublayer) -> Iterator[tuple[Node, Float[Tensor, "query d_model"]]]:
+        """The nodes of a sublayer whose output is given."""
         for node, change in self.changes.items():
-            position = self.graph.roles.index(node.role)
-            if (node.kind, node.layer) == (kind, layer) and position < self.frozen.stop:
-                self.differences[:, position, sender_place(self.graph, node)] = change
+            if (node.kind, node.layer) == sublayer and self.graph.roles.index(node.role) < self.frozen.stop:
+                yield node, change
 
 
-def _masks(
-    frozen: CachedRun, edge_sets: Sequence[Collection[Edge]]
-) -> dict[Sublayer, Float[Tensor, "set pos input sender"]]:
-    """By sublayer of the inputs: ones where an edge is open."""
-    graph, n_sets, n_pos = frozen.graph, len(edge_sets), frozen.stop
-    sizes = {("logits", graph.n_layers): (1, n_senders(graph))}
-    for layer in range(graph.n_layers):
-        sizes["head", layer] = (3 * graph.n_heads, sender_place(graph, Node("head", "", layer, 0)))
-        sizes["mlp", layer] = (1, sender_place(graph, Node("mlp", "", layer)))
-    masks = {sublayer: frozen.embedding.new_zeros((n_sets, n_pos, *size)) for sublayer, size in sizes.items()}
-    places = {edge: _mask_place(graph, edge) for edge in set().union(*edge_sets)}
-    for number, edges in enumerate(edge_sets):
-        for edge in edges:
-            sublayer, position, receiver, sender = places[edge]
-            masks[sublayer][number, position, receiver, sender] = 1
-    return masks
-
-
-def _mask_place(graph: ComputationGraph, edge: Edge) -> tuple[Sublayer, int, int, int]:
-    receiver, position = edge.receiver, graph.roles.index(edge.receiver.role)
-    return sublayer_of(graph, receiver), position, input_place(graph, receiver), sender_place(graph, edge.sender)
+_PROJECTION = "pos set head query d_model, head d_model d_head -> set query pos head d_head"
+_BY_SENDER = "set query pos head d_model -> pos set head query d_model"

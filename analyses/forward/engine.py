@@ -5,10 +5,10 @@ them by stacked partial runs (`cached`, `single`, `paths`, `edge_sets`, `gradien
 the right answers.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -16,13 +16,13 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node
-from .cached import MAX_BATCH as MAX_BATCH
 from .cached import CachedRun, averaged, run_and_cache
 from .edge_sets import logits_with_edges
 from .gradients import input_gradients
+from .memory import MAX_BATCH, MAX_SET_ROWS, N_COPIES, Sizes, batches, budget, how_many, readable
 from .model import graph_of
 from .paths import path_logits
-from .places import Differences, Gradients, Logits, Objective, Sublayer
+from .places import Differences, Gradients, Logits, Objective, OpenEdges, Sublayer
 from .single import differences, edge_logits, node_logits
 
 
@@ -37,6 +37,8 @@ class Run(Protocol):
 
 
 AnyRun = TypeVar("AnyRun", bound=Run)
+Work = Literal["copies", "sets", "gradients"]
+"""What is done with runs: patched copies of them, runs with sets of edges, gradients."""
 
 
 @runtime_checkable
@@ -44,7 +46,7 @@ class Engine(Protocol[AnyRun]):
     """One model on prompts of one layout. Runs go back to the engine that made them; a donor may be another model's.
 
     Wherever base and donor are given, a target is patched by replacing what its sender writes on the base prompts by what
-    it writes on the donor prompts, each target by itself; `max_batch` is how many prompts are run at once.
+    it writes on the donor prompts, each target by itself, as many at once as memory allows.
     """
 
     @property
@@ -52,32 +54,41 @@ class Engine(Protocol[AnyRun]):
         """Of the model, on these prompts."""
         ...
 
+    def batches(self, n: int, work: Work, *, results: int = 0) -> Sequence[Int[Tensor, " row"]]:
+        """The rows of n pairs of prompts, so many at a time as memory allows for what is done with their runs.
+
+        Args:
+            n: pairs.
+            work: see `Work`.
+            results: bytes that are kept of all of them.
+
+        Raises:
+            MemoryError: if it does not allow a single one.
+        """
+        ...
+
     def run(self, *prompts: Int[Tensor, "query pos"]) -> Sequence[AnyRun]:
         """Plain runs of several sets of prompts, in one batch."""
         ...
 
-    def averaged(self, run: AnyRun) -> AnyRun:
-        """A run in which every node writes, for each query, its mean over queries."""
+    def averaged(self, runs: Iterable[AnyRun], n: int) -> AnyRun:
+        """A run for n queries in which every node writes its mean over all queries of some runs."""
         ...
 
-    def edge_logits(self, base: AnyRun, donor: AnyRun, edges: Sequence[Edge], *, max_batch: int) -> Logits:
+    def edge_logits(self, base: AnyRun, donor: AnyRun, edges: Sequence[Edge]) -> Logits:
         """The logits with each edge patched; an edge whose nodes have no role is patched at all positions at once."""
         ...
 
-    def path_logits(
-        self, base: AnyRun, donor: AnyRun, ends: Sequence[Edge], through: Collection[Node], *, max_batch: int
-    ) -> Logits:
+    def path_logits(self, base: AnyRun, donor: AnyRun, ends: Sequence[Edge], through: Collection[Node]) -> Logits:
         """The logits with each path patched, from its sender through some nodes to its receiver."""
         ...
 
-    def node_logits(self, base: AnyRun, donor: AnyRun, nodes: Sequence[Node], *, max_batch: int) -> Logits:
+    def node_logits(self, base: AnyRun, donor: AnyRun, nodes: Sequence[Node]) -> Logits:
         """The logits with each node patched for all its readers."""
         ...
 
-    def logits_with_edges(
-        self, background: AnyRun, run: AnyRun, edge_sets: Sequence[Collection[Edge]], *, max_batch: int
-    ) -> Float[Tensor, "set query d_vocab"]:
-        """The logits on the prompts of `run` with each set of edges open; all others carry the background's values."""
+    def logits_with_edges(self, background: AnyRun, run: AnyRun, open_edges: OpenEdges) -> Logits:
+        """The logits on the prompts of `run` with each set of edges open; others carry the background's values."""
         ...
 
     def differences(self, base: AnyRun, donor: AnyRun) -> Differences:
@@ -98,10 +109,37 @@ class FastEngine:
     Attributes:
         model: left unmodified.
         graph: its computation graph.
+        memory: bytes that may be used.
     """
 
     model: HookedTransformer
     graph: ComputationGraph
+    memory: int
+
+    def batches(self, n: int, work: Work, *, results: int = 0) -> Sequence[Int[Tensor, " row"]]:
+        """Half of the memory is for results and runs, half for what is computed from these, see `memory`."""
+        (each, most), wanted = self._work(work), 1 if work == "gradients" else N_COPIES
+        runs = how_many(n, self._sizes.pair, self.memory // 2 - results, _purpose(work, results))
+        copies = how_many(n * wanted, each, self.memory // 2, _purpose(work, 0))
+        return batches(n, min(runs, max(1, copies // wanted), most))
+
+    def _at_once(self, work: Work, run: CachedRun) -> int:
+        """How many copies of a run fit."""
+        (each, most), n = self._work(work), len(run.embedding)
+        return how_many(max(1, most // n), each * n, self.memory // 2, _purpose(work, 0))
+
+    @property
+    def _sizes(self) -> Sizes:
+        return Sizes.of(self.model, len(self.graph.roles))
+
+    def _work(self, work: Work) -> tuple[int, int]:
+        """Bytes that a prompt takes, and how many prompts there may be at most."""
+        sizes = self._sizes
+        return {
+            "copies": (sizes.copy, MAX_BATCH),
+            "sets": (sizes.edge_set, MAX_SET_ROWS),
+            "gradients": (sizes.gradients, MAX_BATCH),
+        }[work]
 
     def run(self, *prompts: Int[Tensor, "query pos"]) -> Sequence[CachedRun]:
         """One run of all prompts, divided."""
@@ -109,32 +147,29 @@ class FastEngine:
         ends = accumulate(map(len, prompts))
         return [whole.part(slice(end - len(each), end)) for each, end in zip(prompts, ends, strict=True)]
 
-    def averaged(self, run: CachedRun) -> CachedRun:
+    def averaged(self, runs: Iterable[CachedRun], n: int) -> CachedRun:
         """The mean of everything that is cached."""
-        return averaged(run)
+        return averaged(runs, n)
 
-    def edge_logits(self, base: CachedRun, donor: CachedRun, edges: Sequence[Edge], *, max_batch: int) -> Logits:
+    def edge_logits(self, base: CachedRun, donor: CachedRun, edges: Sequence[Edge]) -> Logits:
         """See `single`."""
-        return edge_logits(base, edges, differences(base, donor, edges), max_batch=max_batch)
+        return edge_logits(base, edges, differences(base, donor, edges), n_copies=self._at_once("copies", base))
 
-    def path_logits(
-        self, base: CachedRun, donor: CachedRun, ends: Sequence[Edge], through: Collection[Node], *, max_batch: int
-    ) -> Logits:
+    def path_logits(self, base: CachedRun, donor: CachedRun, ends: Sequence[Edge], through: Collection[Node]) -> Logits:
         """See `paths`."""
-        return path_logits(base, ends, differences(base, donor, ends), through, max_batch=max_batch)
+        changes = differences(base, donor, ends)
+        return path_logits(base, ends, changes, through, n_paths=self._at_once("sets", base))
 
-    def node_logits(self, base: CachedRun, donor: CachedRun, nodes: Sequence[Node], *, max_batch: int) -> Logits:
+    def node_logits(self, base: CachedRun, donor: CachedRun, nodes: Sequence[Node]) -> Logits:
         """See `single`."""
-        return node_logits(base, nodes, differences(base, donor, nodes), max_batch=max_batch)
+        return node_logits(base, nodes, differences(base, donor, nodes), n_copies=self._at_once("copies", base))
 
-    def logits_with_edges(
-        self, background: CachedRun, run: CachedRun, edge_sets: Sequence[Collection[Edge]], *, max_batch: int
-    ) -> Float[Tensor, "set query d_vocab"]:
+    def logits_with_edges(self, background: CachedRun, run: CachedRun, open_edges: OpenEdges) -> Logits:
         """See `edge_sets`; the embeddings of `run` are what differs from the background."""
         change = run.embedding - background.embedding
         changes = {Node("embed", role): change[:, position] for position, role in enumerate(self.graph.roles)}
         frozen = replace(background, mask=run.mask)
-        return logits_with_edges(frozen, edge_sets, changes, max_batch=max_batch)
+        return logits_with_edges(frozen, open_edges, changes, n_sets=self._at_once("sets", run))
 
     def differences(self, base: CachedRun, donor: CachedRun) -> Differences:
         """See `single`."""
@@ -147,10 +182,28 @@ class FastEngine:
         return input_gradients(base, objective, added)
 
 
-def engine_of(model: HookedTransformer, roles: tuple[str, ...], answer_position: int) -> Engine[CachedRun]:
+def engine_of(
+    model: HookedTransformer, roles: tuple[str, ...], answer_position: int, *, max_memory: int | None = None
+) -> Engine[CachedRun]:
     """The engine that measures effects in a model on prompts with the given roles.
 
+    Args:
+        model: left unmodified.
+        roles: of the prompts' positions.
+        answer_position: where the answer is read.
+        max_memory: bytes that may be used; by default a quarter of what is free.
+
     Raises:
-        ValueError: if the model has an option for which interventions would not be exact.
+        ValueError: if the model has an option for which interventions would not be exact, or there is no budget.
     """
-    return FastEngine(model, graph_of(model, roles, answer_position))
+    return FastEngine(model, graph_of(model, roles, answer_position), budget(max_memory, model))
+
+
+def _purpose(work: Work, results: int) -> str:
+    """What a refusal names."""
+    kept = f", next to {readable(results)} of results," if results else ""
+    return {
+        "copies": f"one patched copy of one pair of prompts{kept}",
+        "sets": f"one set of edges on one pair of prompts{kept}",
+        "gradients": f"the gradient of one pair of prompts{kept}",
+    }[work]

@@ -11,11 +11,11 @@ from itertools import groupby
 from ...circuits import ComputationGraph, Edge, Node
 from .cached import CachedRun
 from .edge_sets import logits_with_edges
-from .places import Differences, Logits, component, order_of
+from .places import Differences, Logits, component, open_edges_of, order_of
 
 
 def path_logits(
-    run: CachedRun, ends: Sequence[Edge], differences: Differences, through: Collection[Node], *, max_batch: int
+    run: CachedRun, ends: Sequence[Edge], differences: Differences, through: Collection[Node], *, n_paths: int
 ) -> Logits:
     """The logits with each path patched by itself.
 
@@ -24,13 +24,16 @@ def path_logits(
         ends: sender and receiver of each path, at any positions.
         differences: what senders write on the donor prompts minus what they write on the base prompts.
         through: the nodes in between, the same for all paths; a path ignores those that do not lie between its ends.
-        max_batch: prompts run at once.
+        n_paths: patched at once.
     """
     for sender, places in groupby(sorted(range(len(ends)), key=lambda i: ends[i].sender), lambda i: ends[i].sender):
         group = list(places)
         change = differences[component(sender)][:, run.graph.roles.index(sender.role)]
-        open_edges = [path_edges(run.graph, ends[i], through) for i in group]
-        yield group, logits_with_edges(run, open_edges, {sender: change}, max_batch=max_batch)
+        for start in range(0, len(group), n_paths):
+            some = group[start : start + n_paths]
+            open_edges = open_edges_of(run.graph, [path_edges(run.graph, ends[i], through) for i in some])
+            for rows, logits in logits_with_edges(run, open_edges, {sender: change}, n_sets=n_paths):
+                yield [some[row] for row in rows], logits
 
 
 def path_edges(graph: ComputationGraph, ends: Edge, through: Collection[Node]) -> set[Edge]:

@@ -1,8 +1,10 @@
 """Where nodes, edges and paths of a graph stand in the tensors of a run, and the types of these. Needs no model."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...circuits import ComputationGraph, Edge, Node
@@ -15,6 +17,8 @@ Gradients = Mapping[Sublayer, Float[Tensor, "query pos input d_model"]]
 """By sublayer: of what each of its inputs reads, in the order of `input_place`."""
 Logits = Iterator[tuple[list[int], Float[Tensor, "target query d_vocab"]]]
 """Indices into a list of targets, and the logits with each of these targets patched by itself."""
+OpenEdges = Bool[Tensor, "set edge"]
+"""Which of a graph's edges, in their order, are open in each set."""
 Objective = Callable[[Tensor], Tensor]
 """Logits [query, d_vocab] at the answer position to one number for each query."""
 
@@ -67,6 +71,20 @@ def check_edges(graph: ComputationGraph, edges: Iterable[Edge | str], possible: 
             f"{', '.join(graph.roles)}: {'; '.join(unknown[:5])}"
         )
     return parsed
+
+
+def open_edges_of(graph: ComputationGraph, edge_sets: Sequence[Collection[Edge]]) -> OpenEdges:
+    """Sets of a graph's edges as rows of truth values."""
+    place = _place_of(graph)
+    found = torch.zeros(len(edge_sets), len(graph.edges), dtype=torch.bool)
+    for row, edges in zip(found, edge_sets, strict=True):
+        row[[place[edge] for edge in edges]] = True
+    return found
+
+
+@lru_cache(maxsize=8)
+def _place_of(graph: ComputationGraph) -> Mapping[Edge, int]:
+    return {edge: number for number, edge in enumerate(graph.edges)}
 
 
 def check_paths(graph: ComputationGraph, ends: Collection[Edge], through: Collection[Node]) -> None:

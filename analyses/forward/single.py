@@ -21,14 +21,14 @@ from .layer import attention_weights, mlp_output, normalised, project
 from .places import Differences, Logits, component
 
 
-def edge_logits(run: CachedRun, edges: Sequence[Edge], differences: Differences, *, max_batch: int) -> Logits:
+def edge_logits(run: CachedRun, edges: Sequence[Edge], differences: Differences, *, n_copies: int) -> Logits:
     """The logits with each edge patched by itself, some edges at a time.
 
     Args:
         run: the base prompts.
         edges: an edge whose nodes have no role is patched at all positions at once.
         differences: see `Differences`.
-        max_batch: prompts run at once; at least one copy of each query.
+        n_copies: of each query, at once.
     """
 
     def enter(chunk: list[int]) -> Iterator[_Part]:
@@ -36,10 +36,10 @@ def edge_logits(run: CachedRun, edges: Sequence[Edge], differences: Differences,
             yield _inputs_changed(run, edges, list(places), differences)
 
     changed = [bool(differences[component(edge.sender)][:, _span(run, edge.receiver)].any()) for edge in edges]
-    return _stacked(run, [edge.receiver for edge in edges], enter, max_batch, changed)
+    return _stacked(run, [edge.receiver for edge in edges], enter, n_copies, changed)
 
 
-def input_logits(run: CachedRun, other: CachedRun, receivers: Sequence[Node], *, max_batch: int) -> Logits:
+def input_logits(run: CachedRun, other: CachedRun, receivers: Sequence[Node], *, n_copies: int) -> Logits:
     """As `edge_logits`, with each input reading all that it reads in another run."""
 
     def enter(chunk: list[int]) -> Iterator[_Part]:
@@ -48,17 +48,17 @@ def input_logits(run: CachedRun, other: CachedRun, receivers: Sequence[Node], *,
             yield _reading(run, [i], [receivers[i]], change[None], torch.zeros(1, dtype=torch.long))
 
     changed = [bool((other.read_by(r) != run.read_by(r))[:, _span(run, r)].any()) for r in receivers]
-    return _stacked(run, receivers, enter, max_batch, changed)
+    return _stacked(run, receivers, enter, n_copies, changed)
 
 
-def node_logits(run: CachedRun, nodes: Sequence[Node], differences: Differences, *, max_batch: int) -> Logits:
+def node_logits(run: CachedRun, nodes: Sequence[Node], differences: Differences, *, n_copies: int) -> Logits:
     """As `edge_logits`, with all readers of each node patched."""
 
     def enter(chunk: list[int]) -> Iterator[_Part]:
         return (_node_changed(run, i, nodes[i], differences[component(nodes[i])][None]) for i in chunk)
 
     changed = [bool(differences[component(node)][:, _span(run, node)].any()) for node in nodes]
-    return _stacked(run, nodes, enter, max_batch, changed)
+    return _stacked(run, nodes, enter, n_copies, changed)
 
 
 def differences(base: CachedRun, donor: CachedRun, targets: Sequence[Edge] | Sequence[Node]) -> Differences:
@@ -84,23 +84,24 @@ def _stacked(
     run: CachedRun,
     nodes: Sequence[Node],
     enter: Callable[[list[int]], Iterator[_Part]],
-    max_batch: int,
+    n_copies: int,
     changed: Sequence[bool],
 ) -> Logits:
     """Finish what enters at the same layer and position together.
 
     Where a target changes nothing the logits are the run's to the bit, so that its effect is zero and not rounding.
     """
-    if unchanged := [i for i, differs in enumerate(changed) if not differs]:
-        yield unchanged, run.logits.expand(len(unchanged), -1, -1)
+    unchanged = [i for i, differs in enumerate(changed) if not differs]
+    for start in range(0, len(unchanged), n_copies):
+        some = unchanged[start : start + n_copies]
+        yield some, run.logits.expand(len(some), -1, -1)
     entries = [_entry(run, node) for node in nodes]
-    n_at_once = max(1, max_batch // len(run.embedding))
     some = [i for i, differs in enumerate(changed) if differs]
     order = sorted(some, key=lambda i: (entries[i], _input_kind(nodes[i]), nodes[i]))
     for (layer, first), places in groupby(order, entries.__getitem__):
         group = list(places)
-        for start in range(0, len(group), n_at_once):
-            parts = _through_mlps(run, layer - 1, list(enter(group[start : start + n_at_once])))
+        for start in range(0, len(group), n_copies):
+            parts = _through_mlps(run, layer - 1, list(enter(group[start : start + n_copies])))
             copies = torch.cat([placed(run, layer - 1, part.rows, part.residual, first) for part in parts])
             yield list(chain(*(part.places for part in parts))), finish(run, layer, copies, first)
 

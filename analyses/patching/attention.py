@@ -23,10 +23,12 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
 from ...circuits.plain_text import plain
+from ...circuits.progress import with_bar
 from ...circuits.result import save_page
 from ...tasks import PromptPairs
-from ..forward.cached import MAX_BATCH, CachedRun, run_and_cache
+from ..forward.cached import CachedRun, run_and_cache
 from ..forward.lines import TOLERANCE, Integral, check_steps
+from ..forward.memory import MAX_BATCH, Sizes, batches, budget, how_many
 from ..forward.model import graph_of
 from ..forward.patterns import Pattern, direct_contributions, integrated_pattern, pattern_of, run_with_pattern
 from ..plots.heatmaps import attention_heatmaps
@@ -78,7 +80,7 @@ class AttentionResult(Result):
         model: the model's name.
         pairs: hash of the prompt pairs.
         metric: name of the metric.
-        patterns: the weights of every query, [layer, query, head, pos, key], for CircuitsVis.
+        patterns: the weights of every query, [layer, query, head, pos, key], for CircuitsVis; 8 bytes each.
         completeness: by layer, how far integrated attributions add up: sum and difference, the means over queries of what
             they sum to and of what they should; residual, the mean size of the error, of no sign, as a share of the mean
             |difference|; steps, the most points on the line that a query took.
@@ -115,7 +117,8 @@ def attribute_attention(
     steps: int = 5,
     tolerance: float = TOLERANCE,
     metric: AnyMetric = logit_difference,
-    max_batch: int = MAX_BATCH,
+    max_memory: int | None = None,
+    progress: bool = True,
 ) -> AttentionResult:
     """Attribute the metric on the clean prompts to attention entries.
 
@@ -127,7 +130,8 @@ def attribute_attention(
         tolerance: how far a query's attributions may miss what they should add up to, as a share of it; `math.inf` takes
             the line as one part.
         metric: differentiable; logits, answers and foils to one number for each query.
-        max_batch: prompts run at once; bounds memory.
+        max_memory: bytes that may be used, results included; by default a quarter of what is free.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
 
     Warns:
         UserWarning: if the attributions of a layer do not add up within the tolerance.
@@ -135,13 +139,15 @@ def attribute_attention(
     Raises:
         ValueError: for no pair, or tokens and positions that the model does not have, all problems at once; if steps or
             tolerance are not above 0, or the model has an option that `graph_of` refuses.
+        MemoryError: if not a single prompt fits into `max_memory`.
     """
     check_steps(steps, tolerance)
     pairs.check_against(model)
     graph = graph_of(model, pairs.roles, pairs.answer_position)
     found: dict[tuple[int, str], list[Tensor]] = {}
     integrals: dict[str | int, list[Integral]] = {layer: [] for layer in range(graph.n_layers)}
-    for rows in torch.arange(len(pairs)).split(max(1, max_batch // steps)):
+    n_at_once, memory = _at_once(model, pairs, steps, max_memory)
+    for rows in with_bar(batches(len(pairs), n_at_once), "attributing", show=progress):
         part = pairs.take(rows)
         run = run_and_cache(model, graph, part.clean)
         objective = partial(metric_values, metric, pairs=part, clean=run.logits)
@@ -153,7 +159,7 @@ def attribute_attention(
                 "pattern": pattern,
                 "integrated": integrated,
                 "direct": direct_contributions(run, layer, pattern, part.answers, part.foils),
-                "knockout": _knocked_out(run, part, layer, pattern, metric, max_batch),
+                "knockout": _knocked_out(run, part, layer, pattern, metric, memory),
             }
             for name, values in readings.items():
                 found.setdefault((layer, name), []).append(values.double().cpu())
@@ -164,13 +170,22 @@ def attribute_attention(
     return AttentionResult(_table(graph, by_query), model.cfg.model_name, pairs.key, name, patterns, sums)
 
 
+def _at_once(model: HookedTransformer, pairs: PromptPairs, steps: int, max_memory: int | None) -> tuple[int, int]:
+    """How many prompts may be read at once, and the bytes for what is computed of them."""
+    sizes, half = Sizes.of(model, len(pairs.roles)), budget(max_memory, model) // 2
+    results = len(pairs) * len(READINGS) * 8 * sizes.n_layers * sizes.n_heads * sizes.n_positions**2
+    each = sizes.run + steps * (sizes.backward + 2 * sizes.scores)
+    n = how_many(len(pairs), each, 2 * half - results, f"one prompt at {steps} steps, next to what is read of all,")
+    return min(n, how_many(n, sizes.copy + 2 * sizes.scores, half, "one knock-out"), max(1, MAX_BATCH // steps)), half
+
+
 def _knocked_out(
     run: CachedRun,
     pairs: PromptPairs,
     layer: int,
     pattern: Pattern,
     metric: AnyMetric,
-    max_batch: int,
+    memory: int,
 ) -> Pattern:
     """The change of the metric without each entry."""
     before = metric_by_query(metric, run.logits, pairs, run.logits)
@@ -179,7 +194,9 @@ def _knocked_out(
     some, defined = (visible & several).any(0).cpu(), (several | ~visible).cpu()
     entries = [tuple(entry) for entry in some.nonzero().tolist()]
     change = torch.zeros(pattern.shape, dtype=torch.float64).masked_fill(visible.cpu(), math.nan)
-    n_at_once = max(1, max_batch // len(pattern))
+    sizes = Sizes.of(run.model, len(run.graph.roles))
+    each = len(pattern) * (sizes.copy + 2 * sizes.scores)
+    n_at_once = how_many(max(1, MAX_BATCH // len(pattern)), each, memory, "one knock-out")
     for start in range(0, len(entries), n_at_once):
         chunk = entries[start : start + n_at_once]
         copies = pattern.repeat(len(chunk), 1, 1, 1, 1)

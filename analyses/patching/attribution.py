@@ -20,8 +20,9 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node
+from ...circuits.progress import with_bar
 from ...tasks import PromptPairs
-from ..forward.engine import MAX_BATCH, AnyRun, Engine, engine_of
+from ..forward.engine import AnyRun, Engine, engine_of
 from ..forward.lines import TOLERANCE, Integral, Places, Visit, check_steps, integrate, rounding_of
 from ..forward.places import Differences, Gradients, Objective, Sublayer, component, input_place, order_of, sublayer_of
 from .completeness import completeness
@@ -47,7 +48,8 @@ def edge_attribution(
     per_query: bool = False,
     error_against_exact: bool = False,
     n_compared: int = 200,
-    max_batch: int = MAX_BATCH,
+    max_memory: int | None = None,
+    progress: bool = True,
     seed: int = 0,
 ) -> PatchingResult:
     """Estimate the effect of every edge with a few forward and backward passes.
@@ -74,7 +76,8 @@ def edge_attribution(
         error_against_exact: also patch a sample of the edges exactly and note in `error` how well estimates agree, if they
             have numbers.
         n_compared: size of that sample.
-        max_batch: prompts run at once; bounds memory.
+        max_memory: bytes that may be used, results included; by default a quarter of what is free.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the bootstrap and the sample.
 
     Returns:
@@ -92,15 +95,16 @@ def edge_attribution(
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
     pairs.check_against(model)
-    how, engine = METHODS[method], engine_of(model, pairs.roles, pairs.answer_position)
+    how, engine = METHODS[method], engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
     graph = engine.graph
     base, donor = base_and_donor(pairs, direction)
     resolution = resolution_of(model, graph)
+    batches = engine.batches(len(pairs), "gradients", results=8 * len(graph.edges) * len(pairs))
     deltas, ends = np.empty((len(graph.edges), len(pairs))), Ends(metric, len(pairs), direction, resolution)
-    check_metric(engine, metric, pairs, resolution, max_batch)
+    check_metric(engine, metric, pairs, resolution, batches)
     signal = Signal(ends.metric.name, resolution)
     integrals: dict[str | int, list[Integral]] = {}
-    for part_rows in torch.arange(len(pairs)).split(max_batch):
+    for part_rows in with_bar(batches, "attributing", show=progress):
         rows = part_rows.numpy()
         part = pairs.take(part_rows)
         run, other = engine.run(base[part_rows], donor[part_rows])
@@ -121,7 +125,9 @@ def edge_attribution(
         return result
     sample = np.sort(np.random.default_rng(seed).permutation(len(graph.edges))[:n_compared])
     edges = [graph.edges[i] for i in sample]
-    exact = path_patch(model, pairs, edges=edges, direction=direction, metric=metric, max_batch=max_batch, seed=seed)
+    exact = path_patch(
+        model, pairs, edges=edges, direction=direction, metric=metric, max_memory=max_memory, progress=progress, seed=seed
+    )
     return replace(result, error=_agreement(result.table["effect"].to_numpy()[sample], exact.table["effect"].to_numpy()))
 
 

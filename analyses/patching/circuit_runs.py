@@ -4,24 +4,26 @@ Three backgrounds: the corrupt prompts; other pairs' corrupt prompts (resample a
 corrupt prompts of what each component writes at its position (mean ablation, Wang et al. 2022).
 """
 
-from collections.abc import Iterable, Sequence
-from functools import partial
-from typing import Literal, get_args
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property, partial
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from ...circuits import Edge
+from ...circuits import ComputationGraph, Edge
+from ...circuits.progress import bar
 from ...tasks import PromptPairs
-from ..forward.engine import MAX_BATCH, AnyRun, Engine, engine_of
-from ..forward.places import check_edges
-from ..statistics import derangement, resampled_ratios
+from ..forward.engine import engine_of
+from ..forward.places import check_edges, open_edges_of
+from ..statistics import bootstrap_ratio, derangement
 from .gap import below_rounding, check_finite, gap_and_reason, metric_by_query
 from .metrics import AnyMetric, as_metric, logit_difference
-from .resolution import resolution_of, rounding_of
+from .resolution import Resolution, resolution_of, rounding_of
 
 
 def run_with_edges(
@@ -52,7 +54,8 @@ def run_with_edge_sets(
     pairs: PromptPairs,
     edge_sets: Sequence[Iterable[Edge | str]],
     *,
-    max_batch: int = MAX_BATCH,
+    max_memory: int | None = None,
+    progress: bool = True,
 ) -> Float[Tensor, "set query d_vocab"]:
     """As `run_with_edges`, for many circuits together, such as random ones for a null.
 
@@ -60,16 +63,32 @@ def run_with_edge_sets(
         model: left unmodified.
         pairs: clean and corrupt prompts.
         edge_sets: the circuits.
-        max_batch: prompts run at once; bounds memory.
+        max_memory: bytes that may be used, the returned logits included; by default a quarter of what is free.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
     """
     pairs.check_against(model)
-    engine = engine_of(model, pairs.roles, pairs.answer_position)
-    intact = [check_edges(engine.graph, edges, engine.graph.edges) for edges in edge_sets]
-    parts = []
-    for rows in torch.arange(len(pairs)).split(max_batch):
-        (corrupt,), (clean,) = engine.run(pairs.corrupt[rows]), engine.run(pairs.clean[rows])
-        parts.append(engine.logits_with_edges(corrupt, clean, intact, max_batch=max_batch))
-    return torch.cat(parts, 1)
+    engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
+    open_edges = _open_edges(engine.graph, edge_sets)
+    shape = (len(open_edges), len(pairs), model.cfg.d_vocab_out)
+    batches = engine.batches(len(pairs), "sets", results=8 * math.prod(shape))
+    found: Tensor | None = None
+    with bar(len(open_edges) * len(pairs), "running circuits", show=progress) as shown:
+        for rows in batches:
+            (corrupt,), (clean,) = engine.run(pairs.corrupt[rows]), engine.run(pairs.clean[rows])
+            found = clean.logits.new_empty(shape) if found is None else found
+            for places, logits in engine.logits_with_edges(corrupt, clean, open_edges):
+                found[torch.tensor(places)[:, None], rows] = logits
+                shown.update(len(places) * len(rows))
+    return found
+
+
+def _open_edges(graph: ComputationGraph, edge_sets: Sequence[Iterable[Edge | str]]) -> Bool[Tensor, "set edge"]:
+    """By set, which of the graph's edges are in it.
+
+    Raises:
+        KeyError: if some are not in the graph.
+    """
+    return open_edges_of(graph, [check_edges(graph, edges, graph.edges) for edges in edge_sets])
 
 
 Background = Literal["corrupt", "resampled", "mean"]
@@ -77,7 +96,7 @@ MIN_PAIRS = 8
 
 
 class CircuitRuns:
-    """Runs any circuits of one model on the same pairs.
+    """Runs any circuits of one model on the same pairs, as many at once as memory allows.
 
     Attributes:
         graph: the model's computation graph.
@@ -96,6 +115,8 @@ class CircuitRuns:
         *,
         background: Background = "corrupt",
         metric: AnyMetric = logit_difference,
+        max_memory: int | None = None,
+        progress: bool = True,
         seed: int = 0,
     ) -> None:
         if background not in get_args(Background):
@@ -103,53 +124,97 @@ class CircuitRuns:
         pairs.check_against(model)
         if len(pairs) < MIN_PAIRS:
             raise ValueError(f"{len(pairs)} pairs are too few to judge circuits on, needed are {MIN_PAIRS}")
-        self._engine = engine_of(model, pairs.roles, pairs.answer_position)
-        self.graph, self.pairs, self._name = self._engine.graph, pairs, as_metric(metric).name
-        (self._clean,) = self._engine.run(pairs.clean)
-        self._background = _background(self._engine, pairs, background, seed)
-        self._by_query = partial(metric_by_query, metric, pairs=pairs, clean=self._clean.logits)
-        logits = self._clean.logits, self._logits([[]])[0]
-        self.full, self.empty = map(self._by_query, logits)
-        sides = {"the clean prompts": self.full, f"the {background} background": self.empty}
-        check_finite(self._name, sides, np.arange(len(pairs)), len(pairs))
+        self._engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
+        self.graph, self.pairs, self._metric, self._progress = self._engine.graph, pairs, as_metric(metric), progress
+        self._corrupt = pairs.corrupt[derangement(len(pairs), seed=seed)] if background == "resampled" else pairs.corrupt
+        self._mean: Any = self._averaged() if background == "mean" else None
         resolution = resolution_of(model, self.graph)
-        rounding = sum(rounding_of(self._by_query, each, resolution) for each in logits)
+        self.full, self.empty, rounding = self._ends(resolution)
+        sides = {"the clean prompts": self.full, f"the {background} background": self.empty}
+        check_finite(self._metric.name, sides, np.arange(len(pairs)), len(pairs))
         gap, interval, reason = gap_and_reason(self.full - self.empty, seed=seed)
         self.gap = gap, interval, below_rounding(self.full - self.empty, rounding, resolution) or reason
 
-    def metric(self, edge_sets: Sequence[Iterable[Edge | str]]) -> Float[np.ndarray, "set query"]:
-        """The metric by query of each circuit run alone.
+    def open_edges(self, circuits: Sequence[Iterable[Edge | str]]) -> Bool[np.ndarray, "set edge"]:
+        """Circuits as rows: which of the graph's edges, in their order, are in each.
 
         Raises:
             KeyError: if edges are not in the model's graph.
             ValueError: if the metric has no finite number for a circuit; it names the queries.
         """
-        found = self._by_query(self._logits(edge_sets))
+        return _open_edges(self.graph, circuits).numpy()
+
+    def metric(
+        self, circuits: Sequence[Iterable[Edge | str]] | Bool[np.ndarray, "set edge"], *, what: str = "running circuits"
+    ) -> Float[np.ndarray, "set query"]:
+        """The metric by query of each circuit run alone.
+
+        Args:
+            circuits: edges, or rows as `open_edges` gives them.
+            what: stands next to the bar.
+
+        Raises:
+            KeyError: if edges are not in the model's graph.
+            ValueError: if the metric has no finite number for a circuit; it names the queries.
+        """
+        rows_open = circuits if isinstance(circuits, np.ndarray) else self.open_edges(circuits)
+        open_edges, found = torch.from_numpy(rows_open), np.empty((len(rows_open), len(self.pairs)))
+        with bar(found.size, what, show=self._progress) as shown:
+            for rows, clean, background in self._batches(found.nbytes):
+                by_query = partial(metric_by_query, self._metric, pairs=self.pairs.take(rows), clean=clean.logits)
+                for places, logits in self._engine.logits_with_edges(background, clean, open_edges):
+                    found[np.array(places)[:, None], rows.numpy()] = by_query(logits)
+                    shown.update(len(places) * len(rows))
         worst = found[np.isfinite(found).all(1).argmin()] if len(found) else self.full
-        check_finite(self._name, {"a circuit run alone": worst}, np.arange(len(worst)), len(worst))
+        check_finite(self._metric.name, {"a circuit run alone": worst}, np.arange(len(worst)), len(worst))
         return found
 
-    def share(self, edge_sets: Sequence[Iterable[Edge | str]]) -> Float[np.ndarray, " set"]:
+    def share(
+        self, circuits: Sequence[Iterable[Edge | str]] | Bool[np.ndarray, "set edge"], *, what: str = "running circuits"
+    ) -> Float[np.ndarray, " set"]:
         """How much of the gap each circuit keeps: a ratio of sums over queries; NaN if no share of it can be taken."""
-        found = self.metric(edge_sets)
+        found = self.metric(circuits, what=what)
         return np.full(len(found), np.nan) if self.gap[2] else (found - self.empty).sum(1) / (self.full - self.empty).sum()
 
     def ratios(
         self, changes: Float[np.ndarray, "row query"], *, seed: int
-    ) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, "row resample"]]:
-        """Changes of the metric as shares of the gap, and the same of resampled queries; NaN if no share can be taken."""
-        share, resampled = resampled_ratios(changes, self.full - self.empty, seed=seed)
+    ) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, "row 2"]]:
+        """Changes of the metric as shares of the gap, and their 95 % bootstrap intervals; NaN if no share can be taken."""
         if self.gap[2]:
-            return np.full_like(share, np.nan), np.full_like(resampled, np.nan)
-        return share, resampled
+            return np.full(len(changes), np.nan), np.full((len(changes), 2), np.nan)
+        share, _, interval = bootstrap_ratio(changes, self.full - self.empty, seed=seed)
+        return share, interval
 
-    def _logits(self, edge_sets: Sequence[Iterable[Edge | str]]) -> Float[Tensor, "set query d_vocab"]:
-        sets = [check_edges(self.graph, edges, self.graph.edges) for edges in edge_sets]
-        return self._engine.logits_with_edges(self._background, self._clean, sets, max_batch=MAX_BATCH)
+    def _ends(self, resolution: Resolution) -> Float[np.ndarray, "3 query"]:
+        """The metric with all edges, with none, and by how much rounding may change their difference."""
+        found, none = np.empty((3, len(self.pairs))), _open_edges(self.graph, [[]])
+        for rows, clean, background in self._batches(0):
+            by_query = partial(metric_by_query, self._metric, pairs=self.pairs.take(rows), clean=clean.logits)
+            ((_, (empty,)),) = self._engine.logits_with_edges(background, clean, none)
+            rounding = sum(rounding_of(by_query, logits, resolution) for logits in (clean.logits, empty))
+            found[:, rows.numpy()] = by_query(clean.logits), by_query(empty), rounding
+        return found
 
+    def _batches(self, results: int) -> Iterator[tuple[Int[Tensor, " row"], Any, Any]]:
+        """Some pairs after the others: their rows, clean runs, and what closed edges carry."""
+        batches = self._engine.batches(len(self.pairs), "sets", results=results)
+        for rows in batches:
+            yield rows, *(self._whole if len(batches) == 1 else self._runs(rows))
 
-def _background(engine: Engine[AnyRun], pairs: PromptPairs, kind: Background, seed: int) -> AnyRun:
-    """What closed edges carry."""
-    resampled = kind == "resampled"
-    (run,) = engine.run(pairs.corrupt[derangement(len(pairs), seed=seed)] if resampled else pairs.corrupt)
-    return engine.averaged(run) if kind == "mean" else run
+    @cached_property
+    def _whole(self) -> tuple[Any, Any]:
+        """The runs of all pairs, kept where they fit into memory together."""
+        return self._runs(torch.arange(len(self.pairs)))
+
+    def _runs(self, rows: Int[Tensor, " row"]) -> tuple[Any, Any]:
+        """The clean run of some pairs, and what closed edges carry."""
+        (clean,) = self._engine.run(self.pairs.clean[rows])
+        if self._mean is not None:
+            return clean, self._engine.averaged([self._mean], len(rows))
+        (background,) = self._engine.run(self._corrupt[rows])
+        return clean, background
+
+    def _averaged(self) -> Any:
+        """A run of one prompt in which every node writes its mean over all corrupt prompts."""
+        batches = self._engine.batches(len(self.pairs), "sets")
+        return self._engine.averaged((self._engine.run(self._corrupt[rows])[0] for rows in batches), 1)

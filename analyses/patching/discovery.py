@@ -1,17 +1,23 @@
 """From a model and prompt pairs to a circuit: measure edges, then keep the strong ones, or prune one by one."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from jaxtyping import Bool
 from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, Edge
 from ...circuits.circuit import has_number
+from ...circuits.progress import bar
 from ...tasks import PromptPairs
 from .attribution import METHODS, edge_attribution
 from .circuit_runs import CircuitRuns
 from .effects import Direction
 from .exact import path_patch
 from .metrics import AnyMetric, logit_difference
+
+FEWEST, MOST = 4, 64  # steps of pruning that are tried at once
 
 
 def discover(
@@ -24,6 +30,7 @@ def discover(
     method: str = "exact",
     direction: Direction = "noising",
     metric: AnyMetric = logit_difference,
+    max_memory: int | None = None,
     progress: bool = True,
     seed: int = 0,
 ) -> Circuit:
@@ -41,7 +48,8 @@ def discover(
         method: `exact`, or how effects are estimated, see `edge_attribution`; greedy pruning is always exact.
         direction: noising or denoising; of the effects.
         metric: see `path_patch`.
-        progress: show a bar if exact effects take longer than a moment.
+        max_memory: bytes that may be used, results included; by default a quarter of what is free.
+        progress: show a bar, in terminals and notebooks, for what takes longer than two seconds.
         seed: of the bootstrap.
 
     Returns:
@@ -56,28 +64,63 @@ def discover(
     if greedy is not None and (top_k is not None or threshold is not None):
         raise ValueError("give one of top_k, threshold and greedy")
     measure: dict[str, Any] = {"direction": direction, "metric": metric, "per_query": True, "seed": seed}
+    measure |= {"max_memory": max_memory, "progress": progress}
     effects = (
-        path_patch(model, pairs, progress=progress, **measure)
+        path_patch(model, pairs, **measure)
         if method == "exact"
         else edge_attribution(model, pairs, method=method, **measure)
     )
     if greedy is None:
         return Circuit.from_effects(effects, top_k=top_k, threshold=threshold)
-    known = has_number(effects.table["effect"]).any()
-    kept = prune(CircuitRuns(model, pairs, metric=metric, seed=seed), greedy) if known else []
+    kept: list[Edge] = []
+    if has_number(effects.table["effect"]).any():
+        runs = CircuitRuns(model, pairs, metric=metric, max_memory=max_memory, progress=progress, seed=seed)
+        likely = effects.table["effect"].abs().to_numpy() >= greedy
+        kept = prune(runs, greedy, likely=likely, progress=progress)
     circuit = Circuit.from_effects(effects, edges=kept)
     rule = {"kept": f"greedy, each edge at least {greedy:g} of the gap, connected"}
     return Circuit(circuit.table, circuit.graph, {**circuit.provenance, **rule}, circuit.deltas, circuit.donor_gaps)
 
 
-def prune(runs: CircuitRuns, least: float) -> list[Edge]:
-    """Remove edges one by one, last first, each unless the share of the gap that the rest keeps falls by `least` or more."""
+def prune(runs: CircuitRuns, least: float, *, likely: Bool[np.ndarray, " edge"], progress: bool = True) -> list[Edge]:
+    """Remove edges one by one, last first, each unless the share of the gap that the rest keeps falls by `least` or more.
+
+    Several steps are tried at once, each as if those before it went as is likely; from the first that did not on, they are
+    tried again. So the guesses change how long it takes, and not what is kept.
+
+    Args:
+        runs: gives graph and shares.
+        least: see above.
+        likely: which of the graph's edges are likely to be kept.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
+    """
     if runs.gap[2]:
         return []  # there is no share to lose
-    kept, share = list(runs.graph.edges), 1.0
-    for edge in reversed(runs.graph.edges):
-        fewer = [other for other in kept if other != edge]
-        rest = float(runs.share([fewer])[0])
-        if share - rest < least:
-            kept, share = fewer, rest
-    return kept
+    kept, share, n_at_once = np.ones(len(runs.graph.edges), dtype=bool), 1.0, FEWEST
+    left = list(range(len(kept)))[::-1]
+    with bar(len(left), "pruning", show=progress) as shown:
+        while left:
+            tried = left[:n_at_once]
+            n_done = 0
+            for edge, rest in zip(tried, runs.share(_steps(kept, tried, likely)), strict=True):
+                n_done += 1
+                if goes := share - rest < least:
+                    kept[edge], share = False, float(rest)
+                if goes == likely[edge]:
+                    break
+            n_at_once = min(2 * n_at_once, MOST) if n_done == len(tried) else max(n_at_once // 2, FEWEST)
+            left = left[n_done:]
+            shown.update(n_done)
+    return [edge for edge, stays in zip(runs.graph.edges, kept, strict=True) if stays]
+
+
+def _steps(
+    kept: Bool[np.ndarray, " edge"], tried: Sequence[int], likely: Bool[np.ndarray, " edge"]
+) -> Bool[np.ndarray, "step edge"]:
+    """What is left after each step, as if those before it went as is likely."""
+    found, rest = np.repeat(kept[None], len(tried), 0), kept.copy()
+    for row, edge in zip(found, tried, strict=True):
+        row[:] = rest
+        row[edge] = False
+        rest[edge] = likely[edge]
+    return found

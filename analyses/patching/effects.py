@@ -13,17 +13,17 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node, Result
 from ...circuits.circuit import without_numbers
+from ...circuits.progress import bar
 from ...circuits.units import after_number, shown
 from ...tasks import PromptPairs
-from ..forward.engine import AnyRun, Engine
+from ..forward.engine import AnyRun, Engine, Work
 from ..forward.places import Logits
 from ..plots.heatmaps import effect_heatmap
-from ..statistics import resampled_ratios
+from ..statistics import bootstrap_ratio
 from .completeness import largest_residual
 from .gap import Ends, below_rounding, check_metric, gap_and_reason, undefined
 from .gap import metric_by_query as metric_by_query
@@ -150,11 +150,11 @@ def patch_each(
     pairs: PromptPairs,
     targets: Sequence[Edge] | Sequence[Node],
     patched: Callable[..., Logits],
+    work: Work,
     *,
     direction: Direction,
     metric: AnyMetric,
     per_query: bool,
-    max_batch: int,
     progress: bool,
     seed: int,
 ) -> PatchingResult:
@@ -166,25 +166,26 @@ def patch_each(
         pairs: clean and corrupt prompts.
         targets: edges or nodes; without roles they are patched at all positions at once.
         patched: the engine's method for such targets, e.g. `edge_logits`.
+        work: which that is, see `Engine.batches`.
         direction: noising or denoising.
         metric: logits, answers and foils to one number for each query.
         per_query: keep the change of every query.
-        max_batch: prompts run at once.
         progress: show a bar if it takes longer than a moment.
         seed: of the bootstrap.
     """
     base, donor = base_and_donor(pairs, direction)
     resolution = resolution_of(model, engine.graph)
+    batches = engine.batches(len(pairs), work, results=8 * len(targets) * len(pairs))
     deltas, ends = np.empty((len(targets), len(pairs))), Ends(metric, len(pairs), direction, resolution)
-    check_metric(engine, metric, pairs, resolution, max_batch)
-    with tqdm(total=len(targets) * len(pairs), desc="patching", delay=2, disable=not progress) as bar:
-        for part_rows in torch.arange(len(pairs)).split(max_batch):
+    check_metric(engine, metric, pairs, resolution, batches)
+    with bar(len(targets) * len(pairs), "patching", show=progress) as shown_bar:
+        for part_rows in batches:
             part, rows = pairs.take(part_rows), part_rows.numpy()
             run, other = engine.run(base[part_rows], donor[part_rows])
             by_query = ends.note(rows, part, run, other)
-            for places, logits in patched(run, other, targets, max_batch=max_batch):
+            for places, logits in patched(run, other, targets):
                 deltas[np.array(places)[:, None], rows] = by_query(logits) - ends.base[rows]
-                bar.update(len(places) * len(rows))
+                shown_bar.update(len(places) * len(rows))
     return summarise(model, pairs, engine.graph, targets, deltas, ends, per_query=per_query, seed=seed)
 
 
@@ -230,8 +231,7 @@ def summarise(
     effect, stderr = np.full((2, len(targets)), np.nan)
     if not reason:
         finite = np.where(np.isfinite(deltas), deltas, np.nan)
-        effect, resampled = resampled_ratios(finite, ends.donor_gaps, seed=seed)
-        stderr = resampled.std(axis=1, ddof=1)
+        effect, stderr, _ = bootstrap_ratio(finite, ends.donor_gaps, seed=seed)
     return PatchingResult(
         table=pd.DataFrame({**_names(targets), "effect": effect, "stderr": stderr, "n": len(pairs), "gap": gap}),
         graph=graph,

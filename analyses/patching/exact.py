@@ -8,7 +8,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node
 from ...tasks import PromptPairs
-from ..forward.engine import MAX_BATCH, engine_of
+from ..forward.engine import Work, engine_of
 from ..forward.places import check_edges, check_paths
 from .effects import Direction, PatchingResult, patch_each
 from .metrics import AnyMetric, logit_difference
@@ -26,7 +26,7 @@ def path_patch(
     direction: Direction = "noising",
     metric: AnyMetric = logit_difference,
     per_query: bool = False,
-    max_batch: int = MAX_BATCH,
+    max_memory: int | None = None,
     progress: bool = True,
     seed: int = 0,
 ) -> PatchingResult:
@@ -47,8 +47,8 @@ def path_patch(
         metric: a `Metric`, or a function of logits, answers and foils that gives one number for each query; by default the
             logit difference in nats.
         per_query: keep the change of every query, for intervals of comparisons.
-        max_batch: prompts run at once; bounds memory.
-        progress: show a bar if it takes longer than a moment.
+        max_memory: bytes that may be used, results included; by default a quarter of what is free.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the bootstrap.
 
     Raises:
@@ -56,11 +56,13 @@ def path_patch(
         ValueError: for no pair, or tokens and positions that the model does not have (all problems at once); for paths that
             go backwards or through unknown nodes; for models with options that cannot be done exactly, with hooks or with
             logits that are not finite; for a metric of the wrong shape, or without a finite number for some prompts.
+        MemoryError: if not a single pair of prompts fits into `max_memory`.
     """
     if positions not in ("separate", "together"):
         raise ValueError(f"positions must be 'separate' or 'together', got {positions!r}")
     pairs.check_against(model)
-    engine = engine_of(model, pairs.roles, pairs.answer_position)
+    engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
+    work: Work = "sets" if through else "copies"
     if through:
         targets, between = _paths(engine.graph, edges, through, positions)
         patched = partial(engine.path_logits, through=between)
@@ -72,10 +74,10 @@ def path_patch(
         pairs,
         targets,
         patched,
+        work,
         direction=direction,
         metric=metric,
         per_query=per_query,
-        max_batch=max_batch,
         progress=progress,
         seed=seed,
     )
@@ -111,7 +113,7 @@ def activation_patch(
     direction: Direction = "noising",
     metric: AnyMetric = logit_difference,
     per_query: bool = False,
-    max_batch: int = MAX_BATCH,
+    max_memory: int | None = None,
     progress: bool = True,
     seed: int = 0,
 ) -> PatchingResult:
@@ -124,25 +126,25 @@ def activation_patch(
         metric: a `Metric`, or a function of logits, answers and foils that gives one number for each query; by default the
             logit difference in nats.
         per_query: keep the change of every query.
-        max_batch: prompts run at once; bounds memory.
-        progress: show a bar if it takes longer than a moment.
+        max_memory: bytes that may be used, results included; by default a quarter of what is free.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the bootstrap.
 
     Raises:
         ValueError: as `path_patch`.
     """
     pairs.check_against(model)
-    engine = engine_of(model, pairs.roles, pairs.answer_position)
+    engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
     return patch_each(
         model,
         engine,
         pairs,
         engine.graph.senders,
         engine.node_logits,
+        "copies",
         direction=direction,
         metric=metric,
         per_query=per_query,
-        max_batch=max_batch,
         progress=progress,
         seed=seed,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,8 @@ def faithfulness(
     background: Background = "corrupt",
     n_random: int = 100,
     metric: AnyMetric = logit_difference,
+    max_memory: int | None = None,
+    progress: bool = True,
     seed: int = 0,
 ) -> FaithfulnessResult:
     """Judge a circuit by running it alone, knocked out, without single edges, and in other sizes.
@@ -132,6 +135,8 @@ def faithfulness(
         background: what closed edges carry, see `CircuitRuns`.
         n_random: number of random circuits; 0 for none.
         metric: see `path_patch`.
+        max_memory: bytes that may be used, results included; by default a quarter of what is free.
+        progress: show a bar, in terminals and notebooks, for what takes longer than two seconds.
         seed: of the random circuits, the shuffled rankings, the resampled prompts and the bootstrap.
 
     Raises:
@@ -141,16 +146,18 @@ def faithfulness(
     shared = shared_with_choosing(circuit, pairs)
     if not (kept := circuit.kept_edges):
         raise ValueError(f"the circuit keeps none of its {len(circuit.table)} edges")
-    runs = CircuitRuns(model, pairs, background=background, metric=metric, seed=seed)
+    runs = CircuitRuns(
+        model, pairs, background=background, metric=metric, max_memory=max_memory, progress=progress, seed=seed
+    )
     if runs.graph != circuit.graph:
         raise ValueError(f"the circuit is of another graph than the model: {circuit.graph} against {runs.graph}")
-    everything = set(circuit.measured_edges)
-    random = random_circuits(circuit.graph, kept, n_random, rng=np.random.default_rng(seed))
-    alone = [kept, *random]
-    others = [everything - set(edges) for edges in alone]
-    share, resampled = runs.ratios(runs.metric([*alone, *others]) - runs.empty, seed=seed)
+    random = random_circuits(circuit.graph, kept, n_random, rng=np.random.default_rng(seed), progress=progress)
+    alone = runs.open_edges([kept, *random])
+    others = runs.open_edges([circuit.measured_edges]) & ~alone
+    found = runs.metric(np.concatenate([alone, others]), what="alone and without") - runs.empty
+    share, interval = runs.ratios(found, seed=seed)
     gap, _, reason = runs.gap
-    low, high = np.quantile(resampled, [0.025, 0.975], axis=1)
+    low, high = interval.T
     n = len(alone)
     columns = {"edges": ["circuit", *(f"random {i}" for i in range(1, n))], "n_edges": len(kept)}
     columns |= {"faithfulness": share[:n], "low": low[:n], "high": high[:n]}
@@ -216,14 +223,18 @@ def faithfulness_curve(runs: CircuitRuns, circuit: Circuit, *, seed: int) -> pd.
     for _ in range(N_RANKINGS):
         shuffled.append(effects[_within_classes(edges, rng)])
     sizes = [int(share * len(edges)) for share in SHARES]
+    place = {edge: number for number, edge in enumerate(runs.graph.edges)}
+    columns_of = np.array([place[edge] for edge in edges])
     parts = []
     for order, key in ORDERS.items():
         rankings = [np.argsort(key(values), kind="stable") for values in (effects, *shuffled)]
-        sets = [[edges[i] for i in ranking[:size]] for ranking in rankings for size in sizes]
-        kept = runs.metric(sets) - runs.empty
-        estimate, resampled = runs.ratios(kept[: len(SHARES)], seed=seed)
+        open_edges = np.zeros((len(rankings), len(sizes), len(runs.graph.edges)), dtype=bool)
+        for (number, ranking), (place, size) in product(enumerate(rankings), enumerate(sizes)):
+            open_edges[number, place, columns_of[ranking[:size]]] = True
+        kept = runs.metric(open_edges.reshape(-1, open_edges.shape[-1]), what=f"by size, in order of {order}") - runs.empty
+        estimate, interval = runs.ratios(kept[: len(SHARES)], seed=seed)
         random, _ = runs.ratios(kept[len(SHARES) :], seed=seed)
-        low, high = np.quantile(resampled, [0.025, 0.975], axis=1)
+        low, high = interval.T
         random = random.reshape(N_RANKINGS, len(SHARES))
         random_low, random_high = np.quantile(random, [0.025, 0.975], axis=0)
         columns = {"order": order, "share": SHARES, "n_edges": sizes, "faithfulness": estimate, "low": low, "high": high}
@@ -265,11 +276,13 @@ def minimality(runs: CircuitRuns, edges: Sequence[Edge], *, seed: int) -> pd.Dat
         (one-sided t-test over queries of a share above .01), p_holm, needed (p_holm ≤ .05) and n. Where no share of the gap
         can be taken there are no numbers and nothing is needed.
     """
-    everything, *without = runs.metric([edges, *([other for other in edges if other != edge] for edge in edges)])
-    lost = everything - np.array(without).reshape(len(edges), len(everything))
-    gaps = runs.full - runs.empty
-    share, resampled = runs.ratios(lost, seed=seed)
-    low, high = np.quantile(resampled, [0.025, 0.975], axis=1)
+    whole, place = runs.open_edges([edges]), {edge: number for number, edge in enumerate(runs.graph.edges)}
+    without = np.repeat(whole, len(edges), 0)
+    without[np.arange(len(edges)), [place[edge] for edge in edges]] = False
+    found = runs.metric(np.concatenate([whole, without]), what="without single edges")
+    lost, gaps = found[0] - found[1:], runs.full - runs.empty
+    share, interval = runs.ratios(lost, seed=seed)
+    low, high = interval.T
     beyond = np.sign(gaps.mean()) * (lost - LEAST * gaps.mean())  # a loss has a gap below 0
     constant = np.ptp(beyond, axis=1) == 0
     p = np.where(beyond[:, 0] > 0, 0.0, 1.0)  # where nothing varies there is nothing to test

@@ -1,7 +1,7 @@
 """A metric on clean and corrupt prompts: whether it has a number there, and whether effects can be shares of its gap."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -101,7 +101,11 @@ def metric_values(
 
 
 def check_metric(
-    engine: Engine[AnyRun], metric: AnyMetric, pairs: PromptPairs, resolution: Resolution, max_batch: int
+    engine: Engine[AnyRun],
+    metric: AnyMetric,
+    pairs: PromptPairs,
+    resolution: Resolution,
+    batches: Sequence[Int[Tensor, " row"]],
 ) -> None:
     """Raise unless the metric has a number for every prompt, before the long work on a first part of them.
 
@@ -109,7 +113,7 @@ def check_metric(
         ValueError: naming the metric and the queries.
     """
     ends = Ends(metric, len(pairs), "noising", resolution)
-    for rows in torch.arange(len(pairs)).split(max_batch):
+    for rows in batches:
         if len(rows) < len(pairs):  # a single part is checked when it is run
             part = pairs.take(rows)
             ends.note(rows.numpy(), part, *engine.run(part.clean, part.corrupt))

@@ -15,9 +15,9 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, Node, Result
 from ...tasks import PromptPairs
-from ..forward.engine import MAX_BATCH, engine_of
+from ..forward.engine import engine_of
 from ..plots.bars import transplant_bars
-from ..statistics import resampled_ratios
+from ..statistics import bootstrap_ratio
 from .gap import Ends, below_rounding, gap_and_reason, undefined
 from .metrics import AnyMetric, logit_difference
 from .resolution import resolution_of
@@ -64,6 +64,7 @@ def transplant(
     pairs: PromptPairs,
     *,
     metric: AnyMetric = logit_difference,
+    max_memory: int | None = None,
     seed: int = 0,
 ) -> TransplantResult:
     """Put the donor's clean activations, component by component, into the model's corrupt run.
@@ -74,6 +75,7 @@ def transplant(
         circuit: whose components are exchanged.
         pairs: clean and corrupt prompts.
         metric: see `path_patch`.
+        max_memory: bytes that may be used, results included; by default a quarter of what is free.
         seed: of the bootstrap.
 
     Raises:
@@ -82,7 +84,7 @@ def transplant(
     """
     for each in (model, donor):
         pairs.check_against(each)
-    engine, theirs = (engine_of(each, pairs.roles, pairs.answer_position) for each in (model, donor))
+    engine, theirs = (engine_of(each, pairs.roles, pairs.answer_position, max_memory=max_memory) for each in (model, donor))
     if problems := [
         f"{name}: {a} and {b}"
         for name, a, b in (
@@ -96,27 +98,27 @@ def transplant(
     nodes = sorted({edge.sender for edge in circuit.kept_edges}, key=engine.graph.senders.index)
     if not nodes:
         raise ValueError("the circuit keeps no edge")
-    clean, corrupt = engine.run(pairs.clean, pairs.corrupt)
-    other, _ = theirs.run(pairs.clean, pairs.corrupt)
-    ends = Ends(metric, len(pairs), "denoising", resolution_of(model, engine.graph))
-    by_query = ends.note(np.arange(len(pairs)), pairs, corrupt, clean)
-    changes = []
-    for source in (clean, other):
-        found = np.empty((len(nodes), len(pairs)))
-        for places, logits in engine.node_logits(corrupt, source, nodes, max_batch=MAX_BATCH):
-            found[places] = by_query(logits) - ends.base
-        changes.append(found)
-    share, resampled = resampled_ratios(np.concatenate(changes), ends.gaps, seed=seed)
+    changes, resolution = np.empty((2, len(nodes), len(pairs))), resolution_of(model, engine.graph)
+    ends = Ends(metric, len(pairs), "denoising", resolution)
+    for part_rows in engine.batches(len(pairs), "copies", results=changes.nbytes):
+        part, rows = pairs.take(part_rows), part_rows.numpy()
+        clean, corrupt = engine.run(part.clean, part.corrupt)
+        other, _ = theirs.run(part.clean, part.corrupt)
+        by_query = ends.note(rows, part, corrupt, clean)
+        for found, source in zip(changes, (clean, other), strict=True):
+            for places, logits in engine.node_logits(corrupt, source, nodes):
+                found[np.array(places)[:, None], rows] = by_query(logits) - ends.base[rows]
+    share, _, interval = bootstrap_ratio(np.concatenate(changes), ends.gaps, seed=seed)
     gap, _, reason = gap_and_reason(ends.gaps, seed=seed)
     if reason := below_rounding(ends.gaps, ends.rounding, ends.resolution) or reason:
-        share, resampled = np.full_like(share, np.nan), np.full_like(resampled, np.nan)
+        share, interval = np.full_like(share, np.nan), np.full_like(interval, np.nan)
     reason = reason or undefined(ends.metric.name, np.concatenate(changes))
-    table, names = _table(nodes, share, resampled, len(pairs), gap), (model.cfg.model_name, donor.cfg.model_name)
+    table, names = _table(nodes, share, interval, len(pairs), gap), (model.cfg.model_name, donor.cfg.model_name)
     return TransplantResult(table, *names, reason, ends.metric.name, ends.metric.unit)
 
 
-def _table(nodes: list[Node], share: np.ndarray, resampled: np.ndarray, n: int, gap: float) -> pd.DataFrame:
-    low, high = np.quantile(resampled, [0.025, 0.975], axis=1)
+def _table(nodes: list[Node], share: np.ndarray, interval: np.ndarray, n: int, gap: float) -> pd.DataFrame:
+    low, high = interval.T
     columns: dict[str, Any] = {"node": list(map(str, nodes))}
     for name, rows in (("own", slice(None, len(nodes))), ("other", slice(len(nodes), None))):
         columns |= {name: share[rows], f"{name}_low": low[rows], f"{name}_high": high[rows]}

@@ -8,6 +8,7 @@ import pandas as pd
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.progress import with_bar
 from ...tasks import Run
 
 ResultType = TypeVar("ResultType", bound=Result)
@@ -26,7 +27,8 @@ def by_step(run: Run, analyse: Callable[[HookedTransformer], ResultType]) -> Res
     """
     if not run.steps:
         raise ValueError(f"{run.folder} holds no checkpoint")
-    results = {step: analyse(run.checkpoint(step).model()) for step in run.steps}
+    steps = with_bar(run.steps, f"checkpoints of {run.name}")
+    results = {step: analyse(run.checkpoint(step).model()) for step in steps}
     first = next(iter(results.values()))
     tables = {name: _stacked({step: getattr(each, name) for step, each in results.items()}) for name in _tables(first)}
     reasons = {step: why for step, each in results.items() if (why := getattr(each, "reason", ""))}

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ...circuits import Circuit, ComputationGraph, Edge, Result
+from ...circuits.progress import with_bar
 from ...circuits.similarity import jensen_shannon, weighted_overlap
 from ...tasks import PromptPairs, Run
 from ..patching.circuit_runs import CircuitRuns
@@ -103,6 +104,8 @@ def trajectory(
     threshold: float = 0.02,
     steps: Sequence[int] | None = None,
     parts: Mapping[str, Part] = TWO_HOP_PARTS,
+    max_memory: int | None = None,
+    progress: bool = True,
     seed: int = 0,
 ) -> CircuitTrajectory:
     """Measure every edge at every checkpoint of a run, on the same pairs.
@@ -113,6 +116,8 @@ def trajectory(
         threshold: edges with |effect| of at least this much are kept, if connected.
         steps: some of the run's steps; all if not given.
         parts: of the path, by name, whose strongest edges are milestones.
+        max_memory: bytes that may be used; by default a quarter of what is free.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the bootstraps.
 
     Raises:
@@ -121,13 +126,21 @@ def trajectory(
     """
     if not (chosen := list(run.steps if steps is None else steps)):
         raise ValueError(f"{run.folder} holds no checkpoint")
-    models = {step: run.checkpoint(step).model() for step in chosen}
-    circuits = {step: discover(model, pairs, threshold=threshold, seed=seed) for step, model in models.items()}
+    circuits = {
+        step: discover(
+            run.checkpoint(step).model(), pairs, threshold=threshold, max_memory=max_memory, progress=False, seed=seed
+        )
+        for step in with_bar(chosen, f"circuits of {run.name}", show=progress)
+    }
     final = circuits[chosen[-1]]
     columns = ["step", "sender", "receiver", "effect", "stderr", "kept", "n", "gap"]
     table = pd.concat([circuit.table.assign(step=step)[columns] for step, circuit in circuits.items()], ignore_index=True)
     stability = _stability(circuits)
-    losses = [_losses(CircuitRuns(model, pairs, metric=cross_entropy, seed=seed), final) for model in models.values()]
+    measure: dict[str, Any] = {"metric": cross_entropy, "max_memory": max_memory, "progress": False, "seed": seed}
+    losses = [
+        _losses(CircuitRuns(run.checkpoint(step).model(), pairs, **measure), final)
+        for step in with_bar(chosen, f"losses of {run.name}", show=progress)
+    ]
     milestones = pd.DataFrame([*_half_grown(table, final, parts), *_onsets(run)])
     stability = pd.concat([stability, pd.DataFrame(losses)], axis=1)
     about = {name: value for name, value in final.provenance.items() if name not in ("model", "reason")}

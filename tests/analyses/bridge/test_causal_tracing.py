@@ -45,7 +45,7 @@ def test_inputs_equal_those_of_a_hooked_run(seed: int) -> None:
     run, other = (run_and_cache(model, graph, tokens) for tokens in (pairs.clean, pairs.corrupt))
     found = {
         i: each
-        for places, logits in input_logits(run, other, graph.receivers, max_batch=8)
+        for places, logits in input_logits(run, other, graph.receivers, n_copies=4)
         for i, each in zip(places, logits, strict=True)
     }
     for i, receiver in enumerate(graph.receivers):

@@ -21,7 +21,7 @@ def test_sets_of_edges_equal_literal_runs(seed: int) -> None:
     model, pairs = random_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
     graph = graph_of(model, pairs.roles, pairs.answer_position)
     sets, (corrupt, _) = random_sets(graph.edges, seed), literal.sender_outputs(model, graph, pairs.corrupt)
-    together = run_with_edge_sets(model, pairs, sets, max_batch=2 + 5 * (seed % 3))
+    together = run_with_edge_sets(model, pairs, sets, max_memory=2**30 if seed % 2 else 2**22)
     assert together.shape == (len(sets), len(pairs), model.cfg.d_vocab)
     for edges, logits in zip(sets, together, strict=True):
         expected = literal.run_with_edges(model, graph, pairs.clean, edges, corrupt)

@@ -1,5 +1,6 @@
 """The head against the model's forward pass, over every option that could stand between a state and the logits."""
 
+from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -12,6 +13,7 @@ from transformer_lens import HookedTransformer
 from grokscope.analyses import LensResult, attribute_attention, graph_of, logit_lens
 from grokscope.analyses.forward.engine import FastEngine
 from grokscope.analyses.forward.head import decode
+from grokscope.analyses.forward.places import Logits, open_edges_of
 from grokscope.analyses.patching.metrics import logit_difference
 from grokscope.tasks import Queries
 
@@ -159,6 +161,11 @@ def test_answers_are_checked_against_the_vocabulary_they_are_given_from(n_out: i
         logit_lens(model, beyond)
 
 
+def by_place(found: Logits) -> Iterator[tuple[int, torch.Tensor]]:
+    for places, logits in found:
+        yield from zip(places, logits, strict=True)
+
+
 @pytest.mark.parametrize("settings", [{"output_logits_soft_cap": 1.5}, {"d_vocab_out": 17}, {"final_rms": True}], ids=named)
 def test_partial_runs_and_gradients_go_through_the_same_head(settings: dict[str, object]) -> None:
     model, pairs = random_model(1, **settings), random_pairs(1)
@@ -167,13 +174,14 @@ def test_partial_runs_and_gradients_go_through_the_same_head(settings: dict[str,
     (base, donor), literal = fast.run(pairs.clean, pairs.corrupt), slow.run(pairs.clean, pairs.corrupt)
     torch.testing.assert_close(base.logits, literal[0].logits)
     edges = graph.edges[::4]
-    stacked = fast.edge_logits(base, donor, edges, max_batch=50)
-    found = {i: each for places, logits in stacked for i, each in zip(places, logits, strict=True)}
-    for places, logits in slow.edge_logits(*literal, edges, max_batch=50):
-        torch.testing.assert_close(found[places[0]], logits[0], rtol=1e-9, atol=1e-9)
-    sets = [graph.edges[::2], graph.edges[1::3]]
-    together = fast.logits_with_edges(donor, base, sets, max_batch=50)
-    torch.testing.assert_close(together, slow.logits_with_edges(literal[1], literal[0], sets, max_batch=50))
+    stacked = fast.edge_logits(base, donor, edges)
+    found = dict(by_place(stacked))
+    for place, logits in by_place(slow.edge_logits(*literal, edges)):
+        torch.testing.assert_close(found[place], logits, rtol=1e-9, atol=1e-9)
+    open_edges = open_edges_of(graph, [set(graph.edges[::2]), set(graph.edges[1::3])])
+    together = dict(by_place(fast.logits_with_edges(donor, base, open_edges)))
+    for place, logits in by_place(slow.logits_with_edges(literal[1], literal[0], open_edges)):
+        torch.testing.assert_close(together[place], logits)
 
     def objective(logits: torch.Tensor) -> torch.Tensor:
         return logit_difference(logits, pairs.answers, pairs.foils)

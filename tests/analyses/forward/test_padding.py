@@ -24,6 +24,7 @@ from grokscope.analyses.forward import literal
 from grokscope.analyses.forward.cached import run_and_cache
 from grokscope.analyses.forward.engine import FastEngine
 from grokscope.analyses.forward.model import Stage, residual_states
+from grokscope.analyses.forward.places import open_edges_of
 from grokscope.circuits import Edge, Node
 from grokscope.tasks import PromptPairs, Queries, exact_match, predictions
 
@@ -49,23 +50,22 @@ def test_fast_equals_literal_and_both_start_from_the_models_own_logits(side: str
     edges, nodes = list(graph.edges[::47]), list(graph.senders[::5])
     together = [Edge(Node("head", "", 0, 1), Node("mlp", "", 1))] if graph.has_mlp else []
     ends, through = [Edge.parse("embed@h -> L1H1.q@r2")], [Node.parse("L0H0@r1"), Node.parse("L0H1@r2")]
-    sets, small = [set(graph.edges[::2])], dict(max_batch=40)
+    open_edges = open_edges_of(graph, [set(graph.edges[::2])])
     for base, donor in ((0, 1), (1, 0)):
         fast_ends, slow_ends = (runs[base], runs[donor]), (literals[base], literals[donor])
         for name, targets in (("edge_logits", edges + together), ("node_logits", nodes)):
             values = [
-                found(getattr(engine, name)(*each, targets, **small), len(targets))
+                found(getattr(engine, name)(*each, targets), len(targets))
                 for engine, each in ((fast, fast_ends), (slow, slow_ends))
             ]
             torch.testing.assert_close(*values, rtol=1e-9, atol=1e-9, msg=name)
         values = [
-            found(engine.path_logits(*each, ends, through, **small), 1)
-            for engine, each in ((fast, fast_ends), (slow, slow_ends))
+            found(engine.path_logits(*each, ends, through), 1) for engine, each in ((fast, fast_ends), (slow, slow_ends))
         ]
         torch.testing.assert_close(*values, rtol=1e-9, atol=1e-9)
-        for background in (lambda engine, run: run, lambda engine, run: engine.averaged(run)):
+        for background in (lambda engine, run: run, lambda engine, run: engine.averaged([run], len(run.logits))):
             values = [
-                engine.logits_with_edges(background(engine, each[1]), each[0], sets, **small)
+                found(engine.logits_with_edges(background(engine, each[1]), each[0], open_edges), 1)
                 for engine, each in ((fast, fast_ends), (slow, slow_ends))
             ]
             torch.testing.assert_close(*values, rtol=1e-9, atol=1e-9)

@@ -47,7 +47,7 @@ def test_paths_equal_three_literal_passes(seed: int) -> None:
     through = [node for node in graph.senders if torch.rand(1, generator=generator) < 0.3 and node.kind != "embed"]
     senders, receivers = graph.senders[:: 1 + len(graph.senders) // 5], graph.receivers[:: 1 + len(graph.receivers) // 9]
     ends = [Edge(s, r) for s in senders for r in receivers if order(s) < order(r)]
-    result = path_patch(model, pairs, edges=ends, through=through, per_query=True, max_batch=7)
+    result = path_patch(model, pairs, edges=ends, through=through, per_query=True, max_memory=2**20)
     for row, path in enumerate(ends):
         difference = corrupt[path.sender] - clean[path.sender]
         literal = three_passes(model, graph, pairs.clean, path, through, difference, clean)

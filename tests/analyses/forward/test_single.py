@@ -35,11 +35,11 @@ def test_single_edges_and_nodes_equal_the_literal_ones(seed: int) -> None:
     clean, _ = sender_outputs(model, graph, pairs.clean)
     corrupt, _ = sender_outputs(model, graph, pairs.corrupt)
     edges = graph.edges[:: 1 + len(graph.edges) // 80]
-    fast = collected(edge_logits(run, edges, differences, max_batch=20), len(edges))
+    fast = collected(edge_logits(run, edges, differences, n_copies=4), len(edges))
     for edge, logits in zip(edges, fast, strict=True):
         literal = patch_edge(model, graph, pairs.clean, edge, corrupt[edge.sender] - clean[edge.sender])
         torch.testing.assert_close(logits, literal, rtol=1e-10, atol=1e-10, msg=str(edge))
-    fast = collected(node_logits(run, graph.senders, differences, max_batch=20), len(graph.senders))
+    fast = collected(node_logits(run, graph.senders, differences, n_copies=4), len(graph.senders))
     for node, logits in zip(graph.senders, fast, strict=True):
         literal = patch_node(model, graph, pairs.clean, node, corrupt[node] - clean[node])
         torch.testing.assert_close(logits, literal, rtol=1e-10, atol=1e-10, msg=str(node))
@@ -55,7 +55,7 @@ def test_all_positions_at_once_equal_one_literal_run(seed: int) -> None:
     corrupt, _ = sender_outputs(model, graph, pairs.corrupt)
     edges = list(dict.fromkeys(Edge(e.sender._replace(role=""), e.receiver._replace(role="")) for e in graph.edges))
     edges = edges[:: 1 + len(edges) // 50]
-    fast = collected(edge_logits(run, edges, differences, max_batch=10_000), len(edges))
+    fast = collected(edge_logits(run, edges, differences, n_copies=2000), len(edges))
     for edge, logits in zip(edges, fast, strict=True):
         roles = [graph.answer_role] if edge.receiver.kind == "logits" else graph.roles
         hooks = []
@@ -66,7 +66,7 @@ def test_all_positions_at_once_equal_one_literal_run(seed: int) -> None:
         literal = logits_at(model, pairs.clean, pairs.answer_position, hooks)
         torch.testing.assert_close(logits, literal, rtol=1e-10, atol=1e-10, msg=str(edge))
     nodes = list({component(sender) for sender in graph.senders})
-    fast = collected(node_logits(run, nodes, differences, max_batch=10_000), len(nodes))
+    fast = collected(node_logits(run, nodes, differences, n_copies=2000), len(nodes))
     for node, logits in zip(nodes, fast, strict=True):
         hooks = []
         for role in graph.roles:

@@ -29,7 +29,7 @@ def with_pattern(model, pairs: PromptPairs, layer: int, change) -> torch.Tensor:
 @pytest.mark.parametrize("seed", range(8))
 def test_knock_outs_and_integrals_equal_hooked_runs(seed: int) -> None:
     model, pairs = calm_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
-    result = attribute_attention(model, pairs, tolerance=1e-3, max_batch=900)
+    result = attribute_attention(model, pairs, tolerance=1e-3, max_memory=2**24)
     table = result.table.set_index(["layer", "head", "query", "key"])
     plain = logit_difference(logits_at(model, pairs.clean, pairs.answer_position, []), pairs.answers, pairs.foils)
     for layer in range(model.cfg.n_layers):
@@ -105,7 +105,7 @@ def sharp_model(seed: int) -> HookedTransformer:
 
 def test_the_attributions_of_a_query_depend_on_no_other_query() -> None:
     model, pairs = sharp_model(0), wide_pairs(0)
-    whole, parts = (attribute_attention(model, pairs, max_batch=size) for size in (4096, 10))
+    whole, parts = (attribute_attention(model, pairs, max_memory=size) for size in (2**32, 2**19))
     assert whole.completeness["steps"].max() > 5
     np.testing.assert_allclose(whole.table["integrated"], parts.table["integrated"], rtol=1e-9, atol=1e-12)
     pd.testing.assert_frame_equal(whole.completeness, parts.completeness)

@@ -20,7 +20,7 @@ from grokscope.analyses.patching.metrics import logit_difference
 def test_eap_is_the_derivative_of_a_literal_patch(seed: int) -> None:
     model, pairs = calm_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
     graph = graph_of(model, pairs.roles, pairs.answer_position)
-    result = edge_attribution(model, pairs, per_query=True, max_batch=2)
+    result = edge_attribution(model, pairs, per_query=True, max_memory=2**21)
     clean, _ = sender_outputs(model, graph, pairs.clean)
     corrupt, _ = sender_outputs(model, graph, pairs.corrupt)
     step = 1e-5
@@ -100,7 +100,7 @@ def test_estimates_equal_a_literal_loop_with_many_midpoints_and_a_few_points_are
         > 0.02
         >= edge_attribution(model, pairs, method="eap_ig_inputs").completeness["residual"].max()
     )
-    np.testing.assert_allclose(ours(max_batch=5), ours(), rtol=1e-9, atol=1e-12)  # a query depends on no other one
+    np.testing.assert_allclose(ours(max_memory=2**19), ours(), rtol=1e-9, atol=1e-12)  # a query depends on no other one
 
 
 def test_estimates_that_do_not_add_up_are_named() -> None:

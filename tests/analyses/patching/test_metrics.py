@@ -26,6 +26,7 @@ from grokscope.analyses import (
     probability_difference,
     transplant,
 )
+from grokscope.analyses.forward.engine import FastEngine
 from grokscope.analyses.forward.literal import logits_at, output_hooks, patch_edge, sender_outputs
 from grokscope.analyses.patching.circuit_runs import CircuitRuns, run_with_edge_sets
 from grokscope.analyses.patching.gap import metric_values
@@ -75,12 +76,20 @@ def test_a_tie_counts_against_the_answer() -> None:
     assert exact_match(logits, one, one).tolist() == [False, True, False]
 
 
+def run_at_once(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs are run so many at a time, however much memory there is."""
+    monkeypatch.setattr(FastEngine, "batches", lambda self, n, work, results=0: list(torch.arange(n).split(size)))
+
+
 @EVERY
 @pytest.mark.parametrize("direction", ["noising", "denoising"])
-def test_effects_of_every_metric_equal_a_loop_over_literal_patches(metric: Metric, direction: str) -> None:
+def test_effects_of_every_metric_equal_a_loop_over_literal_patches(
+    metric: Metric, direction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The clean run is the reference whichever of the runs is patched, in parts and in stacked copies."""
+    run_at_once(5, monkeypatch)
     model, pairs = strong_model(0), wide_pairs(0)
-    result = path_patch(model, pairs, metric=metric, direction=direction, per_query=True, max_batch=5)
+    result = path_patch(model, pairs, metric=metric, direction=direction, per_query=True)
     base, donor = (pairs.clean, pairs.corrupt) if direction == "noising" else (pairs.corrupt, pairs.clean)
     graph = graph_of(model, pairs.roles, -1)
     (written, before), (given, after) = (sender_outputs(model, graph, tokens) for tokens in (base, donor))
@@ -163,8 +172,9 @@ def test_a_metric_may_change_its_logits() -> None:
     np.testing.assert_array_equal(path_patch(model, pairs, metric=margin, per_query=True).deltas, kept.deltas)
 
 
-@pytest.mark.parametrize("max_batch", [100, 5])
-def test_a_metric_without_a_number_names_the_queries_before_long_work(max_batch: int) -> None:
+@pytest.mark.parametrize("size", [100, 5])
+def test_a_metric_without_a_number_names_the_queries_before_long_work(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_at_once(size, monkeypatch)
     model, pairs, seen = strong_model(5), wide_pairs(5), []
 
     def broken(logits: torch.Tensor, answers: torch.Tensor, foils: torch.Tensor) -> torch.Tensor:
@@ -173,10 +183,10 @@ def test_a_metric_without_a_number_names_the_queries_before_long_work(max_batch:
         return torch.where(answers == pairs.answers[11], torch.nan, values)
 
     wrong = [i for i, answer in enumerate(pairs.answers) if answer == pairs.answers[11]]
-    named = [i for i in wrong if i // max_batch == wrong[0] // max_batch]
+    named = [i for i in wrong if i // size == wrong[0] // size]
     text = f"broken gives NaN for quer(y|ies) {', '.join(map(str, named))} of 12 on the clean prompts and NaN for"
     with pytest.raises(ValueError, match=text):
-        path_patch(model, pairs, metric=broken, max_batch=max_batch)
+        path_patch(model, pairs, metric=broken)
     assert max(seen) <= 12 and len(seen) <= 12
     for measure in (discover, CircuitRuns):
         with pytest.raises(ValueError, match="broken gives NaN for"):

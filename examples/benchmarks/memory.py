@@ -1,0 +1,116 @@
+"""How much memory analyses take under a budget, each in a process of its own, next to what the library reckons with.
+
+Printed are the growth of the process's peak, in MiB, its share of `max_memory`, and seconds.
+
+    python examples/benchmarks/memory.py --max-memory 64
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+import typer
+from transformer_lens import HookedTransformer, HookedTransformerConfig
+
+from grokscope import analyses, circuits, tasks
+
+MIB = 2**20
+UNBOUNDED = 2**50
+
+
+def random_model(n_layers: int, d_model: int, n_positions: int) -> HookedTransformer:
+    """A model in which everything matters."""
+    config = HookedTransformerConfig(
+        n_layers=n_layers, d_model=d_model, n_ctx=n_positions, d_head=d_model // 4, n_heads=4, d_vocab=200, act_fn="gelu"
+    )
+    config.seed = 0
+    torch.manual_seed(0)
+    model = HookedTransformer(config, move_to_device=False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())) / 8)
+    return model
+
+
+def random_pairs(model: HookedTransformer, n: int, seed: int = 0) -> tasks.PromptPairs:
+    """Pairs whose answer and foil the model prefers in the clean and in the corrupt run."""
+    tokens = torch.randint(model.cfg.d_vocab, (2, n, model.cfg.n_ctx), generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        change = (model(tokens[0]) - model(tokens[1]))[:, -1]
+    roles = tuple(f"p{i}" for i in range(model.cfg.n_ctx))
+    return tasks.PromptPairs(*tokens, change.argmax(-1), change.argmin(-1), roles=roles)
+
+
+def every(model: HookedTransformer, pairs: tasks.PromptPairs, step: int) -> list[circuits.Edge]:
+    """Some of the model's edges."""
+    return list(analyses.graph_of(model, pairs.roles, -1).edges[::step])
+
+
+def judged(model: HookedTransformer, pairs: tasks.PromptPairs, max_memory: int) -> object:
+    """Faithfulness of a third of the edges."""
+    others = random_pairs(model, len(pairs), seed=1)
+    effects = analyses.edge_attribution(model, others, max_memory=max_memory)
+    circuit = circuits.Circuit.from_effects(effects, edges=every(model, others, 3))
+    return analyses.faithfulness(model, circuit, pairs, n_random=4, max_memory=max_memory)
+
+
+ANALYSES: dict[str, Callable[[HookedTransformer, tasks.PromptPairs, int], object]] = {
+    "path_patch": lambda model, pairs, most: analyses.path_patch(
+        model, pairs, edges=every(model, pairs, 10), max_memory=most
+    ),
+    "activation_patch": lambda model, pairs, most: analyses.activation_patch(model, pairs, max_memory=most),
+    "paths": lambda model, pairs, most: analyses.path_patch(
+        model, pairs, edges=every(model, pairs, 40), through=["MLP0@p0"], max_memory=most
+    ),
+    "eap": lambda model, pairs, most: analyses.edge_attribution(model, pairs, max_memory=most),
+    "eap_ig_inputs": lambda model, pairs, most: analyses.edge_attribution(
+        model, pairs, method="eap_ig_inputs", max_memory=most
+    ),
+    "attribute_attention": lambda model, pairs, most: analyses.attribute_attention(model, pairs, max_memory=most),
+    "faithfulness": judged,
+    "greedy": lambda model, pairs, most: analyses.discover(model, pairs, greedy=0.001, method="eap", max_memory=most),
+}
+
+
+def measure(name: str, max_memory: int, n_layers: int, d_model: int, n_positions: int, n_pairs: int) -> dict[str, Any]:
+    """One analysis, in this process."""
+    small = random_model(2, 16, 3)
+    ANALYSES[name](small, random_pairs(small, 12), UNBOUNDED)  # what is loaded and cached once
+    model = random_model(n_layers, d_model, n_positions)
+    pairs = random_pairs(model, n_pairs)
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    ANALYSES[name](model, pairs, max_memory)
+    seconds = time.perf_counter() - start
+    peak = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    return {"analysis": name, "peak MiB": peak / MIB, "share": peak / max_memory, "seconds": seconds}
+
+
+def main(
+    max_memory: Annotated[float, typer.Option(help="MiB")] = 64,
+    only: Annotated[str, typer.Option(help="one analysis, measured in this process and printed as JSON")] = "",
+    n_layers: Annotated[int, typer.Option(help="layers")] = 4,
+    d_model: Annotated[int, typer.Option(help="width")] = 128,
+    n_positions: Annotated[int, typer.Option(help="length of the prompts")] = 8,
+    n_pairs: Annotated[int, typer.Option(help="prompt pairs")] = 64,
+) -> None:
+    """Measure all analyses, each in a process, or one in this."""
+    sizes = {"n_layers": n_layers, "d_model": d_model, "n_positions": n_positions, "n_pairs": n_pairs}
+    if only:
+        typer.echo(json.dumps(measure(only, int(max_memory * MIB), **sizes)))
+        return
+    rows = []
+    for name in ANALYSES:
+        options = [f"--{option.replace('_', '-')}={value}" for option, value in sizes.items()]
+        command = [sys.executable, __file__, f"--max-memory={max_memory}", f"--only={name}", *options]
+        rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    typer.echo(pd.DataFrame(rows).to_string(index=False, float_format="{:.2f}".format))
+
+
+if __name__ == "__main__":
+    typer.run(main)
