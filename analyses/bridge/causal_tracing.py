@@ -21,7 +21,7 @@ from ...tasks import Queries, top_token
 from ...tasks.questions.validity import inputs_of, problems_with, prompt_problems, vocabulary_problems
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.memory import batches_of
-from ..forward.model import graph_of
+from ..forward.model import check_model, graph_of
 from ..forward.single import input_logits
 from ..plots.heatmaps import cell_heatmaps, effect_heatmap
 from ..statistics import wilson_row
@@ -145,6 +145,7 @@ def _trace(
     n_copies: int = 1,
 ) -> CausalTraceResult:
     """Count for each cell how often the answer changes."""
+    check_model(model)
     if problems := problems_with(model, queries) + _problems(model, queries, perturbed):
         raise ValueError("these questions cannot be traced: " + "; ".join(problems))
     graph = graph_of(model, queries.roles, queries.answer_position)

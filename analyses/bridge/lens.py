@@ -22,7 +22,7 @@ from ...tasks import PromptPairs, Queries, Run, top_token
 from ...tasks.questions.validity import outputs_of, vocabulary_problems
 from ..forward.head import check_last_state, decode, same_vocabulary
 from ..forward.hooks import refuse_hooks
-from ..forward.model import Stage, ends_of_loops, residual_states
+from ..forward.model import Stage, check_model, ends_of_loops, residual_states
 from ..plots.curves import trajectory_curves
 from ..plots.heatmaps import lens_heatmaps
 from ..statistics import wilson
@@ -147,6 +147,7 @@ def logit_lens(model: HookedTransformer | Run, queries: Queries | PromptPairs, *
         raise ValueError(f"{queries.split} holds no query")
     if isinstance(model, Run):
         return by_step(model, lambda each: logit_lens(each, queries, seed=seed))
+    check_model(model)
     if problems := _problems(queries, model):
         raise ValueError(f"the lens cannot read {queries.split}: " + "; ".join(problems))
     queries.check_against(model)

@@ -13,6 +13,7 @@ from transformer_lens import HookedTransformer
 
 from ...tasks import PromptPairs, Queries
 from ...tasks.questions.validity import outputs_of, vocabulary_problems
+from ..forward.model import check_model
 from .bridge_means import MIN_UNITS_FOR_MEAN
 from .pair_donors import PairDonors, broken_assumptions
 from .questions import halves_by_unit
@@ -38,6 +39,7 @@ class OwnPairs:
         Raises:
             ValueError: with all problems at once.
         """
+        check_model(model)
         pairs.check_against(model)
         name = intermediate_of(pairs, intermediate)
         if name not in pairs.corrupt_intermediates:

@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,7 @@ from ..forward.model import graph_of, residual_states
 from ..forward.patterns import pattern_of
 from ..page import Report
 from ..patching.attention import AttentionView, view_attention
-from ..patching.effects import PatchingResult
 from ..patching.exact import path_patch
-from ..patching.gap import NO_INTERVAL
 from ..plots.style import stage_names
 from ..plots.theme import COLOURS, GREYS
 
@@ -96,7 +94,7 @@ def view_query(model: HookedTransformer, task: TwoHopTask, pairs: PromptPairs, n
     report.heading("Which edges carry the answer")
     gap = f"{names['answer']} loses {effects.gap:.2f} nats to {task.token_name(int(pair.foils[0]))}"
     report.paragraph(f"From the corrupt prompt {corrupt} comes one edge at a time. If all do, {gap}. n = 1 question.")
-    circuit = Circuit.from_effects(_of_one_question(effects), top_k=min(TOP_EDGES, len(effects.table)))
+    circuit = Circuit.from_effects(effects, top_k=min(TOP_EDGES, len(effects.table)))
     if circuit.kept_edges:
         reading = f"The {TOP_EDGES} strongest edges of this one question, those that connect input and answer."
         report.diagram(draw(circuit), reading)
@@ -104,15 +102,6 @@ def view_query(model: HookedTransformer, task: TwoHopTask, pairs: PromptPairs, n
         report.paragraph(f"No shares of it: {effects.reason or 'no edge connects input and answer'}.")
     report.table(edges)
     return QueryView(title, lens, edges, report.page())
-
-
-def _of_one_question(effects: PatchingResult) -> PatchingResult:
-    """Shares of this question's gap: it has no interval, since it speaks of no other question, yet its numbers are exact."""
-    if effects.reason != NO_INTERVAL:
-        return effects
-    assert effects.deltas is not None and effects.donor_gaps is not None
-    table = effects.table.assign(effect=effects.deltas[:, 0] / effects.donor_gaps[0])
-    return replace(effects, table=table, reason="")
 
 
 def _meaning(task: TwoHopTask, pair: PromptPairs) -> dict[str, int]:

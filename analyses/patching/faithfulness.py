@@ -143,6 +143,7 @@ def faithfulness(
         ValueError: if the circuit was chosen on these pairs or some of them, is empty, or is of another graph; or if there
             are fewer than eight pairs.
     """
+    pairs.check_against(model)
     shared = shared_with_choosing(circuit, pairs)
     if not (kept := circuit.kept_edges):
         raise ValueError(f"the circuit keeps none of its {len(circuit.table)} edges")

@@ -17,7 +17,6 @@ from .metrics import AnyMetric, as_metric
 from .resolution import Resolution, rounding_of
 
 N_NAMED = 5  # queries that a message names
-NO_INTERVAL = "so few queries give no interval of the gap"
 
 
 class Ends:
@@ -105,7 +104,7 @@ def check_metric(
     metric: AnyMetric,
     pairs: PromptPairs,
     resolution: Resolution,
-    batches: Sequence[Int[Tensor, " row"]],
+    batches: Sequence[Int[Tensor, " _"]],
 ) -> None:
     """Raise unless the metric has a number for every prompt, before the long work on a first part of them.
 
@@ -168,8 +167,8 @@ def gap_and_reason(gaps: Float[np.ndarray, " query"], *, seed: int) -> tuple[flo
     """
     mean, _, intervals = bootstrap_ratio(gaps[None], np.ones_like(gaps), seed=seed)
     gap, (low, high) = float(mean[0]), (float(intervals[0, 0]), float(intervals[0, 1]))
-    if math.isnan(low) or math.isnan(high):
-        return gap, (low, high), NO_INTERVAL
+    if math.isnan(low) or math.isnan(high):  # of a single query; its effects are exact, if only for itself
+        return gap, (low, high), "" if gap else "the gap is 0"
     if low <= 0 <= high:
         return gap, (low, high), f"the gap's 95 % interval [{shown(low)}, {shown(high)}] reaches 0"
     if high - low > abs(gap):

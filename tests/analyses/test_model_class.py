@@ -19,7 +19,7 @@ from grokscope import analyses, tasks
 from grokscope.circuits import Circuit
 from grokscope.tasks import PromptPairs, TwoHopTask
 
-SMALL = dict(n_layers=1, d_model=8, n_ctx=3, n_heads=2, d_head=4, d_mlp=8, d_vocab=11, act_fn="gelu", device="cpu")
+SMALL = dict(n_layers=1, d_model=8, n_ctx=3, n_heads=2, d_head=4, d_mlp=8, d_vocab=64, act_fn="gelu", device="cpu")
 BUILDERS = {
     "HookedEncoder": lambda: HookedEncoder(HookedTransformerConfig(**SMALL, attention_dir="bidirectional")),
     "HookedEncoderDecoder": lambda: HookedEncoderDecoder(

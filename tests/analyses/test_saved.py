@@ -107,7 +107,7 @@ def tables() -> list[pd.DataFrame]:
 def graphs() -> list[ComputationGraph]:
     steps = (circuits.Step("embed"), circuits.Step("mlp", layer=0), circuits.Step("logits", reads=(1,)))
     return [
-        ComputationGraph.transformer(("<s>", "שלום", "1", "don't 🙂"), "1", n_layers=2, n_heads=1, n_blocks=1),
+        ComputationGraph.transformer(("<s>", "שלום", "1", "don't🙂"), "1", n_layers=2, n_heads=1, n_blocks=1),
         ComputationGraph.transformer(("a", "b"), "b", n_layers=1, n_heads=2, n_blocks=1, causal=False, has_mlp=False),
         ComputationGraph(("x",), "x", steps),
     ]
@@ -259,7 +259,7 @@ def test_files_without_a_number_are_read_as_before_but_with_numbers_where_number
     fields = {field.name: in_format_1(getattr(result, field.name)) for field in dataclasses.fields(result)}
     again = Result.from_json(json.dumps({"type": "PatchingResult", **fields}))
     assert_same(result, again)
-    assert "relative error nan" in again.caption and "[nan, 2.00]" in repr(again) == repr(result)
+    assert "relative error nan" in again.caption and repr(again) == repr(result)
     del fields["method"], fields["error"]  # which have defaults
     assert_same(
         dataclasses.replace(result, method="exact", error=None),

@@ -18,7 +18,7 @@ from grokscope.analyses import (
     path_patch,
     probability_difference,
 )
-from grokscope.analyses.patching.gap import NO_INTERVAL, below_rounding, gap_and_reason
+from grokscope.analyses.patching.gap import below_rounding, gap_and_reason
 from grokscope.analyses.patching.resolution import Resolution
 from grokscope.tasks import PromptPairs
 
@@ -51,7 +51,8 @@ def test_the_rule_for_gaps_knows_neither_sign_nor_scale(name: str, scale: float)
 def test_an_interval_that_is_not_known_gives_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = (np.ones(1), np.full(1, np.nan), np.full((1, 2), np.nan))
     monkeypatch.setattr("grokscope.analyses.patching.gap.bootstrap_ratio", lambda *a, **k: nothing)
-    assert gap_and_reason(np.ones(1), seed=0)[2] == NO_INTERVAL
+    assert gap_and_reason(np.ones(1), seed=0)[2] == ""  # a single query is exact, without an interval
+    assert gap_and_reason(np.zeros(1), seed=0)[2] == "the gap is 0"
 
 
 def test_gaps_of_rounding_are_told_from_small_ones() -> None:
