@@ -20,6 +20,7 @@ from .memory import batches_of
 class StatesRun:
     """The residual stream at the end of every layer, after the embedding first; logits at the answer position."""
 
+    model: HookedTransformer
     graph: ComputationGraph
     states: Sequence[Float[Tensor, "query pos d_model"]]
     logits: Float[Tensor, "query d_vocab"]
@@ -48,4 +49,4 @@ def run_states(model: HookedTransformer, graph: ComputationGraph, tokens: Int[Te
         parts.append([run.state(layer) for layer in layers])
         logits.append(run.logits)
         stop = run.stop
-    return StatesRun(graph, [torch.cat(part) for part in zip(*parts, strict=True)], torch.cat(logits), stop)
+    return StatesRun(model, graph, [torch.cat(part) for part in zip(*parts, strict=True)], torch.cat(logits), stop)
