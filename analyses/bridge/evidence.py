@@ -156,7 +156,7 @@ def bridge_evidence(
     graph = graph_of(model, queries.roles, queries.answer_position)
     means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed)
     read, judged = halves_by_unit(queries, seed=seed)
-    rows = _readings(run_states(model, graph, read.tokens), read, means, seed) if len(read) else []
+    rows = _readings(model, run_states(model, graph, read.tokens), read, means, seed) if len(read) else []
     try:
         asked, found = questions_with_donors(model, graph, source, judged, means, second_hop="ID", seed=seed)
     except ValueError:
@@ -187,13 +187,15 @@ def _questions(
     return task, questions, intermediate_of(questions, intermediate)
 
 
-def _readings(run: StatesRun, read: Queries, means: BridgeMeans, seed: int) -> list[dict[str, Any]]:
+def _readings(
+    model: HookedTransformer, run: StatesRun, read: Queries, means: BridgeMeans, seed: int
+) -> list[dict[str, Any]]:
     """Lens and probe at every cell, next to how often they give another question's value."""
     order = torch.randperm(len(read), generator=torch.Generator().manual_seed(seed))
     values, rows = read.intermediates[means.intermediate], []
     for layer, position in _cells(run):
         states = run.state(layer)[:, position]
-        given = {"lens": top_token(decode(run.model, states)).cpu(), "probe": _probe(means, layer, position, states)}
+        given = {"lens": top_token(decode(model, states)).cpu(), "probe": _probe(means, layer, position, states)}
         for measure, tokens in given.items():
             rows.append(_row(run.graph, (layer, position), measure, read, tokens == values, tokens == values[order]))
     return rows

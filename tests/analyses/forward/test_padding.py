@@ -42,7 +42,7 @@ def found(logits: object, n: int) -> torch.Tensor:
 def test_fast_equals_literal_and_both_start_from_the_models_own_logits(side: str, pads: str, kind: str) -> None:
     model = padding_model(1, side, strength=1.0, **SETTINGS[kind])
     pairs, graph = padded_pairs(model, side, pads), graph_of(model, PADDED_ROLES, -1)
-    fast, slow = FastEngine(model, graph), LiteralEngine(model, graph)
+    fast, slow = FastEngine(model, graph, 2**30), LiteralEngine(model, graph)
     runs, literals = fast.run(pairs.clean, pairs.corrupt), slow.run(pairs.clean, pairs.corrupt)
     for run, other, tokens in zip(runs, literals, (pairs.clean, pairs.corrupt), strict=True):
         torch.testing.assert_close(run.logits, own_logits(model, tokens, PAD))
@@ -78,7 +78,7 @@ def test_gradients_equal_the_literal_ones(side: str, pads: str, kind: str) -> No
     pairs, graph = padded_pairs(model, side, pads), graph_of(model, PADDED_ROLES, -1)
     answers, foils = pairs.answers, pairs.foils
     gradients = []
-    for engine in (FastEngine(model, graph), LiteralEngine(model, graph)):
+    for engine in (FastEngine(model, graph, 2**30), LiteralEngine(model, graph)):
         base, donor = engine.run(pairs.clean, pairs.corrupt)
         change = engine.differences(base, donor)[Node("mlp", "", 0) if graph.has_mlp else Node("embed", "")]
         added = {("mlp", 0) if graph.has_mlp else ("embed", -1): change / 2}
@@ -248,6 +248,6 @@ def test_each_prompt_is_compared_with_the_model() -> None:
     for change, message in cases.values():
         model.forward = faulty(change)
         with pytest.raises(ValueError, match=re.escape(message)):
-            FastEngine(model, graph).run(pairs.clean, pairs.corrupt)
+            FastEngine(model, graph, 2**30).run(pairs.clean, pairs.corrupt)
         with pytest.raises(ValueError, match="differ"):
             path_patch(model, pairs, progress=False)
