@@ -14,11 +14,14 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Queries, top_token
+from ...tasks.questions.validity import taken_problems
 from ..forward.cached import run_and_cache, with_states
 from ..forward.model import graph_of
 from ..forward.states import run_states
 from ..plots.heatmaps import back_patching_heatmaps
 from ..statistics import derangement, wilson
+
+ANY = "any"  # the role of the row for any patch at all
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +46,14 @@ class BackPatchingResult(Result):
     @property
     def caption(self) -> str:
         """Model, split, n and the share corrected by any patch."""
-        row = self.table[self.table["role"] == "any"].iloc[0]
+        row = self.table[self.table["role"] == ANY].iloc[0]
         corrected = f"any patch corrects {row['corrected']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
         control = f"of another question {row['control']:.2f}"
         return f"{self.model} · {self.split} · n = {row['n']} wrong of {self.n_asked} · {corrected}, {control}"
 
     def figure(self) -> Any:
         """A heat map of the share corrected, source × target layer, for each position."""
-        return back_patching_heatmaps(self.table[self.table["role"] != "any"], title=self.caption)
+        return back_patching_heatmaps(self.table[self.table["role"] != ANY], title=self.caption)
 
 
 @torch.no_grad()
@@ -63,9 +66,11 @@ def back_patch(model: HookedTransformer, queries: Queries, *, seed: int = 0) -> 
         seed: of the shuffle that gives each question another one's states.
 
     Raises:
-        ValueError: for no question, or tokens and positions that the model does not have; if fewer than two questions are
-            answered wrongly.
+        ValueError: for no question, tokens and positions that the model does not have, or a role called `any`; if fewer
+            than two questions are answered wrongly.
     """
+    if problems := taken_problems("a role", queries.roles, (ANY,), by="stands for any patch at all"):
+        raise ValueError("; ".join(problems))
     queries.check_against(model)
     graph = graph_of(model, queries.roles, queries.answer_position)
     right = top_token(run_states(model, graph, queries.tokens).logits).cpu() == queries.answers
@@ -84,7 +89,7 @@ def back_patch(model: HookedTransformer, queries: Queries, *, seed: int = 0) -> 
             corrected = top_token(logits).cpu() == wrong.answers
             ever |= corrected
             rows.append({"role": role, "source": source, "target": target} | _shares(corrected.double().mean(1).tolist(), n))
-    rows.append({"role": "any", "source": -1, "target": -1} | _shares(ever.double().mean(1).tolist(), n))
+    rows.append({"role": ANY, "source": -1, "target": -1} | _shares(ever.double().mean(1).tolist(), n))
     return BackPatchingResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, len(queries))
 
 

@@ -13,13 +13,14 @@ from typing import Any
 import einops
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import PromptPairs, Queries, Run, top_token
-from ...tasks.questions.validity import outputs_of, vocabulary_problems
+from ...tasks.questions.layout import free_slots
+from ...tasks.questions.validity import outputs_of, taken_problems, vocabulary_problems
 from ..forward.head import check_last_state, decode, same_vocabulary
 from ..forward.hooks import refuse_hooks
 from ..forward.model import Stage, check_model, ends_of_loops, residual_states
@@ -29,14 +30,13 @@ from ..statistics import wilson
 from ..training.by_step import by_step, for_each_step
 from .contingency import found_by_correct
 from .own_pairs import questions_of
-from .questions import as_read
+from .questions import as_read, seen_by
 
 TARGETS = ("bridge", "answer", "shuffled bridge")
 """What a figure of two-hop questions shows."""
-FREE_SLOTS = ("answer", "end", "pad")
-"""Roles that hold no token of the question, see `tasks.layout`."""
 SHUFFLED, FIRST = "shuffled ", "first_"
 COLUMNS = ("fact", "correct")  # of the table by query, next to its targets
+ANSWER, OTHER = "answer", "other"  # what else a row may be about, next to intermediates and roles
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +55,10 @@ class LensResult(Result):
             mean_rank: mean rank of the target, 0 is first, ties count against it, see `tasks.top_token`;
             mrr: mean of 1 / (rank + 1);
             probability: mean probability of the target;
-            n: number of queries; n_facts: units among them, the hop-1 facts of two-hop questions.
+            n: number of queries that have a token there: prompts in which the role is a pad that the model does not see are
+            left out, and where none has one rates are NaN; n_facts: units among them, the hop-1 facts of two-hop questions.
         roles: which token is top-1: a row for each stage, role and token (a target, or `other`, where ties go; the first of
-            them where two are the same entity) with its share of the queries.
+            them where two are the same entity) with its share of the queries, n as in `table`.
         queries: a row for each query with its unit (column `fact`), whether it is answered correctly, whether bridge, answer
             and another query's bridge are found at any cell, and the first stage, counted from 0, the embedding, at which
             bridge and answer are top-1 anywhere (NaN: nowhere).
@@ -110,8 +111,8 @@ class LensResult(Result):
     @property
     def caption(self) -> str:
         """Model, split and n in one line."""
-        row = self.table.iloc[0]
-        return f"{self.model} · {self.split} · n = {row['n']} queries over {row['n_facts']} units"
+        most = self.table[["n", "n_facts"]].max()  # roles that are pads in some prompts have fewer
+        return f"{self.model} · {self.split} · n = {most['n']} queries over {most['n_facts']} units"
 
     def figure(self) -> Any:
         """Heat maps of the top-1 rates, stage × position; of a run, the bridge's and the answer's rates by step."""
@@ -139,8 +140,8 @@ def logit_lens(model: HookedTransformer | Run, queries: Queries | PromptPairs, *
 
     Raises:
         ValueError: if there is no query or no intermediate; or, all at once, for answers and intermediates that the model
-            cannot answer and names that a role or column has, too; if the model carries hooks, or its last state does not
-            give its logits.
+            cannot answer, intermediates called as a role or column, and roles called `answer` or `other`; if the model
+            carries hooks, or its last state does not give its logits.
     """
     queries = questions_of(queries)
     if not len(queries):
@@ -152,19 +153,17 @@ def logit_lens(model: HookedTransformer | Run, queries: Queries | PromptPairs, *
         raise ValueError(f"the lens cannot read {queries.split}: " + "; ".join(problems))
     queries.check_against(model)
     refuse_hooks(model)
-    targets = _targets(as_read(model, queries), seed, prompts=same_vocabulary(model))
+    targets, seen = _targets(as_read(model, queries), seed, _read_roles(queries, model)), seen_by(model, queries)
     found = residual_states(model, queries.tokens, queries.answer_position)
     check_last_state(model, queries.tokens, queries.answer_position, list(found.values())[-1])
-    stages = {stage: _read(model, stage, states, targets) for stage, states in found.items()}
-    n_units = queries.n_units
+    stages = {stage: _read(model, stage, states, targets, seen) for stage, states in found.items()}
     rows = [
         {**stage._asdict(), "role": role, "target": target}
         for stage in stages
         for role in queries.roles
         for target in targets
     ]
-    numbers = pd.concat([_summary(read, n_units) for read in stages.values()], ignore_index=True)
-    table = pd.DataFrame(rows).join(numbers).assign(n=len(queries), n_facts=n_units)
+    table = pd.DataFrame(rows).join(pd.concat([_summary(read, queries.unit) for read in stages.values()], ignore_index=True))
     ends = [Stage(-1, "embedding"), *(Stage(layer, "layer") for layer in ends_of_loops(model))]
     by_query = _by_query(queries, targets, stages, ends)
     n_cells = len(ends) * len(queries.roles)
@@ -184,31 +183,44 @@ def relation_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 def _problems(queries: Queries, model: HookedTransformer) -> list[str]:
     columns = {f"the {name}": values for name, values in (("answer", queries.answers), *queries.intermediates.items())}
-    taken = {"answer", "other", *COLUMNS, *queries.roles}
-    clashes = [name for name in queries.intermediates if name in taken or name.startswith((SHUFFLED, FIRST))]
-    named = [f"an intermediate cannot be called {name}, which is a role or a column" for name in clashes]
-    return vocabulary_problems(columns, outputs_of(model.cfg)) + named
+    names = queries.intermediates
+    taken = {ANSWER, OTHER, *COLUMNS, "step", *queries.roles, *(n for n in names if n.startswith((SHUFFLED, FIRST)))}
+    return [
+        *vocabulary_problems(columns, outputs_of(model.cfg)),
+        *taken_problems("an intermediate", names, taken, by="is a role or a column"),
+        *taken_problems("a role", _read_roles(queries, model), {ANSWER, OTHER}, by="the lens has rows for"),
+    ]
+
+
+def _read_roles(queries: Queries, model: HookedTransformer) -> list[str]:
+    """The roles whose tokens are looked for: those of the question, if the model could answer them."""
+    return [role for role in queries.roles if role not in free_slots(queries.roles)] if same_vocabulary(model) else []
 
 
 @dataclass(frozen=True, eq=False)
 class _Reading:
-    """One stage: rank and log-probability of each target, and the top token."""
+    """One stage: rank and log-probability of each target, the top token, and where a prompt has a token."""
 
     ranks: Int[Tensor, "target query pos"]
     log_p: Float[Tensor, "target query pos"]
     top: Int[Tensor, "query pos"]
+    seen: Bool[Tensor, "query pos"]
 
     def found(self, target: int) -> Bool[Tensor, " query"]:
         """Whether the target is top-1 at any position."""
-        return (self.ranks[target] == 0).any(1)
+        return ((self.ranks[target] == 0) & self.seen).any(1)
+
+    def mean(self, values: Shaped[Tensor, "*target query pos"]) -> Float[Tensor, "*target pos"]:
+        """The mean over the queries that have a token there; NaN where none has."""
+        return values.double().where(self.seen, 0.0).sum(-2) / self.seen.sum(0)
 
 
-def _targets(queries: Queries, seed: int, *, prompts: bool) -> dict[str, Int[Tensor, " query"]]:
-    """What to look for, by name; the tokens of the prompts among it only if they are wanted."""
+def _targets(queries: Queries, seed: int, roles: Sequence[str]) -> dict[str, Int[Tensor, " query"]]:
+    """What to look for, by name, the tokens at some roles among it."""
     order = torch.randperm(len(queries), generator=torch.Generator().manual_seed(seed))
-    tokens = {role: queries.tokens[:, i] for i, role in enumerate(queries.roles) if prompts and role not in FREE_SLOTS}
+    tokens = {role: queries.tokens[:, queries.roles.index(role)] for role in roles}
     shuffled = {SHUFFLED + name: values[order] for name, values in queries.intermediates.items()}
-    return {**queries.intermediates, "answer": queries.answers, **tokens, **shuffled}
+    return {**queries.intermediates, ANSWER: queries.answers, **tokens, **shuffled}
 
 
 def _read(
@@ -216,6 +228,7 @@ def _read(
     stage: Stage,
     states: Float[Tensor, "query pos d_model"],
     targets: Mapping[str, Int[Tensor, " query"]],
+    seen: Bool[Tensor, "query pos"],
 ) -> _Reading:
     """How many other tokens are at least as likely as each target, and the target's log-probability.
 
@@ -230,10 +243,10 @@ def _read(
         of_target = logits.gather(2, einops.repeat(tokens, "query -> query pos 1", pos=states.shape[1]))
         ranks.append((logits >= of_target).sum(-1) - 1)
         log_p.append(of_target[..., 0] - total)
-    return _Reading(torch.stack(ranks), torch.stack(log_p), top_token(logits))
+    return _Reading(torch.stack(ranks), torch.stack(log_p), top_token(logits), seen)
 
 
-def _summary(read: _Reading, n_units: int) -> pd.DataFrame:
+def _summary(read: _Reading, unit: Int[Tensor, " query"]) -> pd.DataFrame:
     """Means over queries, a row for each position and, within it, each target."""
     ranks = read.ranks.double()
     columns = {
@@ -243,17 +256,21 @@ def _summary(read: _Reading, n_units: int) -> pd.DataFrame:
         "mrr": 1 / (ranks + 1),
         "probability": read.log_p.double().exp(),
     }
-    by_place = {name: values.double().mean(1) for name, values in columns.items()}
-    means = {name: einops.rearrange(each, "target pos -> (pos target)").tolist() for name, each in by_place.items()}
-    intervals = pd.DataFrame([wilson(share, n_units) for share in means["top1"]])
-    return pd.DataFrame({"top1": means.pop("top1"), "low": intervals["low"], "high": intervals["high"], **means})
+    means = {
+        name: einops.rearrange(read.mean(values), "target pos -> (pos target)").tolist() for name, values in columns.items()
+    }
+    counts = [(int(seen.sum()), len(unit[seen].unique())) for seen in read.seen.T for _ in range(len(read.ranks))]
+    table = pd.DataFrame(counts, columns=pd.Index(["n", "n_facts"]))
+    intervals = [wilson(share, n_units) for share, n_units in zip(means["top1"], table["n_facts"], strict=True)]
+    shares = pd.DataFrame({"top1": means.pop("top1")}).join(pd.DataFrame(intervals)[["low", "high"]])
+    return shares.assign(**means).join(table)
 
 
 def _by_query(
     queries: Queries, targets: Mapping[str, Tensor], stages: Mapping[Stage, _Reading], ends: list[Stage]
 ) -> pd.DataFrame:
     place = {name: number for number, name in enumerate(targets)}
-    last = stages[ends[-1]].ranks[place["answer"], :, queries.answer_position]
+    last = list(stages.values())[-1].ranks[place[ANSWER], :, queries.answer_position]
     names = list(queries.intermediates)
     columns: dict[str, Any] = {"fact": queries.unit.numpy(), "correct": (last == 0).numpy()}
     for target in shown_targets(names):
@@ -272,11 +289,13 @@ def _role_map(queries: Queries, targets: Mapping[str, Tensor], stages: Mapping[S
     for stage, read in stages.items():
         same = read.top == tokens
         which = torch.where(same.any(0), same.int().argmax(0), len(names))
-        shares = torch.stack([(which == number).double().mean(0) for number in range(len(names) + 1)]).tolist()
+        shares = torch.stack([read.mean(which == number) for number in range(len(names) + 1)]).tolist()
+        counts = read.seen.sum(0).tolist()
         for position, role in enumerate(queries.roles):
-            for name, share in zip((*names, "other"), shares, strict=True):
-                rows.append({**stage._asdict(), "role": role, "token": name, "share": share[position]})
-    return pd.DataFrame(rows).assign(n=len(queries))
+            for name, share in zip((*names, OTHER), shares, strict=True):
+                row = {**stage._asdict(), "role": role, "token": name, "share": share[position]}
+                rows.append(row | {"n": counts[position]})
+    return pd.DataFrame(rows)
 
 
 def _any_cell(queries: pd.DataFrame) -> pd.DataFrame:

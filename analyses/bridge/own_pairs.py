@@ -12,12 +12,14 @@ import torch
 from transformer_lens import HookedTransformer
 
 from ...tasks import PromptPairs, Queries
-from ...tasks.questions.validity import outputs_of, vocabulary_problems
+from ...tasks.questions.validity import outputs_of, taken_problems, vocabulary_problems
 from ..forward.model import check_model
 from .bridge_means import MIN_UNITS_FOR_MEAN
 from .pair_donors import PairDonors, broken_assumptions
 from .questions import halves_by_unit
 from .sources import Source
+
+RANDOM = "random"  # in tables, what stands next to the intermediate as control
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +154,7 @@ def intermediate_of(given: Queries | PromptPairs, name: str | None) -> str:
     """The name of the intermediate to examine; the only one there is, unless it is named.
 
     Raises:
-        ValueError: if there is none, none of that name, or several and none is named.
+        ValueError: if there is none, none of that name, or several and none is named; or if it is called as the control.
     """
     names = list(given.intermediates)
     if not names:
@@ -161,7 +163,10 @@ def intermediate_of(given: Queries | PromptPairs, name: str | None) -> str:
         raise ValueError(f"there are the intermediates {', '.join(names)}: choose one, as in intermediate={names[0]!r}")
     if name is not None and name not in names:
         raise ValueError(f"no intermediate {name!r}; there is {', '.join(names)}")
-    return name or names[0]
+    chosen = name or names[0]
+    if problems := taken_problems("an intermediate", [chosen], [RANDOM], by="is the control's name"):
+        raise ValueError("; ".join(problems))
+    return chosen
 
 
 def _none_given(given: Queries | PromptPairs) -> str:

@@ -28,8 +28,8 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import NO_TOKEN, PromptPairs, Queries, Run, top_token
-from ...tasks.questions.validity import check_same_roles
-from ..forward.head import decode, same_vocabulary, token_embeddings
+from ...tasks.questions.validity import check_same_roles, taken_problems
+from ..forward.head import decode, same_vocabulary, unembedding_directions
 from ..forward.model import graph_of
 from ..forward.states import StatesRun, run_states
 from ..plots.curves import trajectory_curves
@@ -152,7 +152,9 @@ def _material(
 
 def _checked_targets(asked: Queries, targets: Sequence[str] | None) -> Sequence[str]:
     """What to probe for; by default intermediates, answer and relations."""
-    tokens = (*asked.intermediates, "answer")
+    tokens, taken = (*asked.intermediates, "answer"), {"answer", *asked.roles}
+    if problems := taken_problems("an intermediate", asked.intermediates, taken, by="is another target"):
+        raise ValueError("; ".join(problems))
     if targets is None:
         return (*tokens, *(role for role in RELATIONS if role in asked.roles))
     possible = (*tokens, *(role for role in asked.roles if role not in tokens))
@@ -296,7 +298,7 @@ def _affine(model: HookedTransformer, train: _Cell, states: Float[np.ndarray, "t
         return np.zeros(0, dtype=np.int64)
     with threadpool_limits(1, user_api="blas"):
         predicted = Ridge(alpha=1.0).fit(train.states, train.final).predict(states)
-    return top_token(decode(model, torch.from_numpy(predicted).to(token_embeddings(model)))).cpu().numpy()
+    return top_token(decode(model, torch.from_numpy(predicted).to(unembedding_directions(model)))).cpu().numpy()
 
 
 def _row(

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...tasks import Queries
@@ -13,6 +15,12 @@ from ...tasks.questions.padding import aligned
 def as_read(model: HookedTransformer, queries: Queries) -> Queries:
     """The questions with, at each role, the token that the model reads there, see `aligned`; not for running."""
     return replace(queries, tokens=aligned(model, queries.tokens, queries.answer_position).tokens)
+
+
+def seen_by(model: HookedTransformer, queries: Queries) -> Bool[Tensor, "query pos"]:
+    """Which positions hold a token that the model sees, and no hidden pad, see `aligned`."""
+    mask = aligned(model, queries.tokens, queries.answer_position).mask
+    return torch.ones_like(queries.tokens, dtype=torch.bool) if mask is None else mask
 
 
 def sample(queries: Queries, n: int, *, max_units: int, seed: int) -> Queries:

@@ -64,8 +64,9 @@ def same_vocabulary(model: HookedTransformer) -> bool:
 
 
 def token_embeddings(model: HookedTransformer) -> Float[Tensor, "d_vocab d_model"]:
-    """The embedding of every token, without position."""
-    return model.W_E
+    """What the model adds to the residual stream for each token, without position: normed, where it norms embeddings."""
+    with torch.no_grad():
+        return model.embed(torch.arange(model.cfg.d_vocab, device=model.W_E.device)[None])[0]
 
 
 def unembedding_directions(model: HookedTransformer) -> Float[Tensor, "d_vocab_out d_model"]:

@@ -110,9 +110,11 @@ def residual_states(
 
 
 def ends_of_loops(model: HookedTransformer) -> list[int]:
-    """The last layer of each pass of the shared blocks; every layer, if no parameters are shared."""
+    """The last layer of each pass of the shared blocks, whole or not; every layer, if no parameters are shared."""
     n_layers, n_blocks = model.cfg.n_layers, _n_distinct_blocks(model)
-    return list(range(n_layers) if n_blocks == n_layers else range(n_blocks - 1, n_layers, n_blocks))
+    if n_blocks == n_layers:
+        return list(range(n_layers))
+    return [*range(n_blocks - 1, n_layers - 1, n_blocks), n_layers - 1]
 
 
 def embedded(

@@ -6,6 +6,8 @@ two-hop answers are read in different places (He et al. 2026, code, `preprocess_
 are not trained here).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Int
 
@@ -24,6 +26,16 @@ def check_layout(layout: str) -> None:
 def n_positions(layout: str) -> int:
     """Length of the longest prompt."""
     return N_SLOTS if layout == "slots" else len(_QUESTION)
+
+
+def free_slots(roles: Sequence[str]) -> tuple[str, ...]:
+    """The roles of `slots` prompts that hold no token of the question; other prompts have none, whatever they are called.
+
+    >>> free_slots(("h", "r1", "answer", "end", "pad")), free_slots(("begin", "end"))
+    (('answer', 'end', 'pad'), ())
+    """
+    known = {(*_QUESTION[:n], *_SLOTS)[:N_SLOTS]: n for n in (2, 3)}
+    return tuple(roles)[known[tuple(roles)] :] if tuple(roles) in known else ()
 
 
 def to_prompts(

@@ -128,6 +128,11 @@ def missing_problems(what: str, wanted: Collection[str], there: Collection[str])
     return [f"no {what}s {', '.join(unknown)}; there are {', '.join(map(str, there)) or 'none'}"] if unknown else []
 
 
+def taken_problems(what: str, names: Collection[str], taken: Collection[str], *, by: str) -> list[str]:
+    """Names of the user's that a table has for something else, so that its rows or columns could not be told apart."""
+    return [f"{what} cannot be called {name}, which {by}" for name in dict.fromkeys(names) if name in taken]
+
+
 def check_choices(**choices: tuple[Any, Collection[Any]]) -> None:
     """Raise unless each argument, by name, is one of what is possible; all problems at once."""
     wrong = [

@@ -63,3 +63,8 @@ def test_a_model_that_is_never_wrong_cannot_be_corrected() -> None:
     right = replace(queries, answers=logits_at(model, queries.tokens, 2, []).argmax(-1))
     with pytest.raises(ValueError, match="0 of the 30 questions of random are answered wrongly, needed are 2"):
         back_patch(model, right)
+
+
+def test_a_position_cannot_be_called_as_the_row_for_all() -> None:
+    with pytest.raises(ValueError, match="a role cannot be called any, which stands for any patch at all"):
+        back_patch(random_model(2), replace(asked(2), roles=("a", "any", "c")))

@@ -1,10 +1,12 @@
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import random_model
+from conftest import random_model, random_pairs
+from padded import PADDED_ROLES, own_logits, padded_pairs, padding_model
 
 from grokscope.analyses import LensResult, logit_lens
 from grokscope.tasks import Checkpoint, Queries, Run, TwoHopTask
@@ -74,8 +76,19 @@ def test_the_published_any_cell_rate_by_ten_independent_lines(task: TwoHopTask, 
 def test_a_cell_is_the_end_of_a_loop_of_several_blocks() -> None:
     from grokscope.analyses.forward.model import ends_of_loops
 
-    ends = {n: ends_of_loops(random_model(0, n_layers=4, n_blocks=n)) for n in (1, 2, 4)}
-    assert ends == {1: [0, 1, 2, 3], 2: [1, 3], 4: [0, 1, 2, 3]}
+    ends = {n: ends_of_loops(random_model(0, n_layers=4, n_blocks=n)) for n in (1, 2, 3, 4)}
+    assert ends == {1: [0, 1, 2, 3], 2: [1, 3], 3: [2, 3], 4: [0, 1, 2, 3]}
+
+
+@pytest.mark.parametrize(("n_layers", "n_blocks"), [(3, 2), (5, 2), (5, 3), (4, 3), (1, 1), (4, 2)])
+def test_correct_is_the_models_own_answer_also_where_the_last_loop_is_not_whole(n_layers: int, n_blocks: int) -> None:
+    model, pairs = random_model(n_layers, n_layers=n_layers, n_blocks=n_blocks), random_pairs(0, n=40)
+    own = model(pairs.clean)[:, -1].argmax(-1)
+    queries = replace(pairs, answers=own, foils=(own + 1) % 11, intermediates={"via": pairs.foils}).queries()
+    lens = logit_lens(model, queries)
+    assert lens.queries["correct"].all() and lens.queries["answer"].all() and lens.target_found_any == 1.0
+    last = [*range(n_blocks - 1, n_layers, n_blocks), n_layers - 1]
+    assert lens.n_cells == 3 * (1 + (n_layers if n_layers == n_blocks or n_blocks == 1 else len(set(last))))
 
 
 def test_the_role_map_holds_every_query_once(task: TwoHopTask, checkpoint: Checkpoint) -> None:
@@ -158,3 +171,63 @@ def test_it_reads_back_and_shows_itself(task: TwoHopTask, checkpoint: Checkpoint
     figure = lens.figure()
     cells = by_cell(lens)["top1"]
     assert figure.data[0].z[2][1] == cells[0, "layer", "r1", "bridge"]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_role_that_is_a_pad_in_some_prompts_is_read_in_the_others_alone(side: str) -> None:
+    """As if each role were asked of those prompts alone; what the model does not see is found nowhere."""
+    model = padding_model(0, side)
+    pairs = padded_pairs(model, side, "both", n=24)
+    queries = replace(pairs, intermediates={"via": pairs.foils}).queries()
+    lens, n_pads = logit_lens(model, queries), torch.tensor([0, 2, 1, 0] * 6)
+    for position, role in enumerate(PADDED_ROLES):
+        seen = n_pads <= position  # right pads are moved to the left
+        rows = lens.table[lens.table["role"] == role]
+        assert (rows["n"] == int(seen.sum())).all() and (rows["n_facts"] == int(seen.sum())).all()
+        alone = logit_lens(model, queries.take(seen)).table
+        real = ~rows["target"].str.startswith("shuffled")
+        for column in ("top1", "top5", "mean_rank", "mrr", "probability", "low", "high", "n"):
+            found = alone.loc[alone["role"] == role, column].to_numpy()[real.to_numpy()]
+            np.testing.assert_allclose(rows.loc[real, column], found, atol=1e-12)
+        tops = lens.roles[lens.roles["role"] == role]
+        assert (tops["n"] == int(seen.sum())).all()
+        assert np.allclose(tops.groupby(["layer", "after"])["share"].sum(), 1.0)
+    assert f"n = {len(queries)} queries" in lens.caption
+    own = own_logits(model, queries.tokens, 10).argmax(-1) == queries.answers
+    assert lens.queries["correct"].tolist() == own.tolist()
+
+
+def test_a_role_that_is_a_pad_in_every_prompt_has_no_rate() -> None:
+    model = padding_model(0, "left")
+    pairs = padded_pairs(model, "left", "both", n=8)
+    padded = replace(pairs, intermediates={"via": pairs.foils}).queries().take(torch.tensor([1, 5]))
+    rows = logit_lens(model, padded).table.set_index("role").loc["x"]
+    assert (rows["n"] == 0).all() and rows["top1"].isna().all() and (rows["low"] == 0).all() and (rows["high"] == 1).all()
+
+
+def named(roles: tuple[str, ...], name: str = "via") -> Queries:
+    pairs = random_pairs(0, n=12)
+    return Queries(pairs.clean, pairs.answers, roles=roles, split="mine", intermediates={name: pairs.foils})
+
+
+@pytest.mark.parametrize("roles", [("end", "b", "c"), ("a", "pad", "c"), ("end", "pad", "c"), ("h", "r1", "end")])
+def test_every_token_of_a_users_prompts_is_a_target_whatever_its_role_is_called(roles: tuple[str, ...]) -> None:
+    lens, plain = (logit_lens(random_model(0), named(each)) for each in (roles, ("a", "b", "c")))
+    assert set(roles) < set(lens.table["target"]) and len(lens.table) == len(plain.table)
+    assert lens.table["top1"].tolist() == plain.table["top1"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("roles", "name", "message"),
+    [
+        (("other", "b", "c"), "via", "a role cannot be called other"),
+        (("a", "b", "answer"), "via", "a role cannot be called answer"),
+        (("a", "b", "c"), "a", "an intermediate cannot be called a, which is a role or a column"),
+        (("a", "b", "c"), "step", "an intermediate cannot be called step"),
+        (("a", "b", "c"), "correct", "an intermediate cannot be called correct"),
+        (("a", "b", "c"), "first_via", "an intermediate cannot be called first_via"),
+    ],
+)
+def test_names_that_rows_and_columns_have_are_refused(roles: tuple[str, ...], name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        logit_lens(random_model(0), named(roles, name))

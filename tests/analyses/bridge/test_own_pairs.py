@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from carry import DIGITS, ROLES, answer_of, carry_model, carry_of, carry_pairs, lookup_model
-from conftest import no_hooks_left
+from conftest import no_hooks_left, random_model, random_pairs
 from transformer_lens import HookedTransformer
 
 from grokscope.analyses import (
@@ -299,3 +299,14 @@ def test_a_task_needs_questions_and_pairs_hold_theirs(
         bridge_evidence(model, pairs, "test_inferred_iid")
     with pytest.raises(TypeError, match="a task has several splits: name one"):
         bridge_evidence(model, task)
+
+
+def test_an_intermediate_cannot_be_called_as_what_stands_next_to_it() -> None:
+    pairs = random_pairs(0, n=12)
+    asked = replace(pairs, intermediates={"random": pairs.foils}, corrupt_intermediates={"random": pairs.answers})
+    for analyse in (interchange, ablate_bridge, steer_bridge):
+        with pytest.raises(ValueError, match="an intermediate cannot be called random, which is the control's name"):
+            analyse(random_model(0), asked)
+    for name in ("answer", pairs.roles[0]):
+        with pytest.raises(ValueError, match=f"an intermediate cannot be called {name}, which is another target"):
+            probe_bridge(random_model(0), replace(pairs, intermediates={name: pairs.foils}))

@@ -12,7 +12,7 @@ from transformer_lens import HookedTransformer
 
 from grokscope.analyses import LensResult, attribute_attention, graph_of, logit_lens
 from grokscope.analyses.forward.engine import FastEngine
-from grokscope.analyses.forward.head import decode
+from grokscope.analyses.forward.head import decode, token_embeddings
 from grokscope.analyses.forward.places import Logits, open_edges_of
 from grokscope.analyses.patching.metrics import logit_difference
 from grokscope.tasks import Queries
@@ -170,7 +170,7 @@ def by_place(found: Logits) -> Iterator[tuple[int, torch.Tensor]]:
 def test_partial_runs_and_gradients_go_through_the_same_head(settings: dict[str, object]) -> None:
     model, pairs = random_model(1, **settings), random_pairs(1)
     graph = graph_of(model, pairs.roles, -1)
-    fast, slow = FastEngine(model, graph), LiteralEngine(model, graph)
+    fast, slow = FastEngine(model, graph, 2**30), LiteralEngine(model, graph)
     (base, donor), literal = fast.run(pairs.clean, pairs.corrupt), slow.run(pairs.clean, pairs.corrupt)
     torch.testing.assert_close(base.logits, literal[0].logits)
     edges = graph.edges[::4]
@@ -204,3 +204,19 @@ def test_states_of_any_shape_are_decoded_alike() -> None:
     whole = decode(model, states)
     assert whole.shape == (3, 4, 5, 7) and whole.abs().max() < 2.0
     torch.testing.assert_close(whole[1, 2, 3], decode(model, states[1, 2, 3]))
+
+
+@pytest.mark.parametrize("settings", [{}, {"post_embedding_ln": True}])
+def test_an_embedding_is_what_the_model_adds_for_a_token(settings: dict[str, object]) -> None:
+    """At position 0 and without position embeddings, so that one token by another is one state by another."""
+    model = random_model(0, **settings)
+    with torch.no_grad():
+        model.pos_embed.W_pos.zero_()
+    tokens = torch.arange(11)[:, None]
+    _, cache = model.run_with_cache(tokens)
+    found = token_embeddings(model)
+    torch.testing.assert_close(found, cache["blocks.0.hook_resid_pre"][:, 0])
+    moved = cache["blocks.0.hook_resid_pre"][3] + found[5] - found[3]
+    logits = model.run_with_hooks(tokens[3:4], fwd_hooks=[("blocks.0.hook_resid_pre", lambda state, hook: moved[None])])
+    torch.testing.assert_close(logits, model(tokens[5:6]))
+    assert not found.requires_grad
