@@ -36,6 +36,8 @@ def integrated_pattern(
 ) -> tuple[Pattern, Integral]:
     """The pattern times the objective's mean gradient by it, on the line from no attention to the pattern.
 
+    Without attention the output's bias is left: what a model holds there in place of biases of values has no share.
+
     Args:
         run: the cached run.
         layer: whose pattern it is.
@@ -69,7 +71,8 @@ def direct_contributions(
 ) -> Pattern:
     """What each head moves from each key position straight to logit(answer) − logit(foil), final norm frozen, in nats.
 
-    Before the soft cap of the logits, if the model has one: a share of a sum is no share of what is bent afterwards.
+    Before the soft cap of the logits, if the model has one: a share of a sum is no share of what is bent afterwards. Biases
+    of values are moved with the values; in a model that holds them in the output's bias, they belong to no entry.
     """
     direction = final_direction(run.model, run.layers[-1].after[:, run.answer], answers, foils)
     by_key = einops.einsum(

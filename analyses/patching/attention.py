@@ -27,6 +27,7 @@ from ...circuits.progress import with_bar
 from ...circuits.result import save_page
 from ...tasks import PromptPairs
 from ..forward.cached import CachedRun, run_and_cache
+from ..forward.layer import attention_weights
 from ..forward.lines import TOLERANCE, Integral, check_steps
 from ..forward.memory import MAX_BATCH, Sizes, batches, budget, how_many
 from ..forward.model import graph_of
@@ -74,9 +75,13 @@ class AttentionResult(Result):
             minus its value with no attention in that layer, as far as `completeness` says;
             direct: what the head moves from the key position straight to the logit difference, final norm frozen, in nats;
             zero except at the answer's position; before the soft cap of the logits, if the model has one;
-            knockout: the change of the metric if this entry is zero and the others of its row are renormalised; NaN where
-            the row has no other entry in some prompt; what a prompt's pads hide counts as an entry of weight 0;
+            knockout: the change of the metric if the head does not see this key, its score −∞, so that its weight goes to
+            the others of the row; NaN where the row has no other entry in some prompt; what a prompt's pads hide counts as
+            an entry of weight 0;
             n: number of queries.
+            integrated and direct depend on where biases of values stand: moved into the output's bias, as TransformerLens
+            does when it loads a model with `fold_value_biases`, what they add is no longer moved by attention, although the
+            model computes the same; pattern and knockout do not depend on it.
         model: the model's name.
         pairs: hash of the prompt pairs.
         metric: name of the metric.
@@ -187,12 +192,14 @@ def _knocked_out(
     metric: AnyMetric,
     memory: int,
 ) -> Pattern:
-    """The change of the metric without each entry."""
+    """The change of the metric without each entry: its score is −∞, so that rows of which it had all are defined, too."""
     before = metric_by_query(metric, run.logits, pairs, run.logits)
-    visible = run.layers[layer].scores[:, :, : run.stop, : run.stop].isfinite()
+    scores = run.layers[layer].scores[:, :, : run.stop, : run.stop]
+    visible = scores.isfinite()
     several = visible.sum(-1, keepdim=True) > 1
     some, defined = (visible & several).any(0).cpu(), (several | ~visible).cpu()
     entries = [tuple(entry) for entry in some.nonzero().tolist()]
+    hidden = torch.arange(scores.shape[-1], device=scores.device)[:, None]
     change = torch.zeros(pattern.shape, dtype=torch.float64).masked_fill(visible.cpu(), math.nan)
     sizes = Sizes.of(run.model, len(run.graph.roles))
     each = len(pattern) * (sizes.copy + 2 * sizes.scores)
@@ -201,9 +208,7 @@ def _knocked_out(
         chunk = entries[start : start + n_at_once]
         copies = pattern.repeat(len(chunk), 1, 1, 1, 1)
         for copy, (head, query, key) in zip(copies, chunk, strict=True):
-            copy[:, head, query, key] = 0.0
-            copy[:, head, query] /= copy[:, head, query].sum(-1, keepdim=True)
-            copy[:, head, query].nan_to_num_(0.0)  # of a prompt whose row has no other entry
+            copy[:, head, query] = attention_weights(scores[:, head, query].index_fill(-1, hidden[key], -math.inf))
         after = metric_by_query(metric, run_with_pattern(run, layer, copies), pairs, run.logits)
         for (head, query, key), values in zip(chunk, after, strict=True):
             values = torch.from_numpy(values - before)

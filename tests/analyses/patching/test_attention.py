@@ -175,3 +175,43 @@ def test_the_table_says_what_was_measured_and_reads_back() -> None:
     sums = result.table.groupby(["layer", "head", "query"])["pattern"].sum()
     np.testing.assert_allclose(sums, 1.0)
     assert f"n = {len(pairs)}" in result.caption and len(result.figure("knockout").data) == 4
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_without_an_entry_that_has_all_of_its_row_the_others_get_it(seed: int) -> None:
+    """Heads whose softmax saturates: the weight is 1, all others are 0 in the arithmetic's precision."""
+    model, pairs = calm_model(seed, use_attn_scale=False), wide_pairs(seed)
+    with torch.no_grad():
+        for block in model.blocks:
+            block.attn.W_Q.mul_(1e4)
+    result = attribute_attention(model, pairs, steps=2, tolerance=math.inf)
+    assert ((result.patterns == 1.0).sum(-1)[..., 1:] == 1).any()
+    plain = logit_difference(model(pairs.clean)[:, -1], pairs.answers, pairs.foils)
+    for row in result.table.to_dict("records"):
+        query, key = pairs.roles.index(row["query"]), pairs.roles.index(row["key"])
+        if query == 0:
+            assert math.isnan(row["knockout"])
+            continue
+
+        def hide(scores: torch.Tensor, hook: object, head=row["head"], query=query, key=key) -> torch.Tensor:
+            scores = scores.clone()
+            scores[:, head, query, key] = -math.inf
+            return scores
+
+        hook = (f"blocks.{row['layer']}.attn.hook_attn_scores", hide)
+        after = logit_difference(logits_at(model, pairs.clean, -1, [hook]), pairs.answers, pairs.foils)
+        assert row["knockout"] == pytest.approx(float((after - plain).detach().mean()), abs=1e-9)
+
+
+def test_where_biases_of_values_stand_changes_what_it_is_said_to_change() -> None:
+    model, folded, pairs = calm_model(0), calm_model(0), wide_pairs(0)
+    with torch.no_grad():
+        for block in folded.blocks:
+            block.attn.b_O += (block.attn.b_V[..., None] * block.attn.W_O).sum((0, 1))
+            block.attn.b_V.zero_()
+    assert torch.allclose(model(pairs.clean), folded(pairs.clean))
+    one, other = (attribute_attention(each, pairs).table for each in (model, folded))
+    for reading in ("pattern", "knockout"):
+        np.testing.assert_allclose(one[reading], other[reading], atol=1e-9)
+    for reading in ("integrated", "direct"):
+        assert (one[reading] - other[reading]).abs().max() > 1e-3
