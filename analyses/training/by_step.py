@@ -1,7 +1,7 @@
 """The same analysis of every checkpoint of a run, in one result whose tables have a step column."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -36,6 +36,11 @@ def by_step(run: Run, analyse: Callable[[HookedTransformer], ResultType]) -> Res
         {"reason": "; ".join(f"step {step:,}: {why}" for step, why in reasons.items())} if reasons else {}
     )
     return dataclasses.replace(first, **tables, model=run.name, **named)
+
+
+def ascending(numbers: Iterable[int]) -> list[int]:
+    """Steps, or numbers of loops, in order, each once: what comes before, after and last is told from their order."""
+    return sorted(set(numbers))
 
 
 def for_each_step(table: pd.DataFrame, compute: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:

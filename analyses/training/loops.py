@@ -16,6 +16,7 @@ from ...tasks import Checkpoint, exact_match
 from ..plots.style import error_bars
 from ..plots.theme import GREYS, SPLIT_COLOUR, TEMPLATE, literal
 from ..statistics import wilson
+from .by_step import ascending
 
 COMPOSITIONS = ("test_inferred_iid", "test_inferred_ood_id", "test_inferred_id_ood", "test_inferred_ood")
 
@@ -62,7 +63,7 @@ def accuracy_by_loops(checkpoint: Checkpoint, loops: Sequence[int], *, splits: S
 
     Args:
         checkpoint: of a model with any number of loops.
-        loops: how often to apply the blocks; each at least 1.
+        loops: how often to apply the blocks, in any order; each at least 1.
         splits: what to ask.
 
     Raises:
@@ -73,7 +74,7 @@ def accuracy_by_loops(checkpoint: Checkpoint, loops: Sequence[int], *, splits: S
         raise ValueError(f"the blocks can be applied once or more, got {bad}")
     queries = {split: checkpoint.task.split(split) for split in splits}
     rows = []
-    for n_loops in loops:
+    for n_loops in ascending(loops):
         model = checkpoint.model(n_loops=n_loops)
         for split, asked in queries.items():
             share, n = float(exact_match(model, asked).double().mean()), len(asked)

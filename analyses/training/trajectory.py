@@ -11,10 +11,12 @@ from ...circuits import Circuit, ComputationGraph, Edge, Result
 from ...circuits.progress import with_bar
 from ...circuits.similarity import jensen_shannon, weighted_overlap
 from ...tasks import PromptPairs, Run
+from ...tasks.questions.validity import taken_problems
 from ..patching.circuit_runs import CircuitRuns
 from ..patching.discovery import discover
 from ..patching.metrics import cross_entropy
 from ..plots.curves import growth_curves
+from .by_step import ascending
 from .growth import MILESTONES, onset
 
 
@@ -114,7 +116,7 @@ def trajectory(
         run: with checkpoints.
         pairs: not filtered by correctness, or only by that of the last checkpoint, since early ones answer few.
         threshold: edges with |effect| of at least this much are kept, if connected.
-        steps: some of the run's steps; all if not given.
+        steps: some of the run's steps, in any order; all if not given.
         parts: of the path, by name, whose strongest edges are milestones.
         max_memory: bytes that may be used; by default a quarter of what is free.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
@@ -122,10 +124,9 @@ def trajectory(
 
     Raises:
         KeyError: if there is no checkpoint at one of the steps.
-        ValueError: if there is none at all, or too few pairs.
+        ValueError: if there is none at all, a part is called as a milestone of accuracy, or there are too few pairs.
     """
-    if not (chosen := list(run.steps if steps is None else steps)):
-        raise ValueError(f"{run.folder} holds no checkpoint")
+    chosen = _checked(run, steps, parts)
     circuits = {
         step: discover(
             run.checkpoint(step).model(), pairs, threshold=threshold, max_memory=max_memory, progress=False, seed=seed
@@ -146,6 +147,17 @@ def trajectory(
     about = {name: value for name, value in final.provenance.items() if name not in ("model", "reason")}
     about["reasons"] = {str(step): why for step, circuit in circuits.items() if (why := circuit.provenance.get("reason"))}
     return CircuitTrajectory(table, _changes(table), stability, milestones, run.name, final.graph, about)
+
+
+def _checked(run: Run, steps: Sequence[int] | None, parts: Mapping[str, Part]) -> list[int]:
+    """The steps in order, each once, before anything is measured."""
+    if not (chosen := ascending(run.steps if steps is None else steps)):
+        raise ValueError(f"{run.folder} holds no checkpoint")
+    if missing := [step for step in chosen if step not in run.steps]:
+        raise KeyError(f"{run.folder} has no checkpoint at the steps {missing}; there are {run.steps}")
+    if problems := taken_problems("a part", parts, ONSETS, by="is a milestone of accuracy"):
+        raise ValueError("; ".join(problems))
+    return chosen
 
 
 def _changes(table: pd.DataFrame) -> pd.DataFrame:

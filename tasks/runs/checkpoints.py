@@ -107,6 +107,8 @@ class Run:
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{folder}/run.json names no readable settings: {error!r}") from error
         metrics = pd.read_csv(folder / "metrics.csv", engine="python")  # this engine reads floats exactly
+        if not metrics["step"].is_monotonic_increasing or metrics["step"].duplicated().any():
+            raise CheckpointError(f"{folder}/metrics.csv must hold one row for each step, in order")
         return cls(folder, task, *configs, metrics, settings.get("initial", ""))
 
     @property

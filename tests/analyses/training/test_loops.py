@@ -25,6 +25,12 @@ def test_the_trained_number_of_loops_is_the_checkpoint_itself(task: TwoHopTask, 
     assert more.cfg.model_name == "tiny, step 60 (final), 3 loops"
 
 
+def test_numbers_of_loops_are_taken_in_order_and_once(tiny_run: Run) -> None:
+    checkpoint = tiny_run.checkpoint("final")
+    one, other = (accuracy_by_loops(checkpoint, loops) for loops in ((3, 1, 2, 1), (1, 2, 3)))
+    assert one.to_json() == other.to_json() and list(one.figure().data[0].x) == [1, 2, 3]
+
+
 def test_it_shows_itself_reads_back_and_refuses_nonsense(tiny_run: Run) -> None:
     checkpoint = tiny_run.checkpoint("final")
     result = accuracy_by_loops(checkpoint, (1, 2))

@@ -58,6 +58,19 @@ def test_losses_are_literal_runs_of_the_final_circuit_and_of_all_but_it(
     assert found.stability["weighted_overlap"].iloc[1] == found.stability["weighted_overlap_final"].iloc[0]
 
 
+def test_steps_are_taken_in_order_and_once(tiny_run: Run, pairs: PromptPairs, grown: CircuitTrajectory) -> None:
+    twice = trajectory(tiny_run, pairs, steps=[*tiny_run.steps[::-1], tiny_run.steps[0]])
+    assert twice.to_json() == grown.to_json()
+
+
+def test_what_cannot_be_told_apart_or_is_not_there_is_refused_before_work(tiny_run: Run, pairs: PromptPairs) -> None:
+    part = Part("embed", "v", "h")
+    with pytest.raises(ValueError, match=r"a part cannot be called ID ≥ \.5, which is a milestone of accuracy"):
+        trajectory(tiny_run, pairs, parts={"ID ≥ .5": part})
+    with pytest.raises(KeyError, match="no checkpoint at the steps"):
+        trajectory(tiny_run, pairs, steps=[tiny_run.steps[0], 7, 8])
+
+
 def growing(factors: list[float]) -> tuple[pd.DataFrame, Circuit]:
     """A chain whose links all grow by the same factors, step by step."""
     circuits = [noisy_circuit({name: value * factor for name, value in CHAIN.items()}, seed=0) for factor in factors]
