@@ -18,11 +18,20 @@ def unit_of(metric: str, unit: str = "") -> str:
 def shown(value: float) -> str:
     """A number with two decimals, or with two digits where it is too small for that.
 
-    >>> shown(-5.7), shown(0.0), shown(0.00123), shown(float("nan"))
+    >>> shown(-5.7), shown(-0.0), shown(0.00123), shown(float("nan"))
     ('-5.70', '0.00', '0.0012', 'nan')
     """
     small = 0 < abs(value) < 0.1 and math.isfinite(value)
-    return f"{value:.2g}" if small else f"{value:.2f}"
+    return f"{value:.2g}" if small else fixed(value, 2)
+
+
+def fixed(value: float, digits: int, *, plus: bool = False) -> str:
+    """A number with so many decimals; what rounds to zero has no sign, unless all have.
+
+    >>> fixed(-0.0001, 3), fixed(-0.0001, 3, plus=True), fixed(-0.5, 3), fixed(0.5, 3, plus=True)
+    ('0.000', '+0.000', '-0.500', '+0.500')
+    """
+    return format(value, f"{'+' if plus else ''}z.{digits}f")
 
 
 def after_number(unit: str) -> str:

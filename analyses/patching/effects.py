@@ -117,7 +117,7 @@ class PatchingResult(Result):
             text += f" · estimated by {self.method}"
         if self.error:
             text += (
-                " (rank correlation {rank_correlation:.2f}, relative error {relative_error:.2f}, {n_edges} edges)".format(
+                " (rank correlation {rank_correlation:z.2f}, relative error {relative_error:.2f}, {n_edges} edges)".format(
                     **self.error
                 )
             )
@@ -140,7 +140,7 @@ class PatchingResult(Result):
 
     def figure(self) -> Any:
         """A heat map of the effects: senders or nodes against receivers or positions."""
-        return effect_heatmap(self.table, title=self.caption)
+        return effect_heatmap(self.table, title=self.caption, roles=self.graph.roles)
 
 
 @torch.no_grad()

@@ -3,12 +3,13 @@
 Every figure says n.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from ...circuits.units import fixed
 from .style import layer_name, stage_names
 from .theme import TEMPLATE, literal
 
@@ -40,7 +41,7 @@ def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *,
                 z=grid.to_numpy().tolist(),
                 x=list(grid.columns),
                 y=list(grid.index),
-                text=[[f"{cell:.2f}" for cell in line] for line in grid.to_numpy()],
+                text=[[fixed(cell, 2) for cell in line] for line in grid.to_numpy()],
                 texttemplate="%{text}",
                 zmin=0,
                 zmax=1,
@@ -134,15 +135,21 @@ def back_patching_heatmaps(table: pd.DataFrame, *, title: str) -> go.Figure:
     return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380))
 
 
-def effect_heatmap(table: pd.DataFrame, *, title: str) -> go.Figure:
-    """Effects as a heat map: receivers against senders, or components against positions."""
+def effect_heatmap(table: pd.DataFrame, *, title: str, roles: Sequence[str] = ()) -> go.Figure:
+    """Effects as a heat map: receivers against senders, or components against positions.
+
+    Args:
+        table: with the column effect, and sender and receiver, or node.
+        title: of the figure; it should name n.
+        roles: the prompt's, in whose order positions are shown; else as in the table.
+    """
     if "node" in table:
         parts = table["node"].str.split("@", n=1, expand=True)
         grid = table.assign(component=parts[0], role=parts[1]).pivot(index="component", columns="role", values="effect")
-        grid = grid.loc[list(dict.fromkeys(parts[0])), list(dict.fromkeys(parts[1]))]
+        grid = grid.loc[list(dict.fromkeys(parts[0])), [r for r in roles if r in grid] or list(dict.fromkeys(parts[1]))]
     else:
         grid = table.pivot(index="receiver", columns="sender", values="effect")
-        grid = grid.loc[list(dict.fromkeys(table["receiver"])), list(dict.fromkeys(table["sender"]))]
+        grid = grid.loc[_in_order(table["receiver"], roles), _in_order(table["sender"], roles)]
     heat = go.Heatmap(
         z=grid.to_numpy().tolist(),
         x=list(grid.columns),
@@ -152,3 +159,15 @@ def effect_heatmap(table: pd.DataFrame, *, title: str) -> go.Figure:
         colorbar={"title": "effect"},
     )
     return literal(go.Figure(heat).update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 12}}))
+
+
+def _in_order(nodes: Iterable[str], roles: Sequence[str]) -> list[str]:
+    """Each node once, component by component as they come, and each at the roles in the prompt's order."""
+    found = list(dict.fromkeys(nodes))
+    components = list(dict.fromkeys(node.partition("@")[0] for node in found))
+
+    def place(node: str) -> tuple[int, int]:
+        component, _, role = node.partition("@")
+        return components.index(component), roles.index(role) if role in roles else len(roles)
+
+    return sorted(found, key=place) if roles else found

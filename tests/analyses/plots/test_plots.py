@@ -1,8 +1,9 @@
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from conftest import calm_model, wide_pairs
 
-from grokscope.analyses import accuracy_curves, lens_heatmaps, logit_lens
+from grokscope.analyses import accuracy_curves, activation_patch, lens_heatmaps, logit_lens, path_patch
 from grokscope.analyses.plots.claims import accuracy_against_use, quantity_rows
 from grokscope.analyses.plots.curves import growth_curves
 from grokscope.analyses.plots.heatmaps import effect_heatmap
@@ -42,6 +43,32 @@ def test_effect_heatmaps_hold_edges_or_nodes() -> None:
     nodes = pd.DataFrame({"node": ["MLP0@h", "MLP0@r1"], "effect": [0.25, -0.5]})
     heat = effect_heatmap(nodes, title="t").data[0]
     assert (list(heat.x), list(heat.y), heat.zmid) == (["h", "r1"], ["MLP0"], 0)
+
+
+def test_effect_heatmaps_show_positions_in_the_prompts_order() -> None:
+    model, pairs = calm_model(0), wide_pairs(0)
+    nodes, edges = activation_patch(model, pairs, progress=False), path_patch(model, pairs, progress=False)
+    heat = nodes.figure().data[0]
+    assert list(heat.x) == list(pairs.roles)
+    values = nodes.table.set_index("node")["effect"]
+    assert all(
+        heat.z[y][x] == values[f"{part}@{role}"]
+        for y, part in enumerate(heat.y)
+        for x, role in enumerate(heat.x)
+        if f"{part}@{role}" in values
+    )
+    heat = edges.figure().data[0]
+    for axis in (heat.x, heat.y):
+        parts = pd.DataFrame([name.split("@") for name in axis], columns=["component", "role"])
+        assert (parts["component"].ne(parts["component"].shift()).sum()) == parts["component"].nunique()
+        places = parts["role"].map(pairs.roles.index)
+        assert places.groupby(parts["component"]).apply(lambda each: each.is_monotonic_increasing).all()
+
+
+def test_heat_maps_write_no_zero_with_a_sign() -> None:
+    table = pd.DataFrame({"layer": [0], "role": ["h"], "target": ["t"], "after": ["layer"], "excess": [-0.0001]})
+    (heat,) = lens_heatmaps({"": table}, ["t"], value="excess", title="n").data
+    assert heat.text[0][0] == "0.00"
 
 
 def test_drawing_leaves_plotlys_global_state_alone(tiny_run: Run) -> None:
