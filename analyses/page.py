@@ -18,6 +18,7 @@ from plotly.offline import get_plotlyjs
 
 from ..circuits import Diagram
 from ..circuits.result import write_text
+from ..circuits.units import fixed
 
 ASSETS = Path(__file__).parent / "assets"
 LEAST_FOR_CONTENTS = 3  # headings
@@ -100,7 +101,7 @@ class Report:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    return fixed(value, 3) if abs(value) < 100 else f"{value:,.0f}"
 
 
 def _plotly() -> str:

@@ -19,6 +19,7 @@ from .circuit import Circuit
 from .compare import check_comparable
 from .result import Result
 from .similarity import jensen_shannon
+from .units import fixed
 
 MIN_SEEDS = 3
 
@@ -58,7 +59,7 @@ class EquivalenceResult(Result):
         """The caption without the conditions."""
         if self.reason:
             return f"{self.verdict}, {self.reason}"
-        bounds = f"{self.difference:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        bounds = f"{fixed(self.difference, 3)} [{fixed(self.low, 3)}, {fixed(self.high, 3)}]"
         how = " after alignment" if self.aligned else ""
         return (
             f"{self.verdict}; Jensen–Shannon distance{how} beyond replicates {bounds} (one-sided 95 % bounds), "

@@ -5,6 +5,7 @@ example, that the same MLP looks up the first hop in loop 0 at r1 and the second
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 
@@ -13,6 +14,7 @@ from .graph import ComputationGraph
 from .kinds import KINDS
 from .node import Node
 from .result import Result
+from .units import fixed
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,7 @@ class MergedCircuit(Result):
         """A row for each kept edge between weights and role: in which loops, with which effects, and how many."""
         kept = self.table[self.table["kept"]]
         where = kept["sender_loop"].astype(str) + " → " + kept["receiver_loop"].astype(str)
-        kept = kept.assign(loops=where, shown=kept["effect"].map("{:+.3f}".format))
+        kept = kept.assign(loops=where, shown=kept["effect"].map(partial(fixed, digits=3, plus=True)))
         grouped = kept.groupby(["sender", "receiver", "role"], sort=False)
         return grouped.agg(
             loops=("loops", ", ".join), effects=("shown", ", ".join), largest=("effect", _largest), n=("effect", "size")

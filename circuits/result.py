@@ -12,6 +12,7 @@ import pandas as pd
 from .encoding import decode, encode
 from .format_1 import decode_1
 from .plain_text import plain
+from .units import fixed
 
 ResultType = TypeVar("ResultType", bound="Result")
 FORMAT = 2  # files of format 1 bear no number
@@ -43,7 +44,7 @@ class Result:
         return plain(f"<{type(self).__name__}: {self.caption}>")
 
     def _repr_html_(self) -> str:
-        table = self.table.to_html(index=False, max_rows=20, float_format="{:.3f}".format, border=0)
+        table = self.table.to_html(index=False, max_rows=20, float_format=lambda value: fixed(value, 3), border=0)
         return f"<p>{html.escape(self.caption)}</p>{table}"
 
     def to_json(self) -> str:

@@ -13,6 +13,7 @@ from .graph import ComputationGraph
 from .kinds import css_name
 from .node import Edge
 from .palette import HUES, PAGE
+from .units import fixed
 
 MAX_WIDTH, MIN_WIDTH = 9.0, 0.8
 ARROW = (
@@ -80,5 +81,6 @@ def _edge(edge: Edge, effect: float, graph: ComputationGraph, widest: float) -> 
     name, colour = html.escape(str(edge)), HUES[edge.look.colour]
     return (
         f'<path class="gs-edge gs-into-{css_name(edge.kind)}{sign} data-edge="{name}" fill="none" stroke="{colour}" '
-        f'stroke-width="{width:.2f}" d="{layout.edge_path(graph, edge)}"><title>{name}: {effect:+.3f}</title></path>'
+        f'stroke-width="{width:.2f}" d="{layout.edge_path(graph, edge)}">'
+        f"<title>{name}: {fixed(effect, 3, plus=True)}</title></path>"
     )

@@ -13,6 +13,7 @@ from typing import TypeVar
 import pandas as pd
 
 from ...circuits import Circuit, draw, equivalence
+from ...circuits.units import fixed
 from ...tasks import Checkpoint
 from ...tasks.questions.pairs import n_pairable
 from ..bridge.evidence import EvidenceResult
@@ -277,7 +278,8 @@ def _checks(measured: Mapping[int, PathMeasurement], compared: Compared) -> pd.D
 def _sentence(table: pd.DataFrame, falsifiers: pd.DataFrame, compared: Compared, verdict: str) -> str:
     main, against = of_role(table, "main"), of_role(falsifiers, "falsifier")
     says = [
-        f"{_where(name, pair)} {row['says']}, distance beyond replicates {row['value']:.2f}, margin {row['margin']:.2f}"
+        f"{_where(name, pair)} {row['says']}, distance beyond replicates {fixed(row['value'], 2)}, "
+        f"margin {row['margin']:.2f}"
         for name, pair in compared.items()
         for row in main[main.index == name].to_dict("records")
     ]

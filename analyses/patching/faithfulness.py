@@ -13,6 +13,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, Edge, Result
 from ...circuits.random_circuits import edge_class, random_circuits
+from ...circuits.units import fixed
 from ...tasks import PromptPairs
 from ..plots.curves import faithfulness_curves
 from ..statistics import holm
@@ -93,14 +94,17 @@ class FaithfulnessResult(Result):
         row, random = self.table.iloc[0], self.table.iloc[1:]
         if self.reason:
             return f"undefined, {self.reason}"
-        kept = f"{row['n_edges']} edges keep {row['faithfulness']:.2f} [{row['low']:.2f}, {row['high']:.2f}] of the gap"
-        without = f"all others {row['without']:.2f} [{row['without_low']:.2f}, {row['without_high']:.2f}]"
+        shares = {
+            name: fixed(row[name], 2) for name in ("faithfulness", "low", "high", "without", "without_low", "without_high")
+        }
+        kept = "{n_edges} edges keep {faithfulness} [{low}, {high}] of the gap".format(n_edges=row["n_edges"], **shares)
+        without = "all others {without} [{without_low}, {without_high}]".format(**shares)
         text = f"{kept}, {without}, on {row['n']} pairs ({self.background})"
         if len(random):
             most, least = random["faithfulness"].max(), random["without"].min()
             text += (
-                f"; {len(random)} random circuits of that size at most {most:.2f} (p = {self.p_value:.3f}) and at "
-                f"least {least:.2f} (p = {self.p_complete:.3f})"
+                f"; {len(random)} random circuits of that size at most {fixed(most, 2)} (p = {self.p_value:.3f}) and at "
+                f"least {fixed(least, 2)} (p = {self.p_complete:.3f})"
             )
         return f"{text}; {int(self.edges['needed'].sum())} edges needed one by one"
 

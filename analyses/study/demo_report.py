@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from ...circuits import Circuit, CircuitComparison, draw
+from ...circuits.units import fixed
 from ...tasks import SPLITS, Checkpoint, PromptPairs, Run, two_hop
 from ..bridge.evidence import EvidenceResult
 from ..bridge.lens import TARGETS, LensResult
@@ -92,8 +93,8 @@ def summary(demo: Demo) -> Iterator[str]:
     row = table.loc["rank_correlation"]
     yield (
         f"circuits: {table.loc['shared', 'value']:.0f} edges shared, {table.loc['lost', 'value']:.0f} only natural, "
-        f"{table.loc['gained', 'value']:.0f} only both hops; rank correlation {row['value']:.2f} "
-        f"[{row['low']:.2f}, {row['high']:.2f}] over {row['n_edges']} live edges, n = {row['n']}"
+        f"{table.loc['gained', 'value']:.0f} only both hops; rank correlation {fixed(row['value'], 2)} "
+        f"[{fixed(row['low'], 2)}, {fixed(row['high'], 2)}] over {row['n_edges']} live edges, n = {row['n']}"
     )
 
 

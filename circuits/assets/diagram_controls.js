@@ -104,8 +104,8 @@ function start(root) {
 
   function counted(panel, drawn) {
     const kept = state.cut === "kept" ? null : faithfulnessAt(panel, drawn.length);
-    const interval = kept && kept[2] !== null ? ` [${kept[2].toFixed(2)}, ${kept[3].toFixed(2)}]` : "";
-    const keeps = kept ? `, the strongest ${kept[0]} keep ${kept[1].toFixed(2)}${interval}` : "";
+    const interval = kept && kept[2] !== null ? ` [${fixed(kept[2], 2)}, ${fixed(kept[3], 2)}]` : "";
+    const keeps = kept ? `, the strongest ${kept[0]} keep ${fixed(kept[1], 2)}${interval}` : "";
     const total = data.graphs[panel.graph].edges.length;
     return `${panel.label ? panel.label + ": " : ""}${drawn.length} of ${total} edges${keeps}`;
   }
@@ -302,6 +302,10 @@ function start(root) {
     return (names.length > 1 ? lines : [view.edges[place][0], ...lines]).join("\n");
   }
 
+  function fixed(value, digits) {
+    return value.toFixed(digits).replace(/^-(?=[0.]*$)/, ""); // what rounds to zero has no sign
+  }
+
   function numbersOf(panel, name) {
     const { edges } = data.graphs[panel.graph];
     const i = edges.findIndex(([each]) => each === name);
@@ -311,7 +315,7 @@ function start(root) {
     if (frame.effect[i] === null) return `${label}no number${frame.reason ? `: ${frame.reason}` : ""}`;
     const error = frame.stderr[i] === null ? "" : ` ± ${(1.96 * frame.stderr[i]).toFixed(3)}`;
     const drawn = drawnEdges(frame, state).includes(i) ? "" : " (not drawn)";
-    return `${label}${frame.effect[i].toFixed(3)}${error}, n = ${frame.n}${drawn}`;
+    return `${label}${fixed(frame.effect[i], 3)}${error}, n = ${frame.n}${drawn}`;
   }
 
   function aboutNode({ graph, merged }, { name, place }) {

@@ -75,3 +75,9 @@ def test_a_kind_of_result_may_print_itself() -> None:
             return "terse"
 
     assert repr(Terse(pd.DataFrame())) == "terse" and "Result" in repr(Result(pd.DataFrame()))
+
+
+def test_what_rounds_to_zero_is_shown_without_a_sign() -> None:
+    table = pd.DataFrame({"effect": [-0.0001, -0.0, 0.0001, -0.5]})
+    shown = Result(table)._repr_html_()
+    assert "-0.000" not in shown and shown.count("<td>0.000</td>") == 3 and "<td>-0.500</td>" in shown
