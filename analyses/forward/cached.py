@@ -142,18 +142,17 @@ def averaged(runs: Iterable[CachedRun], n: int) -> CachedRun:
         n_prompts += len(run.embedding)
     if total is None:
         raise ValueError("there is no run to average")
-    mean = _combined(lambda values: (values / n_prompts).expand(n, *values.shape[1:]), total)
-    return replace(mean, mask=None)  # which says of no prompt what it hides
+    return _combined(lambda values: (values / n_prompts).expand(n, *values.shape[1:]), total)
 
 
 def _combined(combine: Callable[..., Tensor], *runs: CachedRun) -> CachedRun:
-    """A run that holds, everywhere, what is made of the values that some runs hold there."""
+    """A run that holds, everywhere, what is made of the values that some runs hold there; of no prompt what it hides."""
     layers = [
         LayerCache(*(combine(*(getattr(cache, field.name) for cache in caches)) for field in fields(LayerCache)))
         for caches in zip(*(run.layers for run in runs), strict=True)
     ]
     embedding, logits = (combine(*(getattr(run, name) for run in runs)) for name in ("embedding", "logits"))
-    return replace(runs[0], embedding=embedding, layers=layers, logits=logits)
+    return replace(runs[0], embedding=embedding, layers=layers, logits=logits, mask=None)
 
 
 def finish(run: CachedRun, layer: int, residual: Copies, first: int) -> Float[Tensor, "copy query d_vocab"]:
