@@ -77,7 +77,7 @@ def test_fewer_than_two_queries_have_an_estimate_and_no_error(n: int) -> None:
     estimate, stderr, interval = bootstrap_ratio(numerators, denominators, n_bootstrap=50)
     np.testing.assert_array_equal(estimate, np.full(3, 0.5 if n else np.nan))
     assert np.isnan(stderr).all() and np.isnan(interval).all() and interval.shape == (3, 2)
-    assert resampled_ratios(numerators, denominators, n_bootstrap=50)[1].shape == (3, 50)
+    assert resampled_ratios(numerators, denominators, n_bootstrap=50).shape == (3, 50)
 
 
 def test_a_share_of_one_query_has_a_wide_interval() -> None:
