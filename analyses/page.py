@@ -17,8 +17,8 @@ from pandas.api.types import is_numeric_dtype
 from plotly.offline import get_plotlyjs
 
 from ..circuits import Diagram
-from ..circuits.result import write_text
 from ..circuits.units import fixed
+from ..circuits.writing import write_atomic
 
 ASSETS = Path(__file__).parent / "assets"
 LEAST_FOR_CONTENTS = 3  # headings
@@ -88,7 +88,7 @@ class Report:
 
     def save(self, path: str | Path) -> Path:
         """Write the page atomically; returns the path."""
-        return write_text(Path(path), self.page())
+        return write_atomic(Path(path), self.page())
 
     def _with_reading(self, shown: str, reading: str) -> None:
         self.parts.append(f'<figure class="shown">{shown}<figcaption>{html.escape(reading)}</figcaption></figure>')

@@ -12,7 +12,7 @@ from torch import Tensor
 
 def derangement(n: int, *, seed: int) -> Int[Tensor, " query"]:
     """A random permutation of range(n) that leaves no number in its place; a single cycle."""
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed), device="cpu")
     other = torch.empty_like(order)
     other[order] = order.roll(1)
     return other
@@ -20,8 +20,17 @@ def derangement(n: int, *, seed: int) -> Int[Tensor, " query"]:
 
 def random_like(change: Float[Tensor, "query d_model"], generator: torch.Generator) -> Float[Tensor, "query d_model"]:
     """A random direction for each change, of the same length."""
-    random = torch.randn(change.shape, generator=generator, dtype=torch.float64).to(change)
+    random = torch.randn(change.shape, generator=generator, dtype=torch.float64, device="cpu")
+    random = random.to(change.dtype).to(change.device)
     return random / random.norm(dim=-1, keepdim=True) * change.norm(dim=-1, keepdim=True)
+
+
+WITHOUT_DOUBLE = ("mps",)  # kinds of device that know no numbers of 64 bits
+
+
+def double(values: Tensor) -> Tensor:
+    """The values in double precision; on the CPU where their device has none. Gradients pass."""
+    return (values.cpu() if values.device.type in WITHOUT_DOUBLE else values).double()
 
 
 Z95 = 1.959963984540054

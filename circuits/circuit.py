@@ -5,12 +5,15 @@ another threshold.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from .frames import one_row_each
 from .graph import ComputationGraph
 from .node import Edge, Node
 from .result import Result
@@ -70,18 +73,20 @@ class Circuit(Result):
         An edge whose effect has no number is never kept; if none has one, the circuit is empty and says why.
 
         Args:
-            effects: a result of `analyses.path_patch`, or its frame (which carries graph and provenance in `attrs`).
+            effects: a result of `analyses.path_patch`, or its frame (which carries graph and provenance in `attrs`), with
+                rows in any order.
             top_k: keep this number of edges of largest |effect|, before the unconnected ones are dropped.
             threshold: keep edges with |effect| of at least this much; 0.02 if no other rule is given.
             edges: keep these, chosen in another way.
             graph: the computation graph, for a frame without one.
 
         Raises:
-            ValueError: if several rules are given, the graph is unknown, or top_k is beyond the number of edges.
+            ValueError: if several rules are given, the graph is unknown, or top_k is beyond the number of edges; if the
+                changes by query of a frame are not one for each edge and query, it names them.
         """
         if sum(rule is not None for rule in (top_k, threshold, edges)) > 1:
             raise ValueError("give one of top_k, threshold and edges")
-        measured = _measured(effects, graph)
+        measured = _measured(effects, graph).in_order()
         strong, rule = _strong(measured.table, top_k, threshold, edges)
         all_edges = _edges_of(measured.table)
         kept = connected(measured.graph, [edge for edge, is_strong in zip(all_edges, strong, strict=True) if is_strong])
@@ -161,10 +166,35 @@ class _Measured:
     """What was measured of each edge: a row of the table and of the deltas."""
 
     table: pd.DataFrame
-    graph: ComputationGraph
-    provenance: Mapping[str, Any]
     deltas: np.ndarray | None
     donor_gaps: np.ndarray | None
+    graph: ComputationGraph
+    provenance: Mapping[str, Any]
+
+    def _by_query_problem(self) -> str:
+        """Why deltas and gaps do not belong to the rows of the table, as after one of them was sorted; empty if they do."""
+        if self.deltas is None or self.donor_gaps is None:
+            return ""
+        if self.deltas.shape != (size := (len(self.table), len(self.donor_gaps))):
+            return f"deltas have the shape {self.deltas.shape}, needed are edges and queries, {size}"
+        known = has_number(self.table["effect"])
+        found, said = self.deltas.sum(1)[known], self.table["effect"].to_numpy(dtype=float)[known] * self.donor_gaps.sum()
+        allowed = 1e-6 * (np.abs(self.deltas[known]).sum(1) + np.abs(self.donor_gaps).sum())
+        if not (wrong := np.abs(found - said) > allowed).any():
+            return ""
+        row = self.table.loc[known].iloc[int(wrong.argmax())]
+        return f"{int(wrong.sum())} effects are not Σ deltas / Σ donor_gaps, the first is of {row.sender} -> {row.receiver}"
+
+    def in_order(self) -> "_Measured":
+        """Copies of all of it, with the rows in the order of the graph's edges, however they came."""
+        if problem := self._by_query_problem():
+            raise ValueError(f"the changes by query are not those of the table: {problem}")
+        place = {(str(edge.sender), str(edge.receiver)): number for number, edge in enumerate(self.graph.edges)}
+        rows = list(zip(self.table["sender"], self.table["receiver"], strict=True))
+        order = np.argsort([place.get(row, len(place)) for row in rows], kind="stable").astype(int)
+        deltas = None if self.deltas is None else self.deltas[order]
+        gaps = None if self.donor_gaps is None else self.donor_gaps.copy()
+        return _Measured(self.table.iloc[order], deltas, gaps, self.graph, deepcopy(dict(self.provenance)))
 
 
 def _measured(effects: Result | pd.DataFrame, graph: ComputationGraph | None) -> _Measured:
@@ -173,11 +203,10 @@ def _measured(effects: Result | pd.DataFrame, graph: ComputationGraph | None) ->
     if isinstance(effects, Result) and all(hasattr(found, name) for name in ("graph", "provenance", "deltas", "donor_gaps")):
         by_query = (found.deltas, found.donor_gaps)
         changes = (None, None) if any(part is None for part in by_query) else by_query
-        return _Measured(found.table, graph or found.graph, found.provenance, *changes)
+        return _Measured(found.table, *changes, graph or found.graph, found.provenance)
     frame = effects if isinstance(effects, pd.DataFrame) else effects.to_frame()
     graph = graph or _graph_from(frame)
-    table = frame.drop_duplicates(["sender", "receiver"])
-    return _Measured(table, graph, frame.attrs.get("provenance", {}), *_by_query(frame, len(table)))
+    return _Measured(*one_row_each(frame), graph, frame.attrs.get("provenance", {}))
 
 
 def _strong(
@@ -192,9 +221,11 @@ def _strong(
         return given & known, "given"
     if top_k is None:
         threshold = DEFAULT_THRESHOLD if threshold is None else threshold
+        if np.isnan(threshold):
+            raise ValueError("threshold is NaN, which no effect reaches; needed is a number")
         return known & (strength >= threshold), f"|effect| ≥ {threshold:g}"
-    if not 0 < top_k <= len(table):
-        raise ValueError(f"top_k must lie between 1 and the {len(table)} measured edges, got {top_k}")
+    if isinstance(top_k, bool) or not isinstance(top_k, Integral) or not 0 < top_k <= len(table):
+        raise ValueError(f"top_k must be a whole number between 1 and the {len(table)} measured edges, got {top_k!r}")
     strong = np.zeros(len(table), dtype=bool)
     strong[np.argsort(-strength, kind="stable")[:top_k]] = True
     return strong & known, f"top {top_k} by |effect|"
@@ -211,10 +242,3 @@ def _graph_from(frame: pd.DataFrame) -> ComputationGraph:
             "this frame does not say which graph its edges belong to; pass graph=ComputationGraph.transformer(...)"
         )
     return ComputationGraph.from_dict(frame.attrs["graph"])
-
-
-def _by_query(frame: pd.DataFrame, n_edges: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """The changes by edge and query and those of patching everything, if the frame has them."""
-    if "delta" not in frame or "donor_gaps" not in frame.attrs:
-        return None, None
-    return frame["delta"].to_numpy().reshape(n_edges, -1), np.array(frame.attrs["donor_gaps"])

@@ -15,7 +15,7 @@ import pandas as pd
 from .circuit import Circuit
 from .graph import ComputationGraph
 from .node import Edge, Node
-from .result import write_text
+from .writing import write_atomic
 
 
 def to_eap_ig(circuit: Circuit, path: str | Path, *, d_model: int) -> Path:
@@ -44,7 +44,7 @@ def to_eap_ig(circuit: Circuit, path: str | Path, *, d_model: int) -> Path:
     nodes = {name: {"in_graph": name in ends or name == "logits"} for name in _all_nodes(graph)}
     sizes = {"n_layers": graph.n_layers, "n_heads": graph.n_heads, "parallel_attn_mlp": False, "d_model": d_model}
     sizes |= {} if graph.has_mlp else {"attn_only": True}  # as TransformerLens calls it; theirs reads past it
-    return write_text(Path(path), json.dumps({"cfg": sizes, "nodes": nodes, "edges": edges}))
+    return write_atomic(Path(path), json.dumps({"cfg": sizes, "nodes": nodes, "edges": edges}))
 
 
 def from_eap_ig(

@@ -3,7 +3,6 @@
 import dataclasses
 import html
 import json
-import os
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -13,6 +12,7 @@ from .encoding import decode, encode
 from .format_1 import decode_1
 from .plain_text import plain
 from .units import fixed
+from .writing import write_atomic
 
 ResultType = TypeVar("ResultType", bound="Result")
 FORMAT = 2  # files of format 1 bear no number
@@ -76,7 +76,7 @@ class Result:
 
     def save(self, path: str | Path) -> Path:
         """Write the result as JSON, atomically; returns the path."""
-        return write_text(Path(path), self.to_json())
+        return write_atomic(Path(path), self.to_json())
 
     @classmethod
     def load(cls: type[ResultType], path: str | Path) -> ResultType:
@@ -120,19 +120,10 @@ def _fields_of(kind: type[Result], content: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"the content of this {kind.__name__} is damaged: {error!r}") from error
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Write a text file atomically: under a temporary name, then renamed. Returns the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-    return path
-
-
 def save_page(path: Path, title: str, body: str) -> Path:
     """Write a fragment as an HTML page that works from a file and without a network; returns the path."""
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"></head><body>{body}</body></html>'
     )
-    return write_text(path, page)
+    return write_atomic(path, page)

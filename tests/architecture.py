@@ -12,8 +12,13 @@ STOREYS = {
     "analyses": ("statistics", "plots", "page", "forward", "patching", "training", "bridge", "claims", "study", "face"),
     "tasks": ("writing", "questions", "models", "runs", "training", "face"),
 }
+SHARED = ("circuits", "writing")  # the one function that writes files; knows nothing else of the library
 ALONE = ("plots", "page")  # import no other room of analyses/
 MOST_LINES = 400
+_MAKERS = (
+    "arange as_tensor asarray empty eye full linspace normal ones rand randint randn randperm scalar_tensor tensor zeros"
+)
+MAKE_TENSORS = {f"torch.{name}" for name in _MAKERS.split()}
 LIGHT = ("torch", "transformer_lens", "plotly", "scipy")  # what circuits must not import
 
 
@@ -70,7 +75,8 @@ def modules(root: Path) -> Iterator[Module]:
 def siblings_one_way(module: Module) -> list[str]:
     """Packages import each other in one direction, and relatively."""
     allowed = SIBLINGS[module.package] | {module.package}
-    wrong = [".".join(name) for name in module.imports if name[0] in PACKAGES and name[0] not in allowed]
+    others = [name for name in module.imports if name[:2] != SHARED]
+    wrong = [".".join(name) for name in others if name[0] in PACKAGES and name[0] not in allowed]
     return [f"imports {name}" for name in wrong] + [f"imports {name}, not relatively" for name in module.absolute]
 
 
@@ -149,6 +155,14 @@ def effects_through_the_seam(module: Module) -> list[str]:
     return [f"imports {'.'.join(name)}" for name in inside if name[2:3] not in through]
 
 
+def on_a_named_device(module: Module) -> list[str]:
+    """Tensors are made where the code says, since torch's default device is the user's and may be another one."""
+    calls = [node for node in ast.walk(ast.parse(module.source)) if isinstance(node, ast.Call)]
+    made = [call for call in calls if ast.unparse(call.func) in MAKE_TENSORS]
+    lacking = [call for call in made if not any(keyword.arg == "device" for keyword in call.keywords)]
+    return [f"line {call.lineno}: {ast.unparse(call.func)} without a device" for call in lacking]
+
+
 RULES: tuple[Rule, ...] = (
     siblings_one_way,
     nothing_back_up,
@@ -159,6 +173,7 @@ RULES: tuple[Rule, ...] = (
     small,
     no_utils,
     effects_through_the_seam,
+    on_a_named_device,
 )
 
 

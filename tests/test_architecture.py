@@ -90,6 +90,7 @@ BREACHES = [
     ("no_word_of_a_task", "analyses/forward/literal.py", "from ...tasks import PromptPairs", "imports tasks.PromptPairs"),
     ("small", "circuits/graph.py", "x = 1\n" * 401, "has 401 lines, more than 400"),
     ("no_utils", "analyses/plots/utils.py", "", "is called utils"),
+    ("on_a_named_device", "tasks/new.py", "def f():\n    return torch.arange(3)", "line 2: torch.arange without a device"),
     ("no_utils", "tasks/test_helpers.py", "", "is called test_helpers"),
     (
         "effects_through_the_seam",

@@ -81,7 +81,7 @@ def back_patch(model: HookedTransformer, queries: Queries, *, seed: int = 0) -> 
         )
     run, n = run_and_cache(model, graph, wrong.tokens), len(wrong)
     other = derangement(n, seed=seed)
-    rows, ever = [], torch.zeros(2, n, dtype=torch.bool)
+    rows, ever = [], torch.zeros(2, n, dtype=torch.bool, device="cpu")
     for position, role in enumerate(graph.roles[: run.stop]):
         for target, source in combinations(range(-1, graph.n_layers), 2):
             late = run.state(source)[:, position]

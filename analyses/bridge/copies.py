@@ -135,7 +135,7 @@ def _with_other_bridges(
             chosen.append((row, *usable[rng.integers(len(usable))]))
     if not chosen:
         raise ValueError(f"none of the questions of {queries.split} is answered right and has another bridge")
-    rows, bridges, tails = torch.tensor(chosen).unbind(1)
+    rows, bridges, tails = torch.tensor(chosen, device="cpu").unbind(1)
     return queries.take(rows), bridges, tails
 
 

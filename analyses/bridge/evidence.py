@@ -160,7 +160,7 @@ def bridge_evidence(
     try:
         asked, found = questions_with_donors(model, graph, source, judged, means, second_hop="ID", seed=seed)
     except ValueError:
-        asked = judged.take(torch.arange(0))
+        asked = judged.take(torch.arange(0, device="cpu"))
     else:
         donors = donor_runs(model, graph, found, name)
         rows += _interventions(run_and_cache(model, graph, asked.tokens), asked, found, donors, means, seed)
@@ -191,7 +191,7 @@ def _readings(
     model: HookedTransformer, run: StatesRun, read: Queries, means: BridgeMeans, seed: int
 ) -> list[dict[str, Any]]:
     """Lens and probe at every cell, next to how often they give another question's value."""
-    order = torch.randperm(len(read), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(read), generator=torch.Generator().manual_seed(seed), device="cpu")
     values, rows = read.intermediates[means.intermediate], []
     for layer, position in _cells(run):
         states = run.state(layer)[:, position]
@@ -206,7 +206,7 @@ def _probe(means: BridgeMeans, layer: int, position: int, states: Float[Tensor, 
     several = means.counts[means.values] >= MIN_UNITS_FOR_MEAN
     labels = means.values[several].numpy()
     if len(set(labels.tolist())) < 2:
-        return torch.full((len(states),), NO_TOKEN)
+        return torch.full((len(states),), NO_TOKEN, device="cpu")
     probe = fit_probe(as_array(means.run.state(layer)[several, position]), labels)
     return torch.from_numpy(said_by(probe, as_array(states)))
 

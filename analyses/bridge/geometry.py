@@ -26,7 +26,7 @@ from ..forward.cached import CachedRun, run_and_cache
 from ..forward.model import graph_of
 from ..plots.curves import trajectory_curves
 from ..plots.heatmaps import cell_heatmaps
-from ..statistics import Z95
+from ..statistics import Z95, double
 from ..training.by_step import by_step
 from .bridge_means import MIN_UNITS_FOR_MEAN, means_by_label
 from .sources import SplitSource
@@ -111,19 +111,19 @@ def bridge_geometry(
 
 def procrustes_similarity(x: Float[Tensor, "point d"], y: Float[Tensor, "point d"]) -> float:
     """1 if two centred clouds are equal up to a rotation and a scale, 0 if they have nothing in common."""
-    x, y = (cloud - cloud.mean(0) for cloud in (x.double(), y.double()))
+    x, y = (cloud - cloud.mean(0) for cloud in map(double, (x, y)))
     return float(torch.linalg.matrix_norm(x.T @ y, "nuc") / (x.norm() * y.norm()))
 
 
 def linear_cka(x: Float[Tensor, "point d_x"], y: Float[Tensor, "point d_y"]) -> float:
     """Linear centred kernel alignment (Kornblith et al. 2019, arXiv 1905.00414, section 3)."""
-    x, y = (cloud - cloud.mean(0) for cloud in (x.double(), y.double()))
+    x, y = (cloud - cloud.mean(0) for cloud in map(double, (x, y)))
     return float((x.T @ y).norm() ** 2 / ((x.T @ x).norm() * (y.T @ y).norm()))
 
 
 def effective_rank(x: Float[Tensor, "point d"]) -> float:
     """The exponential of the entropy of the centred cloud's normalised singular values (Roy & Vetterli 2007)."""
-    values = torch.linalg.svdvals((x - x.mean(0)).double())
+    values = torch.linalg.svdvals(double(x - x.mean(0)))
     shares = values[values > 1e-12 * values.max()] / values.sum()
     return float(torch.exp(-(shares * shares.log()).sum()))
 
@@ -134,14 +134,14 @@ def _arrangement(
     """Cohesion, alignment and effective rank at one cell."""
     layer, position = cell
     place = {"layer": layer, "role": runs[0][1].graph.roles[position]}
-    reference_states, reference_bridges = runs[0][1].state(layer)[:, position].double().cpu(), runs[0][0].bridges
+    reference_states, reference_bridges = runs[0][1].state(layer)[:, position].cpu().double(), runs[0][0].bridges
     centre = reference_states.mean(0)
     means = means_by_label(reference_states - centre, reference_bridges, len(counts))
     known = (counts >= MIN_UNITS_FOR_MEAN).nonzero()[:, 0]
     rows = []
     for measure, (queries, run) in zip(("ID cohesion", "OOD alignment"), runs, strict=False):
         usable = counts[queries.bridges] >= MIN_UNITS_FOR_MEAN
-        states, bridges = run.state(layer)[usable, position].double().cpu() - centre, queries.bridges[usable]
+        states, bridges = run.state(layer)[usable, position].cpu().double() - centre, queries.bridges[usable]
         n = counts[bridges, None]
         same = (n * means[bridges] - states) / (n - 1) if run is runs[0][1] else means[bridges]
         other = means[_another(bridges, known, seed)]
@@ -156,7 +156,7 @@ def _arrangement(
 
 def _another(bridges: Int[Tensor, " fact"], known: Int[Tensor, " bridge"], seed: int) -> Int[Tensor, " fact"]:
     """For each bridge another one that has a mean state."""
-    steps = torch.randint(1, len(known), bridges.shape, generator=torch.Generator().manual_seed(seed))
+    steps = torch.randint(1, len(known), bridges.shape, generator=torch.Generator().manual_seed(seed), device="cpu")
     return known[(torch.searchsorted(known, bridges) + steps) % len(known)]
 
 
@@ -166,7 +166,7 @@ def _match(run: CachedRun, queries: Queries, n_entities: int, seed: int) -> pd.D
     counts = [torch.bincount(labels, minlength=n_entities) for labels in (outputs, inputs)]
     both = ((counts[0] >= MIN_UNITS_FOR_MEAN) & (counts[1] >= 1)).nonzero()[:, 0]
     generator = torch.Generator().manual_seed(seed)
-    orders = [torch.randperm(len(both), generator=generator) for _ in range(N_PERMUTATIONS)]
+    orders = [torch.randperm(len(both), generator=generator, device="cpu") for _ in range(N_PERMUTATIONS)]
     clouds = {}
     for role, labels in (("r1", outputs), ("h", inputs)):
         for layer in range(-1, run.graph.n_layers):

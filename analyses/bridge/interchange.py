@@ -155,12 +155,14 @@ def questions_with_donors(
     usable = [(row, donor) for row, donor in found if donor and means.has(values[row], donor.value)]
     if not usable:
         raise ValueError(f"none of the {len(queries)} questions of {queries.split} is answered {answered} and has donors")
-    return queries.take(torch.tensor([row for row, _ in usable])), [donor for _, donor in usable]
+    return queries.take(torch.tensor([row for row, _ in usable], device="cpu")), [donor for _, donor in usable]
 
 
 def values_and_answers(found: list[Donor]) -> tuple[Int[Tensor, " query"], Int[Tensor, " query"]]:
     """The donors' other values of the intermediate and the answers that follow from them."""
-    return torch.tensor([donor.value for donor in found]), torch.tensor([donor.answer for donor in found])
+    return torch.tensor([donor.value for donor in found], device="cpu"), torch.tensor(
+        [donor.answer for donor in found], device="cpu"
+    )
 
 
 def donor_runs(model: HookedTransformer, graph: ComputationGraph, found: list[Donor], name: str) -> dict[str, StatesRun]:

@@ -61,7 +61,7 @@ class OwnPairs:
     @property
     def questions(self) -> Queries:
         """The clean prompts; the fact `pair` is the number of the pair that each comes from."""
-        return replace(self.pairs.queries(), facts={"pair": torch.arange(len(self.pairs))})
+        return replace(self.pairs.queries(), facts={"pair": torch.arange(len(self.pairs), device="cpu")})
 
     @property
     def n_reference(self) -> int:
@@ -133,6 +133,7 @@ def setting(
         return Setting(own, own.asked(seed=seed), own.intermediate)
     if queries is None:
         raise TypeError("a task has many questions: give the queries to ask, or prompt pairs in place of the task")
+    check_model(model)
     name = intermediate_of(queries, intermediate)
     queries.check_against(model, intermediates=[name])
     return Setting(source, queries, name)

@@ -12,7 +12,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, draw
 from ...circuits.plain_text import plain
-from ...circuits.result import write_text
+from ...circuits.writing import write_atomic
 from ...tasks import PromptPairs, TwoHopTask, top_token
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.head import decode
@@ -51,7 +51,7 @@ class QueryView:
 
     def save(self, path: str | Path) -> Path:
         """Write the page atomically; returns the path."""
-        return write_text(Path(path), self.page)
+        return write_atomic(Path(path), self.page)
 
     def _repr_html_(self) -> str:
         return f'<iframe srcdoc="{html.escape(self.page)}" width="100%" height="900" style="border:0"></iframe>'
@@ -73,7 +73,7 @@ def view_query(model: HookedTransformer, task: TwoHopTask, pairs: PromptPairs, n
     """
     if not 0 <= number < len(pairs):
         raise IndexError(f"pair {number} of {len(pairs)}: the numbers are 0 to {len(pairs) - 1}")
-    pair = pairs.take(torch.tensor([number]))
+    pair = pairs.take(torch.tensor([number], device="cpu"))
     pair.check_against(model)
     meaning = _meaning(task, pair)
     run = run_and_cache(model, graph_of(model, pair.roles, pair.answer_position), pair.clean)

@@ -99,7 +99,7 @@ def realign(model: HookedTransformer | Run, task: Source, queries: Queries, *, s
     means = BridgeMeans(model, graph, task, queries, intermediate="bridge", seed=seed)
     before = top_token(run.logits).cpu() == queries.answers
     position = queries.roles.index("r1")
-    random = torch.randint(n_entities, (len(queries),), generator=torch.Generator().manual_seed(seed))
+    random = torch.randint(n_entities, (len(queries),), generator=torch.Generator().manual_seed(seed), device="cpu")
     rows = []
     for layer in range(-1, graph.n_layers):
         read = decode(model, run.state(layer)[:, position])[:, :n_entities].argmax(-1).cpu()

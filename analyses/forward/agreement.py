@@ -14,6 +14,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...tasks.questions.padding import logits_at_answer
+from ..statistics import double
 
 NUDGES = 8.0  # differences allowed, in multiples of what nudging does; 240 random models in four dtypes need 2.0 at most
 SURELY_ROUNDING = (
@@ -38,11 +39,11 @@ def check_agreement(
     expected = own_logits(model, tokens, answer_position)
     if not (finite := (logits.isfinite() & expected.isfinite()).all(1)).all():
         raise ValueError(f"the model's logits are not finite on {_prompts(~finite, tokens)}")
-    errors, size = (logits.double() - expected.double()).abs().amax(1), float(expected.abs().max())
+    errors, size = (double(logits) - double(expected)).abs().amax(1), float(expected.abs().max())
     allowed = _eps(logits.dtype) * SURELY_ROUNDING * (model.cfg.n_layers + 1) * size
     if errors.max() <= allowed and logits.dtype.itemsize >= 4:
         return
-    allowed = NUDGES * float((nudged().double() - logits.double()).abs().max())
+    allowed = NUDGES * float((double(nudged()) - double(logits)).abs().max())
     if (bad := errors > allowed).any():
         again = own_logits(model, tokens, answer_position)
         raise ValueError(
@@ -63,7 +64,7 @@ def own_logits(
 
 def nudge(state: Float[Tensor, "*batch d_model"], generator: torch.Generator) -> Float[Tensor, "*batch d_model"]:
     """The state with each number moved up or down by its last digit."""
-    up = torch.randint(2, state.shape, generator=generator).to(state)
+    up = torch.randint(2, state.shape, generator=generator, device="cpu").to(state)
     return state * (1 + _eps(state.dtype) * (2 * up - 1))
 
 

@@ -71,8 +71,8 @@ def _layout(graph: ComputationGraph) -> _Layout:
         at[sublayer].append((position, input_place(graph, receiver), sender_place(graph, sender)))
     return _Layout(
         sublayers,
-        {sublayer: torch.tensor(found, dtype=torch.long) for sublayer, found in columns.items()},
-        {sublayer: torch.tensor(found, dtype=torch.long).view(-1, 3).T for sublayer, found in at.items()},
+        {sublayer: torch.tensor(found, dtype=torch.long, device="cpu") for sublayer, found in columns.items()},
+        {sublayer: torch.tensor(found, dtype=torch.long, device="cpu").view(-1, 3).T for sublayer, found in at.items()},
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..statistics import double
 from .differentiable import gradients_on
 from .places import Objective
 
@@ -110,7 +111,7 @@ def rounding_of(objective: Objective, logits: Float[Tensor, "query d_vocab"]) ->
     with gradients_on():
         logits = logits.detach().clone().requires_grad_()
         (slope,) = torch.autograd.grad(objective(logits).sum(), logits)
-    moved = (slope.double() * logits.detach().double()).abs().sum(-1)
+    moved = (double(slope) * double(logits.detach())).abs().sum(-1)
     return ROUNDING * torch.finfo(logits.dtype).eps * moved.cpu().numpy()
 
 

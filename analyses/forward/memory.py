@@ -229,4 +229,4 @@ def readable(n_bytes: int) -> str:
 
 def batches(n: int, size: int) -> list[Int[Tensor, " row"]]:
     """The numbers from 0 to n − 1, so many at a time."""
-    return list(torch.arange(n).split(size)) if n else []
+    return list(torch.arange(n, device="cpu").split(size)) if n else []

@@ -26,18 +26,30 @@ _UNSUPPORTED = {
     "load_in_4bit": (False, None),
 }
 
+WRAPPED = ("_orig_mod", "module")
+"""Where torch.compile, and DataParallel and its like, keep the model that they wrap."""
+
 
 def check_model(model: object) -> None:
-    """Raise unless it is a model whose insides are known here.
+    """Raise unless it is a model whose insides are known here, and that holds numbers.
 
     Raises:
         TypeError: naming its class.
+        ValueError: naming parameters on the meta device.
     """
     if not isinstance(model, HookedTransformer):
-        kind = type(model)
+        kind, inside = type(model), [name for name in WRAPPED if isinstance(getattr(model, name, None), HookedTransformer)]
+        whence = (
+            "HookedTransformer.from_pretrained makes one of a published decoder, tasks.build_model and tasks.Run give one"
+        )
         raise TypeError(
             f"a model must be a transformer_lens.HookedTransformer, got a {kind.__module__}.{kind.__qualname__}; "
-            "HookedTransformer.from_pretrained makes one of a published decoder, tasks.build_model and tasks.Run give one"
+            + (f"pass the one that it wraps, model.{inside[0]}" if inside else whence)
+        )
+    if empty := [name for name, parameter in model.named_parameters() if parameter.is_meta]:
+        raise ValueError(
+            f"the model holds no numbers: {len(empty)} of its parameters are on the meta device, the first is {empty[0]}; "
+            "load its weights"
         )
 
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..statistics import double
 from .cached import CachedRun, finish
 from .differentiable import differentiable, gradients_on, remembered
 from .head import final_direction
@@ -56,7 +57,7 @@ def integrated_pattern(
             values = objective(run_with_pattern(run, layer, scaled))
             (slopes,) = torch.autograd.grad(values.sum(), scaled)
         gradient = (shares * slopes).sum(0)
-        attributed = (pattern * gradient).double().sum((1, 2, 3))
+        attributed = double(pattern * gradient).sum((1, 2, 3))
         return Visit(values.detach().cpu().numpy(), {layer: gradient}, attributed.cpu().numpy())
 
     nothing = run_with_pattern(run, layer, torch.zeros_like(pattern)[None])[0]

@@ -76,7 +76,7 @@ def check_edges(graph: ComputationGraph, edges: Iterable[Edge | str], possible: 
 def open_edges_of(graph: ComputationGraph, edge_sets: Sequence[Collection[Edge]]) -> OpenEdges:
     """Sets of a graph's edges as rows of truth values."""
     place = _place_of(graph)
-    found = torch.zeros(len(edge_sets), len(graph.edges), dtype=torch.bool)
+    found = torch.zeros(len(edge_sets), len(graph.edges), dtype=torch.bool, device="cpu")
     for row, edges in zip(found, edge_sets, strict=True):
         row[[place[edge] for edge in edges]] = True
     return found

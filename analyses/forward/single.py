@@ -45,7 +45,7 @@ def input_logits(run: CachedRun, other: CachedRun, receivers: Sequence[Node], *,
     def enter(chunk: list[int]) -> Iterator[_Part]:
         for i in chunk:
             change = other.read_by(receivers[i]) - run.read_by(receivers[i])
-            yield _reading(run, [i], [receivers[i]], change[None], torch.zeros(1, dtype=torch.long))
+            yield _reading(run, [i], [receivers[i]], change[None], torch.zeros(1, dtype=torch.long, device="cpu"))
 
     changed = [bool((other.read_by(r) != run.read_by(r))[:, _span(run, r)].any()) for r in receivers]
     return _stacked(run, receivers, enter, n_copies, changed)
@@ -143,7 +143,7 @@ def _inputs_changed(run: CachedRun, edges: Sequence[Edge], places: list[int], di
     """Some inputs of one kind, each of which reads another output of one sender."""
     senders = list(dict.fromkeys(component(edges[i].sender) for i in places))
     changes = torch.stack([differences[sender] for sender in senders])
-    which = torch.tensor([senders.index(component(edges[i].sender)) for i in places])
+    which = torch.tensor([senders.index(component(edges[i].sender)) for i in places], device="cpu")
     return _reading(run, places, [edges[i].receiver for i in places], changes, which)
 
 

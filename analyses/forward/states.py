@@ -44,7 +44,7 @@ def run_states(model: HookedTransformer, graph: ComputationGraph, tokens: Int[Te
         MemoryError: if that is not a single one.
     """
     layers, parts, logits, stop = range(-1, graph.n_layers), [], [], 0
-    for rows in batches_of(model, *tokens.shape, n_copies=0) or [torch.arange(0)]:
+    for rows in batches_of(model, *tokens.shape, n_copies=0) or [torch.arange(0, device="cpu")]:
         run = run_and_cache(model, graph, tokens[rows])
         parts.append([run.state(layer) for layer in layers])
         logits.append(run.logits)

@@ -167,7 +167,7 @@ def attribute_attention(
                 "knockout": _knocked_out(run, part, layer, pattern, metric, memory),
             }
             for name, values in readings.items():
-                found.setdefault((layer, name), []).append(values.double().cpu())
+                found.setdefault((layer, name), []).append(values.cpu().double())
     by_query = {key: torch.cat(parts) for key, parts in found.items()}
     patterns = torch.stack([by_query[layer, "pattern"] for layer in range(graph.n_layers)]).numpy()
     name = metric_name(metric)
@@ -200,7 +200,7 @@ def _knocked_out(
     some, defined = (visible & several).any(0).cpu(), (several | ~visible).cpu()
     entries = [tuple(entry) for entry in some.nonzero().tolist()]
     hidden = torch.arange(scores.shape[-1], device=scores.device)[:, None]
-    change = torch.zeros(pattern.shape, dtype=torch.float64).masked_fill(visible.cpu(), math.nan)
+    change = torch.zeros(pattern.shape, dtype=torch.float64, device="cpu").masked_fill(visible.cpu(), math.nan)
     sizes = Sizes.of(run.model, len(run.graph.roles))
     each = len(pattern) * (sizes.copy + 2 * sizes.scores)
     n_at_once = how_many(max(1, MAX_BATCH // len(pattern)), each, memory, "one knock-out")
@@ -241,11 +241,19 @@ def view_attention(
         tokens: names of the positions.
         causal: whether keys after the query are hidden.
         title: should name the model and n.
+
+    Raises:
+        ValueError: if there are not as many tokens as positions, or the patterns are not square.
     """
+    if patterns.ndim != 4 or {len(tokens)} != set(patterns.shape[2:]):
+        raise ValueError(
+            f"patterns are needed [layer, head, pos, pos] with a token for each position, got {tuple(patterns.shape)} and "
+            f"{len(tokens)} tokens"
+        )
     n_layers, n_heads = patterns.shape[:2]
     names = [f"L{layer}H{head}" for layer in range(n_layers) for head in range(n_heads)]
     rendered = attention_heads(
-        attention=patterns.flatten(0, 1).cpu().numpy(),
+        attention=patterns.detach().flatten(0, 1).cpu().float().numpy(),
         tokens=list(tokens),  # CircuitsVis escapes them
         attention_head_names=names,
         max_value=1.0,

@@ -25,6 +25,7 @@ from ...tasks import PromptPairs
 from ..forward.engine import AnyRun, Engine, engine_of
 from ..forward.lines import TOLERANCE, Integral, Places, Visit, check_steps, integrate, rounding_of
 from ..forward.places import Differences, Gradients, Objective, Sublayer, component, input_place, order_of, sublayer_of
+from ..statistics import double
 from .completeness import completeness
 from .effects import Direction, PatchingResult, base_and_donor, summarise
 from .exact import path_patch
@@ -264,7 +265,7 @@ def _mean_gradient(
                 gradients[at] = gradients[at] + weighted if at in gradients else weighted
         values = torch.stack([each for _, each in seen]).cpu().numpy()
         total = torch.stack([each.sum(2) for each in gradients.values()]).sum(0)
-        return Visit(values, gradients, (total * change).double().sum((1, 2)).cpu().numpy())
+        return Visit(values, gradients, double(total * change).sum((1, 2)).cpu().numpy())
 
     if end is None:
         slopes(np.ones(len(change)))
@@ -294,7 +295,7 @@ def _products(graph: ComputationGraph, edges: Sequence[Edge], changes: Differenc
         by_input = gradients[sublayer][:, position]
         product = einops.einsum(change, by_input, "sender query d_model, query input d_model -> sender input query")
         inputs = [input_place(graph, edges[i].receiver) for i in rows]
-        found[rows] = product.double().cpu().numpy()[[senders.index(component(edges[i].sender)) for i in rows], inputs]
+        found[rows] = product.cpu().double().numpy()[[senders.index(component(edges[i].sender)) for i in rows], inputs]
     return found
 
 

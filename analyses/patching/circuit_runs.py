@@ -77,7 +77,7 @@ def run_with_edge_sets(
             (corrupt,), (clean,) = engine.run(pairs.corrupt[rows]), engine.run(pairs.clean[rows])
             found = clean.logits.new_empty(shape) if found is None else found
             for places, logits in engine.logits_with_edges(corrupt, clean, open_edges):
-                found[torch.tensor(places)[:, None], rows] = logits
+                found[torch.tensor(places, device="cpu")[:, None], rows] = logits
                 shown.update(len(places) * len(rows))
     return found
 
@@ -204,7 +204,7 @@ class CircuitRuns:
     @cached_property
     def _whole(self) -> tuple[Any, Any]:
         """The runs of all pairs, kept where they fit into memory together."""
-        return self._runs(torch.arange(len(self.pairs)))
+        return self._runs(torch.arange(len(self.pairs), device="cpu"))
 
     def _runs(self, rows: Int[Tensor, " row"]) -> tuple[Any, Any]:
         """The clean run of some pairs, and what closed edges carry."""

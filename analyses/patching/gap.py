@@ -12,7 +12,7 @@ from torch import Tensor
 from ...circuits.units import shown
 from ...tasks import PromptPairs
 from ..forward.engine import AnyRun, Engine
-from ..statistics import bootstrap_ratio
+from ..statistics import bootstrap_ratio, double
 from .metrics import AnyMetric, as_metric
 from .resolution import Resolution, rounding_of
 
@@ -86,13 +86,14 @@ def metric_values(
     Raises:
         ValueError: if the metric does not give one number for each query, or compares with a clean run that is not given.
     """
-    metric, shape = as_metric(metric), logits.shape[:-1]
+    metric, shape, given = as_metric(metric), logits.shape[:-1], logits
+    logits = double(given) if given.dtype != torch.float64 else double(given).clone()  # a metric may change its copy
     rows = [column.to(logits.device).expand(shape).clone().flatten() for column in (pairs.answers, pairs.foils)]
     if metric.reference == "clean":
         if clean is None:
             raise ValueError(f"{metric.name} compares with the logits of the clean run, which are not known here")
-        rows.append(clean.detach().double().expand(logits.shape).flatten(0, -2))
-    values = metric(logits.to(torch.float64, copy=True).flatten(0, -2), *rows)
+        rows.append(double(clean.detach()).expand(logits.shape).flatten(0, -2))
+    values = metric(logits.flatten(0, -2), *rows)
     if not isinstance(values, Tensor) or tuple(values.shape) != (shape.numel(),):
         got = f"the shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
         raise ValueError(f"the metric must give one number for each of the {shape.numel()} queries, got {got}")

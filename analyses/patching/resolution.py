@@ -17,6 +17,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph
 from ..forward.places import Objective
+from ..statistics import double
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class Resolution:
 
     def moved(self, logits: Float[Tensor, "*batch d_vocab"]) -> Float[Tensor, "*batch d_vocab"]:
         """The logits in double precision, each moved by its rounding, up or down at random, always in the same way."""
-        exact = logits.detach().double()
+        exact = double(logits.detach())
         finite = exact.nan_to_num(0.0, 0.0, 0.0)  # tokens may be ruled out by an infinite logit
-        signs = torch.randint(0, 2, exact.shape, generator=torch.Generator().manual_seed(0)).to(exact) * 2 - 1
+        signs = torch.randint(0, 2, exact.shape, generator=torch.Generator().manual_seed(0), device="cpu").to(exact) * 2 - 1
         return exact + signs * self.share * finite.abs().amax(-1, keepdim=True)
 
 
@@ -99,7 +100,7 @@ class Signal:
             if not logits.requires_grad:
                 return objective(logits)
             values = self._differentiable(objective, logits)
-            gradient = _gradient(objective, logits.detach().double())
+            gradient = _gradient(objective, double(logits.detach()))
             changed = (_gradient(objective, self.resolution.moved(logits)) - gradient).abs()
             rounded = (gradient.to(self.resolution.dtype).double() - gradient).abs()
             self.size = (self.size or 0.0) + float(gradient.abs().sum())

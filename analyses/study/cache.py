@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from ...circuits import Result
-from ...circuits.result import write_text
+from ...circuits.writing import write_atomic
 from ...tasks import Run
 from ..claims.specimens import Arms
 
@@ -32,7 +32,7 @@ def cached(path: Path, kind: type[MeasurementType], measure: Callable[[], Measur
     if not path.is_file():
         measured = measure()
         fields = {field.name: getattr(measured, field.name) for field in dataclasses.fields(measured)}  # pyright: ignore
-        write_text(path, json.dumps({name: _written(value) for name, value in fields.items()}))
+        write_atomic(path, json.dumps({name: _written(value) for name, value in fields.items()}))
     content = json.loads(path.read_text(encoding="utf-8"))  # a first call, too, so that it gives what later ones give
     if set(content) != (expected := {field.name for field in dataclasses.fields(kind)}):  # pyright: ignore
         raise ValueError(f"{path} holds {sorted(content)}, a {kind.__name__} has {sorted(expected)}; delete that file")

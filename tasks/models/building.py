@@ -34,22 +34,22 @@ def build_model(config: ModelConfig, task: Task, *, seed: int = 0, device: str =
             "a bidirectional model would see what pads the shorter prompts of this task; it needs prompts of one length, "
             "as two-hop questions have them in slots: task.with_layout('slots')"
         )
-    model = HookedTransformer(
-        HookedTransformerConfig(
-            n_layers=config.n_layers,
-            d_model=config.d_model,
-            n_heads=config.n_heads,
-            d_head=config.d_model // config.n_heads,
-            d_mlp=config.mlp_ratio * config.d_model,
-            d_vocab=task.n_tokens,
-            n_ctx=task.n_positions,
-            attention_dir="bidirectional" if config.bidirectional else "causal",
-            act_fn="gelu",
-            normalization_type="LN",
-            init_weights=False,
-            device=device,
-        )
+    sizes = HookedTransformerConfig(
+        n_layers=config.n_layers,
+        d_model=config.d_model,
+        n_heads=config.n_heads,
+        d_head=config.d_model // config.n_heads,
+        d_mlp=config.mlp_ratio * config.d_model,
+        d_vocab=task.n_tokens,
+        n_ctx=task.n_positions,
+        attention_dir="bidirectional" if config.bidirectional else "causal",
+        act_fn="gelu",
+        normalization_type="LN",
+        init_weights=False,
+        device=device,
     )
+    with torch.device("cpu"):  # whatever torch's default is; the model then moves to its device
+        model = HookedTransformer(sizes)
     tie_blocks(model, config.n_blocks)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -111,7 +111,7 @@ def decayed(names: Iterable[str]) -> Iterator[str]:
 def _initial(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
     leaf = name.rpartition(".")[2]
     if leaf == "w":  # the gain of a norm
-        return torch.ones(shape)
+        return torch.ones(shape, device="cpu")
     if leaf.startswith("b") or leaf in ("W_O", "W_out"):
-        return torch.zeros(shape)
-    return 0.02 * torch.randn(shape, generator=generator)
+        return torch.zeros(shape, device="cpu")
+    return 0.02 * torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")

@@ -103,5 +103,5 @@ class TwoHopDonors:
         """The prompt with another first fact."""
         tokens = tokens.clone()
         first = int(self.graph.heads[fact]), self.graph.n_entities + int(self.graph.relations[fact])
-        tokens[:2] = torch.tensor(first)
+        tokens[:2] = torch.tensor(first, device="cpu")
         return tokens

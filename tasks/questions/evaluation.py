@@ -6,12 +6,21 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from transformer_lens import HookedTransformer
 
 from .padding import Forward, logits_at_answer
 from .queries import Queries
 from .shortcuts import shortcut_accuracy
 from .task import Part, Task, splits_for
-from .validity import context_problems, inputs_of, position_problems, prompt_problems, vocabulary_problems
+from .validity import (
+    column_problems,
+    context_problems,
+    held,
+    inputs_of,
+    position_problems,
+    prompt_problems,
+    vocabulary_problems,
+)
 
 TRAIN_SAMPLE = 2000  # questions of a trained split that an evaluation asks, always the same ones
 
@@ -47,7 +56,7 @@ def predictions(
             logits that are NaN.
     """
     parts = [logits.argmax(-1) for logits in _logits(forward, tokens, answer_position, batch_size)]
-    return torch.cat(parts).cpu() if parts else torch.empty(0, dtype=torch.long)
+    return torch.cat(parts).cpu() if parts else torch.empty(0, dtype=torch.long, device="cpu")
 
 
 @torch.no_grad()
@@ -62,24 +71,33 @@ def is_right(
     """For which prompts the answer is strictly more likely than every other token, see `top_token`.
 
     Raises:
-        ValueError: as `predictions`.
+        ValueError: as `predictions`; if answers are no whole numbers, one for each prompt.
     """
+    size = "{n} prompts, but {found} {what}"
+    if problems := column_problems("answers", answers, len(tokens), are_tokens=False, wrong_size=size):
+        raise ValueError("; ".join(problems))
     parts = [top_token(logits).cpu() for logits in _logits(forward, tokens, answer_position, batch_size)]
-    return torch.cat(parts) == answers if parts else torch.empty(0, dtype=torch.bool)
+    return torch.cat(parts) == held(answers) if parts else torch.empty(0, dtype=torch.bool, device="cpu")
 
 
 def _logits(
     forward: Forward, tokens: Int[Tensor, "query pos"], answer_position: int, batch_size: int
 ) -> Iterator[Float[Tensor, "query d_vocab"]]:
     """The logits at the answer, batch by batch; see `predictions` for what is refused."""
+    inside = getattr(forward, "module", None)
+    if isinstance(inside, HookedTransformer):
+        kind = type(forward).__name__
+        raise TypeError(f"a {kind} does not say how its model reads prompts; pass the one that it wraps, model.module")
     if not (problems := prompt_problems("tokens", tokens)):
         cfg, n_pos = getattr(forward, "cfg", None), tokens.shape[1]
         problems = position_problems(answer_position, n_pos) + vocabulary_problems({"tokens": tokens}, inputs_of(cfg))
         problems += context_problems(n_pos, cfg)
     if problems:
         raise ValueError("the model cannot be asked these prompts: " + "; ".join(problems))
-    for part in tokens.split(batch_size):
+    for part in tokens.long().split(batch_size):
         logits = logits_at_answer(forward, part, answer_position)
+        if logits.is_meta:
+            raise ValueError("the model holds no numbers: its logits are on the meta device; load its weights")
         if (unknown := logits.isnan().any(-1)).any():
             raise ValueError(f"the logits of {int(unknown.sum())} of {len(logits)} prompts are NaN")
         yield logits
@@ -102,7 +120,7 @@ def evaluation_queries(task: Task) -> dict[str, Queries]:
     """What an evaluation asks: every split; of trained ones that are not atomic, a fixed sample."""
     splits = {name: task.split(name) for name in task.splits}
     for name in splits_for(task, "trained"):
-        order = torch.randperm(len(splits[name]), generator=torch.Generator().manual_seed(task.seed))
+        order = torch.randperm(len(splits[name]), generator=torch.Generator().manual_seed(task.seed), device="cpu")
         splits[name] = splits[name].take(order[:TRAIN_SAMPLE])
     return splits
 
@@ -133,7 +151,7 @@ def evaluate(
     for name, asked in queries.items():
         row[name], row[f"select_{name}"] = _mean(right[name][1::2]), _mean(right[name][::2])
         if parts[name] == "test" and asked.facts:
-            all_known = torch.tensor([known.issuperset(facts) for facts in _facts(asked)], dtype=torch.bool)
+            all_known = torch.tensor([known.issuperset(facts) for facts in _facts(asked)], dtype=torch.bool, device="cpu")
             row[f"gated_{name}"] = _mean(right[name][1::2][all_known[1::2]])
     in_training = [name for name, part in parts.items() if part != "test" and len(queries[name])]
     for prefix in ("", "select_"):

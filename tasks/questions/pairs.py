@@ -9,6 +9,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -27,11 +28,13 @@ from .validity import (
     check,
     checked_rows,
     column_problems,
+    columns_problems,
     held,
     named_roles,
     position_problems,
     prompt_problems,
     role_problems,
+    settings_problems,
 )
 
 CONTRASTS = ("head", "relation_1", "relation_2", "bridge")
@@ -84,12 +87,16 @@ class PromptPairs:
         prompts = {"clean": self.clean, "corrupt": self.corrupt}
         if problems := [each for name, tokens in prompts.items() for each in prompt_problems(name, tokens)]:
             raise ValueError("these are no prompt pairs: " + "; ".join(problems))
-        roles, unit = named_roles(self.roles), torch.arange(len(self.clean)) if self.unit is None else self.unit
+        roles, unit = (
+            named_roles(self.roles),
+            torch.arange(len(self.clean), device="cpu") if self.unit is None else self.unit,
+        )
         if problems := self._problems(roles, unit):
             raise ValueError("these are no prompt pairs: " + "; ".join(problems))
         columns = {name: held(getattr(self, name)) for name in ("clean", "corrupt", "answers", "foils")}
         for name in ("intermediates", "corrupt_intermediates"):
             columns[name] = {key: held(column) for key, column in getattr(self, name).items()}
+        columns["recipe"] = deepcopy(dict(self.recipe))
         position = int(self.answer_position) % len(roles)
         for name, value in (columns | {"unit": held(unit), "roles": roles, "answer_position": position}).items():
             object.__setattr__(self, name, value)
@@ -101,7 +108,13 @@ class PromptPairs:
         if self.corrupt.shape != self.clean.shape:
             problems.append(f"clean has the shape {tuple(self.clean.shape)}, corrupt {tuple(self.corrupt.shape)}")
         columns = [("answers", self.answers), ("foils", self.foils), ("unit", unit)]
-        columns += [*self.intermediates.items(), *self.corrupt_intermediates.items()]
+        mappings = {"intermediates": self.intermediates, "corrupt_intermediates": self.corrupt_intermediates}
+        for name, given in mappings.items():
+            problems += columns_problems(name, given)
+            columns += given.items() if isinstance(given, Mapping) else []
+        problems += settings_problems(
+            contrast=(self.contrast, str, "a name"), recipe=(self.recipe, Mapping, "a mapping, as in recipe={'seed': 0}")
+        )
         size = "{n} clean prompts, but {found} {what}"
         problems += [
             problem
@@ -179,7 +192,7 @@ class PromptPairs:
 
     def halves(self) -> tuple["PromptPairs", "PromptPairs"]:
         """Every other pair, and the rest: one half to choose a circuit on, the other to judge it."""
-        rows, asked = torch.arange(len(self)), self.n_asked
+        rows, asked = torch.arange(len(self), device="cpu"), self.n_asked
         first, second = (
             replace(self.take(part), recipe={**self.recipe, "half": name, "n_asked": share})
             for part, name, share in ((rows[::2], "first", (asked + 1) // 2), (rows[1::2], "second", asked // 2))
@@ -194,7 +207,7 @@ class PromptPairs:
         """
         for model in models:
             self.check_against(model)
-        correct = torch.ones(len(self), dtype=torch.bool)
+        correct = torch.ones(len(self), dtype=torch.bool, device="cpu")
         for model in models:
             for prompts, answers in ((self.clean, self.answers), (self.corrupt, self.foils)):
                 correct &= is_right(model, prompts, answers, self.answer_position)
@@ -266,7 +279,7 @@ def make_pairs(task: Task, *, split: str, contrast: str, n: int, seed: int) -> P
             f"asked for {n} {contrast!r} pairs of {split}, but only {len(rows)} can be made of its {len(queries)} queries "
             "without using a prompt twice"
         )
-    chosen = queries.take(torch.tensor(rows))
+    chosen = queries.take(torch.tensor(rows, device="cpu"))
     partners_of = [(sources[number], row) for number, row in found]
     recipe = {"split": split, "contrast": contrast, "n_asked": n, "seed": seed, "task": task.key}
     return PromptPairs(

@@ -45,7 +45,9 @@ def perturb(task: Task, queries: Queries, role: str, *, seed: int) -> Int[Tensor
     is_id = (graph.fact_of >= 0) & ~is_ood[graph.fact_of]
     tails = np.where(graph.fact_of >= 0, graph.tails[graph.fact_of], -1)
     tails = np.concatenate([tails, np.full((1, graph.n_relations), -1)])  # what −1, no entity, leads to: nothing
-    for row, (h, r1, r2) in enumerate((queries.tokens[:, :3] - torch.tensor([0, 1, 1]) * graph.n_entities).tolist()):
+    for row, (h, r1, r2) in enumerate(
+        (queries.tokens[:, :3] - torch.tensor([0, 1, 1], device="cpu") * graph.n_entities).tolist()
+    ):
         bridge, answer = tails[h, r1], int(queries.answers[row])
         if role == "h":
             others = np.flatnonzero(is_id.any(1))

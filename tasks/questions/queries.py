@@ -13,11 +13,18 @@ from .validity import (
     check,
     checked_rows,
     column_problems,
+    columns_problems,
     held,
     named_roles,
     position_problems,
     prompt_problems,
     role_problems,
+    settings_problems,
+)
+
+_BY_KEYWORD = (
+    "what follows the answers is given by keyword: Queries(tokens, answers, roles=…, answer_position=…, "
+    "intermediates={'bridge': …}, facts={'hop1': …, 'hop2': …}, split=…)"
 )
 
 
@@ -63,8 +70,13 @@ class Queries:
         if problems := prompt_problems("tokens", self.tokens):
             raise ValueError("these are no questions: " + "; ".join(problems))
         (n, n_pos), roles = self.tokens.shape, named_roles(self.roles)
-        unit = torch.arange(n) if self.unit is None else self.unit
-        columns = [("answers", self.answers), ("unit", unit), *self.intermediates.items(), *self.facts.items()]
+        unit = torch.arange(n, device="cpu") if self.unit is None else self.unit
+        mappings = {"intermediates": self.intermediates, "facts": self.facts}
+        wrong_kind = [problem for name, columns in mappings.items() for problem in columns_problems(name, columns)]
+        if len(wrong_kind) > 1 or isinstance(self.roles, Tensor):
+            wrong_kind.append(_BY_KEYWORD)
+        named = [item for columns in mappings.values() if isinstance(columns, Mapping) for item in columns.items()]
+        columns = [("answers", self.answers), ("unit", unit), *named]
         size = "{n} prompts, but {found} of {what}"
         problems = [
             problem
@@ -72,6 +84,7 @@ class Queries:
             for problem in column_problems(name, column, n, are_tokens=column is self.answers, wrong_size=size)
         ]
         problems += role_problems(roles, n_pos) + position_problems(self.answer_position, n_pos)
+        problems += settings_problems(split=(self.split, str, "a name")) + wrong_kind
         if problems:
             raise ValueError("these are no questions: " + "; ".join(problems))
         kept = {"tokens": held(self.tokens), "answers": held(self.answers), "unit": held(unit), "roles": roles}
@@ -130,7 +143,7 @@ class Queries:
 
     def halves(self) -> tuple["Queries", "Queries"]:
         """Every other query, and the rest: one half to choose on, the other to report."""
-        rows = torch.arange(len(self))
+        rows = torch.arange(len(self), device="cpu")
         return self.take(rows[::2]), self.take(rows[1::2])
 
     def one_per_unit(self, *, seed: int, without: frozenset[int] = frozenset()) -> "Queries":

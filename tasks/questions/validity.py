@@ -168,6 +168,35 @@ def column_problems(what: str, column: Any, n: int, *, are_tokens: bool, wrong_s
     return problems or (_negative(what, column) if are_tokens else [])
 
 
+def columns_problems(what: str, columns: Any) -> list[str]:
+    """Why something is no mapping from names to columns."""
+    if not isinstance(columns, Mapping):
+        kind = type(columns).__name__
+        return [f"{what} is a {kind}, needed are columns [query] by name, as in {what}={{{_EXAMPLES[what]}}}"]
+    wrong = [repr(name) for name in columns if not isinstance(name, str)]
+    return [f"{what} are called by names, got {', '.join(wrong)}"] if wrong else []
+
+
+_EXAMPLES = {
+    "intermediates": "'bridge': …",
+    "corrupt_intermediates": "'bridge': …",
+    "facts": "'hop1': …, 'hop2': …",
+}
+
+
+def settings_problems(**settings: tuple[Any, type, str]) -> list[str]:
+    """Of settings by name, with their type and how that is called: which are of another type."""
+    return [
+        f"{name} is {_shortly(value)}, needed is {called}"
+        for name, (value, kind, called) in settings.items()
+        if not isinstance(value, kind)
+    ]
+
+
+def _shortly(value: Any) -> str:
+    return f"a {type(value).__name__}" if isinstance(value, Tensor | np.ndarray | Sequence | Mapping) else repr(value)
+
+
 def named_roles(roles: Any) -> tuple[Any, ...]:
     """Roles as names; whole numbers become their digits, since a node is called by its role, as in `MLP0@2`."""
     if isinstance(roles, str) or not isinstance(roles, Sequence):
@@ -177,6 +206,8 @@ def named_roles(roles: Any) -> tuple[Any, ...]:
 
 def role_problems(roles: Sequence[Any], n_pos: int) -> list[str]:
     """Why these are no names of n positions: each is a word without whitespace and @, which end it in a node's name."""
+    if len(roles) == 1 and not isinstance(roles[0], str) and hasattr(roles[0], "__len__"):
+        return [f"roles is a {type(roles[0]).__name__}, needed are {n_pos} names, as in roles=('h', 'r1', 'r2')"]
     problems = [
         f"a role is a name without whitespace and @, got {role!r}"
         for role in roles
@@ -191,7 +222,7 @@ def position_problems(position: Any, n_pos: int) -> list[str]:
     """Why the answer cannot be read there."""
     if _is_whole(position) and -n_pos <= position < n_pos:
         return []
-    return [f"answer_position={position!r} is outside the {n_pos} positions"]
+    return [f"answer_position={_shortly(position)} is outside the {n_pos} positions"]
 
 
 def checked_rows(rows: Any, n: int) -> Tensor:
@@ -202,7 +233,7 @@ def checked_rows(rows: Any, n: int) -> Tensor:
     """
     if not isinstance(rows, Tensor | np.ndarray | Sequence) or isinstance(rows, str):
         raise ValueError(f"rows are numbers or a mask, a tensor of them, got {rows!r}")
-    rows = torch.as_tensor(rows, dtype=torch.long if isinstance(rows, Sequence) and not len(rows) else None)
+    rows = torch.as_tensor(rows, dtype=torch.long if isinstance(rows, Sequence) and not len(rows) else None, device="cpu")
     if rows.ndim != 1 or (rows.dtype != torch.bool and not _is_integer(rows)):
         raise ValueError(f"rows are numbers or a mask, a tensor of them, got {rows.dtype} of the shape {tuple(rows.shape)}")
     if rows.dtype == torch.bool:
@@ -215,8 +246,11 @@ def checked_rows(rows: Any, n: int) -> Tensor:
 
 
 def held(values: Integer[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
-    """Whole numbers as they are kept: 64 bits, on the CPU, since not everything takes fewer bits as an index."""
-    return values.detach().to("cpu", torch.long)
+    """Whole numbers as they are kept: 64 bits, on the CPU, since not everything takes fewer bits as an index.
+
+    They are a copy, since what questions are must not change with a tensor that is filled anew.
+    """
+    return values.detach().to("cpu", torch.long, copy=True)
 
 
 def _tensor_problems(what: str, values: Any, axes: tuple[str, ...]) -> list[str]:
@@ -231,7 +265,7 @@ def _tensor_problems(what: str, values: Any, axes: tuple[str, ...]) -> list[str]
 
 
 def _negative(what: str, tokens: Tensor) -> list[str]:
-    if not (below := tokens < 0).any():
+    if not (below := held(tokens) < 0).any():  # which knows more kinds of whole numbers
         return []
     first = int(tokens[below][0])
     why = f": {IGNORED} is the label that losses ignore, leave such rows out" if first == IGNORED else ""

@@ -37,7 +37,7 @@ def training_examples(task: Task) -> Examples:
 def as_examples(queries: Queries, n_positions: int) -> Examples:
     """Queries padded to a length; a causal model never sees the padding where the answer is read."""
     tokens = pad(queries.tokens, (0, n_positions - queries.tokens.shape[1]))
-    return Examples(tokens, queries.answers, torch.full((len(queries),), queries.answer_position))
+    return Examples(tokens, queries.answers, torch.full((len(queries),), queries.answer_position, device="cpu"))
 
 
 def batches(examples: Examples, config: TrainConfig, *, first: int) -> Iterator[Int[Tensor, " row"]]:
@@ -58,9 +58,9 @@ def _epoch(examples: Examples, config: TrainConfig, number: int) -> Int[Tensor, 
     """All rows, in random groups of neighbours in the order of the first two tokens; ties are broken at random."""
     seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
     generator = torch.Generator().manual_seed(seed)
-    rows = torch.randperm(len(examples.tokens), generator=generator)
+    rows = torch.randperm(len(examples.tokens), generator=generator, device="cpu")
     if config.examples_per_prefix == 1:
         return rows
     prefixes = examples.tokens[rows, 0] * (int(examples.tokens.max()) + 1) + examples.tokens[rows, 1]
     groups = rows[torch.argsort(prefixes, stable=True)].split(config.examples_per_prefix)
-    return torch.cat([groups[i] for i in torch.randperm(len(groups), generator=generator).tolist()])
+    return torch.cat([groups[i] for i in torch.randperm(len(groups), generator=generator, device="cpu").tolist()])

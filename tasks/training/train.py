@@ -181,7 +181,9 @@ def _correct(
     columns = (column.to(device).split(EVALUATION_BATCH) for column in (examples.tokens, examples.positions))
     parts = zip(*columns, strict=True)
     logits = [answer_logits(parameters, model_config, *part) for part in parts if len(part[0])]
-    return top_token(torch.cat(logits)).cpu() == queries.answers if logits else torch.empty(0, dtype=torch.bool)
+    return (
+        top_token(torch.cat(logits)).cpu() == queries.answers if logits else torch.empty(0, dtype=torch.bool, device="cpu")
+    )
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from calls import CALLS
 from conftest import no_hooks_left
 from handset import handset_model
 from transformer_lens import HookedTransformer
@@ -13,33 +14,6 @@ from grokscope import analyses
 from grokscope.circuits import Circuit
 from grokscope.tasks import PromptPairs, TwoHopTask, make_pairs
 
-Call = Callable[[HookedTransformer, TwoHopTask, PromptPairs, Circuit], object]
-SPLIT, ASKED = "train_inferred", "test_inferred_iid"
-CALLS: dict[str, Call] = {
-    "ablate_bridge": lambda m, t, p, c: analyses.ablate_bridge(m, t, t.split(ASKED)),
-    "accuracy_by_exposure": lambda m, t, p, c: analyses.accuracy_by_exposure(m, t, t.split(SPLIT)),
-    "activation_patch": lambda m, t, p, c: analyses.activation_patch(m, p),
-    "attribute_attention": lambda m, t, p, c: analyses.attribute_attention(m, p, steps=2),
-    "back_patch": lambda m, t, p, c: analyses.back_patch(m, t.split(SPLIT)),
-    "bridge_copies": lambda m, t, p, c: analyses.bridge_copies(m, t, t.split(SPLIT), places=[["r1"]]),
-    "bridge_evidence": lambda m, t, p, c: analyses.bridge_evidence(m, t, SPLIT, n=40),
-    "bridge_geometry": lambda m, t, p, c: analyses.bridge_geometry(m, t),
-    "causal_trace": lambda m, t, p, c: analyses.causal_trace(m, p.queries(), {"h": p.corrupt}),
-    "discover": lambda m, t, p, c: analyses.discover(m, p, top_k=3, progress=False),
-    "edge_attribution": lambda m, t, p, c: analyses.edge_attribution(m, p),
-    "faithfulness": lambda m, t, p, c: analyses.faithfulness(m, c, p),
-    "interchange": lambda m, t, p, c: analyses.interchange(m, t, t.split(ASKED)),
-    "logit_lens": lambda m, t, p, c: analyses.logit_lens(m, t.split(SPLIT)),
-    "path_patch": lambda m, t, p, c: analyses.path_patch(m, p, progress=False),
-    "probe_bridge": lambda m, t, p, c: analyses.probe_bridge(m, t.split(SPLIT), targets=["bridge"]),
-    "realign": lambda m, t, p, c: analyses.realign(m, t, t.split(SPLIT)),
-    "run_with_edge_sets": lambda m, t, p, c: analyses.run_with_edge_sets(m, p, [[]]),
-    "run_with_edges": lambda m, t, p, c: analyses.run_with_edges(m, p, []),
-    "steer_bridge": lambda m, t, p, c: analyses.steer_bridge(m, t, t.split(ASKED)),
-    "trace_inputs": lambda m, t, p, c: analyses.trace_inputs(m, p.queries(), {"h": p.corrupt}),
-    "transplant": lambda m, t, p, c: analyses.transplant(m, m, c, p),
-    "view_query": lambda m, t, p, c: analyses.view_query(m, t, p, 0),
-}
 WITHOUT_RUNNING = {"graph_of"}  # looks at a model and runs nothing
 
 

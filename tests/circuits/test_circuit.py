@@ -136,7 +136,7 @@ def test_frames_without_graph_columns_or_known_edges_are_refused() -> None:
 
 
 def test_sizes_and_rules_are_checked() -> None:
-    with pytest.raises(ValueError, match="top_k must lie between 1 and the 44 measured edges, got 45"):
+    with pytest.raises(ValueError, match="top_k must be a whole number between 1 and the 44 measured edges, got 45"):
         Circuit.from_effects(effects(CHAIN), top_k=45)
     with pytest.raises(ValueError, match="give one of top_k, threshold and edges"):
         Circuit.from_effects(effects(CHAIN), top_k=4, threshold=0.1)
@@ -146,3 +146,13 @@ def test_the_caption_says_what_was_measured() -> None:
     assert Circuit.from_effects(effects(CHAIN)).caption == (
         "m · bridge · logit_difference · noising · 4 of 44 edges, gap 10.00, n = 6"
     )
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [({"top_k": k}, f"top_k must be a whole number .* got {k}") for k in (0, -1, True)]
+    + [({"threshold": float("nan")}, "threshold is NaN")],
+)
+def test_a_rule_that_is_no_number_to_cut_by_is_named(rule: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Circuit.from_effects(effects(CHAIN), **rule)
