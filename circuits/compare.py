@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 
 from .alignment import MAX_ALIGNMENTS, aligned_distances, alignments, apply_alignment, n_alignments
 from .circuit import Circuit
+from .progress import with_bar
 from .random_circuits import edge_class
 from .result import Result
 from .similarity import Measure, jensen_shannon, overlap_at, rank_correlation, weighted_overlap
@@ -127,6 +128,7 @@ def compare(
     top_k: tuple[int, ...] = (10, 20),
     across_seeds: bool = False,
     n_bootstrap: int = 1000,
+    progress: bool = True,
     seed: int = 0,
 ) -> CircuitComparison:
     """Compare circuits that were measured alike.
@@ -136,6 +138,7 @@ def compare(
         top_k: sizes at which the overlap of the strongest edges is taken; sizes beyond the live edges are left out.
         across_seeds: whether they may have been measured on different pairs, of other facts, made by the same recipe.
         n_bootstrap: resamples of the queries for the intervals.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the resampling.
 
     Raises:
@@ -148,10 +151,12 @@ def compare(
     if undefined := [label for label, circuit in circuits.items() if circuit.table["effect"].isna().any()]:
         reasons = ", ".join(f"{label}: {circuits[label].provenance.get('reason', 'unknown')}" for label in undefined)
         raise ValueError(f"these circuits have undefined effects ({reasons})")
-    samples = _Samples(circuits, n_bootstrap, across_seeds, seed)
+    samples = _Samples(circuits, n_bootstrap, across_seeds, seed, progress)
     rows, differences, best = [], [], {}
-    for a, b in itertools.combinations(circuits, 2):
-        found, best[f"{a} / {b}"] = _compared(samples, a, b, top_k, seed)
+    couples = list(itertools.combinations(circuits, 2))
+    one = len(couples) == 1  # whose measures are then counted instead
+    for a, b in with_bar(couples, "comparing circuits", show=progress and not one):
+        found, best[f"{a} / {b}"] = _compared(samples, a, b, top_k, seed, progress and one)
         n_queries = min(int(circuits[label].table["n"].iloc[0]) for label in (a, b))
         kept_a, kept_b = (circuits[label].table["kept"].to_numpy(dtype=bool) for label in (a, b))
         counts = {"shared": kept_a & kept_b, "lost": kept_a & ~kept_b, "gained": ~kept_a & kept_b}
@@ -168,7 +173,9 @@ def compare(
 class _Samples:
     """Effects of each circuit: as measured, in resamples, and in halves of the queries."""
 
-    def __init__(self, circuits: Mapping[str, Circuit], n_bootstrap: int, across_seeds: bool, seed: int) -> None:
+    def __init__(
+        self, circuits: Mapping[str, Circuit], n_bootstrap: int, across_seeds: bool, seed: int, progress: bool
+    ) -> None:
         self.circuits, self.across_seeds = circuits, across_seeds
         first = next(iter(circuits.values()))
         self.edges, self.classes = first.measured_edges, [str(edge_class(edge)) for edge in first.measured_edges]
@@ -178,7 +185,7 @@ class _Samples:
         self.effects = {label: circuit.table["effect"].to_numpy(dtype=float)[:, None] for label, circuit in circuits.items()}
         self.gap = {label: float(circuit.table["gap"].iloc[0]) for label, circuit in circuits.items()}
         self.resampled, self.halves = {}, {}
-        for number, (label, circuit) in enumerate(circuits.items()):
+        for number, (label, circuit) in enumerate(with_bar(circuits.items(), "resampling circuits", show=progress)):
             rng = np.random.default_rng([seed, number if across_seeds else 0])
             self.resampled[label] = _with_weights(circuit, _multinomial(circuit, n_bootstrap, rng))
             first_half = _half(circuit, rng)
@@ -231,7 +238,9 @@ def _influence(circuit: Circuit) -> Float[np.ndarray, "edge query"]:
     return (circuit.deltas - effects * circuit.donor_gaps) / circuit.donor_gaps.mean()
 
 
-def _compared(samples: _Samples, a: str, b: str, top_k: tuple[int, ...], seed: int) -> tuple[list[dict[str, Any]], str]:
+def _compared(
+    samples: _Samples, a: str, b: str, top_k: tuple[int, ...], seed: int, progress: bool
+) -> tuple[list[dict[str, Any]], str]:
     """The measures of one pair, and its best alignment."""
     live = samples.live(a, b)
     measures: dict[str, Measure] = {"rank_correlation": rank_correlation}
@@ -241,7 +250,7 @@ def _compared(samples: _Samples, a: str, b: str, top_k: tuple[int, ...], seed: i
     measures["jensen_shannon"] = jensen_shannon
     shuffled = samples.effects[b][_shuffles(samples.classes, seed), 0]  # edge, shuffle
     rows = []
-    for name, measure in measures.items():
+    for name, measure in with_bar(measures.items(), "comparing two circuits", show=progress):
         value = float(measure(samples.effects[a][live], samples.effects[b][live])[0])
         low, high = _recentred_interval(value, measure(samples.resampled[a][live], samples.resampled[b][live]))
         ceiling = np.mean([measure(*(half[live] for half in samples.halves[label])).mean() for label in (a, b)])
@@ -250,17 +259,17 @@ def _compared(samples: _Samples, a: str, b: str, top_k: tuple[int, ...], seed: i
         rows.append(row | _chance(name, value, chance))
     if not samples.alignments:
         return rows, ""
-    how, row = _best_aligned(samples, a, b, shuffled)
+    how, row = _best_aligned(samples, a, b, shuffled, progress)
     return [*rows, row], how
 
 
 def _best_aligned(
-    samples: _Samples, a: str, b: str, shuffled: Float[np.ndarray, "edge shuffle"]
+    samples: _Samples, a: str, b: str, shuffled: Float[np.ndarray, "edge shuffle"], progress: bool
 ) -> tuple[str, dict[str, Any]]:
     """The alignment of either circuit at which the two are nearest; each shuffle gets its best one."""
     one, other = samples.effects[a], samples.effects[b]
     distances, chances = {}, []
-    for how, alignment in samples.alignments.items():
+    for how, alignment in with_bar(samples.alignments.items(), "aligning two circuits", show=progress):
         moving_b, moving_a = aligned_distances(one, other, alignment)
         distances |= {f"{b}: {how}": moving_b[0], f"{a}: {how}": moving_a[0]}
         chances += aligned_distances(one, shuffled, alignment)

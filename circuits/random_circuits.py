@@ -9,7 +9,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from .circuit import connected
 from .graph import ComputationGraph
 from .node import Edge, Node
 from .progress import with_bar
@@ -43,7 +42,7 @@ def random_circuits(
         return [sorted(graph.edges)] * n
     paths, classes = _Paths(graph), Counter(map(edge_class, kept))
     numbers = with_bar(range(n), "drawing random circuits", show=progress)
-    return [_like(classes, [_union(graph, paths, len(kept), rng) for _ in range(N_CANDIDATES)]) for _ in numbers]
+    return [_like(classes, [_union(paths, len(kept), rng) for _ in range(N_CANDIDATES)]) for _ in numbers]
 
 
 def edge_class(edge: Edge) -> tuple[int, str]:
@@ -62,7 +61,7 @@ class _Paths:
                 for node in graph.outputs_of(edge.receiver):
                     self.inputs_of.setdefault(node, []).append(edge.receiver)
             self.into.setdefault(edge.receiver, []).append(edge)
-        self.end, self.sources = graph.answer, graph.sources
+        self.graph, self.end, self.sources = graph, graph.answer, graph.sources
 
     def draw(self, rng: np.random.Generator) -> list[Edge]:
         """One path; each step is chosen evenly."""
@@ -76,26 +75,58 @@ def _one_of(choices: Sequence[Choice], rng: np.random.Generator) -> Choice:
     return choices[int(rng.integers(len(choices)))]
 
 
-def _union(graph: ComputationGraph, paths: _Paths, size: int, rng: np.random.Generator) -> list[Edge]:
+def _union(paths: _Paths, size: int, rng: np.random.Generator) -> list[Edge]:
     """Add paths until there are enough edges, then remove edges that no other one needs."""
     for _ in range(N_ATTEMPTS):
         edges: set[Edge] = set()
         while len(edges) < size:
             edges.update(paths.draw(rng))
-        if (trimmed := _trimmed(graph, edges, size, rng)) is not None:
+        if (trimmed := _trimmed(paths, edges, size, rng)) is not None:
             return sorted(trimmed)
     raise ValueError(f"found no connected circuit of {size} edges in {N_ATTEMPTS} attempts")
 
 
-def _trimmed(graph: ComputationGraph, edges: set[Edge], size: int, rng: np.random.Generator) -> set[Edge] | None:
-    order = sorted(edges)
+def _trimmed(paths: _Paths, edges: set[Edge], size: int, rng: np.random.Generator) -> set[Edge] | None:
+    order, left = sorted(edges), _Connected(paths, edges)
     for place in rng.permutation(len(order)):
-        if len(edges) == size:
+        if len(left.edges) == size:
             break
-        fewer = edges - {order[place]}
-        if connected(graph, fewer) == fewer:
-            edges = fewer
-    return edges if len(edges) == size else None
+        if left.can_spare(order[place]):
+            left.remove(order[place])
+    return left.edges if len(left.edges) == size else None
+
+
+class _Connected:
+    """Edges that all lie on paths from a source to the answer; each is looked at by its ends alone.
+
+    Since nothing reads what comes after it, an edge that leaves is missed only where it was the last into what its receiver
+    feeds, or the last out of what its sender reads.
+    """
+
+    def __init__(self, paths: _Paths, edges: Collection[Edge]) -> None:
+        self.edges, self._outputs_of, self._inputs_of = set(edges), paths.graph.outputs_of, paths.inputs_of
+        self._into, self._out_of = (Counter(getattr(edge, end) for edge in edges) for end in ("receiver", "sender"))
+
+    def can_spare(self, edge: Edge) -> bool:
+        """Whether all other edges stay on such paths without it."""
+        sender, receiver = edge.sender, edge.receiver
+        if self._into[receiver] == 1:
+            for node in self._outputs_of(receiver):
+                others = (self._into[other] for other in self._inputs_of[node] if other != receiver)
+                if self._out_of[node] and not any(others):
+                    return False
+        if self._out_of[sender] == 1:
+            for read in self._inputs_of.get(sender, ()):
+                others = (self._out_of[other] for other in self._outputs_of(read) if other != sender)
+                if self._into[read] and not any(others):
+                    return False
+        return True
+
+    def remove(self, edge: Edge) -> None:
+        """Take an edge away."""
+        self.edges.remove(edge)
+        self._into[edge.receiver] -= 1
+        self._out_of[edge.sender] -= 1
 
 
 def _like(classes: Mapping[tuple[int, str], int], candidates: Sequence[list[Edge]]) -> list[Edge]:

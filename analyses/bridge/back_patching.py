@@ -4,6 +4,7 @@ If the answer then comes out right, the state held what was missing, only too la
 2406.12775). Any of many patches may help by chance: the control is the same search with the states of another question.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -12,14 +13,15 @@ import pandas as pd
 import torch
 from transformer_lens import HookedTransformer
 
-from ...circuits import Result
-from ...tasks import Queries, top_token
+from ...circuits import ComputationGraph, Result
+from ...tasks import Queries
 from ...tasks.questions.validity import taken_problems
-from ..forward.cached import run_and_cache, with_states
+from ..forward.cached import CachedRun, with_states
 from ..forward.model import graph_of
 from ..forward.states import run_states
 from ..plots.heatmaps import back_patching_heatmaps
 from ..statistics import derangement, wilson
+from .answers import Copies, Rows, answers_of, answers_with
 
 ANY = "any"  # the role of the row for any patch at all
 
@@ -57,12 +59,13 @@ class BackPatchingResult(Result):
 
 
 @torch.no_grad()
-def back_patch(model: HookedTransformer, queries: Queries, *, seed: int = 0) -> BackPatchingResult:
+def back_patch(model: HookedTransformer, queries: Queries, *, progress: bool = True, seed: int = 0) -> BackPatchingResult:
     """Try every state of a later layer at the same position of every earlier layer.
 
     Args:
         model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
         queries: questions, of which those answered wrongly are used.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the shuffle that gives each question another one's states.
 
     Raises:
@@ -73,24 +76,33 @@ def back_patch(model: HookedTransformer, queries: Queries, *, seed: int = 0) -> 
         raise ValueError("; ".join(problems))
     queries.check_against(model)
     graph = graph_of(model, queries.roles, queries.answer_position)
-    right = top_token(run_states(model, graph, queries.tokens).logits).cpu() == queries.answers
-    wrong = queries.take(~right)
+    wrong = queries.take(answers_of(model, graph, queries) != queries.answers)
     if len(wrong) < 2:
         raise ValueError(
             f"{len(wrong)} of the {len(queries)} questions of {queries.split} are answered wrongly, needed are 2"
         )
-    run, n = run_and_cache(model, graph, wrong.tokens), len(wrong)
-    other = derangement(n, seed=seed)
+    states, n = run_states(model, graph, wrong.tokens), len(wrong)
+    other, places = derangement(n, seed=seed), _places(graph, states.stop)
+
+    def patched(run: CachedRun, part: Rows) -> Iterator[tuple[tuple[int, int, int], Copies]]:
+        for position, target, source in places:
+            late = states.state(source)[:, position]
+            yield (position, target, source), with_states(run, target, {position: torch.stack([late, late[other]])[:, part]})
+
+    options = {"n_places": len(places), "n_copies": 2, "kept": states.n_bytes, "what": "patching back", "progress": progress}
     rows, ever = [], torch.zeros(2, n, dtype=torch.bool, device="cpu")
-    for position, role in enumerate(graph.roles[: run.stop]):
-        for target, source in combinations(range(-1, graph.n_layers), 2):
-            late = run.state(source)[:, position]
-            logits = with_states(run, target, {position: torch.stack([late, late[other]])})
-            corrected = top_token(logits).cpu() == wrong.answers
-            ever |= corrected
-            rows.append({"role": role, "source": source, "target": target} | _shares(corrected.double().mean(1).tolist(), n))
+    for (position, target, source), answers in answers_with(model, graph, wrong, patched, **options).items():
+        corrected = answers == wrong.answers
+        ever |= corrected
+        place = {"role": graph.roles[position], "source": source, "target": target}
+        rows.append(place | _shares(corrected.double().mean(1).tolist(), n))
     rows.append({"role": ANY, "source": -1, "target": -1} | _shares(ever.double().mean(1).tolist(), n))
     return BackPatchingResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, len(queries))
+
+
+def _places(graph: ComputationGraph, stop: int) -> list[tuple[int, int, int]]:
+    """Positions with a target layer and a later source layer."""
+    return [(at, *layers) for at in range(stop) for layers in combinations(range(-1, graph.n_layers), 2)]
 
 
 def _shares(shares: list[float], n: int) -> dict[str, float]:

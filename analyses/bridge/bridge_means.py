@@ -24,6 +24,7 @@ class BridgeMeans:
         without: the questions that are asked; their units are left out.
         intermediate: whose values are told apart.
         seed: of the choice of reference questions.
+        max_memory: bytes that may be used; by default a quarter of what is free.
 
     Attributes:
         intermediate: its name.
@@ -46,6 +47,7 @@ class BridgeMeans:
         *,
         intermediate: str,
         seed: int,
+        max_memory: int | None = None,
     ) -> None:
         n_values = source.n_values(intermediate)
         asked = without.intermediates[intermediate]
@@ -58,7 +60,7 @@ class BridgeMeans:
         self.questions.check_against(model)
         check_same_roles("the questions for mean states", self.questions, graph.roles)
         self.values = self.questions.intermediates[intermediate]
-        self.run = run_states(model, graph, self.questions.tokens)
+        self.run = run_states(model, graph, self.questions.tokens, max_memory=max_memory)
         self.counts = torch.bincount(self.values, minlength=n_values)
 
     def has(self, *values: int) -> bool:

@@ -5,24 +5,25 @@ cell does not mean that the bridge is not used.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
-from ...tasks import Queries, Task, TwoHopTask, top_token, two_hop
+from ...tasks import Queries, Task, TwoHopTask, two_hop
 from ...tasks.questions.validity import layer_problems, missing_problems
-from ..forward.cached import CachedRun, run_and_cache, with_states
+from ..forward.cached import CachedRun, with_states
 from ..forward.model import graph_of
 from ..plots.bars import copies_bars
 from ..statistics import random_like, wilson_row
+from .answers import Copies, Rows, answers_of, answers_with
 from .bridge_means import BridgeMeans
 
 PLACES = (("r1",), ("r2",), ("end",), ("r1", "r2"), ("r1", "r2", "end"))
@@ -92,20 +93,30 @@ def bridge_copies(
     graph = graph_of(model, queries.roles, queries.answer_position)
     if problems := _problems(queries, places, layer, graph.n_layers):
         raise ValueError("; ".join(problems))
-    right = top_token(run_and_cache(model, graph, queries.tokens).logits).cpu() == queries.answers
-    asked = queries.take(right)
+    asked = queries.take(answers_of(model, graph, queries) == queries.answers)
     means = BridgeMeans(model, graph, task, asked, intermediate="bridge", seed=seed)
     asked, bridges, tails = _with_other_bridges(asked, two_hop(task), means, seed)
-    run = run_and_cache(model, graph, asked.tokens)
     positions = sorted({queries.roles.index(role) for roles in places for role in roles})
     change = {at: means.of(layer, at, bridges) - means.of(layer, at, asked.bridges) for at in positions}
     random = {at: random_like(each, torch.Generator().manual_seed(seed)) for at, each in change.items()}
+    both = {at: torch.stack([change[at], random[at]]) for at in positions}
+
+    def exchanged(run: CachedRun, part: Rows) -> Iterator[tuple[int, Copies]]:
+        for place, roles in enumerate(places):
+            at = [queries.roles.index(role) for role in roles]
+            states = {position: run.state(layer)[:, position] + both[position][:, part] for position in at}
+            yield place, with_states(run, layer, states)
+
+    options = {
+        "n_places": len(places),
+        "n_copies": 2,
+        "kept": means.run.n_bytes + sum(each.nbytes for each in both.values()),
+    }
     rows = []
-    for roles in places:
-        at = [queries.roles.index(role) for role in roles]
-        followed, control = (_followed(run, layer, {i: added[i] for i in at}, tails) for added in (change, random))
+    for place, answers in answers_with(model, graph, asked, exchanged, what="exchanging", **options).items():
+        followed, control = answers == tails
         share = wilson_row(followed, asked.unit)
-        row = {"roles": ", ".join(roles), "followed": share.value, "low": share.low, "high": share.high}
+        row = {"roles": ", ".join(places[place]), "followed": share.value, "low": share.low, "high": share.high}
         rows.append(row | {"random": float(control.double().mean()), "n": share.n, "n_facts": share.n_units})
     return BridgeCopiesResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, layer, len(queries))
 
@@ -137,11 +148,3 @@ def _with_other_bridges(
         raise ValueError(f"none of the questions of {queries.split} is answered right and has another bridge")
     rows, bridges, tails = torch.tensor(chosen, device="cpu").unbind(1)
     return queries.take(rows), bridges, tails
-
-
-def _followed(
-    run: CachedRun, layer: int, added: Mapping[int, Float[Tensor, "query d_model"]], wanted: Int[Tensor, " query"]
-) -> Bool[Tensor, " query"]:
-    """Which questions get the wanted answer when something is added to the states at some positions after a layer."""
-    states = {position: (run.state(layer)[:, position] + change)[None] for position, change in added.items()}
-    return top_token(with_states(run, layer, states)[0]).cpu() == wanted

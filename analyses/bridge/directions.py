@@ -5,7 +5,7 @@ are compared with random directions, since any change of that size may hurt.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -16,19 +16,22 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from ...circuits import Result
-from ...circuits.progress import with_bar
-from ...tasks import PromptPairs, Queries, top_token
+from ...circuits import ComputationGraph, Result
+from ...tasks import PromptPairs, Queries
 from ...tasks.questions.validity import inputs_of, vocabulary_problems
-from ..forward.cached import CachedRun, run_and_cache, with_states
+from ..forward.cached import CachedRun, with_states
 from ..forward.head import same_vocabulary, token_embeddings, unembedding_directions
 from ..forward.model import graph_of
 from ..plots.heatmaps import cell_heatmaps
 from ..statistics import random_like, wilson_row
+from .answers import Copies, Rows, answers_with
 from .bridge_means import BridgeMeans
 from .interchange import questions_with_donors, values_and_answers
 from .own_pairs import setting
 from .sources import Source
+
+Cell = tuple[int, int, float]
+"""Layer (−1: the embedding), position, scale."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +73,8 @@ def ablate_bridge(
     queries: Queries | None = None,
     *,
     intermediate: str | None = None,
+    max_memory: int | None = None,
+    progress: bool = True,
     seed: int = 0,
 ) -> BridgeDirectionResult:
     """Ablate what is particular to the bridge, or another intermediate, in the state at every layer and position.
@@ -83,22 +88,32 @@ def ablate_bridge(
             prompts of half the units are asked.
         queries: questions of the task; those that `interchange` would use are asked. Pairs hold theirs.
         intermediate: its name, if the questions carry several.
+        max_memory: bytes that may be used; by default a quarter of what is free.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the random directions; for pairs also of the half that is asked.
 
     Raises:
         TypeError: if a task comes without queries, or pairs with them.
         ValueError: if pairs or queries cannot be examined (all problems at once), or no question is left to ask.
+        MemoryError: if not a single question fits into `max_memory`, next to the states that means are taken of.
     """
     source, queries, name = setting(model, task, queries, intermediate, seed=seed)
     graph = graph_of(model, queries.roles, queries.answer_position)
-    means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed)
-    asked, _ = questions_with_donors(model, graph, source, queries, means, second_hop="ID", seed=seed)
-    run, generator, rows = run_and_cache(model, graph, asked.tokens), torch.Generator().manual_seed(seed), []
-    for layer, position in with_bar(list(product(range(-1, graph.n_layers), range(len(graph.roles)))), "ablating"):
-        state = run.state(layer)[:, position]
-        change = means.overall(layer, position) - means.of(layer, position, asked.intermediates[name])
-        states = {name: state + change, "random": state + random_like(change, generator)}
-        rows += _rows(run, asked, asked.answers, (layer, position), states, 1.0)
+    means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed, max_memory=max_memory)
+    options: dict[str, Any] = {"second_hop": "ID", "seed": seed, "max_memory": max_memory}
+    asked, _ = questions_with_donors(model, graph, source, queries, means, **options)
+
+    def ablated(run: CachedRun, part: Rows) -> Iterator[tuple[Cell, Copies]]:
+        generator = torch.Generator().manual_seed(seed)
+        for layer, position in _cells(graph):
+            change = means.overall(layer, position) - means.of(layer, position, asked.intermediates[name])
+            changes = torch.stack([change, random_like(change, generator)])[:, part]
+            yield (layer, position, 1.0), _logits(run, layer, position, changes)
+
+    options = {"n_places": len(_cells(graph)), "n_copies": 2, "kept": means.run.n_bytes}
+    options |= {"max_memory": max_memory, "what": "ablating", "progress": progress}
+    answers = answers_with(model, graph, asked, ablated, **options)
+    rows = _rows(graph, asked, asked.answers, [name, "random"], answers)
     return BridgeDirectionResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, len(queries))
 
 
@@ -110,6 +125,8 @@ def steer_bridge(
     *,
     scales: Sequence[float] = (1.0, 2.0, 4.0),
     intermediate: str | None = None,
+    max_memory: int | None = None,
+    progress: bool = True,
     seed: int = 0,
 ) -> BridgeDirectionResult:
     """Add the difference of two bridges' vectors, or another intermediate's, to the state at every layer and position.
@@ -126,11 +143,14 @@ def steer_bridge(
         queries: questions of the task; pairs hold theirs.
         scales: multiples of the difference.
         intermediate: its name, if the questions carry several.
+        max_memory: bytes that may be used; by default a quarter of what is free.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the new bridges and the random directions; for pairs also of the half that is asked.
 
     Raises:
         TypeError: if a task comes without queries, or pairs with them.
         ValueError: if pairs or queries cannot be examined (all problems at once), or no question is left to ask.
+        MemoryError: if not a single question fits into `max_memory`, next to the states that means are taken of.
     """
     source, queries, name = setting(model, task, queries, intermediate, seed=seed)
     problems = vocabulary_problems({f"the {name}": queries.intermediates[name]}, inputs_of(model.cfg))  # embedded, too
@@ -139,38 +159,51 @@ def steer_bridge(
     if problems:
         raise ValueError("; ".join(problems))
     graph = graph_of(model, queries.roles, queries.answer_position)
-    means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed)
-    asked, found = questions_with_donors(model, graph, source, queries, means, second_hop="ID", seed=seed)
+    means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed, max_memory=max_memory)
+    options: dict[str, Any] = {"second_hop": "ID", "seed": seed, "max_memory": max_memory}
+    asked, found = questions_with_donors(model, graph, source, queries, means, **options)
     (new_values, wanted), values = values_and_answers(found), asked.intermediates[name]
-    run, generator, rows = run_and_cache(model, graph, asked.tokens), torch.Generator().manual_seed(seed), []
     tables = {"embedding": token_embeddings(model)} if same_vocabulary(model) else {}
     tables |= {"unembedding": unembedding_directions(model)}
-    fixed = {table: vectors[new_values] - vectors[values] for table, vectors in tables.items()}
-    for layer, position in with_bar(list(product(range(-1, graph.n_layers), range(len(graph.roles)))), "steering"):
-        state = run.state(layer)[:, position]
-        change = means.of(layer, position, new_values) - means.of(layer, position, values)
-        changes = {"mean state": change, **fixed, "random": random_like(change, generator)}
-        for scale in scales:
-            states = {direction: state + scale * each for direction, each in changes.items()}
-            rows += _rows(run, asked, wanted, (layer, position), states, scale)
+
+    def steered(run: CachedRun, part: Rows) -> Iterator[tuple[Cell, Copies]]:
+        generator = torch.Generator().manual_seed(seed)
+        fixed = [vectors[new_values[part]] - vectors[values[part]] for vectors in tables.values()]
+        for layer, position in _cells(graph):
+            change = means.of(layer, position, new_values) - means.of(layer, position, values)
+            changes = torch.stack([change[part], *fixed, random_like(change, generator)[part]])
+            for scale in scales:
+                yield (layer, position, float(scale)), _logits(run, layer, position, scale * changes)
+
+    directions = ["mean state", *tables, "random"]
+    options = {"n_places": len(_cells(graph)) * len(scales), "n_copies": len(directions), "kept": means.run.n_bytes}
+    options |= {"max_memory": max_memory, "what": "steering", "progress": progress}
+    rows = _rows(graph, asked, wanted, directions, answers_with(model, graph, asked, steered, **options))
     return BridgeDirectionResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, len(queries))
 
 
+def _cells(graph: ComputationGraph) -> list[tuple[int, int]]:
+    return list(product(range(-1, graph.n_layers), range(len(graph.roles))))
+
+
+def _logits(run: CachedRun, layer: int, position: int, changes: Float[Tensor, "copy row d_model"]) -> Copies:
+    """The logits with each change added to the state at a cell."""
+    return with_states(run, layer, {position: run.state(layer)[:, position] + changes})
+
+
 def _rows(
-    run: CachedRun,
+    graph: ComputationGraph,
     asked: Queries,
     wanted: Int[Tensor, " query"],
-    cell: tuple[int, int],
-    states: Mapping[str, Float[Tensor, "query d_model"]],
-    scale: float,
+    directions: Sequence[str],
+    answers: Mapping[Cell, Int[Tensor, "copy query"]],
 ) -> list[dict[str, Any]]:
-    """What the model answers with each state in a cell."""
-    layer, position = cell
-    answers = top_token(with_states(run, layer, {position: torch.stack(list(states.values()))})).cpu()
+    """What the model answers with each direction in each cell."""
     rows = []
-    for direction, answered in zip(states, answers, strict=True):
-        kept, moved = wilson_row(answered == asked.answers, asked.unit), float((answered == wanted).double().mean())
-        row = {"layer": layer, "role": run.graph.roles[position], "direction": direction, "scale": float(scale)}
-        row |= {"kept": kept.value, "low": kept.low, "high": kept.high, "moved": moved}
-        rows.append(row | {"n": kept.n, "n_facts": kept.n_units})
+    for (layer, position, scale), given in answers.items():
+        for direction, answered in zip(directions, given, strict=True):
+            kept, moved = wilson_row(answered == asked.answers, asked.unit), float((answered == wanted).double().mean())
+            row = {"layer": layer, "role": graph.roles[position], "direction": direction, "scale": scale}
+            row |= {"kept": kept.value, "low": kept.low, "high": kept.high, "moved": moved}
+            rows.append(row | {"n": kept.n, "n_facts": kept.n_units})
     return rows

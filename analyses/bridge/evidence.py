@@ -12,7 +12,7 @@ and the difference of two bridges' mean states alone turns it, beyond a random v
 not known what was trained, so that their donors are called `donor` and a lookup can pass the first; the others remain.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,18 +23,20 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
-from ...tasks import NO_TOKEN, Donor, PromptPairs, Queries, Run, top_token
-from ..forward.cached import CachedRun, run_and_cache, with_states
-from ..forward.head import decode
+from ...circuits.progress import with_bar
+from ...tasks import NO_TOKEN, Donor, PromptPairs, Queries, Run
+from ..forward.cached import CachedRun, with_states
+from ..forward.memory import budget
 from ..forward.model import graph_of
-from ..forward.states import AnyStates, StatesRun, run_states
+from ..forward.states import run_states
 from ..plots.curves import trajectory_curves
 from ..plots.heatmaps import evidence_heatmaps
 from ..plots.style import layer_name
 from ..statistics import newcombe_interval, random_like, wilson
 from ..training.by_step import by_step
+from .answers import Copies, Rows, answers_with, said
 from .bridge_means import MIN_UNITS_FOR_MEAN, BridgeMeans
-from .interchange import donor_runs, questions_with_donors, values_and_answers
+from .interchange import DONOR_RUNS, donor_kinds, donor_runs, questions_with_donors, values_and_answers
 from .own_pairs import OwnPairs, intermediate_of
 from .pair_donors import DONOR, HELD_OUT
 from .probing import as_array, fit_probe, said_by
@@ -128,6 +130,8 @@ def bridge_evidence(
     *,
     n: int = 256,
     intermediate: str | None = None,
+    max_memory: int | None = None,
+    progress: bool = True,
     seed: int = 0,
 ) -> EvidenceResult:
     """Gather the evidence on the bridge, or another intermediate, at every layer and position.
@@ -139,31 +143,35 @@ def bridge_evidence(
         split: a split of the task's two-hop questions; pairs are asked themselves.
         n: at most this many questions, covering at most half of the units that there are to take means from.
         intermediate: its name, if the questions carry several.
+        max_memory: bytes that may be used; by default a quarter of what is free.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the questions, the halves, the donors and the random directions.
 
     Raises:
         TypeError: if a task comes without a split, or pairs with one.
         KeyError: if there is no such split.
         ValueError: if it holds no question, or no two-hop ones; if pairs cannot be examined (all problems at once).
+        MemoryError: if not a single question fits into `max_memory`, next to the states that means are taken of.
     """
     if isinstance(model, Run):
-        return by_step(model, lambda each: bridge_evidence(each, task, split, n=n, intermediate=intermediate, seed=seed))
+        options = {"n": n, "intermediate": intermediate, "max_memory": max_memory, "progress": False, "seed": seed}
+        return by_step(model, lambda each: bridge_evidence(each, task, split, **options), progress=progress)
     source, questions, name = _questions(model, task, split, intermediate)
     queries = sample(questions, n, max_units=source.n_reference // 2, seed=seed)  # the others are for means and probes
     if not len(queries) or ("hop2" in queries.facts and (queries.hop2 < 0).any()):
         raise ValueError(f"{questions.split} holds {len(queries)} questions{', which are atomic' if len(queries) else ''}")
     queries.check_against(model, intermediates=[name])
     graph = graph_of(model, queries.roles, queries.answer_position)
-    means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed)
+    means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed, max_memory=max_memory)
     read, judged = halves_by_unit(queries, seed=seed)
-    rows = _readings(model, run_states(model, graph, read.tokens), read, means, seed) if len(read) else []
+    limits: dict[str, Any] = {"max_memory": max_memory, "seed": seed}
+    rows = _readings(model, graph, read, means, progress=progress, **limits) if len(read) else []
     try:
-        asked, found = questions_with_donors(model, graph, source, judged, means, second_hop="ID", seed=seed)
+        asked, found = questions_with_donors(model, graph, source, judged, means, second_hop="ID", **limits)
     except ValueError:
         asked = judged.take(torch.arange(0, device="cpu"))
     else:
-        donors = donor_runs(model, graph, found, name)
-        rows += _interventions(run_and_cache(model, graph, asked.tokens), asked, found, donors, means, seed)
+        rows += _interventions(model, graph, asked, found, means, progress=progress, **limits)
     measures = pd.DataFrame(rows)
     cells = pd.DataFrame([(layer, role) for layer in range(-1, graph.n_layers) for role in graph.roles])
     table = _verdicts(cells.set_axis(["layer", "role"], axis=1), measures, name)
@@ -188,16 +196,26 @@ def _questions(
 
 
 def _readings(
-    model: HookedTransformer, run: StatesRun, read: Queries, means: BridgeMeans, seed: int
+    model: HookedTransformer,
+    graph: ComputationGraph,
+    read: Queries,
+    means: BridgeMeans,
+    *,
+    max_memory: int | None,
+    progress: bool,
+    seed: int,
 ) -> list[dict[str, Any]]:
     """Lens and probe at every cell, next to how often they give another question's value."""
+    left = budget(max_memory, model) - means.run.n_bytes
+    run = run_states(model, graph, read.tokens, max_memory=max(1, left))
     order = torch.randperm(len(read), generator=torch.Generator().manual_seed(seed), device="cpu")
     values, rows = read.intermediates[means.intermediate], []
-    for layer, position in _cells(run):
+    for layer, position in with_bar(_cells(graph), "reading", show=progress):
         states = run.state(layer)[:, position]
-        given = {"lens": top_token(decode(model, states)).cpu(), "probe": _probe(means, layer, position, states)}
+        lens = said(model, states, max_memory=max(1, left - run.n_bytes))
+        given = {"lens": lens, "probe": _probe(means, layer, position, states)}
         for measure, tokens in given.items():
-            rows.append(_row(run.graph, (layer, position), measure, read, tokens == values, tokens == values[order]))
+            rows.append(_row(graph, (layer, position), measure, read, tokens == values, tokens == values[order]))
     return rows
 
 
@@ -212,39 +230,58 @@ def _probe(means: BridgeMeans, layer: int, position: int, states: Float[Tensor, 
 
 
 def _interventions(
-    run: CachedRun,
+    model: HookedTransformer,
+    graph: ComputationGraph,
     asked: Queries,
     found: list[Donor],
-    donors: Mapping[str, StatesRun],
     means: BridgeMeans,
+    *,
+    max_memory: int | None,
+    progress: bool,
     seed: int,
 ) -> list[dict[str, Any]]:
     """Ablation, donors and the difference of means at every cell."""
     (new_values, wanted), name = values_and_answers(found), means.intermediate
-    same, control = f"same {name}", f"other {name}" if f"other {name}" in donors else f"same {name}"
-    generator, rows = torch.Generator().manual_seed(seed), []
-    for layer, position in _cells(run):
-        state, mean = run.state(layer)[:, position], means.of(layer, position, asked.intermediates[name])
-        loss, turn = means.overall(layer, position) - mean, means.of(layer, position, new_values) - mean
-        states = {kind: donor.state(layer)[:, position] for kind, donor in donors.items()}
-        states |= {"direction": state + turn, "random turn": state + random_like(turn, generator)}
-        states |= {"ablation": state + loss, "random loss": state + random_like(loss, generator)}
-        logits = with_states(run, layer, {position: torch.stack(list(states.values()))})
-        answers = dict(zip(states, top_token(logits).cpu(), strict=True))
-        moved = {what: tokens == wanted for what, tokens in answers.items()}
-        kept = {what: tokens == asked.answers for what, tokens in answers.items()}
-        outcomes = {
-            "ablation": (~kept["ablation"], ~kept["random loss"]),
-            **{kind: (moved[kind], moved[control]) for kind in ("trained", HELD_OUT, DONOR) if kind in moved},
-            same: (kept[same], None),
-            "direction": (moved["direction"], moved["random turn"]),
-        }
-        rows += [_row(run.graph, (layer, position), measure, asked, *outcome) for measure, outcome in outcomes.items()]
+    kinds = donor_kinds(found, name)
+
+    def changed(run: CachedRun, part: Rows) -> Iterator[tuple[tuple[int, int], Copies]]:
+        donors = donor_runs(model, graph, [found[row] for row in part.tolist()], kinds)
+        generator = torch.Generator().manual_seed(seed)
+        for layer, position in _cells(graph):
+            state, mean = run.state(layer)[:, position], means.of(layer, position, asked.intermediates[name])
+            loss, turn = means.overall(layer, position) - mean, means.of(layer, position, new_values) - mean
+            changes = [turn, random_like(turn, generator), loss, random_like(loss, generator)]
+            states = [donors[kind].state(layer)[:, position] for kind in kinds]
+            states += [state + change[part] for change in changes]
+            yield (layer, position), with_states(run, layer, {position: torch.stack(states)})
+
+    names = [*kinds, "direction", "random turn", "ablation", "random loss"]
+    options = {"n_places": len(_cells(graph)), "n_copies": len(names), "n_runs": 1 + DONOR_RUNS, "progress": progress}
+    options |= {"kept": means.run.n_bytes, "max_memory": max_memory, "what": "changing states"}
+    rows = []
+    for cell, answers in answers_with(model, graph, asked, changed, **options).items():
+        outcomes = _outcomes(dict(zip(names, answers, strict=True)), asked, wanted, name)
+        rows += [_row(graph, cell, measure, asked, *outcome) for measure, outcome in outcomes.items()]
     return rows
 
 
-def _cells(run: AnyStates) -> list[tuple[int, int]]:
-    return [(layer, position) for layer in range(-1, run.graph.n_layers) for position in range(len(run.graph.roles))]
+def _outcomes(
+    answers: Mapping[str, Int[Tensor, " query"]], asked: Queries, wanted: Int[Tensor, " query"], name: str
+) -> dict[str, tuple[Bool[Tensor, " query"], Bool[Tensor, " query"] | None]]:
+    """By measure, for which questions it is met, and its control."""
+    same, control = f"same {name}", f"other {name}" if f"other {name}" in answers else f"same {name}"
+    moved = {what: tokens == wanted for what, tokens in answers.items()}
+    kept = {what: tokens == asked.answers for what, tokens in answers.items()}
+    return {
+        "ablation": (~kept["ablation"], ~kept["random loss"]),
+        **{kind: (moved[kind], moved[control]) for kind in ("trained", HELD_OUT, DONOR) if kind in moved},
+        same: (kept[same], None),
+        "direction": (moved["direction"], moved["random turn"]),
+    }
+
+
+def _cells(graph: ComputationGraph) -> list[tuple[int, int]]:
+    return [(layer, position) for layer in range(-1, graph.n_layers) for position in range(len(graph.roles))]
 
 
 def _row(

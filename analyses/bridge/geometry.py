@@ -22,8 +22,8 @@ from transformer_lens import HookedTransformer
 from ...circuits import Result
 from ...tasks import Queries, Run
 from ...tasks.questions.validity import check_same_roles
-from ..forward.cached import CachedRun, run_and_cache
 from ..forward.model import graph_of
+from ..forward.states import StatesRun, run_states
 from ..plots.curves import trajectory_curves
 from ..plots.heatmaps import cell_heatmaps
 from ..statistics import Z95, double
@@ -103,7 +103,7 @@ def bridge_geometry(
     if (n_bridges := int((counts >= MIN_UNITS_FOR_MEAN).sum())) < 2:
         raise ValueError(f"{n_bridges} bridges have {MIN_UNITS_FOR_MEAN} ID facts or more, needed are 2")
     graph = graph_of(model, reference.roles, reference.answer_position)
-    runs = [(queries, run_and_cache(model, graph, queries.tokens)) for queries in (reference, others) if len(queries)]
+    runs = [(queries, run_states(model, graph, queries.tokens)) for queries in (reference, others) if len(queries)]
     cells = product(range(-1, graph.n_layers), range(runs[0][1].stop))
     rows = [row for cell in cells for row in _arrangement(runs, counts, cell, seed)]
     return GeometryResult(pd.DataFrame(rows), _match(runs[0][1], reference, n_entities, seed), model.cfg.model_name, split)
@@ -129,7 +129,7 @@ def effective_rank(x: Float[Tensor, "point d"]) -> float:
 
 
 def _arrangement(
-    runs: list[tuple[Queries, CachedRun]], counts: Int[Tensor, " entity"], cell: tuple[int, int], seed: int
+    runs: list[tuple[Queries, StatesRun]], counts: Int[Tensor, " entity"], cell: tuple[int, int], seed: int
 ) -> list[dict[str, Any]]:
     """Cohesion, alignment and effective rank at one cell."""
     layer, position = cell
@@ -160,7 +160,7 @@ def _another(bridges: Int[Tensor, " fact"], known: Int[Tensor, " bridge"], seed:
     return known[(torch.searchsorted(known, bridges) + steps) % len(known)]
 
 
-def _match(run: CachedRun, queries: Queries, n_entities: int, seed: int) -> pd.DataFrame:
+def _match(run: StatesRun, queries: Queries, n_entities: int, seed: int) -> pd.DataFrame:
     """Each entity as output of hop 1, at r1, and as input, at h, for all pairs of layers."""
     outputs, inputs = queries.bridges, queries.tokens[:, queries.roles.index("h")]
     counts = [torch.bincount(labels, minlength=n_entities) for labels in (outputs, inputs)]

@@ -7,7 +7,9 @@ memorised (h′, r1′, r2) passes as well: the decisive rows are donors whose c
 same bridge, which must not change the answer, and the bridge's direction alone.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal
 
 import pandas as pd
@@ -17,14 +19,14 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
-from ...circuits.progress import with_bar
-from ...tasks import Donor, PromptPairs, Queries, top_token
+from ...tasks import Donor, PromptPairs, Queries
 from ...tasks.questions.validity import check_choices
-from ..forward.cached import run_and_cache, with_states
+from ..forward.cached import CachedRun, with_states
 from ..forward.model import graph_of
 from ..forward.states import StatesRun, run_states
 from ..plots.heatmaps import cell_heatmaps
 from ..statistics import random_like, wilson_row
+from .answers import Copies, Rows, answers_of, answers_with
 from .bridge_means import BridgeMeans
 from .own_pairs import setting
 from .pair_donors import DONOR, HELD_OUT
@@ -85,6 +87,7 @@ def interchange(
     second_hop: Literal["ID", "OOD"] = "ID",
     answered: Literal["right", "wrong"] = "right",
     intermediate: str | None = None,
+    max_memory: int | None = None,
     progress: bool = True,
     seed: int = 0,
 ) -> InterchangeResult:
@@ -99,6 +102,7 @@ def interchange(
         answered: ask the questions that the model answers right, or those it answers wrong: if these follow donors, what
             reads the bridge works, and what fails is the fact (b, r2) as a second hop.
         intermediate: its name, if the questions carry several.
+        max_memory: bytes that may be used; by default a quarter of what is free.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the choice of donors and of the random directions; for pairs also of the half that is asked.
 
@@ -106,27 +110,37 @@ def interchange(
         TypeError: if a task comes without queries, or pairs with them.
         ValueError: for another `second_hop` or `answered`; if pairs or queries cannot be examined (all problems at once), or
             no question is so answered and has all donors.
+        MemoryError: if not a single question fits into `max_memory`, next to the states that means are taken of.
     """
     check_choices(second_hop=(second_hop, ("ID", "OOD")), answered=(answered, ("right", "wrong")))
     source, queries, name = setting(model, task, queries, intermediate, seed=seed)
     graph = graph_of(model, queries.roles, queries.answer_position)
-    means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed)
+    means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed, max_memory=max_memory)
     asked, found = questions_with_donors(
-        model, graph, source, queries, means, second_hop=second_hop, answered=answered, seed=seed
+        model, graph, source, queries, means, second_hop=second_hop, answered=answered, seed=seed, max_memory=max_memory
     )
     new_values, wanted = values_and_answers(found)
-    runs, run = donor_runs(model, graph, found, name), run_and_cache(model, graph, asked.tokens)
-    generator, rows = torch.Generator().manual_seed(seed), []
-    for layer in with_bar(range(-1, graph.n_layers), "exchanging states", show=progress):
-        for position, role in enumerate(graph.roles):
+    kinds = donor_kinds(found, name)
+
+    def exchanged(run: CachedRun, part: Rows) -> Iterator[tuple[tuple[int, int], Copies]]:
+        donors = donor_runs(model, graph, [found[row] for row in part.tolist()], kinds)
+        generator = torch.Generator().manual_seed(seed)
+        for layer, position in product(range(-1, graph.n_layers), range(len(graph.roles))):
             state = run.state(layer)[:, position]
             change = means.of(layer, position, new_values) - means.of(layer, position, asked.intermediates[name])
-            states = {kind: runs[kind].state(layer)[:, position] for kind in runs}
-            states |= {f"{name} direction": state + change, "random direction": state + random_like(change, generator)}
-            answers = top_token(with_states(run, layer, {position: torch.stack(list(states.values()))})).cpu()
-            for donor, given in zip(states, answers, strict=True):
-                place = {"layer": layer, "role": role, "donor": donor}
-                rows.append(place | _outcome(given, asked, asked.answers if donor == f"same {name}" else wanted))
+            random = random_like(change, generator)
+            states = [donors[kind].state(layer)[:, position] for kind in kinds]
+            states += [state + change[part], state + random[part]]
+            yield (layer, position), with_states(run, layer, {position: torch.stack(states)})
+
+    names = [*kinds, f"{name} direction", "random direction"]
+    options = {"n_places": (graph.n_layers + 1) * len(graph.roles), "n_copies": len(names), "n_runs": 1 + DONOR_RUNS}
+    options |= {"kept": means.run.n_bytes, "max_memory": max_memory, "what": "exchanging states", "progress": progress}
+    rows = []
+    for (layer, position), answers in answers_with(model, graph, asked, exchanged, **options).items():
+        for donor, given in zip(names, answers, strict=True):
+            place = {"layer": layer, "role": graph.roles[position], "donor": donor}
+            rows.append(place | _outcome(given, asked, asked.answers if donor == f"same {name}" else wanted))
     status = "" if isinstance(task, PromptPairs) else second_hop
     return InterchangeResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, status, answered, len(queries))
 
@@ -141,6 +155,7 @@ def questions_with_donors(
     second_hop: str,
     answered: str = "right",
     seed: int,
+    max_memory: int | None = None,
 ) -> tuple[Queries, list[Donor]]:
     """The questions answered right, or wrong, that have all donors and mean states, and these donors.
 
@@ -148,7 +163,7 @@ def questions_with_donors(
         ValueError: if there are none.
     """
     donors = source.donors(second_hop=second_hop, seed=seed)
-    right = top_token(run_states(model, graph, queries.tokens).logits).cpu() == queries.answers
+    right = answers_of(model, graph, queries, max_memory=max_memory) == queries.answers
     rows = (right == (answered == "right")).nonzero()[:, 0].tolist()
     values = queries.intermediates[means.intermediate].tolist()
     found = [(row, donors.of(queries, row)) for row in rows]
@@ -165,9 +180,18 @@ def values_and_answers(found: list[Donor]) -> tuple[Int[Tensor, " query"], Int[T
     )
 
 
-def donor_runs(model: HookedTransformer, graph: ComputationGraph, found: list[Donor], name: str) -> dict[str, StatesRun]:
+def donor_kinds(found: list[Donor], name: str) -> list[str]:
+    """The kinds of prompts that donors have."""
+    return [kind for kind in (*OTHER_VALUE, f"same {name}", f"other {name}") if kind in found[0].prompts]
+
+
+DONOR_RUNS = 2  # plain runs that all donors of some questions take: the one that is made, and the states of all kinds
+
+
+def donor_runs(
+    model: HookedTransformer, graph: ComputationGraph, found: list[Donor], kinds: list[str]
+) -> dict[str, StatesRun]:
     """By kind of donor, a run of its prompts."""
-    kinds = [kind for kind in (*OTHER_VALUE, f"same {name}", f"other {name}") if kind in found[0].prompts]
     return {kind: run_states(model, graph, torch.stack([donor.prompts[kind] for donor in found])) for kind in kinds}
 
 

@@ -18,11 +18,13 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.progress import with_bar
 from ...tasks import PromptPairs, Queries, Run, top_token
 from ...tasks.questions.layout import free_slots
 from ...tasks.questions.validity import outputs_of, taken_problems, vocabulary_problems
 from ..forward.head import check_last_state, decode, same_vocabulary
 from ..forward.hooks import refuse_hooks
+from ..forward.memory import MAX_BATCH, Sizes, batches, budget, how_many
 from ..forward.model import Stage, check_model, ends_of_loops, residual_states
 from ..plots.curves import trajectory_curves
 from ..plots.heatmaps import lens_heatmaps
@@ -130,33 +132,45 @@ class LensResult(Result):
 
 
 @torch.no_grad()
-def logit_lens(model: HookedTransformer | Run, queries: Queries | PromptPairs, *, seed: int = 0) -> LensResult:
+def logit_lens(
+    model: HookedTransformer | Run,
+    queries: Queries | PromptPairs,
+    *,
+    max_memory: int | None = None,
+    progress: bool = True,
+    seed: int = 0,
+) -> LensResult:
     """Read intermediates, answer and the question's tokens off every layer and position.
 
     Args:
         model: any HookedTransformer without hooks, which is not changed; or a run, all of whose checkpoints are read.
         queries: questions with intermediates, two-hop, atomic or any other; or pairs, whose clean prompts are read.
+        max_memory: bytes that may be used, what is kept of all queries included; by default a quarter of what is free.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the shuffle that gives each query another query's intermediate, for the null.
 
     Raises:
         ValueError: if there is no query or no intermediate; or, all at once, for answers and intermediates that the model
             cannot answer, intermediates called as a role or column, and roles called `answer` or `other`; if the model
             carries hooks, or its last state does not give its logits.
+        MemoryError: if not a single prompt fits into `max_memory`.
     """
     queries = questions_of(queries)
     if not len(queries):
         raise ValueError(f"{queries.split} holds no query")
     if isinstance(model, Run):
-        return by_step(model, lambda each: logit_lens(each, queries, seed=seed))
+        return by_step(
+            model,
+            lambda each: logit_lens(each, queries, max_memory=max_memory, progress=False, seed=seed),
+            progress=progress,
+        )
     check_model(model)
     if problems := _problems(queries, model):
         raise ValueError(f"the lens cannot read {queries.split}: " + "; ".join(problems))
     queries.check_against(model)
     refuse_hooks(model)
     targets, seen = _targets(as_read(model, queries), seed, _read_roles(queries, model)), seen_by(model, queries)
-    found = residual_states(model, queries.tokens, queries.answer_position)
-    check_last_state(model, queries.tokens, queries.answer_position, list(found.values())[-1])
-    stages = {stage: _read(model, stage, states, targets, seen) for stage, states in found.items()}
+    stages = _stages(model, queries, targets, seen, max_memory, progress)
     rows = [
         {**stage._asdict(), "role": role, "target": target}
         for stage in stages
@@ -214,6 +228,16 @@ class _Reading:
         """The mean over the queries that have a token there; NaN where none has."""
         return values.double().where(self.seen, 0.0).sum(-2) / self.seen.sum(0)
 
+    @classmethod
+    def empty(cls, n_targets: int, seen: Bool[Tensor, "query pos"], dtype: torch.dtype) -> "_Reading":
+        """To be filled."""
+        ranks = torch.empty(n_targets, *seen.shape, dtype=torch.long, device="cpu")
+        return cls(ranks, torch.empty_like(ranks, dtype=dtype), torch.empty_like(ranks[0]), seen)
+
+    def fill(self, rows: Int[Tensor, " row"], part: "_Reading") -> None:
+        """Put in what is read of some queries."""
+        self.ranks[:, rows], self.log_p[:, rows], self.top[rows] = part.ranks, part.log_p, part.top
+
 
 def _targets(queries: Queries, seed: int, roles: Sequence[str]) -> dict[str, Int[Tensor, " query"]]:
     """What to look for, by name, the tokens at some roles among it."""
@@ -221,6 +245,31 @@ def _targets(queries: Queries, seed: int, roles: Sequence[str]) -> dict[str, Int
     tokens = {role: queries.tokens[:, queries.roles.index(role)] for role in roles}
     shuffled = {SHUFFLED + name: values[order] for name, values in queries.intermediates.items()}
     return {**queries.intermediates, ANSWER: queries.answers, **tokens, **shuffled}
+
+
+def _stages(
+    model: HookedTransformer,
+    queries: Queries,
+    targets: Mapping[str, Int[Tensor, " query"]],
+    seen: Bool[Tensor, "query pos"],
+    max_memory: int | None,
+    progress: bool,
+) -> dict[Stage, _Reading]:
+    """What is read at each stage, of as many queries at a time as memory allows."""
+    sizes, at = Sizes.of(model, len(queries.roles)), queries.answer_position
+    kept = len(queries) * (2 * sizes.n_layers + 1) * sizes.n_positions * (8 + (8 + sizes.item) * len(targets))
+    n = how_many(len(queries), sizes.lens, budget(max_memory, model) - kept, "the lens on one prompt, next to what is kept,")
+    found: dict[Stage, _Reading] = {}
+    for rows in with_bar(batches(len(queries), min(n, MAX_BATCH)), "reading", show=progress):
+        states = residual_states(model, queries.tokens[rows], at)
+        check_last_state(model, queries.tokens[rows], at, list(states.values())[-1])
+        part = {name: tokens[rows] for name, tokens in targets.items()}
+        for stage in states:
+            read = _read(model, stage, states[stage], part, seen[rows])
+            if stage not in found:
+                found[stage] = _Reading.empty(len(targets), seen, read.log_p.dtype)
+            found[stage].fill(rows, read)
+    return found
 
 
 def _read(

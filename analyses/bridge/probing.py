@@ -11,6 +11,7 @@ divergence).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -27,15 +28,18 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.progress import with_bar
 from ...tasks import NO_TOKEN, PromptPairs, Queries, Run, top_token
 from ...tasks.questions.validity import check_same_roles, taken_problems
-from ..forward.head import decode, same_vocabulary, unembedding_directions
+from ..forward.head import same_vocabulary, unembedding_directions
+from ..forward.memory import budget
 from ..forward.model import graph_of
 from ..forward.states import StatesRun, run_states
 from ..plots.curves import trajectory_curves
 from ..plots.heatmaps import cell_heatmaps
 from ..statistics import newcombe_interval, wilson
 from ..training.by_step import by_step
+from .answers import said
 from .lens import relation_rows
 from .own_pairs import questions_of
 from .questions import as_read
@@ -97,6 +101,8 @@ def probe_bridge(
     *,
     transfer: Sequence[Queries] | None = None,
     targets: Sequence[str] | None = None,
+    max_memory: int | None = None,
+    progress: bool = True,
     seed: int = 0,
 ) -> ProbeResult:
     """Train and test linear probes at every layer and position.
@@ -109,14 +115,18 @@ def probe_bridge(
             prompts one is taken for each unit.
         transfer: questions of other units to test these probes on; by default the task's `test_inferred_ood`, or none.
         targets: intermediates, `answer` or roles; by default intermediates, `answer`, and `r1` and `r2` if there are any.
+        max_memory: bytes that may be used, the states of all questions included; by default a quarter of what is free.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the choice of questions, the folds and the shuffled labels.
 
     Raises:
         ValueError: for no question, or tokens and positions that the model does not have; for unknown targets, or if there
             are too few units for some targets; the message has the numbers.
+        MemoryError: if the states do not fit into `max_memory`.
     """
     if isinstance(model, Run):
-        return by_step(model, lambda each: probe_bridge(each, task, transfer=transfer, targets=targets, seed=seed))
+        options: dict[str, Any] = {"transfer": transfer, "targets": targets, "max_memory": max_memory, "seed": seed}
+        return by_step(model, lambda each: probe_bridge(each, task, progress=False, **options), progress=progress)
     asked, others, tested_on = _material(task, transfer, seed)
     targets = _checked_targets(asked, targets)
     for each in (asked, *others):
@@ -125,16 +135,18 @@ def probe_bridge(
     graph = graph_of(model, asked.roles, asked.answer_position)
     labels = {target: [label_of(as_read(model, each), target) for each in (asked, *others)] for target in targets}
     plans = _plans({target: each[0] for target, each in labels.items()}, seed)
-    runs = [run_states(model, graph, each.tokens) for each in (asked, *others)]
+    runs, left = [], budget(max_memory, model)
+    for each in (asked, *others):
+        runs.append(run_states(model, graph, each.tokens, max_memory=max(1, left)))
+        left -= runs[-1].n_bytes
     splits, rows = [tested_on, *(each.split for each in others)], []
     answerable = targets if same_vocabulary(model) else (*asked.intermediates, "answer")
-    for layer in range(-1, graph.n_layers):
-        for position, role in enumerate(graph.roles[: runs[0].stop]):
-            cell = [_Cell.of(run, layer, position) for run in runs]
-            for target in targets:
-                for split, row in _tested(model, cell, labels[target], plans[target], splits):
-                    row["affine"] = row["affine"] if target in answerable else float("nan")
-                    rows.append({"layer": layer, "role": role, "target": target, "tested_on": split} | row)
+    places = product(range(-1, graph.n_layers), enumerate(graph.roles[: runs[0].stop]), targets)
+    for layer, (position, role), target in with_bar(list(places), "probing", show=progress):
+        cell = [_Cell.of(run, layer, position) for run in runs]
+        for split, row in _tested(model, cell, labels[target], plans[target], splits, max(1, left)):
+            row["affine"] = row["affine"] if target in answerable else float("nan")
+            rows.append({"layer": layer, "role": role, "target": target, "tested_on": split} | row)
     return ProbeResult(pd.DataFrame(rows), model.cfg.model_name)
 
 
@@ -265,7 +277,12 @@ class _Cell:
 
 
 def _tested(
-    model: HookedTransformer, cells: Sequence[_Cell], labels: Sequence[np.ndarray], plan: _Plan, splits: Sequence[str]
+    model: HookedTransformer,
+    cells: Sequence[_Cell],
+    labels: Sequence[np.ndarray],
+    plan: _Plan,
+    splits: Sequence[str],
+    memory: int | None = None,
 ) -> list[tuple[str, dict[str, Any]]]:
     """Results for held-out units of the first cell, and for all units of each other one, which is of another split."""
     first, wanted = cells[0].take(plan.used), labels[0][plan.used]
@@ -273,14 +290,14 @@ def _tested(
     for train, test in plan.folds:
         right[test] = _given(first.states[train], wanted[train], first.states[test]) == wanted[test]
         control[test] = _given(first.states[train], plan.shuffled[train], first.states[test]) == plan.shuffled[test]
-        affine[test] = _affine(model, first.take(train), first.states[test]) == wanted[test]
+        affine[test] = _affine(model, first.take(train), first.states[test], memory) == wanted[test]
     row = _row(right, float(control.mean()), plan, first, affine)
     rows = [(splits[0], row | {"n_left_out": int((~plan.used).sum())})]
     for split, cell, tested in zip(splits[1:], cells[1:], labels[1:], strict=True):
         known = np.isin(tested, wanted)
         cell, tested = cell.take(known), tested[known]
         right = _given(first.states, wanted, cell.states) == tested
-        row = _row(right, float("nan"), plan, cell, _affine(model, first, cell.states) == tested)
+        row = _row(right, float("nan"), plan, cell, _affine(model, first, cell.states, memory) == tested)
         rows.append((split, row | {"n_left_out": int((~known).sum())}))
     return [(split, row | {"n_classes": len(np.unique(wanted))}) for split, row in rows]
 
@@ -292,13 +309,15 @@ def _given(
     return said_by(fit_probe(states, labels), tested) if len(tested) else np.zeros(0, dtype=np.int64)
 
 
-def _affine(model: HookedTransformer, train: _Cell, states: Float[np.ndarray, "test d_model"]) -> Int[np.ndarray, " test"]:
+def _affine(
+    model: HookedTransformer, train: _Cell, states: Float[np.ndarray, "test d_model"], memory: int | None
+) -> Int[np.ndarray, " test"]:
     """The most likely token of the final states that an affine map predicts."""
     if not len(states):
         return np.zeros(0, dtype=np.int64)
     with threadpool_limits(1, user_api="blas"):
         predicted = Ridge(alpha=1.0).fit(train.states, train.final).predict(states)
-    return top_token(decode(model, torch.from_numpy(predicted).to(unembedding_directions(model)))).cpu().numpy()
+    return said(model, torch.from_numpy(predicted).to(unembedding_directions(model)), max_memory=memory).numpy()
 
 
 def _row(

@@ -5,7 +5,7 @@ of the form, not the fact. Nothing is trained. Fu et al. 2026 (DiscoLoop, arXiv 
 realigning hidden states with bridge embeddings nearly closes the gap of looped models; the forms tried are ours.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +16,15 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
-from ...tasks import Queries, Run, top_token
-from ..forward.cached import CachedRun, run_and_cache, with_states
+from ...tasks import Queries, Run
+from ..forward.cached import CachedRun, with_states
 from ..forward.head import decode
 from ..forward.model import embedded, graph_of
 from ..plots.bars import realignment_bars
 from ..plots.curves import trajectory_curves
 from ..statistics import newcombe_interval, wilson
 from ..training.by_step import by_step
+from .answers import Copies, Rows, answers_of, answers_with
 from .bridge_means import BridgeMeans
 from .sources import Source
 
@@ -71,13 +72,16 @@ class RealignmentResult(Result):
 
 
 @torch.no_grad()
-def realign(model: HookedTransformer | Run, task: Source, queries: Queries, *, seed: int = 0) -> RealignmentResult:
+def realign(
+    model: HookedTransformer | Run, task: Source, queries: Queries, *, progress: bool = True, seed: int = 0
+) -> RealignmentResult:
     """Replace the state at r1 by another form of the entity read there, layer by layer.
 
     Args:
         model: any HookedTransformer whose options `graph_of` accepts, which is not changed; or a run.
         task: gives the ID facts for the mean states.
         queries: two-hop questions.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the random entities and of the questions for the means.
 
     Raises:
@@ -87,7 +91,7 @@ def realign(model: HookedTransformer | Run, task: Source, queries: Queries, *, s
     if not len(queries):
         raise ValueError(f"{queries.split} holds no query")
     if isinstance(model, Run):
-        return by_step(model, lambda each: realign(each, task, queries, seed=seed))
+        return by_step(model, lambda each: realign(each, task, queries, progress=False, seed=seed), progress=progress)
     queries.check_against(model, intermediates=["bridge"], roles=["r1"])
     graph, n_entities = graph_of(model, queries.roles, queries.answer_position), task.n_values("bridge")
     if n_entities > (n_common := min(model.cfg.d_vocab, model.cfg.d_vocab_out)):
@@ -95,21 +99,28 @@ def realign(model: HookedTransformer | Run, task: Source, queries: Queries, *, s
             f"the {n_entities} entities must be tokens that the model reads and answers; there are {n_common} such tokens: "
             f"d_vocab={model.cfg.d_vocab}, d_vocab_out={model.cfg.d_vocab_out}"
         )
-    run = run_and_cache(model, graph, queries.tokens)
     means = BridgeMeans(model, graph, task, queries, intermediate="bridge", seed=seed)
-    before = top_token(run.logits).cpu() == queries.answers
+    before = answers_of(model, graph, queries) == queries.answers
     position = queries.roles.index("r1")
     random = torch.randint(n_entities, (len(queries),), generator=torch.Generator().manual_seed(seed), device="cpu")
+    read = torch.zeros(graph.n_layers + 1, len(queries), dtype=torch.long, device="cpu")
+
+    def realigned(run: CachedRun, part: Rows) -> Iterator[tuple[tuple[int, str], Copies]]:
+        for layer in range(-1, graph.n_layers):
+            read[layer + 1, part] = decode(model, run.state(layer)[:, position])[:, :n_entities].argmax(-1).cpu()
+            for entity, tokens in zip(ENTITIES, (read[layer + 1], queries.bridges, random), strict=True):
+                states = _forms(run, means, tokens[part], layer, position, n_entities)
+                yield (layer, entity), with_states(run, layer, {position: torch.stack(list(states.values()))})
+
+    options = {"n_places": (graph.n_layers + 1) * len(ENTITIES), "n_copies": len(FORMS), "kept": means.run.n_bytes}
+    found = answers_with(model, graph, queries, realigned, what="realigning", progress=progress, **options)
     rows = []
-    for layer in range(-1, graph.n_layers):
-        read = decode(model, run.state(layer)[:, position])[:, :n_entities].argmax(-1).cpu()
-        for entity, tokens in zip(ENTITIES, (read, queries.bridges, random), strict=True):
-            states = _forms(run, means, tokens, layer, position, n_entities)
-            answers = top_token(with_states(run, layer, {position: torch.stack(list(states.values()))})).cpu()
-            for form, answered in zip(states, answers, strict=True):
-                place = {"layer": layer, "form": form, "entity": entity}
-                row = _row(answered == queries.answers, before, queries)
-                rows.append(place | row | {"right_reading": float((tokens == queries.bridges).double().mean())})
+    for (layer, entity), answers in found.items():
+        tokens = dict(zip(ENTITIES, (read[layer + 1], queries.bridges, random), strict=True))[entity]
+        for form, answered in zip(FORMS, answers, strict=True):
+            place = {"layer": layer, "form": form, "entity": entity}
+            row = _row(answered == queries.answers, before, queries)
+            rows.append(place | row | {"right_reading": float((tokens == queries.bridges).double().mean())})
     return RealignmentResult(pd.DataFrame(rows), model.cfg.model_name, queries.split)
 
 

@@ -41,15 +41,15 @@ def measure_dissociation(arms: Arms, n_questions: int, seed: int = 0) -> Dissoci
     def evidence(name: str, split: str) -> EvidenceResult | None:
         if name not in arms:
             return None
-        return bridge_evidence(arms[name].model, arms[name].task, split, n=n_questions, seed=seed)
+        return bridge_evidence(arms[name].model, arms[name].task, split, n=n_questions, progress=False, seed=seed)
 
     before = {split: found for split in (IID, HOP1_OOD) if (found := evidence("before", split)) is not None}
     lens = wrong = None
     if "before" in arms:
         model, task = arms["before"].model, arms["before"].task
-        lens = logit_lens(model, task.split(OOD), seed=seed)
+        lens = logit_lens(model, task.split(OOD), progress=False, seed=seed)
         with suppress(ValueError):  # no question is answered wrong and has donors
-            wrong = interchange(model, task, task.split(OOD), answered="wrong", seed=seed)
+            wrong = interchange(model, task, task.split(OOD), answered="wrong", progress=False, seed=seed)
     accuracy = {name: each.accuracy[OOD] for name, each in arms.items() if OOD in each.accuracy}
     floor = float("nan")
     if "exposed final" in arms:

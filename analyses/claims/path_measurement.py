@@ -53,15 +53,18 @@ def measure_paths(arms: Arms, split: str, n_pairs: int, n_questions: int, seed: 
     asked = make_pairs(task, split=split, contrast="bridge", n=n_pairs, seed=seed)
     right = asked.keep_correct(*models.values())
     opened = models if len(right) >= MIN_PAIRS else {}
-    lens = {name: logit_lens(model, questions, seed=seed) for name, model in models.items()}
+    lens = {name: logit_lens(model, questions, progress=False, seed=seed) for name, model in models.items()}
     perturbed = {role: perturb(task, questions, role, seed=seed) for role in TRACED}
     answering = [name for name, each in lens.items() if each.queries["correct"].any()]
     return PathMeasurement(
         {name: discover(model, right, progress=False, seed=seed) for name, model in opened.items()},
         {name: discover(model, asked, progress=False, seed=seed) for name, model in models.items()},
-        {name: bridge_evidence(each.model, each.task, split, n=n_questions, seed=seed) for name, each in arms.items()},
+        {
+            name: bridge_evidence(each.model, each.task, split, n=n_questions, progress=False, seed=seed)
+            for name, each in arms.items()
+        },
         lens,
-        {name: causal_trace(models[name], questions, perturbed) for name in answering},
+        {name: causal_trace(models[name], questions, perturbed, progress=False) for name in answering},
         len(right),
         asked.n_asked,
     )

@@ -104,7 +104,7 @@ def measure_run(run: Run, split: str, used_split: str, n_questions: int, seed: i
     for step in set(moments.values()):
         checkpoint = run.checkpoint(step)
         model = checkpoint.model()
-        evidence = bridge_evidence(model, run.task, used_split, n=n_questions, seed=seed)
+        evidence = bridge_evidence(model, run.task, used_split, n=n_questions, progress=False, seed=seed)
         at_step[step] = _row(checkpoint, model, run, split, seed) | _use(evidence, bridge_roles(model))
     ordered = sorted(moments.items(), key=lambda moment: moment[1])
     return Result(pd.DataFrame([{"run": run.name, "phase": phase, **at_step[step]} for phase, step in ordered]))
@@ -138,7 +138,7 @@ def show_regimes(result: RegimeResult, report: Report) -> None:
 
 def _row(checkpoint: Checkpoint, model: HookedTransformer, run: Run, split: str, seed: int) -> dict[str, Any]:
     questions = run.task.split(split)
-    lens = logit_lens(model, questions, seed=seed)
+    lens = logit_lens(model, questions, progress=False, seed=seed)
     together = lens.found_by_correct.set_index("quantity")["value"]
     return {
         "step": checkpoint.step,

@@ -76,13 +76,13 @@ def measure_transfer(run: Run, n_questions: int, seed: int = 0) -> Result:
 
 def _row(run: Run, model: HookedTransformer, split: str, n_questions: int, seed: int) -> dict[str, Any]:
     questions = run.task.split(split)
-    evidence = bridge_evidence(model, run.task, split, n=n_questions, seed=seed)
-    forms = realign(model, run.task, questions, seed=seed).table
+    evidence = bridge_evidence(model, run.task, split, n=n_questions, progress=False, seed=seed)
+    forms = realign(model, run.task, questions, progress=False, seed=seed).table
     embedded = forms[(forms["form"] == "embedding") & (forms["layer"] >= 0)]
     best = embedded[embedded["entity"] == "read"].sort_values("gain").iloc[-1]
     control = embedded[(embedded["entity"] == "random") & (embedded["layer"] == best["layer"])]
     return {
-        "read_at_r1": bridge_read(logit_lens(model, questions, seed=seed))["top1"].max(),
+        "read_at_r1": bridge_read(logit_lens(model, questions, progress=False, seed=seed))["top1"].max(),
         "used": bridge_is(evidence),
         "n_judged": int(evidence.table["n_judged"].iloc[0]),
         "accuracy": best["baseline"],

@@ -19,7 +19,7 @@ from ...circuits import ComputationGraph, Edge, Node
 from .cached import CachedRun, averaged, run_and_cache
 from .edge_sets import logits_with_edges
 from .gradients import input_gradients
-from .memory import MAX_BATCH, MAX_SET_ROWS, N_COPIES, Sizes, batches, budget, how_many, readable
+from .memory import ENOUGH, MAX_BATCH, MAX_SET_ROWS, N_COPIES, Sizes, batches, budget, how_many, readable
 from .model import graph_of
 from .paths import path_logits
 from .places import Differences, Gradients, Logits, Objective, OpenEdges, Sublayer
@@ -126,7 +126,7 @@ class FastEngine:
     def _at_once(self, work: Work, run: CachedRun) -> int:
         """How many copies of a run fit."""
         (each, most), n = self._work(work), len(run.embedding)
-        return how_many(max(1, most // n), each * n, self.memory // 2, _purpose(work, 0))
+        return how_many(max(1, min(most, ENOUGH // each) // n), each * n, self.memory // 2, _purpose(work, 0))
 
     @property
     def _sizes(self) -> Sizes:

@@ -6,7 +6,7 @@ error on a part is known, not estimated. Each query has parts of its own: its re
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,6 +58,16 @@ class Integral:
     error: ByQuery
     rounding: ByQuery
     steps: Int[np.ndarray, " query"]
+
+    @property
+    def without_gradients(self) -> "Integral":
+        """How far they add up, which is small and may be kept of all queries."""
+        return replace(self, gradients={})
+
+
+def n_points(steps: int) -> int:
+    """How many points of a part are visited, see `_rule`."""
+    return steps + (steps % 2 == 0)
 
 
 def integrate(

@@ -17,10 +17,12 @@ from transformer_lens import HookedTransformer
 
 MAX_BATCH = 4096  # prompts run at once
 MAX_SET_ROWS = 1024  # the same for sets of edges, of which each prompt takes many times more
+ENOUGH = 2**28  # bytes of copies at once; more is slower, since it must be cleared first, and bars would stand still
 SHARE_OF_FREE = 0.25
 N_COPIES = 16  # wanted of each prompt: copies that enter at one place share work
 UNKNOWN = 4 * 2**30  # bytes taken as free where the system does not say
 METRIC_COPIES = 4  # of logits in double precision that a metric makes
+LENS_COPIES = 5  # of logits that the lens makes to rank tokens and to compare with the model's
 
 
 def budget(max_memory: int | None, model: HookedTransformer) -> int:
@@ -98,6 +100,7 @@ class Sizes:
         logits: at one position.
         exact: the same in double precision, as metrics see them.
         n_positions: of the prompt.
+        item: one number.
     """
 
     n_layers: int
@@ -110,6 +113,7 @@ class Sizes:
     logits: int
     exact: int
     n_positions: int
+    item: int
 
     @classmethod
     def of(cls, model: HookedTransformer, n_positions: int) -> "Sizes":
@@ -127,6 +131,7 @@ class Sizes:
             logits=size * d_vocab,
             exact=8 * d_vocab,
             n_positions=n_positions,
+            item=size,
         )
 
     @property
@@ -164,6 +169,13 @@ class Sizes:
         """The same, with the gradients by what every input reads, their mean over points, and a layer's through its norm."""
         by_input = (3 * self.n_heads + 1) * self.residual
         return self.backward + 3 * self.n_layers * by_input + 4 * by_input
+
+    @property
+    def lens(self) -> int:
+        """The states at all stages, the run that gives them, and the logits of one stage at all positions, compared."""
+        stages = (2 * self.n_layers + 1) * self.residual
+        working = 6 * self.residual + 6 * self.heads + 3 * self.scores + 2 * self.hidden
+        return stages + working + LENS_COPIES * self.n_positions * self.logits
 
     @property
     def decoded(self) -> int:

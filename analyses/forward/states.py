@@ -13,18 +13,22 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph
 from .cached import CachedRun, run_and_cache
-from .memory import batches_of
+from .memory import Sizes, batches_of
 
 
 @dataclass(frozen=True, eq=False)
 class StatesRun:
     """The residual stream at the end of every layer, after the embedding first; logits at the answer position."""
 
-    model: HookedTransformer
     graph: ComputationGraph
     states: Sequence[Float[Tensor, "query pos d_model"]]
     logits: Float[Tensor, "query d_vocab"]
     stop: int
+
+    @property
+    def n_bytes(self) -> int:
+        """What it takes."""
+        return sum(each.nbytes for each in (*self.states, self.logits))
 
     def state(self, layer: int) -> Float[Tensor, "query pos d_model"]:
         """The residual stream after a layer; −1 is the embedding."""
@@ -36,17 +40,30 @@ AnyStates = StatesRun | CachedRun
 
 
 @torch.no_grad()
-def run_states(model: HookedTransformer, graph: ComputationGraph, tokens: Int[Tensor, "query pos"]) -> StatesRun:
-    """Run prompts, as many at a time as a quarter of the free memory allows.
+def run_states(
+    model: HookedTransformer, graph: ComputationGraph, tokens: Int[Tensor, "query pos"], *, max_memory: int | None = None
+) -> StatesRun:
+    """Run prompts, as many at a time as memory allows next to what is kept of all of them.
 
     Raises:
         ValueError: as `run_and_cache`.
         MemoryError: if that is not a single one.
     """
-    layers, parts, logits, stop = range(-1, graph.n_layers), [], [], 0
-    for rows in batches_of(model, *tokens.shape, n_copies=0) or [torch.arange(0, device="cpu")]:
+    (n, n_positions), n_layers = tokens.shape, graph.n_layers
+    kept = n * states_bytes(model, n_positions)
+    states, logits, stop = [], None, 0
+    for rows in batches_of(model, n, n_positions, max_memory, n_copies=0, results=kept) or [torch.arange(0, device="cpu")]:
         run = run_and_cache(model, graph, tokens[rows])
-        parts.append([run.state(layer) for layer in layers])
-        logits.append(run.logits)
-        stop = run.stop
-    return StatesRun(model, graph, [torch.cat(part) for part in zip(*parts, strict=True)], torch.cat(logits), stop)
+        if logits is None:
+            logits, stop = run.logits.new_empty(n, run.logits.shape[-1]), run.stop
+            states = [run.embedding.new_empty(n, *run.embedding.shape[1:]) for _ in range(n_layers + 1)]
+        for layer in range(-1, n_layers):
+            states[layer + 1][rows] = run.state(layer)
+        logits[rows] = run.logits
+    return StatesRun(graph, states, logits, stop)
+
+
+def states_bytes(model: HookedTransformer, n_positions: int) -> int:
+    """What is kept of each prompt."""
+    sizes = Sizes.of(model, n_positions)
+    return (sizes.n_layers + 1) * sizes.residual + sizes.logits

@@ -28,7 +28,7 @@ from ...circuits.result import save_page
 from ...tasks import PromptPairs
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.layer import attention_weights
-from ..forward.lines import TOLERANCE, Integral, check_steps
+from ..forward.lines import TOLERANCE, Integral, check_steps, n_points
 from ..forward.memory import MAX_BATCH, Sizes, batches, budget, how_many
 from ..forward.model import graph_of
 from ..forward.patterns import Pattern, direct_contributions, integrated_pattern, pattern_of, run_with_pattern
@@ -38,6 +38,7 @@ from .effects import metric_by_query, metric_values
 from .metrics import AnyMetric, logit_difference, metric_name
 
 READINGS = ("pattern", "integrated", "direct", "knockout")
+N_SUMS = 5  # of gradients along a line: that of the part, of those before, both added, and what is read next to them
 
 
 @dataclass(frozen=True, repr=False)
@@ -159,7 +160,7 @@ def attribute_attention(
         for layer in range(graph.n_layers):
             pattern = pattern_of(run, layer)
             integrated, integral = integrated_pattern(run, layer, pattern, objective, steps=steps, tolerance=tolerance)
-            integrals[layer].append(integral)
+            integrals[layer].append(integral.without_gradients)
             readings = {
                 "pattern": pattern,
                 "integrated": integrated,
@@ -179,9 +180,10 @@ def _at_once(model: HookedTransformer, pairs: PromptPairs, steps: int, max_memor
     """How many prompts may be read at once, and the bytes for what is computed of them."""
     sizes, half = Sizes.of(model, len(pairs.roles)), budget(max_memory, model) // 2
     results = len(pairs) * len(READINGS) * 8 * sizes.n_layers * sizes.n_heads * sizes.n_positions**2
-    each = sizes.run + steps * (sizes.backward + 2 * sizes.scores)
+    points = n_points(steps)  # of a line, all of which are run at once; their sum and its like are held next to them
+    each = sizes.run + points * (sizes.backward + 2 * sizes.scores) + N_SUMS * sizes.scores
     n = how_many(len(pairs), each, 2 * half - results, f"one prompt at {steps} steps, next to what is read of all,")
-    return min(n, how_many(n, sizes.copy + 2 * sizes.scores, half, "one knock-out"), max(1, MAX_BATCH // steps)), half
+    return min(n, how_many(n, sizes.copy + 2 * sizes.scores, half, "one knock-out"), max(1, MAX_BATCH // points)), half
 
 
 def _knocked_out(

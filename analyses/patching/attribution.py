@@ -114,7 +114,7 @@ def edge_attribution(
         objective = signal.watch(partial(metric_values, metric, pairs=part, clean=clean))
         found = how.find(engine, (run, other), objective, steps, tolerance)
         for line, integral in found.integrals.items():
-            integrals.setdefault(line, []).append(integral)
+            integrals.setdefault(line, []).append(integral.without_gradients)
         deltas[:, rows] = _of_all_edges(found.estimates, method, len(graph.edges), len(part))
     weak = signal.reason or _too_small(deltas, ends, resolution)
     without = f"{weak} {_where(direction, how.uses_steps)}" if weak else ""
@@ -195,7 +195,7 @@ def _ig_activations(
         end = donor if kind == "embed" else None
         integral = _mean_gradient(engine, base, objective, sublayer, changes, steps, tolerance, end)
         estimates[rows] = _products(graph, [graph.edges[i] for i in rows], changes, integral.gradients)
-        integrals[kind if layer < 0 else f"{kind} {layer}"] = integral
+        integrals[kind if layer < 0 else f"{kind} {layer}"] = integral.without_gradients
     return Found(estimates, integrals)
 
 
@@ -244,12 +244,14 @@ def _mean_gradient(
     line are kept as gradients are taken. `end` is the run at the line's end, if there is one.
     """
     change = torch.stack([value for node, value in changes.items() if sublayer_of(engine.graph, node) == sublayer]).sum(0)
-    seen: list[tuple[Tensor, Tensor]] = []
+    values: list[Tensor] = []
+    last: list[Tensor] = []  # only the latest logits, which are large
 
     def noted(logits: Tensor) -> Tensor:
-        values = objective(logits)
-        seen.append((logits.detach(), values.detach()))
-        return values
+        last[:] = [logits.detach()]
+        found = objective(logits)
+        values.append(found.detach())
+        return found
 
     def slopes(points: Float[np.ndarray, " query"]) -> Gradients:
         added = torch.from_numpy(points).to(change)[:, None, None] * change
@@ -257,22 +259,19 @@ def _mean_gradient(
         return {at: gradient for at, gradient in found.items() if _is_after(at, sublayer)}
 
     def visit(points: Places, weights: Places) -> Visit:
-        seen.clear()
+        values.clear()
         gradients: dict[Sublayer, Tensor] = {}
         for here, share in zip(points, weights, strict=True):
             for at, slope in slopes(here).items():
                 weighted = torch.from_numpy(share).to(slope)[:, None, None, None] * slope
                 gradients[at] = gradients[at] + weighted if at in gradients else weighted
-        values = torch.stack([each for _, each in seen]).cpu().numpy()
         total = torch.stack([each.sum(2) for each in gradients.values()]).sum(0)
-        return Visit(values, gradients, double(total * change).sum((1, 2)).cpu().numpy())
+        attributed = double(total * change).sum((1, 2)).cpu().numpy()
+        return Visit(torch.stack(values).cpu().numpy(), gradients, attributed)
 
     if end is None:
         slopes(np.ones(len(change)))
-        last = seen[-1][0]
-    else:
-        last = end.logits
-    ends = base.logits, last
+    ends = base.logits, last[0] if end is None else end.logits
     start, stop = (objective(logits).detach().cpu().numpy() for logits in ends)
     rounding = np.maximum(*(rounding_of(objective, logits) for logits in ends))
     return integrate(visit, start, stop, rounding=rounding, steps=steps, tolerance=tolerance)

@@ -14,6 +14,7 @@ import typer
 from joblib import Parallel, delayed
 
 from ...circuits.plain_text import plain
+from ...circuits.progress import with_bar
 from ...tasks import Run, Study, load_study
 from ..claims.claim import N_PAIRS, N_QUESTIONS, Inputs, Job
 from ..claims.registry import CLAIMS
@@ -30,6 +31,7 @@ def analyse(
     n_pairs: int = N_PAIRS,
     n_questions: int = N_QUESTIONS,
     n_jobs: int = -1,
+    progress: bool = True,
     seed: int = 0,
 ) -> Findings:
     """Measure, or read cached measurements, and decide every claim in `CLAIMS`.
@@ -41,6 +43,7 @@ def analyse(
         n_pairs: prompt pairs asked for on each graph.
         n_questions: for the evidence on the bridge.
         n_jobs: graphs or runs at a time; −1 for all cores.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of pairs, questions, donors and resampling.
 
     Raises:
@@ -62,7 +65,8 @@ def analyse(
     calls = (delayed(_measure)(job, measured) for job in jobs.values())
     # as a generator, which joblib's backend `multiprocessing` refuses: it forks, and hangs after torch has used threads
     measurements: Any = Parallel(n_jobs=n_jobs, return_as="generator")(calls)
-    results: dict[tuple[str, str, Any], Any] = dict(zip(jobs, measurements, strict=True))
+    shown = with_bar(measurements, "measuring", total=len(jobs), show=progress)
+    results: dict[tuple[str, str, Any], Any] = dict(zip(jobs, shown, strict=True))
     found = {}
     for name, claim in CLAIMS.items():
         of_claim = {group: {key: results[name, group, key] for key in keys} for group, keys in groups[name].items()}

@@ -14,20 +14,21 @@ from ...tasks import Run
 ResultType = TypeVar("ResultType", bound=Result)
 
 
-def by_step(run: Run, analyse: Callable[[HookedTransformer], ResultType]) -> ResultType:
+def by_step(run: Run, analyse: Callable[[HookedTransformer], ResultType], *, progress: bool = True) -> ResultType:
     """Analyse each checkpoint of a run; every table of the result gets a column `step`, its first.
 
     Args:
         run: with at least one checkpoint.
         analyse: makes a result of one model; fields other than tables should be the same for each model, except its name
             and the reason why numbers are missing, which is given by step.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
 
     Raises:
         ValueError: if the run has no checkpoint.
     """
     if not run.steps:
         raise ValueError(f"{run.folder} holds no checkpoint")
-    steps = with_bar(run.steps, f"checkpoints of {run.name}")
+    steps = with_bar(run.steps, f"checkpoints of {run.name}", show=progress)
     results = {step: analyse(run.checkpoint(step).model()) for step in steps}
     first = next(iter(results.values()))
     tables = {name: _stacked({step: getattr(each, name) for step, each in results.items()}) for name in _tables(first)}

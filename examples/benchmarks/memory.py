@@ -60,6 +60,14 @@ def judged(model: HookedTransformer, pairs: tasks.PromptPairs, max_memory: int) 
     return analyses.faithfulness(model, circuit, pairs, n_random=4, max_memory=max_memory)
 
 
+def read(model: HookedTransformer, pairs: tasks.PromptPairs, max_memory: int) -> object:
+    """The lens, which takes little for each prompt, on sixteen times as many; foils are taken as intermediates."""
+    pairs = pairs.take(torch.arange(len(pairs)).repeat(16))
+    layout: dict[str, Any] = {"roles": pairs.roles, "answer_position": -1, "split": "random"}
+    asked = tasks.Queries(pairs.clean, pairs.answers, intermediates={"bridge": pairs.foils}, **layout)
+    return analyses.logit_lens(model, asked, max_memory=max_memory)
+
+
 ANALYSES: dict[str, Callable[[HookedTransformer, tasks.PromptPairs, int], object]] = {
     "path_patch": lambda model, pairs, most: analyses.path_patch(
         model, pairs, edges=every(model, pairs, 10), max_memory=most
@@ -73,6 +81,7 @@ ANALYSES: dict[str, Callable[[HookedTransformer, tasks.PromptPairs, int], object
         model, pairs, method="eap_ig_inputs", max_memory=most
     ),
     "attribute_attention": lambda model, pairs, most: analyses.attribute_attention(model, pairs, max_memory=most),
+    "logit_lens": read,
     "faithfulness": judged,
     "greedy": lambda model, pairs, most: analyses.discover(model, pairs, greedy=0.001, method="eap", max_memory=most),
 }

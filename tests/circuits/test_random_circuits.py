@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from grokscope.circuits import ComputationGraph, Edge, connected
-from grokscope.circuits.random_circuits import edge_class, random_circuits
+from grokscope.circuits.random_circuits import _Connected, _Paths, edge_class, random_circuits
 
 GRAPH = ComputationGraph.transformer(("h", "r1", "r2"), "r2", n_layers=4, n_heads=2, n_blocks=1)
 
@@ -40,3 +40,21 @@ def test_their_edges_are_in_more_alike_places_than_those_of_any_draw() -> None:
 def test_an_empty_circuit_has_none() -> None:
     with pytest.raises(ValueError, match="an empty circuit has no random counterpart"):
         random_circuits(GRAPH, [], 3, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("seed", range(8))
+def test_an_edge_is_spared_where_all_others_stay_connected_without_it(causal: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shape = {"roles": ("a", "b", "c"), "answer_role": "c", "n_layers": 2, "n_heads": 2, "n_blocks": 2}
+    graph = ComputationGraph.transformer(**shape, causal=causal, has_mlp=bool(seed % 2))
+    chosen = rng.random(len(graph.edges)) < rng.uniform(0.3, 0.8)
+    some = connected(graph, [edge for edge, taken in zip(graph.edges, chosen, strict=True) if taken])
+    left, order, answers = _Connected(_Paths(graph), some), sorted(some), set()
+    for edge in [order[place] for place in rng.permutation(len(order))]:
+        fewer = left.edges - {edge}
+        answers.add(spared := connected(graph, fewer) == fewer)
+        assert left.can_spare(edge) == spared
+        if spared:
+            left.remove(edge)
+    assert False in answers

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from grokscope.analyses import (
     edge_attribution,
     faithfulness,
     graph_of,
+    logit_lens,
     path_patch,
     run_with_edge_sets,
     trace_inputs,
@@ -45,6 +47,11 @@ def circuit_of(model: HookedTransformer) -> Circuit:
 def questions(pairs: PromptPairs) -> Queries:
     right = strong_model(1)(pairs.clean)[:, -1].argmax(-1)
     return Queries(pairs.clean, right, roles=pairs.roles, answer_position=2, split="own")
+
+
+def with_bridge(model: HookedTransformer, pairs: PromptPairs) -> Queries:
+    pairs = pairs.take(torch.arange(len(pairs)).repeat(4))  # many, since the lens takes little for each
+    return replace(questions(pairs), intermediates={"bridge": pairs.foils})
 
 
 def judged(model: HookedTransformer, pairs: PromptPairs, **options: object) -> np.ndarray:
@@ -79,6 +86,9 @@ WITHOUT_METRIC: dict[str, Callable[..., np.ndarray]] = {
     "run_with_edge_sets": lambda model, pairs, **options: run_with_edge_sets(
         model, pairs, [graph_of(model, pairs.roles, -1).edges[::k] for k in (1, 2, 3)], **options
     ).numpy(),
+    "logit_lens": lambda model, pairs, **options: (
+        logit_lens(model, with_bridge(model, pairs), **options).table.select_dtypes("number").to_numpy()
+    ),
     "causal_trace": lambda model, pairs, **options: (
         causal_trace(model, questions(pairs), {"h": pairs.corrupt}, **options).table["strength"].to_numpy()
     ),
@@ -96,9 +106,8 @@ def test_the_budget_changes_no_number(name: str, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(
             f"grokscope.analyses.forward.{module}.batches", lambda n, size: sizes.append(size) or split(n, size)
         )
-    monkeypatch.setattr(
-        "grokscope.analyses.patching.attention.batches", lambda n, size: sizes.append(size) or split(n, size)
-    )
+    for module in ("patching.attention", "bridge.lens"):
+        monkeypatch.setattr(f"grokscope.analyses.{module}.batches", lambda n, size: sizes.append(size) or split(n, size))
     measure = (MEASURES | WITHOUT_METRIC)[name]
     for max_memory in (TIGHT, AMPLE):
         sizes.append(0)
@@ -176,8 +185,11 @@ def test_a_bar_is_for_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not list(with_bar([], "nothing", show=False))
 
 
+PEAKS = ["path_patch", "paths", "eap", "eap_ig_inputs", "attribute_attention", "logit_lens", "faithfulness", "greedy"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["path_patch", "paths", "eap", "eap_ig_inputs", "faithfulness", "greedy"])
+@pytest.mark.parametrize("name", PEAKS)
 def test_peaks_stay_under_the_budget(name: str) -> None:
     """Where without one several times as much is taken."""
     peaks = {}
