@@ -106,10 +106,11 @@ class CircuitComparison(Result):
         )
         n = self.table["n"].iloc[0]
         return figure.update_layout(
-            xaxis_title=_shown(f"effect in {a}"),
-            yaxis_title=_shown(f"effect in {b}"),
+            xaxis_title=_shown(f"effect in {a}, share of the gap"),
+            yaxis_title=_shown(f"effect in {b}, share of the gap"),
             title=f"{len(self.edges)} live edges, n = {n} queries, bars: 95 % intervals",
             template="simple_white",
+            hoverlabel={"namelength": -1},
         )
 
     def _value(self, measure: str) -> float:

@@ -14,6 +14,7 @@ from .graph import ComputationGraph
 from .kinds import css_name
 from .merged import weights_of
 from .node import Edge, Node
+from .units import size_of_gap
 
 Item = TypeVar("Item")
 READABLE = 0.5  # top-1 rate from which on a node is marked as carrying the bridge or the answer
@@ -120,7 +121,9 @@ def _picture(
 
 
 def _frame_data(step: int | None, circuit: Circuit, lens: pd.DataFrame | None) -> dict[str, Any]:
-    """One circuit: step, caption, why effects are missing, n, effects, standard errors, places of kept edges, and marks.
+    """One circuit: step, caption, why effects are missing, n, gap, effects, standard errors, places of kept edges, marks.
+
+    The gap is in words, with its unit; effects and standard errors are shares of it.
 
     Marks are [node, what it carries, share of queries in which a lens reads it there].
     """
@@ -130,6 +133,7 @@ def _frame_data(step: int | None, circuit: Circuit, lens: pd.DataFrame | None) -
         "caption": circuit.caption,
         "reason": str(circuit.provenance.get("reason", "")),
         "n": int(table["n"].iloc[0]) if len(table) else 0,
+        "gap": size_of_gap(float(table["gap"].iloc[0]), circuit.provenance) if len(table) else "",
         "effect": [_short(value) for value in table["effect"]],
         "stderr": [_short(value) for value in table["stderr"]],
         "kept": [i for i, kept in enumerate(table["kept"]) if kept],

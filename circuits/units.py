@@ -1,6 +1,8 @@
 """How measured numbers and their units are written in captions, labels and tables."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 KNOWN = {"logit_difference": "nats", "cross_entropy": "nats"}
 """Units of metrics whose results were saved before units were."""
@@ -13,6 +15,15 @@ def unit_of(metric: str, unit: str = "") -> str:
     ('nats', 'probability', 'units of my_function', "the metric's unit")
     """
     return unit or KNOWN.get(metric) or (f"units of {metric}" if metric not in ("", "unknown") else "the metric's unit")
+
+
+def better(higher_is_better: Any) -> str:
+    """What is said of a metric whose numbers read against the habit that more is better.
+
+    >>> better(False), better(True), better(None)
+    (', lower is better', '', '')
+    """
+    return ", lower is better" if higher_is_better is False else ""
 
 
 def shown(value: float) -> str:
@@ -41,3 +52,20 @@ def after_number(unit: str) -> str:
     (' probability', '', '')
     """
     return f" {unit}" if unit and unit != "nats" else ""
+
+
+def size_of_gap(gap: float, about: Mapping[str, Any]) -> str:
+    """A gap in its unit, and which way is better where that is not up.
+
+    Args:
+        gap: mean m(clean) − m(corrupt).
+        about: the metric's name `metric`, its `unit` and `higher_is_better`, as far as they are known.
+
+    >>> size_of_gap(-7.1, {"metric": "cross_entropy", "unit": "nats", "higher_is_better": False})
+    '-7.10 nats, lower is better'
+    >>> size_of_gap(0.5, {"metric": "mine"}), size_of_gap(0.5, {})
+    ('0.50 units of mine', '0.50')
+    """
+    metric, unit = (text if isinstance(text := about.get(name), str) else "" for name in ("metric", "unit"))
+    known = f" {unit_of(metric, unit)}" if unit or metric not in ("", "unknown") else ""
+    return f"{shown(gap)}{known}{better(about.get('higher_is_better'))}"

@@ -59,9 +59,8 @@ class CausalTraceResult(Result):
     def figure(self) -> Any:
         """A heat map of strength, layer × position for each perturbed token, or receiver × perturbed token."""
         if "receiver" in self.table:
-            return effect_heatmap(
-                self.table.rename(columns={"perturbed": "sender", "strength": "effect"}), title=self.caption
-            )
+            rows = self.table.rename(columns={"perturbed": "sender", "strength": "effect"})
+            return effect_heatmap(rows, label="share of answers changed", title=self.caption)
         return cell_heatmaps(self.table, "perturbed", "strength", title=self.caption)
 
 

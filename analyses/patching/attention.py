@@ -25,6 +25,7 @@ from ...circuits import ComputationGraph, Result
 from ...circuits.plain_text import plain
 from ...circuits.progress import with_bar
 from ...circuits.result import save_page
+from ...circuits.units import better, unit_of
 from ...tasks import PromptPairs
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.layer import attention_weights
@@ -35,10 +36,12 @@ from ..forward.patterns import Pattern, direct_contributions, integrated_pattern
 from ..plots.heatmaps import attention_heatmaps
 from .completeness import completeness, largest_residual
 from .effects import metric_by_query, metric_values
-from .metrics import AnyMetric, logit_difference, metric_name
+from .metrics import AnyMetric, as_metric, logit_difference
 
 READINGS = ("pattern", "integrated", "direct", "knockout")
 N_SUMS = 5  # of gradients along a line: that of the part, of those before, both added, and what is read next to them
+LABELS = {"pattern": "attention weight", "direct": "direct, nats of logit(answer) − logit(foil)"}
+"""Of readings that are not in the metric's unit."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,6 +93,8 @@ class AttentionResult(Result):
         completeness: by layer, how far integrated attributions add up: sum and difference, the means over queries of what
             they sum to and of what they should; residual, the mean size of the error, of no sign, as a share of the mean
             |difference|; steps, the most points on the line that a query took.
+        unit: of the metric; empty if nobody said.
+        higher_is_better: whether a larger metric means better answers; None if nobody said.
     """
 
     model: str
@@ -97,12 +102,15 @@ class AttentionResult(Result):
     metric: str
     patterns: np.ndarray = field(repr=False)
     completeness: pd.DataFrame | None = field(default=None, repr=False)
+    unit: str = ""
+    higher_is_better: bool | None = None
 
     @property
     def caption(self) -> str:
         """Model, metric, n and how far attributions add up, in one line."""
         n = self.table["n"].iloc[0]
-        return f"{self.model} · {self.metric} · n = {n} clean prompts{largest_residual(self.completeness)}"
+        metric = f"{self.metric}{better(self.higher_is_better)}"
+        return f"{self.model} · {metric} · n = {n} clean prompts{largest_residual(self.completeness)}"
 
     def view(self) -> AttentionView:
         """The mean patterns over queries in CircuitsVis; needs no network."""
@@ -112,7 +120,8 @@ class AttentionResult(Result):
 
     def figure(self, reading: str = "integrated") -> Any:
         """A heat map for each layer and head of one of `READINGS`, query × key position."""
-        return attention_heatmaps(self.table, reading, title=f"{reading} · {self.caption}")
+        label = LABELS.get(reading, f"{reading} in {unit_of(self.metric, self.unit)}")
+        return attention_heatmaps(self.table, reading, label=label, title=f"{reading} · {self.caption}")
 
 
 @torch.no_grad()
@@ -171,9 +180,10 @@ def attribute_attention(
                 found.setdefault((layer, name), []).append(values.cpu().double())
     by_query = {key: torch.cat(parts) for key, parts in found.items()}
     patterns = torch.stack([by_query[layer, "pattern"] for layer in range(graph.n_layers)]).numpy()
-    name = metric_name(metric)
+    about = as_metric(metric)
     sums = completeness(integrals, "layer", tolerance=tolerance)
-    return AttentionResult(_table(graph, by_query), model.cfg.model_name, pairs.key, name, patterns, sums)
+    names, meaning = (model.cfg.model_name, pairs.key, about.name), (about.unit, about.higher_is_better)
+    return AttentionResult(_table(graph, by_query), *names, patterns, sums, *meaning)
 
 
 def _at_once(model: HookedTransformer, pairs: PromptPairs, steps: int, max_memory: int | None) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import ComputationGraph, Edge, Node, Result
 from ...circuits.circuit import without_numbers
 from ...circuits.progress import bar
-from ...circuits.units import after_number, shown
+from ...circuits.units import after_number, shown, size_of_gap
 from ...tasks import PromptPairs
 from ..forward.engine import AnyRun, Engine, Work
 from ..forward.places import Logits
@@ -89,7 +89,8 @@ class PatchingResult(Result):
     @property
     def provenance(self) -> dict[str, Any]:
         """How the effects were measured, for a circuit made of them."""
-        names = ("metric", "unit", "direction", "method", "model", "pairs", "contrast", "n_asked", "reason")
+        names = ("metric", "unit", "higher_is_better", "direction", "method", "model", "pairs", "contrast")
+        names += ("n_asked", "reason")
         split = {"split": self.recipe["split"]} if "split" in self.recipe else {}
         hashes = {"hashes": dict(self.hashes)} if self.hashes else {}
         return {name: getattr(self, name) for name in names} | split | {"recipe": dict(self.recipe)} | hashes
@@ -140,7 +141,9 @@ class PatchingResult(Result):
 
     def figure(self) -> Any:
         """A heat map of the effects: senders or nodes against receivers or positions."""
-        return effect_heatmap(self.table, title=self.caption, roles=self.graph.roles)
+        about = f"of a gap of {size_of_gap(self.gap, self.provenance)}"
+        options = {"label": "share of the gap", "about": about, "roles": self.graph.roles}
+        return effect_heatmap(self.table, title=self.caption, **options)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, Edge, Result
 from ...circuits.random_circuits import edge_class, random_circuits
-from ...circuits.units import fixed
+from ...circuits.units import after_number, fixed, shown
 from ...tasks import PromptPairs
 from ..plots.curves import faithfulness_curves
 from ..statistics import holm
@@ -86,20 +86,14 @@ class FaithfulnessResult(Result):
     @property
     def caption(self) -> str:
         """The model and the finding in one line."""
-        return f"{self.model}: {self.finding}"
+        return f"{self._about}: {self.finding}"
 
     @property
     def finding(self) -> str:
         """The caption without the model."""
-        row, random = self.table.iloc[0], self.table.iloc[1:]
         if self.reason:
             return f"undefined, {self.reason}"
-        shares = {
-            name: fixed(row[name], 2) for name in ("faithfulness", "low", "high", "without", "without_low", "without_high")
-        }
-        kept = "{n_edges} edges keep {faithfulness} [{low}, {high}] of the gap".format(n_edges=row["n_edges"], **shares)
-        without = "all others {without} [{without_low}, {without_high}]".format(**shares)
-        text = f"{kept}, {without}, on {row['n']} pairs ({self.background})"
+        text, random = self._kept, self.table.iloc[1:]
         if len(random):
             most, least = random["faithfulness"].max(), random["without"].min()
             text += (
@@ -108,9 +102,26 @@ class FaithfulnessResult(Result):
             )
         return f"{text}; {int(self.edges['needed'].sum())} edges needed one by one"
 
+    @property
+    def _about(self) -> str:
+        """Model, metric and gap; files written before results named their metric say the model alone."""
+        gap = float(self.table["gap"].iloc[0])
+        measured = f" · {self.metric}, gap {shown(gap)}{after_number(self.unit)}" if self.metric else ""
+        return f"{self.model}{measured}"
+
+    @property
+    def _kept(self) -> str:
+        """What the circuit keeps, and what all other edges keep."""
+        row = self.table.iloc[0]
+        names = ("faithfulness", "low", "high", "without", "without_low", "without_high")
+        shares = {name: fixed(row[name], 2) for name in names}
+        kept = "{n_edges} edges keep {faithfulness} [{low}, {high}] of the gap".format(n_edges=row["n_edges"], **shares)
+        without = "all others {without} [{without_low}, {without_high}]".format(**shares)
+        return f"{kept}, {without}, on {row['n']} pairs ({self.background})"
+
     def figure(self) -> Any:
         """Faithfulness by size in both orders, with shuffled rankings."""
-        title = f"{self.caption.partition(';')[0]} · bands: 95 %"
+        title = f"{self._about}: {self.finding if self.reason else self._kept} · bands: 95 %"
         return faithfulness_curves(self.curve, int(self.table["n_edges"].iloc[0]), self.faithfulness, title=title)
 
     def _p(self, at_least: pd.Series) -> float:

@@ -14,6 +14,7 @@ import pandas as pd
 from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, Node, Result
+from ...circuits.units import after_number, shown
 from ...tasks import PromptPairs
 from ..forward.engine import engine_of
 from ..plots.bars import transplant_bars
@@ -46,11 +47,12 @@ class TransplantResult(Result):
 
     @property
     def caption(self) -> str:
-        """Models and n in one line."""
+        """Models, n, metric and gap in one line."""
         undefined = f" · undefined: {self.reason}" if self.reason else ""
         n = int(self.table["n"].iloc[0])
         pairs = f"n = {n} pairs" if n > 1 else "n = 1 pair: no interval"
-        return f"{self.receiver} with activations of {self.donor} · {pairs}{undefined}"
+        gap = f" · {self.metric}, gap {shown(self.table['gap'].iloc[0])}{after_number(self.unit)}" if self.metric else ""
+        return f"{self.receiver} with activations of {self.donor} · {pairs}{gap}{undefined}"
 
     def figure(self) -> Any:
         """Both shares by component, with their intervals."""

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from .style import error_bars, stage_names
-from .theme import COLOURS, GREYS, TEMPLATE, literal
+from .theme import COLOURS, GREYS, TEMPLATE, apart, literal
 
 
 def transplant_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -15,7 +15,7 @@ def transplant_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
     figure = go.Figure()
     for colour, name, label in zip(COLOURS, ("own", "other"), ("own activation", "the other model's"), strict=False):
         error = error_bars(table[name], table[f"{name}_low"], table[f"{name}_high"]) | {"thickness": 1, "width": 2}
-        bars = {"x": table["node"].tolist(), "y": table[name].tolist(), "error_y": error}
+        bars = {"x": apart(table["node"]), "y": table[name].tolist(), "error_y": error}
         figure.add_bar(**bars, name=label, marker_color=colour)
     figure.update_yaxes(title="share of the gap restored")
     return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=400))
@@ -41,7 +41,7 @@ def realignment_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
 def copies_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
     """Bars by set of positions of the answers that follow an exchanged bridge, with intervals, and with random vectors."""
     error = error_bars(table["followed"], table["low"], table["high"]) | {"thickness": 1, "width": 2}
-    roles, figure = table["roles"].tolist(), go.Figure()
+    roles, figure = apart(table["roles"]), go.Figure()
     figure.add_bar(x=roles, y=table["followed"].tolist(), error_y=error, name="bridge", marker_color=COLOURS[0])
     figure.add_bar(x=roles, y=table["random"].tolist(), name="random", marker_color=COLOURS[1])
     figure.update_xaxes(title="exchanged at").update_yaxes(title="answers that follow", range=[0, 1.05])

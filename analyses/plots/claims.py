@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from .style import error_bars
-from .theme import COLOURS, GREYS, PHASE_SYMBOL, TEMPLATE, literal
+from .theme import COLOURS, GREYS, PHASE_SYMBOL, TEMPLATE, apart, literal
 
 SAYS_COLOUR = {"supported": COLOURS[2], "contradicted": COLOURS[1], "undecided": GREYS["undecided"], "": GREYS["undecided"]}
 
@@ -53,6 +53,7 @@ def quantity_rows(table: pd.DataFrame, *, title: str) -> go.Figure:
         title: should name n and what the intervals are.
     """
     figure, rows = go.Figure(), table.dropna(subset="value")
+    rows = rows.assign(quantity=apart(rows["quantity"]))
     for says, group in rows.groupby("says", sort=False):
         figure.add_scatter(
             x=group["value"].tolist(),

@@ -136,7 +136,7 @@ def growth_curves(effects: pd.DataFrame, stability: pd.DataFrame, onsets: Mappin
         onsets: by name, the step.
         title: of the figure; it should name n and what the bands are.
     """
-    titles = ("effect", "weighted overlap", "loss in nats")
+    titles = ("effect, share of the gap", "weighted overlap", "cross-entropy in nats, lower is better")
     figure = make_subplots(rows=1, cols=3, subplot_titles=titles, horizontal_spacing=0.06)
     for colour, (edge, rows) in zip(COLOURS, effects.dropna(subset="effect").groupby("edge", sort=False), strict=False):
         figure.add_scatter(**band(rows["step"], rows["low"], rows["high"], colour), row=1, col=1)

@@ -86,8 +86,15 @@ def evidence_heatmaps(measures: pd.DataFrame, verdicts: pd.DataFrame, *, title: 
     return figure.update_layout(title={"font": {"size": 13}})
 
 
-def attention_heatmaps(table: pd.DataFrame, value: str, *, title: str) -> go.Figure:
-    """Query × key position heat maps, a row of panels for each layer and a column for each head, one colour scale."""
+def attention_heatmaps(table: pd.DataFrame, value: str, *, label: str = "", title: str) -> go.Figure:
+    """Query × key position heat maps, a row of panels for each layer and a column for each head, one colour scale.
+
+    Args:
+        table: with the columns layer, head, query, key and `value`.
+        value: the column shown.
+        label: what it is and in which unit; the column's name if not given.
+        title: of the figure; it should name n.
+    """
     _check_shown(table, value)
     layers, heads = sorted(table["layer"].unique()), sorted(table["head"].unique())
     titles = [f"L{layer}H{head}" for layer in layers for head in heads]
@@ -106,7 +113,9 @@ def attention_heatmaps(table: pd.DataFrame, value: str, *, title: str) -> go.Fig
                 zmax=largest,
                 colorscale="RdBu",
                 showscale=row == column == 1,
-                colorbar={"title": value},
+                colorbar={"title": {"text": label or value, "side": "right"}},
+                text=[[label or value] * len(keys)] * len(queries),
+                hovertemplate="query: %{y}<br>key: %{x}<br>%{z:.3g} · %{text}<extra></extra>",
                 row=row,
                 col=column,
             )
@@ -135,14 +144,19 @@ def back_patching_heatmaps(table: pd.DataFrame, *, title: str) -> go.Figure:
     return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380))
 
 
-def effect_heatmap(table: pd.DataFrame, *, title: str, roles: Sequence[str] = ()) -> go.Figure:
+def effect_heatmap(
+    table: pd.DataFrame, *, label: str = "effect", about: str = "", title: str, roles: Sequence[str] = ()
+) -> go.Figure:
     """Effects as a heat map: receivers against senders, or components against positions.
 
     Args:
-        table: with the column effect, and sender and receiver, or node.
+        table: with the columns effect and node, or effect, sender and receiver.
+        label: what an effect is, such as `share of the gap`.
+        about: what hovers say in its place, such as the size of the gap.
         title: of the figure; it should name n.
         roles: the prompt's, in whose order positions are shown; else as in the table.
     """
+    receivers, senders = ("component", "position") if "node" in table else ("receiver", "sender")
     if "node" in table:
         parts = table["node"].str.split("@", n=1, expand=True)
         grid = table.assign(component=parts[0], role=parts[1]).pivot(index="component", columns="role", values="effect")
@@ -156,7 +170,9 @@ def effect_heatmap(table: pd.DataFrame, *, title: str, roles: Sequence[str] = ()
         y=list(grid.index),
         zmid=0,
         colorscale="RdBu",
-        colorbar={"title": "effect"},
+        colorbar={"title": {"text": label, "side": "right"}},
+        text=[[about or label] * grid.shape[1]] * grid.shape[0],
+        hovertemplate=f"{senders}: %{{x}}<br>{receivers}: %{{y}}<br>%{{z:.3f}} · %{{text}}<extra></extra>",
     )
     return literal(go.Figure(heat).update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 12}}))
 

@@ -159,8 +159,8 @@ def _circuits(demo: Demo, report: Report) -> None:
     report.heading("The circuits, side by side")
     report.paragraph(
         "Exact path patching of every edge by itself, corrupt into clean; the corrupt prompt has another (h, r1) and so "
-        "another bridge, but the same r2. Effects are shares of the clean–corrupt gap of logit(answer) − logit(foil), in "
-        "nats. Shown are edges with |effect| of at least 0.02 that connect input and answer."
+        "another bridge, but the same r2. Effects are shares of the clean–corrupt gap and have no unit; the gap is one of "
+        "logit(answer) − logit(foil), in nats. Shown are edges with |effect| of at least 0.02 that connect input and answer."
     )
     lens = {arm: result.table for arm, result in demo.lenses.items()}
     curves = {arm: result.curve for arm, result in demo.judged.items()}

@@ -315,7 +315,7 @@ function start(root) {
     if (frame.effect[i] === null) return `${label}no number${frame.reason ? `: ${frame.reason}` : ""}`;
     const error = frame.stderr[i] === null ? "" : ` ± ${(1.96 * frame.stderr[i]).toFixed(3)}`;
     const drawn = drawnEdges(frame, state).includes(i) ? "" : " (not drawn)";
-    return `${label}${fixed(frame.effect[i], 3)}${error}, n = ${frame.n}${drawn}`;
+    return `${label}${fixed(frame.effect[i], 3)}${error} of a gap of ${frame.gap}, n = ${frame.n}${drawn}`;
   }
 
   function aboutNode({ graph, merged }, { name, place }) {

@@ -112,7 +112,8 @@ def test_hovering_shows_the_numbers_of_the_data_in_both_circuits(show: Shown) ->
         page.locator(f'figure >> nth=0 >> [data-edge="{name}"]').dispatch_event("pointermove", point_on(page, name))
         other = B.table[(B.table["sender"] == row.sender) & (B.table["receiver"] == row.receiver)].iloc[0]
         lines = [
-            f"{label}: {each.effect:.3f} ± {1.96 * each.stderr:.3f}, n = {each.n}{'' if each.kept else ' (not drawn)'}"
+            f"{label}: {each.effect:.3f} ± {1.96 * each.stderr:.3f} of a gap of 10.00 nats, n = {each.n}"
+            f"{'' if each.kept else ' (not drawn)'}"
             for label, each in (("a", row), ("b", other))
         ]
         assert page.locator(".gs-tip").inner_text().split("\n") == [name, *lines]
