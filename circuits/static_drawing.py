@@ -82,5 +82,5 @@ def _edge(edge: Edge, effect: float, graph: ComputationGraph, widest: float) -> 
     return (
         f'<path class="gs-edge gs-into-{css_name(edge.kind)}{sign} data-edge="{name}" fill="none" stroke="{colour}" '
         f'stroke-width="{width:.2f}" d="{layout.edge_path(graph, edge)}">'
-        f"<title>{name}: {fixed(effect, 3, plus=True)} of the gap</title></path>"
+        f"<title>{name}: {fixed(effect, 3, plus=True)}</title></path>"
     )
