@@ -30,7 +30,13 @@ METRICS = {
     plain_function: ("units of plain_function", False),
 }
 """Each with its unit, and whether less is better."""
-IDS = [getattr(metric, "name", "plain_function") for metric in METRICS]
+
+
+def name_of(metric: Any) -> str:
+    return getattr(metric, "name", "plain_function")
+
+
+IDS = [name_of(metric) for metric in METRICS]
 SHARES: dict[str, Callable[..., Result]] = {
     "edges": lambda model, pairs, metric: analyses.path_patch(model, pairs, metric=metric, progress=False),
     "nodes": lambda model, pairs, metric: analyses.activation_patch(model, pairs, metric=metric, progress=False),
@@ -90,7 +96,7 @@ def test_diagrams_comparisons_and_judgements(metric: Any, model: Any) -> None:
     assert unit == "nats" or not any(re.search(r"\bnats?\b", page) for page in pages)
 
 
-@pytest.mark.parametrize("metric", [metric for metric in METRICS if metric is not metrics.exact_match], ids=str)
+@pytest.mark.parametrize("metric", [metric for metric in METRICS if metric is not metrics.exact_match], ids=name_of)
 def test_readings_of_attention(metric: Any, model: Any) -> None:
     """What is moved straight to the logits is a logit difference, whatever the metric; weights have no unit."""
     unit, less = METRICS[metric]
