@@ -32,7 +32,7 @@ def one_by_one(runs: CircuitRuns, least: float) -> list[circuits.Edge]:
 
 
 def main(
-    repeats: Annotated[int, typer.Option(help="of each, alternating")] = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="of each, alternating")] = 3,
     n_layers: Annotated[int, typer.Option(help="layers")] = 4,
     n_positions: Annotated[int, typer.Option(help="roles of the prompts")] = 6,
     n_pairs: Annotated[int, typer.Option(help="prompt pairs")] = 8,
@@ -46,6 +46,7 @@ def main(
     runs = CircuitRuns(model, pairs, progress=False)
     for least in (0.01, 0.001):
         seconds: dict[str, list[float]] = {"one by one": [], "guessed": []}
+        found: list[circuits.Edge] = []
         for _ in range(repeats):
             start = time.perf_counter()
             literal = one_by_one(runs, least)
