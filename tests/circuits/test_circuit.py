@@ -67,7 +67,7 @@ def test_no_rule_keeps_an_edge_without_a_number(rule: dict[str, object], missing
         assert "top_k" in rule or not rule or set(circuit.kept_edges) == connected(GRAPH, known)
         said = {0.0: "", 0.3: "effects without a number: the measurement does not say why", 1.0: "no effects: the"}[missing]
         assert said in circuit.caption and bool(missing) == ("reason" in circuit.provenance)
-    assert missing or circuit.kept_edges or rule.get("top_k") == 1
+        assert missing or circuit.kept_edges or rule.get("top_k") == 1
 
 
 def test_the_caption_of_a_circuit_without_numbers_says_why_once() -> None:
