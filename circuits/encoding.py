@@ -101,7 +101,7 @@ def _encode_array(array: np.ndarray, where: str) -> dict[str, Any]:
     if array.dtype.kind not in _NUMPY_KINDS or array.dtype.str[1:] in ("f16", "c32"):
         raise TypeError(f"{where} is of dtype {array.dtype}, which cannot be saved")
     if array.dtype.kind == "c":
-        array, shape = np.stack([array.real, array.imag], axis=-1), array.shape
+        array, shape = np.stack([np.real(array), np.imag(array)], axis=-1), array.shape
         return {"dtype": f"complex of {array.dtype}", "shape": list(shape), "values": _numbers(array)}
     values = [encode(item, where) for item in array.reshape(-1)] if array.dtype.kind == "O" else _numbers(array)
     return {"dtype": str(array.dtype), "shape": list(array.shape), "values": values}

@@ -29,7 +29,7 @@ def answers_of(
 ) -> Int[Tensor, " query"]:
     """What the model answers."""
     parts = [torch.zeros(0, dtype=torch.long, device="cpu")]
-    for rows in batches_of(model, *queries.tokens.shape, max_memory, n_copies=0):
+    for rows in batches_of(model, *queries.tokens.shape, max_memory=max_memory, n_copies=0):
         parts.append(top_token(run_and_cache(model, graph, queries.tokens[rows]).logits).cpu())
     return torch.cat(parts)
 
@@ -73,7 +73,7 @@ def answers_with(
     options = {"n_runs": n_runs, "n_copies": n_copies, "results": kept + vectors}
     found: dict[Place, list[Tensor]] = {}
     with bar(n_places * len(queries), what, show=progress) as shown:
-        for rows in batches_of(model, *queries.tokens.shape, max_memory, **options):
+        for rows in batches_of(model, *queries.tokens.shape, max_memory=max_memory, **options):
             for place, logits in changed(run_and_cache(model, graph, queries.tokens[rows]), rows):
                 found.setdefault(place, []).append(top_token(logits).cpu())
                 shown.update(len(rows))

@@ -150,7 +150,7 @@ def _trace(
     graph = graph_of(model, queries.roles, queries.answer_position)
     changed: dict[tuple[tuple[str, int | str], ...], list[Tensor]] = {}
     answered = []
-    batches = batches_of(model, *queries.tokens.shape, max_memory, n_runs=2, n_copies=n_copies)
+    batches = batches_of(model, *queries.tokens.shape, max_memory=max_memory, n_runs=2, n_copies=n_copies)
     for rows in with_bar(batches, "tracing", show=progress):
         run = run_and_cache(model, graph, queries.tokens[rows])
         right = top_token(run.logits).cpu() == queries.answers[rows]

@@ -107,13 +107,10 @@ def bridge_copies(
             states = {position: run.state(layer)[:, position] + both[position][:, part] for position in at}
             yield place, with_states(run, layer, states)
 
-    options = {
-        "n_places": len(places),
-        "n_copies": 2,
-        "kept": means.run.n_bytes + sum(each.nbytes for each in both.values()),
-    }
+    kept = means.run.n_bytes + sum(each.nbytes for each in both.values())
+    found = answers_with(model, graph, asked, exchanged, n_places=len(places), n_copies=2, kept=kept, what="exchanging")
     rows = []
-    for place, answers in answers_with(model, graph, asked, exchanged, what="exchanging", **options).items():
+    for place, answers in found.items():
         followed, control = answers == tails
         share = wilson_row(followed, asked.unit)
         row = {"roles": ", ".join(places[place]), "followed": share.value, "low": share.low, "high": share.high}

@@ -134,10 +134,21 @@ def interchange(
             yield (layer, position), with_states(run, layer, {position: torch.stack(states)})
 
     names = [*kinds, f"{name} direction", "random direction"]
-    options = {"n_places": (graph.n_layers + 1) * len(graph.roles), "n_copies": len(names), "n_runs": 1 + DONOR_RUNS}
-    options |= {"kept": means.run.n_bytes, "max_memory": max_memory, "what": "exchanging states", "progress": progress}
+    outcomes = answers_with(
+        model,
+        graph,
+        asked,
+        exchanged,
+        n_places=(graph.n_layers + 1) * len(graph.roles),
+        n_copies=len(names),
+        n_runs=1 + DONOR_RUNS,
+        kept=means.run.n_bytes,
+        max_memory=max_memory,
+        what="exchanging states",
+        progress=progress,
+    )
     rows = []
-    for (layer, position), answers in answers_with(model, graph, asked, exchanged, **options).items():
+    for (layer, position), answers in outcomes.items():
         for donor, given in zip(names, answers, strict=True):
             place = {"layer": layer, "role": graph.roles[position], "donor": donor}
             rows.append(place | _outcome(given, asked, asked.answers if donor == f"same {name}" else wanted))

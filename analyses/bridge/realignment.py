@@ -29,7 +29,7 @@ from .bridge_means import BridgeMeans
 from .sources import Source
 
 FORMS = ("embedding", "embedding added", "ID mean")
-ENTITIES = ("read", "true", "random")
+ENTITIES: tuple[str, ...] = ("read", "true", "random")
 
 
 @dataclass(frozen=True, eq=False)

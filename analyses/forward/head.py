@@ -95,4 +95,6 @@ def final_direction(
     if isinstance(norm, (LayerNorm, LayerNormPre)):
         residual = residual - residual.mean(-1, keepdim=True)
         direction = direction - direction.mean(-1, keepdim=True)
-    return direction / (residual.square().mean(-1, keepdim=True) + norm.eps).sqrt()
+    # the library declares the norm as any module
+    scale = (residual.square().mean(-1, keepdim=True) + norm.eps).sqrt()  # pyright: ignore[reportOperatorIssue]
+    return direction / scale

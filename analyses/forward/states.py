@@ -60,6 +60,7 @@ def run_states(
         for layer in range(-1, n_layers):
             states[layer + 1][rows] = run.state(layer)
         logits[rows] = run.logits
+    assert logits is not None  # at least one part is run, if only to know the shapes
     return StatesRun(graph, states, logits, stop)
 
 

@@ -79,6 +79,7 @@ def run_with_edge_sets(
             for places, logits in engine.logits_with_edges(corrupt, clean, open_edges):
                 found[torch.tensor(places, device="cpu")[:, None], rows] = logits
                 shown.update(len(places) * len(rows))
+    assert found is not None  # there is a pair, so there is a batch
     return found
 
 

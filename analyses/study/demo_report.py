@@ -90,7 +90,7 @@ def summary(demo: Demo) -> Iterator[str]:
     for arm, result in demo.judged.items():
         yield f"{arm}: {result.finding}"
     table = demo.comparison.table.set_index("measure")
-    row = table.loc["rank_correlation"]
+    row = table.loc[["rank_correlation"]].iloc[0]
     yield (
         f"circuits: {table.loc['shared', 'value']:.0f} edges shared, {table.loc['lost', 'value']:.0f} only natural, "
         f"{table.loc['gained', 'value']:.0f} only both hops; rank correlation {fixed(row['value'], 2)} "

@@ -40,11 +40,12 @@ def random_model(n_layers: int, d_model: int, n_positions: int) -> HookedTransfo
 
 def random_pairs(model: HookedTransformer, n: int, seed: int = 0) -> tasks.PromptPairs:
     """Pairs whose answer and foil the model prefers in the clean and in the corrupt run."""
-    tokens = torch.randint(model.cfg.d_vocab, (2, n, model.cfg.n_ctx), generator=torch.Generator().manual_seed(seed))
+    size, generator = (2, n, model.cfg.n_ctx), torch.Generator().manual_seed(seed)
+    clean, corrupt = torch.randint(model.cfg.d_vocab, size, generator=generator)
     with torch.no_grad():
-        change = (model(tokens[0]) - model(tokens[1]))[:, -1]
+        change = (model(clean) - model(corrupt))[:, -1]
     roles = tuple(f"p{i}" for i in range(model.cfg.n_ctx))
-    return tasks.PromptPairs(*tokens, change.argmax(-1), change.argmin(-1), roles=roles)
+    return tasks.PromptPairs(clean, corrupt, change.argmax(-1), change.argmin(-1), roles=roles)
 
 
 def every(model: HookedTransformer, pairs: tasks.PromptPairs, step: int) -> list[circuits.Edge]:

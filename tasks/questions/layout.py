@@ -34,7 +34,7 @@ def free_slots(roles: Sequence[str]) -> tuple[str, ...]:
     >>> free_slots(("h", "r1", "answer", "end", "pad")), free_slots(("begin", "end"))
     (('answer', 'end', 'pad'), ())
     """
-    known = {(*_QUESTION[:n], *_SLOTS)[:N_SLOTS]: n for n in (2, 3)}
+    known: dict[tuple[str, ...], int] = {(*_QUESTION[:n], *_SLOTS)[:N_SLOTS]: n for n in (2, 3)}
     return tuple(roles)[known[tuple(roles)] :] if tuple(roles) in known else ()
 
 

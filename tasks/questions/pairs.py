@@ -93,7 +93,7 @@ class PromptPairs:
         )
         if problems := self._problems(roles, unit):
             raise ValueError("these are no prompt pairs: " + "; ".join(problems))
-        columns = {name: held(getattr(self, name)) for name in ("clean", "corrupt", "answers", "foils")}
+        columns: dict[str, Any] = {name: held(getattr(self, name)) for name in ("clean", "corrupt", "answers", "foils")}
         for name in ("intermediates", "corrupt_intermediates"):
             columns[name] = {key: held(column) for key, column in getattr(self, name).items()}
         columns["recipe"] = deepcopy(dict(self.recipe))

@@ -23,12 +23,7 @@ def literal(figure: go.Figure) -> go.Figure:
     are not shortened, which could cut an escaped sign in two.
     """
     for trace in figure.data:
-        for axis in "xy":
-            _if_there(trace, axis, lambda values, trace=trace, axis=axis: _places(figure, trace, axis, values))
-        for field in ("name", "text", "legendgroup"):
-            _if_there(trace, field, _escaped)
-        if "colorbar" in trace:
-            _if_there(trace.colorbar.title, "text", _escaped)
+        _trace(figure, trace)
     layout = figure.layout
     layout.hoverlabel.namelength = -1
     axes = [layout[name] for name in layout if name.startswith(("xaxis", "yaxis"))]
@@ -40,6 +35,15 @@ def literal(figure: go.Figure) -> go.Figure:
     for note in layout.annotations:
         _if_there(note, "text", _escaped)
     return figure
+
+
+def _trace(figure: go.Figure, trace: Any) -> None:
+    for axis in "xy":
+        _if_there(trace, axis, lambda values, axis=axis: _places(figure, trace, axis, values))
+    for field in ("name", "text", "legendgroup"):
+        _if_there(trace, field, _escaped)
+    if "colorbar" in trace:
+        _if_there(trace.colorbar.title, "text", _escaped)
 
 
 def _if_there(holder: Any, field: str, change: Callable[[Any], Any]) -> None:

@@ -171,13 +171,14 @@ def _circuit(row: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_is_loaded_as_it_was_saved(name: str, tmp_path: Path) -> None:
-    for result in instances(KINDS[name]):
-        path = result.save(tmp_path / "result.json")
+    results, path = instances(KINDS[name]), tmp_path / "result.json"
+    for result in results:
+        assert result.save(path) == path
         json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
         for again in (Result.load(path), copy.deepcopy(result), pickle.loads(pickle.dumps(result))):
             assert_same(result, again, name)
         assert KINDS[name].load(path).to_json() == result.to_json()
-    assert shown(result) == shown(Result.load(path))
+    assert shown(results[-1]) == shown(Result.load(path))
 
 
 def shown(result: Any) -> list[str]:

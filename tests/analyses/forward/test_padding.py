@@ -24,7 +24,7 @@ from grokscope.analyses.forward import literal
 from grokscope.analyses.forward.cached import run_and_cache
 from grokscope.analyses.forward.engine import FastEngine
 from grokscope.analyses.forward.model import Stage, residual_states
-from grokscope.analyses.forward.places import open_edges_of
+from grokscope.analyses.forward.places import Logits, open_edges_of
 from grokscope.circuits import Edge, Node
 from grokscope.tasks import PromptPairs, Queries, exact_match, predictions
 
@@ -33,7 +33,7 @@ CASES = [case for case in CASES if case[0] == "left" or case[2] != "bidirectiona
 CASES = [case if case[1] == "different" else pytest.param(*case, marks=pytest.mark.slow) for case in CASES]
 
 
-def found(logits: object, n: int) -> torch.Tensor:
+def found(logits: Logits, n: int) -> torch.Tensor:
     rows = {place: values for places, group in logits for place, values in zip(places, group, strict=True)}
     return torch.stack([rows[place] for place in range(n)])
 

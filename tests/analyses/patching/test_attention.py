@@ -85,12 +85,12 @@ def test_sharp_lines_are_divided_until_a_literal_loop_agrees() -> None:
         logits = model.run_with_hooks(pairs.clean, fwd_hooks=[hook])[:, -1]
         values = logit_difference(logits, pairs.answers, pairs.foils)
         literal += pattern * torch.autograd.grad(values.sum(), scaled)[0] / n_points
-    rows = result.table.query("layer == 0").set_index(["head", "query", "key"])["integrated"]
+    rows = result.table.query("layer == 0")[["head", "query", "key", "integrated"]]
     expected = literal.mean(0)
-    for (head, query, key), value in rows.items():
+    for head, query, key, value in rows.itertuples(index=False, name=None):
         place = head, pairs.roles.index(query), pairs.roles.index(key)
         assert value == pytest.approx(float(expected[place]), abs=5e-3 * float(expected.abs().max()))
-    assert rows.sum() == pytest.approx(sums.loc[0, "sum"], rel=1e-9)
+    assert rows["integrated"].sum() == pytest.approx(sums.loc[0, "sum"], rel=1e-9)
     assert f"adds up within {sums['residual'].max():.1%}" in result.caption
 
 

@@ -41,7 +41,7 @@ def test_edges_of_the_embedding_integrate_to_the_whole_gap(direction: str, metho
     result = edge_attribution(model, pairs, method=method, tolerance=1e-4, direction=direction, per_query=True)
     from_embedding = result.table["sender"].str.startswith("embed")
     np.testing.assert_allclose(result.deltas[from_embedding].sum(0), result.donor_gaps, rtol=1e-4)
-    line = result.completeness.set_index("line").loc["embed"]
+    line = result.completeness.set_index("line").loc[["embed"]].iloc[0]
     assert line["difference"] == pytest.approx(result.donor_gaps.mean()) and line["residual"] <= 1e-4
     assert line["sum"] == pytest.approx(result.deltas[from_embedding].sum(0).mean())
     assert f"adds up within {result.completeness['residual'].max():.1%}" in result.caption and result.gap > 0
@@ -64,7 +64,7 @@ def test_edges_of_every_sublayer_integrate_to_its_patch(seed: int) -> None:
         change = logit_difference(logits - before, pairs.answers, pairs.foils).numpy()
         rows = [i for i, sender in enumerate(senders) if sender == (kind, layer)]
         np.testing.assert_allclose(result.deltas[rows].sum(0), change, rtol=1e-4, atol=1e-9)
-        line = lines.loc["embed" if kind == "embed" else f"{kind} {layer}"]
+        line = lines.loc[["embed" if kind == "embed" else f"{kind} {layer}"]].iloc[0]
         assert line["difference"] == pytest.approx(change.mean()) and line["sum"] == pytest.approx(change.mean(), rel=1e-3)
 
 

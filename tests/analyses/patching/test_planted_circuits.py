@@ -1,6 +1,6 @@
 """Circuits planted in linear models are found to the last edge, by effects and by pruning; the suite prints a table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -55,8 +55,8 @@ class NullRuns(CircuitRuns):
         self.graph, self._carried = GRAPH, np.zeros((len(GRAPH.edges), n))
         self._carried[[GRAPH.edges.index(edge) for edge in edges]] = carried
 
-    def metric(self, circuits: np.ndarray, *, what: str = "") -> np.ndarray:
-        return circuits @ self._carried
+    def metric(self, circuits: Sequence[Iterable[Edge | str]] | np.ndarray, *, what: str = "") -> np.ndarray:
+        return (circuits if isinstance(circuits, np.ndarray) else self.open_edges(circuits)) @ self._carried
 
 
 def calls_needless(seed: int) -> bool:

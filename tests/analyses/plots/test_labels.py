@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -28,7 +28,7 @@ ODD = "|".join(LABELS) + "\u2028 <b>bold</b>, <br>, %{x}"
 
 
 @pytest.fixture(scope="module")
-def browser() -> Browser:
+def browser() -> Iterator[Browser]:
     with launched() as browser:
         yield browser
 
