@@ -99,8 +99,8 @@ def realign(
             f"the {n_entities} entities must be tokens that the model reads and answers; there are {n_common} such tokens: "
             f"d_vocab={model.cfg.d_vocab}, d_vocab_out={model.cfg.d_vocab_out}"
         )
-    means = BridgeMeans(model, graph, task, queries, intermediate="bridge", seed=seed)
     before = answers_of(model, graph, queries) == queries.answers
+    means = BridgeMeans(model, graph, task, queries, intermediate="bridge", seed=seed)
     position = queries.roles.index("r1")
     random = torch.randint(n_entities, (len(queries),), generator=torch.Generator().manual_seed(seed), device="cpu")
     read = torch.zeros(graph.n_layers + 1, len(queries), dtype=torch.long, device="cpu")
