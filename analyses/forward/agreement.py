@@ -4,6 +4,9 @@ Two ways to compute the same thing differ by rounding only, and how far rounding
 are nudged in their last digit, and what that does to the logits is the unit of the comparison. It follows from the model's
 dtype, depth and size of activations. In bfloat16 and float16, in which everything is computed if the model is, a difference
 smaller than what rounding does cannot be told from it.
+
+Chance is no rounding: a model whose passes on the same prompts differ would widen what nudging measures, so it is refused
+first. The second pass is made only where the first one differs by more than what is surely rounding.
 """
 
 from collections.abc import Callable
@@ -34,7 +37,8 @@ def check_agreement(
     """Raise unless `logits` are those of the model's forward pass on each prompt; `nudged` computes them again, see `nudge`.
 
     Raises:
-        ValueError: if they are not finite or differ; it says on which prompts, and by how much.
+        ValueError: if they are not finite or differ, or change from one pass to the next; it says on which prompts, and by
+            how much.
     """
     expected = own_logits(model, tokens, answer_position)
     if not (finite := (logits.isfinite() & expected.isfinite()).all(1)).all():
@@ -43,14 +47,30 @@ def check_agreement(
     allowed = _eps(logits.dtype) * SURELY_ROUNDING * (model.cfg.n_layers + 1) * size
     if errors.max() <= allowed and logits.dtype.itemsize >= 4:
         return
+    check_passes(expected, own_logits(model, tokens, answer_position), tokens, model.cfg.n_layers)
     allowed = NUDGES * float((double(nudged()) - double(logits)).abs().max())
     if (bad := errors > allowed).any():
-        again = own_logits(model, tokens, answer_position)
         raise ValueError(
             f"the model's logits differ from those of its blocks run one by one on {_prompts(bad, tokens)}, by up to "
-            f"{float(errors.max()):.2g} (of {size:.2g}), where rounding explains {allowed:.2g}: "
-            + ("it computes " if torch.equal(again, expected) else "they change from one pass to the next, so it computes ")
-            + "something that partial runs do not know, so that they would not be exact"
+            f"{float(errors.max()):.2g} (of {size:.2g}), where rounding explains {allowed:.2g}: it computes "
+            "something that partial runs do not know, so that they would not be exact"
+        )
+
+
+def check_passes(
+    one: Float[Tensor, "query _"], other: Float[Tensor, "query _"], tokens: Int[Tensor, "query pos"], n_layers: int
+) -> None:
+    """Raise where two passes of one model differ by more than rounding.
+
+    They round alike, but for sums whose order is left to chance: about a last digit for each layer.
+    """
+    share = _eps(one.dtype) * (SURELY_ROUNDING if one.dtype.itemsize >= 4 else 1.0) * (n_layers + 1)
+    changes, size = (double(one) - double(other)).abs().amax(1), float(one.abs().max())
+    if (bad := ~(changes <= share * size)).any():
+        raise ValueError(
+            f"the model's logits change from one pass to the next on {_prompts(bad, tokens)}, by up to "
+            f"{float(changes.max()):.2g} (of {size:.2g}), as with dropout in training mode, and no "
+            "effect could be told from chance; call model.eval()"
         )
 
 

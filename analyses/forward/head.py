@@ -18,6 +18,7 @@ from transformer_lens.components.layer_norm_pre import LayerNormPre
 from transformer_lens.utilities.activation_functions import apply_softcap
 
 from ...tasks.questions.padding import aligned
+from .agreement import check_passes
 
 ROUNDINGS = 64  # by how many roundings of the largest logit the head may differ from the model's forward pass
 MOST = 0.05  # and never by more than this share of it, in types that round coarsely
@@ -40,7 +41,7 @@ def check_last_state(
     Prompts with trailing pads are asked as `residual_states` asks them.
 
     Raises:
-        ValueError: if they differ by more than rounding, or are not finite.
+        ValueError: if they differ by more than rounding, are not finite, or change from one pass to the next.
     """
     prompts = aligned(model, tokens.to(states.device), answer_position)
     expected, found = model(prompts.tokens, attention_mask=prompts.mask), decode(model, states)
@@ -50,6 +51,8 @@ def check_last_state(
     error, size = (found - expected).abs().flatten(1).amax(1), float(expected.abs().max())
     share = min(ROUNDINGS * torch.finfo(expected.dtype).eps, MOST)
     if not (agree := error <= share * size).all():
+        again = model(prompts.tokens, attention_mask=prompts.mask)
+        check_passes(expected.flatten(1), again.flatten(1), tokens, model.cfg.n_layers)
         n, first = int((~agree).sum()), int((~agree).nonzero()[0, 0])
         raise ValueError(
             f"final norm, unembedding and soft cap of the last residual state differ by {float(error.max()):.2g} (of "

@@ -72,6 +72,8 @@ def graph_of(model: HookedTransformer, roles: tuple[str, ...], answer_position: 
         for option, values in _UNSUPPORTED.items()
         if getattr(cfg, option, None) not in values
     ]
+    if not cfg.n_layers:
+        unsupported.append("n_layers=0")
     if cfg.original_architecture in POST_NORM_ARCHITECTURES:
         unsupported.append(f"original_architecture={cfg.original_architecture!r}")
     if cfg.use_dynamic_ntk_rope and len(roles) > (cfg.train_seq_length or cfg.n_ctx):
@@ -103,8 +105,13 @@ def residual_states(
 
     Without MLPs, and where attention and MLP run in parallel, there is no state between attention and the layer's end.
     Prompts with trailing pads are moved until their last real token stands at the answer position, see `aligned`.
+
+    Raises:
+        TypeError: if it is no HookedTransformer.
+        ValueError: if several layers are one module, whose hooks cannot tell them apart.
     """
     check_model(model)
+    _refuse_one_module(model)
     if not model.cfg.n_layers:
         with torch.no_grad():
             prompts = aligned(model, tokens.to(model.W_E.device), answer_position)
@@ -137,6 +144,17 @@ def embedded(
     if model.cfg.positional_embedding_type != "standard":
         return embedding
     return embedding + model.pos_embed(tokens, 0, mask)
+
+
+def _refuse_one_module(model: HookedTransformer) -> None:
+    layers: dict[int, list[int]] = {}
+    for layer, block in enumerate(model.blocks):
+        layers.setdefault(id(block), []).append(layer)
+    if same := [" and ".join(map(str, each)) for each in layers.values() if len(each) > 1]:
+        raise ValueError(
+            f"layers {', '.join(same)} of the model are one module, whose hooks cannot tell them apart; give every layer a "
+            "module, which may share its parameters with others"
+        )
 
 
 def _n_distinct_blocks(model: HookedTransformer) -> int:

@@ -36,7 +36,9 @@ from ..forward.patterns import Pattern, direct_contributions, integrated_pattern
 from ..plots.heatmaps import attention_heatmaps
 from .completeness import completeness, largest_residual
 from .effects import metric_by_query, metric_values
+from .gap import check_finite
 from .metrics import AnyMetric, as_metric, logit_difference
+from .resolution import with_gradient
 
 READINGS = ("pattern", "integrated", "direct", "knockout")
 N_SUMS = 5  # of gradients along a line: that of the part, of those before, both added, and what is read next to them
@@ -153,11 +155,13 @@ def attribute_attention(
 
     Raises:
         ValueError: for no pair, or tokens and positions that the model does not have, all problems at once; if steps or
-            tolerance are not above 0, or the model has an option that `graph_of` refuses.
+            tolerance are not above 0, or the model has an option that `graph_of` refuses; if the metric cannot be
+            differentiated, or has no finite number on some prompt or without attention in some layer, naming the queries.
         MemoryError: if not a single prompt fits into `max_memory`.
     """
     check_steps(steps, tolerance)
     pairs.check_against(model)
+    about = as_metric(metric)
     graph = graph_of(model, pairs.roles, pairs.answer_position)
     found: dict[tuple[int, str], list[Tensor]] = {}
     integrals: dict[str | int, list[Integral]] = {layer: [] for layer in range(graph.n_layers)}
@@ -165,10 +169,13 @@ def attribute_attention(
     for rows in with_bar(batches(len(pairs), n_at_once), "attributing", show=progress):
         part = pairs.take(rows)
         run = run_and_cache(model, graph, part.clean)
-        objective = partial(metric_values, metric, pairs=part, clean=run.logits)
+        check = partial(check_finite, about.name, rows=rows.numpy(), n=len(pairs))
+        check({"the clean prompts": metric_by_query(metric, run.logits, part, run.logits)})
+        objective = partial(with_gradient, about.name, partial(metric_values, metric, pairs=part, clean=run.logits))
         for layer in range(graph.n_layers):
             pattern = pattern_of(run, layer)
             integrated, integral = integrated_pattern(run, layer, pattern, objective, steps=steps, tolerance=tolerance)
+            check({f"the clean prompts without attention in layer {layer}": integral.difference})
             integrals[layer].append(integral.without_gradients)
             readings = {
                 "pattern": pattern,
@@ -180,7 +187,6 @@ def attribute_attention(
                 found.setdefault((layer, name), []).append(values.cpu().double())
     by_query = {key: torch.cat(parts) for key, parts in found.items()}
     patterns = torch.stack([by_query[layer, "pattern"] for layer in range(graph.n_layers)]).numpy()
-    about = as_metric(metric)
     sums = completeness(integrals, "layer", tolerance=tolerance)
     names, meaning = (model.cfg.model_name, pairs.key, about.name), (about.unit, about.higher_is_better)
     return AttentionResult(_table(graph, by_query), *names, patterns, sums, *meaning)

@@ -61,7 +61,8 @@ def edge_attribution(
     gradient between base and donor output of the sender's sublayer, a line for each.
 
     Integrated gradients add up: the estimates of the edges that leave the embedding, or with `eap_ig_activations` any
-    sublayer, sum to what the donor's output of all of it changes. Lines are divided until they do, see `completeness`.
+    sublayer, sum to what the donor's output of all of it changes on the base prompts, whose pads stay hidden. Lines are
+    divided until that holds for each query, see `completeness`.
 
     Args:
         model: any HookedTransformer whose options `graph_of` accepts; left unmodified.
@@ -178,7 +179,7 @@ def _ig_inputs(
     engine: Engine[AnyRun], base: AnyRun, donor: AnyRun, objective: Objective, steps: int, tolerance: float
 ) -> Found:
     changes = engine.differences(base, donor)
-    integral = _mean_gradient(engine, base, objective, ("embed", -1), changes, steps, tolerance, donor)
+    integral = _mean_gradient(engine, base, objective, ("embed", -1), changes, steps, tolerance)
     return Found(_products(engine.graph, engine.graph.edges, changes, integral.gradients), {"embed": integral})
 
 
@@ -192,8 +193,7 @@ def _ig_activations(
     estimates, integrals = np.empty((len(graph.edges), len(base.logits))), {}
     for sublayer, rows in places.items():
         kind, layer = sublayer
-        end = donor if kind == "embed" else None
-        integral = _mean_gradient(engine, base, objective, sublayer, changes, steps, tolerance, end)
+        integral = _mean_gradient(engine, base, objective, sublayer, changes, steps, tolerance)
         estimates[rows] = _products(graph, [graph.edges[i] for i in rows], changes, integral.gradients)
         integrals[kind if layer < 0 else f"{kind} {layer}"] = integral.without_gradients
     return Found(estimates, integrals)
@@ -236,12 +236,12 @@ def _mean_gradient(
     changes: Differences,
     steps: int,
     tolerance: float,
-    end: AnyRun | None = None,
 ) -> Integral:
     """The mean gradient on the line between base and donor output of one sublayer, by what reads it.
 
     The estimates of the edges that leave the sublayer sum to what the donor's output in its place changes. Values on the
-    line are kept as gradients are taken. `end` is the run at the line's end, if there is one.
+    line are kept as gradients are taken. The line's end is run, too: it hides the pads of the base prompts, so that it is
+    not the donor run where that has other pads.
     """
     change = torch.stack([value for node, value in changes.items() if sublayer_of(engine.graph, node) == sublayer]).sum(0)
     values: list[Tensor] = []
@@ -269,9 +269,8 @@ def _mean_gradient(
         attributed = double(total * change).sum((1, 2)).cpu().numpy()
         return Visit(torch.stack(values).cpu().numpy(), gradients, attributed)
 
-    if end is None:
-        slopes(np.ones(len(change)))
-    ends = base.logits, last[0] if end is None else end.logits
+    slopes(np.ones(len(change)))
+    ends = base.logits, last[0]
     start, stop = (objective(logits).detach().cpu().numpy() for logits in ends)
     rounding = np.maximum(*(rounding_of(objective, logits) for logits in ends))
     return integrate(visit, start, stop, rounding=rounding, steps=steps, tolerance=tolerance)

@@ -1,4 +1,8 @@
-"""Whether integrated gradients add up: a table by line, a warning where they do not, and a few words for captions."""
+"""Whether integrated gradients add up: a table by line, a warning where they do not, and a few words for captions.
+
+The tolerance is each query's: its parts depend on no other query. Where queries differ in sign the mean difference is
+smaller than the mean |difference|, so that the mean sum may miss it by a larger share of it.
+"""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,7 +24,8 @@ def completeness(integrals: Mapping[str | int, Sequence[Integral]], name: str, *
     Returns:
         A row for each line: its name; sum and difference, the means over queries of what attributions sum to and of what
         they should; residual, the errors' sizes on all parts of the line, as a share of the mean |difference|, so that
-        neither queries nor parts cancel (0 without any error); steps, the most points that were visited for a query.
+        neither queries nor parts cancel (0 without any error), and sum may miss difference by a larger share of it where
+        queries differ in sign; steps, the most points that were visited for a query.
     """
     table = pd.DataFrame([{name: line, **_row(parts)} for line, parts in integrals.items()])
     missed = table[[_missed(parts, tolerance) for parts in integrals.values()]]
@@ -54,4 +59,4 @@ def _missed(parts: Sequence[Integral], tolerance: float) -> bool:
     """Whether the errors exceed what the tolerance and the rounding of values allow."""
     error = sum(part.error.sum() for part in parts)
     allowed = sum((tolerance * np.maximum(np.abs(part.difference), np.finfo(float).tiny)).sum() for part in parts)
-    return bool(error > allowed + sum(part.rounding.sum() for part in parts))
+    return not error <= allowed + sum(part.rounding.sum() for part in parts)  # also where it is no number

@@ -99,7 +99,7 @@ class Signal:
         def watched(logits: Float[Tensor, "*batch d_vocab"]) -> Float[Tensor, "*batch"]:
             if not logits.requires_grad:
                 return objective(logits)
-            values = self._differentiable(objective, logits)
+            values = with_gradient(self.name, objective, logits)
             gradient = _gradient(objective, double(logits.detach()))
             changed = (_gradient(objective, self.resolution.moved(logits)) - gradient).abs()
             rounded = (gradient.to(self.resolution.dtype).double() - gradient).abs()
@@ -109,19 +109,33 @@ class Signal:
 
         return watched
 
-    def _differentiable(self, objective: Objective, logits: Tensor) -> Tensor:
-        problem = "it is made of comparisons or the like"
-        try:
-            values = objective(logits)
-        except RuntimeError as error:
-            if "requires grad" not in str(error):  # as that of .numpy() on a tensor that needs a gradient does
-                raise
-            values, problem = logits.detach(), str(error).rstrip(".")
-        if values.requires_grad:
+
+def with_gradient(name: str, objective: Objective, logits: Float[Tensor, "*batch d_vocab"]) -> Float[Tensor, "*batch"]:
+    """The values of an objective, which have a gradient by the logits if these ask for one.
+
+    Args:
+        name: of the metric, for the message.
+        objective: logits to one number for each query.
+        logits: at the answer position.
+
+    Raises:
+        ValueError: if it cannot be differentiated.
+    """
+    if not logits.requires_grad:
+        return objective(logits)
+    problem = "it is made of comparisons or the like"
+    try:
+        values = objective(logits)
+    except RuntimeError as error:
+        if "requires grad" not in str(error):  # as that of .numpy() on a tensor that needs a gradient does
+            raise
+        values, problem = logits.detach(), str(error).rstrip(".")
+    if values.requires_grad:
+        (slope,) = torch.autograd.grad(values.sum(), logits, retain_graph=True, allow_unused=True)
+        if slope is not None:
             return values
-        raise ValueError(
-            f"{self.name} cannot be differentiated, so effects cannot be estimated ({problem}); measure exactly"
-        )
+        problem = "its gradient does not reach the logits"
+    raise ValueError(f"{name} cannot be differentiated, so effects cannot be estimated ({problem}); measure exactly")
 
 
 def _gradient(objective: Objective, logits: Float[Tensor, "*batch d_vocab"]) -> Float[Tensor, "*batch d_vocab"]:

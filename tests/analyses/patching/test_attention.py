@@ -1,6 +1,7 @@
 """Attention attributions against hooks, captum, and what they must add up to."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,8 +14,10 @@ from transformer_lens import HookedTransformer
 
 from grokscope.analyses import AttentionResult, attribute_attention, edge_attribution, graph_of
 from grokscope.analyses.forward.cached import run_and_cache
+from grokscope.analyses.forward.lines import Integral
 from grokscope.analyses.forward.literal import logits_at, sender_outputs
 from grokscope.analyses.forward.patterns import integrated_pattern, pattern_of, run_with_pattern
+from grokscope.analyses.patching.completeness import completeness
 from grokscope.analyses.patching.effects import metric_values
 from grokscope.analyses.patching.metrics import logit_difference
 from grokscope.tasks import PromptPairs
@@ -215,3 +218,50 @@ def test_where_biases_of_values_stand_changes_what_it_is_said_to_change() -> Non
         np.testing.assert_allclose(one[reading], other[reading], atol=1e-9)
     for reading in ("integrated", "direct"):
         assert (one[reading] - other[reading]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("max_memory", [2**32, 2**19])
+def test_queries_whose_metric_has_no_number_are_named(value: float, max_memory: int) -> None:
+    model, pairs = calm_model(0), wide_pairs(0)
+    wrong = torch.tensor([4, 7])
+    special = model(pairs.clean[wrong])[:, -1].detach()
+
+    def broken(logits: torch.Tensor, answers: torch.Tensor, foils: torch.Tensor) -> torch.Tensor:
+        hit = (torch.cdist(logits, special) < 1e-9).any(1)
+        return torch.where(hit, value, logit_difference(logits, answers, foils))
+
+    what = "NaN" if math.isnan(value) else "no finite number"
+    named = [row for row, prompt in enumerate(pairs.clean.tolist()) if prompt in pairs.clean[wrong].tolist()]
+    with pytest.raises(
+        ValueError, match=f"broken gives {what} for queries {str(named)[1:-1]} of {len(pairs)} on the clean prompts;"
+    ):
+        attribute_attention(model, pairs, metric=broken, max_memory=2**32)
+    with pytest.raises(ValueError, match=f"broken gives {what} for quer.* of {len(pairs)} on the clean prompts;"):
+        attribute_attention(model, pairs, metric=broken, max_memory=max_memory)
+
+
+@pytest.mark.parametrize("root", [torch.sqrt, torch.log])
+def test_a_metric_without_a_number_where_nothing_is_attended_to_is_named(root) -> None:
+    """It has one on the prompts: it is moved until it has none just where the line begins."""
+    model, pairs = calm_model(0), wide_pairs(0)
+    before = with_pattern(model, pairs, 0, lambda pattern: 0.0 * pattern).detach().double()
+    plain = logit_difference(model(pairs.clean)[:, -1].detach().double(), pairs.answers, pairs.foils)
+    sign = torch.where(plain > before, 1.0, -1.0)
+    row = int((plain - before).abs().argmax())
+    pair, middle, up = pairs.take(torch.tensor([row])), (plain + before)[row] / 2, sign[row]
+
+    def moved(logits: torch.Tensor, answers: torch.Tensor, foils: torch.Tensor) -> torch.Tensor:
+        return root(up * (logit_difference(logits, answers, foils) - middle))
+
+    message = "moved gives NaN for query 0 of 1 on the clean prompts without attention in layer 0"
+    with pytest.raises(ValueError, match=message):
+        attribute_attention(model, pair, metric=moved)
+
+
+def test_attributions_that_are_no_number_are_warned_of() -> None:
+    one, nothing = np.ones(1), np.zeros(1)
+    good = Integral({}, one, one, nothing, nothing, np.ones(1, dtype=int))
+    broken = replace(good, attributed=one * math.nan, error=one * math.nan)
+    with pytest.warns(UserWarning, match=r"do not add up .*\(line b: nan%\)"):
+        completeness({"a": [good], "b": [good, broken]}, "line", tolerance=0.02)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import calm_model, no_hooks_left, pairs_of_five, random_model, random_settings, strong_model, wide_pairs
+from padded import SETTINGS, padded_pairs, padding_model
 
 from grokscope.analyses import PatchingResult, discover, edge_attribution, graph_of, path_patch
 from grokscope.analyses.forward.engine import Engine, Run, engine_of
@@ -14,6 +15,7 @@ from grokscope.analyses.forward.literal import logits_at, output_hooks, patch_ed
 from grokscope.analyses.forward.places import Objective, component
 from grokscope.analyses.patching.attribution import METHODS, Method, _products
 from grokscope.analyses.patching.metrics import logit_difference
+from grokscope.tasks.questions.padding import aligned
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -170,3 +172,33 @@ def test_a_method_that_gives_another_shape_is_refused(monkeypatch: pytest.Monkey
     monkeypatch.setitem(METHODS, "by query", Method(by_query, uses_steps=False))
     with pytest.raises(ValueError, match=r"method 'by query' must give \d+ edges × 12 queries, got the shape \(12,\)"):
         edge_attribution(strong_model(2), wide_pairs(2), method="by query")
+
+
+@pytest.mark.parametrize("pads", ["clean", "corrupt", "different"])
+@pytest.mark.parametrize("kind", ["standard", "rotary"])
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("direction", ["noising", "denoising"])
+def test_the_line_ends_under_the_base_prompts_mask(pads: str, kind: str, side: str, direction: str) -> None:
+    """The donor's embedding, run by the model itself with the pads of the base prompts hidden."""
+    model = padding_model(1, side, strength=1.0, **SETTINGS[kind])
+    pairs = padded_pairs(model, side, pads)
+    asked = [aligned(model, tokens, -1) for tokens in (pairs.clean, pairs.corrupt)]
+    base, donor = asked if direction == "noising" else asked[::-1]
+    adds_positions = kind == "standard"
+
+    def embedded(prompts: object) -> torch.Tensor:
+        tokens = model.embed(prompts.tokens)
+        return tokens + model.pos_embed(prompts.tokens, 0, prompts.mask) if adds_positions else tokens
+
+    def value(embedding: torch.Tensor) -> torch.Tensor:
+        logits = model(embedding, tokens=base.tokens, start_at_layer=0, attention_mask=base.mask)[:, -1]
+        return logit_difference(logits, pairs.answers, pairs.foils)
+
+    with torch.no_grad():
+        expected = (value(embedded(donor)) - value(embedded(base))).numpy()
+    for method in ("eap_ig_inputs", "eap_ig_activations"):
+        result = edge_attribution(model, pairs, method=method, tolerance=1e-3, direction=direction, per_query=True)
+        from_embedding = result.table["sender"].str.startswith("embed")
+        np.testing.assert_allclose(result.deltas[from_embedding].sum(0), expected, rtol=2e-3, atol=1e-6)
+        line = result.completeness.set_index("line").loc["embed"]
+        assert line["difference"] == pytest.approx(expected.mean(), rel=1e-9)

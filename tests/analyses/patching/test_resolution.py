@@ -9,6 +9,7 @@ from transformer_lens import HookedTransformer
 from grokscope.analyses import (
     Metric,
     answer_probability,
+    attribute_attention,
     cross_entropy,
     discover,
     edge_attribution,
@@ -19,6 +20,7 @@ from grokscope.analyses import (
     probability_difference,
 )
 from grokscope.analyses.patching.gap import below_rounding, gap_and_reason
+from grokscope.analyses.patching.metrics import metric_name
 from grokscope.analyses.patching.resolution import Resolution
 from grokscope.tasks import PromptPairs
 
@@ -170,12 +172,20 @@ def by_numpy(logits: torch.Tensor, answers: torch.Tensor, foils: torch.Tensor) -
     return torch.from_numpy(logits.numpy().max(-1))
 
 
+def of_something_else(logits: torch.Tensor, answers: torch.Tensor, foils: torch.Tensor) -> torch.Tensor:
+    """It has a gradient, but not by the logits."""
+    scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+    return scale * logit_difference(logits, answers, foils).detach()
+
+
 @pytest.mark.parametrize("method", ["eap", "eap_ig_inputs", "eap_ig_activations"])
 def test_metrics_that_cannot_be_differentiated_are_refused_or_have_no_numbers(method: str) -> None:
     model, pairs = single(5, torch.float64)
-    for metric, name in ((exact_match, "exact_match"), (by_numpy, "by_numpy")):
-        with pytest.raises(ValueError, match=f"{name} cannot be differentiated, .*; measure exactly"):
+    for metric in (exact_match, by_numpy, of_something_else):
+        with pytest.raises(ValueError, match=f"{metric_name(metric)} cannot be differentiated, .*; measure exactly"):
             discover(model, pairs, metric=metric, method=method)
+        with pytest.raises(ValueError, match=f"{metric_name(metric)} cannot be differentiated, .*; measure exactly"):
+            attribute_attention(model, pairs, metric=metric)
         assert len(path_patch(model, pairs, metric=metric).table)
     result = edge_attribution(model, pairs, metric=rounded, method=method)
     assert "rounded has no gradient" in result.reason and ("between" in result.reason) == ("ig" in method)
