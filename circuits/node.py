@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from .kinds import KINDS, Input
+from .plain_text import plain
 
 
 class Node(NamedTuple):
@@ -33,6 +34,9 @@ class Node(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.component}@{self.role}" if self.role else self.component
+
+    def __repr__(self) -> str:
+        return plain(f"Node({', '.join(f'{name}={value!r}' for name, value in self._asdict().items())})")
 
     @property
     def head(self) -> int:
@@ -74,6 +78,9 @@ class Edge(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.sender} -> {self.receiver}"
+
+    def __repr__(self) -> str:
+        return f"Edge(sender={self.sender!r}, receiver={self.receiver!r})"
 
     @property
     def kind(self) -> str:

@@ -57,7 +57,7 @@ def role_problems(roles: Sequence[Any]) -> list[str]:
     problems = [
         f"a role is a name without whitespace and @, got {role!r}"
         for role in roles
-        if not isinstance(role, str) or not role or "@" in role or any(map(str.isspace, role))
+        if not isinstance(role, str) or not role or "@" in role or any(map(str.isspace, role)) or not role.isprintable()
     ]
     if not roles or len(set(map(repr, roles))) != len(roles):
         problems.append(f"there must be roles, all different, got {tuple(roles)}")

@@ -13,7 +13,7 @@ from grokscope.circuits.plain_text import PLAIN, plain
 
 SCRIPT = """
 import pandas as pd, torch
-from grokscope import analyses, circuits
+from grokscope import analyses, circuits, tasks
 from grokscope.analyses.bridge.query_view import QueryView
 from grokscope.analyses.patching.attention import AttentionView
 from grokscope.circuits.result import Result
@@ -25,9 +25,13 @@ class Odd(Result):
         return "a \u2192 b \u2212 c \u2265 1 \u00b7 \u2032 \U0001f600 \u05d0"
 
 graph = circuits.ComputationGraph.transformer(("\u03b1", "\U0001f600"), "\u03b1", n_layers=1, n_heads=1, n_blocks=1)
+node = circuits.Node("mlp", "\U0001f600", layer=0)
+tokens, roles = torch.tensor([[0, 1]]), ("\u03b1", "\U0001f600")
+asked = tasks.Queries(tokens, tokens[:, 0], roles=roles)
+pairs = tasks.PromptPairs(tokens, 1 - tokens, tokens[:, 0], tokens[:, 1], roles=roles)
 title = "h \u2192 b \U0001f600"
 for each in (Odd(pd.DataFrame()), graph, QueryView(title, pd.DataFrame(), pd.DataFrame(), ""), AttentionView("", title),
-             Diagram("", title, {})):
+             Diagram("", title, {}), node, circuits.Edge(node, node), asked, pairs):
     print(each)
     print([each])
 """

@@ -15,6 +15,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
 from ...tasks import Queries
+from ...tasks.questions.arguments import refuse, seed_problems
 from ...tasks.questions.validity import taken_problems
 from ..forward.cached import CachedRun, with_states
 from ..forward.model import graph_of
@@ -59,29 +60,39 @@ class BackPatchingResult(Result):
 
 
 @torch.no_grad()
-def back_patch(model: HookedTransformer, queries: Queries, *, progress: bool = True, seed: int = 0) -> BackPatchingResult:
+def back_patch(
+    model: HookedTransformer,
+    queries: Queries,
+    *,
+    max_memory: int | None = None,
+    progress: bool = True,
+    seed: int = 0,
+) -> BackPatchingResult:
     """Try every state of a later layer at the same position of every earlier layer.
 
     Args:
         model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
         queries: questions, of which those answered wrongly are used.
+        max_memory: bytes that may be used; by default a quarter of what is free.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the shuffle that gives each question another one's states.
 
     Raises:
         ValueError: for no question, tokens and positions that the model does not have, or a role called `any`; if fewer
             than two questions are answered wrongly.
+        MemoryError: if not a single question fits into `max_memory`.
     """
+    refuse(seed_problems(seed))
     if problems := taken_problems("a role", queries.roles, (ANY,), by="stands for any patch at all"):
         raise ValueError("; ".join(problems))
     queries.check_against(model)
     graph = graph_of(model, queries.roles, queries.answer_position)
-    wrong = queries.take(answers_of(model, graph, queries) != queries.answers)
+    wrong = queries.take(answers_of(model, graph, queries, max_memory=max_memory) != queries.answers)
     if len(wrong) < 2:
         raise ValueError(
             f"{len(wrong)} of the {len(queries)} questions of {queries.split} are answered wrongly, needed are 2"
         )
-    states, n = run_states(model, graph, wrong.tokens), len(wrong)
+    states, n = run_states(model, graph, wrong.tokens, max_memory=max_memory), len(wrong)
     other, places = derangement(n, seed=seed), _places(graph, states.stop)
 
     def patched(run: CachedRun, part: Rows) -> Iterator[tuple[tuple[int, int, int], Copies]]:
@@ -89,7 +100,14 @@ def back_patch(model: HookedTransformer, queries: Queries, *, progress: bool = T
             late = states.state(source)[:, position]
             yield (position, target, source), with_states(run, target, {position: torch.stack([late, late[other]])[:, part]})
 
-    options = {"n_places": len(places), "n_copies": 2, "kept": states.n_bytes, "what": "patching back", "progress": progress}
+    options: dict[str, Any] = {
+        "n_places": len(places),
+        "n_copies": 2,
+        "kept": states.n_bytes,
+        "what": "patching back",
+        "progress": progress,
+    }
+    options |= {"max_memory": max_memory}
     rows, ever = [], torch.zeros(2, n, dtype=torch.bool, device="cpu")
     for (position, target, source), answers in answers_with(model, graph, wrong, patched, **options).items():
         corrected = answers == wrong.answers

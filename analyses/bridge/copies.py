@@ -18,6 +18,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Queries, Task, TwoHopTask, two_hop
+from ...tasks.questions.arguments import refuse, seed_problems
 from ...tasks.questions.validity import layer_problems, missing_problems
 from ..forward.cached import CachedRun, with_states
 from ..forward.model import graph_of
@@ -71,6 +72,7 @@ def bridge_copies(
     *,
     layer: int = 0,
     places: Sequence[Sequence[str]] = PLACES,
+    max_memory: int | None = None,
     seed: int = 0,
 ) -> BridgeCopiesResult:
     """Exchange the bridge at each set of positions together and count the answers that follow.
@@ -84,18 +86,23 @@ def bridge_copies(
         queries: two-hop questions of the task; those answered right are used.
         layer: after which the states are changed; −1 is the embedding.
         places: sets of roles.
+        max_memory: bytes that may be used; by default a quarter of what is free.
         seed: of the other bridges, the questions for means and the random vectors.
 
     Raises:
+        TypeError: if the task is of another kind.
         ValueError: for roles or a layer that there are not, all at once; or if no question is left to ask.
+        MemoryError: if not a single question fits into `max_memory`.
     """
+    refuse(seed_problems(seed))
+    two_hops = two_hop(task)
     queries.check_against(model, intermediates=["bridge"])
     graph = graph_of(model, queries.roles, queries.answer_position)
     if problems := _problems(queries, places, layer, graph.n_layers):
         raise ValueError("; ".join(problems))
-    asked = queries.take(answers_of(model, graph, queries) == queries.answers)
-    means = BridgeMeans(model, graph, task, asked, intermediate="bridge", seed=seed)
-    asked, bridges, tails = _with_other_bridges(asked, two_hop(task), means, seed)
+    asked = queries.take(answers_of(model, graph, queries, max_memory=max_memory) == queries.answers)
+    means = BridgeMeans(model, graph, task, asked, intermediate="bridge", seed=seed, max_memory=max_memory)
+    asked, bridges, tails = _with_other_bridges(asked, two_hops, means, seed)
     positions = sorted({queries.roles.index(role) for roles in places for role in roles})
     change = {at: means.of(layer, at, bridges) - means.of(layer, at, asked.bridges) for at in positions}
     random = {at: random_like(each, torch.Generator().manual_seed(seed)) for at, each in change.items()}
@@ -107,8 +114,12 @@ def bridge_copies(
             states = {position: run.state(layer)[:, position] + both[position][:, part] for position in at}
             yield place, with_states(run, layer, states)
 
-    kept = means.run.n_bytes + sum(each.nbytes for each in both.values())
-    found = answers_with(model, graph, asked, exchanged, n_places=len(places), n_copies=2, kept=kept, what="exchanging")
+    options: dict[str, Any] = {
+        "n_copies": 2,
+        "kept": means.run.n_bytes + sum(each.nbytes for each in both.values()),
+        "max_memory": max_memory,
+    }
+    found = answers_with(model, graph, asked, exchanged, n_places=len(places), what="exchanging", **options)
     rows = []
     for place, answers in found.items():
         followed, control = answers == tails

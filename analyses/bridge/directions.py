@@ -18,6 +18,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
 from ...tasks import PromptPairs, Queries
+from ...tasks.questions.arguments import refuse, seed_problems
 from ...tasks.questions.validity import inputs_of, vocabulary_problems
 from ..forward.cached import CachedRun, with_states
 from ..forward.head import same_vocabulary, token_embeddings, unembedding_directions
@@ -97,6 +98,7 @@ def ablate_bridge(
         ValueError: if pairs or queries cannot be examined (all problems at once), or no question is left to ask.
         MemoryError: if not a single question fits into `max_memory`, next to the states that means are taken of.
     """
+    refuse(seed_problems(seed))
     source, queries, name = setting(model, task, queries, intermediate, seed=seed)
     graph = graph_of(model, queries.roles, queries.answer_position)
     means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed, max_memory=max_memory)
@@ -152,6 +154,7 @@ def steer_bridge(
         ValueError: if pairs or queries cannot be examined (all problems at once), or no question is left to ask.
         MemoryError: if not a single question fits into `max_memory`, next to the states that means are taken of.
     """
+    refuse(seed_problems(seed))
     source, queries, name = setting(model, task, queries, intermediate, seed=seed)
     problems = vocabulary_problems({f"the {name}": queries.intermediates[name]}, inputs_of(model.cfg))  # embedded, too
     if not len(scales) or not all(map(math.isfinite, scales)):

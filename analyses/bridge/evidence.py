@@ -25,6 +25,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import ComputationGraph, Result
 from ...circuits.progress import with_bar
 from ...tasks import NO_TOKEN, Donor, PromptPairs, Queries, Run
+from ...tasks.questions.arguments import refuse, seed_problems
 from ..forward.cached import CachedRun, with_states
 from ..forward.memory import budget
 from ..forward.model import graph_of
@@ -153,6 +154,7 @@ def bridge_evidence(
         ValueError: if it holds no question, or no two-hop ones; if pairs cannot be examined (all problems at once).
         MemoryError: if not a single question fits into `max_memory`, next to the states that means are taken of.
     """
+    refuse(seed_problems(seed))
     if isinstance(model, Run):
         options = {"n": n, "intermediate": intermediate, "max_memory": max_memory, "progress": False, "seed": seed}
         return by_step(model, lambda each: bridge_evidence(each, task, split, **options), progress=progress)

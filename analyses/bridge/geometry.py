@@ -21,7 +21,9 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Queries, Run
+from ...tasks.questions.arguments import refuse, seed_problems
 from ...tasks.questions.validity import check_same_roles
+from ..forward.memory import budget
 from ..forward.model import graph_of
 from ..forward.states import StatesRun, run_states
 from ..plots.curves import trajectory_curves
@@ -29,7 +31,7 @@ from ..plots.heatmaps import cell_heatmaps
 from ..statistics import Z95, double
 from ..training.by_step import by_step
 from .bridge_means import MIN_UNITS_FOR_MEAN, means_by_label
-from .sources import SplitSource
+from .sources import SplitSource, check_source
 
 N_PERMUTATIONS = 20
 
@@ -76,7 +78,12 @@ class GeometryResult(Result):
 
 @torch.no_grad()
 def bridge_geometry(
-    model: HookedTransformer | Run, task: SplitSource, *, split: str = "test_inferred_ood", seed: int = 0
+    model: HookedTransformer | Run,
+    task: SplitSource,
+    *,
+    split: str = "test_inferred_ood",
+    max_memory: int | None = None,
+    seed: int = 0,
 ) -> GeometryResult:
     """Measure how states are arranged by bridge at every cell.
 
@@ -84,14 +91,20 @@ def bridge_geometry(
         model: any HookedTransformer whose options `graph_of` accepts, which is not changed; or a run.
         task: gives ID facts, by one trained composition each.
         split: questions whose hop-1 facts are compared with these, one for each fact.
+        max_memory: bytes that may be used, the states of all questions included; by default a quarter of what is free.
         seed: of the choice of questions and the permutations.
 
     Raises:
+        TypeError: if the task is none.
         KeyError: if there is no such split.
         ValueError: if questions do not fit the model or each other, or fewer than two bridges have at least two ID facts.
+        MemoryError: if the states do not fit into `max_memory`.
     """
+    refuse(seed_problems(seed))
+    check_source(task, SplitSource)
     if isinstance(model, Run):
-        return by_step(model, lambda each: bridge_geometry(each, task, split=split, seed=seed))
+        options: dict[str, Any] = {"split": split, "max_memory": max_memory, "seed": seed}
+        return by_step(model, lambda each: bridge_geometry(each, task, **options))
     reference = task.reference(seed=seed)
     others = task.split(split).one_per_unit(seed=seed)
     reference.check_against(model, intermediates=["bridge"], roles=["h", "r1"])
@@ -103,7 +116,10 @@ def bridge_geometry(
     if (n_bridges := int((counts >= MIN_UNITS_FOR_MEAN).sum())) < 2:
         raise ValueError(f"{n_bridges} bridges have {MIN_UNITS_FOR_MEAN} ID facts or more, needed are 2")
     graph = graph_of(model, reference.roles, reference.answer_position)
-    runs = [(queries, run_states(model, graph, queries.tokens)) for queries in (reference, others) if len(queries)]
+    runs, left = [], budget(max_memory, model)
+    for queries in filter(len, (reference, others)):
+        runs.append((queries, run_states(model, graph, queries.tokens, max_memory=max(1, left))))
+        left -= runs[-1][1].n_bytes
     cells = product(range(-1, graph.n_layers), range(runs[0][1].stop))
     rows = [row for cell in cells for row in _arrangement(runs, counts, cell, seed)]
     return GeometryResult(pd.DataFrame(rows), _match(runs[0][1], reference, n_entities, seed), model.cfg.model_name, split)

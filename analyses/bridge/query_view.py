@@ -14,6 +14,7 @@ from ...circuits import Circuit, draw
 from ...circuits.plain_text import plain
 from ...circuits.writing import write_atomic
 from ...tasks import PromptPairs, TwoHopTask, top_token
+from ...tasks.questions.arguments import is_whole, shortly
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.head import decode
 from ..forward.model import graph_of, residual_states
@@ -69,8 +70,12 @@ def view_query(model: HookedTransformer, task: TwoHopTask, pairs: PromptPairs, n
 
     Raises:
         IndexError: if there is no such pair.
-        ValueError: if its clean prompt is no two-hop question of the task.
+        ValueError: if the number is not whole, or its clean prompt is no two-hop question of the task.
     """
+    if not len(pairs):
+        raise ValueError(f"no pair: {pairs.contrast} holds none")
+    if not is_whole(number):
+        raise ValueError(f"number is {shortly(number)}, needed is a whole number, 0 to {len(pairs) - 1}")
     if not 0 <= number < len(pairs):
         raise IndexError(f"pair {number} of {len(pairs)}: the numbers are 0 to {len(pairs) - 1}")
     pair = pairs.take(torch.tensor([number], device="cpu"))

@@ -17,6 +17,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Queries, Run
+from ...tasks.questions.arguments import refuse, seed_problems
 from ..forward.cached import CachedRun, with_states
 from ..forward.head import decode
 from ..forward.model import embedded, graph_of
@@ -26,7 +27,7 @@ from ..statistics import newcombe_interval, wilson
 from ..training.by_step import by_step
 from .answers import Copies, Rows, answers_of, answers_with
 from .bridge_means import BridgeMeans
-from .sources import Source
+from .sources import Source, check_source
 
 FORMS = ("embedding", "embedding added", "ID mean")
 ENTITIES: tuple[str, ...] = ("read", "true", "random")
@@ -73,7 +74,13 @@ class RealignmentResult(Result):
 
 @torch.no_grad()
 def realign(
-    model: HookedTransformer | Run, task: Source, queries: Queries, *, progress: bool = True, seed: int = 0
+    model: HookedTransformer | Run,
+    task: Source,
+    queries: Queries,
+    *,
+    max_memory: int | None = None,
+    progress: bool = True,
+    seed: int = 0,
 ) -> RealignmentResult:
     """Replace the state at r1 by another form of the entity read there, layer by layer.
 
@@ -81,17 +88,23 @@ def realign(
         model: any HookedTransformer whose options `graph_of` accepts, which is not changed; or a run.
         task: gives the ID facts for the mean states.
         queries: two-hop questions.
+        max_memory: bytes that may be used; by default a quarter of what is free.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the random entities and of the questions for the means.
 
     Raises:
+        TypeError: if the task is none.
         ValueError: if there is no question, the model lacks tokens or positions of theirs, or cannot read or answer all
             entities.
+        MemoryError: if not a single question fits into `max_memory`.
     """
+    refuse(seed_problems(seed))
+    check_source(task, Source)
     if not len(queries):
         raise ValueError(f"{queries.split} holds no query")
+    limits: dict[str, Any] = {"max_memory": max_memory, "seed": seed}
     if isinstance(model, Run):
-        return by_step(model, lambda each: realign(each, task, queries, progress=False, seed=seed), progress=progress)
+        return by_step(model, lambda each: realign(each, task, queries, progress=False, **limits), progress=progress)
     queries.check_against(model, intermediates=["bridge"], roles=["r1"])
     graph, n_entities = graph_of(model, queries.roles, queries.answer_position), task.n_values("bridge")
     if n_entities > (n_common := min(model.cfg.d_vocab, model.cfg.d_vocab_out)):
@@ -99,8 +112,8 @@ def realign(
             f"the {n_entities} entities must be tokens that the model reads and answers; there are {n_common} such tokens: "
             f"d_vocab={model.cfg.d_vocab}, d_vocab_out={model.cfg.d_vocab_out}"
         )
-    before = answers_of(model, graph, queries) == queries.answers
-    means = BridgeMeans(model, graph, task, queries, intermediate="bridge", seed=seed)
+    before = answers_of(model, graph, queries, max_memory=max_memory) == queries.answers
+    means = BridgeMeans(model, graph, task, queries, intermediate="bridge", **limits)
     position = queries.roles.index("r1")
     random = torch.randint(n_entities, (len(queries),), generator=torch.Generator().manual_seed(seed), device="cpu")
     read = torch.zeros(graph.n_layers + 1, len(queries), dtype=torch.long, device="cpu")
@@ -112,8 +125,13 @@ def realign(
                 states = _forms(run, means, tokens[part], layer, position, n_entities)
                 yield (layer, entity), with_states(run, layer, {position: torch.stack(list(states.values()))})
 
-    options = {"n_places": (graph.n_layers + 1) * len(ENTITIES), "n_copies": len(FORMS), "kept": means.run.n_bytes}
-    found = answers_with(model, graph, queries, realigned, what="realigning", progress=progress, **options)
+    options: dict[str, Any] = {
+        "n_places": (graph.n_layers + 1) * len(ENTITIES),
+        "n_copies": len(FORMS),
+        "kept": means.run.n_bytes,
+    }
+    options |= {"max_memory": max_memory, "what": "realigning", "progress": progress}
+    found = answers_with(model, graph, queries, realigned, **options)
     rows = []
     for (layer, entity), answers in found.items():
         tokens = dict(zip(ENTITIES, (read[layer + 1], queries.bridges, random), strict=True))[entity]

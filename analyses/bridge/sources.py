@@ -3,7 +3,7 @@
 A task of the package fulfils these Protocols; so do a user's prompt pairs, by way of `own_pairs.OwnPairs`.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from ...tasks import Donors, Queries
 
@@ -37,3 +37,14 @@ class SplitSource(Source, Protocol):
     def split(self, name: str) -> Queries:
         """The questions of one split."""
         ...
+
+
+def check_source(task: Any, kind: type[Source]) -> None:
+    """Raise unless it has what is needed of a task.
+
+    Raises:
+        TypeError: naming its class.
+    """
+    if isinstance(task, type) or not isinstance(task, kind):
+        what = task.__name__ + " itself" if isinstance(task, type) else f"a {type(task).__name__}"
+        raise TypeError(f"needed is a task, such as tasks.TwoHopTask.random() or a run's task, got {what}")

@@ -3,10 +3,8 @@
 import torch
 from transformer_lens import HookedTransformer
 
-
-def hooks_in_place(model: HookedTransformer) -> list[str]:
-    """The modules of a model that carry hooks, of TransformerLens or of torch; the model by itself is called `model`."""
-    return [name or "model" for name, module in model.named_modules() if any(map(len, _hooks(module)))]
+from ...tasks.questions.arguments import refuse
+from ...tasks.questions.hooks import problems_of_hooks
 
 
 def refuse_hooks(model: HookedTransformer) -> None:
@@ -25,14 +23,4 @@ def refuse_hooks(model: HookedTransformer) -> None:
             "analyses tell about the model as it is without; call them outside of it, and to study the model in fewer bits "
             "convert it, as by model.to(torch.bfloat16)"
         )
-    if names := hooks_in_place(model):
-        raise ValueError(
-            f"the model carries hooks at {', '.join(names[:4])}{', …' if len(names) > 4 else ''}, and analyses tell about "
-            "the model without any; remove them with model.reset_hooks(including_permanent=True), those of torch by their "
-            "handles"
-        )
-
-
-def _hooks(module: object) -> list[dict]:
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return [getattr(module, kind, {}) for kind in kinds]
+    refuse(problems_of_hooks(model, "analyses tell about the model without any"))

@@ -15,6 +15,8 @@ from jaxtyping import Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
+from ...tasks.questions.arguments import number_problems
+
 MAX_BATCH = 4096  # prompts run at once
 MAX_SET_ROWS = 1024  # the same for sets of edges, of which each prompt takes many times more
 ENOUGH = 2**28  # bytes of copies at once; more is slower, since it must be cleared first, and bars would stand still
@@ -29,12 +31,12 @@ def budget(max_memory: int | None, model: HookedTransformer) -> int:
     """The bytes that an analysis may use; by default a quarter of what is free.
 
     Raises:
-        ValueError: if it is not positive.
+        ValueError: if it is no number of at least 1.
     """
     if max_memory is None:
         return int(SHARE_OF_FREE * free_memory(model.W_E.device))
-    if max_memory <= 0:
-        raise ValueError(f"max_memory is a number of bytes, at least 1, got {max_memory}")
+    if number_problems(1, max_memory=max_memory):
+        raise ValueError(f"max_memory is a number of bytes, at least 1, got {max_memory!r}")
     return int(max_memory)
 
 

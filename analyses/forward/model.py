@@ -10,6 +10,7 @@ from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 
 from ...circuits import ComputationGraph
 from ...tasks.questions.padding import aligned
+from ...tasks.questions.validity import position_problems
 
 _UNSUPPORTED = {
     "parallel_attn_mlp": (False, None),
@@ -62,10 +63,8 @@ def graph_of(model: HookedTransformer, roles: tuple[str, ...], answer_position: 
             exact; all such options are named.
     """
     check_model(model)
-    if not -len(roles) <= answer_position < len(roles):
-        raise ValueError(
-            f"answer_position={answer_position} is outside the {len(roles)} positions {', '.join(map(str, roles))}"
-        )
+    if problems := position_problems(answer_position, len(roles)):
+        raise ValueError(f"{problems[0]} {', '.join(map(str, roles))}")
     cfg = model.cfg
     unsupported = [
         f"{option}={getattr(cfg, option)!r}"

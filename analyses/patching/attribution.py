@@ -22,6 +22,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import ComputationGraph, Edge, Node
 from ...circuits.progress import with_bar
 from ...tasks import PromptPairs
+from ...tasks.questions.arguments import refuse, seed_problems, whole_problems
 from ..forward.engine import AnyRun, Engine, engine_of
 from ..forward.lines import TOLERANCE, Integral, Places, Visit, check_steps, integrate, rounding_of
 from ..forward.places import Differences, Gradients, Objective, Sublayer, component, input_place, order_of, sublayer_of
@@ -77,7 +78,7 @@ def edge_attribution(
         per_query: keep the estimated change of every query.
         error_against_exact: also patch a sample of the edges exactly and note in `error` how well estimates agree, if they
             have numbers.
-        n_compared: size of that sample.
+        n_compared: size of that sample, at least 2.
         max_memory: bytes that may be used, results included; by default a quarter of what is free.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the bootstrap and the sample.
@@ -94,6 +95,7 @@ def edge_attribution(
             steps or a tolerance that are not above 0, and as `path_patch`.
     """
     check_steps(steps, tolerance)
+    refuse(whole_problems(2, n_compared=n_compared) + seed_problems(seed))
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
     pairs.check_against(model)

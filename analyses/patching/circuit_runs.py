@@ -18,6 +18,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import ComputationGraph, Edge
 from ...circuits.progress import bar
 from ...tasks import PromptPairs
+from ...tasks.questions.arguments import refuse, seed_problems
 from ..forward.engine import engine_of
 from ..forward.places import check_edges, open_edges_of
 from ..statistics import bootstrap_ratio, derangement
@@ -96,6 +97,13 @@ Background = Literal["corrupt", "resampled", "mean"]
 MIN_PAIRS = 8
 
 
+def check_enough(pairs: PromptPairs) -> None:
+    """Raise unless there are so many pairs that circuits can be judged on them."""
+    if len(pairs) < MIN_PAIRS:
+        few = "1 pair is" if len(pairs) == 1 else f"{len(pairs)} pairs are"
+        raise ValueError(f"{few} too few to judge circuits on, needed are {MIN_PAIRS}")
+
+
 class CircuitRuns:
     """Runs any circuits of one model on the same pairs, as many at once as memory allows.
 
@@ -122,9 +130,9 @@ class CircuitRuns:
     ) -> None:
         if background not in get_args(Background):
             raise ValueError(f"no background {background!r}; there are {', '.join(get_args(Background))}")
+        refuse(seed_problems(seed))
         pairs.check_against(model)
-        if len(pairs) < MIN_PAIRS:
-            raise ValueError(f"{len(pairs)} pairs are too few to judge circuits on, needed are {MIN_PAIRS}")
+        check_enough(pairs)
         self._engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
         self.graph, self.pairs, self._metric, self._progress = self._engine.graph, pairs, as_metric(metric), progress
         self._corrupt = pairs.corrupt[derangement(len(pairs), seed=seed)] if background == "resampled" else pairs.corrupt

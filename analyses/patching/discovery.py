@@ -11,8 +11,9 @@ from ...circuits import Circuit, Edge
 from ...circuits.circuit import has_number
 from ...circuits.progress import bar
 from ...tasks import PromptPairs
+from ...tasks.questions.arguments import number_problems, refuse, seed_problems, whole_problems
 from .attribution import METHODS, edge_attribution
-from .circuit_runs import CircuitRuns
+from .circuit_runs import CircuitRuns, check_enough
 from .effects import Direction
 from .exact import path_patch
 from .metrics import AnyMetric, logit_difference
@@ -44,7 +45,7 @@ def discover(
         top_k: keep this many edges of largest |effect|, then drop unconnected ones.
         threshold: keep edges with at least this |effect|; 0.02 if no other rule is given.
         greedy: prune one edge after the other, from the answer downwards, as long as the share of the gap that the rest
-            keeps falls by less than this (ACDC, Conmy et al. 2023, arXiv 2304.14997, algorithm 1, with this metric).
+            keeps falls by less than this, above 0 (ACDC, Conmy et al. 2023, arXiv 2304.14997, algorithm 1, this metric).
         method: `exact`, or how effects are estimated, see `edge_attribution`; greedy pruning is always exact.
         direction: noising or denoising; of the effects.
         metric: see `path_patch`.
@@ -57,12 +58,13 @@ def discover(
         the reason in its caption and provenance.
 
     Raises:
-        ValueError: if several rules are given.
+        ValueError: if several rules are given or one is no such number, for an unknown method, all at once; as
+            `path_patch`; for `greedy` if there are fewer than eight pairs.
     """
-    if method not in (known := ("exact", *METHODS)):
-        raise ValueError(f"no method {method!r}; there are {', '.join(known)}")
-    if greedy is not None and (top_k is not None or threshold is not None):
-        raise ValueError("give one of top_k, threshold and greedy")
+    refuse(_problems(top_k, threshold, greedy, method) + seed_problems(seed))
+    if greedy is not None:
+        pairs.check_against(model)
+        check_enough(pairs)
     measure: dict[str, Any] = {"direction": direction, "metric": metric, "per_query": True, "seed": seed}
     measure |= {"max_memory": max_memory, "progress": progress}
     effects = (
@@ -80,6 +82,16 @@ def discover(
     circuit = Circuit.from_effects(effects, edges=kept)
     rule = {"kept": f"greedy, each edge at least {greedy:g} of the gap, connected"}
     return Circuit(circuit.table, circuit.graph, {**circuit.provenance, **rule}, circuit.deltas, circuit.donor_gaps)
+
+
+def _problems(top_k: Any, threshold: Any, greedy: Any, method: Any) -> list[str]:
+    """What cannot be a rule or a method."""
+    problems = [] if method in (known := ("exact", *METHODS)) else [f"no method {method!r}; there are {', '.join(known)}"]
+    if sum(rule is not None for rule in (top_k, threshold, greedy)) > 1:
+        problems.append("give one of top_k, threshold and greedy")
+    problems += [] if top_k is None else whole_problems(0, top_k=top_k)
+    problems += [] if threshold is None else number_problems(0, threshold=threshold)
+    return problems + ([] if greedy is None else number_problems(0, above=True, greedy=greedy))
 
 
 def prune(runs: CircuitRuns, least: float, *, likely: Bool[np.ndarray, " edge"], progress: bool = True) -> list[Edge]:

@@ -8,6 +8,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node
 from ...tasks import PromptPairs
+from ...tasks.questions.arguments import refuse, seed_problems
 from ..forward.engine import Work, engine_of
 from ..forward.places import check_edges, check_paths
 from .effects import Direction, PatchingResult, patch_each
@@ -58,6 +59,7 @@ def path_patch(
             logits that are not finite; for a metric of the wrong shape, or without a finite number for some prompts.
         MemoryError: if not a single pair of prompts fits into `max_memory`.
     """
+    refuse(seed_problems(seed))
     if positions not in ("separate", "together"):
         raise ValueError(f"positions must be 'separate' or 'together', got {positions!r}")
     pairs.check_against(model)
@@ -133,6 +135,7 @@ def activation_patch(
     Raises:
         ValueError: as `path_patch`.
     """
+    refuse(seed_problems(seed))
     pairs.check_against(model)
     engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
     return patch_each(

@@ -15,6 +15,7 @@ from ...circuits import Circuit, Edge, Result
 from ...circuits.random_circuits import edge_class, random_circuits
 from ...circuits.units import after_number, fixed, shown
 from ...tasks import PromptPairs
+from ...tasks.questions.arguments import refuse, seed_problems, whole_problems
 from ..plots.curves import faithfulness_curves
 from ..statistics import holm
 from .circuit_runs import Background, CircuitRuns
@@ -92,7 +93,7 @@ class FaithfulnessResult(Result):
     def finding(self) -> str:
         """The caption without the model."""
         if self.reason:
-            return f"undefined, {self.reason}"
+            return f"undefined, {self.reason}{self._shared}"
         text, random = self._kept, self.table.iloc[1:]
         if len(random):
             most, least = random["faithfulness"].max(), random["without"].min()
@@ -117,7 +118,15 @@ class FaithfulnessResult(Result):
         shares = {name: fixed(row[name], 2) for name in names}
         kept = "{n_edges} edges keep {faithfulness} [{low}, {high}] of the gap".format(n_edges=row["n_edges"], **shares)
         without = "all others {without} [{without_low}, {without_high}]".format(**shares)
-        return f"{kept}, {without}, on {row['n']} pairs ({self.background})"
+        return f"{kept}, {without}, on {row['n']} pairs ({self.background}){self._shared}"
+
+    @property
+    def _shared(self) -> str:
+        """What the judging pairs have in common with those that the circuit was chosen on, if they have."""
+        if not (shared := self.shared.get("prompt", 0)):
+            return ""
+        n = int(self.table["n"].iloc[0])
+        return f", {shared} of {n} pairs {'shares' if shared == 1 else 'share'} a prompt with the choosing pairs"
 
     def figure(self) -> Any:
         """Faithfulness by size in both orders, with shuffled rankings."""
@@ -156,8 +165,9 @@ def faithfulness(
 
     Raises:
         ValueError: if the circuit was chosen on these pairs or some of them, is empty, or is of another graph; or if there
-            are fewer than eight pairs.
+            are fewer than eight pairs, or `n_random` or the seed is no whole number from 0 on.
     """
+    refuse(whole_problems(0, n_random=n_random) + seed_problems(seed))
     pairs.check_against(model)
     shared = shared_with_choosing(circuit, pairs)
     if not (kept := circuit.kept_edges):

@@ -4,7 +4,7 @@ Early exit and depth extrapolation of looped transformers (Kohli et al. 2026, ar
 parameters in the same way).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 
 from ...circuits import Result
 from ...tasks import Checkpoint, exact_match
+from ...tasks.questions.arguments import shortly, whole_problems
 from ..plots.style import error_bars
 from ..plots.theme import GREYS, SPLIT_COLOUR, TEMPLATE, literal
 from ..statistics import wilson
@@ -67,10 +68,12 @@ def accuracy_by_loops(checkpoint: Checkpoint, loops: Sequence[int], *, splits: S
         splits: what to ask.
 
     Raises:
-        ValueError: if a number of loops is below 1.
+        ValueError: if a number of loops is no whole number of at least 1.
         KeyError: for an unknown split.
     """
-    if bad := [n for n in loops if n < 1]:
+    if isinstance(loops, str) or not isinstance(loops, Collection):
+        raise ValueError(f"loops is {shortly(loops)}, needed are numbers of loops, as in (1, 2, 4)")
+    if bad := [n for n in loops if whole_problems(1, loops=n)]:
         raise ValueError(f"the blocks can be applied once or more, got {bad}")
     queries = {split: checkpoint.task.split(split) for split in splits}
     rows = []

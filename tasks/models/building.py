@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 
+from ..questions.arguments import refuse, seed_problems
 from ..questions.task import Task
 from .config import ModelConfig
 
@@ -29,6 +30,7 @@ def build_model(config: ModelConfig, task: Task, *, seed: int = 0, device: str =
     Raises:
         ValueError: if the model is bidirectional and the task's prompts are not of one length.
     """
+    refuse(seed_problems(seed))
     if config.bidirectional and not task.one_length:
         raise ValueError(
             "a bidirectional model would see what pads the shorter prompts of this task; it needs prompts of one length, "

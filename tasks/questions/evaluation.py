@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
-from .padding import Forward, logits_at_answer
+from .arguments import refuse, whole_problems
+from .padding import Forward, check_forward, logits_at_answer
 from .queries import Queries
 from .shortcuts import shortcut_accuracy
 from .task import Part, Task, splits_for
@@ -17,6 +17,7 @@ from .validity import (
     context_problems,
     held,
     inputs_of,
+    outputs_of,
     position_problems,
     prompt_problems,
     vocabulary_problems,
@@ -49,11 +50,12 @@ def predictions(
     """The most likely token where each prompt's answer is read: at the answer position, or before trailing pads.
 
     Of several equally likely tokens it is one. Whether an answer is right is for `exact_match` and `is_right` to say, which
-    count a tie as wrong.
+    count a tie as wrong. The model is asked as it is, with whatever hooks it carries.
 
     Raises:
-        ValueError: for prompts that are no tokens, that the model does not have or that are too long for it, and for
-            logits that are NaN.
+        TypeError: for what cannot be asked, naming its class.
+        ValueError: for prompts that are no tokens, that the model does not have or that are too long for it, for a batch
+            size below 1, and for logits that are NaN.
     """
     parts = [logits.argmax(-1) for logits in _logits(forward, tokens, answer_position, batch_size)]
     return torch.cat(parts).cpu() if parts else torch.empty(0, dtype=torch.long, device="cpu")
@@ -70,24 +72,32 @@ def is_right(
 ) -> Bool[Tensor, " query"]:
     """For which prompts the answer is strictly more likely than every other token, see `top_token`.
 
+    The model is asked as it is, with whatever hooks it carries.
+
     Raises:
-        ValueError: as `predictions`; if answers are no whole numbers, one for each prompt.
+        TypeError: as `predictions`.
+        ValueError: as `predictions`; if answers are no tokens that the model can answer, one for each prompt.
     """
+    check_forward(forward)
+    refuse(prompt_problems("tokens", tokens))
     size = "{n} prompts, but {found} {what}"
-    if problems := column_problems("answers", answers, len(tokens), are_tokens=False, wrong_size=size):
-        raise ValueError("; ".join(problems))
-    parts = [top_token(logits).cpu() for logits in _logits(forward, tokens, answer_position, batch_size)]
-    return torch.cat(parts) == held(answers) if parts else torch.empty(0, dtype=torch.bool, device="cpu")
+    problems = column_problems("answers", answers, len(tokens), are_tokens=True, wrong_size=size)
+    refuse(problems)
+    answers = held(answers)
+    refuse(vocabulary_problems({"answers": answers}, outputs_of(getattr(forward, "cfg", None))))
+    parts = []
+    for logits in _logits(forward, tokens, answer_position, batch_size):
+        refuse(vocabulary_problems({"answers": answers}, logits.shape[-1]))  # what has no cfg says so only here
+        parts.append(top_token(logits).cpu())
+    return torch.cat(parts) == answers if parts else torch.empty(0, dtype=torch.bool, device="cpu")
 
 
 def _logits(
     forward: Forward, tokens: Int[Tensor, "query pos"], answer_position: int, batch_size: int
 ) -> Iterator[Float[Tensor, "query d_vocab"]]:
     """The logits at the answer, batch by batch; see `predictions` for what is refused."""
-    inside = getattr(forward, "module", None)
-    if isinstance(inside, HookedTransformer):
-        kind = type(forward).__name__
-        raise TypeError(f"a {kind} does not say how its model reads prompts; pass the one that it wraps, model.module")
+    check_forward(forward)
+    refuse(whole_problems(1, batch_size=batch_size))
     if not (problems := prompt_problems("tokens", tokens)):
         cfg, n_pos = getattr(forward, "cfg", None), tokens.shape[1]
         problems = position_problems(answer_position, n_pos) + vocabulary_problems({"tokens": tokens}, inputs_of(cfg))
@@ -109,8 +119,10 @@ def exact_match(forward: Forward, queries: Queries) -> Bool[Tensor, " query"]:
     The model is asked as it is, with whatever hooks it carries.
 
     Raises:
+        TypeError: for what cannot be asked, naming its class.
         ValueError: if the model lacks tokens or positions of theirs.
     """
+    check_forward(forward)
     if len(queries):
         queries.check_against(forward)
     return is_right(forward, queries.tokens, queries.answers, queries.answer_position)

@@ -11,6 +11,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Int
 
+from .arguments import refuse, seed_problems
+
 Compositions = Int[np.ndarray, "_ 2"]
 """Chains of two facts, a row each: the number of the first hop's fact, then of the second's."""
 
@@ -64,8 +66,7 @@ class KnowledgeGraph:
                 f"out_degree={out_degree} asks for more relations per head than the {n_relations} there are; "
                 f"out_degree can be at most {n_relations}, and less than that to leave slots for new facts"
             )
-        if problems:
-            raise ValueError("; ".join(problems))
+        refuse(problems + seed_problems(seed))
         rng = np.random.default_rng(seed)
         relations = np.stack([np.sort(rng.permutation(n_relations)[:out_degree]) for _ in range(n_entities)])
         heads = np.repeat(np.arange(n_entities), out_degree)

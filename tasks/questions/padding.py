@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
+from transformer_lens import HookedTransformer
 from transformer_lens.utilities.tokenize_utils import get_attention_mask
 
 Forward = Callable[[Tensor], Tensor]
@@ -67,7 +68,7 @@ def logits_at_answer(
     forward: Forward, tokens: Int[Tensor, "query pos"], answer_position: int
 ) -> Float[Tensor, "query d_vocab"]:
     """The logits of a forward pass where each prompt's answer is read: at the answer position or before trailing pads."""
-    logits = forward(tokens)
+    logits = _asked(forward, tokens)
     if not isinstance(logits, Tensor) or logits.ndim != 3:
         raise TypeError(
             f"a {type(forward).__name__} gives {type(logits).__name__} for tokens, not logits [query, pos, d_vocab], as a "
@@ -75,6 +76,38 @@ def logits_at_answer(
         )
     places = answer_position % tokens.shape[1] - aligned(forward, tokens, answer_position).moved.to(logits.device)
     return logits[torch.arange(len(logits), device=logits.device), places]
+
+
+def check_forward(forward: object) -> None:
+    """Raise unless it can be asked: called on tokens, and no wrapper that hides how its model reads prompts.
+
+    Raises:
+        TypeError: naming its class.
+    """
+    kind = type(forward).__name__
+    if isinstance(getattr(forward, "module", None), HookedTransformer):
+        raise TypeError(f"a {kind} does not say how its model reads prompts; pass the one that it wraps, model.module")
+    if not callable(forward) or isinstance(forward, type):
+        what = forward.__name__ + " itself" if isinstance(forward, type) else f"a {kind}"
+        raise TypeError(f"{what} cannot be asked; {_POSSIBLE}")
+
+
+_POSSIBLE = (
+    "needed is a transformer_lens.HookedTransformer, or a function of tokens [query, pos] that gives logits "
+    "[query, pos, d_vocab]"
+)
+
+
+def _asked(forward: Forward, tokens: Int[Tensor, "query pos"]) -> Tensor:
+    """Its logits; a module that cannot take tokens, such as a layer, is named."""
+    if not isinstance(forward, nn.Module) or isinstance(forward, HookedTransformer):
+        return forward(tokens)
+    try:
+        return forward(tokens)
+    except torch.OutOfMemoryError:
+        raise
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(f"a {type(forward).__name__} could not be asked tokens ({error}); {_POSSIBLE}") from error
 
 
 def _ends_in_pad(tokenizer: object, tokens: Int[Tensor, "query pos"], answer: int) -> Bool[Tensor, " query"]:

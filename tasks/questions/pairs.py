@@ -19,7 +19,11 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
+from ..printing import printed
+from .arguments import is_whole, refuse, seed_problems, whole_problems
 from .evaluation import is_right
+from .hooks import problems_of_hooks
+from .padding import check_forward
 from .queries import Queries
 from .splits import hop_status
 from .task import Task
@@ -127,6 +131,9 @@ class PromptPairs:
     def __len__(self) -> int:
         return len(self.clean)
 
+    def __repr__(self) -> str:
+        return printed(self)
+
     @property
     def answer_role(self) -> str:
         """The role at which the answer is read."""
@@ -203,10 +210,13 @@ class PromptPairs:
         """The pairs that every model answers correctly on both prompts; the recipe says how many were asked.
 
         Raises:
-            ValueError: if there is no pair or none is left, or a model lacks tokens or positions of theirs.
+            TypeError: for what cannot be asked, naming its class.
+            ValueError: if there is no pair or none is left, or a model carries hooks or lacks tokens or positions of theirs.
         """
         for model in models:
+            check_forward(model)
             self.check_against(model)
+            refuse(problems_of_hooks(model, "pairs are kept for the model without any"))
         correct = torch.ones(len(self), dtype=torch.bool, device="cpu")
         for model in models:
             for prompts, answers in ((self.clean, self.answers), (self.corrupt, self.foils)):
@@ -258,8 +268,9 @@ def make_pairs(task: Task, *, split: str, contrast: str, n: int, seed: int) -> P
     """
     if contrast not in CONTRASTS:
         raise KeyError(f"no contrast {contrast!r}; the contrasts are {', '.join(CONTRASTS)}")
-    if n < 1:
+    if is_whole(n) and n < 1:
         raise ValueError(f"no pair: asked for n = {n}, at least 1 can be made")
+    refuse(whole_problems(1, n=n) + seed_problems(seed))
     task = two_hop(task)
     queries = task.split(split)
     if "r2" not in queries.roles:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from .arguments import refuse, seed_problems
 from .queries import Queries
 from .task import Task
 from .twohop import TwoHopTask, two_hop
@@ -41,6 +42,7 @@ def perturb(task: Task, queries: Queries, role: str, *, seed: int) -> Int[Tensor
     if problems := _problems(two_hop(task), queries):
         raise ValueError(f"{queries.split} cannot be perturbed: " + "; ".join(problems))
     graph, is_ood = two_hop(task).graph, two_hop(task).is_ood
+    refuse(seed_problems(seed))
     rng, tokens = np.random.default_rng(seed), queries.tokens.clone()
     is_id = (graph.fact_of >= 0) & ~is_ood[graph.fact_of]
     tails = np.where(graph.fact_of >= 0, graph.tails[graph.fact_of], -1)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from ..printing import printed
 from .validity import (
     check,
     checked_rows,
@@ -94,6 +95,9 @@ class Queries:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def __repr__(self) -> str:
+        return printed(self)
 
     @property
     def bridges(self) -> Int[Tensor, " query"]:

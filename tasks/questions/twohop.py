@@ -385,5 +385,6 @@ def two_hop(task: Task) -> TwoHopTask:
         TypeError: if it is a task of another kind.
     """
     if not isinstance(task, TwoHopTask):
-        raise TypeError(f"this needs two-hop questions, got a task of the kind {task.kind!r}")
+        kind = getattr(task, "kind", type(task).__name__)
+        raise TypeError(f"this needs two-hop questions, got a task of the kind {kind!r}")
     return task

@@ -5,13 +5,14 @@ What also depends on the model (its vocabularies, its context) is checked by `ch
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from numbers import Integral
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
+
+from .arguments import is_whole, shortly
 
 IGNORED = -100
 _PROMPTS = ("tokens", "clean", "corrupt")
@@ -118,7 +119,7 @@ def context_problems(n_pos: int, cfg: Any) -> list[str]:
 
 def layer_problems(layers: Sequence[int], n_layers: int) -> list[str]:
     """Layers after which a model has no state."""
-    wrong = [layer for layer in layers if not _is_whole(layer) or not -1 <= layer < n_layers]
+    wrong = [layer for layer in layers if not is_whole(layer) or not -1 <= layer < n_layers]
     return [f"no layer {', '.join(map(repr, wrong))}; there are -1, the embedding, to {n_layers - 1}"] if wrong else []
 
 
@@ -187,31 +188,27 @@ _EXAMPLES = {
 def settings_problems(**settings: tuple[Any, type, str]) -> list[str]:
     """Of settings by name, with their type and how that is called: which are of another type."""
     return [
-        f"{name} is {_shortly(value)}, needed is {called}"
+        f"{name} is {shortly(value)}, needed is {called}"
         for name, (value, kind, called) in settings.items()
         if not isinstance(value, kind)
     ]
-
-
-def _shortly(value: Any) -> str:
-    return f"a {type(value).__name__}" if isinstance(value, Tensor | np.ndarray | Sequence | Mapping) else repr(value)
 
 
 def named_roles(roles: Any) -> tuple[Any, ...]:
     """Roles as names; whole numbers become their digits, since a node is called by its role, as in `MLP0@2`."""
     if isinstance(roles, str) or not isinstance(roles, Sequence):
         return (roles,)
-    return tuple(str(int(role)) if _is_whole(role) else role for role in roles)
+    return tuple(str(int(role)) if is_whole(role) else role for role in roles)
 
 
 def role_problems(roles: Sequence[Any], n_pos: int) -> list[str]:
-    """Why these are no names of n positions: each is a word without whitespace and @, which end it in a node's name."""
+    """Why these are no names of n positions: visible words without whitespace and @, which end them in a node's name."""
     if len(roles) == 1 and not isinstance(roles[0], str) and hasattr(roles[0], "__len__"):
         return [f"roles is a {type(roles[0]).__name__}, needed are {n_pos} names, as in roles=('h', 'r1', 'r2')"]
     problems = [
-        f"a role is a name without whitespace and @, got {role!r}"
+        f"a role is a name without whitespace, signs that do not show, and @, got {role!r}"
         for role in roles
-        if not isinstance(role, str) or not role or "@" in role or any(map(str.isspace, role))
+        if not isinstance(role, str) or not role or "@" in role or any(map(str.isspace, role)) or not role.isprintable()
     ]
     if len(roles) != n_pos or len(set(map(repr, roles))) != len(roles):
         problems.append(f"{n_pos} positions need {n_pos} different roles, got {tuple(roles)}")
@@ -220,9 +217,9 @@ def role_problems(roles: Sequence[Any], n_pos: int) -> list[str]:
 
 def position_problems(position: Any, n_pos: int) -> list[str]:
     """Why the answer cannot be read there."""
-    if _is_whole(position) and -n_pos <= position < n_pos:
+    if is_whole(position) and -n_pos <= position < n_pos:
         return []
-    return [f"answer_position={_shortly(position)} is outside the {n_pos} positions"]
+    return [f"answer_position={shortly(position)} is outside the {n_pos} positions"]
 
 
 def checked_rows(rows: Any, n: int) -> Tensor:
@@ -277,10 +274,6 @@ def _place(wrong: Tensor) -> str:
     row, *position = wrong.nonzero()[0].tolist()
     more = f", and {n - 1} more" if (n := int(wrong.sum())) > 1 else ""
     return f" (row {row}{f', position {position[0]}' if position else ''}{more})"
-
-
-def _is_whole(number: Any) -> bool:
-    return isinstance(number, Integral) and not isinstance(number, bool)
 
 
 def _is_integer(values: Tensor) -> bool:

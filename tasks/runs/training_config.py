@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..questions.arguments import seed_problems
 from .phases import PHASES
 
 STOPS = PHASES[:-1]  # every run ends at the final step
@@ -59,6 +60,7 @@ class TrainConfig:
             for name in ("max_steps", "batch_size", "examples_per_prefix", "evaluate_every")
             if getattr(self, name) < 1
         ]
+        problems += seed_problems(self.seed)
         if self.stop_at not in (None, *STOPS):
             problems.append(f"stop_at must be None or one of {', '.join(STOPS)}, got {self.stop_at!r}")
         if not 0 <= self.ema < 1:

@@ -91,8 +91,9 @@ def train(
     state = initial_state(model, model_config, train_config)
     metrics = pd.DataFrame()
     if (folder / STATE_FILE).exists():
-        state.restore(folder)
-        metrics = Run.load(folder).metrics.query("step <= @state.step")
+        metrics = Run.load(folder).metrics
+        state.restore(folder, evaluated=metrics["step"].tolist())
+        metrics = metrics.query("step <= @state.step")
     _continue(state, metrics, task, model_config, train_config, folder, progress=progress)
     return Run.load(folder)
 

@@ -5,7 +5,7 @@ evaluations are all there is to save. On the CPU, at the same number of threads,
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,15 +60,20 @@ class TrainingState:
         write_atomic(folder / STATE_FILE, save_tensors({n: t.contiguous() for n, t in tensors.items()}, metadata=metadata))
 
     @torch.no_grad()
-    def restore(self, folder: Path) -> None:
+    def restore(self, folder: Path, *, evaluated: Sequence[int]) -> None:
         """Read back what `save` wrote.
 
+        Args:
+            folder: of the run.
+            evaluated: the steps of the metrics that were written before it, of which the state's step is the last, or the
+                last but one if training stopped between writing them and the state.
+
         Raises:
-            CheckpointError: if the file cannot be read, or lacks a tensor or what its metadata should say; all of it is
-                named and nothing is changed.
+            CheckpointError: if the file cannot be read, or lacks a tensor or what its metadata should say, or is of other
+                steps or dtypes; all of it is named and nothing is changed.
         """
         metadata, groups = _read(folder / STATE_FILE)
-        if problems := self._problems(metadata, groups):
+        if problems := self._problems(metadata, groups, list(evaluated)):
             raise CheckpointError(f"{folder / STATE_FILE} is no whole training state: " + "; ".join(problems))
         self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
         self.average = {name: groups["average"][name].to(p.device) for name, p in self.parameters.items()}
@@ -80,21 +85,30 @@ class TrainingState:
         recent = {_step_of(group): values for group, values in groups.items() if group.startswith(_RECENT)}
         self.recent = dict(sorted(recent.items()))
 
-    def _problems(self, metadata: Mapping[str, str], groups: Mapping[str, Mapping[str, Tensor]]) -> list[str]:
-        """What a file lacks, or has of another shape, to continue with these parameters."""
+    def _problems(
+        self, metadata: Mapping[str, str], groups: Mapping[str, Mapping[str, Tensor]], evaluated: list[int]
+    ) -> list[str]:
+        """What a file lacks, or has of another shape, dtype or step, to continue with these parameters."""
         problems = []
-        for name, is_right in (("step", str.isdecimal), ("seconds", _is_seconds)):
+        for name, is_right in (("step", _is_step), ("seconds", _is_seconds)):
             if name not in metadata:
                 problems.append(f"its metadata lacks {name}")
             elif not is_right(metadata[name]):
                 problems.append(f"its metadata says {name} = {metadata[name]!r}, which is no number from 0 on")
         recent = [group for group in groups if group.startswith(_RECENT)]
-        problems += [f"no step is called {group!r}" for group in recent if not group.removeprefix(_RECENT).isdecimal()]
+        problems += [f"no step is called {group!r}" for group in recent if not _is_step(group.removeprefix(_RECENT))]
+        if not problems:
+            problems = _step_problems(int(metadata["step"]), {_step_of(group) for group in recent}, evaluated)
         expected = {name: tuple(parameter.shape) for name, parameter in self.parameters.items()}
         wanted = ["parameter", "average", *_MOMENTS]
         for group in (*wanted, *recent):
             found = {name: tuple(tensor.shape) for name, tensor in groups.get(group, {}).items()}
             problems += [f"{group}: {problem}" for problem in differences(found, expected)]
+            problems += [
+                f"{group}: {name} is of {tensor.dtype}, not {self.parameters[name].dtype}"
+                for name, tensor in groups.get(group, {}).items()
+                if name in expected and tensor.dtype != self.parameters[name].dtype
+            ]
         return problems + [f"has an unknown {group}" for group in sorted(groups.keys() - {*wanted, *recent})]
 
 
@@ -110,6 +124,20 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Tensor]]]:
 
 def _step_of(group: str) -> int:
     return int(group.removeprefix(_RECENT))
+
+
+def _step_problems(step: int, recent: set[int], evaluated: list[int]) -> list[str]:
+    """Why a state at this step, with averages of these, does not go on from the metrics."""
+    if step not in evaluated[-2:]:
+        last = ", ".join(map(str, evaluated[-2:])) or "none"
+        return [f"its metadata says step = {step}, which is none of the last in the metrics: {last}"]
+    wanted = [each for each in evaluated if each <= step][-CONSECUTIVE:]
+    problems = [f"lacks {_RECENT}{each}" for each in wanted if each not in recent]
+    return problems + [f"has an unknown {_RECENT}{each}" for each in sorted(recent.difference(wanted))]
+
+
+def _is_step(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
 
 
 def _is_seconds(text: str) -> bool:

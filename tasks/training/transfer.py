@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Int
 
+from ..questions.arguments import refuse, seed_problems
 from ..questions.graph import Compositions, KnowledgeGraph
 from ..questions.queries import Queries
 from ..questions.supervision import Supervision, added_compositions
@@ -68,6 +69,7 @@ class NewFacts:
         >>> len(new.task.split("ood_atomic")), len(new.questions("new+old")) > 0
         (20, True)
         """
+        refuse(seed_problems(seed))
         before = two_hop(before)
         _check(before, n, exposure)
         graph, is_new, old = extended(before.graph, _new_triples(before.graph, n, np.random.default_rng([seed, 4])))

@@ -139,6 +139,11 @@ def holds(name: str, *shape: int) -> Callable[[dict[str, Tensor], dict[str, str]
     return lambda tensors, metadata: tensors.update({name: torch.zeros(shape)})
 
 
+def of(name: str, dtype: torch.dtype) -> Callable[[dict[str, Tensor], dict[str, str]], None]:
+    """Changes the dtype of a tensor."""
+    return lambda tensors, metadata: tensors.update({name: tensors[name].to(dtype)})
+
+
 DAMAGES = {
     "parameter: lacks embed.W_E": without("parameter/embed.W_E"),
     "average: lacks blocks.0.attn.W_K": without("average/blocks.0.attn.W_K"),
@@ -153,6 +158,17 @@ DAMAGES = {
     r"average: embed.W_E is \(2, 3\), not \(": holds("average/embed.W_E", 2, 3),
     "parameter: has an unknown extra": holds("parameter/extra", 1),
     "has an unknown moments": holds("moments/embed.W_E", 1),
+    "lacks recent 10": lambda tensors, metadata: [tensors.pop(name) for name in list(tensors) if name.startswith("recent")],
+    "has an unknown recent 7": lambda tensors, metadata: tensors.update(
+        {name.replace("recent 10", "recent 7"): tensor for name, tensor in tensors.items() if name.startswith("recent")}
+    ),
+    "its metadata says step = 7, which is none of the last in the metrics: 10": says("step", "7"),
+    "its metadata says step = 999": says("step", "999"),
+    "its metadata says step = '\u0661\u0660'": says("step", "\u0661\u0660"),
+    "parameter: embed.W_E is of torch.float16, not torch.float32": of("parameter/embed.W_E", torch.float16),
+    "parameter: embed.W_E is of torch.int32, not torch.float32": of("parameter/embed.W_E", torch.int32),
+    "average: embed.W_E is of torch.float16, not torch.float32": of("average/embed.W_E", torch.float16),
+    "recent 10: embed.W_E is of torch.float64, not torch.float32": of("recent 10/embed.W_E", torch.float64),
     "no step is called 'recent ten'": holds("recent ten/embed.W_E", 1),
 }
 
@@ -168,20 +184,20 @@ def test_a_state_that_lacks_something_is_named_and_changes_nothing(task: TwoHopT
     fresh = _state_after_a_step(task)
     before = {name: parameter.detach().clone() for name, parameter in fresh.parameters.items()}
     with pytest.raises(CheckpointError, match=f"is no whole training state: .*{message}"):
-        fresh.restore(tmp_path)
+        fresh.restore(tmp_path, evaluated=[10])
     assert all(torch.equal(parameter, before[name]) for name, parameter in fresh.parameters.items()) and fresh.step == 10
 
 
 def test_a_state_without_any_metadata_is_named_with_all_it_lacks(task: TwoHopTask, tmp_path: Path) -> None:
     save_file({"parameter/embed.W_E": torch.zeros(1)}, tmp_path / STATE_FILE)
     with pytest.raises(CheckpointError, match=r"lacks step; its metadata lacks seconds; parameter: lacks .*average: lacks"):
-        _state_after_a_step(task).restore(tmp_path)
+        _state_after_a_step(task).restore(tmp_path, evaluated=[10])
 
 
 def test_a_state_is_read_back_as_it_was_written(task: TwoHopTask, tmp_path: Path) -> None:
     state, other = _state_after_a_step(task), _state_after_a_step(task, seed=1)
     state.save(tmp_path)
-    other.restore(tmp_path)
+    other.restore(tmp_path, evaluated=[10])
     assert all(torch.equal(state.average[name], other.average[name]) for name in state.average)
     assert all(torch.equal(state.parameters[name], other.parameters[name]) for name in state.parameters)
     assert (other.step, list(other.recent)) == (10, [10])
