@@ -124,15 +124,16 @@ def weights_in_their_rooms(module: Module) -> list[str]:
 
 
 def no_word_of_a_task(module: Module) -> list[str]:
-    """forward/ and patching/ know neither an intermediate nor a task; of tasks they import how pads are read, and
-    patching/ prompt pairs.
+    """forward/ and patching/ know neither an intermediate nor a task; of tasks they import how pads are read and what
+    can be asked, and patching/ prompt pairs.
     """
     if module.package != "analyses" or module.room not in ("forward", "patching"):
         return []
     words = r"bridge|(?<![a-z0-9])r1(?![a-z0-9])|two_?hop"
     found = [f"says {match}" for match in re.findall(words, module.source, re.IGNORECASE)]
     allowed = {("tasks", "PromptPairs")} if module.room == "patching" else set()
-    imported = [name for name in module.imports if name[0] == "tasks" and name[1:3] != ("questions", "padding")]
+    asked = {("questions", name) for name in ("arguments", "hooks", "padding", "validity")}
+    imported = [name for name in module.imports if name[0] == "tasks" and name[1:3] not in asked]
     return found + [f"imports {'.'.join(name)}" for name in imported if name not in allowed]
 
 

@@ -39,7 +39,7 @@ class SplitSource(Source, Protocol):
         ...
 
 
-def check_source(task: Any, kind: type[Source]) -> None:
+def check_source(task: Any, kind: type) -> None:
     """Raise unless it has what is needed of a task.
 
     Raises:

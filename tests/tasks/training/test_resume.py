@@ -160,7 +160,11 @@ DAMAGES = {
     "has an unknown moments": holds("moments/embed.W_E", 1),
     "lacks recent 10": lambda tensors, metadata: [tensors.pop(name) for name in list(tensors) if name.startswith("recent")],
     "has an unknown recent 7": lambda tensors, metadata: tensors.update(
-        {name.replace("recent 10", "recent 7"): tensor for name, tensor in tensors.items() if name.startswith("recent")}
+        {
+            name.replace("recent 10", "recent 7"): tensor.clone()
+            for name, tensor in tensors.items()
+            if name.startswith("recent")
+        }
     ),
     "its metadata says step = 7, which is none of the last in the metrics: 10": says("step", "7"),
     "its metadata says step = 999": says("step", "999"),
