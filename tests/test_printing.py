@@ -31,7 +31,7 @@ asked = tasks.Queries(tokens, tokens[:, 0], roles=roles)
 pairs = tasks.PromptPairs(tokens, 1 - tokens, tokens[:, 0], tokens[:, 1], roles=roles)
 title = "h \u2192 b \U0001f600"
 for each in (Odd(pd.DataFrame()), graph, QueryView(title, pd.DataFrame(), pd.DataFrame(), ""), AttentionView("", title),
-             Diagram("", title, {}), node, circuits.Edge(node, node), asked, pairs):
+             Diagram("", title, {}), [node], [circuits.Edge(node, node)], asked, pairs):
     print(each)
     print([each])
 """
