@@ -60,7 +60,8 @@ class PromptPairs:
         recipe: how the pairs were made; JSON values only.
         intermediates: of the clean prompts, by name, see `Queries`; empty if not known.
         corrupt_intermediates: the same of the corrupt prompts.
-        unit: the id by which intervals are clustered, of the clean prompts; by default each pair is a separate unit.
+        unit: the id of what clean prompts repeat of each other, by which intervals of shares are clustered; by default each
+            pair is a separate unit. Intervals of effects resample pairs, not units.
 
     Raises:
         ValueError: if the tensors do not fit together, hold no whole numbers, or a prompt or answer is below 0; all
