@@ -55,7 +55,7 @@ def with_named_roles(step: Step) -> Step:
 def role_problems(roles: Sequence[Any]) -> list[str]:
     """Why these are no names of positions: whitespace and @ would end them in the names of nodes and edges."""
     problems = [
-        f"a role is a name without whitespace and @, got {role!r}"
+        f"a role is a name without whitespace, signs that do not show, and @, got {role!r}"
         for role in roles
         if not isinstance(role, str) or not role or "@" in role or any(map(str.isspace, role)) or not role.isprintable()
     ]

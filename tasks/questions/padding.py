@@ -98,8 +98,8 @@ _POSSIBLE = (
 )
 
 
-def _asked(forward: Forward, tokens: Int[Tensor, "query pos"]) -> Tensor:
-    """Its logits; a module that cannot take tokens, such as a layer, is named."""
+def _asked(forward: Forward, tokens: Int[Tensor, "query pos"]) -> object:
+    """What it gives, logits or not; a module that cannot take tokens, such as a layer, is named."""
     if not isinstance(forward, nn.Module) or isinstance(forward, HookedTransformer):
         return forward(tokens)
     try:

@@ -386,5 +386,6 @@ def two_hop(task: Task) -> TwoHopTask:
     """
     if not isinstance(task, TwoHopTask):
         kind = getattr(task, "kind", type(task).__name__)
-        raise TypeError(f"this needs two-hop questions, got a task of the kind {kind!r}")
+        got = f"the class {task.__name__} itself" if isinstance(task, type) else f"a task of the kind {kind!r}"
+        raise TypeError(f"this needs two-hop questions, got {got}")
     return task

@@ -92,7 +92,7 @@ def test_gradients_equal_the_literal_ones(side: str, pads: str, kind: str) -> No
 LATER = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("no norm", "attention only")]
 
 
-@pytest.mark.parametrize("kind", ["standard", "rotary", *LATER])
+@pytest.mark.parametrize("kind", ["rotary", pytest.param("standard", marks=pytest.mark.slow), *LATER])
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_padded_prompt_is_the_prompt_without_pads(side: str, kind: str) -> None:
     """Roles are counted from the answer; what stands at a pad has no effect at all."""

@@ -70,9 +70,9 @@ BAD_ROLES = ["a b", " a", "a\n", "a\u00a0b", "x -> y", "a@b", "@", "", None, 1.5
 @pytest.mark.parametrize("role", BAD_ROLES, ids=repr)
 def test_a_role_that_would_not_parse_back_is_refused_by_tasks_and_by_circuits(role: Any) -> None:
     for make in (questions, pairs):
-        with pytest.raises(ValueError, match="a role is a name without whitespace and @, got"):
+        with pytest.raises(ValueError, match="a role is a name without whitespace, signs that do not show, and @, got"):
             make(roles=("a", role, "c"))
-    with pytest.raises(ValueError, match="a role is a name without whitespace and @, got"):
+    with pytest.raises(ValueError, match="a role is a name without whitespace, signs that do not show, and @, got"):
         ComputationGraph(("a", role, "c"), "c", ComputationGraph.transformer(ROLES, "c", 1, 1, 1).steps)
 
 
