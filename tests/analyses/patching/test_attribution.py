@@ -201,4 +201,4 @@ def test_the_line_ends_under_the_base_prompts_mask(pads: str, kind: str, side: s
         from_embedding = result.table["sender"].str.startswith("embed")
         np.testing.assert_allclose(result.deltas[from_embedding].sum(0), expected, rtol=2e-3, atol=1e-6)
         line = result.completeness.set_index("line").loc["embed"]
-        assert line["difference"] == pytest.approx(expected.mean(), rel=1e-9)
+        assert float(line["difference"]) == pytest.approx(expected.mean(), rel=1e-9)
