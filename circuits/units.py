@@ -37,7 +37,7 @@ def shown(value: float) -> str:
 
 
 def fixed(value: float, digits: int, *, plus: bool = False) -> str:
-    """A number with so many decimals; what rounds to zero has no sign, unless all have.
+    """A number with some decimals; what rounds to zero has no sign, unless all have.
 
     >>> fixed(-0.0001, 3), fixed(-0.0001, 3, plus=True), fixed(-0.5, 3), fixed(0.5, 3, plus=True)
     ('0.000', '+0.000', '-0.500', '+0.500')

@@ -109,7 +109,7 @@ def _n_common(layout: _Layout, open_edges: OpenEdges) -> int:
 
 
 class _Run:
-    """One run of several sets of edges through the first so many sublayers.
+    """One run of several sets of edges through a number of sublayers, from the first on.
 
     `shared` holds the differences from the frozen run of the senders that write the same in all sets, `differences` those
     of the others.

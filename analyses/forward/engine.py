@@ -55,7 +55,7 @@ class Engine(Protocol[AnyRun]):
         ...
 
     def batches(self, n: int, work: Work, *, results: int = 0) -> Sequence[Int[Tensor, " row"]]:
-        """The rows of n pairs of prompts, so many at a time as memory allows for what is done with their runs.
+        """The rows of n pairs of prompts, as many at a time as memory allows for what is done with their runs.
 
         Args:
             n: pairs.

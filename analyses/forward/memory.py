@@ -209,7 +209,7 @@ def batches_of(
     n_copies: int = 1,
     results: int = 0,
 ) -> list[Int[Tensor, " row"]]:
-    """The rows of some prompts, so many at a time as memory allows for some cached runs and copies of each.
+    """The rows of some prompts, as many at a time as memory allows for some cached runs and copies of each.
 
     Args:
         model: that is run.
@@ -242,5 +242,5 @@ def readable(n_bytes: int) -> str:
 
 
 def batches(n: int, size: int) -> list[Int[Tensor, " row"]]:
-    """The numbers from 0 to n − 1, so many at a time."""
+    """The numbers from 0 to n − 1, in parts of a size."""
     return list(torch.arange(n, device="cpu").split(size)) if n else []

@@ -35,8 +35,7 @@ from ..forward.model import graph_of
 from ..forward.patterns import Pattern, direct_contributions, integrated_pattern, pattern_of, run_with_pattern
 from ..plots.heatmaps import attention_heatmaps
 from .completeness import completeness, largest_residual
-from .effects import metric_by_query, metric_values
-from .gap import check_finite
+from .gap import check_finite, metric_by_query, metric_values
 from .metrics import AnyMetric, as_metric, logit_difference
 from .resolution import with_gradient
 

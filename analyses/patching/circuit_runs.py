@@ -98,7 +98,7 @@ MIN_PAIRS = 8
 
 
 def check_enough(pairs: PromptPairs) -> None:
-    """Raise unless there are so many pairs that circuits can be judged on them."""
+    """Raise unless there are enough pairs to judge circuits on."""
     if len(pairs) < MIN_PAIRS:
         few = "1 pair is" if len(pairs) == 1 else f"{len(pairs)} pairs are"
         raise ValueError(f"{few} too few to judge circuits on, needed are {MIN_PAIRS}")

@@ -26,8 +26,6 @@ from ..plots.heatmaps import effect_heatmap
 from ..statistics import bootstrap_ratio
 from .completeness import largest_residual
 from .gap import Ends, below_rounding, check_metric, gap_and_reason, undefined
-from .gap import metric_by_query as metric_by_query
-from .gap import metric_values as metric_values
 from .metrics import AnyMetric
 from .resolution import resolution_of
 

@@ -54,11 +54,6 @@ def as_metric(metric: AnyMetric) -> Metric:
     return metric if isinstance(metric, Metric) else Metric(metric)
 
 
-def metric_name(metric: AnyMetric) -> str:
-    """What a result calls its metric."""
-    return as_metric(metric).name
-
-
 def _name_of(function: AnyMetric) -> str:
     """The function's name; of a partial one that of the whole, of an object with a call that of its class."""
     inner = getattr(function, "func", function)

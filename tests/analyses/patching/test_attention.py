@@ -18,7 +18,7 @@ from grokscope.analyses.forward.lines import Integral
 from grokscope.analyses.forward.literal import logits_at, sender_outputs
 from grokscope.analyses.forward.patterns import integrated_pattern, pattern_of, run_with_pattern
 from grokscope.analyses.patching.completeness import completeness
-from grokscope.analyses.patching.effects import metric_values
+from grokscope.analyses.patching.gap import metric_values
 from grokscope.analyses.patching.metrics import logit_difference
 from grokscope.tasks import PromptPairs
 

@@ -22,7 +22,7 @@ from grokscope.analyses import (
     probability_difference,
 )
 from grokscope.analyses.patching.gap import below_rounding, gap_and_reason
-from grokscope.analyses.patching.metrics import metric_name
+from grokscope.analyses.patching.metrics import as_metric
 from grokscope.analyses.patching.resolution import Resolution
 from grokscope.tasks import PromptPairs
 
@@ -184,9 +184,9 @@ def of_something_else(logits: torch.Tensor, answers: torch.Tensor, foils: torch.
 def test_metrics_that_cannot_be_differentiated_are_refused_or_have_no_numbers(method: str) -> None:
     model, pairs = single(5, torch.float64)
     for metric in (exact_match, by_numpy, of_something_else):
-        with pytest.raises(ValueError, match=f"{metric_name(metric)} cannot be differentiated, .*; measure exactly"):
+        with pytest.raises(ValueError, match=f"{as_metric(metric).name} cannot be differentiated, .*; measure exactly"):
             discover(model, pairs, metric=metric, method=method)
-        with pytest.raises(ValueError, match=f"{metric_name(metric)} cannot be differentiated, .*; measure exactly"):
+        with pytest.raises(ValueError, match=f"{as_metric(metric).name} cannot be differentiated, .*; measure exactly"):
             attribute_attention(model, pairs, metric=metric)
         assert len(path_patch(model, pairs, metric=metric).table)
     result = edge_attribution(model, pairs, metric=rounded, method=method, tolerance=math.inf)
