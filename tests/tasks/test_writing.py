@@ -1,6 +1,7 @@
 """Full disks and unwritable folders."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -9,15 +10,14 @@ from grokscope.tasks import ModelConfig, TrainConfig, TwoHopTask, train
 from grokscope.tasks.writing import write_atomic
 
 
-def full_disk(self: Path, content: bytes) -> int:
-    self.touch()
+def full_disk(number: int) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     write_atomic(path, "before")
-    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match=r"No space left.*what was there before is unchanged") as caught:
         write_atomic(path, "after")
     assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(path)
@@ -35,14 +35,14 @@ def test_training_on_a_disk_that_fills_up_keeps_the_last_good_checkpoint(
     task: TwoHopTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = TrainConfig.tiny(max_steps=40, evaluate_every=10, n_checkpoints=4)
-    write = Path.write_bytes
+    sync = os.fsync
 
-    def fills_up(self: Path, content: bytes) -> int:
-        if "step_00000030" in self.name:
-            return full_disk(self, content)
-        return write(self, content)
+    def fills_up(number: int) -> None:
+        if any((tmp_path / "run" / "checkpoints").glob(".step_00000030*.partial")):
+            full_disk(number)
+        sync(number)
 
-    monkeypatch.setattr(Path, "write_bytes", fills_up)
+    monkeypatch.setattr(os, "fsync", fills_up)
     with pytest.raises(OSError, match="No space left"):
         train(task, ModelConfig.tiny(), config, tmp_path / "run", progress=False)
     monkeypatch.undo()

@@ -1,0 +1,199 @@
+"""JSON files that say what they are: kind, format, the version that wrote them, and a checksum of their content.
+
+`{"kind": "Circuit", "format": 3, "version": "0.1.0", "checksum": "…", "content": …}`. A reader checks the kind, the format
+and the checksum, in this order, before it looks at the content, whose schema is the reader's. The checksum is of the content
+in compact JSON, not of the file's bytes, so that a file may be indented.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Collection
+from dataclasses import is_dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from .writing import write_atomic
+
+Schema = TypeVar("Schema")
+MOST_PROBLEMS = 5  # of one file that a message lists
+
+
+class FileError(ValueError):
+    """A file is not what it should be; the message names it, what was expected, what was found and what to do."""
+
+
+class Document(BaseModel):
+    """What a file says of itself, and its content."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    kind: str
+    format: int
+    version: str
+    checksum: str
+    content: Any
+
+
+def to_document(kind: str, content: Any, *, written_format: int, indent: int | None = None) -> str:
+    """The text of a file.
+
+    Args:
+        kind: what the file is, as its reader calls it.
+        content: JSON values.
+        written_format: the number of the layout of `content` for this kind.
+        indent: of the text; none by default.
+
+    Raises:
+        ValueError: if the content holds NaN or an infinity, which JSON does not know.
+    """
+    compact = _compact(content)
+    fields = {"kind": kind, "format": written_format, "version": own_version(), "checksum": _sha256(compact)}
+    if indent is not None:
+        return json.dumps(fields | {"content": content}, indent=indent)
+    return f'{json.dumps(fields)[:-1]}, "content": {compact}}}'  # so that what is long is made into text once
+
+
+def write_document(path: Path, kind: str, content: Any, *, written_format: int, indent: int | None = None) -> Path:
+    """Write a file atomically, see `to_document`; returns the path."""
+    return write_atomic(path, to_document(kind, content, written_format=written_format, indent=indent))
+
+
+def read_document(path: Path, kinds: Collection[str], *, known_format: int) -> Document:
+    """Read a file and check it, all but the schema of its content.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        FileError: see `opened`.
+    """
+    return opened(parsed(read_text(path), str(path)), str(path), kinds, known_format=known_format)
+
+
+def opened(found: Any, where: str, kinds: Collection[str], *, known_format: int) -> Document:
+    """Check kind, format and checksum of parsed JSON, in this order.
+
+    Args:
+        found: what `parsed` gave.
+        where: the name of the file, for messages.
+        kinds: those that the reader knows.
+        known_format: the newest layout that the reader knows, which is the only one with a header.
+
+    Raises:
+        FileError: if one of them is not as expected.
+    """
+    document = validated(Document, found, where)
+    if document.kind not in kinds:
+        raise FileError(f"{where}: expected a {' or '.join(sorted(kinds))}, this file is a {document.kind}")
+    if document.format != known_format:
+        raise FileError(
+            f"{where}: this {document.kind} is of format {document.format}, written by grokscope {document.version}; "
+            f"version {own_version()} reads format {known_format}: install the version that wrote it"
+        )
+    if (of_content := checksum(document.content)) != document.checksum:
+        raise FileError(
+            f"{where}: the content of this {document.kind} has the checksum {of_content[:12]}…, the file "
+            f"says {document.checksum[:12]}…; "
+            "it was damaged or changed by hand: take a copy or make it again"
+        )
+    return document
+
+
+def checksum(content: Any) -> str:
+    """SHA-256 of JSON values in hexadecimal digits."""
+    return _sha256(_compact(content))
+
+
+def validated(schema: type[Schema], value: Any, where: str) -> Schema:
+    """A value that has been read, as a schema says; no type is converted into another.
+
+    Args:
+        schema: any type that pydantic knows, such as a model or a dataclass; another class is checked by instance.
+        value: read from a file.
+        where: the name of the file, for messages.
+
+    Raises:
+        FileError: with all that is not as the schema says.
+    """
+    has_config = is_dataclass(schema) or (isinstance(schema, type) and issubclass(schema, BaseModel))
+    adapter = TypeAdapter(schema, config=None if has_config else ConfigDict(arbitrary_types_allowed=True))
+    try:
+        return adapter.validate_python(value, strict=True)
+    except ValidationError as error:
+        raise FileError(f"{where}: {'; '.join(problems_of(error))}; take a copy or make it again") from error
+
+
+def problems_of(error: ValidationError) -> list[str]:
+    """What is wrong, each with its place, and of much only the first and how many there are."""
+    found = []
+    for each in error.errors(include_url=False, include_context=False):
+        place, value = ".".join(map(str, each["loc"])), repr(each["input"])
+        got = "" if each["type"] == "missing" else f", got {value if len(value) < 60 else type(each['input']).__name__}"
+        found.append(f"{place or 'it'}: {each['msg'][:1].lower()}{each['msg'][1:]}{got}")
+    more = [f"and {len(found) - MOST_PROBLEMS} more"] if len(found) > MOST_PROBLEMS else []
+    return found[:MOST_PROBLEMS] + more
+
+
+def parsed(text: str, where: str) -> Any:
+    """JSON values of a text, in which no key is twice and every number finite.
+
+    Raises:
+        FileError: if it is no such JSON.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_different, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"{where}: expected JSON, {_why(error)}; take a copy or make it again") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        FileError: if it is no UTF-8.
+    """
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise FileError(
+            f"{path}: expected a text in UTF-8, byte {error.start} is none; take a copy or make it again"
+        ) from error
+
+
+def _compact(content: Any) -> str:
+    return json.dumps(content, separators=(",", ":"), allow_nan=False)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def own_version() -> str:
+    """Of the installed grokscope."""
+    try:
+        return version("grokscope")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _different(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(items)
+    if len(found) < len(items):
+        names = [name for name, _ in items]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return value
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return f"got {error}" if isinstance(error, json.JSONDecodeError) else f"but {error}"

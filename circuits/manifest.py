@@ -1,0 +1,107 @@
+"""A folder's manifest: its files with size and checksum. It is written last, so that what it names is complete.
+
+A reader takes of a folder what the manifest names and nothing else: a file that was written after it, or one that is
+half there since its writer was killed, is not part of the folder.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .documents import FileError, read_document, validated, write_document
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+class Entry(BaseModel):
+    """One file: its size and the SHA-256 of its bytes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    n_bytes: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+    @classmethod
+    def of(cls, data: bytes) -> "Entry":
+        """The entry of a file with these bytes."""
+        return cls(n_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder holds.
+
+    Attributes:
+        folder: on disk.
+        kind: of the folder, such as `run`.
+        files: by their path in the folder, with `/` on every system.
+    """
+
+    folder: Path
+    kind: str
+    files: Mapping[str, Entry]
+
+    def write(self) -> Path:
+        """Write it into its folder, atomically; returns the path."""
+        content = {"files": {name: self.files[name].model_dump() for name in sorted(self.files)}}
+        return write_document(self.folder / MANIFEST, f"manifest of a {self.kind}", content, written_format=FORMAT, indent=1)
+
+    @classmethod
+    def read(cls, folder: Path, kind: str) -> "Manifest":
+        """Read a folder's manifest.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            FileError: if it is damaged, of a folder of another kind, or names a file outside the folder.
+        """
+        path = folder / MANIFEST
+        document = read_document(path, [f"manifest of a {kind}"], known_format=FORMAT)
+        content = validated(_Content, document.content, str(path))
+        if outside := [name for name in content.files if not _is_inside(name)]:
+            raise FileError(f"{path}: names of files are paths in the folder, got {', '.join(map(repr, outside))}")
+        return cls(folder, kind, content.files)
+
+    def bytes_of(self, name: str, *, may_have_grown: bool = False) -> bytes:
+        """The bytes of one of the files, checked.
+
+        Args:
+            name: its path in the folder.
+            may_have_grown: whether it is a file to which rows are added; what was added after the manifest is left out.
+
+        Raises:
+            FileNotFoundError: if the file is gone.
+            FileError: if the manifest does not name it, it has other bytes, or it is a link out of the folder.
+        """
+        path = self.folder / name
+        if name not in self.files:
+            raise FileError(f"{self.folder / MANIFEST} does not name {name}; it names {', '.join(self.files) or 'no file'}")
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            raise FileError(f"{path} is a link to {path.resolve()}, out of its folder: put the file itself there")
+        data, entry = path.read_bytes(), self.files[name]
+        if may_have_grown:
+            data = data[: entry.n_bytes]
+        if (found := Entry.of(data)) != entry:
+            raise FileError(
+                f"{path}: its {found.n_bytes:,} bytes have the checksum {found.sha256[:12]}…, {MANIFEST} says "
+                f"{entry.n_bytes:,} bytes with {entry.sha256[:12]}…; it was damaged or changed: take a copy or make it again"
+            )
+        return data
+
+
+class _Content(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    files: dict[str, Entry]
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    is_plain = (
+        name == path.as_posix() and name not in ("", ".") and "\\" not in name and ":" not in name and "\0" not in name
+    )
+    return is_plain and not path.is_absolute() and ".." not in path.parts
