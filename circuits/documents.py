@@ -5,11 +5,11 @@ and the checksum, in this order, before it looks at the content, whose schema is
 in compact JSON, not of the file's bytes, so that a file may be indented.
 """
 
+import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Collection
-from dataclasses import is_dataclass
+from collections.abc import Collection, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,7 +84,8 @@ def opened(found: Any, where: str, kinds: Collection[str], *, known_format: int)
     Raises:
         FileError: if one of them is not as expected.
     """
-    document = validated(Document, found, where)
+    with naming_problems(where):
+        document = Document.model_validate(found)
     if document.kind not in kinds:
         raise FileError(f"{where}: expected a {' or '.join(sorted(kinds))}, this file is a {document.kind}")
     if document.format != known_format:
@@ -106,21 +107,27 @@ def checksum(content: Any) -> str:
     return _sha256(_compact(content))
 
 
-def validated(schema: type[Schema], value: Any, where: str) -> Schema:
-    """A value that has been read, as a schema says; no type is converted into another.
+def validated(schema: type[Schema], content: Any, where: str) -> Schema:
+    """JSON values as a schema says: lists may be tuples and objects dataclasses, but no other type is converted.
 
     Args:
-        schema: any type that pydantic knows, such as a model or a dataclass; another class is checked by instance.
-        value: read from a file.
+        schema: any type that pydantic knows; models and dataclasses should forbid what they do not name, the latter by
+            `__pydantic_config__: ClassVar = ConfigDict(extra="forbid")`.
+        content: read from a file.
         where: the name of the file, for messages.
 
     Raises:
         FileError: with all that is not as the schema says.
     """
-    has_config = is_dataclass(schema) or (isinstance(schema, type) and issubclass(schema, BaseModel))
-    adapter = TypeAdapter(schema, config=None if has_config else ConfigDict(arbitrary_types_allowed=True))
+    with naming_problems(where):
+        return TypeAdapter(schema).validate_json(_compact(content), strict=True)
+
+
+@contextlib.contextmanager
+def naming_problems(where: str) -> Iterator[None]:
+    """Turn what pydantic finds into a FileError that names the file."""
     try:
-        return adapter.validate_python(value, strict=True)
+        yield
     except ValidationError as error:
         raise FileError(f"{where}: {'; '.join(problems_of(error))}; take a copy or make it again") from error
 

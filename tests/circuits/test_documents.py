@@ -3,9 +3,10 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from pydantic import ConfigDict
 
 from grokscope.circuits.documents import FileError, parsed, read_document, validated, write_document
 
@@ -75,6 +76,8 @@ def test_what_is_no_such_file_is_named(tmp_path: Path, data: bytes, message: str
 
 @dataclass
 class Pair:
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
     name: str
     sizes: dict[str, float]
 
