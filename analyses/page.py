@@ -7,7 +7,7 @@ import base64
 import gzip
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from pandas.api.types import is_numeric_dtype
 from plotly.offline import get_plotlyjs
 
 from ..circuits import Diagram
+from ..circuits.diagram import script as diagram_script
+from ..circuits.page import page_of
 from ..circuits.units import fixed
 from ..circuits.writing import write_atomic
 
@@ -32,11 +34,13 @@ class Report:
         title: of the page.
         parts: the HTML so far.
         headings: the sections so far, by the name that links lead to.
+        scripts: the texts of those that the parts run; the page runs no others.
     """
 
     title: str
     parts: list[str] = field(default_factory=list)
     headings: dict[str, str] = field(default_factory=dict)
+    scripts: list[str] = field(default_factory=list)
     _n_figures: int = 0
     _n_tables: int = 0
 
@@ -67,24 +71,29 @@ class Report:
         name, self._n_figures = f"figure-{self._n_figures}", self._n_figures + 1
         content = str(figure.to_json()).replace("<", "\\u003c")
         height = figure.layout.height or 450
-        drawing = f'plotly.then((Plotly) => Plotly.newPlot("{name}", {{...{content}, config: {{responsive: true}}}}))'
-        self._with_reading(f'<div id="{name}" style="height: {height}px"></div><script>{drawing}</script>', reading)
+        place = f'<div id="{name}" class="plotly-figure" style="height: {height}px"></div>'
+        self._with_reading(f'{place}<script type="application/json">{content}</script>', reading)
 
     def diagram(self, diagram: Diagram, reading: str) -> None:
         """Add a circuit diagram and a sentence on how to read it."""
+        self.scripts.append(diagram_script())
         self._with_reading(diagram.html, reading)
 
-    def fragment(self, fragment: str) -> None:
-        """Add a piece of HTML, unescaped."""
+    def fragment(self, fragment: str, *, scripts: Sequence[str] = ()) -> None:
+        """Add a piece of HTML, unescaped, and say which scripts of it may run."""
+        self.scripts += scripts
         self.parts.append(fragment)
 
     def page(self) -> str:
         """All of it as an HTML page."""
-        title, style = html.escape(self.title), (ASSETS / "report.css").read_text(encoding="utf-8")
-        head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        head += f"<title>{title}</title><style>{style}</style>"
-        body = f"<h1>{title}</h1>{self._contents()}{_plotly() if self._n_figures else ''}" + "\n".join(self.parts)
-        return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>'
+        style, scripts, body = (ASSETS / "report.css").read_text(encoding="utf-8"), self.scripts, "\n".join(self.parts)
+        if self._n_figures:
+            library, drawing = get_plotlyjs(), (ASSETS / "figures.js").read_text(encoding="utf-8")
+            scripts = [*scripts, library, drawing]
+            body += f'<script type="application/gzip" id="plotly-packed">{_packed(library)}</script>'
+            body += f"<script>{drawing}</script>"
+        body = f"<h1>{html.escape(self.title)}</h1>{self._contents()}{body}"
+        return page_of(self.title, body, scripts=scripts, style=style)
 
     def save(self, path: str | Path) -> Path:
         """Write the page atomically; returns the path."""
@@ -104,8 +113,6 @@ def _number(value: float) -> str:
     return fixed(value, 3) if abs(value) < 100 else f"{value:,.0f}"
 
 
-def _plotly() -> str:
-    """Plotly's script, compressed, and a promise of it as `plotly`."""
-    packed = base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
-    script = (ASSETS / "unpack.js").read_text(encoding="utf-8")
-    return f'<script type="application/gzip" id="plotly-packed">{packed}</script><script>{script}</script>'
+def _packed(text: str) -> str:
+    """A text compressed, in letters."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()

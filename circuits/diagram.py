@@ -7,7 +7,6 @@ click traces paths, two circuits lie one over the other, steps of a training pla
 
 import html
 import json
-import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +20,9 @@ from .diagram_data import Frames, diagram_data
 from .graph import ComputationGraph
 from .kinds import KINDS, css_name
 from .layout import NODE_HEIGHT
+from .page import BODY, page_of, save_page
 from .palette import ASSETS, style_sheet
 from .plain_text import plain
-from .result import save_page
 from .static_drawing import MAX_WIDTH, MIN_WIDTH, static_panel
 
 MARKS = {
@@ -55,7 +54,7 @@ class Diagram:
 
     def save(self, path: str | Path) -> Path:
         """Write a page that works from a file and without a network; returns the path."""
-        return save_page(Path(path), self.title, self.html)
+        return save_page(Path(path), self.title, self.html, scripts=[script()])
 
     def _repr_html_(self) -> str:
         return self.html
@@ -93,7 +92,14 @@ def draw(
     check_comparable(everything, ignore=despite)
     data = diagram_data(panels, _by_label(lens, panels, "lens"), _by_label(curves, panels, "curve"))
     title = " / ".join(label for label in panels if label) or "circuit"
-    return Diagram(_fragment(panels, data, title), f"grokscope: {title}", data)
+    whole = f"grokscope: {title}"
+    return Diagram(_fragment(panels, {**data, "title": title}, whole), whole, data)
+
+
+def script() -> str:
+    """What brings diagrams to life: the same text in all of them, so that it can be declared, see `page`."""
+    parts = "\n".join((ASSETS / part).read_text(encoding="utf-8") for part in SCRIPTS)
+    return f"(function () {{\n{parts}\ndocument.querySelectorAll('.grokscope').forEach(start);\n}})();"
 
 
 def _panels(circuits: Drawn | Mapping[str, Drawn]) -> dict[str, Frames]:
@@ -123,21 +129,20 @@ def _by_label(
 
 
 def _fragment(panels: Mapping[str, Frames], data: Mapping[str, Any], title: str) -> str:
-    name = f"grokscope-{uuid.uuid4().hex[:8]}"
     drawing = {"maxWidth": MAX_WIDTH, "minWidth": MIN_WIDTH, "nodeHeight": NODE_HEIGHT}
-    content = json.dumps({**data, "title": title, "drawing": drawing}, allow_nan=False, separators=(",", ":"))
+    content = json.dumps({**data, "drawing": drawing}, allow_nan=False, separators=(",", ":"))
     content = content.replace("<", "\\u003c")  # so that no label can end the script
     static = "".join(static_panel(label, list(f.values())[-1], data["widest"]) for label, f in panels.items())
     graphs = [next(iter(frames.values())).graph for frames in panels.values()]
     has_marks = any(frame["marks"] for panel in data["panels"] for frame in panel["frames"])
-    script = "\n".join((ASSETS / script).read_text(encoding="utf-8") for script in SCRIPTS)
+    saved_as = html.escape(page_of(title, BODY, scripts=[script()]))
     return (
-        f'<div class="grokscope" id="{name}"><style>{style_sheet()}</style>'
+        f'<div class="grokscope" data-page="{saved_as}"><style>{style_sheet()}</style>'
         f'<div class="gs-bar"></div>{_legend(graphs, data["widest"], has_marks=has_marks)}'
         f'<div class="gs-panels">{static}</div>'
         f'<div class="gs-tip" role="status" aria-live="polite" hidden></div>'
         f'<script type="application/json" class="gs-data">{content}</script>'
-        f"<script>(function () {{\n{script}\ndocument.querySelectorAll('#{name}').forEach(start);\n}})();</script></div>"
+        f"<script>{script()}</script></div>"
     )
 
 

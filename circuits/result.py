@@ -118,12 +118,3 @@ def _fields_of(kind: type[Result], content: dict[str, Any]) -> dict[str, Any]:
         return {name: decode_1(value, declared[name]) for name, value in values.items()}
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ValueError(f"the content of this {kind.__name__} is damaged: {error!r}") from error
-
-
-def save_page(path: Path, title: str, body: str) -> Path:
-    """Write a fragment as an HTML page that works from a file and without a network; returns the path."""
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"></head><body>{body}</body></html>'
-    )
-    return write_atomic(path, page)

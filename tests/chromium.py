@@ -1,6 +1,7 @@
 """A real browser for tests of pages: Debian's chromium, offline, through playwright."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+HERE = ("file:", "data:", "blob:")
+"""Addresses that need no network; of files there is the page itself, since its policy lets it ask for none."""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -39,8 +42,16 @@ def opened(browser: Browser, path: Path, **settings: object) -> Iterator[Page]:
     page, complaints = context.new_page(), []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: complaints.append(request.url) if request.url.startswith("http") else None)
+    page.on("request", lambda request: None if request.url.startswith(HERE) else complaints.append(request.url))
     page.goto(path.as_uri())
     yield page
     context.close()
     assert not complaints
+
+
+def until(page: Page, holds: str, seconds: float = 30) -> None:
+    """Wait for an expression to hold; playwright's way to do so is forbidden on pages that forbid `eval`."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(holds):
+        assert time.monotonic() < end, f"never held: {holds}"
+        page.wait_for_timeout(30)

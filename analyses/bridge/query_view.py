@@ -94,7 +94,8 @@ def view_query(model: HookedTransformer, task: TwoHopTask, pairs: PromptPairs, n
     report.paragraph("Logit lens: the most likely token and its probability; coloured where it is part of this question.")
     report.fragment(_lens_grid(lens))
     report.heading("Where heads look")
-    report.fragment(_attention(run, pair, names).html)
+    attention = _attention(run, pair, names)
+    report.fragment(attention.html, scripts=[attention.script])
     corrupt = " ".join(map(task.token_name, pair.corrupt[0].tolist()))
     report.heading("Which edges carry the answer")
     gap = f"{names['answer']} loses {effects.gap:.2f} nats to {task.token_name(int(pair.foils[0]))}"

@@ -5,7 +5,9 @@ Four readings of each (layer, head, query position, key position): the pattern i
 """
 
 import html
+import json
 import math
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,9 +24,9 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
+from ...circuits.page import save_page
 from ...circuits.plain_text import plain
 from ...circuits.progress import with_bar
-from ...circuits.result import save_page
 from ...circuits.units import better, unit_of
 from ...tasks import PromptPairs
 from ..forward.cached import CachedRun, run_and_cache
@@ -45,6 +47,13 @@ LABELS = {"pattern": "attention weight", "direct": "direct, nats of logit(answer
 """Of readings that are not in the metric's unit."""
 
 
+STARTER = """for (const place of document.querySelectorAll(".grokscope-attention:not([data-started])")) {
+  place.dataset.started = "yes";
+  CircuitsVis.render(place.id, CircuitsVis.AttentionHeads, JSON.parse(place.nextElementSibling.textContent));
+}"""
+"""What shows the views of a page, once each."""
+
+
 @dataclass(frozen=True, repr=False)
 class AttentionView:
     """Patterns to look at; shows itself in Jupyter.
@@ -52,17 +61,19 @@ class AttentionView:
     Attributes:
         html: a fragment with the patterns and CircuitsVis' script, 1.3 MB.
         title: of the saved page.
+        script: the text of the script in it.
     """
 
     html: str = field(repr=False)
     title: str
+    script: str = field(default="", repr=False)
 
     def __repr__(self) -> str:
         return plain(f"<AttentionView: {self.title}>")
 
     def save(self, path: str | Path) -> Path:
         """Write a page that works from a file and without a network; returns the path."""
-        return save_page(Path(path), self.title, self._repr_html_())
+        return save_page(Path(path), self.title, self._repr_html_(), scripts=[self.script])
 
     def _repr_html_(self) -> str:
         return f"<h4>{html.escape(self.title)}</h4>{self.html}"
@@ -277,14 +288,20 @@ def view_attention(
         min_value=0.0,
         mask_upper_tri=causal,
     )
-    return AttentionView(_whole(rendered.local_src), title)
+    return _view(rendered.local_src, title)
 
 
-def _whole(source: str) -> str:
-    """CircuitsVis' page with its container closed, and with no token that can end its script or begin a comment in it.
+def _view(source: str, title: str) -> AttentionView:
+    """CircuitsVis' page with its numbers and names apart from its script, which is then the same text for all views.
 
-    It writes `<div/>`, which HTML reads as open, so that it would swallow what follows on the page.
+    It writes `<div/>`, which HTML reads as open, so that it would swallow what follows on the page, names into the script,
+    where they could end it, and the address of a file that browsers ask for when their tools are open.
     """
-    library, call, values = source.replace("/>", "></div>", 1).rpartition("CircuitsVis.render(")
-    values, end, rest = values.rpartition("</script>")
-    return library + call + values.replace("<", "\\u003c") + end + rest
+    before, _, values = source.rpartition("CircuitsVis.render(")
+    library = before.partition('type="module">')[2].replace("//# sourceMappingURL=iife.js.map", "")
+    values = json.loads(values[values.index("{") : values.rindex("}") + 1], parse_constant=lambda _: None)
+    content = json.dumps(values).replace("<", "\\u003c")
+    script = f"{library}\n{STARTER}"
+    place = f'<div class="grokscope-attention" id="attention-{uuid.uuid4().hex}" style="margin: 15px 0"></div>'
+    data = f'<script type="application/json">{content}</script>'
+    return AttentionView(f'{place}{data}<script type="module">{script}</script>', title, script)

@@ -23,6 +23,10 @@ def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *,
         value: the column shown, a fraction.
         title: of the figure; it should name n.
     """
+    return literal(_lens_panels(tables, targets, value=value, title=title))
+
+
+def _lens_panels(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *, value: str, title: str) -> go.Figure:
     titles = [f"{label}: {target}" if label else target for label in tables for target in targets]
     figure = make_subplots(
         rows=len(tables),
@@ -51,7 +55,7 @@ def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *,
                 row=row,
                 col=column,
             )
-    return literal(figure.update_layout(template=TEMPLATE, title=title, height=90 + 260 * len(tables)))
+    return figure.update_layout(template=TEMPLATE, title=title, height=90 + 260 * len(tables))
 
 
 def cell_heatmaps(table: pd.DataFrame, panels: str, value: str, *, title: str) -> go.Figure:
@@ -79,11 +83,11 @@ def evidence_heatmaps(measures: pd.DataFrame, verdicts: pd.DataFrame, *, title: 
     shade, sign = {"yes": 1.0, "undecided": 0.5, "no": 0.0}, {"yes": "yes", "undecided": "?", "no": "no"}
     used = verdicts.assign(measure="used", excess=verdicts["used"].map(shade))
     table = pd.concat([measures, used]).rename(columns={"measure": "target"})
-    figure = lens_heatmaps({"": table}, list(dict.fromkeys(table["target"])), value="excess", title=title)
+    figure = _lens_panels({"": table}, list(dict.fromkeys(table["target"])), value="excess", title=title)
     roles = list(dict.fromkeys(verdicts["role"]))
     words = verdicts.pivot(index="layer", columns="role", values="used")[roles].replace(sign)
     figure.update_traces({"text": words.to_numpy().tolist()}, selector=-1)
-    return figure.update_layout(title={"font": {"size": 13}})
+    return literal(figure.update_layout(title={"font": {"size": 13}}))
 
 
 def attention_heatmaps(table: pd.DataFrame, value: str, *, label: str = "", title: str) -> go.Figure:

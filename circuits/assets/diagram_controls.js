@@ -91,7 +91,7 @@ function start(root) {
     const name = data.title.replace(/[^\w.-]+/g, "-");
     button("SVG", "save the drawing", () => save(`${name}.svg`, "image/svg+xml", svgOf(pictures)));
     button("JSON", "save the numbers", () => save(`${name}.json`, "application/json", jsonOf(data)));
-    button("HTML", "save this page", () => save(`${name}.html`, "text/html", pageOf(page, data.title)));
+    button("HTML", "save this page", () => save(`${name}.html`, "text/html", pageOf(root.dataset.page, page)));
     return {
       show() {
         slider.hidden = number.hidden = state.cut === "kept";

@@ -36,11 +36,7 @@ function jsonOf(data) {
   return JSON.stringify(data, (key, value) => (key === "ranked" ? undefined : value));
 }
 
-function pageOf(fragment, title) {
-  const page = document.implementation.createHTMLDocument(title);
-  page.head.append(Object.assign(page.createElement("meta"), { name: "viewport", content: "width=device-width" }));
-  page.head.prepend(page.createElement("meta"));
-  page.head.firstChild.setAttribute("charset", "utf-8");
-  page.body.innerHTML = fragment;
-  return `<!doctype html>${page.documentElement.outerHTML}`;
+// The page that the library writes, with the diagram in the place that it left for the body.
+function pageOf(skeleton, fragment) {
+  return skeleton.replace("<!-- grokscope: the body -->", () => fragment);
 }

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from chromium import launched, opened
+from chromium import launched, opened, until
 from planted import CHAIN, GRAPH, LOOPS, effects
 from playwright.sync_api import Browser, Page
 
@@ -187,7 +187,7 @@ def test_steps_of_a_run_are_walked_and_played(show: Shown) -> None:
     page.locator(".gs-step").evaluate(slide, 0)
     assert drawn(page) == names(B) and drawn(page, 1) == names(A)
     page.locator(".gs-play").click()
-    page.wait_for_function("document.querySelector('.gs-step').value === '1'")
+    until(page, "document.querySelector('.gs-step').value === '1'")
     assert drawn(page) == names(A)
     assert [frame["step"] for frame in draw(steps).data["panels"][0]["frames"]] == [100, 2000]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from chromium import launched, opened
+from chromium import launched, opened, until
 from playwright.sync_api import Browser, Page
 
 from grokscope.analyses import view_attention
@@ -265,7 +265,7 @@ def test_exports_of_diagrams_show_labels_as_they_are(kind: str, browser: Browser
         page.screenshot(path=tmp_path / "saved.png")  # which is how a PNG is made
         if kind == "HTML":
             assert page.locator("h4").all_text_contents() == [LABELS[0], LINK]
-            assert page.title() == f"{LABELS[0]} / {LINK}"
+            assert page.title() == f"grokscope: {LABELS[0]} / {LINK}"
 
 
 def test_comparisons_show_labels_as_they_are(browser: Browser, tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_views_of_attention_show_tokens_as_they_are(browser: Browser, tmp_path: 
     n = len(LABELS)
     view = view_attention(torch.eye(n)[None, None], LABELS, causal=True, title=ODD)
     with opened(browser, view.save(tmp_path / "view.html"), viewport={"width": 1400, "height": 900}) as page:
-        page.wait_for_function("document.body.innerText.includes('L0H0')")
+        until(page, "document.body.innerText.includes('L0H0')")
         shown = page.locator("body").inner_text()
         assert all(label in shown for label in LABELS) and "&#x27;" not in shown
         assert page.locator("h4").first.text_content() == ODD and page.locator("a").count() == 0

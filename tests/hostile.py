@@ -1,0 +1,141 @@
+"""Names that try to be more than names, and results of every kind that bear nothing but them."""
+
+import dataclasses
+import typing
+from collections.abc import Iterator, Mapping
+from types import UnionType
+from typing import Any, get_args, get_origin
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from grokscope import analyses, circuits, tasks
+from grokscope.analyses.bridge.lens import FIRST, SHUFFLED
+from grokscope.circuits import Circuit, CircuitComparison, ComputationGraph, Result
+from grokscope.circuits.result import _KINDS
+
+assert analyses and circuits and tasks  # which register all kinds
+NAMES = (
+    '<a/href="http://x.test">x</a>',
+    "<img/src=x/onerror=window.hit=1>",
+    "</script><script>window.hit=1</script>",
+    "</title></style></textarea>--><b>b</b>",
+    "\"onmouseover='window.hit=1'`<i>",
+    "{{7*7}}%{x}${window.hit=1}&lt;u&gt;",
+)
+"""Roles, too, which have no whitespace and no @."""
+ODD = "<br><sup>s</sup>\nline\u2028<!--<script>\\u003cb\\u003e&amp;javascript:window.hit=1 " + " ".join(NAMES)
+"""For everything that may be any text."""
+
+ROLES = (*NAMES, "r1")  # some figures show this role only
+NUMBERS = (
+    "value low high effect stderr gap top1 accuracy excess success strength kept moved corrected integrated pattern own "
+    "own_low own_high other other_low other_high followed random added exact_match bridge_effect realigned controlled "
+    "exposure faithfulness random_low random_high gain baseline weighted_overlap weighted_overlap_final loss restricted "
+    "excluded final_effect direct knockout residual sum difference"
+).split()
+WHOLE = {name: 3 for name in "n n_facts n_asked n_read n_judged n_edges n_left_out trained seed".split()}
+WHOLE |= {"steps": 5, "n_loops": 2, "hop": 1, "layer": 0, "head": 0, "source": 1, "target_layer": 0, "scale": 1, "level": 0.5}
+WORDS = "run arm cell measure entity form direction perturbed donor milestone order quantity unit role query edge roles".split()
+FIXED = {
+    "says": "supported", "phase": "final", "tested_on": "held-out ID facts", "split": "test_inferred_ood", "after": "layer",
+}  # fmt: skip
+BY_STEP = {"EvidenceResult", "LensResult", "ProbeResult", "GeometryResult", "RealignmentResult"}
+"""Kinds that draw something else of a run; both are drawn."""
+
+LACKING = {"PatchingResult": ["node"], "CausalTraceResult": ["receiver", "target"]}
+LACKING |= dict.fromkeys(("BridgeDirectionResult", "EvidenceResult", "GeometryResult", "InterchangeResult"), ["target"])
+"""Columns of which a kind has none; it takes another for them."""
+
+
+def table(kind: str, *, by_step: bool) -> pd.DataFrame:
+    """Every column that any figure asks for, with a row for each name."""
+    frame = pd.DataFrame({name: list(ROLES) for name in WORDS})
+    frame = frame.assign(**dict.fromkeys(NUMBERS, 0.5), **WHOLE, **dict.fromkeys(tasks.SPLITS, 0.5), **FIXED, used=list(ROLES), target=list(ROLES))
+    frame = frame.assign(node=[f"MLP0@{role}" for role in ROLES], key=ROLES[0], step=10.0)
+    frame = frame.assign(sender=[f"embed@{role}" for role in ROLES], receiver=[f"MLP0@{role}" for role in ROLES])
+    frame = frame.drop(columns=LACKING.get(kind, []))
+    if kind == "BackPatchingResult":
+        frame = pd.concat([frame, frame.assign(role="any")], ignore_index=True).assign(target=0, control=0.1)
+    if kind == "GeometryResult":
+        frame = pd.concat([frame, frame.assign(measure="ID cohesion")], ignore_index=True)
+    if kind == "EvidenceResult":
+        frame = frame.assign(layer=-1, reason=ODD)
+    if kind == "LensResult":
+        targets = [*NAMES[:2], "answer", *(SHUFFLED + name for name in NAMES[:2])]
+        frame = pd.concat([frame.assign(target=target) for target in targets], ignore_index=True)
+        frame = frame.assign(**dict.fromkeys((FIRST + name for name in NAMES[:2]), 1))
+    if kind == "RealignmentResult" and by_step:
+        frame = frame.assign(entity="read", gain_low=0.1, gain_high=0.9)
+    return frame if by_step or kind not in BY_STEP else frame.drop(columns="step")
+
+
+def value(declared: Any, kind: str, *, by_step: bool) -> Any:
+    """A hostile value of a declared type."""
+    of = get_origin(declared)
+    if of in (typing.Union, UnionType):
+        return value(get_args(declared)[0], kind, by_step=by_step)
+    if of is tuple:
+        parts = get_args(declared)
+        if parts == (str, ...):
+            return NAMES
+        each = tuple(value(part, kind, by_step=by_step) for part in parts if part is not Ellipsis)
+        return each * 2 if parts[-1] is Ellipsis else each
+    if of in (dict, Mapping):
+        inner = value(get_args(declared)[1], kind, by_step=by_step)
+        return dict.fromkeys((*NAMES, *tasks.SPLITS, "rank_correlation", "relative_error", "n_edges"), inner)
+    if of is list:
+        return [value(get_args(declared)[0], kind, by_step=by_step)]
+    made = {str: ODD, int: 3, float: 0.5, bool: True, type(None): None, Any: ODD, np.ndarray: np.ones((1, 1, 7, 7))}
+    if declared is pd.DataFrame:
+        return table(kind, by_step=by_step)
+    if declared is ComputationGraph:
+        return graph()
+    return get_args(declared)[0] if of is typing.Literal else made[declared]
+
+
+def graph() -> ComputationGraph:
+    return ComputationGraph.transformer(ROLES, ROLES[-1], n_layers=1, n_heads=1, n_blocks=1)
+
+
+def circuit(name: str = ODD) -> Circuit:
+    edges = {"sender": [str(e.sender) for e in graph().edges], "receiver": [str(e.receiver) for e in graph().edges]}
+    effect = [0.3 + 0.01 * place for place in range(len(graph().edges))]
+    frame = pd.DataFrame(edges).assign(effect=effect, stderr=0.01, n=8, gap=3.0)
+    about = dict.fromkeys(("contrast", "split", "metric", "unit", "direction", "reason"), ODD)
+    frame.attrs |= {"graph": graph().to_dict(), "provenance": {**about, "model": name, "pairs": "p"}}
+    return Circuit.from_effects(frame, threshold=0.1)
+
+
+def result(kind: type[Result], *, by_step: bool) -> Result:
+    """One of a kind."""
+    if kind is Circuit:
+        return circuit()
+    if kind is CircuitComparison:
+        return circuits.compare({NAMES[0]: circuit(), ODD: circuit()}, n_bootstrap=20, progress=False)
+    types = typing.get_type_hints(kind)
+    return kind(**{f.name: value(types[f.name], kind.__name__, by_step=by_step) for f in dataclasses.fields(kind)})
+
+
+def results() -> Iterator[tuple[str, Result]]:
+    """One of every kind of the library, and of kinds that draw a run in another way one of a run."""
+    for name, kind in sorted(_KINDS.items()):
+        if kind.__module__.startswith("grokscope."):
+            yield name, result(kind, by_step=False)
+            if name in BY_STEP:
+                yield f"{name} of a run", result(kind, by_step=True)
+
+
+def texts(figure: go.Figure) -> Iterator[str]:
+    """Every text in a figure but for its template."""
+
+    def walk(part: Any) -> Iterator[str]:
+        if isinstance(part, str):
+            yield part
+        for each in part.values() if isinstance(part, dict) else part if isinstance(part, list | tuple) else ():
+            yield from walk(each)
+
+    content = figure.to_plotly_json()
+    content["layout"].pop("template", None)
+    yield from walk(content)
