@@ -25,6 +25,21 @@ _MAKERS = (
     "arange as_tensor asarray empty eye full linspace normal ones rand randint randn randperm scalar_tensor tensor zeros"
 )
 MAKE_TENSORS = {f"torch.{name}" for name in _MAKERS.split()}
+RUNS_CODE = (
+    "pickle",
+    "_pickle",
+    "cPickle",
+    "cloudpickle",
+    "dill",
+    "builtins",
+    "marshal",
+    "shelve",
+    "yaml",
+    "ruamel",
+    "code",
+)
+READS_CODE = {"eval", "exec", "compile", "__import__", "read_pickle", "to_pickle", "runpy", "fromregex", "unsafe_load"}
+READS_CODE_IF = {"load"}
 LIGHT = ("torch", "transformer_lens", "plotly", "scipy")  # what circuits must not import
 
 
@@ -171,6 +186,38 @@ def on_a_named_device(module: Module) -> list[str]:
     return [f"line {call.lineno}: {ast.unparse(call.func)} without a device" for call in lacking]
 
 
+def runs_no_code_it_reads(module: Module) -> list[str]:
+    """What is read is data: nothing that unpickles, and nothing that runs a text as code."""
+    found = [f"imports {'.'.join(name)}" for name in module.imports if name[0] in RUNS_CODE or name == ("joblib", "load")]
+    nodes = list(ast.walk(ast.parse(module.source)))
+    names = [node for node in nodes if isinstance(node, ast.Name | ast.Attribute)]
+    found += [f"line {node.lineno}: {ast.unparse(node)}" for node in names if _last(node) in READS_CODE]
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    found += [
+        f"line {call.lineno}: {ast.unparse(call)}" for call in calls if _last(call.func) in READS_CODE_IF and _if(call)
+    ]
+    return found
+
+
+def _last(node: ast.expr) -> str:
+    """The name that is called or named, without what it belongs to; pandas' and torch's `eval` are other things."""
+    if isinstance(node, ast.Attribute) and node.attr not in ("eval", "compile"):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _if(call: ast.Call) -> bool:
+    """Whether a call may unpickle: joblib's, torch's unless it says that it reads weights only, numpy's if it says so."""
+    said = {keyword.arg: getattr(keyword.value, "value", None) for keyword in call.keywords}
+    if ast.unparse(call.func).startswith("torch."):
+        return said.get("weights_only") is not True
+    return (
+        ast.unparse(call.func) == "joblib.load"
+        or None in said
+        or ("allow_pickle" in said and said["allow_pickle"] is not False)
+    )
+
+
 RULES: tuple[Rule, ...] = (
     siblings_one_way,
     nothing_back_up,
@@ -182,6 +229,7 @@ RULES: tuple[Rule, ...] = (
     no_utils,
     effects_through_the_seam,
     on_a_named_device,
+    runs_no_code_it_reads,
 )
 
 

@@ -46,7 +46,7 @@ def opened(browser: Browser, path: Path, **settings: object) -> Iterator[Page]:
     page.goto(path.as_uri())
     yield page
     context.close()
-    assert not complaints
+    assert complaints == []
 
 
 def until(page: Page, holds: str, seconds: float = 30) -> None:

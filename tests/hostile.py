@@ -20,9 +20,7 @@ NAMES = (
     '<a/href="http://x.test">x</a>',
     "<img/src=x/onerror=window.hit=1>",
     "</script><script>window.hit=1</script>",
-    "</title></style></textarea>--><b>b</b>",
-    "\"onmouseover='window.hit=1'`<i>",
-    "{{7*7}}%{x}${window.hit=1}&lt;u&gt;",
+    "\"onmouseover='window.hit=1'`--></title></style><b>b</b>{{7*7}}%{x}${window.hit=1}&lt;u&gt;",
 )
 """Roles, too, which have no whitespace and no @."""
 ODD = "<br><sup>s</sup>\nline\u2028<!--<script>\\u003cb\\u003e&amp;javascript:window.hit=1 " + " ".join(NAMES)
@@ -34,10 +32,21 @@ NUMBERS = (
     "own_low own_high other other_low other_high followed random added exact_match bridge_effect realigned controlled "
     "exposure faithfulness random_low random_high gain baseline weighted_overlap weighted_overlap_final loss restricted "
     "excluded final_effect direct knockout residual sum difference"
-).split()
-WHOLE = {name: 3 for name in "n n_facts n_asked n_read n_judged n_edges n_left_out trained seed".split()}
-WHOLE |= {"steps": 5, "n_loops": 2, "hop": 1, "layer": 0, "head": 0, "source": 1, "target_layer": 0, "scale": 1, "level": 0.5}
-WORDS = "run arm cell measure entity form direction perturbed donor milestone order quantity unit role query edge roles".split()
+)
+COUNTS = "n n_facts n_asked n_read n_judged n_edges n_left_out trained seed"
+WHOLE = dict.fromkeys(COUNTS.split(), 3)
+WHOLE |= {
+    "steps": 5,
+    "n_loops": 2,
+    "hop": 1,
+    "layer": 0,
+    "head": 0,
+    "source": 1,
+    "target_layer": 0,
+    "scale": 1,
+    "level": 0.5,
+}
+WORDS = "run arm cell measure entity form direction perturbed donor milestone order quantity unit role query edge roles"
 FIXED = {
     "says": "supported", "phase": "final", "tested_on": "held-out ID facts", "split": "test_inferred_ood", "after": "layer",
 }  # fmt: skip
@@ -45,14 +54,21 @@ BY_STEP = {"EvidenceResult", "LensResult", "ProbeResult", "GeometryResult", "Rea
 """Kinds that draw something else of a run; both are drawn."""
 
 LACKING = {"PatchingResult": ["node"], "CausalTraceResult": ["receiver", "target"]}
-LACKING |= dict.fromkeys(("BridgeDirectionResult", "EvidenceResult", "GeometryResult", "InterchangeResult"), ["target"])
+LACKING |= {f"{name}Result": ["target"] for name in ("BridgeDirection", "Evidence", "Geometry", "Interchange")}
 """Columns of which a kind has none; it takes another for them."""
 
 
 def table(kind: str, *, by_step: bool) -> pd.DataFrame:
     """Every column that any figure asks for, with a row for each name."""
-    frame = pd.DataFrame({name: list(ROLES) for name in WORDS})
-    frame = frame.assign(**dict.fromkeys(NUMBERS, 0.5), **WHOLE, **dict.fromkeys(tasks.SPLITS, 0.5), **FIXED, used=list(ROLES), target=list(ROLES))
+    frame = pd.DataFrame({name: list(ROLES) for name in WORDS.split()})
+    frame = frame.assign(
+        **dict.fromkeys(NUMBERS.split(), 0.5),
+        **WHOLE,
+        **dict.fromkeys(tasks.SPLITS, 0.5),
+        **FIXED,
+        used=["yes", *ROLES[1:]],
+        target=list(ROLES),
+    )
     frame = frame.assign(node=[f"MLP0@{role}" for role in ROLES], key=ROLES[0], step=10.0)
     frame = frame.assign(sender=[f"embed@{role}" for role in ROLES], receiver=[f"MLP0@{role}" for role in ROLES])
     frame = frame.drop(columns=LACKING.get(kind, []))
@@ -87,7 +103,15 @@ def value(declared: Any, kind: str, *, by_step: bool) -> Any:
         return dict.fromkeys((*NAMES, *tasks.SPLITS, "rank_correlation", "relative_error", "n_edges"), inner)
     if of is list:
         return [value(get_args(declared)[0], kind, by_step=by_step)]
-    made = {str: ODD, int: 3, float: 0.5, bool: True, type(None): None, Any: ODD, np.ndarray: np.ones((1, 1, 7, 7))}
+    made = {
+        str: ODD,
+        int: 3,
+        float: 0.5,
+        bool: True,
+        type(None): None,
+        Any: ODD,
+        np.ndarray: np.ones((1, 1, len(ROLES), len(ROLES))),
+    }
     if declared is pd.DataFrame:
         return table(kind, by_step=by_step)
     if declared is ComputationGraph:

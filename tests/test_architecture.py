@@ -92,6 +92,24 @@ BREACHES = [
     ("no_utils", "analyses/plots/utils.py", "", "is called utils"),
     ("on_a_named_device", "tasks/new.py", "def f():\n    return torch.arange(3)", "line 2: torch.arange without a device"),
     ("no_utils", "tasks/test_helpers.py", "", "is called test_helpers"),
+    *(
+        ("runs_no_code_it_reads", "tasks/new.py", source, breach)
+        for source, breach in {
+            "import pickle": "imports pickle",
+            "def f():\n    from joblib import load": "imports joblib.load",
+            "import yaml": "imports yaml",
+            "joblib.load(path)": "line 1: joblib.load",
+            "import torch\ntorch.load(path)": "line 2: torch.load(path)",
+            "torch.load(path, weights_only=False)": "line 1: torch.load",
+            "np.load(path, allow_pickle=True)": "line 1: np.load",
+            "np.load(path, **settings)": "line 1: np.load",
+            "pd.read_pickle(path)": "line 1: pd.read_pickle",
+            "eval(text)": "line 1: eval",
+            "exec(text)": "line 1: exec",
+            "run = exec": "line 1: exec",
+            "__import__(name)": "line 1: __import__",
+        }.items()
+    ),
     (
         "effects_through_the_seam",
         "analyses/patching/exact.py",
@@ -122,6 +140,7 @@ def test_every_rule_has_a_planted_breach_and_allows_what_is_right() -> None:
 
     assert {rule for rule, *_ in BREACHES} == set(map(name, RULES))
     fine = "from ...circuits import Node\nfrom ..statistics import wilson\nfrom .cached import finish\nx = block.attn.W_O"
+    fine += "\nmodel.eval()\nre.compile(p)\nnp.load(p)\ntorch.load(p, weights_only=True)\nRun.load(p)\njson.load(f)"
     assert not any(rule(Module(Path("analyses/forward/model.py"), fine)) for rule in RULES)
 
 

@@ -50,7 +50,7 @@ def test_the_page_has_all_parts_and_loads_nothing(view: QueryView, tmp_path: pyt
     page = view.save(tmp_path / "view.html").read_text()
     assert "unpkg.com" not in page and 'src="http' not in page
     assert page.index("<b>bridge</b>") < page.index("CircuitsVis.render(") < page.index('class="gs-edge')
-    container = page.index('<div id="circuits-vis-')
+    container = page.index('<div class="grokscope-attention"')
     assert page[page.index(">", container) - 1] != "/"  # `<div/>` would swallow what follows
     assert view._repr_html_().startswith("<iframe srcdoc=")
 
