@@ -9,6 +9,7 @@ from typing import Any, get_args, get_origin
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from playwright.sync_api import Page
 
 from grokscope import analyses, circuits, tasks
 from grokscope.analyses.bridge.lens import FIRST, SHUFFLED
@@ -31,11 +32,13 @@ NUMBERS = (
     "value low high effect stderr gap top1 accuracy excess success strength kept moved corrected integrated pattern own "
     "own_low own_high other other_low other_high followed random added exact_match bridge_effect realigned controlled "
     "exposure faithfulness random_low random_high gain baseline weighted_overlap weighted_overlap_final loss restricted "
-    "excluded final_effect direct knockout residual sum difference"
+    "excluded final_effect direct knockout residual sum difference floor found_any "
+    "correct_not_found probe flops area to_90 remembered forgotten read_at_r1 p p_holm margin control seconds chance"
 )
-COUNTS = "n n_facts n_asked n_read n_judged n_edges n_left_out trained seed"
+COUNTS = "replicate n n_facts n_asked n_read n_judged n_edges n_left_out trained seed"
 WHOLE = dict.fromkeys(COUNTS.split(), 3)
 WHOLE |= {
+    "replicate": 0,
     "steps": 5,
     "n_loops": 2,
     "hop": 1,
@@ -46,7 +49,10 @@ WHOLE |= {
     "scale": 1,
     "level": 0.5,
 }
-WORDS = "run arm cell measure entity form direction perturbed donor milestone order quantity unit role query edge roles"
+WORDS = (
+    "run arm cell measure entity form direction perturbed donor milestone order quantity "
+    "unit role query edge roles key sentence rule"
+)
 FIXED = {
     "says": "supported", "phase": "final", "tested_on": "held-out ID facts", "split": "test_inferred_ood", "after": "layer",
 }  # fmt: skip
@@ -79,7 +85,7 @@ def table(kind: str, *, by_step: bool) -> pd.DataFrame:
     if kind == "EvidenceResult":
         frame = frame.assign(layer=-1, reason=ODD)
     if kind == "LensResult":
-        targets = [*NAMES[:2], "answer", *(SHUFFLED + name for name in NAMES[:2])]
+        targets = [*NAMES[:2], "bridge", "other", "answer", "shuffled bridge", *(SHUFFLED + name for name in NAMES[:2])]
         frame = pd.concat([frame.assign(target=target) for target in targets], ignore_index=True)
         frame = frame.assign(**dict.fromkeys((FIRST + name for name in NAMES[:2]), 1))
     if kind == "RealignmentResult" and by_step:
@@ -163,3 +169,15 @@ def texts(figure: go.Figure) -> Iterator[str]:
     content = figure.to_plotly_json()
     content["layout"].pop("template", None)
     yield from walk(content)
+
+
+FOREIGN = ".js-plotly-plot text a, .gs-panels a, table a, img, b, i, u, sup, iframe, textarea, [onerror], [onmouseover]"
+DRAWN = (
+    "document.querySelectorAll('.js-plotly-plot .main-svg').length >= 3 * document.querySelectorAll('.plotly-figure').length"
+)
+
+
+def harmless(page: Page) -> None:
+    """No script of a name ran, and no element was made of one."""
+    assert page.evaluate("window.hit") is None
+    assert page.evaluate(f"[...document.querySelectorAll({FOREIGN!r})].map(each => each.outerHTML.slice(0, 99))") == []

@@ -78,8 +78,8 @@ def _layout(graph: ComputationGraph) -> _Layout:
 
 def _alike(layout: _Layout, open_edges: OpenEdges) -> Int[Tensor, " set"]:
     """The sets in an order in which neighbours are likely to have their first layers in common."""
-    differs = open_edges != open_edges[:1]
-    by_sublayer = torch.stack([differs[:, layout.columns[sublayer]].any(1) for sublayer in layout.sublayers], 1)
+    into = (open_edges[:, layout.columns[sublayer]] for sublayer in layout.sublayers)  # one after the other, to save memory
+    by_sublayer = torch.stack([(each != each[:1]).any(1) for each in into], 1)
     first = torch.where(by_sublayer.any(1), by_sublayer.int().argmax(1), len(layout.sublayers))
     return first.argsort(stable=True)
 

@@ -19,7 +19,7 @@ from ...circuits import ComputationGraph, Edge, Node
 from .cached import CachedRun, averaged, run_and_cache
 from .edge_sets import logits_with_edges
 from .gradients import input_gradients
-from .memory import ENOUGH, MAX_BATCH, MAX_SET_ROWS, N_COPIES, Sizes, batches, budget, how_many, readable
+from .memory import EDGE_BYTES, ENOUGH, MAX_BATCH, MAX_SET_ROWS, N_COPIES, Sizes, batches, budget, how_many, readable
 from .model import graph_of
 from .paths import path_logits
 from .places import Differences, Gradients, Logits, Objective, OpenEdges, Sublayer
@@ -119,14 +119,19 @@ class FastEngine:
     def batches(self, n: int, work: Work, *, results: int = 0) -> Sequence[Int[Tensor, " row"]]:
         """Half of the memory is for results and runs, half for what is computed from these, see `memory`."""
         (each, most), wanted = self._work(work), 1 if work == "gradients" else N_COPIES
-        runs = how_many(n, self._sizes.pair, self.memory // 2 - results, _purpose(work, results))
-        copies = how_many(n * wanted, each, self.memory // 2, _purpose(work, 0))
+        runs = how_many(n, self._sizes.pair, self._half - results, _purpose(work, results))
+        copies = how_many(n * wanted, each, self._half, _purpose(work, 0))
         return batches(n, min(runs, max(1, copies // wanted), most))
 
     def _at_once(self, work: Work, run: CachedRun) -> int:
         """How many copies of a run fit."""
         (each, most), n = self._work(work), len(run.embedding)
-        return how_many(max(1, min(most, ENOUGH // each) // n), each * n, self.memory // 2, _purpose(work, 0))
+        return how_many(max(1, min(most, ENOUGH // each) // n), each * n, self._half, _purpose(work, 0))
+
+    @property
+    def _half(self) -> int:
+        """Of the bytes that tensors may take."""
+        return max(0, self.memory - EDGE_BYTES * len(self.graph.edges)) // 2
 
     @property
     def _sizes(self) -> Sizes:

@@ -23,6 +23,7 @@ ENOUGH = 2**28  # bytes of copies at once; more is slower, since it must be clea
 SHARE_OF_FREE = 0.25
 N_COPIES = 16  # wanted of each prompt: copies that enter at one place share work
 UNKNOWN = 4 * 2**30  # bytes taken as free where the system does not say
+EDGE_BYTES = 1000  # of an edge outside tensors: its names in graph and tables, its places, rankings of all edges
 METRIC_COPIES = 4  # of logits in double precision that a metric makes
 LENS_COPIES = 5  # of logits that the lens makes to rank tokens and to compare with the model's
 

@@ -169,7 +169,7 @@ class CircuitRuns:
         rows_open = circuits if isinstance(circuits, np.ndarray) else self.open_edges(circuits)
         open_edges, found = torch.from_numpy(rows_open), np.empty((len(rows_open), len(self.pairs)))
         with bar(found.size, what, show=self._progress) as shown:
-            for rows, clean, background in self._batches(found.nbytes):
+            for rows, clean, background in self._batches(found.nbytes + rows_open.nbytes):
                 by_query = partial(metric_by_query, self._metric, pairs=self.pairs.take(rows), clean=clean.logits)
                 for places, logits in self._engine.logits_with_edges(background, clean, open_edges):
                     found[np.array(places)[:, None], rows.numpy()] = by_query(logits)

@@ -292,6 +292,7 @@ def _within_classes(edges: Sequence[Edge], rng: np.random.Generator) -> Int[np.n
 
 LEAST = 0.01  # share of the gap that an edge must carry to be called needed
 ALPHA = 0.05
+ROWS_AT_ONCE = 2**24  # bytes of circuits that lack one edge each: of all together there would be edges times edges
 
 
 def minimality(runs: CircuitRuns, edges: Sequence[Edge], *, seed: int) -> pd.DataFrame:
@@ -303,10 +304,13 @@ def minimality(runs: CircuitRuns, edges: Sequence[Edge], *, seed: int) -> pd.Dat
         can be taken there are no numbers and nothing is needed.
     """
     whole, place = runs.open_edges([edges]), {edge: number for number, edge in enumerate(runs.graph.edges)}
-    without = np.repeat(whole, len(edges), 0)
-    without[np.arange(len(edges)), [place[edge] for edge in edges]] = False
-    found = runs.metric(np.concatenate([whole, without]), what="without single edges")
-    lost, gaps = found[0] - found[1:], runs.full - runs.empty
+    found, n_at_once = [runs.metric(whole)], max(1, ROWS_AT_ONCE // whole.size)
+    for start in range(0, len(edges), n_at_once):
+        columns = [place[edge] for edge in edges[start : start + n_at_once]]
+        without = np.repeat(whole, len(columns), 0)
+        without[np.arange(len(columns)), columns] = False
+        found.append(runs.metric(without, what="without single edges"))
+    lost, gaps = found[0] - np.concatenate(found[1:]), runs.full - runs.empty
     share, interval = runs.ratios(lost, seed=seed)
     low, high = interval.T
     beyond = np.sign(gaps.mean()) * (lost - LEAST * gaps.mean())  # a loss has a gap below 0

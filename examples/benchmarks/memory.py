@@ -3,6 +3,11 @@
 Printed are the growth of the process's peak, in MiB, its share of `max_memory`, and seconds.
 
     python examples/benchmarks/memory.py --max-memory 64
+    python examples/benchmarks/memory.py --case wide --max-memory 2048
+    python examples/benchmarks/memory.py --case dense --max-memory 512
+
+`wide` is exact patching of 2,000 pairs at 12 layers × 12 heads and width 256, of a share of the 84,679 edges, next to the
+same without a bound; `dense` is faithfulness of the 400 strongest of 73,865 edges.
 """
 
 import json
@@ -11,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import product
 from typing import Annotated, Any
 
 import pandas as pd
@@ -22,12 +28,19 @@ from grokscope import analyses, circuits, tasks
 
 MIB = 2**20
 UNBOUNDED = 2**50
+FEW = 2000  # of which one edge is taken
 
 
-def random_model(n_layers: int, d_model: int, n_positions: int) -> HookedTransformer:
+def random_model(n_layers: int, d_model: int, n_positions: int, n_heads: int = 4) -> HookedTransformer:
     """A model in which everything matters."""
     config = HookedTransformerConfig(
-        n_layers=n_layers, d_model=d_model, n_ctx=n_positions, d_head=d_model // 4, n_heads=4, d_vocab=200, act_fn="gelu"
+        n_layers=n_layers,
+        d_model=d_model,
+        n_ctx=n_positions,
+        d_head=d_model // n_heads,
+        n_heads=n_heads,
+        d_vocab=200,
+        act_fn="gelu",
     )
     config.seed = 0
     torch.manual_seed(0)
@@ -61,6 +74,13 @@ def judged(model: HookedTransformer, pairs: tasks.PromptPairs, max_memory: int) 
     return analyses.faithfulness(model, circuit, pairs, n_random=4, max_memory=max_memory)
 
 
+def strongest(model: HookedTransformer, pairs: tasks.PromptPairs, max_memory: int) -> object:
+    """Faithfulness of the 400 strongest edges."""
+    others = random_pairs(model, len(pairs), seed=1)
+    circuit = circuits.Circuit.from_effects(analyses.edge_attribution(model, others, max_memory=max_memory), top_k=400)
+    return analyses.faithfulness(model, circuit, pairs, n_random=4, max_memory=max_memory)
+
+
 def read(model: HookedTransformer, pairs: tasks.PromptPairs, max_memory: int) -> object:
     """The lens, which takes little for each prompt, on sixteen times as many; foils are taken as intermediates."""
     pairs = pairs.take(torch.arange(len(pairs)).repeat(16))
@@ -84,15 +104,32 @@ ANALYSES: dict[str, Callable[[HookedTransformer, tasks.PromptPairs, int], object
     "attribute_attention": lambda model, pairs, most: analyses.attribute_attention(model, pairs, max_memory=most),
     "logit_lens": read,
     "faithfulness": judged,
+    "path_patch of a few": lambda model, pairs, most: analyses.path_patch(
+        model, pairs, edges=every(model, pairs, FEW), max_memory=most
+    ),
+    "faithfulness of the strongest": strongest,
     "greedy": lambda model, pairs, most: analyses.discover(model, pairs, greedy=0.001, method="eap", max_memory=most),
 }
 
 
-def measure(name: str, max_memory: int, n_layers: int, d_model: int, n_positions: int, n_pairs: int) -> dict[str, Any]:
+SMALL = tuple(name for name in ANALYSES if " of " not in name)
+CASES: dict[str, dict[str, dict[str, int]]] = {
+    "small": {name: {} for name in SMALL},
+    "wide": {"path_patch of a few": {"n_layers": 12, "n_heads": 12, "d_model": 256, "n_positions": 3, "n_pairs": 2000}},
+    "dense": {
+        "faithfulness of the strongest": {"n_layers": 8, "n_heads": 12, "d_model": 48, "n_positions": 6, "n_pairs": 16}
+    },
+}
+"""By name, the analyses and their sizes, where these are fixed."""
+
+
+def measure(
+    name: str, max_memory: int, n_layers: int, n_heads: int, d_model: int, n_positions: int, n_pairs: int
+) -> dict[str, Any]:
     """One analysis, in this process."""
     small = random_model(2, 16, 3)
     ANALYSES[name](small, random_pairs(small, 12), UNBOUNDED)  # what is loaded and cached once
-    model = random_model(n_layers, d_model, n_positions)
+    model = random_model(n_layers, d_model, n_positions, n_heads)
     pairs = random_pairs(model, n_pairs)
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
     ANALYSES[name](model, pairs, max_memory)
@@ -103,21 +140,24 @@ def measure(name: str, max_memory: int, n_layers: int, d_model: int, n_positions
 
 def main(
     max_memory: Annotated[float, typer.Option(help="MiB")] = 64,
+    case: Annotated[str, typer.Option(help="small, wide or dense")] = "small",
     only: Annotated[str, typer.Option(help="one analysis, measured in this process and printed as JSON")] = "",
     n_layers: Annotated[int, typer.Option(help="layers")] = 4,
     d_model: Annotated[int, typer.Option(help="width")] = 128,
+    n_heads: Annotated[int, typer.Option(help="heads of a layer")] = 4,
     n_positions: Annotated[int, typer.Option(help="length of the prompts")] = 8,
     n_pairs: Annotated[int, typer.Option(help="prompt pairs")] = 64,
 ) -> None:
     """Measure all analyses, each in a process, or one in this."""
-    sizes = {"n_layers": n_layers, "d_model": d_model, "n_positions": n_positions, "n_pairs": n_pairs}
+    sizes = {"n_layers": n_layers, "n_heads": n_heads, "d_model": d_model, "n_positions": n_positions, "n_pairs": n_pairs}
     if only:
         typer.echo(json.dumps(measure(only, int(max_memory * MIB), **sizes)))
         return
     rows = []
-    for name in ANALYSES:
-        options = [f"--{option.replace('_', '-')}={value}" for option, value in sizes.items()]
-        command = [sys.executable, __file__, f"--max-memory={max_memory}", f"--only={name}", *options]
+    bounds = (max_memory,) if case == "small" else (max_memory, UNBOUNDED / MIB)
+    for (name, fixed), most in product(CASES[case].items(), bounds):
+        options = [f"--{option.replace('_', '-')}={value}" for option, value in (sizes | fixed).items()]
+        command = [sys.executable, __file__, f"--max-memory={most}", f"--only={name}", *options]
         rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     typer.echo(pd.DataFrame(rows).to_string(index=False, float_format="{:.2f}".format))
 

@@ -8,30 +8,20 @@ import plotly.graph_objects as go
 import pytest
 import torch
 from chromium import launched, opened, until
-from hostile import NAMES, ODD, circuit, results, texts
-from playwright.sync_api import Browser, Page
+from hostile import DRAWN, NAMES, ODD, circuit, harmless, results, texts
+from playwright.sync_api import Browser
 
 from grokscope.analyses import AttentionView, view_attention
 from grokscope.analyses.page import Report
 from grokscope.circuits import Diagram, Result, draw
 
 RESULTS = dict(results())
-FOREIGN = ".js-plotly-plot text a, .gs-panels a, table a, img, b, i, u, sup, iframe, textarea, [onerror], [onmouseover]"
-DRAWN = (
-    "document.querySelectorAll('.js-plotly-plot .main-svg').length >= 3 * document.querySelectorAll('.plotly-figure').length"
-)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with launched() as browser:
         yield browser
-
-
-def harmless(page: Page) -> None:
-    """No script of a name ran, and no element was made of one."""
-    assert page.evaluate("window.hit") is None
-    assert page.evaluate(f"[...document.querySelectorAll({FOREIGN!r})].map(each => each.outerHTML.slice(0, 99))") == []
 
 
 def drawing(result: Result) -> go.Figure | Diagram | None:
