@@ -28,7 +28,7 @@ from grokscope import analyses, circuits, tasks
 
 MIB = 2**20
 UNBOUNDED = 2**50
-FEW = 2000  # of which one edge is taken
+FEW = 10_000  # of which one edge is taken
 
 
 def random_model(n_layers: int, d_model: int, n_positions: int, n_heads: int = 4) -> HookedTransformer:
