@@ -65,6 +65,7 @@ def study(path: Path) -> Path:
     return report.save(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [demo, study])
 def test_a_page_of_hostile_results_opens_and_runs_nothing_of_them(page: Callable[[Path], Path], tmp_path: Path) -> None:
     path = page(tmp_path / "page.html")
