@@ -19,12 +19,12 @@ from grokscope.circuits.result import _KINDS
 assert analyses and circuits and tasks  # which register all kinds
 NAMES = (
     '<a/href="http://x.test">x</a>',
-    "<img/src=x/onerror=window.hit=1>",
+    '<img/src="x"onerror="window.hit=1">',
     "</script><script>window.hit=1</script>",
     "\"onmouseover='window.hit=1'`--></title></style><b>b</b>{{7*7}}%{x}${window.hit=1}&lt;u&gt;",
 )
 """Roles, too, which have no whitespace and no @."""
-ODD = "<br><sup>s</sup>\nline\u2028<!--<script>\\u003cb\\u003e&amp;javascript:window.hit=1 " + " ".join(NAMES)
+ODD = "<br><sup>s</sup>\nline\u2028\\u003cb\\u003e&amp;javascript:window.hit=1 " + " ".join(NAMES) + "<!--<script>"
 """For everything that may be any text."""
 
 ROLES = (*NAMES, "r1")  # some figures show this role only
