@@ -17,6 +17,8 @@ from pandas.api.types import is_numeric_dtype
 from plotly.offline import get_plotlyjs
 
 from ..circuits import Diagram
+from ..circuits.arguments import refuse
+from ..circuits.destination import file_problems
 from ..circuits.diagram import script as diagram_script
 from ..circuits.page import page_of
 from ..circuits.units import fixed
@@ -97,6 +99,7 @@ class Report:
 
     def save(self, path: str | Path) -> Path:
         """Write the page atomically; returns the path."""
+        refuse(file_problems(path=path))
         return write_atomic(Path(path), self.page())
 
     def _with_reading(self, shown: str, reading: str) -> None:

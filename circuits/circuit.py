@@ -7,12 +7,12 @@ another threshold.
 from collections.abc import Collection, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from .arguments import MOST_REPEATS, number_problems, refuse, whole_problems
 from .frames import one_row_each
 from .graph import ComputationGraph
 from .node import Edge, Node
@@ -84,8 +84,11 @@ class Circuit(Result):
             ValueError: if several rules are given, the graph is unknown, or top_k is beyond the number of edges; if the
                 changes by query of a frame are not one for each edge and query, it names them.
         """
+        problems = [] if top_k is None else whole_problems(1, most=MOST_REPEATS, top_k=top_k)
+        problems += [] if threshold is None else number_problems(0, threshold=threshold)
         if sum(rule is not None for rule in (top_k, threshold, edges)) > 1:
-            raise ValueError("give one of top_k, threshold and edges")
+            problems.append("give one of top_k, threshold and edges")
+        refuse(problems)
         measured = _measured(effects, graph).in_order()
         strong, rule = _strong(measured.table, top_k, threshold, edges)
         all_edges = _edges_of(measured.table)
@@ -221,10 +224,8 @@ def _strong(
         return given & known, "given"
     if top_k is None:
         threshold = DEFAULT_THRESHOLD if threshold is None else threshold
-        if np.isnan(threshold):
-            raise ValueError("threshold is NaN, which no effect reaches; needed is a number")
         return known & (strength >= threshold), f"|effect| ≥ {threshold:g}"
-    if isinstance(top_k, bool) or not isinstance(top_k, Integral) or not 0 < top_k <= len(table):
+    if top_k > len(table):
         raise ValueError(f"top_k must be a whole number between 1 and the {len(table)} measured edges, got {top_k!r}")
     strong = np.zeros(len(table), dtype=bool)
     strong[np.argsort(-strength, kind="stable")[:top_k]] = True

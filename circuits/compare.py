@@ -17,6 +17,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from .alignment import MAX_ALIGNMENTS, aligned_distances, alignments, apply_alignment, n_alignments
+from .arguments import common_problems, flag_problems, refuse, whole_problems
 from .circuit import Circuit
 from .progress import with_bar
 from .random_circuits import edge_class
@@ -76,6 +77,9 @@ class CircuitComparison(Result):
 
     def changed(self, a: str, b: str) -> dict[str, list[str]]:
         """The kept edges that two circuits share, and those lost and gained on the way from a to b."""
+        unknown = {name: given for name, given in (("a", a), ("b", b)) if given not in self.labels}
+        names = ", ".join(self.labels)
+        refuse((), unknown=[f"{name}: no circuit {given!r}; there are {names}" for name, given in unknown.items()])
         in_a, in_b = (self.edges[f"kept {label}"].to_numpy(dtype=bool) for label in (a, b))
         names = (self.edges["sender"] + " -> " + self.edges["receiver"]).to_numpy()
         return {
@@ -146,6 +150,8 @@ def compare(
         ValueError: for fewer than two circuits; if graph, edges, metric, contrast, direction or pairs (the recipe of pairs,
             across seeds) differ; or if a circuit has undefined effects.
     """
+    common: dict[str, Any] = {"n_bootstrap": n_bootstrap, "progress": progress, "seed": seed}
+    refuse(_size_problems(top_k) + flag_problems(across_seeds=across_seeds) + common_problems(**common))
     if len(circuits) < 2:
         raise ValueError(f"comparing needs at least two circuits, got {len(circuits)}")
     check_comparable(circuits, across_seeds=across_seeds)
@@ -169,6 +175,14 @@ def compare(
     edges, columns = _edge_table(circuits, live), ["a", "b", "measure", "value", *_NUMBERS, "n_edges", "n"]
     table = pd.DataFrame(rows, columns=pd.Index(columns))
     return CircuitComparison(table, edges, pd.concat(differences, ignore_index=True), best, tuple(circuits))
+
+
+def _size_problems(top_k: Any) -> list[str]:
+    """Why no overlap can be taken at these sizes."""
+    is_list = isinstance(top_k, Collection) and not isinstance(top_k, str)
+    wrong = [size for size in top_k if whole_problems(1, size=size)] if is_list else []
+    right = is_list and len(top_k) and not wrong
+    return [] if right else [f"top_k are one or more sizes of at least 1, as in (10, 20), got {top_k!r}"]
 
 
 class _Samples:
@@ -316,6 +330,14 @@ def _recentred_interval(value: float, resampled: Float[np.ndarray, " resample"])
         return float("nan"), float("nan")
     low, high = np.nanquantile(resampled, [0.025, 0.975]) + value - np.nanmean(resampled)
     return float(min(low, value)), float(np.clip(high, value, 1.0))
+
+
+def ignore_problems(despite: Any) -> list[str]:
+    """Why fields cannot be ignored: there are no such ones."""
+    known = (*MUST_AGREE, *RECIPE, "graph", "measured edges")
+    is_list = isinstance(despite, Collection) and not isinstance(despite, str)
+    unknown = [name for name in despite if name not in known] if is_list else [despite]
+    return [f"despite holds fields, {', '.join(known)}; got {', '.join(map(repr, unknown))}"] if unknown else []
 
 
 def check_comparable(

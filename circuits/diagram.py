@@ -14,8 +14,9 @@ from typing import Any
 
 import pandas as pd
 
+from .arguments import refuse
 from .circuit import Circuit
-from .compare import check_comparable
+from .compare import check_comparable, ignore_problems
 from .diagram_data import Frames, diagram_data
 from .graph import ComputationGraph
 from .kinds import KINDS, css_name
@@ -54,7 +55,7 @@ class Diagram:
 
     def save(self, path: str | Path) -> Path:
         """Write a page that works from a file and without a network; returns the path."""
-        return save_page(Path(path), self.title, self.html, scripts=[script()])
+        return save_page(path, self.title, self.html, scripts=[script()])
 
     def _repr_html_(self) -> str:
         return self.html
@@ -85,6 +86,7 @@ def draw(
 
     >>> draw({"grokked": a, "memorised": b}).save("circuits.html")  # doctest: +SKIP
     """
+    refuse(ignore_problems(despite))
     panels = _panels(circuits)
     everything = {f"{label} {step or ''}".strip(): c for label, frames in panels.items() for step, c in frames.items()}
     if not everything:

@@ -6,7 +6,7 @@ set beforehand; the verdict is *same* if the upper 95 % bound of (distance − r
 if the lower bound is above it, else *undecided* (two one-sided tests, Schuirmann 1987).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from .alignment import aligned_distances, alignments
+from .arguments import flag_problems, number_problems, refuse
 from .circuit import Circuit
 from .compare import check_comparable
 from .result import Result
@@ -88,6 +89,10 @@ def equivalence(
         ValueError: if a seed lacks a condition or any replicate; if within a seed circuits were measured on other pairs, or
             across seeds by another recipe.
     """
+    problems = flag_problems(aligned=aligned) + ([] if margin is None else number_problems(0, margin=margin))
+    if isinstance(conditions, str) or not isinstance(conditions, Sequence) or len(set(map(str, conditions))) != 2:
+        problems.append(f"conditions are the names of two, got {conditions!r}")
+    refuse(problems)
     a, b = conditions
     lacking = [f"{seed} lacks {name}" for seed, found in circuits.items() for name in conditions if name not in found]
     lacking += [

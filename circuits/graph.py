@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
+from .arguments import flag_problems, refuse
 from .kinds import KINDS
 from .node import Edge, Node
 from .plain_text import plain
-from .step import Step, completed, named_roles, problems_of, role_problems, with_named_roles
-from .transformer import transformer_settings, transformer_steps
+from .step import Step, completed, named_roles, problems_of, roles_and_answer_problems, with_named_roles
+from .transformer import size_problems, transformer_settings, transformer_steps
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,14 +42,11 @@ class ComputationGraph:
     __no_type_check__: ClassVar[bool] = True  # what is wrong is said below, in words and all at once
 
     def __post_init__(self) -> None:
+        refuse(roles_and_answer_problems(self.roles, self.answer_role))
         object.__setattr__(self, "roles", named_roles(self.roles))
         object.__setattr__(self, "answer_role", named_roles([self.answer_role])[0])
         object.__setattr__(self, "steps", tuple(map(with_named_roles, self.steps)))
-        problems = role_problems(self.roles) or problems_of(self.steps, self.roles)
-        if self.answer_role not in self.roles:
-            problems.insert(0, f"answer_role {self.answer_role!r} is not among the roles {self.roles}")
-        if problems:
-            raise ValueError("; ".join(problems))
+        refuse(problems_of(self.steps, self.roles))
         object.__setattr__(self, "steps", completed(self.steps, self.roles))
 
     @classmethod
@@ -77,6 +75,9 @@ class ComputationGraph:
             ValueError: if answer_role is not among the roles, or a role is no name.
         """
         sizes = {"n_layers": n_layers, "n_heads": n_heads, "n_blocks": n_blocks, "causal": causal, "has_mlp": has_mlp}
+        counts = {"n_layers": n_layers, "n_heads": n_heads, "n_blocks": n_blocks}
+        problems = roles_and_answer_problems(roles, answer_role) + size_problems(**counts)
+        refuse(problems + flag_problems(causal=causal, has_mlp=has_mlp))
         names = named_roles(roles)
         return cls(names, named_roles([answer_role])[0], transformer_steps(names, **sizes))
 
@@ -169,17 +170,23 @@ class ComputationGraph:
 
     def outputs_of(self, receiver: Node) -> tuple[Node, ...]:
         """The nodes whose output depends on an input directly; none for the last step."""
+        self.number_of(receiver)
         if receiver not in self._outputs:
             self._outputs[receiver] = self._find_outputs(receiver)
         return self._outputs[receiver]
 
     def visible_from(self, role: str) -> Sequence[str]:
         """The positions on which the output of a step at `role` can depend directly: what a head there attends to."""
+        refuse((), unknown=[] if role in self.roles else [f"no role {role!r}; there are {', '.join(self.roles)}"])
         place = self.roles.index(role)
         return max(((step.sees or ())[place] for step in self.steps), key=len)
 
     def number_of(self, node: Node) -> int:
         """The number of the step to which a node belongs."""
+        if not isinstance(node, Node):
+            raise TypeError(f"a node is needed, as of Node.parse('L0H0@h'), got {node!r}")
+        if (node.kind, node.layer) not in self._numbers:
+            raise KeyError(f"no node {node} in this graph of {self.n_layers} layers")
         return self._numbers[node.kind, node.layer]
 
     # Weights

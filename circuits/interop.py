@@ -12,9 +12,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from .arguments import flag_problems, refuse, whole_problems
 from .circuit import Circuit
+from .destination import file_problems, input_problems
 from .graph import ComputationGraph
 from .node import Edge, Node
+from .step import roles_and_answer_problems
+from .transformer import MOST_NODES
 from .writing import write_atomic
 
 
@@ -29,10 +33,11 @@ def to_eap_ig(circuit: Circuit, path: str | Path, *, d_model: int) -> Path:
     Raises:
         ValueError: if the circuit is not a transformer's, since their names are only for attention heads and MLPs.
     """
-    graph = circuit.graph
+    graph, problems = circuit.graph, whole_problems(1, d_model=d_model) + file_problems(path=path)
     if not graph.is_transformer:
         kinds = ", ".join(dict.fromkeys(step.kind for step in graph.steps))
-        raise ValueError(f"EAP-IG's format can hold a transformer's circuit (embed, head, mlp, logits) only, got {kinds}")
+        problems.append(f"EAP-IG's format can hold a transformer's circuit (embed, head, mlp, logits) only, got {kinds}")
+    refuse(problems)
     score: dict[str, float] = {}
     in_graph: set[str] = set()
     for edge, effect, kept in zip(circuit.measured_edges, circuit.table["effect"], circuit.table["kept"], strict=True):
@@ -71,6 +76,9 @@ def from_eap_ig(
         ValueError: if the file is no such JSON, has edges that are not in its graph, or is of neurons or of attention
             parallel to MLPs.
     """
+    problems = input_problems(path=path) + roles_and_answer_problems(roles, answer_role) + flag_problems(causal=causal)
+    problems += [] if n_blocks is None else whole_problems(1, most=MOST_NODES, n_blocks=n_blocks)
+    refuse(problems + ([] if has_mlp is None else flag_problems(has_mlp=has_mlp)))
     file = _read(Path(path))
     if has_mlp is None:
         has_mlp = _has_mlp(file)

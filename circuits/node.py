@@ -52,6 +52,8 @@ class Node(NamedTuple):
     @classmethod
     def parse(cls, name: str) -> "Node":
         """The node of a printed name."""
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a node is a text, as 'L0H2@r1', got {name!r}")
         component, at, role = name.partition("@")
         if bool(at) == bool(role):
             for kind, row in KINDS.items():
@@ -95,6 +97,8 @@ class Edge(NamedTuple):
     @classmethod
     def parse(cls, name: str) -> "Edge":
         """The edge of a printed name."""
+        if not isinstance(name, str):
+            raise TypeError(f"the name of an edge is a text, as 'MLP0@r1 -> L1H0.v@r1', got {name!r}")
         sender, arrow, receiver = name.partition(" -> ")
         if not arrow:
             raise ValueError(f"{name!r} is no edge; names look like MLP0@r1 -> L1H0.v@r1")

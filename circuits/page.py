@@ -11,6 +11,8 @@ import html
 from collections.abc import Iterable
 from pathlib import Path
 
+from .arguments import refuse
+from .destination import file_problems
 from .writing import write_atomic
 
 BODY = "<!-- grokscope: the body -->"
@@ -48,9 +50,10 @@ def page_of(title: str, body: str, *, scripts: Iterable[str], style: str = "") -
     )
 
 
-def save_page(path: Path, title: str, body: str, *, scripts: Iterable[str]) -> Path:
+def save_page(path: str | Path, title: str, body: str, *, scripts: Iterable[str]) -> Path:
     """Write a fragment as a page; returns the path. See `page_of`."""
-    return write_atomic(path, page_of(title, body, scripts=scripts))
+    refuse(file_problems(path=path))
+    return write_atomic(Path(path), page_of(title, body, scripts=scripts))
 
 
 def _hash(script: str) -> str:

@@ -8,6 +8,8 @@ from typing import Any, TypeVar, get_type_hints
 
 import pandas as pd
 
+from .arguments import refuse
+from .destination import file_problems, input_problems
 from .encoding import decode, encode
 from .format_1 import decode_1
 from .plain_text import plain
@@ -76,6 +78,7 @@ class Result:
 
     def save(self, path: str | Path) -> Path:
         """Write the result as JSON, atomically; returns the path."""
+        refuse(file_problems(path=path))
         return write_atomic(Path(path), self.to_json())
 
     @classmethod
@@ -85,6 +88,7 @@ class Result:
         Raises:
             ValueError: if the file holds something else; the message names it.
         """
+        refuse(input_problems(path=path))
         try:
             return cls.from_json(Path(path).read_text(encoding="utf-8"))
         except ValueError as error:

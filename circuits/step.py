@@ -1,11 +1,12 @@
 """The steps of a computation: components of one kind that work side by side, what they read and what they share."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
+from .arguments import shortly
 from .kinds import KINDS
 from .node import Node
 
@@ -62,6 +63,17 @@ def role_problems(roles: Sequence[Any]) -> list[str]:
     if not roles or len(set(map(repr, roles))) != len(roles):
         problems.append(f"there must be roles, all different, got {tuple(roles)}")
     return problems
+
+
+def roles_and_answer_problems(roles: Any, answer_role: Any) -> list[str]:
+    """Why these are no names of positions, one of which holds the answer."""
+    if isinstance(roles, str) or not isinstance(roles, Iterable):
+        return [
+            f"roles is {shortly(roles)}, needed are names, as in roles=('h', 'r1', 'r2'); answer_role is {answer_role!r}"
+        ]
+    names, answer = named_roles(tuple(roles)), named_roles([answer_role])[0]
+    problems = [] if answer in names else [f"answer_role {answer!r} is not among the roles {names}"]
+    return problems + role_problems(names)
 
 
 def completed(steps: Sequence[Step], roles: Sequence[str]) -> tuple[Step, ...]:

@@ -3,7 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
+from .arguments import whole_problems
 from .step import Step, completed
+
+MOST_NODES = 1_000_000  # heads and MLPs of a graph; one with more has too many edges to be held
+
+
+def size_problems(*, n_layers: Any, n_heads: Any, n_blocks: Any) -> list[str]:
+    """Why there is no transformer of these sizes."""
+    problems = whole_problems(1, most=MOST_NODES, n_layers=n_layers, n_heads=n_heads, n_blocks=n_blocks)
+    if not problems and n_layers * (n_heads + 1) > MOST_NODES:
+        problems.append(f"n_layers={n_layers} of n_heads={n_heads} are more than {MOST_NODES:,} nodes")
+    return problems
 
 
 def transformer_steps(

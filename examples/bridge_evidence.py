@@ -12,6 +12,8 @@ import typer
 
 from grokscope import analyses, tasks
 from grokscope.analyses.page import Report
+from grokscope.circuits.arguments import refuse
+from grokscope.circuits.destination import file_problems
 
 SPLITS = ("test_inferred_iid", "test_inferred_ood")
 AT_R1 = ("lens", "probe", "ablation", "held out", "same bridge", "direction")
@@ -39,6 +41,7 @@ def main(
     n: Annotated[int, typer.Option(help="at most this many questions of each split")] = 512,
 ) -> None:
     """Print the table as markdown and write the page with a figure for each line."""
+    refuse(file_problems(out=out))
     rows, report = [], Report(f"Bridge evidence: {study}")
     for name, run in tasks.load_study(study).runs.items():
         for phase, step in run.phases.items():

@@ -12,6 +12,8 @@ import pandas as pd
 import typer
 
 from grokscope import analyses, circuits, tasks
+from grokscope.circuits.arguments import refuse
+from grokscope.circuits.destination import folder_problems
 
 ARMS = {
     "natural, early": ("natural", "id_generalised"),
@@ -28,6 +30,7 @@ def main(
     n: Annotated[int, typer.Option(help="prompt pairs, half to choose on and half to judge")] = 512,
 ) -> None:
     """Print the tables and write the diagram."""
+    refuse(folder_problems(out=out))
     runs = tasks.load_study("pilot").runs
     models = {arm: runs[run].checkpoint(phase).model() for arm, (run, phase) in ARMS.items()}
     pairs = tasks.make_pairs(runs["natural"].task, split="test_inferred_iid", contrast="bridge", n=n, seed=0)

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from grokscope import analyses, circuits, tasks
+from grokscope.circuits.arguments import refuse
+from grokscope.circuits.destination import folder_problems
 
 SPLIT = "test_inferred_iid"
 
@@ -18,6 +20,7 @@ def main(
     n: Annotated[int, typer.Option(help="pairs asked for")] = 256,
 ) -> None:
     """Measure the circuits and write the pages."""
+    refuse(folder_problems(out=out))
     run = tasks.load_study("pilot").runs["natural"]
     models = {"early": run.checkpoint("id_generalised").model(), "grokked": run.checkpoint("grokked").model()}
     pairs = tasks.make_pairs(run.task, split=SPLIT, contrast="bridge", n=n, seed=0).keep_correct(*models.values())

@@ -13,6 +13,8 @@ from typing import Annotated
 import typer
 
 from grokscope import tasks
+from grokscope.circuits.arguments import refuse
+from grokscope.circuits.destination import folder_problems
 from grokscope.tasks.runs.shipping import copy_run
 
 SHARED = tasks.ModelConfig.small()
@@ -50,6 +52,7 @@ def main(
     ship_only: Annotated[bool, typer.Option("--ship", help="copy finished runs instead of training")] = False,
 ) -> None:
     """Train or ship the pilot."""
+    refuse(folder_problems(work=work))
     for name in [arm] if arm else ARMS:
         if ship_only:
             ship(name, work, Path(__file__).parent / "checkpoints" / "pilot")

@@ -23,6 +23,8 @@ from grokscope import tasks
 from grokscope.analyses.claims.regimes import BEFORE
 from grokscope.analyses.claims.specimens import last_before_ood
 from grokscope.analyses.study.step_tables import step_tables
+from grokscope.circuits.arguments import process_problems, refuse
+from grokscope.circuits.destination import folder_problems
 from grokscope.tasks.runs.shipping import copy_run
 
 SHIPPED = Path(__file__).parent / "checkpoints" / "study"
@@ -177,6 +179,7 @@ def main(
     ship_only: Annotated[bool, typer.Option("--ship", help="copy finished runs instead of training")] = False,
 ) -> None:
     """Train or ship the study."""
+    refuse(folder_problems(work=work) + process_problems(n_jobs))
     if ship_only:
         folders = sorted(path.parent for path in work.glob("**/run.json"))
         calls = [delayed(ship)(f, SHIPPED / f.relative_to(work), further=f.parent != work) for f in folders]

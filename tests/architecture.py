@@ -10,14 +10,16 @@ PACKAGES = ("tasks", "circuits", "analyses")
 SIBLINGS = {"tasks": set(), "circuits": set(), "analyses": {"tasks", "circuits"}}
 STOREYS = {
     "analyses": ("statistics", "plots", "page", "forward", "patching", "training", "bridge", "claims", "study", "face"),
-    "tasks": ("writing", "printing", "questions", "models", "runs", "training", "face"),
+    "tasks": ("writing", "printing", "destination", "questions", "models", "runs", "training", "face"),
 }
-SHARED = (  # what reads and writes files, and text for a terminal; none knows anything else of the library
+SHARED = (  # files, text for a terminal, and what refuses settings; none knows anything else of the library
     ("circuits", "writing"),
     ("circuits", "documents"),
     ("circuits", "manifest"),
     ("circuits", "lock"),
     ("circuits", "plain_text"),
+    ("circuits", "arguments"),
+    ("circuits", "destination"),
 )
 ALONE = ("plots", "page")  # import no other room of analyses/
 MOST_LINES = 400

@@ -15,7 +15,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
 from ...tasks import Queries
-from ...tasks.questions.arguments import refuse, seed_problems
+from ...tasks.questions.arguments import common_problems, refuse
 from ...tasks.questions.validity import taken_problems
 from ..forward.cached import CachedRun, with_states
 from ..forward.model import graph_of
@@ -82,7 +82,7 @@ def back_patch(
             than two questions are answered wrongly.
         MemoryError: if not a single question fits into `max_memory`.
     """
-    refuse(seed_problems(seed))
+    refuse(common_problems(seed=seed, progress=progress, max_memory=max_memory))
     if problems := taken_problems("a role", queries.roles, (ANY,), by="stands for any patch at all"):
         raise ValueError("; ".join(problems))
     queries.check_against(model)

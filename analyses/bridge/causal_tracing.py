@@ -18,7 +18,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import Result
 from ...circuits.progress import with_bar
 from ...tasks import Queries, top_token
-from ...tasks.questions.arguments import whole_problems
+from ...tasks.questions.arguments import common_problems, refuse, whole_problems
 from ...tasks.questions.validity import inputs_of, problems_with, prompt_problems, vocabulary_problems
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.memory import batches_of
@@ -90,8 +90,8 @@ def causal_trace(
             problems at once), or the model answers none correctly.
         MemoryError: if not a single prompt fits into `max_memory`.
     """
-    if whole_problems(1, window=window):
-        raise ValueError(f"window is a number of layers, at least 1, got {window!r}")
+    n_layers = getattr(getattr(model, "cfg", None), "n_layers", None)
+    refuse(whole_problems(1, most=n_layers, window=window) + common_problems(max_memory=max_memory, progress=progress))
 
     def cells(run: CachedRun, other: CachedRun) -> Iterator[tuple[Cell, Tensor]]:
         for layer, (position, role) in product(range(-1, run.graph.n_layers), enumerate(run.graph.roles)):
@@ -124,6 +124,7 @@ def trace_inputs(
         ValueError: as `causal_trace`.
         MemoryError: as `causal_trace`.
     """
+    refuse(common_problems(max_memory=max_memory, progress=progress))
 
     def cells(run: CachedRun, other: CachedRun) -> Iterator[tuple[Cell, Tensor]]:
         receivers = run.graph.receivers

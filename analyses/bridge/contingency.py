@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
+from ...tasks.questions.arguments import common_problems, number_problems, refuse
 from ..statistics import wilson
 
 
@@ -41,6 +42,7 @@ def found_by_correct(
     >>> found_by_correct(f, c, np.arange(3)).set_index("quantity")["value"]["P(correct | found)"]
     np.float64(0.5)
     """
+    refuse(common_problems(n_bootstrap=n_bootstrap, seed=seed))
     if not len(facts):
         raise ValueError("no question: there is none that is found or correct")
     shares = {
@@ -81,8 +83,7 @@ def frechet_bounds(found: float, correct: float) -> pd.DataFrame:
     Raises:
         ValueError: if one of them is no fraction.
     """
-    if bad := [f"{name}={value}" for name, value in (("found", found), ("correct", correct)) if not 0 <= value <= 1]:
-        raise ValueError(f"shares lie between 0 and 1, got {', '.join(bad)}")
+    refuse(number_problems(0, most=1, found=found, correct=correct))
     rows = [
         ("P(correct, not found)", max(0.0, correct - found), min(correct, 1 - found)),
         ("P(found, not correct)", max(0.0, found - correct), min(found, 1 - correct)),

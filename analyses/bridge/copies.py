@@ -5,7 +5,7 @@ cell does not mean that the bridge is not used.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,10 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Queries, Task, TwoHopTask, two_hop
-from ...tasks.questions.arguments import refuse, seed_problems
+from ...tasks.questions.arguments import common_problems, refuse
 from ...tasks.questions.validity import layer_problems, missing_problems
 from ..forward.cached import CachedRun, with_states
-from ..forward.model import graph_of
+from ..forward.model import check_model, graph_of
 from ..plots.bars import copies_bars
 from ..statistics import random_like, wilson_row
 from .answers import Copies, Rows, answers_of, answers_with
@@ -94,12 +94,13 @@ def bridge_copies(
         ValueError: for roles or a layer that there are not, all at once; or if no question is left to ask.
         MemoryError: if not a single question fits into `max_memory`.
     """
-    refuse(seed_problems(seed))
+    check_model(model)
+    if problems := _kind_problems(places) + common_problems(max_memory=max_memory, seed=seed):
+        refuse(problems + layer_problems([layer], model.cfg.n_layers))
     two_hops = two_hop(task)
     queries.check_against(model, intermediates=["bridge"])
     graph = graph_of(model, queries.roles, queries.answer_position)
-    if problems := _problems(queries, places, layer, graph.n_layers):
-        raise ValueError("; ".join(problems))
+    refuse(_problems(queries, places) + layer_problems([layer], graph.n_layers))
     asked = queries.take(answers_of(model, graph, queries, max_memory=max_memory) == queries.answers)
     means = BridgeMeans(model, graph, task, asked, intermediate="bridge", seed=seed, max_memory=max_memory)
     asked, bridges, tails = _with_other_bridges(asked, two_hops, means, seed)
@@ -129,12 +130,20 @@ def bridge_copies(
     return BridgeCopiesResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, layer, len(queries))
 
 
-def _problems(queries: Queries, places: Sequence[Sequence[str]], layer: int, n_layers: int) -> list[str]:
+def _problems(queries: Queries, places: Sequence[Sequence[str]]) -> list[str]:
     wanted = sorted({str(role) for roles in places for role in roles})
-    problems = missing_problems("role", wanted, queries.roles) + layer_problems([layer], n_layers)
-    if not places or not all(places):
-        problems.append("places are one or more sets of one or more roles")
-    return problems
+    return missing_problems("role", wanted, queries.roles)
+
+
+def _kind_problems(places: Any) -> list[str]:
+    """What is wrong whatever the model and the questions are."""
+    if _is_list(places) and all(_is_list(each) for each in places):
+        return []
+    return [f"places are one or more sets of one or more roles, as in [('r1',)], got {places!r}"]
+
+
+def _is_list(values: Any) -> bool:
+    return isinstance(values, Collection) and not isinstance(values, str) and len(values) > 0
 
 
 def _with_other_bridges(

@@ -18,7 +18,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
 from ...tasks import PromptPairs, Queries
-from ...tasks.questions.arguments import refuse, seed_problems
+from ...tasks.questions.arguments import common_problems, number_problems, refuse
 from ...tasks.questions.validity import inputs_of, vocabulary_problems
 from ..forward.cached import CachedRun, with_states
 from ..forward.head import same_vocabulary, token_embeddings, unembedding_directions
@@ -98,7 +98,7 @@ def ablate_bridge(
         ValueError: if pairs or queries cannot be examined (all problems at once), or no question is left to ask.
         MemoryError: if not a single question fits into `max_memory`, next to the states that means are taken of.
     """
-    refuse(seed_problems(seed))
+    refuse(common_problems(intermediate=intermediate, max_memory=max_memory, progress=progress, seed=seed))
     source, queries, name = setting(model, task, queries, intermediate, seed=seed)
     graph = graph_of(model, queries.roles, queries.answer_position)
     means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed, max_memory=max_memory)
@@ -154,13 +154,11 @@ def steer_bridge(
         ValueError: if pairs or queries cannot be examined (all problems at once), or no question is left to ask.
         MemoryError: if not a single question fits into `max_memory`, next to the states that means are taken of.
     """
-    refuse(seed_problems(seed))
+    common = common_problems(intermediate=intermediate, max_memory=max_memory, progress=progress, seed=seed)
+    refuse(_scale_problems(scales) + common)
     source, queries, name = setting(model, task, queries, intermediate, seed=seed)
     problems = vocabulary_problems({f"the {name}": queries.intermediates[name]}, inputs_of(model.cfg))  # embedded, too
-    if not len(scales) or not all(map(math.isfinite, scales)):
-        problems.append(f"scales are one or more finite numbers, got {tuple(scales)}")
-    if problems:
-        raise ValueError("; ".join(problems))
+    refuse(problems)
     graph = graph_of(model, queries.roles, queries.answer_position)
     means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed, max_memory=max_memory)
     options: dict[str, Any] = {"second_hop": "ID", "seed": seed, "max_memory": max_memory}
@@ -210,3 +208,11 @@ def _rows(
             row |= {"kept": kept.value, "low": kept.low, "high": kept.high, "moved": moved}
             rows.append(row | {"n": kept.n, "n_facts": kept.n_units})
     return rows
+
+
+def _scale_problems(scales: Any) -> list[str]:
+    """Why a direction cannot be added these many times over."""
+    is_list = isinstance(scales, Sequence) and not isinstance(scales, str)
+    if is_list and len(scales) and not any(number_problems(-math.inf, scale=each) for each in scales):
+        return []
+    return [f"scales are one or more finite numbers, got {tuple(scales) if is_list else scales!r}"]

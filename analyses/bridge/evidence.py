@@ -25,7 +25,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import ComputationGraph, Result
 from ...circuits.progress import with_bar
 from ...tasks import NO_TOKEN, Donor, PromptPairs, Queries, Run
-from ...tasks.questions.arguments import refuse, seed_problems
+from ...tasks.questions.arguments import common_problems, is_whole, name_problems, refuse, whole_problems
 from ..forward.cached import CachedRun, with_states
 from ..forward.memory import budget
 from ..forward.model import graph_of
@@ -102,8 +102,9 @@ class EvidenceResult(Result):
             KeyError: if there is no such cell; the message has those there are.
         """
         layers, roles = (list(dict.fromkeys(self.table[name])) for name in ("layer", "role"))
-        if layer not in layers or role not in roles:
-            raise KeyError(f"no cell L{layer} {role}: layers are {layers[0]} to {layers[-1]}, roles {', '.join(roles)}")
+        if not is_whole(layer) or layer not in layers or role not in roles:
+            there = f"layers are {layers[0]} to {layers[-1]}, roles {', '.join(roles)}"
+            raise KeyError(f"no cell L{layer} {role}: {there}; asked for were layer {layer!r} and role {role!r}")
         return self.table[(self.table["layer"] == layer) & (self.table["role"] == role)].reset_index(drop=True)
 
     def figure(self, role: str | None = None) -> Any:
@@ -112,8 +113,10 @@ class EvidenceResult(Result):
         Args:
             role: where the measures of a run are shown; by default r1, or the first role where there is no r1.
         """
+        roles = list(map(str, dict.fromkeys(self.table["role"])))
+        if role is not None and role not in roles:
+            raise KeyError(f"no role {role!r}; there are {', '.join(roles)}")
         if "step" in self.table:
-            roles = list(map(str, dict.fromkeys(self.table["role"])))
             shown = role or ("r1" if "r1" in roles else roles[0])
             self.at(-1, shown)
             rows = self.measures[self.measures["role"] == shown]
@@ -154,7 +157,8 @@ def bridge_evidence(
         ValueError: if it holds no question, or no two-hop ones; if pairs cannot be examined (all problems at once).
         MemoryError: if not a single question fits into `max_memory`, next to the states that means are taken of.
     """
-    refuse(seed_problems(seed))
+    common = common_problems(intermediate=intermediate, max_memory=max_memory, progress=progress, seed=seed)
+    refuse(whole_problems(0, n=n) + common + ([] if split is None else name_problems(split=split)))
     if isinstance(model, Run):
         options = {"n": n, "intermediate": intermediate, "max_memory": max_memory, "progress": False, "seed": seed}
         return by_step(model, lambda each: bridge_evidence(each, task, split, **options), progress=progress)

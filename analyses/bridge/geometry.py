@@ -21,7 +21,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Queries, Run
-from ...tasks.questions.arguments import refuse, seed_problems
+from ...tasks.questions.arguments import common_problems, refuse
 from ...tasks.questions.validity import check_same_roles
 from ..forward.memory import budget
 from ..forward.model import graph_of
@@ -100,7 +100,7 @@ def bridge_geometry(
         ValueError: if questions do not fit the model or each other, or fewer than two bridges have at least two ID facts.
         MemoryError: if the states do not fit into `max_memory`.
     """
-    refuse(seed_problems(seed))
+    refuse(common_problems(split=split, max_memory=max_memory, seed=seed))
     check_source(task, SplitSource)
     if isinstance(model, Run):
         options: dict[str, Any] = {"split": split, "max_memory": max_memory, "seed": seed}

@@ -20,8 +20,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
 from ...tasks import Donor, PromptPairs, Queries
-from ...tasks.questions.arguments import refuse, seed_problems
-from ...tasks.questions.validity import check_choices
+from ...tasks.questions.arguments import choice_problems, common_problems, refuse
 from ..forward.cached import CachedRun, with_states
 from ..forward.model import graph_of
 from ..forward.states import StatesRun, run_states
@@ -113,8 +112,9 @@ def interchange(
             no question is so answered and has all donors.
         MemoryError: if not a single question fits into `max_memory`, next to the states that means are taken of.
     """
-    refuse(seed_problems(seed))
-    check_choices(second_hop=(second_hop, ("ID", "OOD")), answered=(answered, ("right", "wrong")))
+    choices = choice_problems(second_hop=(second_hop, ("ID", "OOD")), answered=(answered, ("right", "wrong")))
+    common = common_problems(intermediate=intermediate, max_memory=max_memory, progress=progress, seed=seed)
+    refuse(choices + common)
     source, queries, name = setting(model, task, queries, intermediate, seed=seed)
     graph = graph_of(model, queries.roles, queries.answer_position)
     means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed, max_memory=max_memory)

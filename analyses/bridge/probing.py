@@ -30,7 +30,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import Result
 from ...circuits.progress import with_bar
 from ...tasks import NO_TOKEN, PromptPairs, Queries, Run, top_token
-from ...tasks.questions.arguments import refuse, seed_problems
+from ...tasks.questions.arguments import common_problems, names_problems, refuse
 from ...tasks.questions.validity import check_same_roles, taken_problems
 from ..forward.head import same_vocabulary, unembedding_directions
 from ..forward.memory import budget
@@ -125,7 +125,8 @@ def probe_bridge(
             are too few units for some targets; the message has the numbers.
         MemoryError: if the states do not fit into `max_memory`.
     """
-    refuse(seed_problems(seed))
+    named = [] if targets is None else names_problems(targets=targets)
+    refuse(named + common_problems(max_memory=max_memory, progress=progress, seed=seed))
     if isinstance(model, Run):
         options: dict[str, Any] = {"transfer": transfer, "targets": targets, "max_memory": max_memory, "seed": seed}
         return by_step(model, lambda each: probe_bridge(each, task, progress=False, **options), progress=progress)

@@ -11,10 +11,11 @@ import torch
 from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, draw
+from ...circuits.destination import file_problems
 from ...circuits.plain_text import plain
 from ...circuits.writing import write_atomic
 from ...tasks import PromptPairs, TwoHopTask, top_token
-from ...tasks.questions.arguments import is_whole, shortly
+from ...tasks.questions.arguments import is_whole, refuse, shortly
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.head import decode
 from ..forward.model import graph_of, residual_states
@@ -52,6 +53,7 @@ class QueryView:
 
     def save(self, path: str | Path) -> Path:
         """Write the page atomically; returns the path."""
+        refuse(file_problems(path=path))
         return write_atomic(Path(path), self.page)
 
     def _repr_html_(self) -> str:
@@ -77,7 +79,7 @@ def view_query(model: HookedTransformer, task: TwoHopTask, pairs: PromptPairs, n
     if not is_whole(number):
         raise ValueError(f"number is {shortly(number)}, needed is a whole number, 0 to {len(pairs) - 1}")
     if not 0 <= number < len(pairs):
-        raise IndexError(f"pair {number} of {len(pairs)}: the numbers are 0 to {len(pairs) - 1}")
+        raise IndexError(f"number is {number}, there are {len(pairs)} pairs, 0 to {len(pairs) - 1}")
     pair = pairs.take(torch.tensor([number], device="cpu"))
     pair.check_against(model)
     meaning = _meaning(task, pair)

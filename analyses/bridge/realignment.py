@@ -17,7 +17,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Queries, Run
-from ...tasks.questions.arguments import refuse, seed_problems
+from ...tasks.questions.arguments import common_problems, refuse
 from ..forward.cached import CachedRun, with_states
 from ..forward.head import decode
 from ..forward.model import embedded, graph_of
@@ -98,7 +98,7 @@ def realign(
             entities.
         MemoryError: if not a single question fits into `max_memory`.
     """
-    refuse(seed_problems(seed))
+    refuse(common_problems(max_memory=max_memory, progress=progress, seed=seed))
     check_source(task, Source)
     if not len(queries):
         raise ValueError(f"{queries.split} holds no query")

@@ -5,7 +5,7 @@ level, next to the number of compositions that were added to the training set. A
 last step, not left out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 
 from ...circuits import Result
 from ...tasks import Run, Study
+from ...tasks.questions.arguments import number_problems
 from ..page import Report
 from ..plots.claims import cost_frontier
 from ..training.growth import flops_per_example, onset
@@ -86,7 +87,10 @@ def cost_of_waiting(study: Study, *, levels: Sequence[float] = LEVELS) -> CostRe
     Raises:
         ValueError: if a level is not a share, or a run began with another's weights.
     """
-    problems = [f"levels are shares above 0 and up to 1, got {level}" for level in levels if not 0 < level <= 1]
+    if isinstance(levels, str) or not isinstance(levels, Collection) or not levels:
+        raise ValueError(f"levels are one or more shares above 0 and up to 1, got {levels!r}")
+    wrong = [level for level in levels if number_problems(0, above=True, most=1, level=level)]
+    problems = [f"levels are shares above 0 and up to 1, got {level!r}" for level in wrong]
     problems += [f"{name} began with {run.initial}" for name, run in study.runs.items() if run.initial]
     if problems or not study.runs:
         raise ValueError("; ".join(problems) or f"{study.folder} holds no run")

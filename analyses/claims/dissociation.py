@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 
 from ...tasks import two_hop
+from ...tasks.questions.arguments import common_problems, refuse
+from ...tasks.questions.validity import missing_problems
 from ..bridge.evidence import EvidenceResult
 from ..bridge.interchange import InterchangeResult
 from ..bridge.verdicts import ANYWHERE, R1, bridge_cells, bridge_intervention, bridge_is, bridge_read, bridge_roles
@@ -79,6 +81,7 @@ def accuracy_without_circuit(
     Raises:
         ValueError: if no graph has any of the arms.
     """
+    refuse(_role_problems(graphs, roles) + common_problems(n_questions=n_questions, seed=seed))
     known = {number: arms for number, arms in graphs.items() if set(arms) & set(ARMS)}
     if not known:
         there = {number: sorted(arms) for number, arms in graphs.items()}
@@ -87,6 +90,13 @@ def accuracy_without_circuit(
     if roles is None:
         roles = bridge_roles(next(iter(next(iter(known.values())).values())).model)
     return decide_dissociation(measured, roles)
+
+
+def _role_problems(graphs: Mapping[int, Arms], roles: Sequence[str] | None) -> list[str]:
+    if roles is None:
+        return []
+    there = {role for arms in graphs.values() for each in arms.values() for role in each.task.split(IID).roles}
+    return missing_problems("role", roles, sorted(there))
 
 
 def decide_dissociation(measured: Mapping[int, DissociationMeasurement], roles: Sequence[str] = R1) -> ClaimResult:

@@ -14,6 +14,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import Checkpoint, Run, Study, shortcut_accuracy
+from ...tasks.questions.arguments import common_problems, name_problems, refuse
 from ..bridge.evidence import MIN_UNITS_TO_JUDGE, EvidenceResult, bridge_evidence
 from ..bridge.lens import logit_lens
 from ..bridge.verdicts import bridge_intervention, bridge_is, bridge_read, bridge_roles
@@ -90,6 +91,7 @@ def compare_regimes(
     Raises:
         ValueError: if the study holds no run.
     """
+    refuse(common_problems(split=split, n_questions=n_questions, seed=seed) + name_problems(used_split=used_split))
     if not study.runs:
         raise ValueError(f"{study.folder} holds no run")
     rows = [measure_run(run, split, used_split, n_questions, seed).table for run in study.runs.values()]

@@ -15,6 +15,7 @@ import pandas as pd
 from ...circuits import Circuit, draw, equivalence
 from ...circuits.units import fixed
 from ...tasks import Checkpoint
+from ...tasks.questions.arguments import common_problems, refuse
 from ...tasks.questions.pairs import n_pairable
 from ..bridge.evidence import EvidenceResult
 from ..bridge.lens import LensResult
@@ -97,6 +98,7 @@ def same_inference_path(
     Raises:
         ValueError: if no graph has the arms that a pair needs.
     """
+    refuse(common_problems(split=split, n_pairs=n_pairs, n_questions=n_questions, seed=seed))
     usable = comparable(graphs, compared)
     if not usable:
         there = {number: sorted(arms) for number, arms in graphs.items()}

@@ -13,6 +13,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...tasks import CELLS, Run, Study
+from ...tasks.questions.arguments import common_problems, refuse
 from ..bridge.evidence import bridge_evidence
 from ..bridge.lens import logit_lens
 from ..bridge.realignment import realign
@@ -56,6 +57,7 @@ def transfer_evidence(study: Study, *, n_questions: int = 512, seed: int = 0) ->
     Raises:
         ValueError: if the study holds no run with weights.
     """
+    refuse(common_problems(n_questions=n_questions, seed=seed))
     if not (runs := opened(study)):
         raise ValueError(f"{study.folder} holds no run with weights")
     rows = pd.concat([measure_transfer(run, n_questions, seed).table for run in runs], ignore_index=True)

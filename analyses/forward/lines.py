@@ -4,6 +4,7 @@ Along a line the gradients integrate to the difference between the values at its
 error on a part is known, not estimated. Each query has parts of its own: its result depends on no other query.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,10 +15,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ...tasks.questions.arguments import number_problems, shortly, whole_problems
 from ..statistics import double
 from .differentiable import gradients_on
 from .places import Objective
 
+MOST_STEPS = 10_000  # points on a part; finding them takes a time that grows with their cube
 MAX_PARTS = 100  # visited for one query; a line that needs more has a jump or a spike
 ROUNDING = 16.0  # by how many units in the last place of logits a value may be off
 TOLERANCE = 0.02
@@ -125,15 +128,13 @@ def rounding_of(objective: Objective, logits: Float[Tensor, "query d_vocab"]) ->
     return ROUNDING * torch.finfo(logits.dtype).eps * moved.cpu().numpy()
 
 
-def check_steps(steps: int, tolerance: float) -> None:
-    """Raise unless there is a point to visit and an error to allow; both problems are named."""
-    problems = []
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-        problems.append(f"steps must be a whole number from 1 on, got {steps!r}")
-    if not tolerance > 0:
-        problems.append(f"tolerance must be above 0 (math.inf: one part of the line is enough), got {tolerance!r}")
-    if problems:
-        raise ValueError("; ".join(problems))
+def steps_problems(steps: Any, tolerance: Any) -> list[str]:
+    """Why there is no point to visit, or no error to allow."""
+    problems = whole_problems(1, most=MOST_STEPS, steps=steps)
+    if tolerance != math.inf and number_problems(0, above=True, tolerance=tolerance):
+        wrong = f"tolerance is {shortly(tolerance)}, needed is a number above 0"
+        problems.append(f"{wrong} (math.inf: one part of the line is enough)")
+    return problems
 
 
 def _rule(steps: int) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]:

@@ -9,8 +9,9 @@ from transformer_lens import HookedTransformer
 from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 
 from ...circuits import ComputationGraph
+from ...tasks.questions.arguments import names_problems, refuse
 from ...tasks.questions.padding import aligned
-from ...tasks.questions.validity import position_problems
+from ...tasks.questions.validity import named_roles, position_problems, role_problems
 
 _UNSUPPORTED = {
     "parallel_attn_mlp": (False, None),
@@ -63,8 +64,9 @@ def graph_of(model: HookedTransformer, roles: tuple[str, ...], answer_position: 
             exact; all such options are named.
     """
     check_model(model)
-    if problems := position_problems(answer_position, len(roles)):
-        raise ValueError(f"{problems[0]} {', '.join(map(str, roles))}")
+    names = named_roles(roles)
+    problems = role_problems(names, len(names)) if not isinstance(roles, str) else names_problems(roles=roles)
+    refuse(problems + [f"{each} {', '.join(map(str, names))}" for each in position_problems(answer_position, len(names))])
     cfg = model.cfg
     unsupported = [
         f"{option}={getattr(cfg, option)!r}"

@@ -29,9 +29,10 @@ from ...circuits.plain_text import plain
 from ...circuits.progress import with_bar
 from ...circuits.units import better, unit_of
 from ...tasks import PromptPairs
+from ...tasks.questions.arguments import common_problems, flag_problems, name_problems, refuse
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.layer import attention_weights
-from ..forward.lines import TOLERANCE, Integral, check_steps, n_points
+from ..forward.lines import TOLERANCE, Integral, n_points, steps_problems
 from ..forward.memory import MAX_BATCH, Sizes, batches, budget, how_many
 from ..forward.model import graph_of
 from ..forward.patterns import Pattern, direct_contributions, integrated_pattern, pattern_of, run_with_pattern
@@ -73,7 +74,7 @@ class AttentionView:
 
     def save(self, path: str | Path) -> Path:
         """Write a page that works from a file and without a network; returns the path."""
-        return save_page(Path(path), self.title, self._repr_html_(), scripts=[self.script])
+        return save_page(path, self.title, self._repr_html_(), scripts=[self.script])
 
     def _repr_html_(self) -> str:
         return f"<h4>{html.escape(self.title)}</h4>{self.html}"
@@ -132,7 +133,7 @@ class AttentionResult(Result):
 
     def figure(self, reading: str = "integrated") -> Any:
         """A heat map for each layer and head of one of `READINGS`, query × key position."""
-        label = LABELS.get(reading, f"{reading} in {unit_of(self.metric, self.unit)}")
+        label = LABELS.get(str(reading), f"{reading} in {unit_of(self.metric, self.unit)}")
         return attention_heatmaps(self.table, reading, label=label, title=f"{reading} · {self.caption}")
 
 
@@ -169,7 +170,7 @@ def attribute_attention(
             differentiated, or has no finite number on some prompt or without attention in some layer, naming the queries.
         MemoryError: if not a single prompt fits into `max_memory`.
     """
-    check_steps(steps, tolerance)
+    refuse(steps_problems(steps, tolerance) + common_problems(max_memory=max_memory, progress=progress))
     pairs.check_against(model)
     about = as_metric(metric)
     graph = graph_of(model, pairs.roles, pairs.answer_position)
@@ -273,6 +274,7 @@ def view_attention(
     Raises:
         ValueError: if there are not as many tokens as positions, or the patterns are not square.
     """
+    refuse(flag_problems(causal=causal) + name_problems(title=title))
     if patterns.ndim != 4 or {len(tokens)} != set(patterns.shape[2:]):
         raise ValueError(
             f"patterns are needed [layer, head, pos, pos] with a token for each position, got {tuple(patterns.shape)} and "

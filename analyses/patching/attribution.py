@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import einops
 import numpy as np
@@ -22,9 +22,9 @@ from transformer_lens import HookedTransformer
 from ...circuits import ComputationGraph, Edge, Node
 from ...circuits.progress import with_bar
 from ...tasks import PromptPairs
-from ...tasks.questions.arguments import refuse, seed_problems, whole_problems
+from ...tasks.questions.arguments import common_problems, flag_problems, refuse, shortly, whole_problems
 from ..forward.engine import AnyRun, Engine, engine_of
-from ..forward.lines import TOLERANCE, Integral, Places, Visit, check_steps, integrate, rounding_of
+from ..forward.lines import TOLERANCE, Integral, Places, Visit, integrate, rounding_of, steps_problems
 from ..forward.places import Differences, Gradients, Objective, Sublayer, component, input_place, order_of, sublayer_of
 from ..statistics import double
 from .completeness import completeness
@@ -94,10 +94,11 @@ def edge_attribution(
         ValueError: for an unknown method or one that gives another shape, for a metric that cannot be differentiated, for
             steps or a tolerance that are not above 0, and as `path_patch`.
     """
-    check_steps(steps, tolerance)
-    refuse(whole_problems(2, n_compared=n_compared) + seed_problems(seed))
-    if method not in METHODS:
-        raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
+    common: dict[str, Any] = {"direction": direction, "per_query": per_query, "max_memory": max_memory}
+    problems = [] if method in tuple(METHODS) else [f"no method {shortly(method)}; there are {', '.join(METHODS)}"]
+    problems += steps_problems(steps, tolerance) + flag_problems(error_against_exact=error_against_exact)
+    counts = whole_problems(2, n_compared=n_compared)
+    refuse(problems + counts + common_problems(**common, progress=progress, seed=seed))
     pairs.check_against(model)
     how, engine = METHODS[method], engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
     graph = engine.graph

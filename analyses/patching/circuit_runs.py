@@ -18,7 +18,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import ComputationGraph, Edge
 from ...circuits.progress import bar
 from ...tasks import PromptPairs
-from ...tasks.questions.arguments import refuse, seed_problems
+from ...tasks.questions.arguments import common_problems, refuse
 from ..forward.engine import engine_of
 from ..forward.places import check_edges, open_edges_of
 from ..statistics import bootstrap_ratio, derangement
@@ -67,6 +67,7 @@ def run_with_edge_sets(
         max_memory: bytes that may be used, the returned logits included; by default a quarter of what is free.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
     """
+    refuse(common_problems(max_memory=max_memory, progress=progress))
     pairs.check_against(model)
     engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
     open_edges = _open_edges(engine.graph, edge_sets)
@@ -130,7 +131,7 @@ class CircuitRuns:
     ) -> None:
         if background not in get_args(Background):
             raise ValueError(f"no background {background!r}; there are {', '.join(get_args(Background))}")
-        refuse(seed_problems(seed))
+        refuse(common_problems(max_memory=max_memory, progress=progress, seed=seed))
         pairs.check_against(model)
         check_enough(pairs)
         self._engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)

@@ -11,7 +11,14 @@ from ...circuits import Circuit, Edge
 from ...circuits.circuit import has_number
 from ...circuits.progress import bar
 from ...tasks import PromptPairs
-from ...tasks.questions.arguments import number_problems, refuse, seed_problems, whole_problems
+from ...tasks.questions.arguments import (
+    MOST_REPEATS,
+    common_problems,
+    number_problems,
+    refuse,
+    shortly,
+    whole_problems,
+)
 from .attribution import METHODS, edge_attribution
 from .circuit_runs import CircuitRuns, check_enough
 from .effects import Direction
@@ -61,7 +68,8 @@ def discover(
         ValueError: if several rules are given or one is no such number, for an unknown method, all at once; as
             `path_patch`; for `greedy` if there are fewer than eight pairs.
     """
-    refuse(_problems(top_k, threshold, greedy, method) + seed_problems(seed))
+    common = common_problems(direction=direction, max_memory=max_memory, progress=progress, seed=seed)
+    refuse(_problems(top_k, threshold, greedy, method) + common)
     if greedy is not None:
         pairs.check_against(model)
         check_enough(pairs)
@@ -86,10 +94,12 @@ def discover(
 
 def _problems(top_k: Any, threshold: Any, greedy: Any, method: Any) -> list[str]:
     """What cannot be a rule or a method."""
-    problems = [] if method in (known := ("exact", *METHODS)) else [f"no method {method!r}; there are {', '.join(known)}"]
+    problems = (
+        [] if method in (known := ("exact", *METHODS)) else [f"no method {shortly(method)}; there are {', '.join(known)}"]
+    )
     if sum(rule is not None for rule in (top_k, threshold, greedy)) > 1:
         problems.append("give one of top_k, threshold and greedy")
-    problems += [] if top_k is None else whole_problems(0, top_k=top_k)
+    problems += [] if top_k is None else whole_problems(1, most=MOST_REPEATS, top_k=top_k)
     problems += [] if threshold is None else number_problems(0, threshold=threshold)
     return problems + ([] if greedy is None else number_problems(0, above=True, greedy=greedy))
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node
 from ...tasks import PromptPairs
-from ...tasks.questions.arguments import refuse, seed_problems
+from ...tasks.questions.arguments import choice_problems, common_problems, refuse
 from ..forward.engine import Work, engine_of
 from ..forward.places import check_edges, check_paths
 from .effects import Direction, PatchingResult, patch_each
@@ -59,9 +59,9 @@ def path_patch(
             logits that are not finite; for a metric of the wrong shape, or without a finite number for some prompts.
         MemoryError: if not a single pair of prompts fits into `max_memory`.
     """
-    refuse(seed_problems(seed))
-    if positions not in ("separate", "together"):
-        raise ValueError(f"positions must be 'separate' or 'together', got {positions!r}")
+    common: dict[str, Any] = {"direction": direction, "per_query": per_query, "max_memory": max_memory}
+    choice = choice_problems(positions=(positions, ("separate", "together")))
+    refuse(choice + common_problems(**common, progress=progress, seed=seed))
     pairs.check_against(model)
     engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
     work: Work = "sets" if through else "copies"
@@ -135,7 +135,8 @@ def activation_patch(
     Raises:
         ValueError: as `path_patch`.
     """
-    refuse(seed_problems(seed))
+    common: dict[str, Any] = {"direction": direction, "per_query": per_query, "max_memory": max_memory}
+    refuse(common_problems(**common, progress=progress, seed=seed))
     pairs.check_against(model)
     engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
     return patch_each(

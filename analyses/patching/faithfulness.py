@@ -15,7 +15,13 @@ from ...circuits import Circuit, Edge, Result
 from ...circuits.random_circuits import edge_class, random_circuits
 from ...circuits.units import after_number, fixed, shown
 from ...tasks import PromptPairs
-from ...tasks.questions.arguments import refuse, seed_problems, whole_problems
+from ...tasks.questions.arguments import (
+    MOST_REPEATS,
+    choice_problems,
+    common_problems,
+    refuse,
+    whole_problems,
+)
 from ..plots.curves import faithfulness_curves
 from ..statistics import holm
 from .circuit_runs import Background, CircuitRuns
@@ -167,7 +173,9 @@ def faithfulness(
         ValueError: if the circuit was chosen on these pairs or some of them, is empty, or is of another graph; or if there
             are fewer than eight pairs, or `n_random` or the seed is no whole number from 0 on.
     """
-    refuse(whole_problems(0, n_random=n_random) + seed_problems(seed))
+    counts = whole_problems(0, most=MOST_REPEATS, n_random=n_random)
+    choice = choice_problems(background=(background, ("corrupt", "resampled", "mean")))
+    refuse(counts + choice + common_problems(max_memory=max_memory, progress=progress, seed=seed))
     pairs.check_against(model)
     shared = shared_with_choosing(circuit, pairs)
     if not (kept := circuit.kept_edges):

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ...tasks.questions.arguments import flag_problems, refuse
+
 AnyMetric = Callable[..., Tensor]
 """A `Metric`, or a plain function of the same arguments whose unit nobody declared."""
 
@@ -40,8 +42,15 @@ class Metric:
     reference: Literal["", "clean"] = ""
 
     def __post_init__(self) -> None:
+        wrong = {name: given for name in ("name", "unit") if not isinstance(given := getattr(self, name), str)}
+        problems = [f"a metric's {name} is a text, got {given!r}" for name, given in wrong.items()]
+        if not callable(self.measure):
+            problems.append(f"a metric's measure is a function of logits, answers and foils, got {self.measure!r}")
         if self.reference not in ("", "clean"):
-            raise ValueError(f"a metric's reference is 'clean' or nothing, got {self.reference!r}")
+            problems.append(f"a metric's reference is 'clean' or nothing, got {self.reference!r}")
+        if self.higher_is_better is not None:
+            problems += flag_problems(higher_is_better=self.higher_is_better)
+        refuse(problems)
         object.__setattr__(self, "name", self.name or _name_of(self.measure))
 
     def __call__(self, logits: Tensor, answers: Tensor, foils: Tensor, *clean: Tensor) -> Tensor:

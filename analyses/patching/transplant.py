@@ -16,7 +16,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import Circuit, Node, Result
 from ...circuits.units import after_number, shown
 from ...tasks import PromptPairs
-from ...tasks.questions.arguments import refuse, seed_problems
+from ...tasks.questions.arguments import common_problems, refuse
 from ..forward.engine import engine_of
 from ..plots.bars import transplant_bars
 from ..statistics import bootstrap_ratio
@@ -85,7 +85,7 @@ def transplant(
         ValueError: if the models' graphs or widths differ, the circuit is of another graph or empty, or the metric has no
             finite number for some prompts.
     """
-    refuse(seed_problems(seed))
+    refuse(common_problems(max_memory=max_memory, seed=seed))
     for each in (model, donor):
         pairs.check_against(each)
     engine, theirs = (engine_of(each, pairs.roles, pairs.answer_position, max_memory=max_memory) for each in (model, donor))

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from ...circuits.arguments import name_problems, refuse
 from ...circuits.units import fixed
 from .style import layer_name, stage_names
 from .theme import TEMPLATE, literal
@@ -23,6 +24,12 @@ def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *,
         value: the column shown, a fraction.
         title: of the figure; it should name n.
     """
+    problems = name_problems(value=value, title=title)
+    there = {str(target) for table in tables.values() for target in table["target"]}
+    if isinstance(targets, str) or not isinstance(targets, Sequence) or not targets or not set(map(str, targets)) <= there:
+        problems.append(f"targets are some of {', '.join(sorted(there))}, got {targets!r}")
+    lacking = [label for label, table in tables.items() if isinstance(value, str) and value not in table]
+    refuse(problems + [f"value is {value!r}, which is no column of the table {label!r}" for label in lacking])
     return literal(_lens_panels(tables, targets, value=value, title=title))
 
 

@@ -15,6 +15,8 @@ from transformer_lens import HookedTransformer
 from ...circuits import compare
 from ...circuits.plain_text import plain
 from ...tasks import BOTH_HOPS, NATURAL, ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, make_pairs, train
+from ...tasks.destination import folder_problems
+from ...tasks.questions.arguments import common_problems, refuse, seed_problems, whole_problems
 from ...tasks.questions.pairs import n_pairable
 from ..bridge.evidence import bridge_evidence
 from ..bridge.lens import logit_lens
@@ -48,6 +50,8 @@ def run_demo(
         seed: of training (the same initial weights in both arms), pairs and resampling.
         progress: whether training shows a bar.
     """
+    problems = whole_problems(1, max_steps=max_steps) + folder_problems(out=out)
+    refuse(problems + common_problems(n_pairs=n_pairs, seed=seed, progress=progress))
     n_items = len(task.graph) + len(task.trained)
     batch_size = min(TrainConfig.small().batch_size, max(32, n_items // 20))  # at least 20 steps an epoch
     runs = {}
@@ -91,6 +95,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Of graph, splits and training.")] = 0,
 ) -> None:
     """Train two regimes on one graph, compare their circuits, write a report."""
+    refuse(folder_problems(out=out) + seed_problems(seed))
     if data is not None:
         task = TwoHopTask.from_files(data)
     elif quick:

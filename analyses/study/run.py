@@ -16,6 +16,8 @@ from joblib import Parallel, delayed
 from ...circuits.plain_text import plain
 from ...circuits.progress import with_bar
 from ...tasks import Run, Study, load_study
+from ...tasks.destination import folder_problems
+from ...tasks.questions.arguments import common_problems, process_problems, refuse
 from ..claims.claim import N_PAIRS, N_QUESTIONS, Inputs, Job
 from ..claims.registry import CLAIMS
 from ..claims.specimens import arm_checkpoints, open_arms
@@ -49,6 +51,8 @@ def analyse(
     Raises:
         ValueError: if the study lacks an arm that a claim needs, or two jobs have one name; before anything is measured.
     """
+    common = common_problems(n_pairs=n_pairs, n_questions=n_questions, progress=progress, seed=seed)
+    refuse(common + process_problems(n_jobs) + folder_problems(measured=measured))
     inputs = Inputs(study, transfers, n_pairs, n_questions, seed)
     for claim in CLAIMS.values():
         arm_checkpoints(study, claim.arms)  # raises if any is missing
@@ -87,6 +91,7 @@ def main(
     n_jobs: Annotated[int, typer.Option(help="graphs or runs at a time; -1 for all cores")] = -1,
 ) -> None:
     """Decide the four questions on a study and write a report."""
+    refuse(folder_problems(out=out) + process_problems(n_jobs))
     runs = load_study(study)
     further = runs.folder / "transfer"
     transfers = load_study(further) if any(further.glob("*/run.json")) else None

@@ -13,7 +13,8 @@ import plotly.graph_objects as go
 
 from ...circuits import Result
 from ...tasks import Checkpoint, exact_match
-from ...tasks.questions.arguments import shortly, whole_problems
+from ...tasks.questions.arguments import refuse, shortly, whole_problems
+from ...tasks.questions.validity import missing_problems
 from ..plots.style import error_bars
 from ..plots.theme import GREYS, SPLIT_COLOUR, TEMPLATE, literal
 from ..statistics import wilson
@@ -73,8 +74,10 @@ def accuracy_by_loops(checkpoint: Checkpoint, loops: Sequence[int], *, splits: S
     """
     if isinstance(loops, str) or not isinstance(loops, Collection):
         raise ValueError(f"loops is {shortly(loops)}, needed are numbers of loops, as in (1, 2, 4)")
-    if bad := [n for n in loops if whole_problems(1, loops=n)]:
-        raise ValueError(f"the blocks can be applied once or more, got {bad}")
+    bad = [n for n in loops if whole_problems(1, loops=n)]
+    problems = [f"loops holds {bad}; the blocks can be applied once or more"] if bad else []
+    problems += [] if loops else [f"loops is empty, {loops!r}; needed is how often to apply the blocks, as in (1, 2, 4)"]
+    refuse(problems, unknown=missing_problems("split", splits, tuple(checkpoint.task.splits) if checkpoint else splits))
     queries = {split: checkpoint.task.split(split) for split in splits}
     rows = []
     for n_loops in ascending(loops):

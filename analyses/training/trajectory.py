@@ -1,6 +1,6 @@
 """A circuit's growth over a run's checkpoints: which edges come and go, when they are half grown, how stable it is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from ...circuits import Circuit, ComputationGraph, Edge, Result
 from ...circuits.progress import with_bar
 from ...circuits.similarity import jensen_shannon, weighted_overlap
 from ...tasks import PromptPairs, Run
+from ...tasks.questions.arguments import common_problems, is_whole, number_problems, refuse
 from ...tasks.questions.validity import taken_problems
 from ..patching.circuit_runs import CircuitRuns
 from ..patching.discovery import discover
@@ -126,6 +127,8 @@ def trajectory(
         KeyError: if there is no checkpoint at one of the steps.
         ValueError: if there is none at all, a part is called as a milestone of accuracy, or there are too few pairs.
     """
+    problems = number_problems(0, threshold=threshold) + _step_problems(run, steps)
+    refuse(problems + common_problems(max_memory=max_memory, progress=progress, seed=seed))
     chosen = _checked(run, steps, parts)
     circuits = {
         step: discover(
@@ -158,6 +161,14 @@ def _checked(run: Run, steps: Sequence[int] | None, parts: Mapping[str, Part]) -
     if problems := taken_problems("a part", parts, ONSETS, by="is a milestone of accuracy"):
         raise ValueError("; ".join(problems))
     return chosen
+
+
+def _step_problems(run: Run, steps: Any) -> list[str]:
+    """Why these are no numbers of steps, whether there are checkpoints there or not."""
+    is_list = isinstance(steps, Collection) and not isinstance(steps, str) and len(steps)
+    if steps is None or (is_list and all(map(is_whole, steps))):
+        return []
+    return [f"steps are one or more of {run.steps}, got {steps!r}"]
 
 
 def _changes(table: pd.DataFrame) -> pd.DataFrame:

@@ -11,9 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 
-from ..questions.arguments import refuse, seed_problems
+from ..questions.arguments import device_problems, refuse, seed_problems
+from ..questions.room import memory_problems
 from ..questions.task import Task
 from .config import ModelConfig
+
+BYTES_OF_LAYER = 100_000  # of the modules and hook points of an unrolled layer, weights apart
 
 
 def build_model(config: ModelConfig, task: Task, *, seed: int = 0, device: str = "cpu") -> HookedTransformer:
@@ -30,12 +33,7 @@ def build_model(config: ModelConfig, task: Task, *, seed: int = 0, device: str =
     Raises:
         ValueError: if the model is bidirectional and the task's prompts are not of one length.
     """
-    refuse(seed_problems(seed))
-    if config.bidirectional and not task.one_length:
-        raise ValueError(
-            "a bidirectional model would see what pads the shorter prompts of this task; it needs prompts of one length, "
-            "as two-hop questions have them in slots: task.with_layout('slots')"
-        )
+    refuse(model_problems(config, task) + seed_problems(seed) + device_problems(device))
     sizes = HookedTransformerConfig(
         n_layers=config.n_layers,
         d_model=config.d_model,
@@ -60,6 +58,32 @@ def build_model(config: ModelConfig, task: Task, *, seed: int = 0, device: str =
         if config.tie_embeddings:
             model.unembed.W_U.copy_(model.embed.W_E.T)
     return model
+
+
+def model_problems(config: ModelConfig, task: Task) -> list[str]:
+    """Why no model of that shape can be built for a task."""
+    n = n_parameters(config, task)
+    sizes = (
+        f"{n:,} parameters of d_model={config.d_model:,}, n_blocks={config.n_blocks:,} and mlp_ratio={config.mlp_ratio:,}"
+    )
+    problems = memory_problems(
+        f"{sizes}, applied n_loops={config.n_loops:,} times,", 4 * n + BYTES_OF_LAYER * config.n_layers
+    )
+    if config.bidirectional and not task.one_length:
+        problems.append(
+            "a bidirectional model would see what pads the shorter prompts of this task; it needs prompts of one length, "
+            "as two-hop questions have them in slots: task.with_layout('slots')"
+        )
+    return problems
+
+
+def n_parameters(config: ModelConfig, task: Task) -> int:
+    """How many numbers are trained and saved, without building the model; see `trained_parameters`."""
+    d_model, d_mlp = config.d_model, config.mlp_ratio * config.d_model
+    block = 4 * d_model * (d_model + 1) + 2 * d_model * d_mlp + d_mlp + d_model + 2 * 2 * d_model
+    embedded = (task.n_tokens + task.n_positions) * d_model
+    unembedded = task.n_tokens * (1 if config.tie_embeddings else 1 + d_model)
+    return embedded + config.n_blocks * block + 2 * d_model + unembedded
 
 
 def tie_blocks(model: HookedTransformer, n_blocks: int) -> None:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ..questions.arguments import flag_problems, refuse, whole_problems
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -27,11 +29,10 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         sizes = {name: getattr(self, name) for name in ("d_model", "n_heads", "n_blocks", "n_loops", "mlp_ratio")}
-        problems = [f"{name} must be at least 1, got {size}" for name, size in sizes.items() if size < 1]
+        problems = whole_problems(1, **sizes)
         if not problems and self.d_model % self.n_heads:
             problems.append(f"d_model={self.d_model} cannot be shared evenly by n_heads={self.n_heads}")
-        if problems:
-            raise ValueError("; ".join(problems))
+        refuse(problems + flag_problems(tie_embeddings=self.tie_embeddings, bidirectional=self.bidirectional))
 
     @classmethod
     def tiny(cls) -> "ModelConfig":

@@ -97,10 +97,11 @@ def _logits(
 ) -> Iterator[Float[Tensor, "query d_vocab"]]:
     """The logits at the answer, batch by batch; see `predictions` for what is refused."""
     check_forward(forward)
-    refuse(whole_problems(1, batch_size=batch_size))
-    if not (problems := prompt_problems("tokens", tokens)):
+    not_tokens = prompt_problems("tokens", tokens)
+    problems = not_tokens + whole_problems(1, batch_size=batch_size)
+    if not not_tokens:
         cfg, n_pos = getattr(forward, "cfg", None), tokens.shape[1]
-        problems = position_problems(answer_position, n_pos) + vocabulary_problems({"tokens": tokens}, inputs_of(cfg))
+        problems += position_problems(answer_position, n_pos) + vocabulary_problems({"tokens": tokens}, inputs_of(cfg))
         problems += context_problems(n_pos, cfg)
     if problems:
         raise ValueError("the model cannot be asked these prompts: " + "; ".join(problems))

@@ -7,12 +7,16 @@ distinct relations, chosen without replacement; each tail is uniform over all en
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from .arguments import refuse, seed_problems
+from .arguments import refuse, seed_problems, whole_problems
+from .room import memory_problems
 
+BYTES_OF_FACT = 5 * 8  # head, relation, tail, and what sorts and marks them
+BYTES_OF_COMPOSITION = 3 * 16  # two fact numbers: all compositions, shuffled, and split
 Compositions = Int[np.ndarray, "_ 2"]
 """Chains of two facts, a row each: the number of the first hop's fact, then of the second's."""
 
@@ -36,6 +40,7 @@ class KnowledgeGraph:
     tails: Int[np.ndarray, " fact"]
 
     def __post_init__(self) -> None:
+        refuse(whole_problems(1, n_entities=self.n_entities, n_relations=self.n_relations))
         problems = [
             f"{name} must lie between 0 and {size - 1}, got {values.min()} to {values.max()}"
             for name, values, size in (
@@ -59,14 +64,7 @@ class KnowledgeGraph:
         Raises:
             ValueError: if a head would need more relations than there are, or a size is not positive.
         """
-        sizes = {"n_entities": n_entities, "n_relations": n_relations, "out_degree": out_degree}
-        problems = [f"{name} must be at least 1, got {size}" for name, size in sizes.items() if size < 1]
-        if out_degree > n_relations:
-            problems.append(
-                f"out_degree={out_degree} asks for more relations per head than the {n_relations} there are; "
-                f"out_degree can be at most {n_relations}, and less than that to leave slots for new facts"
-            )
-        refuse(problems + seed_problems(seed))
+        refuse(size_problems(n_entities, n_relations, out_degree) + seed_problems(seed))
         rng = np.random.default_rng(seed)
         relations = np.stack([np.sort(rng.permutation(n_relations)[:out_degree]) for _ in range(n_entities)])
         heads = np.repeat(np.arange(n_entities), out_degree)
@@ -121,3 +119,18 @@ def _order_problems(slots: Int[np.ndarray, " fact"], n_relations: int) -> list[s
     if (np.diff(slots) < 0).any():
         return ["facts must be sorted by head, then relation; use KnowledgeGraph.from_triples for any order"]
     return []
+
+
+def size_problems(n_entities: Any, n_relations: Any, out_degree: Any) -> list[str]:
+    """Why no graph can be drawn of these sizes: too few relations, or more facts and compositions than memory holds."""
+    if problems := whole_problems(1, n_entities=n_entities, n_relations=n_relations, out_degree=out_degree):
+        return problems
+    if out_degree > n_relations:
+        return [
+            f"out_degree={out_degree} asks for more relations per head than the n_relations={n_relations} there are; "
+            f"out_degree can be at most {n_relations}, and less than that to leave slots for new facts"
+        ]
+    facts, slots = n_entities * out_degree, n_entities * n_relations
+    n_bytes = BYTES_OF_FACT * facts + BYTES_OF_COMPOSITION * facts * out_degree + 8 * slots
+    sizes = f"a graph of n_entities={n_entities:,}, n_relations={n_relations:,} and out_degree={out_degree:,}"
+    return memory_problems(f"{sizes} has {facts:,} facts and about {facts * out_degree:,} compositions, which", n_bytes)

@@ -7,9 +7,12 @@ are not trained here).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
+
+from .arguments import shortly
 
 LAYOUTS = ("compact", "slots")
 N_SLOTS = 5
@@ -17,10 +20,11 @@ _QUESTION = ("h", "r1", "r2")
 _SLOTS = ("answer", "end", "pad")
 
 
-def check_layout(layout: str) -> None:
-    """Raise ValueError for an unknown layout."""
-    if layout not in LAYOUTS:
-        raise ValueError(f"no layout {layout!r}; the layouts are {', '.join(LAYOUTS)}")
+def layout_problems(layout: Any) -> list[str]:
+    """Why there is no such layout."""
+    if isinstance(layout, str) and layout in LAYOUTS:
+        return []
+    return [f"no layout {shortly(layout)}; the layouts are {', '.join(LAYOUTS)}"]
 
 
 def n_positions(layout: str) -> int:

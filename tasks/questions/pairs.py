@@ -20,7 +20,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ..printing import printed
-from .arguments import is_whole, refuse, seed_problems, whole_problems
+from .arguments import is_whole, name_problems, refuse, seed_problems, whole_problems
 from .evaluation import is_right
 from .hooks import problems_of_hooks
 from .padding import check_forward
@@ -267,11 +267,9 @@ def make_pairs(task: Task, *, split: str, contrast: str, n: int, seed: int) -> P
         TypeError: if the task is of another kind.
         ValueError: if n is below 1, or fewer than n pairs can be made; the message says how many.
     """
-    if contrast not in CONTRASTS:
-        raise KeyError(f"no contrast {contrast!r}; the contrasts are {', '.join(CONTRASTS)}")
-    if is_whole(n) and n < 1:
-        raise ValueError(f"no pair: asked for n = {n}, at least 1 can be made")
-    refuse(whole_problems(1, n=n) + seed_problems(seed))
+    unknown = [] if contrast in CONTRASTS else [f"no contrast {contrast!r}; the contrasts are {', '.join(CONTRASTS)}"]
+    none = [f"no pair: asked for n = {n}, at least 1 can be made"] if is_whole(n) and n < 1 else whole_problems(1, n=n)
+    refuse(none + name_problems(split=split) + seed_problems(seed), unknown=unknown)
     task = two_hop(task)
     queries = task.split(split)
     if "r2" not in queries.roles:

@@ -37,12 +37,11 @@ def perturb(task: Task, queries: Queries, role: str, *, seed: int) -> Int[Tensor
         TypeError: if the task is of another kind.
         ValueError: if these are no two-hop questions of the task, or one has no such token.
     """
-    if role not in PERTURBED_ROLES:
-        raise KeyError(f"no role {role!r} to perturb; the roles are {', '.join(PERTURBED_ROLES)}")
+    known = f"to perturb; the roles are {', '.join(PERTURBED_ROLES)}"
+    refuse(seed_problems(seed), unknown=[] if role in PERTURBED_ROLES else [f"no role {role!r} {known}"])
     if problems := _problems(two_hop(task), queries):
         raise ValueError(f"{queries.split} cannot be perturbed: " + "; ".join(problems))
     graph, is_ood = two_hop(task).graph, two_hop(task).is_ood
-    refuse(seed_problems(seed))
     rng, tokens = np.random.default_rng(seed), queries.tokens.clone()
     is_id = (graph.fact_of >= 0) & ~is_ood[graph.fact_of]
     tails = np.where(graph.fact_of >= 0, graph.tails[graph.fact_of], -1)

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from ..printing import printed
+from .arguments import refuse, seed_problems
 from .validity import (
     check,
     checked_rows,
@@ -152,6 +153,7 @@ class Queries:
 
     def one_per_unit(self, *, seed: int, without: frozenset[int] = frozenset()) -> "Queries":
         """A random question of each unit, in the units' order, leaving some units out."""
+        refuse(seed_problems(seed))
         order = np.random.default_rng(seed).permutation(len(self))
         units, first = np.unique(self.unit.numpy()[order], return_index=True)
         return self.take(torch.from_numpy(order[first[~np.isin(units, list(without))]]))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
+from .arguments import number_problems, refuse, whole_problems
 from .graph import Compositions
 
 
@@ -40,17 +41,9 @@ class Supervision:
     hop2_compositions: int = 0
 
     def __post_init__(self) -> None:
-        problems = [
-            f"{hop}_share is a fraction between 0 and 1, got {share}"
-            for hop, share in (("hop1", self.hop1_share), ("hop2", self.hop2_share))
-            if not 0 <= share <= 1
-        ] + [
-            f"{hop}_compositions is a number of queries, at least 0, got {count}"
-            for hop, count in (("hop1", self.hop1_compositions), ("hop2", self.hop2_compositions))
-            if count < 0
-        ]
-        if problems:
-            raise ValueError("; ".join(problems))
+        counts = {"hop1_compositions": self.hop1_compositions, "hop2_compositions": self.hop2_compositions}
+        shares = number_problems(0, most=1, hop1_share=self.hop1_share, hop2_share=self.hop2_share)
+        refuse(shares + whole_problems(0, **counts))
 
     @property
     def name(self) -> str:

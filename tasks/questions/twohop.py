@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
+from ..destination import folder_problems, input_problems
 from . import files
+from .arguments import choice_problems, is_whole, number_problems, refuse, seed_problems, shortly
 from .donors import TwoHopDonors
-from .graph import Compositions, KnowledgeGraph
-from .layout import check_layout, n_positions, to_prompts
+from .graph import Compositions, KnowledgeGraph, size_problems
+from .layout import layout_problems, n_positions, to_prompts
 from .queries import Queries
 from .shortcuts import SHORTCUTS
 from .splits import (
@@ -71,7 +73,7 @@ class TwoHopTask:
     shortcuts: ClassVar[Mapping[str, tuple[str, ...]]] = SHORTCUTS
 
     def __post_init__(self) -> None:
-        check_layout(self.layout)
+        refuse(layout_problems(self.layout) + seed_problems(self.seed))
 
     @classmethod
     def random(
@@ -109,9 +111,10 @@ class TwoHopTask:
         >>> len(task.split("id_atomic")), len(task.split("ood_atomic"))
         (90, 10)
         """
-        fractions = {"ood_fraction": ood_fraction, "test_fraction": test_fraction}
-        if bad := [f"{name} is a fraction between 0 and 1, got {x}" for name, x in fractions.items() if not 0 <= x <= 1]:
-            raise ValueError("; ".join(bad))
+        problems = number_problems(0, most=1, ood_fraction=ood_fraction, test_fraction=test_fraction)
+        problems += [] if phi is None else number_problems(0, phi=phi)
+        problems += size_problems(n_entities, n_relations, out_degree)
+        refuse(problems + layout_problems(layout) + seed_problems(seed))
         graph = KnowledgeGraph.random(n_entities=n_entities, n_relations=n_relations, out_degree=out_degree, seed=seed)
         is_ood = np.zeros(len(graph), dtype=bool)
         ood_facts = np.random.default_rng([seed, 1]).permutation(len(graph))[: round(ood_fraction * len(graph))]
@@ -151,6 +154,7 @@ class TwoHopTask:
         Folders of the authors' generator have no mixed test splits: a tenth of the untrained queries with one OOD hop
         is drawn for them, always the same.
         """
+        refuse(input_problems(folder=folder))
         content = files.read_folder(Path(folder))
         graph, is_ood = content.graph, content.is_ood
         both_id = ~is_ood[content.trained].any(1)
@@ -167,10 +171,9 @@ class TwoHopTask:
         Raises:
             ValueError: if some facts are not trained by themselves, which those formats cannot say.
         """
-        if self.is_atomic is not None:
-            raise ValueError(
-                f"{int((~self.is_atomic).sum())} facts are not trained by themselves; these formats cannot say so"
-            )
+        unsaid = 0 if self.is_atomic is None else int((~self.is_atomic).sum())
+        why = [f"{unsaid} facts are not trained by themselves; these formats cannot say so"] if unsaid else []
+        refuse(why + folder_problems(folder=folder))
         files.write_folder(
             Path(folder),
             graph=self.graph,
@@ -221,6 +224,8 @@ class TwoHopTask:
     def token_name(self, token: int) -> str:
         """What a token is called in figures: `e12`, `r3`, or `_` where a slot is free."""
         n_entities = self.graph.n_entities
+        if not is_whole(token) or not 0 <= token < self.n_tokens:
+            raise ValueError(f"token is {shortly(token)}, the tokens of this task are 0 to {self.n_tokens - 1}")
         if token >= self._pad:
             return "_"
         return f"e{token}" if token < n_entities else f"r{token - n_entities}"
@@ -287,6 +292,7 @@ class TwoHopTask:
 
     def donors(self, *, second_hop: str, seed: int) -> TwoHopDonors:
         """Finds facts whose states may replace those of a question, see `TwoHopDonors`."""
+        refuse(choice_problems(second_hop=(second_hop, ("ID", "OOD"))) + seed_problems(seed))
         in_training = np.concatenate([self.trained, self.added])
         return TwoHopDonors(self.graph, self.is_ood, in_training, second_hop, np.random.default_rng(seed))
 

@@ -67,10 +67,10 @@ def problems_with(
     columns = {name: getattr(asked, name) for name in (*_PROMPTS, *_TARGETS) if hasattr(asked, name)}
     problems += _located({name: columns[name] for name in _PROMPTS if name in columns}, inputs_of(cfg))
     problems += context_problems(len(asked.roles), cfg)
-    columns |= {f"the {name}": asked.intermediates[name] for name in intermediates if name in asked.intermediates}
+    if not (missing := missing_problems("intermediate", intermediates, asked.intermediates)):
+        columns |= {f"the {name}": asked.intermediates[name] for name in intermediates}
     problems += _located({n: c for n, c in columns.items() if n not in _PROMPTS}, outputs_of(cfg))
-    problems += missing_problems("intermediate", intermediates, asked.intermediates)
-    return problems + missing_problems("role", roles, asked.roles)
+    return problems + missing + missing_problems("role", roles, asked.roles)
 
 
 def check_same_roles(what: str, asked: Asked, roles: Sequence[str]) -> None:
@@ -125,8 +125,14 @@ def layer_problems(layers: Sequence[int], n_layers: int) -> list[str]:
 
 def missing_problems(what: str, wanted: Collection[str], there: Collection[str]) -> list[str]:
     """Names that are asked for and are not there."""
-    unknown = [str(name) for name in dict.fromkeys(wanted) if name not in there]
-    return [f"no {what}s {', '.join(unknown)}; there are {', '.join(map(str, there)) or 'none'}"] if unknown else []
+    if isinstance(wanted, str) or not isinstance(wanted, Collection):
+        return [f"{what}s are names, as in {what}s=[{', '.join(map(repr, list(there)[:1]))}], got {wanted!r}"]
+    unknown = [name if isinstance(name, str) and name else repr(name) for name in wanted if name not in there]
+    return (
+        [f"no {what}s {', '.join(dict.fromkeys(unknown))}; there are {', '.join(map(str, there)) or 'none'}"]
+        if unknown
+        else []
+    )
 
 
 def taken_problems(what: str, names: Collection[str], taken: Collection[str], *, by: str) -> list[str]:
@@ -229,6 +235,8 @@ def checked_rows(rows: Any, n: int) -> Tensor:
         ValueError: for a mask of another length, and for numbers of rows that are not there.
     """
     if not isinstance(rows, Tensor | np.ndarray | Sequence) or isinstance(rows, str):
+        raise ValueError(f"rows are numbers or a mask, a tensor of them, got {rows!r}")
+    if isinstance(rows, Sequence) and not all(isinstance(row, bool) or is_whole(row) for row in rows):
         raise ValueError(f"rows are numbers or a mask, a tensor of them, got {rows!r}")
     rows = torch.as_tensor(rows, dtype=torch.long if isinstance(rows, Sequence) and not len(rows) else None, device="cpu")
     if rows.ndim != 1 or (rows.dtype != torch.bool and not _is_integer(rows)):

@@ -15,8 +15,10 @@ from pathlib import Path
 import pandas as pd
 from transformer_lens import HookedTransformer
 
+from ..destination import input_problems
 from ..models.building import build_model
 from ..models.config import ModelConfig
+from ..questions.arguments import device_problems, is_whole, refuse, whole_problems
 from ..questions.evaluation import n_reported
 from ..questions.task import Task
 from .phases import SATURATED, first_lasting, phases_reached
@@ -57,6 +59,8 @@ class Checkpoint:
             FileNotFoundError: if the file is gone.
             CheckpointError: if it is truncated or does not fit the config.
         """
+        loops = [] if n_loops is None else whole_problems(1, n_loops=n_loops)
+        refuse(loops + device_problems(device))
         config = self.model_config if n_loops is None else dataclasses.replace(self.model_config, n_loops=n_loops)
         model = build_model(config, self.task, device=device)
         load_weights(model, config, self.path)
@@ -98,6 +102,7 @@ class Run:
             FileNotFoundError: if files are missing.
             CheckpointError: if one of them cannot be read.
         """
+        refuse(input_problems(folder=folder))
         folder = Path(folder)
         if missing := [name for name in ("run.json", "task.safetensors", "metrics.csv") if not (folder / name).is_file()]:
             raise FileNotFoundError(f"{folder} is no complete run, it lacks {', '.join(missing)}")
@@ -145,6 +150,8 @@ class Run:
         Raises:
             KeyError: if there is no such phase or step; for `"grokked"`, the message says which part failed.
         """
+        if not isinstance(which, str) and not is_whole(which):
+            raise KeyError(f"a checkpoint is that of a phase or a step, got {which!r}; steps with weights: {self.steps}")
         if which == "grokked":
             self._check_grokked()
             which = "ood_generalised"

@@ -9,7 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from ..destination import file_name_problems, input_problems
+from ..questions.arguments import refuse
 from ..questions.task import splits_for
+from ..questions.validity import missing_problems
 from .checkpoints import Run
 from .phases import PHASES
 from .study_figure import study_figure
@@ -68,6 +71,7 @@ class Study:
 
     def describe(self, rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         """Rows about runs, named in a column `run`, with columns of `summary` next to the name."""
+        refuse(missing_problems("column", columns, self.summary.columns))
         about = self.summary.set_index("run")[list(columns)]
         return rows.join(about, on="run")[["run", *about.columns, *rows.columns.drop("run")]]
 
@@ -80,6 +84,7 @@ class Study:
         Raises:
             FileNotFoundError: if no run has such a table; the message lists those there are.
         """
+        refuse(file_name_problems("the table name", [name]))
         found = {run: folder / f"{name}.csv.xz" for run, folder in self._table_folders.items()}
         parts = [pd.read_csv(path).assign(run=run) for run, path in found.items() if path.is_file()]
         if not parts:
@@ -111,6 +116,7 @@ def load_study(name: str | Path = "study") -> Study:
 
     >>> load_study("pilot").summary  # doctest: +SKIP
     """
+    refuse(input_problems(name=name))
     folder = next((f for f in (SHIPPED / name, Path(name)) if any(f.glob("*/run.json"))), None)
     if folder is None:
         shipped = sorted({str(path.parents[1].relative_to(SHIPPED)) for path in SHIPPED.glob("**/run.json")})

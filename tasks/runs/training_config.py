@@ -7,10 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..questions.arguments import seed_problems
+from ..questions.arguments import (
+    MOST_REPEATS,
+    choice_problems,
+    flag_problems,
+    number_problems,
+    refuse,
+    seed_problems,
+    whole_problems,
+)
 from .phases import PHASES
 
 STOPS = PHASES[:-1]  # every run ends at the final step
+MOST_STEPS = 1_000_000_000  # a thousand times the published ones
+MOST_EXAMPLES = 10_000_000  # of a step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,18 +65,32 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        problems = [
-            f"{name} must be at least 1, got {getattr(self, name)}"
-            for name in ("max_steps", "batch_size", "examples_per_prefix", "evaluate_every")
-            if getattr(self, name) < 1
-        ]
-        problems += seed_problems(self.seed)
-        if self.stop_at not in (None, *STOPS):
-            problems.append(f"stop_at must be None or one of {', '.join(STOPS)}, got {self.stop_at!r}")
-        if not 0 <= self.ema < 1:
-            problems.append(f"ema is a fraction, at least 0 and below 1, got {self.ema}")
-        if problems:
-            raise ValueError("; ".join(problems))
+        steps = whole_problems(1, most=MOST_STEPS, max_steps=self.max_steps, evaluate_every=self.evaluate_every)
+        if not steps and self.max_steps // self.evaluate_every > MOST_REPEATS:
+            steps = [
+                f"max_steps={self.max_steps} and evaluate_every={self.evaluate_every} ask for "
+                f"{self.max_steps // self.evaluate_every:,} evaluations, at most {MOST_REPEATS:,} can be kept"
+            ]
+        refuse(steps + self._problems())
+
+    def _problems(self) -> list[str]:
+        """What is wrong with the settings that say how a step is taken and what is kept."""
+        sizes = {"batch_size": self.batch_size, "examples_per_prefix": self.examples_per_prefix}
+        problems = whole_problems(1, most=MOST_EXAMPLES, **sizes)
+        problems += whole_problems(0, most=MOST_STEPS, warmup_steps=self.warmup_steps)
+        problems += whole_problems(0, most=MOST_REPEATS, n_checkpoints=self.n_checkpoints)
+        problems += number_problems(0, above=True, learning_rate=self.learning_rate, clip_norm=self.clip_norm)
+        problems += number_problems(0, weight_decay=self.weight_decay)
+        problems += number_problems(0, most=1, label_smoothing=self.label_smoothing)
+        problems += number_problems(0, most=1, below=True, ema=self.ema)
+        if not isinstance(self.betas, tuple) or len(self.betas) != 2:
+            problems.append(f"betas are two decays, as in (0.9, 0.98), got {self.betas!r}")
+        else:
+            wrong = [beta for beta in self.betas if number_problems(0, most=1, below=True, beta=beta)]
+            problems += [f"betas are two decays, at least 0 and below 1, got {self.betas}"] if wrong else []
+        if self.stop_at is not None:
+            problems += choice_problems(stop_at=(self.stop_at, STOPS))
+        return problems + flag_problems(bfloat16=self.bfloat16) + seed_problems(self.seed)
 
     @classmethod
     def small(cls, **changes: Any) -> "TrainConfig":

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from jaxtyping import Int
 
+from ..questions.arguments import refuse, seed_problems, shortly, whole_problems
 from ..questions.graph import Compositions, KnowledgeGraph
 from ..questions.supervision import Supervision
 from ..questions.task import Task
@@ -46,8 +47,8 @@ def published_new_facts(
     10
     """
     before = two_hop(before)
+    refuse(_problems(before, n, n_old, reading) + seed_problems(seed))
     n_old = OLD_PER_NEW * n if n_old is None else n_old
-    _check(before, n, n_old, reading)
     graph, is_new, old = extended(before.graph, _chains(before.graph, n // 2, np.random.default_rng([seed, 6])))
     chosen, trained = READINGS[reading](before, n_old, np.random.default_rng([seed, 7]))
     is_probe = np.zeros(len(graph), dtype=bool)
@@ -99,16 +100,19 @@ def _chains(graph: KnowledgeGraph, n: int, rng: np.random.Generator) -> list[Tri
     return [triple for head, r1, bridge, r2, tail in chains for triple in ((head, r1, bridge), (bridge, r2, tail))]
 
 
-def _check(before: TwoHopTask, n: int, n_old: int, reading: str) -> None:
-    problems, graph = [], before.graph
-    if n < 2 or n % 2:
-        problems.append(f"new facts come in chains of two, so n is an even number, got {n}")
-    if n > graph.n_free_slots:
-        problems.append(f"n={n} new facts, but only {graph.n_free_slots} (head, relation) are free")
+def _problems(before: TwoHopTask, n: int, n_old: int | None, reading: str) -> list[str]:
+    """Why so many new facts cannot be drawn, or so much trained again."""
+    graph, not_whole = before.graph, whole_problems(2, n=n)
+    problems = [] if n_old is None else whole_problems(1, n_old=n_old)
+    if not not_whole and n_old is None:
+        n_old = OLD_PER_NEW * n
+    if not not_whole and n % 2:
+        not_whole.append(f"new facts come in chains of two, so n is an even number, got {n}")
+    if not not_whole and n > graph.n_free_slots:
+        not_whole.append(f"n={n} new facts, but only {graph.n_free_slots} (head, relation) are free")
     there = {"items": len(graph) + len(before.trained), "facts": int((~before.is_ood).sum())}
-    if reading not in there:
-        problems.append(f"no reading {reading!r}; the readings are {', '.join(there)}")
-    elif not 0 < n_old <= there[reading]:
+    if reading not in tuple(there):
+        problems.append(f"no reading {shortly(reading)}; the readings are {', '.join(there)}")
+    elif not problems and n_old is not None and n_old > there[reading]:
         problems.append(f"n_old={n_old} {reading} to train again, there are {there[reading]}")
-    if problems:
-        raise ValueError("; ".join(problems))
+    return not_whole + problems

@@ -5,7 +5,7 @@ skipped, unfinished ones continue.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -16,10 +16,13 @@ import torch
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from ..destination import file_name_problems, folder_problems, room_problems
 from ..models.config import ModelConfig
+from ..questions.arguments import process_problems, refuse, shortly, whole_problems
 from ..questions.task import Task
 from ..runs.checkpoints import Checkpoint, CheckpointError, Run
 from ..runs.training_config import TrainConfig
+from .feasible import bytes_to_write
 from .train import train
 
 MAX_ROUNDS = 5  # how often runs of killed workers are tried again
@@ -43,6 +46,9 @@ class Job:
     train_config: TrainConfig
     initial: Checkpoint | None = None
 
+    def __post_init__(self) -> None:
+        refuse(file_name_problems("the job name", [self.name]))
+
 
 def grid(
     tasks: Mapping[str, Task], configs: Mapping[str, tuple[ModelConfig, TrainConfig]], seeds: Sequence[int]
@@ -55,6 +61,8 @@ def grid(
     >>> [job.name for job in jobs]
     ['natural-tiny-s0', 'natural-tiny-s1']
     """
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise ValueError(f"seeds is {shortly(seeds)}, needed are numbers, as in [0, 1]")
     return [
         Job(f"{name}-{size}-s{seed}", task, model_config, replace(train_config, seed=seed))
         for (name, task), (size, (model_config, train_config)), seed in product(tasks.items(), configs.items(), seeds)
@@ -81,9 +89,9 @@ def sweep(jobs: Sequence[Job], out: str | Path, *, n_jobs: int = -1, threads: in
         ValueError: if there is no job, or two have the same name.
     """
     names = [job.name for job in jobs]
-    if not jobs or len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"jobs need different names; {', '.join(twice)} occur twice" if twice else "there is no job")
+    refuse(_problems(jobs, names) + process_problems(n_jobs) + whole_problems(1, threads=threads) + folder_problems(out=out))
+    needed = sum(bytes_to_write(Path(out) / job.name, job.task, job.model_config, job.train_config) for job in jobs)
+    refuse(room_problems(out, needed, f"what these {len(jobs)} trainings write"))
     done: dict[str, dict[str, Any]] = {}
     for _ in range(MAX_ROUNDS):
         left = [job for job in jobs if job.name not in done]
@@ -99,6 +107,15 @@ def sweep(jobs: Sequence[Job], out: str | Path, *, n_jobs: int = -1, threads: in
         killed = f"its worker was killed {MAX_ROUNDS} times"
         done.setdefault(job.name, {"run": job.name, "outcome": "failed", "seconds": float("nan"), "error": killed})
     return pd.DataFrame([done[name] for name in names])
+
+
+def _problems(jobs: Sequence[Job], names: Sequence[str]) -> list[str]:
+    """Why jobs cannot be trained next to each other."""
+    if not jobs:
+        return ["there is no job"]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    problems = [f"jobs need different names; {', '.join(twice)} occur twice"] if twice else []
+    return problems + file_name_problems("the job name", names)
 
 
 def _train(job: Job, out: Path, threads: int) -> dict[str, Any]:

@@ -16,11 +16,12 @@ from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
-from ..models.building import build_model, decayed, trained_parameters
+from ..destination import folder_problems, room_problems
+from ..models.building import build_model, decayed, model_problems, trained_parameters
 from ..models.config import ModelConfig
 from ..models.fast_forward import answer_logits
+from ..questions.arguments import device_problems, flag_problems, refuse
 from ..questions.evaluation import evaluate, evaluation_queries, shortcut_floors, top_token
-from ..questions.kinds import TASK_KINDS
 from ..questions.queries import Queries
 from ..questions.task import Task
 from ..runs.checkpoints import Checkpoint, Run
@@ -30,6 +31,7 @@ from ..runs.training_config import TrainConfig
 from ..runs.weights import load_weights, write_checkpoint
 from ..writing import write_atomic
 from .batches import Examples, as_examples, batches, training_examples
+from .feasible import bytes_to_write, task_problems
 from .training_state import STATE_FILE, TrainingState
 
 EVALUATION_BATCH = 4096  # prompts
@@ -73,17 +75,14 @@ def train(
         CheckpointError: if the initial weights do not fit the model.
         FloatingPointError: if the loss is no longer finite; the checkpoints written before remain.
     """
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r} asked for, but torch sees no GPU here; use device='cpu'")
-    if task.kind not in TASK_KINDS:
-        raise ValueError(
-            f"a run of the task kind {task.kind!r} could not be read back; known kinds: {', '.join(TASK_KINDS)}"
-        )
+    problems = flag_problems(resume=resume, progress=progress) + device_problems(device) + folder_problems(out=out)
+    refuse(problems + task_problems(task, train_config) + model_problems(model_config, task))
     folder, origin = Path(out), initial.origin if initial else ""
     if (folder / "run.json").exists():
         check_resumable(folder, task, model_config, train_config, origin, resume=resume)
         if (folder / "metrics.csv").exists() and (run := Run.load(folder)).is_finished:
             return run
+    refuse(room_problems(folder, bytes_to_write(folder, task, model_config, train_config), "what this training writes"))
     model = build_model(model_config, task, seed=train_config.seed, device=device)
     if initial is not None:
         load_weights(model, model_config, initial.path)

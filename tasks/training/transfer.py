@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Int
 
-from ..questions.arguments import refuse, seed_problems
+from ..questions.arguments import refuse, seed_problems, shortly, whole_problems
 from ..questions.graph import Compositions, KnowledgeGraph
 from ..questions.queries import Queries
 from ..questions.supervision import Supervision, added_compositions
@@ -49,6 +49,9 @@ class NewFacts:
     exposure: int
     seed: int
 
+    def __post_init__(self) -> None:
+        refuse(whole_problems(0, exposure=self.exposure) + seed_problems(self.seed))
+
     @classmethod
     def random(cls, before: Task, *, n: int = 128, exposure: int = 0, seed: int = 0) -> "NewFacts":
         """Draw new facts in free (head, relation) slots, tails uniform, and as many old ID facts as probes.
@@ -69,9 +72,8 @@ class NewFacts:
         >>> len(new.task.split("ood_atomic")), len(new.questions("new+old")) > 0
         (20, True)
         """
-        refuse(seed_problems(seed))
         before = two_hop(before)
-        _check(before, n, exposure)
+        refuse(_problems(before, n, exposure) + seed_problems(seed))
         graph, is_new, old = extended(before.graph, _new_triples(before.graph, n, np.random.default_rng([seed, 4])))
         id_facts = old[~before.is_ood]
         is_probe = np.zeros(len(graph), dtype=bool)
@@ -89,23 +91,21 @@ class NewFacts:
         Raises:
             KeyError: if there is no such cell; the message lists them.
         """
-        if cell not in CELLS:
-            raise KeyError(f"no cell {cell!r}; the cells are {', '.join(CELLS)}")
+        if cell not in tuple(CELLS):
+            raise KeyError(f"no cell {shortly(cell)}; the cells are {', '.join(CELLS)}")
         return replace(self.task.split(CELLS[cell]), split=cell)
 
 
-def _check(before: TwoHopTask, n: int, exposure: int) -> None:
+def _problems(before: TwoHopTask, n: int, exposure: int) -> list[str]:
+    """Why so many new facts cannot be drawn, or exposed that often."""
     graph, n_id = before.graph, int((~before.is_ood).sum())
-    problems = []
-    if not 1 <= n <= min(graph.n_free_slots, n_id):
+    problems = whole_problems(1, n=n)
+    if not problems and n > min(graph.n_free_slots, n_id):
         problems.append(
             f"n={n} new facts and probes asked for, there can be 1 to {min(graph.n_free_slots, n_id)}: "
             f"{graph.n_free_slots} (head, relation) are free, {n_id} facts are ID"
         )
-    if exposure < 0:
-        problems.append(f"exposure is a number of compositions, at least 0, got {exposure}")
-    if problems:
-        raise ValueError("; ".join(problems))
+    return problems + whole_problems(0, exposure=exposure)
 
 
 Triple = tuple[int, int, int]

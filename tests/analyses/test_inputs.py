@@ -144,9 +144,9 @@ def test_choices_and_what_questions_need_are_named(task: TwoHopTask, pairs: Prom
         analyses.causal_trace(model, asked, {})
     with pytest.raises(ValueError, match="perturbed h is 99 and the model's tokens are 0 to 37"):
         analyses.causal_trace(model, asked, {"h": torch.full_like(asked.tokens, 99)})
-    with pytest.raises(ValueError, match=r"window is a number of layers, at least 1, got 1.5"):
+    with pytest.raises(ValueError, match=r"window is 1.5, needed is a whole number, 1 to 2"):
         inspect.unwrap(analyses.causal_trace)(model, asked, {"h": asked.tokens}, window=1.5)
-    with pytest.raises(ValueError, match="n is the most questions to ask, 0 or more, got -1"):
+    with pytest.raises(ValueError, match="n is -1, needed is a whole number, at least 0"):
         analyses.bridge_evidence(model, task, "test_inferred_iid", n=-1)
     atomic = task.split("id_atomic")
     with pytest.raises(

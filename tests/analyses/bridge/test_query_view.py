@@ -57,7 +57,7 @@ def test_the_page_has_all_parts_and_loads_nothing(view: QueryView, tmp_path: pyt
 
 def test_what_is_no_question_of_the_task_is_refused(evidence_world: TwoHopTask, pairs: PromptPairs) -> None:
     model = handset_model(evidence_world.graph)
-    with pytest.raises(IndexError, match="pair 6 of 6: the numbers are 0 to 5"):
+    with pytest.raises(IndexError, match="number is 6, there are 6 pairs, 0 to 5"):
         view_query(model, evidence_world, pairs, 6)
     backwards = PromptPairs(pairs.clean.flip(1), pairs.corrupt, pairs.answers, pairs.foils, roles=pairs.roles)
     with pytest.raises(ValueError, match=r"is no two-hop question of this task: its facts are not in the graph"):

@@ -129,7 +129,7 @@ def test_attributions_that_do_not_add_up_are_named() -> None:
 @pytest.mark.parametrize("given", [{"steps": 0}, {"tolerance": 0.0}, {"tolerance": math.nan}])
 def test_steps_and_tolerances_that_mean_nothing_are_refused(given: dict[str, float]) -> None:
     for measure in (attribute_attention, partial(edge_attribution, method="eap_ig_inputs")):
-        with pytest.raises(ValueError, match=f"{next(iter(given))} must be .*, got"):
+        with pytest.raises(ValueError, match=f"{next(iter(given))} is .*, needed is"):
             measure(calm_model(0), wide_pairs(0), **given)
 
 

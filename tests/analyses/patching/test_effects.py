@@ -120,7 +120,7 @@ def test_other_metrics_and_wrong_shapes(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(ValueError, match=r"one number for each of the 12 queries, got the shape \(\)"):
         path_patch(model, pairs, metric=lambda logits, answers, foils: logits.mean())
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the caller's message, not the test suite's
-    with pytest.raises(ValueError, match="direction must be 'noising' or 'denoising', got 'clean'"):
+    with pytest.raises(ValueError, match="direction must be one of 'noising', 'denoising', got 'clean'"):
         path_patch(model, pairs, direction="clean")
 
 

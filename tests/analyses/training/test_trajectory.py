@@ -103,7 +103,7 @@ def test_cross_entropy_is_torchs() -> None:
 
 
 def test_a_run_without_checkpoints_is_refused(tiny_run: Run, pairs: PromptPairs) -> None:
-    with pytest.raises(ValueError, match="holds no checkpoint"):
+    with pytest.raises(ValueError, match="steps are one or more of"):
         trajectory(tiny_run, pairs, steps=[])
     with pytest.raises(KeyError):
         trajectory(dataclasses.replace(tiny_run), pairs, steps=[7])

@@ -94,7 +94,7 @@ def test_the_small_preset_has_the_recipes_shape(task: TwoHopTask) -> None:
 
 
 def test_impossible_shapes_are_named_at_once() -> None:
-    with pytest.raises(ValueError, match="n_blocks must be at least 1, got 0; n_loops must be at least 1, got -2"):
+    with pytest.raises(ValueError, match="n_blocks is 0, needed is a whole number, at least 1; n_loops is -2"):
         ModelConfig(d_model=16, n_heads=2, n_blocks=0, n_loops=-2)
     with pytest.raises(ValueError, match="d_model=16 cannot be shared evenly by n_heads=3"):
         ModelConfig(d_model=16, n_heads=3, n_blocks=1, n_loops=1)

@@ -40,12 +40,12 @@ def test_same_seed_same_graph() -> None:
 
 
 def test_too_many_relations_per_head_says_how_many_are_possible() -> None:
-    with pytest.raises(ValueError, match=r"out_degree=6 asks for more relations per head than the 5.*at most 5"):
+    with pytest.raises(ValueError, match=r"out_degree=6 asks for more relations per head than the n_relations=5.*at most 5"):
         KnowledgeGraph.random(n_entities=9, n_relations=5, out_degree=6, seed=0)
 
 
 def test_all_bad_sizes_are_named_at_once() -> None:
-    with pytest.raises(ValueError, match="n_entities must be at least 1, got 0; out_degree must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="n_entities is 0, needed is a whole number, at least 1; out_degree is 0"):
         KnowledgeGraph.random(n_entities=0, n_relations=5, out_degree=0, seed=0)
 
 

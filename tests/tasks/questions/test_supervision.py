@@ -68,5 +68,5 @@ def test_names_of_presets_and_doses() -> None:
 
 
 def test_all_bad_doses_are_named_at_once() -> None:
-    with pytest.raises(ValueError, match=r"hop1_share is a fraction.*got 2.0; hop2_compositions is a number.*got -1"):
+    with pytest.raises(ValueError, match=r"hop1_share is 2.0, needed.*at most 1; hop2_compositions is -1"):
         Supervision(hop1_share=2.0, hop2_compositions=-1)

@@ -87,7 +87,7 @@ def test_phi_beyond_the_graph_says_what_is_possible() -> None:
 
 
 def test_fractions_outside_the_unit_interval_are_all_named() -> None:
-    with pytest.raises(ValueError, match=r"ood_fraction is a fraction.*got 1.5; test_fraction.*got -0.1"):
+    with pytest.raises(ValueError, match=r"ood_fraction is 1.5, needed.*; test_fraction is -0.1"):
         small_task(0, ood_fraction=1.5, test_fraction=-0.1)
 
 

@@ -1,0 +1,117 @@
+"""Where something will be written: whether it can be, said before the work whose result it would hold."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .arguments import shortly
+
+LONGEST_NAME = 200  # bytes; most file systems take 255, and temporary names and endings are longer than the name
+RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)}
+"""Names that Windows has for devices, whatever ending follows."""
+REFUSED = '<>:"/\\|?*'
+
+
+def folder_problems(**folders: Any) -> list[str]:
+    """Which arguments, by name, are no folders in which files can be written; they need not be there yet.
+
+    Nothing is left: a file without a name is opened in the nearest folder that is there, since rights alone do not tell.
+    """
+    found = ((name, given, _why_no_folder(given)) for name, given in folders.items())
+    return [f"{name} is {_said(given)}, needed is a folder to write in: {why}" for name, given, why in found if why]
+
+
+def file_problems(**files: Any) -> list[str]:
+    """Which arguments, by name, are no files that can be written; their folder need not be there yet."""
+    found = ((name, given, _why_no_file(given)) for name, given in files.items())
+    return [f"{name} is {_said(given)}, needed is a file to write: {why}" for name, given, why in found if why]
+
+
+def input_problems(**paths: Any) -> list[str]:
+    """Which arguments, by name, are no paths at all; whether there is something is for those to say who read it."""
+    return [f"{name} is {_said(given)}, needed is a path" for name, given in paths.items() if not _is_path(given)]
+
+
+def file_name_problems(what: str, names: Sequence[Any]) -> list[str]:
+    """Why names cannot be those of folders next to each other, on any system that a study may be copied to."""
+    problems = [f"{what} {_said(name)} {why}" for name in names if (why := _why_no_name(name))]
+    folded = Counter(_folded(name) for name in set(filter(_is_text, names)))
+    alike = sorted({name for name in filter(_is_text, names) if folded[_folded(name)] > 1})
+    if alike:
+        problems.append(f"{what}s {', '.join(map(repr, alike))} differ in case or accents only and may be one folder")
+    return problems
+
+
+def room_problems(folder: str | Path, n_bytes: int, what: str) -> list[str]:
+    """Why a disk is too small for what is known to be written."""
+    free = shutil.disk_usage(_nearest(Path(folder))).free
+    if n_bytes <= free:
+        return []
+    return [f"{what} takes {n_bytes:,} bytes in {folder}, where {free:,} are free"]
+
+
+def _why_no_folder(given: Any) -> str:
+    if not _is_path(given):
+        return "this is no path"
+    there = _nearest(Path(given))
+    if not there.is_dir():
+        return f"{there} is a file"
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        return f"nothing can be written in {there} ({error.strerror})"
+    return ""
+
+
+def _why_no_file(given: Any) -> str:
+    if not _is_path(given):
+        return "this is no path"
+    if Path(given).is_dir():
+        return "this is a folder"
+    return _why_no_folder(Path(given).parent)
+
+
+def _why_no_name(name: Any) -> str:
+    if not _is_text(name) or not name.strip():
+        return "is no name of a folder"
+    if wrong := sorted({sign for sign in name if sign in REFUSED or not sign.isprintable()}):
+        return f"is no name of a folder: it holds {', '.join(map(repr, wrong))}"
+    if name in (".", "..") or name != name.strip() or name.endswith("."):
+        return "is no name of a folder: it begins or ends with a space, or ends with a dot"
+    if name.partition(".")[0].strip().lower() in RESERVED:
+        return "is no name of a folder: Windows keeps it for a device"
+    if len(name.encode()) > LONGEST_NAME:
+        return f"is no name of a folder: it is longer than {LONGEST_NAME} bytes"
+    return ""
+
+
+def _nearest(path: Path) -> Path:
+    """The path, or the nearest of the folders above it that is there."""
+    for each in (path, *path.absolute().parents):
+        with contextlib.suppress(OSError):
+            if os.path.lexists(each):
+                return each
+    return Path(path.absolute().anchor)
+
+
+def _is_path(given: Any) -> bool:
+    return isinstance(given, str | os.PathLike) and bool(os.fspath(given)) and "\0" not in str(given)
+
+
+def _is_text(name: Any) -> bool:
+    return isinstance(name, str)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+def _said(given: Any) -> str:
+    return str(given) if isinstance(given, os.PathLike) else shortly(given)

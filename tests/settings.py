@@ -1,0 +1,607 @@
+"""The table of settings: for each public callable how it is called, and what each of its parameters is.
+
+A parameter is a setting of a kind, from which bad values follow, or it carries data, which other tests damage. A new
+callable without a row here, or a new parameter that is neither, fails `test_settings`.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from grokscope import analyses, circuits, tasks
+from grokscope.circuits import Result
+
+HUGE = 10**12
+NO_WHOLE = (True, 1.5, math.nan, math.inf, "3", [1])
+NO_NUMBER = (True, math.nan, math.inf, -math.inf, "0.1", [0.1])
+
+KINDS: dict[str, tuple[Any, ...]] = {
+    "seed": (-1, 2**64, None, *NO_WHOLE),
+    "count": (-1, 0, None, *NO_WHOLE),
+    "count from 0": (-1, None, *NO_WHOLE),
+    "bounded count": (-1, 0, None, HUGE, *NO_WHOLE),
+    "bounded count or none": (-1, 0, HUGE, *NO_WHOLE),
+    "bounded count from 0": (-1, None, HUGE, *NO_WHOLE),
+    "position": (99, -99, None, *NO_WHOLE),
+    "number above 0": (-1, 0, None, *NO_NUMBER),
+    "number above 0 or none": (-1, 0, *NO_NUMBER),
+    "number from 0": (-1, None, *NO_NUMBER),
+    "number from 0 or none": (-1, *NO_NUMBER),
+    "tolerance": (-1, 0, None, True, math.nan, "0.1", [0.1]),  # math.inf is one: a single part of the line
+    "share": (-0.1, 1.1, None, *NO_NUMBER),
+    "share below 1": (-0.1, 1, None, *NO_NUMBER),
+    "bytes": (-1, 0, True, math.nan, math.inf, "1G"),
+    "flag": ("no", None, 0.5, 2),
+    "flag or none": ("no", 0.5, 2),
+    "choice": ("nonsense", "", 3, None, ["noising"]),
+    "choice or none": ("nonsense", 3),
+    "name": ("", 3, None, ["h"]),
+    "name or none": ("", 3, ["h"]),
+    "folder's name": ("", " ", ".", "..", "../x", "a/b", "a\\b", "con", "NUL.txt", "a\nb", "x" * 300, 3, None),
+    "device": ("nonsense", "cuda:7", "meta", "", 3, None),
+    "folder to write": ("{tmp}/file", "{tmp}/file/x", "/proc/nothing/x", "", 3, None),
+    "file to write": ("{tmp}/file/x", "{tmp}/folder", "/proc/nothing/x", "", 3, None),
+    "file to read": (3, "{tmp}/nothing", "{tmp}/folder", None),
+    "folder to read": ("{tmp}/nothing", "{tmp}/file", "", 3, None),
+    "counts": ((), (0,), (-1,), (1.5,), (True,), ("1",), 3, None, "12"),
+    "steps": ((), (-1,), (1.5,), (True,), ("1",), 3, "12"),
+    "numbers": ((), (math.nan,), (math.inf,), ("1",), (True,), 3, None),
+    "shares": ((), (-0.1,), (1.1,), (math.nan,), ("1",), (True,), 3, None),
+    "names": (("",), (3,), ("nonsense",), 3),
+    "seeds": ((-1,), (1.5,), (True,), ("1",), 3, None),
+    "decays": ((0.9,), (0.9, 1), (-0.1, 0.9), (math.nan, 0.9), ("0.9", 0.9), 0.9, None),
+}
+"""By kind, values that no such setting can have. `{tmp}` holds a file and a folder of these names, nothing else."""
+
+SETTINGS: dict[str, str] = {
+    "seed": "seed",
+    "progress": "flag",
+    "per_query": "flag",
+    "max_memory": "bytes",
+    "direction": "choice",
+    "n_bootstrap": "bounded count",
+    "split": "name",
+    "n_questions": "count",
+    "n_pairs": "count",
+    "intermediate": "name or none",
+    "device": "device",
+    "batch_size": "count",
+    "steps": "bounded count",
+    "tolerance": "tolerance",
+    "n_random": "bounded count from 0",
+    "path": "file to write",
+    "out": "folder to write",
+    "roles": "names",
+    "layout": "choice",
+    "answer_position": "position",
+    "n_jobs": "jobs at a time",
+    "causal": "flag",
+    "aligned": "flag",
+    "n": "count",
+}
+"""By the name of a parameter its kind; what is special is in the rows below."""
+
+MODELS = "models, see tests/analyses/test_inputs.py and tests/analyses/test_model_class.py"
+QUESTIONS = "questions and columns, see tests/analyses/test_inputs.py and tests/tasks/questions/test_kinds_of_arguments.py"
+MEASURED = "what was measured, see the tests of circuits/ and of each analysis"
+FILES = "what is in a file, see the tests of readers"
+DATA: dict[str, str] = {
+    **dict.fromkeys(("model", "models", "donor", "forward", "checkpoint", "initial", "run", "study", "metric"), MODELS),
+    **dict.fromkeys(("task", "queries", "pairs", "tokens", "answers", "foils", "clean", "corrupt", "unit"), QUESTIONS),
+    **dict.fromkeys(("intermediates", "corrupt_intermediates", "facts", "recipe", "logits", "perturbed"), QUESTIONS),
+    **dict.fromkeys(("rows", "transfer", "before", "graph", "without", "supervision", "patterns", "jobs"), QUESTIONS),
+    **dict.fromkeys(("circuit", "circuits", "replicates", "effects", "edges", "edge_sets", "through"), MEASURED),
+    **dict.fromkeys(("graphs", "transferred", "tables", "metrics", "lens", "curves", "found", "correct"), MEASURED),
+    **dict.fromkeys(("arms", "parts", "compared", "tasks", "configs", "phases"), MEASURED),
+    **dict.fromkeys(("text", "settings", "arrays", "triples"), FILES),
+}
+"""Parameters that carry data, by name, with where these are damaged."""
+
+RECORDS = {  # made by the library, of what it measured or read
+    *("AttentionView", "Checkpoint", "Diagram", "Donor", "QueryView", "Run", "Specimen", "Study", "Edge", "Node"),
+}
+"""Classes whose constructors are not for users; so are those of results."""
+
+Row = tuple[Callable[..., Any], Callable[[SimpleNamespace], dict[str, Any]], dict[str, str]]
+A, C, T = analyses, circuits, tasks
+PAIRS = dict(split="test_inferred_iid", contrast="bridge", n=8, seed=0)
+SIZES = dict(n_entities=16, n_relations=14, out_degree=12)
+GRAPH = dict(roles=("h", "r1", "r2"), answer_role="r2", n_layers=2, n_heads=2, n_blocks=2)
+
+
+def asked(w: SimpleNamespace) -> dict[str, Any]:
+    return {"model": w.model, "pairs": w.pairs}
+
+
+def questioned(w: SimpleNamespace) -> dict[str, Any]:
+    return {"model": w.model, "task": w.task, "queries": w.queries}
+
+
+ROWS: dict[str, Row] = {
+    # tasks
+    "Checkpoint.model": (T.Checkpoint.model, lambda w: {"self": w.checkpoint}, {"n_loops": "bounded count or none"}),
+    "Job": (
+        T.Job,
+        lambda w: dict(name="a", task=w.task, model_config=T.ModelConfig.tiny(), train_config=T.TrainConfig.tiny()),
+        {"name": "folder's name", "model_config": "data", "train_config": "data"},
+    ),
+    "KnowledgeGraph": (
+        T.KnowledgeGraph,
+        lambda w: {name: getattr(w.task.graph, name) for name in inspect.signature(T.KnowledgeGraph).parameters},
+        {"n_entities": "count", "n_relations": "count", "heads": "data", "relations": "data", "tails": "data"},
+    ),
+    "KnowledgeGraph.from_triples": (
+        T.KnowledgeGraph.from_triples,
+        lambda w: dict(triples=[(0, 0, 1)], n_entities=2, n_relations=1),
+        {"n_entities": "count", "n_relations": "count"},
+    ),
+    "KnowledgeGraph.random": (
+        T.KnowledgeGraph.random,
+        lambda w: dict(SIZES, seed=0),
+        dict.fromkeys(SIZES, "bounded count"),
+    ),
+    "ModelConfig": (
+        T.ModelConfig,
+        lambda w: dict(d_model=32, n_heads=2, n_blocks=1, n_loops=2),
+        {
+            **dict.fromkeys(("d_model", "n_heads", "n_blocks", "n_loops", "mlp_ratio"), "count"),
+            **dict.fromkeys(("tie_embeddings", "bidirectional"), "flag"),
+        },
+    ),
+    "NewFacts": (
+        T.NewFacts,
+        lambda w: {name: getattr(w.new, name) for name in inspect.signature(T.NewFacts).parameters},
+        {"is_probe": "data", "exposure": "count from 0"},
+    ),
+    "NewFacts.questions": (T.NewFacts.questions, lambda w: {"self": w.new, "cell": "new+old"}, {"cell": "choice"}),
+    "NewFacts.random": (
+        T.NewFacts.random,
+        lambda w: {"before": w.task},
+        {"n": "bounded count", "exposure": "count from 0"},
+    ),
+    "PromptPairs": (
+        T.PromptPairs,
+        lambda w: {name: getattr(w.pairs, name) for name in ("clean", "corrupt", "answers", "foils", "roles")},
+        {"contrast": "name to show", "roles": "roles"},
+    ),
+    "PromptPairs.check_against": (T.PromptPairs.check_against, lambda w: {"self": w.pairs, "model": w.model}, {}),
+    "PromptPairs.keep_correct": (T.PromptPairs.keep_correct, lambda w: {"self": w.pairs}, {}),
+    "PromptPairs.take": (T.PromptPairs.take, lambda w: {"self": w.pairs, "rows": [0]}, {"rows": "rows"}),
+    "Queries": (
+        T.Queries,
+        lambda w: {name: getattr(w.queries, name) for name in ("tokens", "answers", "roles")},
+        {"split": "name to show", "roles": "roles"},
+    ),
+    "Queries.check_against": (
+        T.Queries.check_against,
+        lambda w: {"self": w.queries, "model": w.model},
+        {"intermediates": "names", "roles": "names"},
+    ),
+    "Queries.one_per_unit": (T.Queries.one_per_unit, lambda w: {"self": w.queries, "seed": 0}, {}),
+    "Queries.take": (T.Queries.take, lambda w: {"self": w.queries, "rows": [0]}, {"rows": "rows"}),
+    "Run.checkpoint": (T.Run.checkpoint, lambda w: {"self": w.run, "which": "final"}, {"which": "checkpoint"}),
+    "Run.load": (T.Run.load, lambda w: {"folder": w.run.folder}, {"folder": "folder to read"}),
+    "Study.describe": (
+        T.Study.describe,
+        lambda w: {"self": w.study, "rows": w.study.summary[["run"]], "columns": ["arm"]},
+        {"rows": "data", "columns": "names"},
+    ),
+    "Study.tables": (T.Study.tables, lambda w: {"self": w.study, "name": "lens"}, {"name": "table's name"}),
+    "Supervision": (
+        T.Supervision,
+        lambda w: {},
+        {
+            f"{hop}_{what}": kind
+            for hop in ("hop1", "hop2")
+            for what, kind in (("share", "share"), ("compositions", "count from 0"))
+        },
+    ),
+    "TrainConfig": (
+        T.TrainConfig,
+        lambda w: dict(max_steps=10),
+        {
+            **dict.fromkeys(("max_steps", "batch_size", "examples_per_prefix", "evaluate_every"), "bounded count"),
+            **dict.fromkeys(("warmup_steps", "n_checkpoints"), "bounded count from 0"),
+            "stop_at": "choice or none",
+            "betas": "decays",
+            **dict.fromkeys(("learning_rate", "clip_norm"), "number above 0"),
+            "weight_decay": "number from 0",
+            "label_smoothing": "share",
+            "ema": "share below 1",
+            "bfloat16": "flag",
+        },
+    ),
+    "TrainConfig.from_dict": (T.TrainConfig.from_dict, lambda w: {"settings": {"max_steps": 3, "betas": [0.9, 0.9]}}, {}),
+    "TrainConfig.paper": (T.TrainConfig.paper, lambda w: {}, {"changes": "data"}),
+    "TrainConfig.small": (T.TrainConfig.small, lambda w: {}, {"changes": "data"}),
+    "TrainConfig.small_bidirectional": (T.TrainConfig.small_bidirectional, lambda w: {}, {"changes": "data"}),
+    "TrainConfig.tiny": (T.TrainConfig.tiny, lambda w: {}, {"changes": "data"}),
+    "TwoHopTask": (
+        T.TwoHopTask,
+        lambda w: {name: getattr(w.task, name) for name in inspect.signature(T.TwoHopTask).parameters},
+        dict.fromkeys(("is_ood", "trained", "added", "tests", "is_atomic"), "data"),
+    ),
+    "TwoHopTask.donors": (
+        T.TwoHopTask.donors,
+        lambda w: {"self": w.task, "second_hop": "ID", "seed": 0},
+        {"second_hop": "choice"},
+    ),
+    "TwoHopTask.from_arrays": (T.TwoHopTask.from_arrays, lambda w: dict(arrays={}, settings={}), {}),
+    "TwoHopTask.from_files": (T.TwoHopTask.from_files, lambda w: {"folder": "."}, {"folder": "folder to read"}),
+    "TwoHopTask.n_values": (
+        T.TwoHopTask.n_values,
+        lambda w: {"self": w.task, "intermediate": "bridge"},
+        {"intermediate": "choice"},
+    ),
+    "TwoHopTask.paper": (T.TwoHopTask.paper, lambda w: {}, {}),
+    "TwoHopTask.random": (
+        T.TwoHopTask.random,
+        lambda w: dict(SIZES),
+        {
+            **dict.fromkeys(SIZES, "bounded count"),
+            "ood_fraction": "share",
+            "test_fraction": "share",
+            "phi": "number from 0 or none",
+        },
+    ),
+    "TwoHopTask.reference": (T.TwoHopTask.reference, lambda w: {"self": w.task, "seed": 0}, {}),
+    "TwoHopTask.split": (T.TwoHopTask.split, lambda w: {"self": w.task, "name": "id_atomic"}, {"name": "choice"}),
+    "TwoHopTask.to_files": (
+        T.TwoHopTask.to_files,
+        lambda w: {"self": w.task, "folder": w.tmp / "folder"},
+        {"folder": "folder to write"},
+    ),
+    "TwoHopTask.token_name": (T.TwoHopTask.token_name, lambda w: {"self": w.task, "token": 0}, {"token": "token"}),
+    "TwoHopTask.with_layout": (T.TwoHopTask.with_layout, lambda w: {"self": w.task, "layout": "slots"}, {}),
+    "TwoHopTask.with_supervision": (
+        T.TwoHopTask.with_supervision,
+        lambda w: {"self": w.task, "supervision": T.NATURAL},
+        {},
+    ),
+    "build_model": (T.build_model, lambda w: {"config": T.ModelConfig.tiny(), "task": w.task}, {"config": "data"}),
+    "tasks.exact_match": (T.exact_match, lambda w: {"forward": w.model, "queries": w.queries}, {}),
+    "grid": (
+        T.grid,
+        lambda w: dict(tasks={"a": w.task}, configs={"b": (T.ModelConfig.tiny(), T.TrainConfig.tiny())}, seeds=[0]),
+        {"seeds": "seeds"},
+    ),
+    "is_right": (
+        T.is_right,
+        lambda w: dict(forward=w.model, tokens=w.pairs.clean, answers=w.pairs.answers, answer_position=2),
+        {},
+    ),
+    "load_study": (T.load_study, lambda w: {"name": "pilot"}, {"name": "study"}),
+    "make_pairs": (T.make_pairs, lambda w: {"task": w.task, **PAIRS}, {"contrast": "choice", "n": "bounded count"}),
+    "perturb": (T.perturb, lambda w: dict(task=w.task, queries=w.queries, role="h", seed=0), {"role": "choice"}),
+    "predictions": (T.predictions, lambda w: dict(forward=w.model, tokens=w.pairs.clean, answer_position=2), {}),
+    "published_new_facts": (
+        T.published_new_facts,
+        lambda w: {"before": w.task, "n": 4},
+        {"n": "bounded count", "n_old": "bounded count or none", "reading": "choice"},
+    ),
+    "shortcut_accuracy": (T.shortcut_accuracy, lambda w: {"task": w.task, "queries": w.queries}, {}),
+    "sweep": (
+        T.sweep,
+        lambda w: {"jobs": [w.job], "out": w.tmp / "folder"},
+        {"threads": "count", "n_jobs": "jobs at a time"},
+    ),
+    "top_token": (T.top_token, lambda w: {"logits": w.logits}, {}),
+    "train": (
+        T.train,
+        lambda w: dict(
+            task=w.task,
+            model_config=T.ModelConfig.tiny(),
+            train_config=T.TrainConfig.tiny(),
+            out=w.tmp / "folder",
+            progress=False,
+        ),
+        {"model_config": "data", "train_config": "data", "resume": "flag"},
+    ),
+    "two_hop": (T.two_hop, lambda w: {"task": w.task}, {}),
+    # analyses
+    "AttentionResult.figure": (
+        A.AttentionResult.figure,
+        lambda w: {"self": w.attention},
+        {"reading": "choice"},
+    ),
+    "AttentionView.save": (A.AttentionView.save, lambda w: {"self": w.view, "path": w.tmp / "a.html"}, {}),
+    "BridgeDirectionResult.figure": (
+        A.BridgeDirectionResult.figure,
+        lambda w: {"self": w.direction},
+        {"value": "choice"},
+    ),
+    "EvidenceResult.at": (
+        A.EvidenceResult.at,
+        lambda w: {"self": w.evidence, "layer": -1, "role": "h"},
+        {"layer": "position", "role": "choice"},
+    ),
+    "EvidenceResult.figure": (
+        A.EvidenceResult.figure,
+        lambda w: {"self": w.evidence},
+        {"role": "choice or none"},
+    ),
+    "Metric": (
+        A.Metric,
+        lambda w: {"measure": A.cross_entropy, "name": "a"},
+        {
+            "measure": "callable",
+            "name": "name to show",
+            "unit": "name to show",
+            "higher_is_better": "flag or none",
+            "reference": "reference",
+        },
+    ),
+    "ProbeResult.figure": (A.ProbeResult.figure, lambda w: {"self": w.probe}, {"value": "choice"}),
+    "QueryView.save": (A.QueryView.save, lambda w: {"self": w.query_view, "path": w.tmp / "a.html"}, {}),
+    "ablate_bridge": (A.ablate_bridge, questioned, {}),
+    "accuracy_by_exposure": (A.accuracy_by_exposure, questioned, {}),
+    "accuracy_by_loops": (
+        A.accuracy_by_loops,
+        lambda w: {"checkpoint": w.checkpoint, "loops": [1]},
+        {"loops": "counts", "splits": "names"},
+    ),
+    "accuracy_curves": (A.accuracy_curves, lambda w: dict(metrics={}, n={}, phases={}), {"n": "data"}),
+    "accuracy_without_circuit": (
+        A.accuracy_without_circuit,
+        lambda w: {"graphs": {0: {}}},
+        {"roles": "names"},
+    ),
+    "activation_patch": (A.activation_patch, asked, {}),
+    "attribute_attention": (A.attribute_attention, asked, {}),
+    "back_patch": (A.back_patch, lambda w: {"model": w.model, "queries": w.queries}, {}),
+    "bridge_copies": (A.bridge_copies, questioned, {"layer": "position", "places": "places"}),
+    "bridge_evidence": (
+        A.bridge_evidence,
+        lambda w: {"model": w.model, "task": w.task, "split": "test_inferred_iid"},
+        {"n": "count from 0", "split": "given name"},
+    ),
+    "bridge_geometry": (A.bridge_geometry, lambda w: {"model": w.model, "task": w.task}, {}),
+    "causal_trace": (
+        A.causal_trace,
+        lambda w: {"model": w.model, "queries": w.queries, "perturbed": {"h": w.queries.tokens}},
+        {"window": "bounded count"},
+    ),
+    "compare_regimes": (A.compare_regimes, lambda w: {"study": w.study}, {"used_split": "name"}),
+    "cost_of_waiting": (A.cost_of_waiting, lambda w: {"study": w.study}, {"levels": "shares"}),
+    "discover": (
+        A.discover,
+        asked,
+        {
+            "top_k": "bounded count or none",
+            "threshold": "number from 0 or none",
+            "greedy": "number above 0 or none",
+            "method": "choice",
+        },
+    ),
+    "edge_attribution": (
+        A.edge_attribution,
+        asked,
+        {"method": "choice", "error_against_exact": "flag", "n_compared": "count"},
+    ),
+    "faithfulness": (
+        A.faithfulness,
+        lambda w: {**asked(w), "circuit": w.circuit},
+        {"background": "choice"},
+    ),
+    "found_by_correct": (
+        A.found_by_correct,
+        lambda w: dict(found=w.met, correct=w.met, facts=w.units),
+        {},
+    ),
+    "frechet_bounds": (
+        A.frechet_bounds,
+        lambda w: dict(found=0.5, correct=0.5),
+        {"found": "share", "correct": "share"},
+    ),
+    "graph_of": (
+        A.graph_of,
+        lambda w: dict(model=w.model, roles=w.pairs.roles, answer_position=2),
+        {"roles": "roles"},
+    ),
+    "interchange": (A.interchange, questioned, {"second_hop": "choice", "answered": "choice"}),
+    "lens_heatmaps": (
+        A.lens_heatmaps,
+        lambda w: dict(tables={"a": w.lens}, targets=["bridge"], value="top1", title="a"),
+        {"targets": "names", "value": "choice", "title": "name to show"},
+    ),
+    "logit_lens": (A.logit_lens, lambda w: {"model": w.model, "queries": w.queries}, {}),
+    "path_patch": (A.path_patch, asked, {"positions": "choice"}),
+    "probe_bridge": (A.probe_bridge, lambda w: {"model": w.model, "task": w.task}, {"targets": "names"}),
+    "realign": (A.realign, questioned, {}),
+    "run_with_edge_sets": (A.run_with_edge_sets, lambda w: {**asked(w), "edge_sets": [[]]}, {}),
+    "run_with_edges": (A.run_with_edges, lambda w: {**asked(w), "edges": []}, {}),
+    "same_inference_path": (A.same_inference_path, lambda w: {"graphs": {0: {}}}, {}),
+    "steer_bridge": (A.steer_bridge, questioned, {"scales": "numbers"}),
+    "study_arms": (A.study_arms, lambda w: {"study": w.study, "arms": {}}, {}),
+    "summarise_run": (A.summarise_run, lambda w: {"run": w.run}, {}),
+    "trace_inputs": (
+        A.trace_inputs,
+        lambda w: {"model": w.model, "queries": w.queries, "perturbed": {"h": w.queries.tokens}},
+        {},
+    ),
+    "trajectory": (
+        A.trajectory,
+        lambda w: {"run": w.run, "pairs": w.pairs},
+        {"threshold": "number from 0", "steps": "steps"},
+    ),
+    "transfer_evidence": (A.transfer_evidence, lambda w: {"study": w.study}, {}),
+    "transfer_of_new_facts": (A.transfer_of_new_facts, lambda w: {"study": w.study}, {}),
+    "transplant": (A.transplant, lambda w: {**asked(w), "donor": w.model, "circuit": w.circuit}, {}),
+    "view_attention": (
+        A.view_attention,
+        lambda w: dict(patterns=w.patterns, tokens=["a"], causal=True, title="a"),
+        {"title": "name to show"},
+    ),
+    "view_query": (
+        A.view_query,
+        lambda w: dict(model=w.model, task=w.task, pairs=w.pairs, number=0),
+        {"number": "position"},
+    ),
+    **{
+        f"metric {name}": (getattr(A, name), lambda w: dict(logits=0, answers=0, foils=0), {})
+        for name in (
+            *("answer_probability", "cross_entropy", "exact_match", "kl_to_clean", "logit_difference"),
+            "probability_difference",
+        )
+    },
+    # circuits
+    "Circuit.from_effects": (
+        C.Circuit.from_effects,
+        lambda w: {"effects": w.effects},
+        {"top_k": "bounded count or none", "threshold": "number from 0 or none"},
+    ),
+    "CircuitComparison.changed": (
+        C.CircuitComparison.changed,
+        lambda w: {"self": w.comparison, "a": "one", "b": "two"},
+        {"a": "choice", "b": "choice"},
+    ),
+    "ComputationGraph": (
+        C.ComputationGraph,
+        lambda w: {name: getattr(w.graph, name) for name in ("roles", "answer_role", "steps")},
+        {"roles": "roles", "answer_role": "choice", "steps": "data"},
+    ),
+    "ComputationGraph.first_use": (
+        C.ComputationGraph.first_use,
+        lambda w: {"self": w.graph, "node": w.head},
+        {"node": "node"},
+    ),
+    "ComputationGraph.loop_of": (C.ComputationGraph.loop_of, lambda w: {"self": w.graph, "node": w.head}, {"node": "node"}),
+    "ComputationGraph.number_of": (
+        C.ComputationGraph.number_of,
+        lambda w: {"self": w.graph, "node": w.head},
+        {"node": "node"},
+    ),
+    "ComputationGraph.outputs_of": (
+        C.ComputationGraph.outputs_of,
+        lambda w: {"self": w.graph, "receiver": w.head},
+        {"receiver": "node"},
+    ),
+    "ComputationGraph.senders_into": (
+        C.ComputationGraph.senders_into,
+        lambda w: {"self": w.graph, "receiver": w.head},
+        {"receiver": "node"},
+    ),
+    "ComputationGraph.from_dict": (C.ComputationGraph.from_dict, lambda w: {"settings": w.graph.to_dict()}, {}),
+    "ComputationGraph.transformer": (
+        C.ComputationGraph.transformer,
+        lambda w: dict(GRAPH),
+        {
+            **dict.fromkeys(("n_layers", "n_heads", "n_blocks"), "bounded count"),
+            "has_mlp": "flag",
+            "answer_role": "choice",
+            "roles": "roles",
+        },
+    ),
+    "ComputationGraph.visible_from": (
+        C.ComputationGraph.visible_from,
+        lambda w: {"self": w.graph, "role": "h"},
+        {"role": "choice"},
+    ),
+    "Diagram.save": (C.Diagram.save, lambda w: {"self": w.diagram, "path": w.tmp / "a.html"}, {}),
+    "Edge.parse": (C.Edge.parse, lambda w: {"name": "MLP0@h -> logits@r2"}, {"name": "node's name"}),
+    "Node.parse": (C.Node.parse, lambda w: {"name": "MLP0@h"}, {"name": "node's name"}),
+    "Result.from_json": (C.Result.from_json, lambda w: {"text": "{}"}, {}),
+    "Result.load": (C.Result.load, lambda w: {"path": w.tmp / "file"}, {"path": "file to read"}),
+    "Result.save": (C.Result.save, lambda w: {"self": w.circuit, "path": w.tmp / "a.json"}, {}),
+    "Step": (
+        C.Step,
+        lambda w: {"kind": "embed"},
+        dict.fromkeys(("kind", "layer", "n", "group", "reads", "sees"), "data"),  # refused by the graph of them
+    ),
+    "compare": (
+        C.compare,
+        lambda w: {"circuits": {"one": w.circuit, "two": w.circuit}},
+        {"top_k": "counts", "across_seeds": "flag"},
+    ),
+    "connected": (C.connected, lambda w: {"graph": w.graph, "edges": []}, {}),
+    "draw": (C.draw, lambda w: {"circuits": w.circuit}, {"despite": "fields"}),
+    "equivalence": (
+        C.equivalence,
+        lambda w: dict(circuits=w.by_seed, replicates=w.by_seed, conditions=("one", "two")),
+        {"conditions": "conditions", "margin": "number from 0 or none"},
+    ),
+    "from_eap_ig": (
+        C.from_eap_ig,
+        lambda w: {"path": w.file, "roles": ("a", "b"), "answer_role": "b"},
+        {
+            "path": "file to read",
+            "roles": "roles",
+            "answer_role": "choice",
+            "n_blocks": "bounded count or none",
+            "has_mlp": "flag or none",
+        },
+    ),
+    "merge_loops": (C.merge_loops, lambda w: {"circuit": w.circuit}, {}),
+    "to_eap_ig": (
+        C.to_eap_ig,
+        lambda w: {"circuit": w.circuit, "path": w.tmp / "a.json", "d_model": 8},
+        {"d_model": "count"},
+    ),
+}
+
+KINDS |= {
+    "name to show": (3, None, ["a"]),
+    "roles": (None, 3, "h", ("h", "", "r2"), ("h", "h", "r2"), ("h", None, "r2"), ("h", "a b", "r2")),
+    "rows": ([99], [-99], [0.5], ["a"], "a", None),
+    "checkpoint": ("nonsense", "", 7, -1, True, 1.5, None, [1]),
+    "table's name": ("", "nonsense", "../lens", "a/b", 3, None),
+    "study": ("", "nonsense", "{tmp}/folder", "{tmp}/file", 3, None),
+    "token": (-1, 99, 1.5, True, "3", None),
+    "jobs at a time": (0, None, *NO_WHOLE),
+    "places": ((), ((),), (("nonsense",),), ("r1",), 3, None),
+    "given name": ("", "nonsense", 3),
+    "callable": (3, None, "cross_entropy"),
+    "reference": ("nonsense", 3, None),
+    "node": ("nonsense", "L9H9@h", 3, None),
+    "node's name": ("", "nonsense", "L0H0@", 3, None),
+    "fields": ("nonsense", ["nonsense"], 3, None),
+    "conditions": (("one",), ("one", "one"), ("one", "nonsense"), "one", 3, None),
+}
+
+
+def public() -> Iterator[tuple[str, Callable[..., Any]]]:
+    """By name each public function, constructor, and public method that takes something."""
+    for module in (tasks, analyses, circuits):
+        for name in module.__all__:
+            given = getattr(module, name)
+            if inspect.isclass(given):
+                yield from _of_class(given)
+            elif inspect.isroutine(given):
+                yield name, given
+
+
+def _of_class(given: type) -> Iterator[tuple[str, Callable[..., Any]]]:
+    if issubclass(given, Exception) or getattr(given, "_is_protocol", False):
+        return
+    if not issubclass(given, Result) and given.__name__ not in RECORDS:
+        yield given.__name__, given
+    for name, method in inspect.getmembers(given, inspect.isroutine):
+        takes = [] if name.startswith("_") or not callable(method) else [p for p in _parameters(method) if p != "self"]
+        if takes and getattr(method, "__module__", "").startswith("grokscope"):
+            yield method.__qualname__, method
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(function).parameters
+
+
+def same(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
+    """Whether two are one function, as methods bound to different classes are."""
+    return getattr(one, "__func__", one) is getattr(other, "__func__", other)
+
+
+def kinds_of(name: str) -> dict[str, str]:
+    """By parameter the kind of a callable's settings, and `data`; parameters without a row are left out."""
+    function, _, special = ROWS[name]
+    found = {}
+    for parameter in _parameters(function):
+        kind = special.get(parameter) or ("data" if parameter in DATA or parameter == "self" else SETTINGS.get(parameter))
+        found |= {parameter: kind} if kind else {}
+    return found
+
+
+def settings_of(name: str) -> dict[str, str]:
+    """The settings alone."""
+    return {parameter: kind for parameter, kind in kinds_of(name).items() if kind != "data"}
