@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -48,17 +49,51 @@ class Interval(NamedTuple):
     high: float
 
 
+def numbered(unit: Values) -> Int[np.ndarray, " query"]:
+    """Units as numbers from 0 on, in the order in which they come: where all differ, those of the queries.
+
+    >>> numbered([7, 3, 7]).tolist()
+    [0, 1, 0]
+    """
+    return pd.factorize(np.asarray(unit))[0]
+
+
+def n_units(unit: Values) -> int:
+    """How many different units there are."""
+    return len(np.unique(np.asarray(unit)))
+
+
+def sums_by_unit(values: Float[np.ndarray, "row query"], unit: Values) -> Float[np.ndarray, "row unit"]:
+    """Sums over the queries of each unit, as `numbered`; where all units differ, the values themselves.
+
+    Units are independent of each other, queries of one are not: what tests and standard errors are made of.
+    """
+    unit_of = numbered(unit)
+    sums = torch.zeros(len(values), n_units(unit_of), dtype=torch.float64, device="cpu")
+    return sums.index_add_(1, torch.from_numpy(unit_of), torch.from_numpy(np.asarray(values, dtype=float))).numpy()
+
+
+def stderr_of_mean(values: Float[np.ndarray, "row query"], unit: Values) -> Float[np.ndarray, " row"]:
+    """The standard error of each row's mean over queries, from the sums over units; NaN for fewer than two units."""
+    sums, n = sums_by_unit(values - values.mean(1, keepdims=True), unit), values.shape[1]
+    if sums.shape[1] < 2:
+        return np.full(len(values), np.nan)
+    return (sums * (sums.shape[1] / n)).std(axis=1, ddof=1) / np.sqrt(sums.shape[1])
+
+
 def bootstrap_ratio(
     numerators: Float[np.ndarray, "row query"],
     denominators: Float[np.ndarray, " query"],
     *,
+    unit: Values | None = None,
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"], Float[np.ndarray, "row 2"]]:
-    """The ratio of sums of each row, its standard error and its 95 % percentile interval, by resampling queries.
+    """The ratio of sums of each row, its standard error and its 95 % percentile interval, by resampling units of queries.
 
-    The same queries are drawn for every row. One query says nothing about another: error and interval are then NaN. Beyond
-    its arguments it takes no more than about four times `AT_ONCE`.
+    The same units are drawn for every row, each with all its queries; without `unit` each query is one. One unit says
+    nothing about another: error and interval are then NaN. Beyond its arguments it takes no more than about four times
+    `AT_ONCE`.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         estimate = numerators.sum(1) / denominators.sum()
@@ -66,7 +101,7 @@ def bootstrap_ratio(
     n_rows = max(1, AT_ONCE // (8 * n_bootstrap))
     for start in range(0, len(numerators), n_rows):
         rows = slice(start, start + n_rows)
-        values = resampled_ratios(numerators[rows], denominators, n_bootstrap=n_bootstrap, seed=seed)
+        values = resampled_ratios(numerators[rows], denominators, unit=unit, n_bootstrap=n_bootstrap, seed=seed)
         stderr[rows], interval[rows] = values.std(axis=1, ddof=1), np.quantile(values, [0.025, 0.975], axis=1).T
     return estimate, stderr, interval
 
@@ -75,16 +110,18 @@ def resampled_ratios(
     numerators: Float[np.ndarray, "row query"],
     denominators: Float[np.ndarray, " query"],
     *,
+    unit: Values | None = None,
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Float[np.ndarray, "row resample"]:
-    """The ratio of sums of each row over resampled queries, some resamples at a time; NaN for fewer than two queries."""
-    n, rng, parts = len(denominators), np.random.default_rng(seed), []
-    if n < 2:
+    """The ratio of sums of each row over resampled units, some resamples at a time; NaN for fewer than two units."""
+    unit_of, rng, parts = numbered(range(len(denominators)) if unit is None else unit), np.random.default_rng(seed), []
+    if (n := n_units(unit_of)) < 2:
         return np.full((len(numerators), n_bootstrap), np.nan)
-    n_at_once = max(1, AT_ONCE // (16 * n))
+    n_at_once = max(1, AT_ONCE // (16 * len(unit_of)))
     for start in range(0, n_bootstrap, n_at_once):
-        counts = rng.multinomial(n, np.full(n, 1 / n), size=min(n_at_once, n_bootstrap - start)).T
+        drawn = rng.multinomial(n, np.full(n, 1 / n), size=min(n_at_once, n_bootstrap - start)).T
+        counts = drawn[unit_of]  # each query as often as its unit
         with np.errstate(divide="ignore", invalid="ignore"):
             parts.append(_product(numerators, counts) / _product(denominators[None], counts))
     return np.concatenate(parts, 1)
@@ -128,8 +165,8 @@ def wilson_row(met: Values, unit: Values) -> Share:
     >>> wilson_row([True, True, False, True], unit=[0, 0, 1, 1]).value
     0.75
     """
-    value, n_units = float(np.asarray(met, dtype=float).mean()), len(np.unique(np.asarray(unit)))
-    return Share(value, *wilson(value, n_units), len(met), n_units)
+    value, n = float(np.asarray(met, dtype=float).mean()), n_units(unit)
+    return Share(value, *wilson(value, n), len(met), n)
 
 
 def newcombe_interval(share: float, control: float, n: int) -> Interval:

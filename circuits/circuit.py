@@ -31,7 +31,7 @@ class Circuit(Result):
         table: a row for each edge, with the columns
             sender, receiver: names, see Node;
             effect: of patching that edge alone, as a fraction of the clean–corrupt gap;
-            stderr: its standard error over queries;
+            stderr: its standard error over queries, or over units of them;
             n: number of queries;
             gap: mean clean–corrupt difference of the metric;
             kept: whether the edge belongs to the circuit.

@@ -1,9 +1,10 @@
 """How alike circuits are, with an interval, what chance gives, and what two halves of the same data give.
 
 All numbers are over live edges, those with an effect other than zero in at least one of the two circuits. Where circuits
-carry per-query changes, intervals come from a bootstrap over queries: the same queries for both circuits if they were
-measured on the same pairs. Chance: the second circuit's effects shuffled among all edges of one layer and kind of input.
-Ceiling: the mean similarity of a circuit from a random half of its queries to one from the other half.
+carry per-query changes, intervals come from a bootstrap over units of queries, which circuits keep in their provenance (each
+query is one if they do not): the same units for both circuits if they were measured on the same pairs. Chance: the second
+circuit's effects shuffled among all edges of one layer and kind of input. Ceiling: the mean similarity of a circuit from a
+random half of its units to one from the other half.
 """
 
 import html
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from .alignment import MAX_ALIGNMENTS, aligned_distances, alignments, apply_alignment, n_alignments
 from .arguments import common_problems, flag_problems, refuse, whole_problems
@@ -38,9 +39,9 @@ class CircuitComparison(Result):
 
     Attributes:
         table: a row for each pair (a, b) and measure, with the columns a, b, measure, value, low, high (95 % bootstrap
-            interval over queries, recentred on the estimate, NaN where it cannot be had), chance and chance_bound (mean
+            interval over units, recentred on the estimate, NaN where it cannot be had), chance and chance_bound (mean
             and the 5 % most alike of 200 shuffles), p (share of shuffles at least as alike), ceiling (two halves of the
-            queries), n_edges (live edges), n (queries; the fewer of the two). Measures are
+            units), n_edges (live edges), n (queries; the fewer of the two), n_units (theirs). Measures are
             `rank_correlation` (Spearman, of signed effects), `overlap@k` (Jaccard index of the k edges of largest
             |effect|), `weighted_overlap` of effects as shares of the gap, `weighted_overlap in nats` (or the metric's unit),
             `jensen_shannon` (a distance), `aligned jensen_shannon` (after the best alignment of loops and heads; shuffles
@@ -48,7 +49,7 @@ class CircuitComparison(Result):
             `shared`, `lost` (in a only) and `gained` (in b only).
         edges: a row for each live edge, with sender, receiver and, for each circuit, its effect, stderr and kept.
         differences: for each pair, a row for each edge live in it: difference (b − a, shares of the gap), its 95 %
-            interval low, high, difference_in_nats (or the metric's unit), p (t-test over queries, delta method) and q
+            interval low, high, difference_in_nats (or the metric's unit), p (t-test over units, delta method) and q
             (Benjamini & Hochberg: the expected share of false ones among edges with q up to a bound is at most that bound).
         alignment: by pair, which circuit's loops and heads were moved for it, and how.
         labels: the circuits' names.
@@ -142,7 +143,7 @@ def compare(
         circuits: at least two, by label.
         top_k: sizes at which the overlap of the strongest edges is taken; sizes beyond the live edges are left out.
         across_seeds: whether they may have been measured on different pairs, of other facts, made by the same recipe.
-        n_bootstrap: resamples of the queries for the intervals.
+        n_bootstrap: resamples of the units for the intervals.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the resampling.
 
@@ -169,10 +170,11 @@ def compare(
         counts = {"shared": kept_a & kept_b, "lost": kept_a & ~kept_b, "gained": ~kept_a & kept_b}
         found += [{"measure": name, "value": float(mask.sum())} for name, mask in counts.items()]
         live = int(samples.live(a, b).sum())
-        rows += [{"a": a, "b": b, **row, "n_edges": live, "n": n_queries} for row in found]
+        sizes = {"n_edges": live, "n": n_queries, "n_units": min(_n_units(samples.units[label]) for label in (a, b))}
+        rows += [{"a": a, "b": b, **row, **sizes} for row in found]
         differences.append(samples.differences(a, b))
     live = np.any([samples.effects[label][:, 0] != 0 for label in circuits], axis=0)
-    edges, columns = _edge_table(circuits, live), ["a", "b", "measure", "value", *_NUMBERS, "n_edges", "n"]
+    edges, columns = _edge_table(circuits, live), ["a", "b", "measure", "value", *_NUMBERS, "n_edges", "n", "n_units"]
     table = pd.DataFrame(rows, columns=pd.Index(columns))
     return CircuitComparison(table, edges, pd.concat(differences, ignore_index=True), best, tuple(circuits))
 
@@ -186,7 +188,7 @@ def _size_problems(top_k: Any) -> list[str]:
 
 
 class _Samples:
-    """Effects of each circuit: as measured, in resamples, and in halves of the queries."""
+    """Effects of each circuit: as measured, in resamples, and in halves of the units."""
 
     def __init__(
         self, circuits: Mapping[str, Circuit], n_bootstrap: int, across_seeds: bool, seed: int, progress: bool
@@ -199,11 +201,11 @@ class _Samples:
         self.unit = unit_of(*(str(first.provenance.get(name, "")) for name in ("metric", "unit")))
         self.effects = {label: circuit.table["effect"].to_numpy(dtype=float)[:, None] for label, circuit in circuits.items()}
         self.gap = {label: float(circuit.table["gap"].iloc[0]) for label, circuit in circuits.items()}
-        self.resampled, self.halves = {}, {}
+        self.units, self.resampled, self.halves = _units(circuits, across_seeds), {}, {}
         for number, (label, circuit) in enumerate(with_bar(circuits.items(), "resampling circuits", show=progress)):
             rng = np.random.default_rng([seed, number if across_seeds else 0])
-            self.resampled[label] = _with_weights(circuit, _multinomial(circuit, n_bootstrap, rng))
-            first_half = _half(circuit, rng)
+            self.resampled[label] = _with_weights(circuit, _multinomial(self.units[label], n_bootstrap, rng))
+            first_half = _half(self.units[label], rng)
             self.halves[label] = [_with_weights(circuit, weights) for weights in (first_half, 1.0 - first_half)]
 
     def live(self, a: str, b: str) -> Bool[np.ndarray, " edge"]:
@@ -234,8 +236,8 @@ class _Samples:
         return (self.effects[label] * self.gap[label])[:, 0]
 
     def _stderr_of_difference(self, a: str, b: str) -> tuple[Float[np.ndarray, " edge"], int]:
-        """By the delta method: what each query adds to an effect, paired if both were measured on the same queries."""
-        added_a, added_b = (_influence(self.circuits[label]) for label in (a, b))
+        """By the delta method: what each unit adds to an effect, paired if both were measured on the same queries."""
+        added_a, added_b = (_influence(self.circuits[label], self.units[label]) for label in (a, b))
         n_a, n_b = added_a.shape[1], added_b.shape[1]
         if min(n_a, n_b) < 2:
             return np.full(len(self.edges), np.nan), 1
@@ -245,12 +247,35 @@ class _Samples:
         return np.sqrt(sum(variances)), min(n_a, n_b) - 1
 
 
-def _influence(circuit: Circuit) -> Float[np.ndarray, "edge query"]:
-    """By how much a query moves each effect, a ratio of sums, times the number of queries; nothing without queries."""
+Units = Int[np.ndarray, " query"]
+"""By query, the number of its unit, from 0 on; empty without queries."""
+
+
+def _units(circuits: Mapping[str, Circuit], across_seeds: bool) -> dict[str, Units]:
+    """The units of each circuit's queries; those of one set of pairs are known if one circuit says them."""
+    found, said = {}, {label: circuit.provenance.get("hashes", {}).get("unit", ()) for label, circuit in circuits.items()}
+    for label, circuit in circuits.items():
+        n = 0 if circuit.donor_gaps is None else len(circuit.donor_gaps)
+        known = [said[label]] if across_seeds else list(said.values())
+        units = next((each for each in known if len(each) == n), range(n))
+        found[label] = pd.factorize(np.array(units))[0]  # in the order in which they come
+    return found
+
+
+def _n_units(units: Units) -> int:
+    return int(units.max(initial=-1)) + 1
+
+
+def _influence(circuit: Circuit, units: Units) -> Float[np.ndarray, "edge unit"]:
+    """By how much a unit moves each effect, a ratio of sums, times the number of units; nothing without queries."""
     if circuit.deltas is None or circuit.donor_gaps is None:
         return np.zeros((len(circuit.table), 0))
     effects = circuit.deltas.sum(1, keepdims=True) / circuit.donor_gaps.sum()
-    return (circuit.deltas - effects * circuit.donor_gaps) / circuit.donor_gaps.mean()
+    by_query, n = (circuit.deltas - effects * circuit.donor_gaps) / circuit.donor_gaps.mean(), _n_units(units)
+    if n == len(units):
+        return by_query
+    order = np.argsort(units, kind="stable")
+    return np.add.reduceat(by_query[:, order], np.searchsorted(units[order], np.arange(n)), axis=1) * (n / len(units))
 
 
 def _compared(
@@ -370,22 +395,20 @@ def _edge_table(circuits: Mapping[str, Circuit], live: np.ndarray) -> pd.DataFra
     return table[live].reset_index(drop=True)
 
 
-def _multinomial(circuit: Circuit, n: int, rng: np.random.Generator) -> Float[np.ndarray, "query sample"]:
-    """How often each query is drawn in each resample."""
-    n_queries = 0 if circuit.donor_gaps is None else len(circuit.donor_gaps)
-    if n_queries < 2:  # one query says nothing about another
-        return np.zeros((0, 1))
-    return rng.multinomial(n_queries, np.full(n_queries, 1 / n_queries), size=n).T.astype(float)
+def _multinomial(units: Units, n: int, rng: np.random.Generator) -> Float[np.ndarray, "query sample"]:
+    """How often each query, that is its unit, is drawn in each resample."""
+    if (n_units := _n_units(units)) < 2:  # one unit says nothing about another
+        return np.full((len(units), 1), np.nan)
+    return rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=n).T.astype(float)[units]
 
 
-def _half(circuit: Circuit, rng: np.random.Generator) -> Float[np.ndarray, "query split"]:
-    """Random halves of the queries, as weights of 0 and 1."""
-    n_queries = 0 if circuit.donor_gaps is None else len(circuit.donor_gaps)
-    if n_queries < 2:
-        return np.zeros((0, N_SPLITS))
-    weights = np.zeros((n_queries, N_SPLITS))
-    weights[: n_queries // 2] = 1.0
-    return rng.permuted(weights, axis=0)
+def _half(units: Units, rng: np.random.Generator) -> Float[np.ndarray, "query split"]:
+    """Random halves of the units, as weights of 0 and 1 of their queries."""
+    if (n_units := _n_units(units)) < 2:
+        return np.full((len(units), N_SPLITS), np.nan)
+    weights = np.zeros((n_units, N_SPLITS))
+    weights[: n_units // 2] = 1.0
+    return rng.permuted(weights, axis=0)[units]
 
 
 def _with_weights(circuit: Circuit, weights: Float[np.ndarray, "query sample"]) -> Float[np.ndarray, "edge sample"]:

@@ -27,7 +27,7 @@ SHOWN = ["overlap@10", "weighted_overlap", "jensen_shannon", "aligned jensen_sha
 
 def main(
     out: Annotated[Path, typer.Option(help="folder for the pages")] = Path("."),
-    n: Annotated[int, typer.Option(help="prompt pairs, half to choose on and half to judge")] = 512,
+    n: Annotated[int, typer.Option(help="prompt pairs, one half to choose on, the other to judge")] = 512,
 ) -> None:
     """Print the tables and write the diagram."""
     refuse(folder_problems(out=out))
@@ -46,7 +46,7 @@ def main(
     typer.echo(f"compared: {time.perf_counter() - start:.1f} s; {comparison.caption}")
     table = comparison.table[comparison.table["measure"].isin(SHOWN)]
     with pd.option_context("display.width", 200, "display.max_columns", 20):
-        typer.echo(table.drop(columns=["n_edges", "n"]).round(3).to_string(index=False))
+        typer.echo(table.drop(columns=["n_edges", "n", "n_units"]).round(3).to_string(index=False))
     typer.echo("\n".join(f"{pair}: nearest with {how}" for pair, how in comparison.alignment.items()))
     typer.echo(circuits.merge_loops(found["natural, late"]).uses.round(2).to_string(index=False))
     circuits.draw({arm: found[arm] for arm in ("natural, early", "natural, late", "both hops")}).save(out / "circuits.html")

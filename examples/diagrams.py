@@ -29,7 +29,7 @@ def main(
     lens = {name: analyses.logit_lens(model, run.task.split(SPLIT)).table for name, model in models.items()}
     curves = {name: analyses.faithfulness(model, found[name], judged_on).curve for name, model in models.items()}
     typer.echo(circuits.draw(found, lens=lens, curves=curves).save(out / "pair.html"))
-    steps = analyses.trajectory(run, chosen_on).circuits
+    steps = analyses.trajectory(run, chosen_on, judged_on=judged_on).circuits
     typer.echo(circuits.draw(steps, lens=analyses.logit_lens(run, run.task.split(SPLIT)).table).save(out / "steps.html"))
 
 

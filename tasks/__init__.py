@@ -7,7 +7,8 @@ from .questions.evaluation import NO_TOKEN, exact_match, is_right, predictions, 
 from .questions.files import DataFolderError
 from .questions.graph import KnowledgeGraph
 from .questions.kinds import TASK_KINDS
-from .questions.pairs import CONTRASTS, PromptPairs, make_pairs
+from .questions.pairing import CONTRASTS, make_pairs
+from .questions.pairs import PromptPairs
 from .questions.perturbations import PERTURBED_ROLES, perturb
 from .questions.queries import Queries
 from .questions.shortcuts import shortcut_accuracy

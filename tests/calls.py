@@ -22,7 +22,7 @@ CALLS: dict[str, Call] = {
     "causal_trace": lambda m, t, p, c: analyses.causal_trace(m, p.queries(), {"h": p.corrupt}),
     "discover": lambda m, t, p, c: analyses.discover(m, p, top_k=3, progress=False),
     "edge_attribution": lambda m, t, p, c: analyses.edge_attribution(m, p),
-    "faithfulness": lambda m, t, p, c: analyses.faithfulness(m, c, p),
+    "faithfulness": lambda m, t, p, c: analyses.faithfulness(m, c, p, allow_shared=True),
     "interchange": lambda m, t, p, c: analyses.interchange(m, t, t.split(ASKED)),
     "logit_lens": lambda m, t, p, c: analyses.logit_lens(m, t.split(SPLIT)),
     "path_patch": lambda m, t, p, c: analyses.path_patch(m, p, progress=False),
@@ -32,6 +32,6 @@ CALLS: dict[str, Call] = {
     "run_with_edges": lambda m, t, p, c: analyses.run_with_edges(m, p, []),
     "steer_bridge": lambda m, t, p, c: analyses.steer_bridge(m, t, t.split(ASKED)),
     "trace_inputs": lambda m, t, p, c: analyses.trace_inputs(m, p.queries(), {"h": p.corrupt}),
-    "transplant": lambda m, t, p, c: analyses.transplant(m, m, c, p),
+    "transplant": lambda m, t, p, c: analyses.transplant(m, m, c, p, allow_shared=True),
     "view_query": lambda m, t, p, c: analyses.view_query(m, t, p, 0),
 }

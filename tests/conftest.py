@@ -108,12 +108,20 @@ def strong_model(seed: int) -> HookedTransformer:
     return model
 
 
-def wide_pairs(seed: int, n: int = 12) -> PromptPairs:
+def wide_pairs(seed: int, n: int = 12, prompts: int | None = None) -> PromptPairs:
     """Pairs whose answer and foil the model of that seed prefers in the clean and in the corrupt run."""
-    model, pairs = strong_model(seed), random_pairs(seed, n)
+    model, pairs = strong_model(seed), random_pairs(seed if prompts is None else prompts, n)
     with torch.no_grad():
         change = (model(pairs.clean) - model(pairs.corrupt))[:, -1]
     return PromptPairs(pairs.clean, pairs.corrupt, change.argmax(-1), change.argmin(-1), roles=pairs.roles)
+
+
+def other_pairs(seed: int, n: int = 9) -> PromptPairs:
+    """More pairs of that seed's model, which share nothing with `wide_pairs`, to judge what was chosen on those."""
+    pairs = wide_pairs(seed, n + 40, prompts=seed + 1000)
+    for n_chosen in (12, 24):
+        pairs = pairs.apart_from(wide_pairs(seed, n_chosen).hashes)
+    return pairs.take(torch.arange(n))
 
 
 def no_hooks_left(model: HookedTransformer) -> bool:

@@ -16,7 +16,7 @@ from ...circuits import Circuit, draw, equivalence
 from ...circuits.units import fixed
 from ...tasks import Checkpoint
 from ...tasks.questions.arguments import common_problems, refuse
-from ...tasks.questions.pairs import n_pairable
+from ...tasks.questions.pairing import n_pairable
 from ..bridge.evidence import EvidenceResult
 from ..bridge.lens import LensResult
 from ..bridge.verdicts import bridge_is, bridge_read

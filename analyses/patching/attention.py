@@ -37,6 +37,7 @@ from ..forward.memory import MAX_BATCH, Sizes, batches, budget, how_many
 from ..forward.model import graph_of
 from ..forward.patterns import Pattern, direct_contributions, integrated_pattern, pattern_of, run_with_pattern
 from ..plots.heatmaps import attention_heatmaps
+from ..statistics import stderr_of_mean
 from .completeness import completeness, largest_residual
 from .gap import check_finite, metric_by_query, metric_values
 from .metrics import AnyMetric, as_metric, logit_difference
@@ -86,7 +87,7 @@ class AttentionResult(Result):
 
     Attributes:
         table: a row for each layer, head, query position and key position that it can see, with the mean over queries and,
-            as `…_stderr`, its standard error, of
+            as `…_stderr`, its standard error over units, of
             pattern: the attention weight;
             integrated: its integrated-gradients attribution, in the metric's unit; over a layer these sum to the metric
             minus its value with no attention in that layer, as far as `completeness` says;
@@ -95,7 +96,7 @@ class AttentionResult(Result):
             knockout: the change of the metric if the head does not see this key, its score −∞, so that its weight goes to
             the others of the row; NaN where the row has no other entry in some prompt; what a prompt's pads hide counts as
             an entry of weight 0;
-            n: number of queries.
+            n: number of queries; n_units: of their units, see `PromptPairs.unit`.
             integrated and direct depend on where biases of values stand: moved into the output's bias, as TransformerLens
             does when it loads a model with `fold_value_biases`, what they add is no longer moved by attention, although the
             model computes the same; pattern and knockout do not depend on it.
@@ -200,7 +201,7 @@ def attribute_attention(
     patterns = torch.stack([by_query[layer, "pattern"] for layer in range(graph.n_layers)]).numpy()
     sums = completeness(integrals, "layer", tolerance=tolerance)
     names, meaning = (model.cfg.model_name, pairs.key, about.name), (about.unit, about.higher_is_better)
-    return AttentionResult(_table(graph, by_query), *names, patterns, sums, *meaning)
+    return AttentionResult(_table(graph, by_query, pairs), *names, patterns, sums, *meaning)
 
 
 def _at_once(model: HookedTransformer, pairs: PromptPairs, steps: int, max_memory: int | None) -> tuple[int, int]:
@@ -245,7 +246,7 @@ def _knocked_out(
     return change
 
 
-def _table(graph: ComputationGraph, by_query: Mapping[tuple[int, str], Tensor]) -> pd.DataFrame:
+def _table(graph: ComputationGraph, by_query: Mapping[tuple[int, str], Tensor], pairs: PromptPairs) -> pd.DataFrame:
     rows = []
     n, n_heads, n_pos, _ = by_query[0, "pattern"].shape
     for layer, head, query, key in product(range(graph.n_layers), range(n_heads), range(n_pos), range(n_pos)):
@@ -254,9 +255,9 @@ def _table(graph: ComputationGraph, by_query: Mapping[tuple[int, str], Tensor]) 
         row = {"layer": layer, "head": head, "query": graph.roles[query], "key": graph.roles[key]}
         for name in READINGS:
             values = by_query[layer, name][:, head, query, key]
-            stderr = float(values.std() / math.sqrt(n)) if n > 1 else math.nan
+            stderr = float(stderr_of_mean(values.numpy()[None], pairs.unit)[0])
             row |= {name: float(values.mean()), f"{name}_stderr": stderr}
-        rows.append(row | {"n": n})
+        rows.append(row | {"n": n, "n_units": pairs.n_units})
     return pd.DataFrame(rows)
 
 

@@ -142,7 +142,7 @@ class CircuitRuns:
         self.full, self.empty, rounding = self._ends(resolution)
         sides = {"the clean prompts": self.full, f"the {background} background": self.empty}
         check_finite(self._metric.name, sides, np.arange(len(pairs)), len(pairs))
-        gap, interval, reason = gap_and_reason(self.full - self.empty, seed=seed)
+        gap, interval, reason = gap_and_reason(self.full - self.empty, pairs.unit, seed=seed)
         self.gap = gap, interval, below_rounding(self.full - self.empty, rounding, resolution) or reason
 
     def open_edges(self, circuits: Sequence[Iterable[Edge | str]]) -> Bool[np.ndarray, "set edge"]:
@@ -189,10 +189,10 @@ class CircuitRuns:
     def ratios(
         self, changes: Float[np.ndarray, "row query"], *, seed: int
     ) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, "row 2"]]:
-        """Changes of the metric as shares of the gap, and their 95 % bootstrap intervals; NaN if no share can be taken."""
+        """Changes of the metric as shares of the gap, and their 95 % bootstrap intervals over units; NaN without a share."""
         if self.gap[2]:
             return np.full(len(changes), np.nan), np.full((len(changes), 2), np.nan)
-        share, _, interval = bootstrap_ratio(changes, self.full - self.empty, seed=seed)
+        share, _, interval = bootstrap_ratio(changes, self.full - self.empty, unit=self.pairs.unit, seed=seed)
         return share, interval
 
     def _ends(self, resolution: Resolution) -> Float[np.ndarray, "3 query"]:

@@ -4,6 +4,7 @@ The effect of a patch is Σ_q [m(patched) − m(base)] / Σ_q [m(donor) − m(ba
 everything gives 1, patching nothing 0. Noising puts the corrupt run into the clean one, denoising the reverse.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -39,8 +40,8 @@ class PatchingResult(Result):
     Attributes:
         table: a row for each edge (columns sender, receiver) or node (column node), with
             effect: as a fraction of the gap, NaN where it has no number (see `reason`);
-            stderr: of the effect, by bootstrap over queries;
-            n: number of queries;
+            stderr: of the effect, by bootstrap over units of queries, see `PromptPairs.unit`;
+            n: number of queries; n_units: of their units;
             gap: mean m(clean) − m(corrupt), in the metric's unit.
         graph: the model's computation graph.
         metric: name of the metric.
@@ -107,7 +108,8 @@ class PatchingResult(Result):
     def caption(self) -> str:
         """Model, contrast, gap and n in one line."""
         low, high = self.gap_interval
-        interval = f"[{shown(low)}, {shown(high)}]" if self.n > 1 else "(one pair: no interval)"
+        one = "pair" if self.n == 1 else "unit"
+        interval = f"(one {one}: no interval)" if math.isnan(low) else f"[{shown(low)}, {shown(high)}]"
         gap = f"gap {shown(self.gap)}{after_number(self.unit)} {interval}"
         text = f"{self.model} · {self.contrast} · {self.direction} · {self.metric}, {gap} · n = {self.n} of {self.n_asked}"
         if self.higher_is_better is not None and (low > 0 or high < 0) and (self.gap > 0) != self.higher_is_better:
@@ -227,14 +229,16 @@ def summarise(
         without_signal: why the changes say nothing, if they do not.
     """
     metric = ends.metric
-    gap, interval, reason = gap_and_reason(ends.gaps, seed=seed)
+    gap, interval, reason = gap_and_reason(ends.gaps, pairs.unit, seed=seed)
     reason = below_rounding(ends.gaps, ends.rounding, ends.resolution) or reason or without_signal
     effect, stderr = np.full((2, len(targets)), np.nan)
     if not reason:
         finite = np.where(np.isfinite(deltas), deltas, np.nan)
-        effect, stderr, _ = bootstrap_ratio(finite, ends.donor_gaps, seed=seed)
+        effect, stderr, _ = bootstrap_ratio(finite, ends.donor_gaps, unit=pairs.unit, seed=seed)
     return PatchingResult(
-        table=pd.DataFrame({**_names(targets), "effect": effect, "stderr": stderr, "n": len(pairs), "gap": gap}),
+        table=pd.DataFrame(
+            {**_names(targets), "effect": effect, "stderr": stderr, "n": len(pairs), "gap": gap, "n_units": pairs.n_units}
+        ),
         graph=graph,
         metric=metric.name,
         direction=ends.direction,

@@ -23,7 +23,8 @@ from ...tasks.questions.arguments import (
     whole_problems,
 )
 from ..plots.curves import faithfulness_curves
-from ..statistics import holm
+from ..statistics import Values, holm, sums_by_unit
+from .choosing import said, shared_with_choosing
 from .circuit_runs import Background, CircuitRuns
 from .metrics import AnyMetric, as_metric, logit_difference
 
@@ -36,9 +37,9 @@ class FaithfulnessResult(Result):
         table: a row for the circuit and one for each random circuit (connected, of its size, edges in similar places), with
             edges: `circuit` or `random 1`, …; n_edges: how many;
             faithfulness: [m(circuit alone) − m(empty)] / [m(clean) − m(empty)], a ratio of sums over queries;
-            low, high: its 95 % bootstrap interval over queries;
+            low, high: its 95 % bootstrap interval over units of queries, see `PromptPairs.unit`;
             without: the same of all other edges, the circuit knocked out; without_low, without_high;
-            n: number of queries; gap: mean m(clean) − m(empty), in the metric's unit.
+            n: number of queries; n_units: of their units; gap: mean m(clean) − m(empty), in the metric's unit.
         curve: faithfulness by size, see `faithfulness_curve`.
         edges: what each edge contributes, see `minimality`.
         model: the model's name.
@@ -49,8 +50,8 @@ class FaithfulnessResult(Result):
         reason: why the numbers are NaN; empty if they are not.
         metric: name of the metric.
         unit: of the metric; empty if nobody said.
-        shared: how many of the judging pairs share something with the pairs that the circuit was chosen on: `prompt`, one
-            at least of the two; `unit`, where a task has numbered them; empty if the circuit does not say (old files).
+        shared: how many of the judging pairs share something with the pairs that the circuit was chosen on, see
+            `choosing.shared_with_choosing`; empty if the circuit does not say on which (old or foreign files).
     """
 
     curve: pd.DataFrame
@@ -129,10 +130,7 @@ class FaithfulnessResult(Result):
     @property
     def _shared(self) -> str:
         """What the judging pairs have in common with those that the circuit was chosen on, if they have."""
-        if not (shared := self.shared.get("prompt", 0)):
-            return ""
-        n = int(self.table["n"].iloc[0])
-        return f", {shared} of {n} pairs {'shares' if shared == 1 else 'share'} a prompt with the choosing pairs"
+        return said(self.shared, int(self.table["n"].iloc[0]))
 
     def figure(self) -> Any:
         """Faithfulness by size in both orders, with shuffled rankings."""
@@ -150,6 +148,7 @@ def faithfulness(
     *,
     background: Background = "corrupt",
     n_random: int = 100,
+    allow_shared: bool = False,
     metric: AnyMetric = logit_difference,
     max_memory: int | None = None,
     progress: bool = True,
@@ -160,24 +159,26 @@ def faithfulness(
     Args:
         model: the model to judge it in, of the circuit's graph: the one it was found in, or another checkpoint (functional
             transfer). Left unmodified.
-        circuit: chosen on other pairs than these.
+        circuit: chosen on other pairs than these; `pairs.halves()` gives two sets that share nothing.
         pairs: what to judge it on.
         background: what closed edges carry, see `CircuitRuns`.
         n_random: number of random circuits; 0 for none.
+        allow_shared: also judge on pairs that share prompts or units with those that the circuit was chosen on; the result
+            says how many do.
         metric: see `path_patch`.
         max_memory: bytes that may be used, results included; by default a quarter of what is free.
         progress: show a bar, in terminals and notebooks, for what takes longer than two seconds.
         seed: of the random circuits, the shuffled rankings, the resampled prompts and the bootstrap.
 
     Raises:
-        ValueError: if the circuit was chosen on these pairs or some of them, is empty, or is of another graph; or if there
-            are fewer than eight pairs, or `n_random` or the seed is no whole number from 0 on.
+        ValueError: if pairs share a prompt or unit with those that the circuit was chosen on, or it is empty or of another
+            graph; or if there are fewer than eight pairs, or `n_random` or the seed is no whole number from 0 on.
     """
     counts = whole_problems(0, most=MOST_REPEATS, n_random=n_random)
     choice = choice_problems(background=(background, ("corrupt", "resampled", "mean")))
     refuse(counts + choice + common_problems(max_memory=max_memory, progress=progress, seed=seed))
     pairs.check_against(model)
-    shared = shared_with_choosing(circuit, pairs)
+    shared = shared_with_choosing(circuit.provenance, pairs, allow_shared=allow_shared)
     if not (kept := circuit.kept_edges):
         raise ValueError(f"the circuit keeps none of its {len(circuit.table)} edges")
     runs = CircuitRuns(
@@ -196,9 +197,10 @@ def faithfulness(
     columns = {"edges": ["circuit", *(f"random {i}" for i in range(1, n))], "n_edges": len(kept)}
     columns |= {"faithfulness": share[:n], "low": low[:n], "high": high[:n]}
     columns |= {"without": share[n:], "without_low": low[n:], "without_high": high[n:], "n": len(pairs), "gap": gap}
+    columns |= {"n_units": pairs.n_units}
     return FaithfulnessResult(
         table=pd.DataFrame(columns),
-        curve=faithfulness_curve(runs, circuit, seed=seed),
+        curve=faithfulness_curve(runs, circuit, allow_shared=True, seed=seed),
         edges=minimality(runs, kept, seed=seed),
         model=model.cfg.model_name,
         pairs=pairs.key,
@@ -212,45 +214,23 @@ def faithfulness(
     )
 
 
-def shared_with_choosing(circuit: Circuit, pairs: PromptPairs) -> dict[str, int]:
-    """How many pairs share a prompt, or a unit, with those that a circuit was chosen on, see `FaithfulnessResult.shared`.
-
-    Raises:
-        ValueError: if the circuit was chosen on these pairs or some of them, in whatever order.
-    """
-    chosen, hashes = circuit.provenance.get("hashes", {}), pairs.hashes
-    both = list(zip(hashes["clean"], hashes["corrupt"], strict=True))
-    again = len(pairs) if circuit.provenance.get("pairs") == pairs.key else 0
-    if chosen:
-        known = set(zip(chosen["clean"], chosen["corrupt"], strict=True))
-        again = sum(pair in known for pair in both)
-    if again == len(pairs):
-        raise ValueError("the circuit was chosen on these very pairs; judge it on others, e.g. pairs.halves()")
-    if again:
-        raise ValueError(f"the circuit was chosen on {again} of these {len(pairs)} pairs; judge it on others")
-    found = {}
-    if chosen:
-        prompts = {*chosen["clean"], *chosen["corrupt"]}
-        found["prompt"] = sum(not prompts.isdisjoint(pair) for pair in both)
-    if "unit" in chosen and "unit" in hashes:
-        units = set(chosen["unit"])
-        found["unit"] = sum(unit in units for unit in hashes["unit"])
-    return found
-
-
 SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 N_RANKINGS = 20
 ORDERS = {"effect": lambda effects: -effects, "|effect|": lambda effects: -np.abs(effects)}
 
 
-def faithfulness_curve(runs: CircuitRuns, circuit: Circuit, *, seed: int) -> pd.DataFrame:
+def faithfulness_curve(runs: CircuitRuns, circuit: Circuit, *, allow_shared: bool = False, seed: int) -> pd.DataFrame:
     """Faithfulness by size, in both orders, next to shuffled rankings.
 
     Returns:
         A row for each order (`effect`, `|effect|`) and share of edges with n_edges, faithfulness, its 95 % bootstrap
-        interval low, high over queries, and random, random_low, random_high: mean and 2.5 and 97.5 % quantiles over 20
+        interval low, high over units, and random, random_low, random_high: mean and 2.5 and 97.5 % quantiles over 20
         shuffled rankings.
+
+    Raises:
+        ValueError: if the runs' pairs share a prompt or unit with those that the circuit was chosen on, unless allowed.
     """
+    shared_with_choosing(circuit.provenance, runs.pairs, allow_shared=allow_shared)
     edges = circuit.measured_edges
     effects = circuit.table["effect"].to_numpy(dtype=float)  # edges without a number are sorted last
     rng, shuffled = np.random.default_rng(seed), []
@@ -303,14 +283,28 @@ ALPHA = 0.05
 ROWS_AT_ONCE = 2**24  # bytes of circuits that lack one edge each: of all together there would be edges times edges
 
 
-def minimality(runs: CircuitRuns, edges: Sequence[Edge], *, seed: int) -> pd.DataFrame:
+def minimality(runs: CircuitRuns, edges: Circuit | Sequence[Edge], *, allow_shared: bool = False, seed: int) -> pd.DataFrame:
     """What each edge contributes: faithfulness of the circuit minus that without the edge.
 
+    The t-test is over sums by unit: units are independent of each other, queries of one unit are not.
+
+    Args:
+        runs: of the judging pairs.
+        edges: a circuit, or edges, which do not say on which pairs they were chosen.
+        allow_shared: see `faithfulness`.
+        seed: of the bootstrap.
+
     Returns:
-        A row for each edge with sender, receiver, own_share, its 95 % bootstrap interval low, high over queries, p
-        (one-sided t-test over queries of a share above .01), p_holm, needed (p_holm ≤ .05) and n. Where no share of the gap
-        can be taken there are no numbers and nothing is needed.
+        A row for each edge with sender, receiver, own_share, its 95 % bootstrap interval low, high over units, p (one-sided
+        t-test of a share above .01), p_holm, needed (p_holm ≤ .05), n and n_units. Where no share of the gap can be taken,
+        or there is a single unit, there is no p and nothing is needed.
+
+    Raises:
+        ValueError: if the runs' pairs share a prompt or unit with those that the circuit was chosen on, unless allowed.
     """
+    if isinstance(edges, Circuit):
+        shared_with_choosing(edges.provenance, runs.pairs, allow_shared=allow_shared)
+        edges = edges.kept_edges
     whole, place = runs.open_edges([edges]), {edge: number for number, edge in enumerate(runs.graph.edges)}
     found, n_at_once = [runs.metric(whole)], max(1, ROWS_AT_ONCE // whole.size)
     for start in range(0, len(edges), n_at_once):
@@ -322,11 +316,20 @@ def minimality(runs: CircuitRuns, edges: Sequence[Edge], *, seed: int) -> pd.Dat
     share, interval = runs.ratios(lost, seed=seed)
     low, high = interval.T
     beyond = np.sign(gaps.mean()) * (lost - LEAST * gaps.mean())  # a loss has a gap below 0
-    constant = np.ptp(beyond, axis=1) == 0
-    p = np.where(beyond[:, 0] > 0, 0.0, 1.0)  # where nothing varies there is nothing to test
-    if not constant.all():
-        _, p[~constant] = ttest_1samp(beyond[~constant], 0.0, axis=1, alternative="greater")
+    p = _p_above_zero(beyond, runs.pairs.unit)
     p = np.full_like(p, np.nan) if runs.gap[2] else p
     names = {"sender": [str(edge.sender) for edge in edges], "receiver": [str(edge.receiver) for edge in edges]}
     numbers = {"own_share": share, "low": low, "high": high, "p": p, "p_holm": holm(p)}
-    return pd.DataFrame({**names, **numbers, "needed": holm(p) <= ALPHA, "n": len(gaps)})
+    return pd.DataFrame({**names, **numbers, "needed": holm(p) <= ALPHA, "n": len(gaps), "n_units": runs.pairs.n_units})
+
+
+def _p_above_zero(values: Float[np.ndarray, "row query"], unit: Values) -> Float[np.ndarray, " row"]:
+    """Of a one-sided t-test over sums by unit that their mean is above 0; NaN for a single unit."""
+    sums = sums_by_unit(values, unit)
+    if sums.shape[1] < 2:
+        return np.full(len(values), np.nan)
+    constant = (np.ptp(values, axis=1) == 0) | (np.ptp(sums, axis=1) == 0)
+    p = np.where(sums[:, 0] > 0, 0.0, 1.0)  # where nothing varies there is nothing to test
+    if not constant.all():
+        _, p[~constant] = ttest_1samp(sums[~constant], 0.0, axis=1, alternative="greater")
+    return p

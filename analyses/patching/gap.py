@@ -12,7 +12,7 @@ from torch import Tensor
 from ...circuits.units import shown
 from ...tasks import PromptPairs
 from ..forward.engine import AnyRun, Engine
-from ..statistics import bootstrap_ratio, double
+from ..statistics import Values, bootstrap_ratio, double
 from .metrics import AnyMetric, as_metric
 from .resolution import Resolution, rounding_of
 
@@ -159,16 +159,16 @@ def _not_finite(values: Float[np.ndarray, " part"], rows: Int[np.ndarray, " part
     return f"{what} for {queries}{more} of {n}"
 
 
-def gap_and_reason(gaps: Float[np.ndarray, " query"], *, seed: int) -> tuple[float, tuple[float, float], str]:
-    """The mean clean–corrupt gap, its 95 % interval, and why no effect can be a share of it (empty if it can).
+def gap_and_reason(gaps: Float[np.ndarray, " query"], unit: Values, *, seed: int) -> tuple[float, tuple[float, float], str]:
+    """The mean clean–corrupt gap, its 95 % interval over units, and why no effect can be a share of it (empty if it can).
 
     The gap may have either sign, as that of a loss, and any size. A ratio of sums is biased by about the squared coefficient
     of variation of its denominator. An interval as wide as the gap is means a coefficient of 1/(2·1.96), so a bias of 6.5 %;
     beyond that effects have no number.
     """
-    mean, _, intervals = bootstrap_ratio(gaps[None], np.ones_like(gaps), seed=seed)
+    mean, _, intervals = bootstrap_ratio(gaps[None], np.ones_like(gaps), unit=unit, seed=seed)
     gap, (low, high) = float(mean[0]), (float(intervals[0, 0]), float(intervals[0, 1]))
-    if math.isnan(low) or math.isnan(high):  # of a single query; its effects are exact, if only for itself
+    if math.isnan(low) or math.isnan(high):  # of a single unit; its effects are exact, if only for itself
         return gap, (low, high), "" if gap else "the gap is 0"
     if low <= 0 <= high:
         return gap, (low, high), f"the gap's 95 % interval [{shown(low)}, {shown(high)}] reaches 0"

@@ -6,7 +6,8 @@ this restores is compared with what A's clean activation restores. To run A rest
 `faithfulness(A, circuit_of_B)`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from ...tasks.questions.arguments import common_problems, refuse
 from ..forward.engine import engine_of
 from ..plots.bars import transplant_bars
 from ..statistics import bootstrap_ratio
+from .choosing import said, shared_with_choosing
 from .gap import Ends, below_rounding, gap_and_reason, undefined
 from .metrics import AnyMetric, logit_difference
 from .resolution import resolution_of
@@ -31,13 +33,15 @@ class TransplantResult(Result):
 
     Attributes:
         table: a row for each component of the circuit at a position, with node; own: share of A's gap that A's clean
-            activation restores; other: what B's restores; their 95 % bootstrap intervals over queries own_low,
-            own_high, other_low, other_high; n; gap: A's, in the metric's unit.
+            activation restores; other: what B's restores; their 95 % bootstrap intervals over units of queries own_low,
+            own_high, other_low, other_high; n queries; n_units; gap: A's, in the metric's unit.
         receiver: model A's name.
         donor: model B's name.
         reason: why shares are NaN; empty if they are not.
         metric: name of the metric.
         unit: of the metric; empty if nobody said.
+        shared: how many pairs share something with those that the circuit was chosen on, see
+            `choosing.shared_with_choosing`; empty if the circuit does not say on which.
     """
 
     receiver: str
@@ -45,15 +49,19 @@ class TransplantResult(Result):
     reason: str
     metric: str = ""
     unit: str = ""
+    shared: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def caption(self) -> str:
         """Models, n, metric and gap in one line."""
         undefined = f" · undefined: {self.reason}" if self.reason else ""
         n = int(self.table["n"].iloc[0])
-        pairs = f"n = {n} pairs" if n > 1 else "n = 1 pair: no interval"
+        one = n == 1 or ("n_units" in self.table and self.table["n_units"].iloc[0] == 1)
+        pairs = (
+            f"n = {n} pair{'s' if n > 1 else ''}{' of one unit' if one and n > 1 else ''}{': no interval' if one else ''}"
+        )
         gap = f" · {self.metric}, gap {shown(self.table['gap'].iloc[0])}{after_number(self.unit)}" if self.metric else ""
-        return f"{self.receiver} with activations of {self.donor} · {pairs}{gap}{undefined}"
+        return f"{self.receiver} with activations of {self.donor} · {pairs}{said(self.shared, n)}{gap}{undefined}"
 
     def figure(self) -> Any:
         """Both shares by component, with their intervals."""
@@ -66,6 +74,7 @@ def transplant(
     circuit: Circuit,
     pairs: PromptPairs,
     *,
+    allow_shared: bool = False,
     metric: AnyMetric = logit_difference,
     max_memory: int | None = None,
     seed: int = 0,
@@ -75,19 +84,22 @@ def transplant(
     Args:
         model: A, which is run; left unmodified.
         donor: B, whose activations are put in; of the same computation graph and width.
-        circuit: whose components are exchanged.
+        circuit: whose components are exchanged; chosen on other pairs than these.
         pairs: clean and corrupt prompts.
+        allow_shared: also take pairs that share prompts or units with those that the circuit was chosen on; the result says
+            how many do.
         metric: see `path_patch`.
         max_memory: bytes that may be used, results included; by default a quarter of what is free.
         seed: of the bootstrap.
 
     Raises:
-        ValueError: if the models' graphs or widths differ, the circuit is of another graph or empty, or the metric has no
-            finite number for some prompts.
+        ValueError: if the models' graphs or widths differ, the circuit is of another graph or empty, pairs share a prompt or
+            unit with those it was chosen on, or the metric has no finite number for some prompts.
     """
     refuse(common_problems(max_memory=max_memory, seed=seed))
     for each in (model, donor):
         pairs.check_against(each)
+    shared = shared_with_choosing(circuit.provenance, pairs, allow_shared=allow_shared)
     engine, theirs = (engine_of(each, pairs.roles, pairs.answer_position, max_memory=max_memory) for each in (model, donor))
     if problems := [
         f"{name}: {a} and {b}"
@@ -112,18 +124,21 @@ def transplant(
         for found, source in zip(changes, (clean, other), strict=True):
             for places, logits in engine.node_logits(corrupt, source, nodes):
                 found[np.array(places)[:, None], rows] = by_query(logits) - ends.base[rows]
-    share, _, interval = bootstrap_ratio(np.concatenate(changes), ends.gaps, seed=seed)
-    gap, _, reason = gap_and_reason(ends.gaps, seed=seed)
+    share, _, interval = bootstrap_ratio(np.concatenate(changes), ends.gaps, unit=pairs.unit, seed=seed)
+    gap, _, reason = gap_and_reason(ends.gaps, pairs.unit, seed=seed)
     if reason := below_rounding(ends.gaps, ends.rounding, ends.resolution) or reason:
         share, interval = np.full_like(share, np.nan), np.full_like(interval, np.nan)
     reason = reason or undefined(ends.metric.name, np.concatenate(changes))
-    table, names = _table(nodes, share, interval, len(pairs), gap), (model.cfg.model_name, donor.cfg.model_name)
-    return TransplantResult(table, *names, reason, ends.metric.name, ends.metric.unit)
+    table, names = (
+        _table(nodes, share, interval).assign(n=len(pairs), gap=gap, n_units=pairs.n_units),
+        (model.cfg.model_name, donor.cfg.model_name),
+    )
+    return TransplantResult(table, *names, reason, ends.metric.name, ends.metric.unit, shared)
 
 
-def _table(nodes: list[Node], share: np.ndarray, interval: np.ndarray, n: int, gap: float) -> pd.DataFrame:
+def _table(nodes: list[Node], share: np.ndarray, interval: np.ndarray) -> pd.DataFrame:
     low, high = interval.T
     columns: dict[str, Any] = {"node": list(map(str, nodes))}
     for name, rows in (("own", slice(None, len(nodes))), ("other", slice(len(nodes), None))):
         columns |= {name: share[rows], f"{name}_low": low[rows], f"{name}_high": high[rows]}
-    return pd.DataFrame(columns).assign(n=n, gap=gap)
+    return pd.DataFrame(columns)

@@ -17,7 +17,7 @@ from ...circuits.plain_text import plain
 from ...tasks import BOTH_HOPS, NATURAL, ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, make_pairs, train
 from ...tasks.destination import folder_problems
 from ...tasks.questions.arguments import common_problems, refuse, seed_problems, whole_problems
-from ...tasks.questions.pairs import n_pairable
+from ...tasks.questions.pairing import n_pairable
 from ..bridge.evidence import bridge_evidence
 from ..bridge.lens import logit_lens
 from ..patching.discovery import discover
@@ -45,8 +45,8 @@ def run_demo(
         out: folder for the runs.
         model_config: the shape of both models.
         max_steps: of either arm.
-        n_pairs: prompt pairs asked for; half of them choose the circuits, half judge them. Fewer are taken if the
-            split does not have that many.
+        n_pairs: prompt pairs asked for; one of their halves chooses the circuits, the other judges them. Fewer are taken if
+            the split does not have that many.
         seed: of training (the same initial weights in both arms), pairs and resampling.
         progress: whether training shows a bar.
     """
@@ -71,7 +71,7 @@ def run_demo(
         circuits=circuits,
         judged={arm: faithfulness(model, circuits[arm], judged_on, seed=seed) for arm, model in models.items()},
         comparison=compare(circuits, seed=seed),
-        growth=trajectory(runs["natural"], chosen_on, seed=seed),
+        growth=trajectory(runs["natural"], chosen_on, judged_on=judged_on, seed=seed),
         chosen_on=chosen_on,
         judged_on=judged_on,
     )

@@ -54,7 +54,7 @@ def faithfulness_table(demo: Demo) -> pd.DataFrame:
         [
             {
                 "circuit": arm,
-                **result.table.iloc[0][["n_edges", "faithfulness", "low", "high", "n", "gap"]].to_dict(),
+                **result.table.iloc[0][["n_edges", "faithfulness", "low", "high", "n", "n_units", "gap"]].to_dict(),
                 "best of random": result.table["faithfulness"].iloc[1:].max(),
                 "random circuits": len(result.table) - 1,
                 "p": result.p_value,
@@ -85,8 +85,12 @@ def summary(demo: Demo) -> Iterator[str]:
         cell, n = cells.iloc[0], lens.table["n"].iloc[0]
         share = f"{cell['top1']:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]"
         yield f"{arm}: bridge readable at r1 after layer 0 in {share} of {SPLIT}, n = {n}"
-    sizes = [f"{len(pairs)} of {pairs.n_asked}" for pairs in (demo.chosen_on, demo.judged_on)]
-    yield f"bridge pairs of {SPLIT} right in both arms: {sizes[0]} to choose circuits on, {sizes[1]} to judge them"
+    sizes = [f"{len(pairs)} ({pairs.n_units} hop-1 facts)" for pairs in (demo.chosen_on, demo.judged_on)]
+    yield (
+        f"bridge pairs of {SPLIT} right in both arms, of {demo.judged_on.n_asked} asked: {sizes[0]} to choose circuits on, "
+        f"{sizes[1]} to judge them, which share no prompt and no hop-1 fact; "
+        f"{demo.judged_on.recipe['n_left_out']} left out"
+    )
     for arm, result in demo.judged.items():
         yield f"{arm}: {result.finding}"
     table = demo.comparison.table.set_index("measure")
@@ -171,15 +175,16 @@ def _circuits(demo: Demo, report: Report) -> None:
     )
     report.heading("Do the drawn circuits do the work?")
     report.paragraph(
-        "Only the drawn edges carry the clean run, all others the corrupt one, on pairs that the circuit was not chosen on. "
-        "1 is the whole model, 0 the corrupt run; intervals are 95 % bootstrap intervals over pairs. The null are random "
-        "circuits: as many edges, all connected, entering similar layers and kinds of input."
+        "Only the drawn edges carry the clean run, all others the corrupt one, on pairs that share no prompt and no hop-1 "
+        "fact with those that the circuit was chosen on. 1 is the whole model, 0 the corrupt run; intervals are 95 % "
+        "bootstrap intervals over hop-1 facts. The null are random circuits: as many edges, all connected, entering similar "
+        "layers and kinds of input."
     )
     report.table(faithfulness_table(demo))
     report.heading("How similar are they?")
     report.paragraph(
-        "Over live edges, those with an effect in at least one arm. Intervals: paired bootstrap over pairs, 95 %; they do "
-        "not cover the choice of graph and seed."
+        "Over live edges, those with an effect in at least one arm. Intervals: paired bootstrap over hop-1 facts, 95 %; "
+        "they do not cover the choice of graph and seed."
     )
     report.table(demo.comparison.table)
     report.figure(
@@ -199,5 +204,6 @@ def _growth(demo: Demo, report: Report) -> None:
     report.figure(
         demo.growth.figure(),
         "By step: effects of the edges that carry the first hop, move the bridge and carry the second hop (bands: ±1.96 "
-        "standard errors over pairs), how similar successive circuits are, and losses with and without the last circuit.",
+        "standard errors over hop-1 facts), how similar successive circuits are, and losses with "
+        "and without the last circuit, on the judging pairs.",
     )

@@ -13,7 +13,8 @@ from ...circuits.similarity import jensen_shannon, weighted_overlap
 from ...tasks import PromptPairs, Run
 from ...tasks.questions.arguments import common_problems, is_whole, number_problems, refuse
 from ...tasks.questions.validity import taken_problems
-from ..patching.circuit_runs import CircuitRuns
+from ..patching.choosing import said, shared_with_choosing
+from ..patching.circuit_runs import CircuitRuns, check_enough
 from ..patching.discovery import discover
 from ..patching.metrics import cross_entropy
 from ..plots.curves import growth_curves
@@ -56,13 +57,14 @@ class CircuitTrajectory(Result):
         stability: a row for each step with n_kept, weighted_overlap and jensen_shannon with the previous step's circuit and
             (…_final) with the last one's; loss of the whole model on the clean prompts, restricted (only the final circuit
             live) and excluded (all but it), in nats per query: cross-entropy of the answer (Nanda et al. 2023, section 5.1,
-            with a circuit in place of frequencies).
+            with a circuit in place of frequencies), on pairs that the circuits were not chosen on.
         milestones: a row for each part of the path (of two-hop questions `hop 1`, `bridge moved` and `hop 2`), that is the
             strongest edge of its kind in the final circuit, with edge, final effect and step: the first from which on it
             stays above half of that; and for accuracies, with the first step of three evaluations in a row that reach them.
         run: the run's name.
         graph: the model's computation graph.
-        provenance: how the effects were measured, the same at every step; reasons: by step, why effects have no number.
+        provenance: how the effects were measured, the same at every step; reasons: by step, why effects have no number;
+            losses: n, key and recipe of the pairs on which losses were measured, and what they share with the others.
     """
 
     changes: pd.DataFrame
@@ -86,7 +88,9 @@ class CircuitTrajectory(Result):
     def caption(self) -> str:
         """The run and n in one line."""
         steps = self.table["step"].nunique()
-        return f"{self.run} · circuits at {steps} steps · n = {self.table['n'].iloc[0]} pairs"
+        text = f"{self.run} · circuits at {steps} steps · n = {self.table['n'].iloc[0]} pairs"
+        losses = self.provenance.get("losses")
+        return f"{text}, losses on {losses['n']}{said(losses['shared'], losses['n'])}" if losses else text
 
     def figure(self) -> Any:
         """Effects of the milestones' edges, stability and losses by step, accuracy onsets dashed."""
@@ -107,6 +111,8 @@ def trajectory(
     threshold: float = 0.02,
     steps: Sequence[int] | None = None,
     parts: Mapping[str, Part] = TWO_HOP_PARTS,
+    judged_on: PromptPairs | None = None,
+    allow_shared: bool = False,
     max_memory: int | None = None,
     progress: bool = True,
     seed: int = 0,
@@ -119,17 +125,26 @@ def trajectory(
         threshold: edges with |effect| of at least this much are kept, if connected.
         steps: some of the run's steps, in any order; all if not given.
         parts: of the path, by name, whose strongest edges are milestones.
+        judged_on: pairs for the losses; if not given, effects are measured on the first of `pairs.halves()` and losses on
+            the second.
+        allow_shared: the losses' pairs may share prompts and units with the others, and are the same if not given; the
+            result says so.
         max_memory: bytes that may be used; by default a quarter of what is free.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the bootstraps.
 
     Raises:
         KeyError: if there is no checkpoint at one of the steps.
-        ValueError: if there is none at all, a part is called as a milestone of accuracy, or there are too few pairs.
+        ValueError: if there is none at all, a part is called as a milestone of accuracy, or there are too few pairs, or
+            those for the losses share a prompt or unit with the others.
     """
     problems = number_problems(0, threshold=threshold) + _step_problems(run, steps)
     refuse(problems + common_problems(max_memory=max_memory, progress=progress, seed=seed))
     chosen = _checked(run, steps, parts)
+    if judged_on is None:
+        pairs, judged_on = (pairs, pairs) if allow_shared else pairs.halves()
+    check_enough(judged_on)
+    shared = shared_with_choosing({"hashes": pairs.hashes}, judged_on, allow_shared=allow_shared)
     circuits = {
         step: discover(
             run.checkpoint(step).model(), pairs, threshold=threshold, max_memory=max_memory, progress=False, seed=seed
@@ -142,13 +157,14 @@ def trajectory(
     stability = _stability(circuits)
     measure: dict[str, Any] = {"metric": cross_entropy, "max_memory": max_memory, "progress": False, "seed": seed}
     losses = [
-        _losses(CircuitRuns(run.checkpoint(step).model(), pairs, **measure), final)
+        _losses(CircuitRuns(run.checkpoint(step).model(), judged_on, **measure), final)
         for step in with_bar(chosen, f"losses of {run.name}", show=progress)
     ]
     milestones = pd.DataFrame([*_half_grown(table, final, parts), *_onsets(run)])
     stability = pd.concat([stability, pd.DataFrame(losses)], axis=1)
     about = {name: value for name, value in final.provenance.items() if name not in ("model", "reason")}
     about["reasons"] = {str(step): why for step, circuit in circuits.items() if (why := circuit.provenance.get("reason"))}
+    about["losses"] = {"n": len(judged_on), "pairs": judged_on.key, "recipe": dict(judged_on.recipe), "shared": shared}
     return CircuitTrajectory(table, _changes(table), stability, milestones, run.name, final.graph, about)
 
 

@@ -6,28 +6,23 @@ the clean answer to the corrupt one (the foil), so swapping activations finds wh
 
 import hashlib
 import json
-import math
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ..printing import printed
-from .arguments import is_whole, name_problems, refuse, seed_problems, whole_problems
+from .arguments import refuse
 from .evaluation import is_right
+from .halves import apart
 from .hooks import problems_of_hooks
 from .padding import check_forward
 from .queries import Queries
-from .splits import hop_status
-from .task import Task
-from .twohop import TwoHopTask, two_hop
 from .validity import (
     check,
     checked_rows,
@@ -41,8 +36,7 @@ from .validity import (
     settings_problems,
 )
 
-CONTRASTS = ("head", "relation_1", "relation_2", "bridge")
-"""What differs: one token, or (h, r1) together. All but `relation_2` lead to another bridge entity."""
+CUSTOM = "custom:"  # before hashes of units that are numbers of no task
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +54,8 @@ class PromptPairs:
         recipe: how the pairs were made; JSON values only.
         intermediates: of the clean prompts, by name, see `Queries`; empty if not known.
         corrupt_intermediates: the same of the corrupt prompts.
-        unit: the id of what clean prompts repeat of each other, by which intervals of shares are clustered; by default each
-            pair is a separate unit. Intervals of effects resample pairs, not units.
+        unit: the id of what clean prompts repeat of each other, by which intervals are clustered; those of effects draw
+            whole units. By default each pair is a separate unit, numbered by a hash of its prompts.
 
     Raises:
         ValueError: if the tensors do not fit together, hold no whole numbers, or a prompt or answer is below 0; all
@@ -92,10 +86,9 @@ class PromptPairs:
         prompts = {"clean": self.clean, "corrupt": self.corrupt}
         if problems := [each for name, tokens in prompts.items() for each in prompt_problems(name, tokens)]:
             raise ValueError("these are no prompt pairs: " + "; ".join(problems))
-        roles, unit = (
-            named_roles(self.roles),
-            torch.arange(len(self.clean), device="cpu") if self.unit is None else self.unit,
-        )
+        roles, unit = named_roles(self.roles), self.unit
+        if unit is None and self.clean.shape == self.corrupt.shape:
+            unit = _numbered(held(self.clean), held(self.corrupt))
         if problems := self._problems(roles, unit):
             raise ValueError("these are no prompt pairs: " + "; ".join(problems))
         columns: dict[str, Any] = {name: held(getattr(self, name)) for name in ("clean", "corrupt", "answers", "foils")}
@@ -112,7 +105,7 @@ class PromptPairs:
         problems = []
         if self.corrupt.shape != self.clean.shape:
             problems.append(f"clean has the shape {tuple(self.clean.shape)}, corrupt {tuple(self.corrupt.shape)}")
-        columns = [("answers", self.answers), ("foils", self.foils), ("unit", unit)]
+        columns = [("answers", self.answers), ("foils", self.foils)] + ([] if unit is None else [("unit", unit)])
         mappings = {"intermediates": self.intermediates, "corrupt_intermediates": self.corrupt_intermediates}
         for name, given in mappings.items():
             problems += columns_problems(name, given)
@@ -154,15 +147,51 @@ class PromptPairs:
 
     @property
     def hashes(self) -> dict[str, list[str]]:
-        """64-bit hexadecimal hashes of each prompt, `clean` and `corrupt`, in the order of the pairs, and of the `unit`.
+        """64-bit hexadecimal hashes of each pair's `clean` and `corrupt` prompt and `unit`, in the order of the pairs.
 
-        Units are numbers of a task, so that those of pairs whose recipe names none cannot be compared; they are left out.
+        Units are numbers of the task that the recipe names. Where it names none, their hashes begin with `custom:`: such
+        units are compared by their numbers with each other, and not at all with those of a task.
         """
         found = {
             name: [_hash(row) for row in rows.tolist()] for name, rows in (("clean", self.clean), ("corrupt", self.corrupt))
         }
-        task = self.recipe.get("task")
-        return found | ({} if task is None else {"unit": [_hash([task, unit]) for unit in self.unit.tolist()]})
+        task, start = self.recipe.get("task"), "" if "task" in self.recipe else CUSTOM
+        return found | {"unit": [start + _hash([task, unit]) for unit in self.unit.tolist()]}
+
+    @property
+    def n_units(self) -> int:
+        """How many different units there are."""
+        return len(self.unit.unique())
+
+    def shared_with(self, hashes: Mapping[str, Sequence[str]]) -> dict[str, Bool[Tensor, " query"]]:
+        """Which of these pairs share something with others.
+
+        Args:
+            hashes: of the others, as `PromptPairs.hashes` gives them and circuits keep in `provenance["hashes"]`.
+
+        Returns:
+            `prompt`: whether one of the two prompts is a clean or corrupt one of the others; `unit`: whether the unit is one
+            of theirs. Without `unit` if the units cannot be compared: the others have none, as in old files, or only one of
+            the two sets numbers them by a task.
+        """
+        mine, prompts = self.hashes, {*hashes["clean"], *hashes["corrupt"]}
+        pairs = zip(mine["clean"], mine["corrupt"], strict=True)
+        found = {"prompt": [not prompts.isdisjoint(pair) for pair in pairs]}
+        units = set(hashes.get("unit", ()))
+        if len({unit.startswith(CUSTOM) for unit in (*units, *mine["unit"])}) == 1 and units:
+            found["unit"] = [unit in units for unit in mine["unit"]]
+        return {name: torch.tensor(rows, dtype=torch.bool, device="cpu") for name, rows in found.items()}
+
+    def apart_from(self, hashes: Mapping[str, Sequence[str]]) -> "PromptPairs":
+        """The pairs that share no prompt and no unit with others, see `shared_with`.
+
+        Raises:
+            ValueError: if all share something.
+        """
+        rows = torch.stack([*self.shared_with(hashes).values()]).any(0)
+        if rows.all():
+            raise ValueError(f"all {len(self)} pairs share a prompt or a unit with the others; take pairs of another split")
+        return self.take(~rows)
 
     def take(self, rows: Int[Tensor, " row"] | Bool[Tensor, " query"]) -> "PromptPairs":
         """The pairs of the given rows (numbers or a mask), in that order.
@@ -199,11 +228,28 @@ class PromptPairs:
         )
 
     def halves(self) -> tuple["PromptPairs", "PromptPairs"]:
-        """Every other pair, and the rest: one half to choose a circuit on, the other to judge it."""
-        rows, asked = torch.arange(len(self), device="cpu"), self.n_asked
+        """Two sets that share no prompt, clean or corrupt, and no unit: one to choose a circuit on, the other to judge it.
+
+        Pairs that hang together stay together, see `halves.apart`. Those that cannot be put into one half without sharing
+        something with the other are left out, as few as were found. The recipe of each says which `half` it is, its size
+        `n_pairs` and how many were left out (`n_left_out`); `n_asked` is that of both together.
+
+        Raises:
+            ValueError: if all pairs share something with each other, so that one half would be empty.
+        """
+        prompts = zip(self.unit.tolist(), map(tuple, self.clean.tolist()), map(tuple, self.corrupt.tolist()), strict=True)
+        parts = apart(list(prompts))
+        sizes = [len(part) for part in parts]
+        if not min(sizes):
+            raise ValueError(
+                f"there are no two halves of these {len(self)} pairs ({self.n_units} units) that share no prompt and no "
+                f"unit: they could have {sizes[0]} and {sizes[1]} pairs; ask for more pairs, or choose and judge on "
+                "different splits"
+            )
+        about = {**self.recipe, "n_asked": self.n_asked, "n_left_out": len(self) - sum(sizes)}
         first, second = (
-            replace(self.take(part), recipe={**self.recipe, "half": name, "n_asked": share})
-            for part, name, share in ((rows[::2], "first", (asked + 1) // 2), (rows[1::2], "second", asked // 2))
+            replace(self.take(torch.tensor(part, device="cpu")), recipe={**about, "half": name, "n_pairs": len(part)})
+            for name, part in zip(("first", "second"), parts, strict=True)
         )
         return first, second
 
@@ -242,116 +288,7 @@ def _hash(content: list[Any]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def n_pairable(queries: Queries) -> int:
-    """A safe number of pairs to request: some queries find no partner."""
-    return math.floor(0.8 * len(queries))
-
-
-def make_pairs(task: Task, *, split: str, contrast: str, n: int, seed: int) -> PromptPairs:
-    """Pair n two-hop queries of a split with corrupt ones that differ in the contrast.
-
-    `head`, `relation_1` and `relation_2` change that token alone; `bridge` changes h and r1 but not r2. All but
-    `relation_2` change the bridge entity. The corrupt prompt is an existing query with another answer and the same hop
-    status, from the same split where one is left, otherwise from training (`recipe["n_from_training"]` counts them).
-    Neither clean nor corrupt prompts are used twice.
-
-    Args:
-        task: two-hop questions.
-        split: one of the compositional splits.
-        contrast: one of `CONTRASTS`.
-        n: number of pairs.
-        seed: fixes which queries are taken and how they are paired.
-
-    Raises:
-        KeyError: for an unknown split or contrast.
-        TypeError: if the task is of another kind.
-        ValueError: if n is below 1, or fewer than n pairs can be made; the message says how many.
-    """
-    unknown = [] if contrast in CONTRASTS else [f"no contrast {contrast!r}; the contrasts are {', '.join(CONTRASTS)}"]
-    none = [f"no pair: asked for n = {n}, at least 1 can be made"] if is_whole(n) and n < 1 else whole_problems(1, n=n)
-    refuse(none + name_problems(split=split) + seed_problems(seed), unknown=unknown)
-    task = two_hop(task)
-    queries = task.split(split)
-    if "r2" not in queries.roles:
-        raise ValueError(f"{split} holds atomic queries; contrasts are defined for the compositional splits")
-    rng = np.random.default_rng(seed)
-    sources = [queries, task.split("train_inferred")]
-    partners = _Partners(task, sources, contrast, rng)
-    rows, found = [], []
-    for row in rng.permutation(len(queries)):
-        if len(rows) == n:
-            break
-        if (partner := partners.draw(int(row))) is not None:
-            rows.append(int(row))
-            found.append(partner)
-    if len(rows) < n:
-        raise ValueError(
-            f"asked for {n} {contrast!r} pairs of {split}, but only {len(rows)} can be made of its {len(queries)} queries "
-            "without using a prompt twice"
-        )
-    chosen = queries.take(torch.tensor(rows, device="cpu"))
-    partners_of = [(sources[number], row) for number, row in found]
-    recipe = {"split": split, "contrast": contrast, "n_asked": n, "seed": seed, "task": task.key}
-    return PromptPairs(
-        chosen.tokens,
-        torch.stack([source.tokens[row] for source, row in partners_of]),
-        chosen.answers,
-        torch.stack([source.answers[row] for source, row in partners_of]),
-        roles=queries.roles,
-        answer_position=queries.answer_position,
-        contrast=contrast,
-        recipe=recipe | {"n_from_training": sum(number > 0 for number, _ in found)},
-        intermediates=chosen.intermediates,
-        corrupt_intermediates={
-            name: torch.stack([source.intermediates[name][row] for source, row in partners_of])
-            for name in chosen.intermediates
-        },
-        unit=chosen.unit,
-    )
-
-
-# what a corrupt prompt shares with the clean one, from (h, r1, r2)
-_SHARED: dict[str, Callable[[tuple[int, int, int]], Hashable]] = {
-    "head": lambda query: query[1:],
-    "relation_1": lambda query: (query[0], query[2]),
-    "relation_2": lambda query: query[:2],
-    "bridge": lambda query: query[2],
-}
-
-
-class _Partners:
-    """Hands out corrupt queries from several sources in order of preference, each at most once."""
-
-    def __init__(self, task: TwoHopTask, sources: list[Queries], contrast: str, rng: np.random.Generator) -> None:
-        self.contrast = contrast
-        self.sources = sources
-        self.prompts = [[tuple(row) for row in source.tokens.tolist()] for source in sources]
-        self.statuses = [hop_status(task.is_ood, s.hop1.numpy(), s.hop2.numpy()).tolist() for s in sources]
-        self.used: set[tuple[int, ...]] = set()
-        self.buckets: list[dict[Hashable, list[int]]] = []
-        for prompts, statuses in zip(self.prompts, self.statuses, strict=True):
-            bucket: dict[Hashable, list[int]] = defaultdict(list)
-            for row in rng.permutation(len(prompts)):
-                bucket[_SHARED[contrast](prompts[row]), statuses[row]].append(int(row))
-            self.buckets.append(bucket)
-
-    def draw(self, row: int) -> tuple[int, int] | None:
-        """Source and row of a partner for the first source's query `row`, or None if there is none left."""
-        key = _SHARED[self.contrast](self.prompts[0][row]), self.statuses[0][row]
-        for number in range(len(self.sources)):
-            for other in self.buckets[number].get(key, ()):
-                if self.prompts[number][other] not in self.used and self._fits(row, number, other):
-                    self.used.add(self.prompts[number][other])
-                    return number, other
-        return None
-
-    def _fits(self, row: int, number: int, other: int) -> bool:
-        """Whether the other query differs in answer, bridge and tokens as the contrast demands."""
-        clean, source = self.sources[0], self.sources[number]
-        if clean.answers[row] == source.answers[other]:
-            return False
-        if self.contrast == "relation_2":
-            return True
-        here, there = self.prompts[0][row], self.prompts[number][other]
-        changed = {"head": (0,), "relation_1": (1,), "bridge": (0, 1)}[self.contrast]
-        return bool(clean.bridges[row] != source.bridges[other]) and all(here[i] != there[i] for i in changed)
+def _numbered(clean: Int[Tensor, "query pos"], corrupt: Int[Tensor, "query pos"]) -> Int[Tensor, " query"]:
+    """A number for each pair that is always the same for the same prompts, below 2⁵²: JSON keeps it exactly."""
+    rows = zip(clean.tolist(), corrupt.tolist(), strict=True)
+    return torch.tensor([int(_hash(list(row)), 16) >> 12 for row in rows], dtype=torch.int64, device="cpu")

@@ -6,7 +6,7 @@ from typing import Any
 import jaxtyping
 import pytest
 import torch
-from conftest import random_pairs, strong_model, wide_pairs
+from conftest import other_pairs, random_pairs, strong_model, wide_pairs
 from handset import handset_model
 from torch import nn
 from transformer_lens import HookedTransformer
@@ -147,11 +147,10 @@ def test_prompts_shared_with_the_choosing_pairs_are_said() -> None:
     model, pairs = strong_model(1), wide_pairs(1, n=12)
     circuit = analyses.discover(model, pairs, top_k=30, progress=False)
     swapped = PromptPairs(pairs.corrupt, pairs.clean, pairs.foils, pairs.answers, roles=pairs.roles)
-    said = "12 of 12 pairs share a prompt with the choosing pairs"
-    result = analyses.faithfulness(model, circuit, swapped, n_random=2, progress=False)
+    said = "of 12 pairs 12 share a prompt with the choosing pairs"
+    result = analyses.faithfulness(model, circuit, swapped, n_random=2, allow_shared=True, progress=False)
     assert said in result.caption and said in result.finding
     assert (
         isinstance(circuit, Circuit)
-        and "share a prompt"
-        not in analyses.faithfulness(model, circuit, wide_pairs(5, n=12), n_random=2, progress=False).caption
+        and "share a prompt" not in analyses.faithfulness(model, circuit, other_pairs(1), n_random=2, progress=False).caption
     )

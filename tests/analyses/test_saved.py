@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import strong_model, wide_pairs
+from conftest import other_pairs, strong_model, wide_pairs
 from same import assert_same
 
 from grokscope import analyses, circuits, tasks
@@ -197,7 +197,7 @@ def test_results_of_measurements_are_shown_and_drawn_as_before_they_were_saved()
     model, pairs = strong_model(3), wide_pairs(3)
     patched = analyses.path_patch(model, pairs, per_query=True, progress=False)
     circuit = Circuit.from_effects(patched)
-    judged = analyses.faithfulness(model, circuit, wide_pairs(4, n=9), n_random=1)
+    judged = analyses.faithfulness(model, circuit, other_pairs(3), n_random=1)
     looked = analyses.attribute_attention(model, pairs, steps=2)
     for result in (patched, circuit, judged, looked, circuits.compare({"a": circuit, "b": circuit}), patching_result()):
         again = Result.from_json(result.to_json())

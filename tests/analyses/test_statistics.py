@@ -8,6 +8,8 @@ from grokscope.analyses.statistics import (
     derangement,
     newcombe_interval,
     resampled_ratios,
+    stderr_of_mean,
+    sums_by_unit,
     wilson,
     wilson_row,
 )
@@ -57,6 +59,76 @@ def test_the_ratio_is_of_sums_and_the_draws_are_literal() -> None:
         draws.append(numerators[:, rows].sum(1) / denominators[rows].sum())
     np.testing.assert_allclose(stderr, np.std(draws, axis=0, ddof=1))
     np.testing.assert_allclose(interval.T, np.quantile(draws, [0.025, 0.975], axis=0))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whole_units_are_drawn_as_in_a_literal_loop(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    numerators, denominators, unit = rng.normal(size=(2, 30)), rng.uniform(1, 2, size=30), rng.integers(7, size=30) * 11
+    found = bootstrap_ratio(numerators, denominators, unit=unit, n_bootstrap=200, seed=seed)
+    units, draws = list(dict.fromkeys(unit.tolist())), []
+    for counts in np.random.default_rng(seed).multinomial(len(units), np.full(len(units), 1 / len(units)), size=200):
+        drawn = [each for each, count in zip(units, counts, strict=True) for _ in range(count)]
+        rows = np.concatenate([np.flatnonzero(unit == each) for each in drawn])
+        draws.append(numerators[:, rows].sum(1) / denominators[rows].sum())
+    np.testing.assert_allclose(found[0], numerators.sum(1) / denominators.sum())
+    np.testing.assert_allclose(found[1], np.std(draws, axis=0, ddof=1))
+    np.testing.assert_allclose(found[2].T, np.quantile(draws, [0.025, 0.975], axis=0))
+
+
+def test_queries_that_are_their_units_give_the_same_bits_and_one_unit_no_interval() -> None:
+    rng = np.random.default_rng(3)
+    numerators, denominators = rng.normal(size=(4, 25)), rng.uniform(1, 2, size=25)
+    plain = bootstrap_ratio(numerators, denominators, n_bootstrap=100)
+    for unit in (np.arange(25), rng.permutation(25), list(range(50, 25, -1))):
+        for a, b in zip(plain, bootstrap_ratio(numerators, denominators, unit=unit, n_bootstrap=100), strict=True):
+            np.testing.assert_array_equal(a, b)
+    estimate, stderr, interval = bootstrap_ratio(numerators, denominators, unit=np.zeros(25), n_bootstrap=100)
+    np.testing.assert_array_equal(estimate, plain[0])
+    assert np.isnan(stderr).all() and np.isnan(interval).all()
+
+
+def test_copies_are_one_unit_and_change_nothing() -> None:
+    """Four different queries and 16 copies of each have the interval of the four."""
+    numerators, denominators = np.array([[1.0, 2.0, 3.0, 12.0]]), np.ones(4)
+    few = bootstrap_ratio(numerators, denominators)
+    unit = np.tile(np.arange(4), 16)
+    many = bootstrap_ratio(np.tile(numerators, 16), np.tile(denominators, 16), unit=unit)
+    for a, b in zip(few, many, strict=True):
+        np.testing.assert_allclose(a, b)
+    narrow = bootstrap_ratio(np.tile(numerators, 16), np.tile(denominators, 16))[2][0]
+    assert np.ptp(narrow) < 0.5 * np.ptp(many[2][0])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sums_and_the_error_of_a_mean_by_unit_are_literal(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values, unit = rng.normal(size=(3, 20)), rng.integers(6, size=20)
+    units = list(dict.fromkeys(unit.tolist()))
+    literal = np.stack([values[:, unit == each].sum(1) for each in units], 1)
+    np.testing.assert_allclose(sums_by_unit(values, unit), literal)
+    np.testing.assert_array_equal(sums_by_unit(values, np.arange(20)), values)
+    left = np.stack([(values - values.mean(1, keepdims=True))[:, unit == each].sum(1) for each in units], 1)
+    n = len(units)
+    np.testing.assert_allclose(stderr_of_mean(values, unit), np.sqrt(n / (n - 1) * (left**2).sum(1)) / 20)
+    np.testing.assert_allclose(stderr_of_mean(values, np.arange(20)), values.std(1, ddof=1) / np.sqrt(20))
+    assert np.isnan(stderr_of_mean(values, np.zeros(20))).all()
+
+
+@pytest.mark.slow
+def test_the_interval_of_clustered_queries_covers_the_truth(capsys: pytest.CaptureFixture[str]) -> None:
+    """Over 400 samples of 60 units of one to nine queries whose error is their unit's; queries as units cover far less."""
+    rng, covered = np.random.default_rng(2), np.zeros(2, dtype=int)
+    for _ in range(400):
+        unit = np.repeat(np.arange(60), rng.integers(1, 10, size=60))
+        denominators = rng.uniform(5, 15, size=len(unit))
+        numerators = 0.3 * denominators + rng.normal(size=60)[unit]
+        for place, units in enumerate((unit, None)):
+            low, high = bootstrap_ratio(numerators[None], denominators, unit=units, n_bootstrap=400)[2][0]
+            covered[place] += low <= 0.3 <= high
+    with capsys.disabled():
+        print(f"\nintervals of clustered queries that hold the truth, of 400: {covered[0]}; by query {covered[1]}")  # noqa: T201
+    assert covered[0] >= 0.91 * 400 and covered[1] < 0.75 * 400
 
 
 def test_the_interval_covers_the_truth() -> None:

@@ -71,6 +71,31 @@ def test_intervals_come_from_a_literal_paired_bootstrap() -> None:
     assert value(comparison, "rank_correlation", "high") == pytest.approx(high)
 
 
+def in_units(circuit: Circuit, units: list[str]) -> Circuit:
+    return dataclasses.replace(circuit, provenance={**circuit.provenance, "hashes": {"unit": units}})
+
+
+def test_whole_units_are_drawn_and_tested() -> None:
+    """Intervals and tests of 30 queries, each given three times as one unit, are those of the 30."""
+    a, b = circuit(CHAIN | LOOSE_ENDS, n=30), circuit(OTHER, n=30, seed=1)
+    names, thrice = [f"{i:x}" for i in range(30)], np.arange(90) // 3
+    copies = [dataclasses.replace(c, deltas=c.deltas[:, thrice], donor_gaps=c.donor_gaps[thrice]) for c in (a, b)]
+    plain = compare({"a": a, "b": b}, n_bootstrap=50)
+    for known in ((0, 1), (1,)):  # the units of common pairs are known if one circuit says them
+        named = [in_units(c, [names[i] for i in thrice]) if i in known else c for i, c in enumerate(copies)]
+        found = compare(dict(zip("ab", named, strict=True)), n_bootstrap=50)
+        assert (found.table["n_units"] == 30).all()
+        numbers = ["value", "low", "high", "ceiling"]
+        np.testing.assert_allclose(found.table[numbers], plain.table[numbers], atol=1e-9)
+        np.testing.assert_allclose(
+            found.differences[["low", "high", "p"]], plain.differences[["low", "high", "p"]], atol=1e-9
+        )
+    by_query = compare(dict(zip("ab", copies, strict=True)), n_bootstrap=50).differences
+    assert ((by_query["high"] - by_query["low"]) < 0.7 * (plain.differences["high"] - plain.differences["low"])).all()
+    one = compare({"a": in_units(a, ["f"] * 30), "b": in_units(b, ["f"] * 30)}, n_bootstrap=50)
+    assert one.table["low"].isna().all() and one.differences["p"].isna().all()
+
+
 def test_without_per_query_changes_there_is_no_interval() -> None:
     bare = [Circuit(c.table, c.graph, c.provenance) for c in (circuit(CHAIN), circuit(OTHER))]
     comparison = compare(dict(zip("ab", bare, strict=True)))

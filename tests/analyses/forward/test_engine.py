@@ -31,7 +31,7 @@ def backgrounds(model: HookedTransformer, pairs: PromptPairs) -> object:
 
 def transplanted(model: HookedTransformer, pairs: PromptPairs) -> object:
     circuit = Circuit.from_effects(path_patch(model, pairs), top_k=12)
-    return transplant(model, random_model(9), circuit, pairs).table[["own", "other"]].to_numpy(copy=True)
+    return transplant(model, random_model(9), circuit, pairs, allow_shared=True).table[["own", "other"]].to_numpy(copy=True)
 
 
 MEASUREMENTS: dict[str, Measurement] = {

@@ -55,7 +55,7 @@ def with_bridge(model: HookedTransformer, pairs: PromptPairs) -> Queries:
 
 
 def judged(model: HookedTransformer, pairs: PromptPairs, **options: object) -> np.ndarray:
-    result = faithfulness(model, circuit_of(model), pairs, n_random=3, **options)
+    result = faithfulness(model, circuit_of(model), pairs, n_random=3, allow_shared=True, **options)
     return np.concatenate([result.table["faithfulness"], result.curve["faithfulness"], result.edges["own_share"]])
 
 
@@ -78,7 +78,7 @@ MEASURES: dict[str, Callable[..., np.ndarray]] = {
     "greedy": lambda *args, **options: discover(*args, greedy=0.05, **options).table["kept"].to_numpy(dtype=float),
     "faithfulness": judged,
     "transplant": lambda model, pairs, **options: (
-        transplant(model, strong_model(2), circuit_of(model), pairs, **options).table["other"].to_numpy()
+        transplant(model, strong_model(2), circuit_of(model), pairs, allow_shared=True, **options).table["other"].to_numpy()
     ),
     "attribute_attention": lambda *args, **options: attribute_attention(*args, **options).table["integrated"].to_numpy(),
 }

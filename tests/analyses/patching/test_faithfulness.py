@@ -2,24 +2,22 @@ import dataclasses
 
 import jaxtyping
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from conftest import no_hooks_left, random_pairs, strong_model, wide_pairs
+from conftest import no_hooks_left, other_pairs, random_pairs, strong_model, wide_pairs
 from handset import BRIDGE_EDGES, handset_model
-from planted import GRAPH
 from scipy.stats import ttest_1samp
 
-from grokscope.analyses import FaithfulnessResult, discover, faithfulness, graph_of, path_patch, run_with_edges
+from grokscope.analyses import FaithfulnessResult, discover, faithfulness, graph_of, path_patch, run_with_edges, transplant
+from grokscope.analyses.patching.choosing import shared_with_choosing
 from grokscope.analyses.patching.circuit_runs import CircuitRuns
-from grokscope.analyses.patching.faithfulness import SHARES, minimality, shared_with_choosing
+from grokscope.analyses.patching.faithfulness import SHARES, faithfulness_curve, minimality
 from grokscope.circuits import Circuit, ComputationGraph, Edge, connected
-from grokscope.circuits.circuit import COLUMNS
 from grokscope.tasks import PromptPairs, TwoHopTask, make_pairs
 
 
 def test_the_whole_graph_is_faithful_and_half_of_it_what_its_run_gives() -> None:
-    model, pairs, others = strong_model(0), wide_pairs(0), wide_pairs(0, n=9)
+    model, pairs, others = strong_model(0), wide_pairs(0), other_pairs(0)
     circuit = discover(model, pairs, threshold=0.0)
     assert faithfulness(model, circuit, others, n_random=1).faithfulness == pytest.approx(1.0)
     part = discover(model, pairs, top_k=20)
@@ -86,8 +84,21 @@ def test_own_shares_and_their_tests_equal_a_loop() -> None:
     np.testing.assert_allclose(table["p_holm"], [adjusted[row] for row in range(len(p))])
 
 
+def test_copies_of_a_query_neither_change_a_test_nor_an_interval() -> None:
+    """Sixteen pairs and four copies of each, which are one unit: the same numbers but for n."""
+    model, pairs = strong_model(6), wide_pairs(6, n=16)
+    copies = pairs.take(torch.arange(16).repeat(4))
+    edges = discover(model, pairs, top_k=15).kept_edges
+    plain, copied = (minimality(CircuitRuns(model, each), edges, seed=0) for each in (pairs, copies))
+    assert (plain["n"] == 16).all() and (copied["n"] == 64).all() and (copied["n_units"] == 16).all()
+    numbers = ["own_share", "low", "high", "p", "p_holm"]
+    np.testing.assert_allclose(copied[numbers], plain[numbers], atol=1e-9)
+    one = minimality(CircuitRuns(model, pairs.take(torch.zeros(9, dtype=torch.long))), edges, seed=0)
+    assert not one["needed"].any() and one[["low", "high", "p"]].isna().all(axis=None)  # one query says nothing about others
+
+
 def test_the_curve_and_its_areas_equal_a_loop_over_sizes() -> None:
-    model, pairs, others = strong_model(7), wide_pairs(7), wide_pairs(7, n=9)
+    model, pairs, others = strong_model(7), wide_pairs(7), other_pairs(7)
     circuit = discover(model, pairs, top_k=15)
     result, runs = faithfulness(model, circuit, others, n_random=0), CircuitRuns(model, others)
     edges, effects = circuit.measured_edges, circuit.table["effect"].to_numpy()
@@ -105,7 +116,7 @@ def test_the_curve_and_its_areas_equal_a_loop_over_sizes() -> None:
 
 
 def test_random_circuits_follow_the_seed() -> None:
-    model, pairs, others = strong_model(1), wide_pairs(1), wide_pairs(1, n=9)
+    model, pairs, others = strong_model(1), wide_pairs(1), other_pairs(1)
     circuit = discover(model, pairs, top_k=20)
     tables = [faithfulness(model, circuit, others, n_random=4, seed=seed).table["faithfulness"] for seed in (0, 0, 1)]
     assert tables[0].equals(tables[1]) and not tables[0].equals(tables[2])
@@ -146,9 +157,9 @@ def test_rules_exclude_each_other_and_methods_are_known(monkeypatch: pytest.Monk
 
 
 def test_judging_on_the_choosing_pairs_an_empty_circuit_or_another_graph_is_refused() -> None:
-    model, pairs, others = strong_model(2), wide_pairs(2), wide_pairs(7, n=9)
+    model, pairs, others = strong_model(2), wide_pairs(2), other_pairs(2)
     circuit = discover(model, pairs)
-    with pytest.raises(ValueError, match="chosen on these very pairs; judge it on others"):
+    with pytest.raises(ValueError, match="12 of these 12 pairs share something"):
         faithfulness(model, circuit, pairs)
     empty = dataclasses.replace(circuit, table=circuit.table.assign(kept=False))
     with pytest.raises(ValueError, match=r"the circuit keeps none of its \d+ edges"):
@@ -162,7 +173,7 @@ def test_a_gap_of_nothing_is_undefined_with_the_reason_and_nothing_is_needed() -
     model, pairs = strong_model(3), wide_pairs(3)
     circuit = discover(model, pairs, top_k=10)
     model.unembed.W_U.data.zero_()
-    result = faithfulness(model, circuit, wide_pairs(3, n=9), n_random=1)
+    result = faithfulness(model, circuit, other_pairs(3), n_random=1)
     assert np.isnan(result.faithfulness) and np.isnan(result.p_value) and "undefined, the gap" in result.caption
     numbers = [*result.curve[["faithfulness", "random"]].to_numpy().ravel(), *result.edges["own_share"], result.cpr]
     assert np.isnan(numbers).all() and not result.edges["needed"].any()
@@ -170,7 +181,7 @@ def test_a_gap_of_nothing_is_undefined_with_the_reason_and_nothing_is_needed() -
 
 def test_it_reads_back() -> None:
     model, pairs = strong_model(4), wide_pairs(4)
-    result = faithfulness(model, discover(model, pairs, top_k=10), wide_pairs(4, n=9), n_random=1)
+    result = faithfulness(model, discover(model, pairs, top_k=10), other_pairs(4), n_random=1)
     assert FaithfulnessResult.from_json(result.to_json()).to_json() == result.to_json()
 
 
@@ -181,49 +192,85 @@ def test_a_circuit_from_a_frame_equals_one_from_the_result() -> None:
     assert Circuit.from_effects(result).graph == graph_of(model, random_pairs(0).roles, -1)
 
 
+def literally_shared(pairs: PromptPairs, chosen: PromptPairs) -> dict[str, int]:
+    """How many pairs have a prompt or the unit of one of the others, compared one by one."""
+    used = [*chosen.clean.tolist(), *chosen.corrupt.tolist()]
+    both = zip(pairs.clean.tolist(), pairs.corrupt.tolist(), strict=True)
+    units = chosen.unit.tolist()
+    return {"prompt": sum(a in used or b in used for a, b in both), "unit": sum(u in units for u in pairs.unit.tolist())}
+
+
 def test_the_choosing_pairs_are_known_in_any_order_in_part_and_twice() -> None:
-    model, pairs, others = strong_model(3), wide_pairs(3, n=24), wide_pairs(4, n=9)
+    model, pairs, others = strong_model(3), wide_pairs(3, n=24), other_pairs(3)
     circuit = Circuit.from_json(discover(model, pairs, top_k=10).to_json())
     rows = torch.arange(len(pairs))
-    for again in (
-        rows.flip(0),
-        rows[torch.randperm(24, generator=torch.Generator().manual_seed(0))],
-        rows[4:],
-        rows.repeat(2),
-    ):
-        with pytest.raises(ValueError, match="chosen on these very pairs"):
+    shuffled = rows[torch.randperm(24, generator=torch.Generator().manual_seed(0))]
+    for again in (rows.flip(0), shuffled, rows[4:], rows.repeat(2)):
+        with pytest.raises(
+            ValueError, match=rf"{len(again)} of these {len(again)} pairs .*, 0 nothing; judge it on other pairs"
+        ):
             faithfulness(model, circuit, pairs.take(again))
-    mixed = joined(pairs.take(rows[:5]), others)
-    with pytest.raises(ValueError, match="chosen on 5 of these 14 pairs"):
-        faithfulness(model, circuit, mixed)
     turned = joined(swapped(pairs.take(rows[:3])), others)  # their corrupt prompts are explained now
-    result = faithfulness(model, circuit, turned, n_random=1)
-    literal = {tuple(row) for row in [*pairs.clean.tolist(), *pairs.corrupt.tolist()]}
-    n = sum(
-        tuple(a) in literal or tuple(b) in literal
-        for a, b in zip(turned.clean.tolist(), turned.corrupt.tolist(), strict=True)
-    )
-    assert result.shared == {"prompt": n} and n >= 3
-    assert FaithfulnessResult.from_json(result.to_json()).shared == result.shared
+    for mixed, n, what in (
+        (joined(pairs.take(rows[:5]), others), 5, "5 share a prompt and 5 a unit"),
+        (turned, 3, "3 share a"),
+    ):
+        shared = literally_shared(mixed, pairs)
+        with pytest.raises(
+            ValueError, match=rf"{n} of these {n + 9} pairs share .* \({what}.*\), 9 nothing; judge it on pairs"
+        ):
+            faithfulness(model, circuit, mixed)
+        result = faithfulness(model, circuit, mixed, n_random=1, allow_shared=True)
+        assert result.shared == shared and shared["prompt"] == n
+        assert f"of {n + 9} pairs {what}" in result.caption
+        assert FaithfulnessResult.from_json(result.to_json()).shared == shared
+    apart = turned.apart_from(circuit.provenance["hashes"])  # as the message says
+    result = faithfulness(model, circuit, apart, n_random=1)
+    assert apart.key == others.key and result.shared == {"prompt": 0, "unit": 0}
+    assert "share" not in result.caption and "unknown" not in result.caption
 
 
-def test_a_circuit_of_an_old_file_is_known_by_the_key_of_its_pairs() -> None:
-    model, pairs, others = strong_model(3), wide_pairs(3, n=24), wide_pairs(4, n=9)
+def test_every_judge_refuses_the_choosing_pairs_unless_asked_by_name() -> None:
+    model, pairs = strong_model(3), wide_pairs(3, n=24)
+    circuit, runs = discover(model, pairs, top_k=10), CircuitRuns(model, pairs)
+    judges = {
+        "faithfulness": lambda **options: faithfulness(model, circuit, pairs, n_random=1, **options).caption,
+        "transplant": lambda **options: transplant(model, model, circuit, pairs, **options).caption,
+        "minimality": lambda **options: str(minimality(runs, circuit, seed=0, **options)),
+        "curve": lambda **options: str(faithfulness_curve(runs, circuit, seed=0, **options)),
+    }
+    for name, judge in judges.items():
+        with pytest.raises(ValueError, match="24 of these 24 pairs share something"):
+            judge()
+        said = judge(allow_shared=True)
+        assert (
+            name in ("minimality", "curve") or "of 24 pairs 24 share a prompt and 24 a unit with the choosing pairs" in said
+        )
+
+
+def test_a_circuit_of_an_old_or_foreign_file_is_judged_and_the_result_says_that_its_pairs_are_unknown() -> None:
+    model, pairs, others = strong_model(3), wide_pairs(3, n=24), other_pairs(3)
     circuit = discover(model, pairs, top_k=10)
     old = dataclasses.replace(circuit, provenance={k: v for k, v in circuit.provenance.items() if k != "hashes"})
-    with pytest.raises(ValueError, match="chosen on these very pairs"):
-        faithfulness(model, old, pairs)
-    assert faithfulness(model, old, others, n_random=1).shared == {}
+    with pytest.raises(ValueError, match="24 of these 24 pairs share something"):
+        faithfulness(model, old, pairs)  # the key of all of them is known
+    for each in (old, dataclasses.replace(circuit, provenance={})):
+        result = faithfulness(model, each, others, n_random=1)
+        assert result.shared == {} and "choosing pairs unknown" in result.caption
+        assert "choosing pairs unknown" in transplant(model, model, each, others).caption
+    units = {**circuit.provenance, "hashes": {k: v for k, v in circuit.provenance["hashes"].items() if k != "unit"}}
+    result = faithfulness(model, dataclasses.replace(circuit, provenance=units), others, n_random=1)
+    assert result.shared == {"prompt": 0} and "units of the choosing pairs unknown" in result.caption
 
 
-def test_shared_prompts_and_units_of_halves_are_counted(evidence_world: TwoHopTask) -> None:
-    first, second = make_pairs(evidence_world, split="test_inferred_iid", contrast="bridge", n=80, seed=0).halves()
-    circuit = Circuit(pd.DataFrame(columns=[*COLUMNS]), GRAPH, {"hashes": first.hashes})
-    used = {tuple(row) for row in [*first.clean.tolist(), *first.corrupt.tolist()]}
-    both = zip(second.clean.tolist(), second.corrupt.tolist(), strict=True)
-    expected = {"prompt": sum(tuple(a) in used or tuple(b) in used for a, b in both)}
-    expected["unit"] = sum(unit in first.unit.tolist() for unit in second.unit.tolist())
-    assert shared_with_choosing(circuit, second) == expected and min(expected.values()) > 0
+def test_halves_share_nothing_and_interleaved_ones_are_counted(evidence_world: TwoHopTask) -> None:
+    pairs = make_pairs(evidence_world, split="test_inferred_iid", contrast="bridge", n=80, seed=0)
+    first, second = pairs.halves()
+    assert shared_with_choosing({"hashes": first.hashes}, second, allow_shared=False) == {"prompt": 0, "unit": 0}
+    rows = torch.arange(len(pairs))
+    first, second = pairs.take(rows[::2]), pairs.take(rows[1::2])
+    expected = literally_shared(second, first)
+    assert shared_with_choosing({"hashes": first.hashes}, second, allow_shared=True) == expected and expected["unit"] > 0
 
 
 def joined(one: PromptPairs, other: PromptPairs) -> PromptPairs:

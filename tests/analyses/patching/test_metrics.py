@@ -8,7 +8,7 @@ import jaxtyping
 import numpy as np
 import pytest
 import torch
-from conftest import random_model, random_pairs, strong_model, wide_pairs
+from conftest import other_pairs, random_model, random_pairs, strong_model, wide_pairs
 
 from grokscope.analyses import (
     Metric,
@@ -106,7 +106,7 @@ def test_effects_of_every_metric_equal_a_loop_over_literal_patches(
 
 @EVERY
 def test_nodes_circuits_and_transplants_take_every_metric(metric: Metric) -> None:
-    model, pairs, others = strong_model(1), wide_pairs(1), wide_pairs(1, n=9)
+    model, pairs, others = strong_model(1), wide_pairs(1), other_pairs(1)
     with torch.no_grad():
         clean, corrupt = (model(tokens)[:, -1] for tokens in (others.clean, others.corrupt))
     full, empty = (np.array(literally(metric, logits, others, clean)) for logits in (clean, corrupt))
@@ -131,7 +131,7 @@ def test_nodes_circuits_and_transplants_take_every_metric(metric: Metric) -> Non
 
 
 def test_a_loss_calls_the_same_edges_needed_as_its_negative() -> None:
-    model, pairs, others = strong_model(2), wide_pairs(2), wide_pairs(2, n=40)
+    model, pairs, others = strong_model(2), wide_pairs(2), other_pairs(2, n=40)
     circuit = discover(model, pairs, top_k=20)
 
     def lost(logits: torch.Tensor, answers: torch.Tensor, foils: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Circuits planted in linear models are found to the last edge, by effects and by pruning; the suite prints a table."""
 
 from collections.abc import Iterable, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -51,6 +52,7 @@ class NullRuns(CircuitRuns):
     def __init__(self, seed: int, edges: Sequence[Edge], n: int = 64) -> None:
         rng = np.random.default_rng(seed)
         self.full, self.empty = np.full(n, 10.0), np.zeros(n)
+        self.pairs = SimpleNamespace(unit=np.arange(n), n_units=n)
         carried = rng.normal(LEAST * 10.0, 1.0, size=(len(edges), n))
         self.graph, self._carried = GRAPH, np.zeros((len(GRAPH.edges), n))
         self._carried[[GRAPH.edges.index(edge) for edge in edges]] = carried

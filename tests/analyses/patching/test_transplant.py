@@ -21,9 +21,9 @@ def pairs(evidence_world: TwoHopTask) -> PromptPairs:
 def test_a_model_understands_itself_and_not_one_with_another_basis(evidence_world: TwoHopTask, pairs: PromptPairs) -> None:
     plain, rotated = handset_model(evidence_world.graph), handset_model(evidence_world.graph, rotated=True)
     circuit = discover(plain, pairs)
-    own = transplant(plain, plain, circuit, pairs).table
+    own = transplant(plain, plain, circuit, pairs, allow_shared=True).table
     np.testing.assert_allclose(own["own"], own["other"])
-    table = transplant(plain, rotated, circuit, pairs).table.set_index("node")
+    table = transplant(plain, rotated, circuit, pairs, allow_shared=True).table.set_index("node")
     assert table.loc["MLP0@r1", "own"] == pytest.approx(1.0) and table.loc["MLP0@r1", "other"] < 0.6
     for node in ("L0H0@r1", "L1H0@r2", "MLP1@r2"):  # before and behind, both speak the same
         assert table.loc[node, "other"] == pytest.approx(table.loc[node, "own"], abs=1e-5)
@@ -33,7 +33,7 @@ def test_a_model_understands_itself_and_not_one_with_another_basis(evidence_worl
 def test_each_share_equals_a_literal_hooked_run() -> None:
     model, donor, pairs = strong_model(0), random_model(9), wide_pairs(0)
     circuit = discover(model, pairs, top_k=25)
-    table = transplant(model, donor, circuit, pairs).table.set_index("node")
+    table = transplant(model, donor, circuit, pairs, allow_shared=True).table.set_index("node")
     rows = torch.arange(len(pairs))
 
     def metric(logits: torch.Tensor) -> torch.Tensor:
@@ -63,12 +63,12 @@ def test_each_share_equals_a_literal_hooked_run() -> None:
 def test_it_shows_itself_and_refuses_what_does_not_fit(evidence_world: TwoHopTask, pairs: PromptPairs) -> None:
     model = handset_model(evidence_world.graph)
     circuit = discover(model, pairs)
-    result = transplant(model, model, circuit, pairs)
+    result = transplant(model, model, circuit, pairs, allow_shared=True)
     assert "hand-set with activations of hand-set · n = 40 pairs" in result.caption and len(result.figure().data) == 2
     assert TransplantResult.from_json(result.to_json()).table.equals(result.table)
     other = random_model(0, d_vocab=evidence_world.n_tokens, n_layers=3, dtype=torch.float32)
     with pytest.raises(ValueError, match=r"activations do not fit, the models differ in graph: .*; d_model: 97 and 12"):
-        transplant(model, other, circuit, pairs)
+        transplant(model, other, circuit, pairs, allow_shared=True)
     empty = dataclasses.replace(circuit, table=circuit.table.assign(kept=False))
     with pytest.raises(ValueError, match="the circuit keeps no edge"):
-        transplant(model, model, empty, pairs)
+        transplant(model, model, empty, pairs, allow_shared=True)

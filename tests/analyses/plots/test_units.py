@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import strong_model, wide_pairs
+from conftest import other_pairs, strong_model, wide_pairs
 
 from grokscope import analyses
 from grokscope.analyses.patching import metrics
@@ -84,8 +84,8 @@ def test_diagrams_comparisons_and_judgements(metric: Any, model: Any) -> None:
         assert axes.yaxis.title.text == "effect in b, share of the gap"
         pages.append(everything_said(both.figure()))
     if circuit.kept_edges:
-        judged = analyses.faithfulness(model, circuit, wide_pairs(4, n=9), n_random=1, metric=metric, progress=False)
-        moved = analyses.transplant(model, model, circuit, pairs, metric=metric)
+        judged = analyses.faithfulness(model, circuit, other_pairs(4), n_random=1, metric=metric, progress=False)
+        moved = analyses.transplant(model, model, circuit, pairs, metric=metric, allow_shared=True)
         assert judged.unit == moved.unit == (unit if metric is not plain_function else "")
         for result in (judged, moved):
             name = getattr(metric, "name", "plain_function")

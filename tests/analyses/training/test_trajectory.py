@@ -22,7 +22,7 @@ def pairs(task: TwoHopTask) -> PromptPairs:
 
 @pytest.fixture(scope="module")
 def grown(tiny_run: Run, pairs: PromptPairs) -> CircuitTrajectory:
-    return trajectory(tiny_run, pairs)
+    return trajectory(tiny_run, pairs, allow_shared=True)
 
 
 def test_each_step_is_the_circuit_discovered_there(grown: CircuitTrajectory, tiny_run: Run, pairs: PromptPairs) -> None:
@@ -32,6 +32,7 @@ def test_each_step_is_the_circuit_discovered_there(grown: CircuitTrajectory, tin
         pd.testing.assert_frame_equal(grown.circuits[step].table, alone[grown.circuits[step].table.columns])
         rows = grown.table.query("step == @step").drop(columns="step").reset_index(drop=True)
         pd.testing.assert_frame_equal(rows[list(alone.columns)], alone)
+    assert "losses on 24, of 24 pairs 24 share a prompt and 24 a unit with the choosing pairs" in grown.caption
     assert grown.provenance["pairs"] == pairs.key and "circuits at" in grown.caption and grown.figure()
     assert CircuitTrajectory.from_json(grown.to_json()).to_json() == grown.to_json()
 
@@ -40,13 +41,14 @@ def test_losses_are_literal_runs_of_the_final_circuit_and_of_all_but_it(
     tiny_run: Run, pairs: PromptPairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_reason = (1.0, (1.0, 1.0), "")  # this run is too short for a gap
-    monkeypatch.setattr("grokscope.analyses.patching.effects.gap_and_reason", lambda gaps, seed: no_reason)
+    monkeypatch.setattr("grokscope.analyses.patching.effects.gap_and_reason", lambda gaps, unit, seed: no_reason)
     found = trajectory(tiny_run, pairs, steps=tiny_run.steps[-2:])
-    final = discover(tiny_run.checkpoint(tiny_run.steps[-1]).model(), pairs).kept_edges
+    chosen_on, pairs = pairs.halves()
+    final = discover(tiny_run.checkpoint(tiny_run.steps[-1]).model(), chosen_on).kept_edges
     assert final
     for step, row in found.stability.set_index("step").iterrows():
         model = tiny_run.checkpoint(step).model()
-        rest = [edge for edge in discover(model, pairs).measured_edges if edge not in final]
+        rest = [edge for edge in discover(model, chosen_on).measured_edges if edge not in final]
         for name, logits in (
             ("loss", model(pairs.clean)[:, -1].detach()),
             ("restricted", run_with_edges(model, pairs, final)),
@@ -54,12 +56,13 @@ def test_losses_are_literal_runs_of_the_final_circuit_and_of_all_but_it(
         ):
             wanted = -logits.double().log_softmax(-1)[range(len(pairs)), pairs.answers].mean()
             assert row[name] == pytest.approx(float(wanted), abs=1e-5)
+    assert f"n = {len(chosen_on)} pairs, losses on {len(pairs)}" in found.caption and "share" not in found.caption
     assert found.stability["weighted_overlap_final"].iloc[-1] == pytest.approx(1.0)
     assert found.stability["weighted_overlap"].iloc[1] == found.stability["weighted_overlap_final"].iloc[0]
 
 
 def test_steps_are_taken_in_order_and_once(tiny_run: Run, pairs: PromptPairs, grown: CircuitTrajectory) -> None:
-    twice = trajectory(tiny_run, pairs, steps=[*tiny_run.steps[::-1], tiny_run.steps[0]])
+    twice = trajectory(tiny_run, pairs, steps=[*tiny_run.steps[::-1], tiny_run.steps[0]], allow_shared=True)
     assert twice.to_json() == grown.to_json()
 
 
@@ -69,6 +72,8 @@ def test_what_cannot_be_told_apart_or_is_not_there_is_refused_before_work(tiny_r
         trajectory(tiny_run, pairs, parts={"ID ≥ .5": part})
     with pytest.raises(KeyError, match="no checkpoint at the steps"):
         trajectory(tiny_run, pairs, steps=[tiny_run.steps[0], 7, 8])
+    with pytest.raises(ValueError, match="24 of these 24 pairs share something"):
+        trajectory(tiny_run, pairs, judged_on=pairs)
 
 
 def growing(factors: list[float]) -> tuple[pd.DataFrame, Circuit]:

@@ -91,14 +91,6 @@ def test_keep_correct_drops_what_any_model_gets_wrong(small_world: TwoHopTask) -
         pairs.keep_correct(right, wrong)
 
 
-def test_halves_share_nothing(task: TwoHopTask) -> None:
-    pairs = make_pairs(task, split="test_inferred_iid", contrast="bridge", n=21, seed=0)
-    first, second = pairs.halves()
-    assert (len(first), len(second), first.n_asked, second.n_asked) == (11, 10, 11, 10)
-    assert set(map(tuple, first.clean.tolist())).isdisjoint(map(tuple, second.clean.tolist()))
-    assert first.key != second.key
-
-
 def test_pairs_made_by_hand_are_checked_all_at_once() -> None:
     clean = torch.tensor([[0, 4, 5], [1, 4, 5]])
     answers = torch.tensor([1, 2])
@@ -110,13 +102,68 @@ def test_pairs_made_by_hand_are_checked_all_at_once() -> None:
         PromptPairs(clean, clean.flip(0), answers, answers.flip(0), roles=("h", "r1", "r2"), answer_position=3)
 
 
-def test_hashes_are_of_single_prompts_and_of_numbered_units(task: TwoHopTask) -> None:
+def test_hashes_are_of_single_prompts_and_of_units(task: TwoHopTask) -> None:
     pairs = make_pairs(task, split="test_inferred_iid", contrast="head", n=20, seed=0)
     turned = pairs.take(torch.arange(20).flip(0))
     assert turned.key != pairs.key and all(turned.hashes[name] == column[::-1] for name, column in pairs.hashes.items())
     prompts = [tuple(row) for row in [*pairs.clean.tolist(), *pairs.corrupt.tolist()]]
     found = [*pairs.hashes["clean"], *pairs.hashes["corrupt"]]
     assert len(set(found)) == len(set(prompts)) and all(len(each) == 16 for each in found)
-    assert len(set(pairs.hashes["unit"])) == len(set(pairs.unit.tolist()))
-    plain = dataclasses.replace(pairs, recipe={})
-    assert set(plain.hashes) == {"clean", "corrupt"} and plain.hashes["clean"] == pairs.hashes["clean"]
+    for each in (pairs, dataclasses.replace(pairs, recipe={}), dataclasses.replace(pairs, recipe={}, unit=None)):
+        assert len(set(each.hashes["unit"])) == len(set(each.unit.tolist())) == each.n_units
+        assert each.hashes["clean"] == pairs.hashes["clean"]
+    plain = dataclasses.replace(pairs, recipe={}).hashes["unit"]
+    assert all(unit.startswith("custom:") for unit in plain) and set(plain).isdisjoint(pairs.hashes["unit"])
+
+
+@pytest.mark.parametrize("split", ["test_inferred_iid", "test_inferred_ood"])
+@pytest.mark.parametrize("contrast", CONTRASTS)
+@pytest.mark.parametrize("n", [24, "all"])
+def test_no_prompt_is_used_twice_unless_the_split_leaves_no_other(
+    task: TwoHopTask, split: str, contrast: str, n: int | str
+) -> None:
+    available = most_pairs(task, split, contrast)
+    pairs = make_pairs(task, split=split, contrast=contrast, n=available if n == "all" else min(n, available), seed=1)
+    clean, corrupt = (list(map(tuple, tokens.tolist())) for tokens in (pairs.clean, pairs.corrupt))
+    assert len(set(clean)) == len(set(corrupt)) == len(pairs)
+    assert pairs.recipe["n_twice"] == len(set(clean) & set(corrupt))
+    queries = set(map(tuple, task.split(split).tokens.tolist()))
+    if pairs.recipe["n_from_training"]:
+        assert queries & set(clean) & set(corrupt) or len(pairs) == available  # the split was used up first
+    if len(pairs) * 8 <= len(queries) and split != "test_inferred_ood":
+        assert not pairs.recipe["n_twice"]  # there is room
+
+
+def matched(task: TwoHopTask, split: str, contrast: str) -> int:
+    """The size of a maximum matching of queries and partners: augmenting paths over all prompts, one by one."""
+    queries = [*map(tuple, task.split(split).tokens.tolist())]
+    others = sorted({*queries, *map(tuple, task.split("train_inferred").tokens.tolist())})
+    same = {"head": (1, 2), "relation_1": (0, 2), "relation_2": (0, 1), "bridge": (2,)}[contrast]
+    known = {query: status(task, list(query)) for query in others}
+
+    def fits(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+        (bridge, answer, *hops), (other_bridge, other_answer, *other_hops) = known[one], known[other]
+        differ = [i for i in range(3) if one[i] != other[i]] == [i for i in range(3) if i not in same]
+        return (
+            differ and answer != other_answer and hops == other_hops and (contrast == "relation_2" or bridge != other_bridge)
+        )
+
+    owner: dict[tuple[int, ...], tuple[int, ...]] = {}
+
+    def augment(query: tuple[int, ...], seen: set[tuple[int, ...]]) -> bool:
+        for other in others:
+            if other not in seen and fits(query, other):
+                seen.add(other)
+                if other not in owner or augment(owner[other], seen):
+                    owner[other] = query
+                    return True
+        return False
+
+    return sum(augment(query, set()) for query in queries)
+
+
+@pytest.mark.parametrize("contrast", CONTRASTS)
+@pytest.mark.parametrize("split", ["test_inferred_iid", "test_inferred_ood", "test_inferred_ood_id"])
+def test_as_many_pairs_can_be_made_as_there_are_partners(small_world: TwoHopTask, split: str, contrast: str) -> None:
+    """No order of drawing can make more than a maximum matching has."""
+    assert most_pairs(small_world, split, contrast) == matched(small_world, split, contrast)
