@@ -4,7 +4,7 @@ What every two-hop task is about, after Wang et al. 2024 (arXiv 2405.15071, sect
 distinct relations, chosen without replacement; each tail is uniform over all entities, so loops and repeats occur.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from .arguments import refuse, seed_problems, whole_problems
+from .arguments import refuse, seed_problems, shortly, whole_problems
 from .room import memory_problems
+
+MOST_SLOTS = 2**28  # (head, relation) pairs; `fact_of` takes 8 bytes for each
 
 BYTES_OF_FACT = 5 * 8  # head, relation, tail, and what sorts and marks them
 BYTES_OF_COMPOSITION = 3 * 16  # two fact numbers: all compositions, shuffled, and split
@@ -40,19 +42,7 @@ class KnowledgeGraph:
     tails: Int[np.ndarray, " fact"]
 
     def __post_init__(self) -> None:
-        refuse(whole_problems(1, n_entities=self.n_entities, n_relations=self.n_relations))
-        problems = [
-            f"{name} must lie between 0 and {size - 1}, got {values.min()} to {values.max()}"
-            for name, values, size in (
-                ("heads", self.heads, self.n_entities),
-                ("relations", self.relations, self.n_relations),
-                ("tails", self.tails, self.n_entities),
-            )
-            if len(values) and not 0 <= values.min() <= values.max() < size
-        ]
-        slots = self.heads * self.n_relations + self.relations
-        problems += _order_problems(slots, self.n_relations)
-        if problems:
+        if problems := graph_problems(self.n_entities, self.n_relations, self.heads, self.relations, self.tails):
             raise ValueError("this is no knowledge graph: " + "; ".join(problems))
 
     @classmethod
@@ -107,8 +97,47 @@ class KnowledgeGraph:
         return np.stack([hop1, first_of_head[self.tails[hop1]] + offset], axis=1)
 
 
+def graph_problems(n_entities: Any, n_relations: Any, heads: Any, relations: Any, tails: Any) -> list[str]:
+    """All that keeps two sizes and three arrays, which may be anything, from being a graph."""
+    facts = {"heads": heads, "relations": relations, "tails": tails}
+    if problems := [*slot_problems(n_entities, n_relations), *_array_problems(facts)]:
+        return problems
+    sizes = {"heads": n_entities, "relations": n_relations, "tails": n_entities}
+    problems = [
+        f"{name} must lie between 0 and {sizes[name] - 1}, got {values.min()} to {values.max()}"
+        for name, values in facts.items()
+        if len(values) and not 0 <= values.min() <= values.max() < sizes[name]
+    ]
+    slots = heads.astype(np.int64) * n_relations + relations.astype(np.int64)
+    return problems + ([] if problems else _order_problems(slots, n_relations))
+
+
+def slot_problems(n_entities: Any, n_relations: Any) -> list[str]:
+    """Why no graph has these sizes."""
+    problems = whole_problems(1, n_entities=n_entities, n_relations=n_relations)
+    if not problems and n_entities * n_relations > MOST_SLOTS:
+        problems = [f"n_entities × n_relations is {n_entities * n_relations:,}, there can be {MOST_SLOTS:,} at most"]
+    return problems
+
+
+def _array_problems(facts: Mapping[str, Any]) -> list[str]:
+    """Which arrays are no columns of whole numbers, or not of one length."""
+    problems = [
+        f"{name} must be whole numbers, one for each fact, got "
+        + (f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else shortly(array))
+        for name, array in facts.items()
+        if not (isinstance(array, np.ndarray) and array.ndim == 1 and np.issubdtype(array.dtype, np.integer))
+    ]
+    if not problems and len({len(array) for array in facts.values()}) > 1:
+        problems = [f"{name} are {len(array):,}" for name, array in facts.items()]
+        problems = [f"heads, relations and tails must be of one length: {', '.join(problems)}"]
+    return problems
+
+
 def _order_problems(slots: Int[np.ndarray, " fact"], n_relations: int) -> list[str]:
     """What is wrong with the order of the (head, relation) slots: repeats first, as they hide a contradiction."""
+    if (np.diff(slots) > 0).all():
+        return []
     values, counts = np.unique(slots, return_counts=True)
     if (counts > 1).any():
         head, relation = divmod(int(values[counts > 1][0]), n_relations)
@@ -116,9 +145,7 @@ def _order_problems(slots: Int[np.ndarray, " fact"], n_relations: int) -> list[s
             f"{(counts > 1).sum()} (head, relation) have two tails, the first is (head {head}, relation {relation}); "
             "each (head, relation) can have only one"
         ]
-    if (np.diff(slots) < 0).any():
-        return ["facts must be sorted by head, then relation; use KnowledgeGraph.from_triples for any order"]
-    return []
+    return ["facts must be sorted by head, then relation; use KnowledgeGraph.from_triples for any order"]
 
 
 def size_problems(n_entities: Any, n_relations: Any, out_degree: Any) -> list[str]:

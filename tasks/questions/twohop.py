@@ -7,7 +7,7 @@ as the task's Supervision says (Wang et al. 2024, section 3.1; He et al. 2026, s
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -23,6 +23,7 @@ from .donors import TwoHopDonors
 from .graph import Compositions, KnowledgeGraph, size_problems
 from .layout import layout_problems, n_positions, to_prompts
 from .queries import Queries
+from .saved_task import arrays_of, parts_from, refuse_task, settings_of
 from .shortcuts import SHORTCUTS
 from .splits import (
     ATOMIC_SPLITS,
@@ -37,6 +38,7 @@ from .splits import (
 )
 from .supervision import NATURAL, Supervision, added_compositions
 from .task import Part, Settings, Task
+from .task_validity import TaskParts, task_problems
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +75,7 @@ class TwoHopTask:
     shortcuts: ClassVar[Mapping[str, tuple[str, ...]]] = SHORTCUTS
 
     def __post_init__(self) -> None:
-        refuse(layout_problems(self.layout) + seed_problems(self.seed))
+        refuse_task(task_problems(self._parts))
 
     @classmethod
     def random(
@@ -309,44 +311,33 @@ class TwoHopTask:
     @property
     def settings(self) -> Settings:
         """What a saved run says of the task next to its arrays."""
-        return {
-            "n_entities": self.graph.n_entities,
-            "n_relations": self.graph.n_relations,
-            "supervision": asdict(self.supervision) if self.supervision else None,
-            "seed": self.seed,
-            "layout": self.layout,
-        }
+        return settings_of(self._parts)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Facts and splits, in 16-bit integers if they fit."""
-        graph = self.graph
-        arrays = {"heads": graph.heads, "relations": graph.relations, "tails": graph.tails, "trained": self.trained}
-        arrays |= {"added": self.added, **self.tests}
-        largest = max(len(graph), graph.n_entities, graph.n_relations)
-        dtype = np.int16 if largest <= np.iinfo(np.int16).max else np.int32
-        flags = {"is_ood": self.is_ood} | ({} if self.is_atomic is None else {"is_atomic": self.is_atomic})
-        numbers = {name: array.astype(dtype) for name, array in arrays.items()}
-        return numbers | {name: flag.astype(np.uint8) for name, flag in flags.items()}
+        return arrays_of(self._parts)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], settings: Settings) -> "TwoHopTask":
         """Read back what `to_arrays` and `settings` gave.
 
         Raises:
-            KeyError: if an array or a setting is missing.
+            ValueError: if they are no two-hop task; all that is missing or wrong is named.
         """
-        wide = {name: array.astype(np.int64) for name, array in arrays.items()}
-        facts = (wide[name] for name in ("heads", "relations", "tails"))
-        return cls(
-            KnowledgeGraph(settings["n_entities"], settings["n_relations"], *facts),
-            wide["is_ood"].astype(bool),
-            wide["trained"],
-            wide["added"],
-            {name: wide[name] for name in TEST_SPLITS},
-            Supervision(**settings["supervision"]) if settings["supervision"] else None,
-            settings["seed"],
-            settings.get("layout", "compact"),  # the first runs named no layout
-            wide["is_atomic"].astype(bool) if "is_atomic" in wide else None,
+        parts = parts_from(arrays, settings)
+        graph = KnowledgeGraph(parts.n_entities, parts.n_relations, parts.heads, parts.relations, parts.tails)
+        return cls(graph, **{each.name: getattr(parts, each.name) for each in fields(cls) if each.name != "graph"})
+
+    @property
+    def _parts(self) -> TaskParts:
+        graph = self.graph
+        return TaskParts(
+            n_entities=graph.n_entities,
+            n_relations=graph.n_relations,
+            heads=graph.heads,
+            relations=graph.relations,
+            tails=graph.tails,
+            **{each.name: getattr(self, each.name) for each in fields(self) if each.name != "graph"},
         )
 
     def _atomic(self, facts: Int[np.ndarray, " fact"], split: str) -> Queries:

@@ -1,0 +1,115 @@
+"""A two-hop task as arrays and settings, as runs save it, and back: what is missing or of another type is named."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from ...circuits.documents import problems_of
+from .splits import TEST_SPLITS
+from .supervision import Supervision
+from .task import Settings
+from .task_validity import Problem, TaskParts, task_problems
+
+NUMBERS = ("heads", "relations", "tails", "trained", "added", *TEST_SPLITS)
+FLAGS = ("is_ood", "is_atomic")
+SETTINGS = ("n_entities", "n_relations", "supervision", "seed", "layout")
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Dose(BaseModel):
+    """A Supervision in a file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    hop1_share: Share
+    hop1_compositions: Count
+    hop2_share: Share
+    hop2_compositions: Count
+
+    def read(self) -> Supervision:
+        """What it says."""
+        return Supervision(**self.model_dump())
+
+
+def arrays_of(parts: TaskParts) -> dict[str, np.ndarray]:
+    """Facts and splits, in 16-bit integers if they fit."""
+    arrays = {name: getattr(parts, name) for name in NUMBERS if name not in TEST_SPLITS} | dict(parts.tests)
+    largest = max(len(parts.heads), parts.n_entities, parts.n_relations)
+    dtype = np.int16 if largest <= np.iinfo(np.int16).max else np.int32
+    flags = {name: getattr(parts, name) for name in FLAGS if getattr(parts, name) is not None}
+    numbers = {name: array.astype(dtype) for name, array in arrays.items()}
+    return numbers | {name: flag.astype(np.uint8) for name, flag in flags.items()}
+
+
+def settings_of(parts: TaskParts) -> Settings:
+    """What a saved run says of the task next to its arrays."""
+    supervision = asdict(parts.supervision) if parts.supervision else None
+    return {name: getattr(parts, name) for name in SETTINGS} | {"supervision": supervision}
+
+
+def parts_from(arrays: Mapping[str, np.ndarray], settings: Settings) -> TaskParts:
+    """A task's parts, checked.
+
+    Raises:
+        ValueError: with all that keeps them from being a task.
+    """
+    numbers = {name: _wide(arrays.get(name)) for name in NUMBERS}
+    supervision, problems = _supervision(settings.get("supervision"))
+    parts = TaskParts(
+        n_entities=settings.get("n_entities"),
+        n_relations=settings.get("n_relations"),
+        is_ood=_truth(arrays.get("is_ood")),
+        tests={name: numbers.pop(name) for name in TEST_SPLITS},
+        supervision=supervision,
+        seed=settings.get("seed"),
+        layout=settings.get("layout", "compact"),  # the first runs named no layout
+        is_atomic=_truth(arrays.get("is_atomic")),
+        **numbers,
+    )
+    problems += _name_problems("arrays", arrays, known=(*NUMBERS, *FLAGS), needed=(*NUMBERS, "is_ood"))
+    problems += _name_problems("settings", settings, known=SETTINGS, needed=[each for each in SETTINGS if each != "layout"])
+    refuse_task(problems + task_problems(parts))
+    return parts
+
+
+def refuse_task(problems: list[Problem]) -> None:
+    """Raise if there is a problem.
+
+    Raises:
+        ValueError: with all of them.
+    """
+    if problems:
+        raise ValueError("this is no two-hop task: " + "; ".join(map(str, problems)))
+
+
+def _wide(array: Any) -> Any:
+    """Whole numbers in 64 bits, if they fit; anything else as it is."""
+    if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.integer):
+        return array
+    return array if array.max(initial=0) > np.iinfo(np.int64).max else array.astype(np.int64)
+
+
+def _truth(array: Any) -> Any:
+    """Zeros and ones as truth values; anything else as it is."""
+    if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.integer):
+        return array
+    return array if len(array) and not 0 <= array.min() <= array.max() <= 1 else array.astype(bool)
+
+
+def _supervision(value: Any) -> tuple[Supervision | None, list[Problem]]:
+    try:
+        dose = TypeAdapter(Dose | None).validate_python(value)
+    except ValidationError as error:
+        return None, [Problem("supervision", text) for text in problems_of(error)]
+    return dose and dose.read(), []
+
+
+def _name_problems(of: str, found: Mapping[str, Any], *, known: tuple[str, ...], needed: Any) -> list[Problem]:
+    lacking = [name for name in needed if name not in found]
+    unknown = [name for name in found if name not in known]
+    problems = [Problem(of, f"lacks {', '.join(lacking)}")] if lacking else []
+    return problems + ([Problem(of, f"names {', '.join(map(str, unknown))}, which no task has")] if unknown else [])
