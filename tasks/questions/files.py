@@ -2,37 +2,62 @@
 
 A folder holds `vocab.json` (tokens `<e_0>`…, `<r_0>`…, six special ones), `id_facts.json` and `ood_facts.json` (lists of
 [h, r, t]), `train.json` (all atomic facts and the trained compositions), `valid.json` (the OOD+OOD test queries) and
-`test.json` (samples with a `type`). An item is {"input_text": "<e_1><r_2>", "target_text": "<e_1><r_2><e_3></a>"}; a
-two-hop item has a second relation. What those files cannot say (the mixed test splits, the supervision, the seed)
-goes into a side file, `grokscope.json`, which the published code ignores.
+`test.json` (samples with a `type`); see `folder_items` for items. A folder that grokscope wrote also has a `side_file`. One
+without it is hand-made: it has schemas, no checksums, and its files may be links to wherever they are kept.
 """
 
 import dataclasses
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
+from pydantic import Field, TypeAdapter, ValidationError
 
+from ...circuits.documents import FileError, parsed, problems_of
+from ...circuits.lock import only_writer
 from ..writing import write_atomic
-from .graph import Compositions, KnowledgeGraph
+from .folder_items import Item, Read, Vocabulary, items_of, read_items
+from .graph import Compositions, KnowledgeGraph, slot_problems
 from .queries import Queries
+from .side_file import MIXED_TESTS, SIDE_FILE, Side, read_side, write_side
+from .splits import untrained_mixed
 from .supervision import Supervision
+from .task_validity import Problem, TaskParts, task_problems
 
 SPECIAL_TOKENS = ("<mask>", "<sep>", "<a>", "</a>", "<q>", "</q>")
 PUBLISHED_FILES = ("vocab.json", "id_facts.json", "ood_facts.json", "train.json", "valid.json", "test.json")
-SIDE_FILE = "grokscope.json"
 PROBE_CAP = 3000  # the published generator samples this many of the trained items into test.json
 _PUBLISHED_TESTS = ("test_inferred_iid", "test_inferred_ood")
-_MIXED_TESTS = ("test_inferred_ood_id", "test_inferred_id_ood")
 _TYPES = ("id_atomic", "ood_atomic", "train_inferred", *_PUBLISHED_TESTS)
 
 
-class DataFolderError(ValueError):
+class TestItem(Item):
+    """An item of `test.json`."""
+
+    type: Literal["id_atomic", "ood_atomic", "train_inferred", "test_inferred_iid", "test_inferred_ood"]
+
+
+_FACTS = (list[Annotated[list[str], Field(min_length=3, max_length=3)]], "a list of [h, r, t]")
+_ITEMS = (list[Item], 'a list of {"input_text": …, "target_text": …}')
+_SCHEMAS: Mapping[str, tuple[TypeAdapter, str]] = {
+    name: (TypeAdapter(schema), says)
+    for name, (schema, says) in {
+        "vocab.json": (list[str], "a list of tokens"),
+        "id_facts.json": _FACTS,
+        "ood_facts.json": _FACTS,
+        "train.json": _ITEMS,
+        "valid.json": _ITEMS,
+        "test.json": (list[TestItem], 'a list of {"input_text": …, "target_text": …, "type": …}'),
+    }.items()
+}
+
+
+class DataFolderError(FileError):
     """A data folder contradicts itself or the published format; the message names files and items."""
 
 
@@ -43,6 +68,7 @@ class FolderContent:
     graph: KnowledgeGraph
     is_ood: Bool[np.ndarray, " fact"]
     trained: Compositions
+    added: Compositions
     tests: Mapping[str, Compositions]
     supervision: Supervision | None
     seed: int
@@ -55,13 +81,14 @@ class _Problems:
     folder: Path
     messages: list[str] = field(default_factory=list)
 
-    def add(self, file: str, item: int, text: str) -> None:
-        self.messages.append(f"{file}, item {item}: {text}")
+    def add(self, file: str, text: str, item: int | None = None) -> None:
+        place = "" if item is None else f", item {item}"
+        self.messages.append(f"{self.folder / file}{place}: {text}")
 
     def raise_if_any(self, most: int = 5) -> None:
         if self.messages:
             rest = f"\n… and {len(self.messages) - most} more" if len(self.messages) > most else ""
-            raise DataFolderError(f"{self.folder}:\n" + "\n".join(self.messages[:most]) + rest)
+            raise DataFolderError("\n".join(self.messages[:most]) + rest)
 
 
 def read_folder(folder: Path) -> FolderContent:
@@ -69,27 +96,18 @@ def read_folder(folder: Path) -> FolderContent:
 
     Raises:
         FileNotFoundError: if files are missing; all of them are named.
-        DataFolderError: for an unknown token, two tails of one (h, r), an item that no chain of facts explains, a
-            fact that is not trained, or a test query that is; each with file and item, counted from 0.
+        DataFolderError: for a file that is no such JSON, an unknown token, two tails of one (h, r), an item that no chain
+            of facts explains, a fact that is not trained, a test query that is, and whatever else keeps it from being a
+            task; each with file and item, counted from 0. Also if a file is another than was written with the side file.
     """
     if missing := [name for name in PUBLISHED_FILES if not (folder / name).is_file()]:
         raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; a data folder holds {', '.join(PUBLISHED_FILES)}")
-    content = {name: _load(folder / name) for name in PUBLISHED_FILES}
-    side = _load(folder / SIDE_FILE) if (folder / SIDE_FILE).is_file() else {}
-    problems = _Problems(folder)
-    n_entities, n_relations = _sizes(content["vocab.json"], problems)
-    tokens = _numbering(n_entities, n_relations)
-    graph, is_ood = _read_facts(content, tokens, problems, n_entities=n_entities, n_relations=n_relations)
-    reader = _ItemReader(graph, tokens, problems)
-    trained = reader.read("train.json", content["train.json"])
-    tests = _read_tests(content["test.json"], reader, problems)
-    reader.read("valid.json", content["valid.json"])
-    for split in _MIXED_TESTS if side else ():
-        tests[split] = reader.read(SIDE_FILE, side[split])[1]
-    _check_training(trained, tests, graph, is_ood, problems)
-    problems.raise_if_any()
-    supervision = Supervision(**side["supervision"]) if side.get("supervision") else None
-    return FolderContent(graph, is_ood, trained[1], tests, supervision, side.get("seed", 0))
+    try:
+        return _read(folder)
+    except DataFolderError:
+        raise
+    except FileError as error:
+        raise DataFolderError(str(error)) from error
 
 
 def write_folder(
@@ -101,165 +119,193 @@ def write_folder(
     supervision: Supervision | None,
     seed: int,
 ) -> None:
-    """Write a task as a data folder: the six published files and the side file, each atomically."""
+    """Write a task as a data folder: the side file, then the six published ones, each atomically.
+
+    Raises:
+        FolderInUseError: if another process writes it.
+    """
+    vocabulary = Vocabulary.of(graph.n_entities, graph.n_relations)
+    items = {name: items_of(queries, vocabulary.names) for name, queries in splits.items()}
     facts = [_fact_tokens(*triple) for triple in graph.triples]
-    names = list(_numbering(graph.n_entities, graph.n_relations))
-    items = {name: _items(queries, names) for name, queries in splits.items()}
     rng = np.random.default_rng([seed, 4])
     probes = {name: items[name] if name in _PUBLISHED_TESTS else _sample(items[name], PROBE_CAP, rng) for name in _TYPES}
-    side = {"seed": seed, "supervision": dataclasses.asdict(supervision) if supervision else None}
-    content = {
-        "vocab.json": [*names, *SPECIAL_TOKENS],
+    published = {
+        "vocab.json": [*vocabulary.names, *SPECIAL_TOKENS],
         "id_facts.json": [fact for fact, ood in zip(facts, is_ood, strict=True) if not ood],
         "ood_facts.json": [fact for fact, ood in zip(facts, is_ood, strict=True) if ood],
         "train.json": items["id_atomic"] + items["ood_atomic"] + items["train_inferred"],
         "valid.json": items["test_inferred_ood"],
         "test.json": [{**item, "type": name} for name in _TYPES for item in probes[name]],
-        SIDE_FILE: side | {name: items[name] for name in _MIXED_TESTS},
     }
-    for name, value in content.items():
-        write_atomic(folder / name, json.dumps(value))
+    files = {name: json.dumps(value).encode() for name, value in published.items()}
+    side = {"seed": seed, "supervision": dataclasses.asdict(supervision) if supervision else None}
+    with only_writer(folder):
+        write_side(folder, side | {name: items[name] for name in MIXED_TESTS}, files)
+        for name, data in files.items():
+            write_atomic(folder / name, data)
 
 
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataFolderError(f"{path} is no complete JSON file: {error}") from error
-
-
-def _numbering(n_entities: int, n_relations: int) -> dict[str, int]:
-    """Token text → number: entities first, then relations, as in the published vocabulary."""
-    names = [f"<e_{i}>" for i in range(n_entities)] + [f"<r_{i}>" for i in range(n_relations)]
-    return {name: number for number, name in enumerate(names)}
-
-
-def _sizes(vocab: Sequence[str], problems: _Problems) -> tuple[int, int]:
-    """How many entities and relations the vocabulary names."""
-    n_entities, n_relations = (sum(token.startswith(prefix) for token in vocab) for prefix in ("<e_", "<r_"))
-    known = {*_numbering(n_entities, n_relations), *SPECIAL_TOKENS}
-    for item, token in enumerate(vocab):
-        if token not in known:
-            problems.add(
-                "vocab.json", item, f"unexpected token {token!r}; expected <e_0>…, <r_0>…, {' '.join(SPECIAL_TOKENS)}"
-            )
+def _read(folder: Path) -> FolderContent:
+    side = read_side(folder / SIDE_FILE) if os.path.lexists(folder / SIDE_FILE) else None
+    data = {name: (folder / name).read_bytes() for name in PUBLISHED_FILES}
+    if side:
+        side.check(folder / SIDE_FILE, data)
+    content = {name: _content(folder / name, data.pop(name)) for name in PUBLISHED_FILES}
+    problems = _Problems(folder)
+    vocabulary = _vocabulary(content["vocab.json"], problems)
+    graph, is_ood = _read_facts(content, vocabulary, problems)
+    items = {name: content[name] for name in ("train.json", "valid.json", "test.json")}
+    items |= {split: side.mixed(split) for split in MIXED_TESTS if side}
+    read = {name: read_items(each, graph, vocabulary) for name, each in items.items()}
+    for name, each in read.items():
+        for item, text in each.problems.items():
+            problems.add(SIDE_FILE if name in MIXED_TESTS else name, text, item)
     problems.raise_if_any()
-    return n_entities, n_relations
+    return _task_of(graph, is_ood, read, [item["type"] for item in content["test.json"]], side, problems)
+
+
+def _content(path: Path, data: bytes) -> Any:
+    """What a file says, as its schema has it."""
+    schema, says = _SCHEMAS[path.name]
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise DataFolderError(f"{path}: expected a text in UTF-8, byte {error.start} is none; take a copy") from error
+    try:
+        return schema.validate_python(parsed(text, str(path)), strict=True)
+    except ValidationError as error:
+        found = [text if text.startswith(("it:", "and ")) else f"item {text}" for text in problems_of(error)]
+        raise DataFolderError(f"{path}: expected {says}; {'; '.join(found)}") from error
+
+
+def _vocabulary(tokens: Sequence[str], problems: _Problems) -> Vocabulary:
+    """The entities and relations that `vocab.json` names, in any order."""
+    first = {token: item for item, token in reversed(list(enumerate(tokens)))}
+    n_entities, n_relations = (sum(token.startswith(prefix) for token in first) for prefix in ("<e_", "<r_"))
+    vocabulary = Vocabulary.of(n_entities, n_relations)
+    known = {*vocabulary.names, *SPECIAL_TOKENS}
+    for item, token in enumerate(tokens):
+        if token not in known:
+            text = f"unexpected token {token!r}; expected <e_0>…, <r_0>…, {' '.join(SPECIAL_TOKENS)}"
+            problems.add("vocab.json", text, item)
+        elif first[token] != item:
+            problems.add("vocab.json", f"{token!r} is there twice, first as item {first[token]}", item)
+    for text in slot_problems(n_entities, n_relations):
+        problems.add("vocab.json", text)
+    problems.raise_if_any()
+    return vocabulary
 
 
 def _read_facts(
-    content: Mapping[str, Any], tokens: Mapping[str, int], problems: _Problems, *, n_entities: int, n_relations: int
+    content: Mapping[str, Any], vocabulary: Vocabulary, problems: _Problems
 ) -> tuple[KnowledgeGraph, Bool[np.ndarray, " fact"]]:
     """The graph of both fact files and which facts are OOD."""
+    entities, relations = vocabulary.entities, vocabulary.relations
     tail_of: dict[tuple[int, int], int] = {}
     ood: dict[tuple[int, int], bool] = {}
     for file in ("id_facts.json", "ood_facts.json"):
         for item, fact in enumerate(content[file]):
-            if unknown := [token for token in fact if token not in tokens]:
-                problems.add(file, item, f"unknown token {unknown[0]!r}; tokens are those of vocab.json")
-                continue
-            head, relation, tail = (tokens[token] for token in fact)
-            slot = head, relation - n_entities
-            if slot in tail_of:
-                problems.add(file, item, f"a second tail for {fact[0]}{fact[1]}: {fact[2]} and <e_{tail_of[slot]}>")
-                continue
-            tail_of[slot], ood[slot] = tail, file == "ood_facts.json"
+            head, relation, tail = entities.get(fact[0]), relations.get(fact[1]), entities.get(fact[2])
+            if head is None or relation is None or tail is None:
+                unknown = vocabulary.unknown(fact)
+                text = f"unknown token {unknown[0]!r}; tokens are those of vocab.json" if unknown else f"got {fact}"
+                problems.add(file, text if unknown else f"expected entity, relation, entity, {text}", item)
+            elif (slot := (head, relation)) not in tail_of:
+                tail_of[slot], ood[slot] = tail, file == "ood_facts.json"
+            elif tail == tail_of[slot]:
+                problems.add(file, f"the fact {''.join(fact)} is there twice", item)
+            else:
+                text = f"a second tail for {fact[0]}{fact[1]}: {fact[2]} and <e_{tail_of[slot]}>"
+                problems.add(file, text, item)
     problems.raise_if_any()
-    triples = [(*slot, tail) for slot, tail in tail_of.items()]
-    graph = KnowledgeGraph.from_triples(triples, n_entities=n_entities, n_relations=n_relations)
+    sizes = {"n_entities": len(entities), "n_relations": len(relations)}
+    graph = KnowledgeGraph.from_triples([(*slot, tail) for slot, tail in tail_of.items()], **sizes)
     return graph, np.array([ood[slot] for slot in sorted(ood)], dtype=bool)
 
 
-@dataclass(frozen=True)
-class _ItemReader:
-    """Turns items into fact numbers and notes those that the graph does not explain."""
-
-    graph: KnowledgeGraph
-    tokens: Mapping[str, int]
-    problems: _Problems
-
-    def read(self, file: str, items: Iterable[Mapping[str, str]]) -> tuple[list[int], Compositions]:
-        """The atomic facts and the compositions among `items`."""
-        facts, hops = [], []
-        for item, content in enumerate(items):
-            found = self._facts_of(file, item, content)
-            if found is not None:
-                (facts if len(found) == 1 else hops).append(found)
-        return [fact for (fact,) in facts], np.array(hops, dtype=np.int64).reshape(-1, 2)
-
-    def _facts_of(self, file: str, item: int, content: Mapping[str, str]) -> tuple[int, ...] | None:
-        """The one or two facts that an item rests on, or None if there is a problem with it."""
-        words = re.findall(r"<[^>]*>", content.get("target_text", ""))
-        prompt = re.findall(r"<[^>]*>", content.get("input_text", ""))
-        if unknown := [word for word in words if word not in self.tokens and word not in SPECIAL_TOKENS]:
-            self.problems.add(file, item, f"unknown token {unknown[0]!r}; tokens are those of vocab.json")
-            return None
-        if len(prompt) not in (2, 3) or words[:-2] != prompt or words[-1] != "</a>":
-            self.problems.add(
-                file, item, f"expected input_text h r [r] and target_text input + t + </a>, got {dict(content)}"
-            )
-            return None
-        numbers = [self.tokens.get(word, -1) for word in words[:-1]]
-        state, found = numbers[0], []
-        for relation in (number - self.graph.n_entities for number in numbers[1:-1]):
-            in_range = 0 <= state < self.graph.n_entities and 0 <= relation < self.graph.n_relations
-            fact = int(self.graph.fact_of[state, relation]) if in_range else -1
-            if fact < 0:
-                break
-            found.append(fact)
-            state = int(self.graph.tails[fact])
-        if len(found) < len(prompt) - 1 or state != numbers[-1]:
-            self.problems.add(file, item, f"no chain of facts leads from {content['input_text']} to {words[-2]}")
-            return None
-        return tuple(found)
-
-
-def _read_tests(items: Sequence[Mapping[str, str]], reader: _ItemReader, problems: _Problems) -> dict[str, Compositions]:
-    """The compositions of the published test splits; the other types are samples of what is trained."""
-    for number, item in enumerate(items):
-        if item.get("type") not in _TYPES:
-            problems.add("test.json", number, f"unknown type {item.get('type')!r}; types are {', '.join(_TYPES)}")
-    problems.raise_if_any()
-    reader.read("test.json", items)
-    problems.raise_if_any()
-    return {
-        split: reader.read("test.json", [item for item in items if item["type"] == split])[1] for split in _PUBLISHED_TESTS
-    }
-
-
-def _check_training(
-    trained: tuple[list[int], Compositions],
-    tests: Mapping[str, Compositions],
+def _task_of(
     graph: KnowledgeGraph,
     is_ood: Bool[np.ndarray, " fact"],
+    read: Mapping[str, Read],
+    types: Sequence[str],
+    side: Side | None,
     problems: _Problems,
-) -> None:
-    """Every fact is trained by itself, and neither a test query nor any OOD+OOD composition is trained."""
-    facts, hops = trained
-    if n_ood := int(is_ood[hops].all(axis=1).sum()):
-        problems.messages.append(f"train.json: holds {n_ood} OOD+OOD compositions, which no regime trains")
-    if untrained := sorted(set(range(len(graph))) - set(facts)):
+) -> FolderContent:
+    """The task that the items make, if they make one."""
+    rows = _rows(read, np.array(types, dtype=object), is_ood)
+    file_of = {"trained": "train.json", "added": "train.json"} | dict.fromkeys(_PUBLISHED_TESTS, "test.json")
+    hops = {name: read[file_of.get(name, name)].hops(chosen) for name, chosen in rows.items()}
+    trained, added = hops.pop("trained"), hops.pop("added")
+    tests = hops if side else hops | untrained_mixed(graph, is_ood, np.concatenate([trained, added]))
+    supervision = side.supervision.read() if side and side.supervision else None
+    content = FolderContent(graph, is_ood, trained, added, tests, supervision, side.seed if side else 0)
+    _check_atomic(graph, read["train.json"], problems)
+    _check_probes(read, types, is_ood, problems)
+    for problem in task_problems(_parts(content)):
+        file, items = file_of.get(problem.of, SIDE_FILE), rows.get(problem.of, problem.rows)[problem.rows]
+        problems.add(file, _said(problem, items))
+    problems.raise_if_any()
+    return content
+
+
+def _rows(
+    read: Mapping[str, Read], types: np.ndarray, is_ood: Bool[np.ndarray, " fact"]
+) -> dict[str, Int[np.ndarray, " row"]]:
+    """The items of each of a task's arrays."""
+    train, test = read["train.json"], read["test.json"]
+    composed = np.flatnonzero(train.is_composed)
+    both_id = ~is_ood[train.hops(composed)].any(1)
+    rows = {"trained": composed[both_id], "added": composed[~both_id]}
+    rows |= {split: np.flatnonzero(test.is_composed & (types == split)) for split in _PUBLISHED_TESTS}
+    return rows | {split: np.flatnonzero(read[split].is_composed) for split in MIXED_TESTS if split in read}
+
+
+def _parts(content: FolderContent) -> TaskParts:
+    graph = content.graph
+    facts = {"heads": graph.heads, "relations": graph.relations, "tails": graph.tails}
+    rest = {each.name: getattr(content, each.name) for each in dataclasses.fields(content) if each.name != "graph"}
+    return TaskParts(n_entities=graph.n_entities, n_relations=graph.n_relations, **facts, **rest, layout="compact")
+
+
+def _said(problem: Problem, items: Int[np.ndarray, " row"]) -> str:
+    of = "" if problem.of in ("trained", "added") else f"{problem.of}: "
+    return f"{of}{problem.says}" + (f" ({len(items):,} items, the first is item {items[0]})" if len(items) else "")
+
+
+def _check_atomic(graph: KnowledgeGraph, train: Read, problems: _Problems) -> None:
+    """Every fact is trained by itself, once."""
+    asked = np.flatnonzero(~train.is_composed)
+    counts = np.bincount(train.hop1[asked], minlength=len(graph))
+    if len(untrained := np.flatnonzero(counts == 0)):
         first = "".join(_fact_tokens(*graph.triples[untrained[0]]))
-        problems.messages.append(f"train.json: {len(untrained)} facts are not trained by themselves, the first is {first}")
-    known = set(map(tuple, hops.tolist()))
-    for split, rows in tests.items():
-        if leaked := sum(tuple(row) in known for row in rows.tolist()):
-            problems.messages.append(f"train.json: holds {leaked} of the {len(rows)} queries of {split}")
+        problems.add("train.json", f"{len(untrained)} facts are not trained by themselves, the first is {first}")
+    if len(twice := np.flatnonzero(counts > 1)):
+        first = "".join(_fact_tokens(*graph.triples[twice[0]]))
+        problems.add("train.json", f"{len(twice)} facts are there more than once, the first is {first}")
 
 
-def _items(queries: Queries, names: list[str]) -> list[dict[str, str]]:
-    """The queries as items of the published schema, with the names of the tokens."""
-    prompts = ["".join(names[token] for token in row) for row in queries.tokens.tolist()]
-    return [
-        {"input_text": prompt, "target_text": f"{prompt}{names[answer]}</a>"}
-        for prompt, answer in zip(prompts, queries.answers.tolist(), strict=True)
-    ]
+def _check_probes(
+    read: Mapping[str, Read], types: Sequence[str], is_ood: Bool[np.ndarray, " fact"], problems: _Problems
+) -> None:
+    """Each item of `test.json` is what its type says; what the test splits hold is the validator's."""
+    train, test = read["train.json"], read["test.json"]
+    trained = set(zip(train.hop1.tolist(), train.hop2.tolist(), strict=True))
+    for item, (name, hop1, hop2) in enumerate(zip(types, test.hop1.tolist(), test.hop2.tolist(), strict=True)):
+        if (hop2 < 0) != name.endswith("_atomic"):
+            n = "one relation" if name.endswith("_atomic") else "two relations"
+            problems.add("test.json", f"a question of type {name} has {n}", item)
+        elif hop2 < 0 and is_ood[hop1] != (name == "ood_atomic"):
+            problems.add(
+                "test.json", f"of type {name}, but its fact is in {'ood' if is_ood[hop1] else 'id'}_facts.json", item
+            )
+        elif name == "train_inferred" and (hop1, hop2) not in trained:
+            problems.add("test.json", "of type train_inferred, but it is not in train.json", item)
 
 
 def _fact_tokens(head: int, relation: int, tail: int) -> list[str]:
     return [f"<e_{head}>", f"<r_{relation}>", f"<e_{tail}>"]
 
 
-def _sample(items: list[dict[str, str]], most: int, rng: np.random.Generator) -> list[dict[str, str]]:
+def _sample(items: list[Item], most: int, rng: np.random.Generator) -> list[Item]:
     """At most `most` of the items, without replacement."""
     return [items[i] for i in rng.permutation(len(items))[:most]]

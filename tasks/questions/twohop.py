@@ -34,7 +34,6 @@ from .splits import (
     by_hop_status,
     excluding,
     n_to_train,
-    untrained_mixed,
 )
 from .supervision import NATURAL, Supervision, added_compositions
 from .task import Part, Settings, Task
@@ -155,17 +154,14 @@ class TwoHopTask:
 
         Folders of the authors' generator have no mixed test splits: a tenth of the untrained queries with one OOD hop
         is drawn for them, always the same.
+
+        Raises:
+            FileNotFoundError: if files are missing; all of them are named.
+            DataFolderError: for all that is wrong in the files.
         """
         refuse(input_problems(folder=folder))
         content = files.read_folder(Path(folder))
-        graph, is_ood = content.graph, content.is_ood
-        both_id = ~is_ood[content.trained].any(1)
-        tests = dict(content.tests)
-        if "test_inferred_ood_id" not in tests:
-            tests |= untrained_mixed(graph, is_ood, content.trained)
-        return cls(
-            graph, is_ood, content.trained[both_id], content.trained[~both_id], tests, content.supervision, content.seed
-        )
+        return cls(**{each.name: getattr(content, each.name) for each in fields(content)})
 
     def to_files(self, folder: str | Path) -> Path:
         """Write the task in the published JSON formats, see `files`; returns the folder.
