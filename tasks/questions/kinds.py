@@ -11,3 +11,21 @@ TASK_KINDS: dict[str, Callable[[Mapping[str, np.ndarray], Settings], Task]] = {
     TwoHopTask.kind: TwoHopTask.from_arrays,
 }
 """By kind, what reads a task back from the arrays and settings that it was saved as."""
+
+
+def read_task(kind: str, arrays: Mapping[str, np.ndarray], settings: Settings) -> Task:
+    """Read a task of any kind back.
+
+    Raises:
+        ValueError: if the kind is unknown, or its reader cannot read these; whatever that raises, since it may be anybody's.
+    """
+    if kind not in TASK_KINDS:
+        raise ValueError(f"a task of the kind {kind!r}; known kinds are {', '.join(map(repr, TASK_KINDS))}")
+    try:
+        task = TASK_KINDS[kind](arrays, settings)
+    except Exception as error:
+        said = str(error) if isinstance(error, ValueError) else repr(error)
+        raise ValueError(f"a task of the kind {kind!r} that its reader cannot read: {said}") from error
+    if not isinstance(task, Task):
+        raise ValueError(f"a task of the kind {kind!r}, whose reader gave a {type(task).__name__}, which is no Task")
+    return task

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from ..models.config import ModelConfig
-from ..questions.kinds import TASK_KINDS
+from ..questions.kinds import read_task
 from ..questions.task import Task
 from ..writing import write_atomic
 from .training_config import TrainConfig
@@ -70,15 +70,10 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], Task]:
 
 
 def _task_from(folder: Path, arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -> Task:
-    kind = about.pop("kind", FIRST_KIND)
-    if kind not in TASK_KINDS:
-        raise CheckpointError(
-            f"{folder / 'run.json'} names a task of the kind {kind!r}; known kinds are {', '.join(map(repr, TASK_KINDS))}"
-        )
     try:
-        return TASK_KINDS[kind](arrays, about)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder} is no readable run, its task of the kind {kind!r} lacks: {error!r}") from error
+        return read_task(about.pop("kind", FIRST_KIND), arrays, about)
+    except ValueError as error:
+        raise CheckpointError(f"{folder / 'run.json'} names {error}") from error
 
 
 def check_resumable(

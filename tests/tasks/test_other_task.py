@@ -125,7 +125,7 @@ def test_a_task_whose_arrays_are_incomplete_is_named(sums: Run, tiny_run: Run, t
     for name in ("run.json", "metrics.csv"):
         (tmp_path / name).write_bytes((sums.folder / name).read_bytes())
     (tmp_path / "task.safetensors").write_bytes((tiny_run.folder / "task.safetensors").read_bytes())
-    with pytest.raises(CheckpointError, match=r"its task of the kind 'addition' lacks: KeyError\('tested'\)"):
+    with pytest.raises(CheckpointError, match=r"the kind 'addition' that its reader cannot read: KeyError\('tested'\)"):
         Run.load(tmp_path)
 
 
@@ -139,3 +139,18 @@ def test_what_is_about_two_hop_questions_says_so(sums: Run) -> None:
     ):
         with pytest.raises(TypeError, match="this needs two-hop questions, got a task of the kind 'addition'"):
             refused()
+
+
+@pytest.mark.parametrize("raised", [KeyError("tested"), IndexError(3), AttributeError(), RuntimeError(), ValueError("bad")])
+def test_whatever_a_reader_raises_is_an_error_of_the_run(
+    sums: Run, monkeypatch: pytest.MonkeyPatch, raised: Exception
+) -> None:
+    def read(*given: object) -> Task:
+        raise raised
+
+    monkeypatch.setitem(TASK_KINDS, "addition", read)
+    with pytest.raises(CheckpointError, match=r"run\.json names .* 'addition' that its reader cannot read: "):
+        Run.load(sums.folder)
+    monkeypatch.setitem(TASK_KINDS, "addition", lambda *given: None)
+    with pytest.raises(CheckpointError, match="whose reader gave a NoneType, which is no Task"):
+        Run.load(sums.folder)
