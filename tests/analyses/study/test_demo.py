@@ -1,6 +1,7 @@
 """The main job on a small graph, and the README as a stranger would follow it."""
 
 import dataclasses
+import json
 import re
 import runpy
 import subprocess
@@ -105,8 +106,10 @@ def test_where_nothing_is_learned_the_demo_says_that_there_is_nothing_to_compare
 
 def test_the_shipped_data_folder_is_what_to_files_writes(tmp_path: Path) -> None:
     task = runpy.run_path(str(ROOT / "examples" / "published_format.py"))["main"](tmp_path)
-    for path in (ROOT / "examples" / "data").iterdir():
-        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+    for path in (ROOT / "examples" / "data").glob("[!.]*.json"):
+        there, here = path.read_text(), (tmp_path / path.name).read_text()
+        is_side = path.name == "grokscope.json"  # which names the version that wrote it
+        assert json.loads(there)["content"] == json.loads(here)["content"] if is_side else there == here
     assert task.key == tasks.TwoHopTask.from_files(ROOT / "examples" / "data").key
 
 

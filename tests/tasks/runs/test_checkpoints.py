@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from grokscope.tasks import CheckpointError, ModelConfig, Run, TrainConfig, TwoHopTask, train
+from grokscope.tasks import FIRST_HOP, CheckpointError, ModelConfig, Run, TrainConfig, TwoHopTask, train
 from grokscope.tasks.runs.phases import phases_reached
 
 
@@ -46,7 +46,8 @@ def test_grokked_says_which_part_failed(tiny_run: Run) -> None:
     with pytest.raises(KeyError, match=r"OOD\+OOD generalised at step 300, not 5 times later than train ≥ .99 at 100"):
         run_with(tiny_run, early).checkpoint("grokked")
     with pytest.raises(KeyError, match="2 compositions of OOD facts are in training"):
-        run_with(tiny_run, late, added=tiny_run.task.trained[:2]).checkpoint("grokked")
+        added = tiny_run.task.with_supervision(FIRST_HOP).added[:2]
+        run_with(tiny_run, late, added=added, supervision=FIRST_HOP).checkpoint("grokked")
     with pytest.raises(KeyError, match="no checkpoint 'ood_generalised'"):  # grokked, but there are no weights at step 500
         run_with(tiny_run, late).checkpoint("grokked")
 
