@@ -97,6 +97,7 @@ COMMON: Mapping[str, Callable[[Any], list[str]]] = {
     "max_memory": memory_problems,
     "progress": lambda given: flag_problems(progress=given),
     "per_query": lambda given: flag_problems(per_query=given),
+    "allow_shared": lambda given: flag_problems(allow_shared=given),
     "direction": lambda given: choice_problems(direction=(given, ("noising", "denoising"))),
     "n_bootstrap": lambda given: whole_problems(2, most=MOST_REPEATS, n_bootstrap=given),
     "intermediate": lambda given: [] if given is None else name_problems(intermediate=given),

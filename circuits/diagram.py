@@ -16,7 +16,7 @@ import pandas as pd
 
 from .arguments import refuse
 from .circuit import Circuit
-from .compare import check_comparable, ignore_problems
+from .comparable import check_comparable, ignore_problems
 from .diagram_data import Frames, diagram_data
 from .graph import ComputationGraph
 from .kinds import KINDS, css_name

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from .alignment import aligned_distances, alignments
 from .arguments import flag_problems, number_problems, refuse
 from .circuit import Circuit
-from .compare import check_comparable
+from .comparable import check_comparable
 from .result import Result
 from .similarity import jensen_shannon
 from .units import fixed

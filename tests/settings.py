@@ -59,6 +59,7 @@ SETTINGS: dict[str, str] = {
     "seed": "seed",
     "progress": "flag",
     "per_query": "flag",
+    "allow_shared": "flag",
     "max_memory": "bytes",
     "direction": "choice",
     "n_bootstrap": "bounded count",
@@ -89,7 +90,10 @@ MEASURED = "what was measured, see the tests of circuits/ and of each analysis"
 FILES = "what is in a file, see the tests of readers"
 DATA: dict[str, str] = {
     **dict.fromkeys(("model", "models", "donor", "forward", "checkpoint", "initial", "run", "study", "metric"), MODELS),
-    **dict.fromkeys(("task", "queries", "pairs", "tokens", "answers", "foils", "clean", "corrupt", "unit"), QUESTIONS),
+    **dict.fromkeys(
+        ("task", "queries", "pairs", "judged_on", "hashes", "tokens", "answers", "foils", "clean", "corrupt", "unit"),
+        QUESTIONS,
+    ),
     **dict.fromkeys(("intermediates", "corrupt_intermediates", "facts", "recipe", "logits", "perturbed"), QUESTIONS),
     **dict.fromkeys(("rows", "transfer", "before", "graph", "without", "supervision", "patterns", "jobs"), QUESTIONS),
     **dict.fromkeys(("circuit", "circuits", "replicates", "effects", "edges", "edge_sets", "through"), MEASURED),
@@ -168,6 +172,8 @@ ROWS: dict[str, Row] = {
     ),
     "PromptPairs.check_against": (T.PromptPairs.check_against, lambda w: {"self": w.pairs, "model": w.model}, {}),
     "PromptPairs.keep_correct": (T.PromptPairs.keep_correct, lambda w: {"self": w.pairs}, {}),
+    "PromptPairs.apart_from": (T.PromptPairs.apart_from, lambda w: {"self": w.pairs, "hashes": w.pairs.hashes}, {}),
+    "PromptPairs.shared_with": (T.PromptPairs.shared_with, lambda w: {"self": w.pairs, "hashes": w.pairs.hashes}, {}),
     "PromptPairs.take": (T.PromptPairs.take, lambda w: {"self": w.pairs, "rows": [0]}, {"rows": "rows"}),
     "Queries": (
         T.Queries,

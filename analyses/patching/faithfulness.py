@@ -176,7 +176,7 @@ def faithfulness(
     """
     counts = whole_problems(0, most=MOST_REPEATS, n_random=n_random)
     choice = choice_problems(background=(background, ("corrupt", "resampled", "mean")))
-    refuse(counts + choice + common_problems(max_memory=max_memory, progress=progress, seed=seed))
+    refuse(counts + choice + common_problems(allow_shared=allow_shared, max_memory=max_memory, progress=progress, seed=seed))
     pairs.check_against(model)
     shared = shared_with_choosing(circuit.provenance, pairs, allow_shared=allow_shared)
     if not (kept := circuit.kept_edges):

@@ -96,7 +96,7 @@ def transplant(
         ValueError: if the models' graphs or widths differ, the circuit is of another graph or empty, pairs share a prompt or
             unit with those it was chosen on, or the metric has no finite number for some prompts.
     """
-    refuse(common_problems(max_memory=max_memory, seed=seed))
+    refuse(common_problems(allow_shared=allow_shared, max_memory=max_memory, seed=seed))
     for each in (model, donor):
         pairs.check_against(each)
     shared = shared_with_choosing(circuit.provenance, pairs, allow_shared=allow_shared)

@@ -139,7 +139,7 @@ def trajectory(
             those for the losses share a prompt or unit with the others.
     """
     problems = number_problems(0, threshold=threshold) + _step_problems(run, steps)
-    refuse(problems + common_problems(max_memory=max_memory, progress=progress, seed=seed))
+    refuse(problems + common_problems(allow_shared=allow_shared, max_memory=max_memory, progress=progress, seed=seed))
     chosen = _checked(run, steps, parts)
     if judged_on is None:
         pairs, judged_on = (pairs, pairs) if allow_shared else pairs.halves()

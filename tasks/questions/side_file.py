@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ...circuits.arguments import LARGEST_SEED
 from ...circuits.documents import FileError, opened, parsed, read_text, validated, write_document
 from ...circuits.manifest import Entry
-from .arguments import LARGEST_SEED
 from .folder_items import Item
 from .saved_task import Dose
 
