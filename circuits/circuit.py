@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .arguments import MOST_REPEATS, number_problems, refuse, whole_problems
+from .columns import Columns
 from .frames import one_row_each
 from .graph import ComputationGraph
 from .node import Edge, Node
@@ -20,6 +21,7 @@ from .result import Result
 from .units import after_number, shown
 
 COLUMNS = ("sender", "receiver", "effect", "stderr", "n", "gap", "kept")
+HELD = Columns(words="sender receiver", numbers="effect stderr gap", whole="n", flags="kept")
 DEFAULT_THRESHOLD = 0.02
 
 
@@ -40,6 +42,10 @@ class Circuit(Result):
             the reason why effects have no number.
         deltas: change of the metric by edge and query, if measured; the effect is Σ deltas / Σ donor_gaps.
         donor_gaps: change of the metric by query if everything is patched.
+
+    Raises:
+        ValueError: if the table lacks a column, or one holds something else; if edges are not in the graph or listed twice;
+            if deltas and gaps are not of these edges and the same queries.
     """
 
     graph: ComputationGraph
@@ -50,6 +56,8 @@ class Circuit(Result):
     def __post_init__(self) -> None:
         if missing := set(COLUMNS) - set(self.table.columns):
             raise ValueError(f"a circuit's table needs {', '.join(COLUMNS)}; it lacks {', '.join(sorted(missing))}")
+        if problems := HELD.problems(self.table) + self._other_problems():
+            raise ValueError(f"this is no table of a circuit: {'; '.join(problems)}")
         name = {node: str(node) for edge in self.graph.edges for node in edge}  # each only once: graphs can be large
         known = {(name[sender], name[receiver]) for sender, receiver in self.graph.edges}
         rows = list(zip(self.table["sender"], self.table["receiver"], strict=True))
@@ -57,6 +65,19 @@ class Circuit(Result):
             raise ValueError(f"{len(unknown)} edges are not in the graph, the first is {unknown[0]}")
         if len(set(rows)) < len(rows):
             raise ValueError(f"{len(rows) - len(set(rows))} edges are listed twice")
+
+    def _other_problems(self) -> list[str]:
+        """Numbers of queries that are none, and changes by query that do not fit the table."""
+        n_queries = self.table["n"].to_numpy(dtype=float) if pd.api.types.is_numeric_dtype(self.table["n"]) else np.zeros(0)
+        problems = ["the column 'n' is less than 0"] if (n_queries < 0).any() else []
+        if self.donor_gaps is not None and self.donor_gaps.ndim != 1:
+            problems.append(f"donor_gaps have the shape {self.donor_gaps.shape}, needed is one number for each query")
+        sizes = (len(self.table), *(self.donor_gaps.shape[:1] if self.donor_gaps is not None else ()))
+        if self.deltas is not None and (self.deltas.ndim != 2 or self.deltas.shape[: len(sizes)] != sizes):
+            problems.append(f"deltas have the shape {self.deltas.shape}, needed are edges and queries, {sizes}")
+        by_query = {"deltas": self.deltas, "donor_gaps": self.donor_gaps}
+        wrong = [name for name, each in by_query.items() if each is not None and each.dtype.kind not in "iuf"]
+        return problems + [f"{name} are no numbers but {by_query[name].dtype}" for name in wrong]  # pyright: ignore
 
     @classmethod
     def from_effects(

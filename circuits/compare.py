@@ -11,7 +11,7 @@ import html
 import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int
 from .alignment import MAX_ALIGNMENTS, aligned_distances, alignments, apply_alignment, n_alignments
 from .arguments import common_problems, flag_problems, refuse, whole_problems
 from .circuit import Circuit
+from .columns import Columns
 from .comparable import check_comparable
 from .progress import with_bar
 from .random_circuits import edge_class
@@ -54,8 +55,11 @@ class CircuitComparison(Result):
         labels: the circuits' names.
     """
 
-    edges: pd.DataFrame
-    differences: pd.DataFrame
+    table: Annotated[
+        pd.DataFrame, Columns(words="a b measure", numbers="value low high chance chance_bound p ceiling", whole="n_edges n")
+    ]
+    edges: Annotated[pd.DataFrame, Columns(words="sender receiver")]
+    differences: Annotated[pd.DataFrame, Columns(words="a b edge", numbers="difference low high difference_in_nats p q")]
     alignment: Mapping[str, str]
     labels: tuple[str, ...]
 

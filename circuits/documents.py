@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from .writing import write_atomic
 
 Schema = TypeVar("Schema")
+CONTENT = ', "content": '  # before the content of a file that is not indented
 MOST_PROBLEMS = 5  # of one file that a message lists
 
 
@@ -54,7 +55,7 @@ def to_document(kind: str, content: Any, *, written_format: int, indent: int | N
     fields = {"kind": kind, "format": written_format, "version": own_version(), "checksum": _sha256(compact)}
     if indent is not None:
         return json.dumps(fields | {"content": content}, indent=indent)
-    return f'{json.dumps(fields)[:-1]}, "content": {compact}}}'  # so that what is long is made into text once
+    return f"{json.dumps(fields)[:-1]}{CONTENT}{compact}}}"  # so that what is long is made into text once
 
 
 def write_document(path: Path, kind: str, content: Any, *, written_format: int, indent: int | None = None) -> Path:
@@ -69,10 +70,11 @@ def read_document(path: Path, kinds: Collection[str], *, known_format: int) -> D
         FileNotFoundError: if there is none.
         FileError: see `opened`.
     """
-    return opened(parsed(read_text(path), str(path)), str(path), kinds, known_format=known_format)
+    text = read_text(path)
+    return opened(parsed(text, str(path)), str(path), kinds, known_format=known_format, text=text)
 
 
-def opened(found: Any, where: str, kinds: Collection[str], *, known_format: int) -> Document:
+def opened(found: Any, where: str, kinds: Collection[str], *, known_format: int, text: str = "") -> Document:
     """Check kind, format and checksum of parsed JSON, in this order.
 
     Args:
@@ -80,6 +82,7 @@ def opened(found: Any, where: str, kinds: Collection[str], *, known_format: int)
         where: the name of the file, for messages.
         kinds: those that the reader knows.
         known_format: the newest layout that the reader knows, which is the only one with a header.
+        text: that was parsed; with it a content that stands there as it was written is not written again for its checksum.
 
     Raises:
         FileError: if one of them is not as expected.
@@ -87,19 +90,33 @@ def opened(found: Any, where: str, kinds: Collection[str], *, known_format: int)
     with naming_problems(where):
         document = Document.model_validate(found)
     if document.kind not in kinds:
-        raise FileError(f"{where}: expected a {' or '.join(sorted(kinds))}, this file is a {document.kind}")
+        raise FileError(f"{where}: expected a {' or '.join(sorted(kinds))}, this is a {document.kind}")
     if document.format != known_format:
         raise FileError(
             f"{where}: this {document.kind} is of format {document.format}, written by grokscope {document.version}; "
             f"version {own_version()} reads format {known_format}: install the version that wrote it"
         )
-    if (of_content := checksum(document.content)) != document.checksum:
+    if _sha256(_content_in(text)) == document.checksum:
+        return document
+    try:
+        of_content = checksum(document.content)
+    except (ValueError, RecursionError) as error:  # such as an infinity
+        raise FileError(
+            f"{where}: the content of this {document.kind} is no JSON ({error}); take a copy or make it again"
+        ) from error
+    if of_content != document.checksum:
         raise FileError(
             f"{where}: the content of this {document.kind} has the checksum {of_content[:12]}…, the file "
             f"says {document.checksum[:12]}…; "
             "it was damaged or changed by hand: take a copy or make it again"
         )
     return document
+
+
+def _content_in(text: str) -> str:
+    """What stands where `to_document` puts the content of a file that is not indented; it is the last key of the file."""
+    start = text.find(CONTENT)
+    return text[start + len(CONTENT) : -1] if start >= 0 else ""
 
 
 def checksum(content: Any) -> str:
@@ -137,20 +154,30 @@ def problems_of(error: ValidationError) -> list[str]:
     found = []
     for each in error.errors(include_url=False, include_context=False):
         place, value = ".".join(map(str, each["loc"])), repr(each["input"])
-        got = "" if each["type"] == "missing" else f", got {value if len(value) < 60 else type(each['input']).__name__}"
+        got = (
+            ""
+            if each["type"] == "missing"
+            else f", got {value if len(value) < 60 and value.isprintable() else type(each['input']).__name__}"
+        )
         found.append(f"{place or 'it'}: {each['msg'][:1].lower()}{each['msg'][1:]}{got}")
     more = [f"and {len(found) - MOST_PROBLEMS} more"] if len(found) > MOST_PROBLEMS else []
     return found[:MOST_PROBLEMS] + more
 
 
-def parsed(text: str, where: str) -> Any:
-    """JSON values of a text, in which no key is twice and every number finite.
+def parsed(text: str, where: str, *, finite: bool = True) -> Any:
+    """JSON values of a text, in which no key is twice.
+
+    Args:
+        text: of a file.
+        where: the name of the file, for messages.
+        finite: whether every number must be; False for files of others, who write NaN.
 
     Raises:
         FileError: if it is no such JSON.
     """
     try:
-        return json.loads(text, object_pairs_hook=_different, parse_float=_finite, parse_constant=_finite)
+        number = _finite if finite else float
+        return json.loads(text, object_pairs_hook=_different, parse_float=number, parse_constant=number)
     except (ValueError, RecursionError) as error:
         raise FileError(f"{where}: expected JSON, {_why(error)}; take a copy or make it again") from error
 

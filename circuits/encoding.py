@@ -2,11 +2,13 @@
 
 What JSON has no word for is an object with the key `$`, which says what it is: `{"$": "float", "value": "nan"}`. A mapping
 that has that key itself, or keys that are no strings, is written as its items. So nothing that a user writes is taken for
-something else. Files of format 1, which had no such key, are read by `circuits.format_1`.
+something else. Sets are written in a fixed order, so that equal values are written alike. Older files are read by
+`circuits.old_formats`.
 """
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from .graph import ComputationGraph
 TAG = "$"
 _NO_NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _NUMPY_KINDS = "biufcOU"
+MOST_PADDING = 2**26  # bytes that an array of words may take beyond its letters; the dtype says for how many there is room
 
 
 def encode(value: Any, where: str) -> Any:
@@ -53,8 +56,9 @@ def _encode_mapping(value: Mapping[Any, Any], where: str) -> dict[str, Any]:
 
 def _encode_tagged(value: Any, where: str) -> dict[str, Any]:
     if isinstance(value, tuple | set | frozenset):
-        kind = "tuple" if isinstance(value, tuple) else type(value).__name__
-        return {TAG: kind, "items": [encode(item, f"{where}[{number}]") for number, item in enumerate(value)]}
+        kind = next(each for each in (tuple, set, frozenset) if isinstance(value, each))
+        items = [encode(item, f"{where}[{number}]") for number, item in enumerate(value)]
+        return {TAG: kind.__name__, "items": items if kind is tuple else in_order(items)}
     if isinstance(value, complex):
         return {TAG: "complex", "parts": [encode(part, where) for part in (value.real, value.imag)]}
     if value is pd.NA:
@@ -66,6 +70,11 @@ def _encode_tagged(value: Any, where: str) -> dict[str, Any]:
     if isinstance(value, ComputationGraph):
         return {TAG: "graph", "graph": value.to_dict()}
     raise TypeError(f"{where} is of type {type(value).__module__}.{type(value).__qualname__}, which cannot be saved")
+
+
+def in_order(items: Iterable[Any]) -> list[Any]:
+    """The items of a set, as JSON, so that equal sets are written alike."""
+    return sorted(items, key=json.dumps)
 
 
 def _encode_table(table: pd.DataFrame, where: str) -> dict[str, Any]:
@@ -115,34 +124,55 @@ def _numbers(array: np.ndarray) -> list[Any]:
     return [value if math.isfinite(value) else str(value) for value in values]
 
 
-def decode(value: Any) -> Any:
+def decode(value: Any, where: str) -> Any:
     """The value that `encode` wrote.
 
+    Args:
+        value: JSON.
+        where: its name, for messages.
+
     Raises:
-        KeyError: for a tag that is not known, or one that lacks a part.
+        ValueError: for JSON that `encode` does not write.
     """
+    try:
+        with np.errstate(all="ignore"):
+            found = _decode(value)
+            same = encode(found, where) == value  # no digit, type or key that numpy or pandas took for something else
+    except MemoryError as error:
+        raise ValueError("it does not fit into memory") from error
+    except Exception as error:  # whatever numpy and pandas make of what is damaged
+        raise ValueError(f"it is not what is written for a value ({type(error).__name__}: {str(error)[:200]})") from error
+    if not same:
+        raise ValueError("its values, types, shapes and keys do not belong together")
+    return found
+
+
+def _decode(value: Any) -> Any:
     if isinstance(value, list):
-        return [decode(item) for item in value]
+        return [_decode(item) for item in value]
     if not isinstance(value, dict):
         return value
     if TAG in value:
         return _DECODERS[value[TAG]](value)
-    return {key: decode(item) for key, item in value.items()}
+    return {key: _decode(item) for key, item in value.items()}
 
 
 def _decode_table(content: Mapping[str, Any]) -> pd.DataFrame:
     columns = [_decode_column(column) for column in content["columns"]]  # dtypes are named, or pandas guesses others
-    series = {number: pd.Series(values, dtype=values.dtype) for number, values in enumerate(columns)}
-    table = pd.DataFrame(series, index=pd.RangeIndex(content["n"]))
+    index = _decode_index(content["index"]) if "index" in content else pd.RangeIndex(content["n"])
+    lengths = {len(index), content["n"], *map(len, columns)}
+    if len(lengths) > 1:  # before pandas fills up what is shorter
+        raise ValueError(f"a table's columns and index have {', '.join(map(str, sorted(lengths)))} rows")
+    series = {number: pd.Series(values, dtype=values.dtype, index=index) for number, values in enumerate(columns)}
+    table = pd.DataFrame(series, index=index)
     table.columns = _decode_index(content["names"])
-    table.index = _decode_index(content["index"]) if "index" in content else table.index
-    table.attrs = decode(content.get("attrs", {}))
+    table.attrs = _decode(content.get("attrs", {}))
     return table
 
 
 def _decode_index(content: Mapping[str, Any]) -> pd.Index:
     values = _decode_column(content)
-    return pd.Index(values, dtype=values.dtype, name=decode(content["name"]), tupleize_cols=False)
+    return pd.Index(values, dtype=values.dtype, name=_decode(content["name"]), tupleize_cols=False)
 
 
 def _decode_column(content: Mapping[str, Any]) -> Any:
@@ -150,32 +180,39 @@ def _decode_column(content: Mapping[str, Any]) -> Any:
         categories = pd.Index(_decode_column(content["categories"]))
         return pd.Categorical.from_codes(content["codes"], categories=categories, ordered=content["ordered"])
     if "objects" in content:
-        return pd.array([decode(item) for item in content["objects"]], dtype=content["dtype"])
+        dtype = pd.api.types.pandas_dtype(content["dtype"])
+        if isinstance(dtype, np.dtype):
+            raise ValueError(f"the dtype {dtype} is none of pandas")
+        return pd.array([_decode(item) for item in content["objects"]], dtype=dtype)  # pyright: ignore
     return _decode_array(content)
 
 
 def _decode_array(content: Mapping[str, Any]) -> np.ndarray:
-    dtype, shape, values = content["dtype"], tuple(content["shape"]), content["values"]
-    if dtype == "object":
+    name, shape, values = content["dtype"], tuple(content["shape"]), content["values"]
+    if name == "object":
         array = np.empty(len(values), dtype=object)
         for place, item in enumerate(values):
-            array[place] = decode(item)
+            array[place] = _decode(item)
         return array.reshape(shape)
-    if dtype.startswith("complex of "):
-        parts = np.array(values, dtype=dtype.removeprefix("complex of ")).reshape(*shape, 2)
-        return parts.view(f"complex{16 * parts.itemsize}")[..., 0]
-    return np.array(values, dtype=dtype).reshape(shape)
+    dtype = np.dtype(name.removeprefix("complex of "))
+    padded = dtype.itemsize * len(values) if dtype.kind == "U" else 0
+    if dtype.kind not in _NUMPY_KINDS or padded > MOST_PADDING + (4 * sum(map(len, values)) if padded else 0):
+        raise ValueError(f"no array of {len(values)} values of dtype {dtype} is saved")
+    array = np.array(values, dtype=dtype)
+    if name.startswith("complex of "):
+        return array.reshape(*shape, 2).view(f"complex{16 * dtype.itemsize}")[..., 0]
+    return array.reshape(shape)
 
 
 _DECODERS: dict[str, Any] = {
     "float": lambda content: _NO_NUMBERS[content["value"]],
-    "complex": lambda content: complex(*map(decode, content["parts"])),
+    "complex": lambda content: complex(*map(_decode, content["parts"])),
     "scalar": lambda content: _decode_array(content["array"])[()],
     "missing": lambda _: pd.NA,
-    "tuple": lambda content: tuple(map(decode, content["items"])),
-    "set": lambda content: set(map(decode, content["items"])),
-    "frozenset": lambda content: frozenset(map(decode, content["items"])),
-    "mapping": lambda content: {decode(key): decode(item) for key, item in content["items"]},
+    "tuple": lambda content: tuple(map(_decode, content["items"])),
+    "set": lambda content: set(map(_decode, content["items"])),
+    "frozenset": lambda content: frozenset(map(_decode, content["items"])),
+    "mapping": lambda content: {_decode(key): _decode(item) for key, item in content["items"]},
     "array": _decode_array,
     "table": _decode_table,
     "graph": lambda content: ComputationGraph.from_dict(content["graph"]),

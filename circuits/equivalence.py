@@ -8,7 +8,7 @@ if the lower bound is above it, else *undecided* (two one-sided tests, Schuirman
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from jaxtyping import Float
 from .alignment import aligned_distances, alignments
 from .arguments import flag_problems, number_problems, refuse
 from .circuit import Circuit
+from .columns import Columns
 from .comparable import check_comparable
 from .result import Result
 from .similarity import jensen_shannon
@@ -40,6 +41,7 @@ class EquivalenceResult(Result):
         reason: why there is no decision, if for want of seeds.
     """
 
+    table: Annotated[pd.DataFrame, Columns(numbers="distance replicate_distance difference", whole="seed")]
     verdict: str
     difference: float
     low: float

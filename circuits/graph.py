@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from .arguments import flag_problems, refuse
+from .graph_settings import check_settings
 from .kinds import KINDS
 from .node import Edge, Node
 from .plain_text import plain
@@ -83,7 +84,12 @@ class ComputationGraph:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "ComputationGraph":
-        """Read back what `to_dict` gave, also after JSON."""
+        """Read back what `to_dict` gave, also after JSON.
+
+        Raises:
+            ValueError: if it is no such settings, or of a graph too large to be read; the message says all that is wrong.
+        """
+        check_settings(settings)
         if "steps" not in settings:
             return cls.transformer(**{**settings, "roles": tuple(settings["roles"])})
         steps = (

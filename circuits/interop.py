@@ -8,14 +8,17 @@ patching them together; on the way in a score is spread evenly over the position
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any
 
 import pandas as pd
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from .arguments import flag_problems, refuse, whole_problems
 from .circuit import Circuit
 from .destination import file_problems, input_problems
+from .documents import FileError, parsed, problems_of, read_text
 from .graph import ComputationGraph
+from .graph_settings import check_settings
 from .node import Edge, Node
 from .step import roles_and_answer_problems
 from .transformer import MOST_NODES
@@ -73,25 +76,30 @@ def from_eap_ig(
             file says so (`attn_only`), if it lists all heads but no MLP, or if edges have scores but those of MLPs are 0.
 
     Raises:
-        ValueError: if the file is no such JSON, has edges that are not in its graph, or is of neurons or of attention
+        FileError: if the file is no such JSON, has edges that are not in its graph, or is of neurons or of attention
             parallel to MLPs.
     """
     problems = input_problems(path=path) + roles_and_answer_problems(roles, answer_role) + flag_problems(causal=causal)
     problems += [] if n_blocks is None else whole_problems(1, most=MOST_NODES, n_blocks=n_blocks)
     refuse(problems + ([] if has_mlp is None else flag_problems(has_mlp=has_mlp)))
     file = _read(Path(path))
+    sizes = {"n_layers": file.cfg.n_layers, "n_heads": file.cfg.n_heads, "causal": causal}
+    sizes["n_blocks"] = file.cfg.n_layers if n_blocks is None else n_blocks
+    try:  # before anything is counted that has as many layers and heads as the file says
+        check_settings({"roles": list(roles), "answer_role": answer_role, "has_mlp": True, **sizes})
+    except ValueError as error:
+        raise FileError(f"{path} cannot be read as a circuit: {error}") from error
     if has_mlp is None:
         has_mlp = _has_mlp(file)
     if problems := _not_known_here(file, has_mlp):
-        raise ValueError(f"{path} cannot be read as a circuit: {'; '.join(problems)}")
-    blocks = file.n_layers if n_blocks is None else n_blocks
-    graph = ComputationGraph.transformer(tuple(roles), answer_role, file.n_layers, file.n_heads, blocks, causal, has_mlp)
+        raise FileError(f"{path} cannot be read as a circuit: {'; '.join(problems)}")
+    graph = ComputationGraph.transformer(tuple(roles), answer_role, has_mlp=has_mlp, **sizes)
     places: dict[str, list[Edge]] = {}
     for edge in graph.edges:
         places.setdefault(_edge_name(edge), []).append(edge)
-    scores = {name: edge for name, edge in file.edges.items() if has_mlp or not _is_mlp(name)}
+    scores = {name: edge for name, edge in file.scores.items() if has_mlp or not _is_mlp(name)}
     if unknown := sorted(scores.keys() - places.keys()):
-        raise ValueError(f"{path} has {len(unknown)} edges that are not in its graph, such as {', '.join(unknown[:3])}")
+        raise FileError(f"{path} has {len(unknown)} edges that are not in its graph, such as {', '.join(unknown[:3])}")
     rows = [
         {"sender": str(edge.sender), "receiver": str(edge.receiver), "effect": score / len(places[name]), "kept": kept}
         for name, (score, kept) in scores.items()
@@ -104,78 +112,80 @@ def from_eap_ig(
     return Circuit(table, graph, about)
 
 
-class _File(NamedTuple):
-    """What such a file says.
+class _Part(BaseModel):
+    """What theirs and ours share: other keys are theirs and left alone."""
 
-    Attributes:
-        n_layers, n_heads: of the model.
-        sizes: all that it says of the model.
-        nodes: the names listed.
-        edges: score and whether it is kept, by name.
-        of_neurons: nodes of the circuit of which some neurons are left out.
-    """
+    model_config = ConfigDict(strict=True, frozen=True)
 
-    n_layers: int
-    n_heads: int
-    sizes: Mapping[str, Any]
-    nodes: frozenset[str]
-    edges: Mapping[str, tuple[float, bool]]
-    of_neurons: tuple[str, ...]
+
+class _Sizes(_Part):
+    n_layers: Annotated[int, Field(ge=1)]
+    n_heads: Annotated[int, Field(ge=1)]
+    parallel_attn_mlp: bool | None = None
+    attn_only: bool | None = None
+
+
+def _flag(value: Any) -> Any:
+    """Some write 0 and 1."""
+    return bool(value) if type(value) in (int, float) and value in (0, 1) else value
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+
+
+class _Node(_Part):
+    in_graph: Flag
+    neurons: Sequence[Flag] = ()
+
+
+class _Edge(_Part):
+    in_graph: Flag
+    score: float | None  # null or NaN where it was not scored
+
+
+class _File(_Part):
+    cfg: _Sizes
+    nodes: Mapping[str, _Node]
+    edges: Mapping[str, _Edge]
+
+    @property
+    def scores(self) -> dict[str, tuple[float, bool]]:
+        """Score and whether it is kept, by edge; a node of theirs is kept by its edges, whatever it says (see `prune`)."""
+        nan = float("nan")
+        return {name: (nan if edge.score is None else edge.score, edge.in_graph) for name, edge in self.edges.items()}
+
+    @property
+    def of_neurons(self) -> list[str]:
+        """Nodes of the circuit of which some neurons are left out."""
+        return [name for name, node in self.nodes.items() if node.in_graph and not all(node.neurons)]
 
 
 def _read(path: Path) -> _File:
+    found = parsed(read_text(path), str(path), finite=False)
     try:
-        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if lacking := [part for part in ("cfg", "nodes", "edges") if part not in content]:
-            raise ValueError(f"it lacks {', '.join(lacking)}")
-        sizes, nodes = content["cfg"], content["nodes"]
-        n_layers, n_heads = (_checked(sizes[name], name, int) for name in ("n_layers", "n_heads"))
-        if min(n_layers, n_heads) < 1:
-            raise ValueError(f"n_layers = {n_layers} and n_heads = {n_heads} must be 1 at least")
-        kept = {name: _flag(node, name) for name, node in nodes.items()}
-        edges = {name: (_score(edge, name), _flag(edge, name)) for name, edge in content["edges"].items()}
-        of_neurons = tuple(name for name, node in nodes.items() if kept[name] and not all(node.get("neurons", ())))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path} is no circuit as EAP-IG writes it: {error!r}") from error
-    return _File(n_layers, n_heads, sizes, frozenset(nodes), edges, of_neurons)
-
-
-def _checked(value: Any, name: str, kind: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, kind):
-        raise ValueError(f"{name} is {value!r}")
-    return value
-
-
-def _flag(part: Mapping[str, Any], name: str) -> bool:
-    """Whether a node or edge is kept; theirs are kept by their edges, whatever a node says (see their `prune`)."""
-    if part["in_graph"] not in (True, False):
-        raise ValueError(f"in_graph of {name} is {part['in_graph']!r}")
-    return bool(part["in_graph"])
-
-
-def _score(edge: Mapping[str, Any], name: str) -> float:
-    """Of an edge; NaN where it was not scored, which some write as null."""
-    return float("nan") if edge["score"] is None else float(_checked(edge["score"], f"score of {name}", int | float))
+        return _File.model_validate(found)
+    except ValidationError as error:
+        raise FileError(f"{path} is no circuit as EAP-IG writes it: {'; '.join(problems_of(error))}") from error
 
 
 def _has_mlp(file: _File) -> bool:
-    if "attn_only" in file.sizes:
-        return not file.sizes["attn_only"]
-    heads = {f"a{layer}.h{head}" for layer in range(file.n_layers) for head in range(file.n_heads)}
-    mlps = [score for name, score in file.edges.items() if _is_mlp(name)]
+    if file.cfg.attn_only is not None:
+        return not file.cfg.attn_only
+    heads = {f"a{layer}.h{head}" for layer in range(file.cfg.n_layers) for head in range(file.cfg.n_heads)}
+    mlps = [score for name, score in file.scores.items() if _is_mlp(name)]
     if not mlps and not any(name.startswith("m") for name in file.nodes):
-        return not heads <= file.nodes  # a file of kept nodes alone does not say that there are no others
+        return not heads <= file.nodes.keys()  # a file of kept nodes alone does not say that there are no others
     silent = all(score == (0.0, False) for score in mlps)
-    return not (mlps and silent and any(score for score, _ in file.edges.values()))
+    return not (mlps and silent and any(score for score, _ in file.scores.values()))
 
 
 def _not_known_here(file: _File, has_mlp: bool) -> list[str]:
     problems = []
-    if file.sizes.get("parallel_attn_mlp") and has_mlp:
+    if file.cfg.parallel_attn_mlp and has_mlp:
         problems.append("its attention and MLPs work in parallel, which circuits here do not know")
     if file.of_neurons:
         problems.append(f"of {', '.join(file.of_neurons[:3])} it keeps some neurons only, which circuits here do not know")
-    used = [name for name, (score, kept) in file.edges.items() if _is_mlp(name) and (score or kept)]
+    used = [name for name, (score, kept) in file.scores.items() if _is_mlp(name) and (score or kept)]
     if used and not has_mlp:
         problems.append(f"its model is said to have no MLP, but {len(used)} edges of MLPs have a score, such as {used[0]}")
     return problems

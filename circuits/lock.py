@@ -1,6 +1,7 @@
 """One writer at a time in a folder: a second process gets an error that names the first."""
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -24,8 +25,11 @@ def only_writer(folder: Path) -> Iterator[None]:
 
     Raises:
         FolderInUseError: if another writer holds it, in this process or another.
+        OSError: if nothing can be written there, or `.lock` is a link, through which another file would be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / LOCK).is_symlink():
+        raise OSError(errno.ELOOP, "the lock of a folder is a link; remove it", str(folder / LOCK))
     path, lock = folder / LOCK, FileLock(folder / LOCK, timeout=0)
     try:
         lock.acquire()
@@ -42,6 +46,6 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 def _holder(path: Path) -> str:
     try:
-        return path.read_text().strip() or "another process"
+        return path.read_text(errors="replace").strip() or "another process"
     except OSError:
         return "another process"

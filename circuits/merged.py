@@ -6,10 +6,12 @@ example, that the same MLP looks up the first hop in loop 0 at r1 and the second
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import pandas as pd
 
 from .circuit import Circuit
+from .columns import Columns
 from .graph import ComputationGraph
 from .kinds import KINDS
 from .node import Node
@@ -29,6 +31,10 @@ class MergedCircuit(Result):
         label: the model's name.
     """
 
+    table: Annotated[
+        pd.DataFrame,
+        Columns(words="sender receiver role", numbers="effect stderr", whole="sender_loop receiver_loop", flags="kept"),
+    ]
     n_loops: int
     label: str
 

@@ -2,22 +2,22 @@
 
 import dataclasses
 import html
-import json
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import TypeVar
 
 import pandas as pd
 
 from .arguments import refuse
 from .destination import file_problems, input_problems
-from .encoding import decode, encode
-from .format_1 import decode_1
+from .documents import FileError, opened, parsed, read_text, to_document
+from .fields import declared_types, fields_to_json, from_fields
+from .old_formats import is_old, migrated
 from .plain_text import plain
 from .units import fixed
 from .writing import write_atomic
 
 ResultType = TypeVar("ResultType", bound="Result")
-FORMAT = 2  # files of format 1 bear no number
+FORMAT = 3  # older ones are read by `circuits.old_formats`
 _KINDS: dict[str, type["Result"]] = {}
 """Every kind of result by its name in files; each adds itself when its class is made."""
 
@@ -50,31 +50,21 @@ class Result:
         return f"<p>{html.escape(self.caption)}</p>{table}"
 
     def to_json(self) -> str:
-        """All fields as JSON, see `circuits.encoding`; everything reads back equal, to the last digit.
+        """All fields as a document, see `circuits.documents` and `circuits.encoding`; they read back equal, to the digit.
 
         Raises:
-            TypeError: if a field holds what cannot be saved, such as a tensor; the message says where.
+            TypeError: if a field holds what cannot be saved, such as a tensor, or is not of its type; it says where.
         """
-        fields = {field.name: encode(getattr(self, field.name), field.name) for field in dataclasses.fields(self)}
-        return json.dumps({"type": type(self).__name__, "format": FORMAT, "fields": fields}, allow_nan=False)
+        return to_document(type(self).__name__, fields_to_json(self), written_format=FORMAT)
 
     @classmethod
     def from_json(cls: type[ResultType], text: str) -> ResultType:
         """The result that `to_json` wrote; `Result` itself reads every kind whose class was imported.
 
         Raises:
-            ValueError: if the text is not JSON of this type of result.
+            FileError: see `load`.
         """
-        try:
-            content = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"this is no complete JSON: {error}") from error
-        if not isinstance(content, dict):
-            raise ValueError(f"a saved result is a JSON object, got {type(content).__name__}")
-        kind = _kind_of(content) if cls is Result else cls
-        if content.get("type") != kind.__name__:
-            raise ValueError(f"expected a {kind.__name__}, got type {content.get('type')!r} with {sorted(content)}")
-        return kind(**_fields_of(kind, content))  # pyright: ignore
+        return cls._read(text, "this text")
 
     def save(self, path: str | Path) -> Path:
         """Write the result as JSON, atomically; returns the path."""
@@ -86,39 +76,22 @@ class Result:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: if the file holds something else; the message names it.
+            FileNotFoundError: if there is no such file.
+            FileError: a ValueError, if the file is damaged or holds something else; it names the file and says what.
         """
         refuse(input_problems(path=path))
-        try:
-            return cls.from_json(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+        return cls._read(read_text(Path(path)), str(path))
 
-
-def _kind_of(content: Any) -> type[Result]:
-    """The class that wrote a file."""
-    kinds = {"Result": Result, **_KINDS}
-    if (name := content.get("type")) not in kinds:
-        raise ValueError(f"no kind of result that was imported is called {name!r}; there are {', '.join(sorted(kinds))}")
-    return kinds[name]
-
-
-def _fields_of(kind: type[Result], content: dict[str, Any]) -> dict[str, Any]:
-    """The values of a file's fields; those that have a default may be missing, as in files written before they were."""
-    written = content.get("format", 1)
-    if written not in (1, FORMAT):
-        raise ValueError(f"the file is of format {written!r}, this version reads 1 to {FORMAT}")
-    values = {name: value for name, value in content.items() if name != "type"} if written == 1 else content.get("fields")
-    known = {field.name: field for field in dataclasses.fields(kind)}
-    none = dataclasses.MISSING
-    needed = {name for name, field in known.items() if field.default is none and field.default_factory is none}
-    if not isinstance(values, dict) or needed - set(values) or set(values) - set(known):
-        got = sorted(values) if isinstance(values, dict) else values
-        raise ValueError(f"expected a {kind.__name__} with {sorted(known)}, got {got}")
-    try:
-        if written == FORMAT:
-            return {name: decode(value) for name, value in values.items()}
-        declared = get_type_hints(kind)
-        return {name: decode_1(value, declared[name]) for name, value in values.items()}
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise ValueError(f"the content of this {kind.__name__} is damaged: {error!r}") from error
+    @classmethod
+    def _read(cls: type[ResultType], text: str, where: str) -> ResultType:
+        kinds: dict[str, type[Result]] = {cls.__name__: cls} if cls is not Result else {"Result": Result, **_KINDS}
+        found = parsed(text, where, finite=False)  # format 1 wrote infinities; today's numbers are looked at when decoded
+        if is_old(found):
+            name = found["type"]
+            if not isinstance(name, str) or name not in kinds:
+                raise FileError(f"{where}: expected a {' or '.join(sorted(kinds))}, this is a {name}")
+            content = migrated(found, declared_types(kinds[name]), where)
+        else:
+            document = opened(found, where, kinds, known_format=FORMAT, text=text)
+            name, content = document.kind, document.content
+        return from_fields(kinds[name], content, where)  # pyright: ignore[reportReturnType]

@@ -21,6 +21,8 @@ import typer
 from nbformat import NotebookNode
 from playwright.sync_api import Browser, sync_playwright
 
+from grokscope.circuits.writing import write_atomic
+
 NOTEBOOKS = Path(__file__).parent / "notebooks"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FIGURE, DIAGRAM = "application/vnd.plotly.v1+json", 'class="gs-data"'
@@ -65,9 +67,7 @@ def run(name: str, browser: Browser) -> None:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     add_pictures(notebook, browser)
-    partial = path.with_suffix(".partial")
-    nbformat.write(notebook, partial)
-    partial.replace(path)
+    write_atomic(path, nbformat.writes(notebook) + "\n")
 
 
 def main(names: Annotated[list[str] | None, typer.Argument(help="all if not given")] = None) -> None:

@@ -9,6 +9,7 @@ Shipped are metrics, the tables of `step_tables` and the checkpoints that `Arm.w
 80 MB. Further trainings on new facts ship their last checkpoint; those that differ in exposure ship metrics only.
 """
 
+import lzma
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from grokscope.analyses.claims.specimens import last_before_ood
 from grokscope.analyses.study.step_tables import step_tables
 from grokscope.circuits.arguments import process_problems, refuse
 from grokscope.circuits.destination import folder_problems
+from grokscope.circuits.writing import write_atomic
 from grokscope.tasks.runs.shipping import copy_run
 
 SHIPPED = Path(__file__).parent / "checkpoints" / "study"
@@ -165,9 +167,8 @@ def ship(folder: Path, shipped: Path, *, further: bool) -> str:
         copy_run(run, shipped, steps=[])
         return f"{shipped.name}: metrics shipped"
     for name, table in step_tables(run).items():
-        path = shipped / "tables" / f"{name}.csv.xz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(path, index=False, float_format="%.4g")
+        text = table.to_csv(index=False, float_format="%.4g")
+        write_atomic(shipped / "tables" / f"{name}.csv.xz", lzma.compress(text.encode()))
     copy_run(run, shipped, steps=run.steps[-1:] if further else shipped_steps(run))
     return f"{shipped.name}: shipped"
 

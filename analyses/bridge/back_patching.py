@@ -7,13 +7,14 @@ If the answer then comes out right, the state held what was missing, only too la
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
+from ...circuits.columns import Columns
 from ...tasks import Queries
 from ...tasks.questions.arguments import common_problems, refuse
 from ...tasks.questions.validity import taken_problems
@@ -42,6 +43,10 @@ class BackPatchingResult(Result):
         n_asked: all questions.
     """
 
+    table: Annotated[
+        pd.DataFrame,
+        Columns(words="role", numbers="corrected low high control control_low control_high", whole="source target n"),
+    ]
     model: str
     split: str
     n_asked: int

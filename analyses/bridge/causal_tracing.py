@@ -7,7 +7,7 @@ queries whose top answer changes when that state alone is taken from a run in wh
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.columns import Columns
 from ...circuits.progress import with_bar
 from ...tasks import Queries, top_token
 from ...tasks.questions.arguments import common_problems, refuse, whole_problems
@@ -48,6 +49,7 @@ class CausalTraceResult(Result):
         split: the queries' split.
     """
 
+    table: Annotated[pd.DataFrame, Columns(words="perturbed", numbers="strength low high", whole="n n_facts n_asked")]
     model: str
     split: str
 

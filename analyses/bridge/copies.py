@@ -7,7 +7,7 @@ cell does not mean that the bridge is not used.
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.columns import Columns
 from ...tasks import Queries, Task, TwoHopTask, two_hop
 from ...tasks.questions.arguments import common_problems, refuse
 from ...tasks.questions.validity import layer_problems, missing_problems
@@ -47,6 +48,7 @@ class BridgeCopiesResult(Result):
         n_asked: questions before those answered wrongly, or without another bridge, were left out.
     """
 
+    table: Annotated[pd.DataFrame, Columns(words="roles", numbers="followed low high random", whole="n n_facts")]
     model: str
     split: str
     layer: int

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
+from ...circuits.columns import Columns
 from ...tasks import PromptPairs, Queries
 from ...tasks.questions.arguments import common_problems, number_problems, refuse
 from ...tasks.questions.validity import inputs_of, vocabulary_problems
@@ -52,6 +53,9 @@ class BridgeDirectionResult(Result):
         n_asked: questions before those answered wrongly, or without a mean state of their bridge, were left out.
     """
 
+    table: Annotated[
+        pd.DataFrame, Columns(words="role direction", numbers="scale kept low high moved", whole="layer n n_facts")
+    ]
     model: str
     split: str
     n_asked: int

@@ -14,7 +14,7 @@ not known what was trained, so that their donors are called `donor` and a lookup
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
+from ...circuits.columns import Columns
 from ...circuits.progress import with_bar
 from ...tasks import NO_TOKEN, Donor, PromptPairs, Queries, Run
 from ...tasks.questions.arguments import common_problems, is_whole, name_problems, refuse, whole_problems
@@ -76,7 +77,8 @@ class EvidenceResult(Result):
         split: what the questions are.
     """
 
-    measures: pd.DataFrame
+    table: Annotated[pd.DataFrame, Columns(words="role used reason", whole="layer n_judged")]
+    measures: Annotated[pd.DataFrame, Columns(words="role measure", numbers="value excess", whole="layer n_facts")]
     model: str
     split: str
 

@@ -10,7 +10,7 @@ comes with the same for permuted entities.
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
@@ -20,6 +20,7 @@ from torch.nn.functional import cosine_similarity
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.columns import Columns
 from ...tasks import Queries, Run
 from ...tasks.questions.arguments import common_problems, refuse
 from ...tasks.questions.validity import check_same_roles
@@ -56,7 +57,14 @@ class GeometryResult(Result):
         split: where the OOD facts' questions come from.
     """
 
-    match: pd.DataFrame
+    table: Annotated[pd.DataFrame, Columns(words="role measure", numbers="value low high control", whole="layer n_facts")]
+    match: Annotated[
+        pd.DataFrame,
+        Columns(
+            numbers="cosine cosine_control procrustes procrustes_control cka cka_control",
+            whole="output_layer input_layer n_entities",
+        ),
+    ]
     model: str
     split: str
 

@@ -10,7 +10,7 @@ same bridge, which must not change the answer, and the bridge's direction alone.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
+from ...circuits.columns import Columns
 from ...tasks import Donor, PromptPairs, Queries
 from ...tasks.questions.arguments import choice_problems, common_problems, refuse
 from ..forward.cached import CachedRun, with_states
@@ -59,6 +60,7 @@ class InterchangeResult(Result):
         n_asked: questions, of which those so answered for which all donors exist are used.
     """
 
+    table: Annotated[pd.DataFrame, Columns(words="role donor", numbers="success", whole="layer n n_facts")]
     model: str
     split: str
     second_hop: str

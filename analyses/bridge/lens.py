@@ -8,7 +8,7 @@ gives.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import einops
 import pandas as pd
@@ -18,6 +18,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.columns import Columns
 from ...circuits.progress import with_bar
 from ...tasks import PromptPairs, Queries, Run, top_token
 from ...tasks.questions.arguments import common_problems, refuse
@@ -73,8 +74,9 @@ class LensResult(Result):
     Of several intermediates, `bridge_found_any`, `found_by_correct` and `first` are about the first.
     """
 
+    table: Annotated[pd.DataFrame, Columns(words="role after target", numbers="top1", whole="layer")]
     roles: pd.DataFrame
-    queries: pd.DataFrame
+    queries: Annotated[pd.DataFrame, Columns(numbers="first_bridge first_answer")]
     model: str
     split: str
     n_cells: int

@@ -12,7 +12,7 @@ divergence).
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.columns import Columns
 from ...circuits.progress import with_bar
 from ...tasks import NO_TOKEN, PromptPairs, Queries, Run, top_token
 from ...tasks.questions.arguments import common_problems, names_problems, refuse
@@ -76,6 +77,14 @@ class ProbeResult(Result):
         model: the model's name.
     """
 
+    table: Annotated[
+        pd.DataFrame,
+        Columns(
+            words="role target tested_on",
+            numbers="accuracy low high control selectivity selectivity_low selectivity_high majority affine",
+            whole="layer n_facts n_states n_left_out n_classes",
+        ),
+    ]
     model: str
 
     @property

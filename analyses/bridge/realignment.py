@@ -7,7 +7,7 @@ realigning hidden states with bridge embeddings nearly closes the gap of looped 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.columns import Columns
 from ...tasks import Queries, Run
 from ...tasks.questions.arguments import common_problems, refuse
 from ..forward.cached import CachedRun, with_states
@@ -53,6 +54,14 @@ class RealignmentResult(Result):
         split: the questions' split.
     """
 
+    table: Annotated[
+        pd.DataFrame,
+        Columns(
+            words="form entity",
+            numbers="accuracy low high baseline gain gain_low gain_high right_reading",
+            whole="layer n n_facts",
+        ),
+    ]
     model: str
     split: str
 

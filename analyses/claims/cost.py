@@ -7,11 +7,12 @@ last step, not left out.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 
 from ...circuits import Result
+from ...circuits.columns import Columns
 from ...tasks import Run, Study
 from ...tasks.questions.arguments import number_problems
 from ..page import Report
@@ -31,6 +32,10 @@ class CostResult(Result):
             step (first of three evaluations at that level, on the selection half; NaN: not reached), flops (NaN likewise),
             and trained: the steps it had.
     """
+
+    table: Annotated[
+        pd.DataFrame, Columns(words="run arm", numbers="level step flops trained", whole="seed replicate added")
+    ]
 
     @property
     def summary(self) -> pd.DataFrame:

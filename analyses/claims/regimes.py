@@ -7,12 +7,13 @@ so that accuracy and circuit can be seen to come apart, or not.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.columns import Columns
 from ...tasks import Checkpoint, Run, Study, shortcut_accuracy
 from ...tasks.questions.arguments import common_problems, name_problems, refuse
 from ..bridge.evidence import MIN_UNITS_TO_JUDGE, EvidenceResult, bridge_evidence
@@ -48,6 +49,7 @@ class RegimeResult(Result):
         used_split: what those are on which use is measured.
     """
 
+    table: Annotated[pd.DataFrame, Columns(words="run arm phase used", numbers="exact_match", whole="seed step")]
     split: str
     used_split: str
 

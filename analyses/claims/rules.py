@@ -6,12 +6,13 @@ Rules are those of docs/preregistration.md: a quantity says `supported`, `contra
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 from scipy.stats import binom
 
 from ...circuits import EquivalenceResult, Result
+from ...circuits.columns import Columns
 from ...circuits.equivalence import one_sided_bounds
 from ..plots.claims import quantity_rows
 from ..statistics import holm, wilson
@@ -74,8 +75,15 @@ class ClaimResult(Result):
         would_change: what evidence would change the verdict.
     """
 
-    falsifiers: pd.DataFrame
-    checks: pd.DataFrame
+    table: Annotated[
+        pd.DataFrame,
+        Columns(words="key role quantity split unit says rule", numbers="value low high margin p p_holm", whole="n"),
+    ]
+    falsifiers: Annotated[
+        pd.DataFrame,
+        Columns(words="key role quantity split unit says rule", numbers="value low high margin p p_holm", whole="n"),
+    ]
+    checks: Annotated[pd.DataFrame, Columns(words="check detail", flags="passed")]
     claim: str
     verdict: str
     sentence: str

@@ -6,12 +6,13 @@ of the state or the fact itself that fails is what realignment tells, without tr
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.columns import Columns
 from ...tasks import CELLS, Run, Study
 from ...tasks.questions.arguments import common_problems, refuse
 from ..bridge.evidence import bridge_evidence
@@ -35,6 +36,15 @@ class TransferEvidenceResult(Result):
             controlled: with a random entity's embedding there;
             gain: realigned − accuracy, with its 95 % interval low, high over hop-1 facts.
     """
+
+    table: Annotated[
+        pd.DataFrame,
+        Columns(
+            words="run arm cell used",
+            numbers="read_at_r1 accuracy realigned controlled gain low high",
+            whole="seed n_judged n",
+        ),
+    ]
 
     @property
     def caption(self) -> str:

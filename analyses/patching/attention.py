@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
+from ...circuits.columns import Columns
 from ...circuits.page import save_page
 from ...circuits.plain_text import plain
 from ...circuits.progress import with_bar
@@ -111,6 +112,14 @@ class AttentionResult(Result):
         higher_is_better: whether a larger metric means better answers; None if nobody said.
     """
 
+    table: Annotated[
+        pd.DataFrame,
+        Columns(
+            words="query key",
+            numbers="head pattern pattern_stderr integrated integrated_stderr direct direct_stderr knockout knockout_stderr",
+            whole="layer n",
+        ),
+    ]
     model: str
     pairs: str
     metric: str

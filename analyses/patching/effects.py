@@ -7,7 +7,7 @@ everything gives 1, patching nothing 0. Noising puts the corrupt run into the cl
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node, Result
 from ...circuits.circuit import without_numbers
+from ...circuits.columns import Columns
 from ...circuits.progress import bar
 from ...circuits.units import after_number, shown, size_of_gap
 from ...tasks import PromptPairs
@@ -66,6 +67,7 @@ class PatchingResult(Result):
             as a share of the mean |difference|; steps, the most points on the line that a query took.
     """
 
+    table: Annotated[pd.DataFrame, Columns(numbers="effect stderr gap", whole="n")]
     graph: ComputationGraph
     metric: str
     direction: str

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from scipy.stats import ttest_1samp
 from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, Edge, Result
+from ...circuits.columns import Columns
 from ...circuits.random_circuits import edge_class, random_circuits
 from ...circuits.units import after_number, fixed, shown
 from ...tasks import PromptPairs
@@ -54,6 +55,7 @@ class FaithfulnessResult(Result):
             `choosing.shared_with_choosing`; empty if the circuit does not say on which (old or foreign files).
     """
 
+    table: Annotated[pd.DataFrame, Columns(words="edges", numbers="faithfulness low high gap", whole="n_edges n")]
     curve: pd.DataFrame
     edges: pd.DataFrame
     model: str

@@ -8,13 +8,14 @@ this restores is compared with what A's clean activation restores. To run A rest
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, Node, Result
+from ...circuits.columns import Columns
 from ...circuits.units import after_number, shown
 from ...tasks import PromptPairs
 from ...tasks.questions.arguments import common_problems, refuse
@@ -44,6 +45,9 @@ class TransplantResult(Result):
             `choosing.shared_with_choosing`; empty if the circuit does not say on which.
     """
 
+    table: Annotated[
+        pd.DataFrame, Columns(words="node", numbers="own other own_low own_high other_low other_high gap", whole="n")
+    ]
     receiver: str
     donor: str
     reason: str

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,10 +10,13 @@ import pandas as pd
 import torch
 
 from ...circuits import Result
-from ...circuits.writing import write_atomic
+from ...circuits.documents import FileError, read_document, write_document
+from ...circuits.encoding import decode, encode
+from ...circuits.fields import record_of
 from ...tasks import Run
 from ..claims.specimens import Arms
 
+FORMAT = 1
 MeasurementType = TypeVar("MeasurementType")
 
 
@@ -23,20 +25,23 @@ def cached(path: Path, kind: type[MeasurementType], measure: Callable[[], Measur
 
     Args:
         path: of a JSON file whose name covers everything that the measurement depends on, see `fingerprint`.
-        kind: a dataclass of results, mappings of results, strings and numbers.
+        kind: a dataclass of results, tables, mappings of results, strings and numbers.
         measure: called if there is no such file.
 
     Raises:
-        ValueError: if the file holds something else.
+        FileError: if the file is damaged or holds something else. It is not measured again, since a file that was changed
+            may be wanted; the message says that it may be deleted.
     """
+    name = f"measurement: {kind.__name__}"
     if not path.is_file():
         measured = measure()
         fields = {field.name: getattr(measured, field.name) for field in dataclasses.fields(measured)}  # pyright: ignore
-        write_atomic(path, json.dumps({name: _written(value) for name, value in fields.items()}))
-    content = json.loads(path.read_text(encoding="utf-8"))  # a first call, too, so that it gives what later ones give
-    if set(content) != (expected := {field.name for field in dataclasses.fields(kind)}):  # pyright: ignore
-        raise ValueError(f"{path} holds {sorted(content)}, a {kind.__name__} has {sorted(expected)}; delete that file")
-    return kind(**{name: _read(value) for name, value in content.items()})
+        write_document(path, name, _written(fields, "it"), written_format=FORMAT)
+    try:  # a first call, too, so that it gives what later ones give
+        content = read_document(path, [name], known_format=FORMAT).content
+        return record_of(kind, _read(content, str(path)), str(path))
+    except FileError as error:
+        raise FileError(f"{error}; delete that file, and it is measured again") from error
 
 
 def fingerprint(subject: Arms | Run, *settings: Any) -> str:
@@ -54,21 +59,34 @@ def fingerprint(subject: Arms | Run, *settings: Any) -> str:
     return digest.hexdigest()[:12]
 
 
-def _written(value: Any) -> Any:
+def _written(value: Any, where: str) -> dict[str, Any]:
     if isinstance(value, Result):
-        return {"result": type(value).__name__, "json": value.to_json()}
+        return {"result": value.to_json()}
     if isinstance(value, pd.DataFrame):
-        return {"result": "table", "json": Result(value).to_json()}
+        return {"table": Result(value).to_json()}
     if isinstance(value, Mapping):
-        return {"mapping": {name: _written(item) for name, item in value.items()}}
-    return value
+        return {"mapping": {name: _written(item, f"{where}[{name!r}]") for name, item in value.items()}}
+    return {"value": encode(value, where)}
 
 
-def _read(value: Any) -> Any:
-    if isinstance(value, dict) and "result" in value:
-        if value["result"] == "table":
-            return Result.from_json(value["json"]).table
-        return Result.from_json(value["json"])
-    if isinstance(value, dict):
-        return {name: _read(item) for name, item in value["mapping"].items()}
-    return value
+def _read(written: Any, where: str) -> Any:
+    """What `_written` made JSON of.
+
+    Raises:
+        FileError: if it is something else.
+    """
+    try:
+        match written if isinstance(written, dict) and len(written) == 1 else None:
+            case {"result": str(text)}:
+                return Result.from_json(text)
+            case {"table": str(text)}:
+                return Result.from_json(text).table
+            case {"mapping": dict(items)}:
+                return {name: _read(item, f"{where}: {name}") for name, item in items.items()}
+            case {"value": value}:
+                return decode(value, where)
+    except FileError as error:
+        raise error if str(error).startswith(where) else FileError(f"{where}: {error}") from error
+    except ValueError as error:
+        raise FileError(f"{where}: {error}") from error
+    raise FileError(f"{where}: expected a result, a table, a mapping or a value, got {type(written).__name__}")

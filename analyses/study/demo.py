@@ -13,6 +13,7 @@ import typer
 from transformer_lens import HookedTransformer
 
 from ...circuits import compare
+from ...circuits.lock import only_writer
 from ...circuits.plain_text import plain
 from ...tasks import BOTH_HOPS, NATURAL, ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, make_pairs, train
 from ...tasks.destination import folder_problems
@@ -49,9 +50,19 @@ def run_demo(
             the split does not have that many.
         seed: of training (the same initial weights in both arms), pairs and resampling.
         progress: whether training shows a bar.
+
+    Raises:
+        FolderInUseError: if another process writes into that folder.
     """
     problems = whole_problems(1, max_steps=max_steps) + folder_problems(out=out)
     refuse(problems + common_problems(n_pairs=n_pairs, seed=seed, progress=progress))
+    with only_writer(out):
+        return _run(task, out, model_config, max_steps, n_pairs, seed, progress)
+
+
+def _run(
+    task: TwoHopTask, out: Path, model_config: ModelConfig, max_steps: int, n_pairs: int, seed: int, progress: bool
+) -> Demo:
     n_items = len(task.graph) + len(task.trained)
     batch_size = min(TrainConfig.small().batch_size, max(32, n_items // 20))  # at least 20 steps an epoch
     runs = {}

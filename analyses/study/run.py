@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from joblib import Parallel, delayed
 
+from ...circuits.lock import only_writer
 from ...circuits.plain_text import plain
 from ...circuits.progress import with_bar
 from ...tasks import Run, Study, load_study
@@ -50,6 +51,8 @@ def analyse(
 
     Raises:
         ValueError: if the study lacks an arm that a claim needs, or two jobs have one name; before anything is measured.
+        FolderInUseError: if another process measures into that folder.
+        FileError: if a cached measurement is damaged; the message names it.
     """
     common = common_problems(n_pairs=n_pairs, n_questions=n_questions, progress=progress, seed=seed)
     refuse(common + process_problems(n_jobs) + folder_problems(measured=measured))
@@ -68,9 +71,10 @@ def analyse(
         raise ValueError(f"jobs of different claims need different names, these occur twice: {', '.join(twice)}")
     calls = (delayed(_measure)(job, measured) for job in jobs.values())
     # as a generator, which joblib's backend `multiprocessing` refuses: it forks, and hangs after torch has used threads
-    measurements: Any = Parallel(n_jobs=n_jobs, return_as="generator")(calls)
-    shown = with_bar(measurements, "measuring", total=len(jobs), show=progress)
-    results: dict[tuple[str, str, Any], Any] = dict(zip(jobs, shown, strict=True))
+    with only_writer(measured):
+        measurements: Any = Parallel(n_jobs=n_jobs, return_as="generator")(calls)
+        shown = with_bar(measurements, "measuring", total=len(jobs), show=progress)
+        results: dict[tuple[str, str, Any], Any] = dict(zip(jobs, shown, strict=True))
     found = {}
     for name, claim in CLAIMS.items():
         of_claim = {group: {key: results[name, group, key] for key in keys} for group, keys in groups[name].items()}

@@ -6,7 +6,7 @@ has exposure 0.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from jaxtyping import Int
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.columns import Columns
 from ...tasks import Queries, TwoHopTask, exact_match
 from ..forward.hooks import refuse_hooks
 from ..plots.claims import exposure_points
@@ -31,6 +32,7 @@ class ExposureResult(Result):
         split: what the questions are.
     """
 
+    table: Annotated[pd.DataFrame, Columns(numbers="exposure accuracy low high", whole="hop n n_facts")]
     model: str
     split: str
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 
 from ...circuits import Result
+from ...circuits.columns import Columns
 from ...tasks import ModelConfig, Run, Task
 from ...tasks.runs.phases import SATURATED, first_lasting
 from ..plots.curves import accuracy_curves
@@ -37,10 +38,11 @@ class RunSummary(Result):
         n_reported: number of queries of each accuracy.
     """
 
+    table: Annotated[pd.DataFrame, Columns(words="milestone", numbers="step")]
     name: str
     regime: str
     stability: float
-    metrics: pd.DataFrame
+    metrics: Annotated[pd.DataFrame, Columns(whole="step")]
     n_reported: Mapping[str, int]
 
     @property

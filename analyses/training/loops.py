@@ -6,12 +6,13 @@ parameters in the same way).
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from ...circuits import Result
+from ...circuits.columns import Columns
 from ...tasks import Checkpoint, exact_match
 from ...tasks.questions.arguments import refuse, shortly, whole_problems
 from ...tasks.questions.validity import missing_problems
@@ -34,6 +35,7 @@ class LoopResult(Result):
         trained_loops: how many loops the model was trained with.
     """
 
+    table: Annotated[pd.DataFrame, Columns(words="split", numbers="exact_match low high", whole="n_loops n")]
     model: str
     trained_loops: int
 

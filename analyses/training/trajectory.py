@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ...circuits import Circuit, ComputationGraph, Edge, Result
+from ...circuits.columns import Columns
 from ...circuits.progress import with_bar
 from ...circuits.similarity import jensen_shannon, weighted_overlap
 from ...tasks import PromptPairs, Run
@@ -67,6 +68,9 @@ class CircuitTrajectory(Result):
             losses: n, key and recipe of the pairs on which losses were measured, and what they share with the others.
     """
 
+    table: Annotated[
+        pd.DataFrame, Columns(words="sender receiver", numbers="effect stderr gap", whole="step n", flags="kept")
+    ]
     changes: pd.DataFrame
     stability: pd.DataFrame
     milestones: pd.DataFrame

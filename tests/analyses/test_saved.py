@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 import numpy as np
 import pandas as pd
@@ -21,9 +21,12 @@ from same import assert_same
 
 from grokscope import analyses, circuits, tasks
 from grokscope.circuits import Circuit, ComputationGraph, Result
+from grokscope.circuits.columns import Columns
+from grokscope.circuits.documents import FileError, to_document
 from grokscope.circuits.result import _KINDS
 
 assert analyses and circuits and tasks  # which register all kinds
+OLD = Path(__file__).parents[1] / "circuits" / "old_results"
 KINDS = {name: kind for name, kind in sorted(_KINDS.items()) if kind.__module__.startswith("grokscope.")}
 nan, inf = math.nan, math.inf
 
@@ -104,6 +107,15 @@ def tables() -> list[pd.DataFrame]:
     ]
 
 
+def tables_with(columns: Columns) -> list[pd.DataFrame]:
+    """The columns that a kind needs, nasty ones beside them, and a table without rows."""
+    held = {str: WORDS[:3], float: FLOATS[:3], int: [0, 10**9, -1], bool: [True, False, True]}
+    needed = pd.DataFrame({name: held[kind] for name, kind in columns.kinds})
+    more = pd.DataFrame({number: values for number, values in enumerate(COLUMNS.values())})
+    more.columns = pd.Index(list(COLUMNS), dtype=object, tupleize_cols=False)
+    return [needed, pd.concat([more.drop(columns=needed.columns, errors="ignore"), needed], axis=1), needed.iloc[:0]]
+
+
 def graphs() -> list[ComputationGraph]:
     steps = (circuits.Step("embed"), circuits.Step("mlp", layer=0), circuits.Step("logits", reads=(1,)))
     return [
@@ -119,6 +131,8 @@ def values_of(declared: Any) -> list[Any]:
     Raises:
         TypeError: for a type that this test has no values of: give it some.
     """
+    if get_origin(declared) is Annotated:
+        return [*tables_with(get_args(declared)[1]), pd.DataFrame()]
     if get_origin(declared) in (typing.Union, UnionType):
         return [value for part in get_args(declared) for value in values_of(part)]
     if get_origin(declared) is tuple:
@@ -148,7 +162,7 @@ def values_of(declared: Any) -> list[Any]:
 
 def instances(kind: type[Result]) -> list[Result]:
     """As many as its field with most values has values; the others go round."""
-    types = typing.get_type_hints(kind)
+    types = typing.get_type_hints(kind, include_extras=True)
     pools = {field.name: values_of(types[field.name]) for field in dataclasses.fields(kind)}
     rows = range(max(map(len, pools.values())))
     settings = [{name: pool[row % len(pool)] for name, pool in pools.items()} for row in rows]
@@ -157,7 +171,7 @@ def instances(kind: type[Result]) -> list[Result]:
 
 def _for(kind: type[Result], settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A circuit's table must be of its graph, so that one is given below."""
-    fixed = ("table", "graph") if kind is Circuit else ()
+    fixed = ("table", "graph", "deltas", "donor_gaps") if kind is Circuit else ()
     return [{name: value for name, value in setting.items() if name not in fixed} for setting in settings]
 
 
@@ -166,7 +180,10 @@ def _circuit(row: int) -> dict[str, Any]:
     names = [(str(edge.sender), str(edge.receiver)) for edge in graph.edges][: None if row % 2 else 0]
     table = pd.DataFrame(names, columns=["sender", "receiver"])
     number = FLOATS[row % len(FLOATS)]
-    return {"graph": graph, "table": table.assign(effect=number, stderr=-number, n=row, gap=number, kept=bool(row % 3))}
+    table = table.assign(effect=number, stderr=-number, n=row, gap=number, kept=bool(row % 3))
+    gaps = [None, np.array(FLOATS), np.zeros(0), np.array([1.5], dtype="float16")][row % 4]
+    deltas = None if gaps is None else np.resize(np.array(FLOATS), (len(table), len(gaps)))
+    return {"graph": graph, "table": table, "deltas": deltas, "donor_gaps": gaps}
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -207,7 +224,7 @@ def test_results_of_measurements_are_shown_and_drawn_as_before_they_were_saved()
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_whatever_a_recipe_holds(value: object) -> None:
     settings = {"graph": value, "deep": [{"table": (value, {"$": value})}]}
-    circuit = Circuit(_circuit(1)["table"], _circuit(1)["graph"], settings)
+    circuit = Circuit(**_circuit(1), provenance=settings)
     again = Circuit.from_json(circuit.to_json())
     assert_same(circuit, again)
     assert repr(circuit.provenance) == repr(again.provenance) and circuit.caption == again.caption
@@ -224,7 +241,7 @@ def test_whatever_a_recipe_holds(value: object) -> None:
     ],
 )
 def test_what_cannot_be_saved_is_refused_by_its_place_and_leaves_no_file(value: object, place: str, tmp_path: Path) -> None:
-    circuit = Circuit(_circuit(1)["table"], _circuit(1)["graph"], {"a": [value]})
+    circuit = Circuit(**_circuit(1), provenance={"a": [value]})
     with pytest.raises(TypeError, match=place):
         circuit.save(tmp_path / "circuit.json")
     assert not list(tmp_path.iterdir())
@@ -269,27 +286,160 @@ def test_files_without_a_number_are_read_as_before_but_with_numbers_where_number
 
 
 def test_fields_with_defaults_may_be_missing_and_others_not(tmp_path: Path) -> None:
-    result = patching_result()
-    content = json.loads(result.to_json())
-    del content["fields"]["error"]
-    assert_same(dataclasses.replace(result, error=None), Result.from_json(json.dumps(content)))
-    del content["fields"]["reason"]
-    (tmp_path / "old.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"old.json: expected a PatchingResult with"):
-        Result.load(tmp_path / "old.json")
+    result, path = patching_result(), tmp_path / "old.json"
+    fields = json.loads(result.to_json())["content"]
+    del fields["error"]
+    again = Result.from_json(to_document("PatchingResult", fields, written_format=3))
+    assert_same(dataclasses.replace(result, error=None), again)
+    del fields["reason"]
+    path.write_text(to_document("PatchingResult", fields, written_format=3))
+    with pytest.raises(FileError, match=r"old.json: this PatchingResult is damaged: reason: field required"):
+        Result.load(path)
 
 
-@pytest.mark.parametrize(
-    "damage", ['{"$": "tuple"}', '{"$": "never"}', '{"$": "array", "dtype": "x", "shape": [], "values": []}']
-)
-def test_damaged_content_is_refused_by_name(damage: str, tmp_path: Path) -> None:
-    content = json.loads(patching_result().to_json())
-    content["fields"]["deltas"] = json.loads(damage)
-    (tmp_path / "damaged.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"damaged.json: the content of this PatchingResult is damaged"):
-        Result.load(tmp_path / "damaged.json")
+OTHERS: dict[str, Any] = {
+    "null": None, "word": "x", "whole number": 7, "number": 0.5, "flag": True, "list": [1, "a"], "object": {"a": 1},
+    "unknown tag": {"$": "never"}, "empty tag": {"$": "tuple"}, "tag of a list": {"$": [1]},
+    "tuple": {"$": "tuple", "items": ["a"]}, "mapping with a key twice": {"$": "mapping", "items": [[1, 2], [1, 3]]},
+    "more keys": {"$": "tuple", "items": [], "more": 1},
+    "array of no dtype": {"$": "array", "dtype": "x", "shape": [], "values": []},
+    "array of words as numbers": {"$": "array", "dtype": "float64", "shape": [1], "values": ["1.5"]},
+    "array of fractions as whole numbers": {"$": "array", "dtype": "int64", "shape": [1], "values": [1.5]},
+    "array beyond its dtype": {"$": "array", "dtype": "float32", "shape": [1], "values": [1e300]},
+    "array of another shape": {"$": "array", "dtype": "float64", "shape": [-1], "values": [1.5]},
+    "array that fills memory": {"$": "array", "dtype": "<U500000000", "shape": [1000], "values": ["a"] * 1000},
+    "array of records": {"$": "array", "dtype": "(1000000000,)f8", "shape": [1], "values": [1.5]},
+    "table that fills memory": {"$": "table", "n": 10**12, "names": {"name": None, "dtype": "object", "shape": [1],
+        "values": ["a"]}, "columns": [{"dtype": "int64", "shape": [1], "values": [1]}]},
+    "table of a row too much": {"$": "table", "n": 2, "names": {"name": None, "dtype": "object", "shape": [1],
+        "values": ["a"]}, "columns": [{"dtype": "int64", "shape": [1], "values": [1]}]},
+    "column of words as numbers": {"$": "table", "n": 1, "names": {"name": None, "dtype": "object", "shape": [1],
+        "values": ["a"]}, "columns": [{"dtype": "Int64", "objects": ["1"]}]},
+    "graph that takes forever": {"$": "graph", "graph": {"roles": ["a"], "answer_role": "a", "n_layers": 10**9,
+        "n_heads": 1, "n_blocks": 1, "causal": True, "has_mlp": True}},
+    "graph of other types": {"$": "graph", "graph": {"roles": "ab", "answer_role": 1.5}},
+    "very deep": json.loads("[" * 300 + "]" * 300),
+}  # fmt: skip
+
+
+def fits(value: Any, declared: Any) -> bool:
+    """Whether JSON is of a declared type, by the literal reading of this test."""
+    kinds = get_args(declared) if get_origin(declared) in (typing.Union, UnionType) else (declared,)
+    plain: dict[Any, Any] = {str: str, float: (int, float), bool: bool, type(None): type(None)}
+    if value is None or isinstance(value, bool):
+        return Any in kinds or type(value) in kinds
+    if int in kinds and type(value) is int:
+        return True
+    if any(get_origin(kind) in (dict, Mapping, typing.Mapping) and get_args(kind)[1] in (Any, int) for kind in kinds):
+        return value == {"a": 1}
+    if any(get_origin(kind) in (dict, Mapping, typing.Mapping) and get_args(kind)[1] is float for kind in kinds):
+        return value == {"a": 1}
+    if any(get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis for kind in kinds):
+        return value == OTHERS["tuple"]
+    return any(kind in plain and isinstance(value, plain[kind]) for kind in kinds)
+
+
+@pytest.mark.parametrize("every", [13, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", KINDS)
+def test_a_field_of_another_type_is_refused_though_the_checksum_is_right(name: str, every: int, tmp_path: Path) -> None:
+    """Each field gets every thirteenth of the other values, the next field those after; all in `make test-slow`."""
+    kind, path = KINDS[name], tmp_path / "result.json"
+    fields = json.loads((OLD / "format_2.json").read_text())[name]["fields"]
+    for number, (field, declared) in enumerate(typing.get_type_hints(kind, include_extras=True).items()):
+        for what, other in list(OTHERS.items())[number % every :: every]:
+            if fits(other, declared):
+                continue
+            path.write_text(to_document(name, fields | {field: other}, written_format=3))
+            with pytest.raises(FileError) as caught:
+                kind.load(path)
+                pytest.fail(f"{field} as {what} was read")
+            assert str(caught.value).startswith(f"{path}: this {name} is damaged") and field in str(caught.value), what
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_key_that_is_removed_renamed_or_there_twice_is_refused(name: str, tmp_path: Path) -> None:
+    kind, path = KINDS[name], tmp_path / "result.json"
+    text = Result.from_json(json.dumps(json.loads((OLD / "format_2.json").read_text())[name])).to_json()
+    whole, needed = json.loads(text), [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING]
+    damaged = [text.replace(f'"{key}": ', f'"{key}": 1, "{key}": ', 1) for key in whole]
+    damaged += [json.dumps({other: value for other, value in whole.items() if other != key}) for key in whole]
+    damaged += [json.dumps({other + "x" * (other == key): value for other, value in whole.items()}) for key in whole]
+    for field in whole["content"]:
+        rest = {other: value for other, value in whole["content"].items() if other != field}
+        renamed = rest | {field + "x": whole["content"][field]}
+        is_needed = field in needed and kind.__dataclass_fields__[field].default_factory is dataclasses.MISSING
+        damaged += [to_document(name, each, written_format=3) for each in ([rest, renamed] if is_needed else [renamed])]
+    for each in damaged:
+        path.write_text(each)
+        with pytest.raises(FileError, match=re.escape(str(path))):
+            kind.load(path)
+
+
+def test_every_table_says_which_columns_it_needs_or_is_free() -> None:
+    """So that a kind that is new, or another table of one, is thought of."""
+    free = {"CircuitTrajectory": {"changes", "stability", "milestones"}, "FaithfulnessResult": {"curve", "edges"}}
+    free |= {"LensResult": {"roles"}, "Circuit": {"table"}}  # which checks it whenever it is made
+    free |= {name: {"completeness"} for name in ("AttentionResult", "PatchingResult")}
+    for name, kind in KINDS.items():
+        if kind is Result:
+            continue
+        types = typing.get_type_hints(kind, include_extras=True)
+        bare = {field for field, declared in types.items() if pd.DataFrame in (declared, *get_args(declared))}
+        assert {field for field in bare if get_origin(types[field]) is not Annotated} == free.get(name, set()), name
+
+
+@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", KINDS)
+def test_a_column_that_is_missing_or_of_another_kind_is_refused(name: str, every: int, tmp_path: Path) -> None:
+    kind, path = KINDS[name], tmp_path / "result.json"
+    result = Result.from_json(json.dumps(json.loads((OLD / "format_2.json").read_text())[name]))
+    for field, declared in typing.get_type_hints(kind, include_extras=True).items():
+        columns = get_args(declared)[1].kinds if get_origin(declared) is Annotated else []
+        for column, held in columns[::every]:
+            if not len(table := getattr(result, field)):
+                continue
+            wrong = table.assign(**{column: pd.Series([(1, 2)] * len(table), dtype=object)})
+            for other in (table.drop(columns=column), wrong):
+                damaged = Result(other).to_json()
+                fields = json.loads(result.to_json())["content"] | {field: json.loads(damaged)["content"]["table"]}
+                path.write_text(to_document(name, fields, written_format=3))
+                with pytest.raises(FileError, match=rf"{field}: .*{column}"):
+                    kind.load(path)
+                with pytest.raises(TypeError, match=rf"this {name} cannot be saved: {field}: .*{column}"):
+                    dataclasses.replace(result, **{field: other}).save(path)
+            assert held in (str, int, float, bool)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("name", json.loads((OLD / "format_1.json").read_text()))
+def test_files_of_older_formats_hold_what_they_held(number: int, name: str, tmp_path: Path) -> None:
+    """Of format 2 the fields are written today as they were then; those of format 1 held the same."""
+    of_2 = json.loads((OLD / "format_2.json").read_text())[name]
+    old, path = json.loads((OLD / f"format_{number}.json").read_text())[name], tmp_path / "old.json"
+    path.write_text(json.dumps(old))
+    result = KINDS.get(name, Result).load(path)
+    again = json.loads(result.to_json())
+    assert (again["kind"], again["format"], again["content"]) == (name, 3, of_2["fields"])
+    assert_same(result, Result.load(path))
+    with pytest.raises(FileError, match=r"old.json: expected a \w+, this is a " + name):
+        (circuits.CircuitComparison if name == "Circuit" else Circuit).load(path)
+    fields = old if number == 1 else old["fields"]
+    for place, field in enumerate(key for key in fields if key != "type"):
+        for other in [({"$": "never"}, {"table": {"a": 1}}, [[{}]])[place % 3]]:
+            path.write_text(json.dumps(old | {field: other} if number == 1 else old | {"fields": fields | {field: other}}))
+            if field in ("provenance", "recipe", "alignment"):
+                continue  # which hold anything, or any words
+            with pytest.raises(FileError, match=r"old.json: .*this .* damaged"):
+                Result.load(path)
+
+
+def test_the_older_formats_are_of_every_kind() -> None:
+    assert {*json.loads((OLD / "format_1.json").read_text())} == {*json.loads((OLD / "format_2.json").read_text())}
+    assert {*KINDS} | {"Result"} <= {*json.loads((OLD / "format_1.json").read_text())}
 
 
 def test_a_later_format_is_refused() -> None:
-    with pytest.raises(ValueError, match="format 99, this version reads 1 to 2"):
-        Result.from_json(patching_result().to_json().replace('"format": 2', '"format": 99'))
+    with pytest.raises(FileError, match=r"this text: this PatchingResult is of format 99, .* reads format 3"):
+        Result.from_json(patching_result().to_json().replace('"format": 3', '"format": 99'))
+    with pytest.raises(FileError, match="this text: format: input should be 2, got 99"):
+        Result.from_json(json.dumps({"type": "PatchingResult", "format": 99, "fields": {}}))

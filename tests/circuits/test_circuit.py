@@ -113,10 +113,10 @@ def test_json_round_trip_loses_nothing(tmp_path: Path) -> None:
 
 def test_broken_or_foreign_json_is_refused() -> None:
     circuit = Circuit.from_effects(effects(CHAIN))
-    with pytest.raises(ValueError, match="no complete JSON"):
+    with pytest.raises(ValueError, match="this text: expected JSON, got"):
         Circuit.from_json(circuit.to_json()[:-5])
-    with pytest.raises(ValueError, match=r"expected a Circuit, got type 'Other'"):
-        Circuit.from_json(circuit.to_json().replace('"type": "Circuit"', '"type": "Other"'))
+    with pytest.raises(ValueError, match="expected a Circuit, this is a Other"):
+        Circuit.from_json(circuit.to_json().replace('"kind": "Circuit"', '"kind": "Other"'))
 
 
 def test_frames_without_graph_columns_or_known_edges_are_refused() -> None:

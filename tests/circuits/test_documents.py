@@ -40,7 +40,7 @@ def test_the_order_of_checks(path: Path) -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"checksum": "0" * 64}, "checksum"),
         ({"format": 9, "version": "7.1"}, "format 9, written by grokscope 7.1; version .* reads format 2"),
-        ({"kind": "other"}, "expected a list, this file is a other"),
+        ({"kind": "other"}, "expected a list, this is a other"),
         ({"more": 1, "version": 3}, "version: input should be a valid string, got 3; more: extra inputs"),
     ]
     for changes, message in cases:

@@ -42,3 +42,11 @@ def test_also_in_one_process_and_free_afterwards(tmp_path: Path) -> None:
         raise KeyError
     with only_writer(tmp_path / "new"):
         pass
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    (other := tmp_path / "other").write_text("kept")
+    (tmp_path / LOCK).symlink_to(other)
+    with pytest.raises(OSError, match=r"is a link; remove it.*\.lock"), only_writer(tmp_path):
+        pass
+    assert other.read_text() == "kept"

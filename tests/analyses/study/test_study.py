@@ -30,6 +30,7 @@ from grokscope.analyses.study.published import (
 )
 from grokscope.analyses.study.report import UNDER_REVISION, verdicts, write_report
 from grokscope.circuits import Result
+from grokscope.circuits.documents import FileError
 from grokscope.tasks import Checkpoint, Run, Study, build_model, load_study
 
 SLOTS = ("natural_slots-g1-r0", "second_hop_slots-g1-r0")
@@ -177,7 +178,7 @@ def test_measurements_read_back_equal_and_a_wrong_file_is_named(findings: whole.
         pd.testing.assert_frame_equal(back.evidence[name].measures, measurement.evidence[name].measures)
         pd.testing.assert_frame_equal(back.traces[name].table, measurement.traces[name].table)
     path.write_text(json.dumps({"circuits": {}}))
-    with pytest.raises(ValueError, match=r"m\.json holds \['circuits'\].* delete that file"):
+    with pytest.raises(FileError, match=r"m\.json: .*delete that file, and it is measured again"):
         cached(path, PathMeasurement, lambda: measurement)
 
 
