@@ -23,6 +23,7 @@ def source_of(values: list[int]) -> OwnPairs:
         roles=("a", "b", "c"),
         intermediates={"carry": carries},
         corrupt_intermediates={"carry": other},
+        unit=torch.arange(n),
     )
     return OwnPairs(pairs, "carry")
 

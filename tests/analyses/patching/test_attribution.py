@@ -22,7 +22,7 @@ from grokscope.tasks.questions.padding import aligned
 def test_eap_is_the_derivative_of_a_literal_patch(seed: int) -> None:
     model, pairs = calm_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
     graph = graph_of(model, pairs.roles, pairs.answer_position)
-    result = edge_attribution(model, pairs, per_query=True, max_memory=2**21)
+    result = edge_attribution(model, pairs, per_query=True, max_memory=2**23)
     clean, _ = sender_outputs(model, graph, pairs.clean)
     corrupt, _ = sender_outputs(model, graph, pairs.corrupt)
     step = 1e-5

@@ -152,7 +152,7 @@ def test_the_frame_by_query_holds_every_delta() -> None:
     model, pairs = strong_model(10), wide_pairs(10)
     result = path_patch(model, pairs, per_query=True)
     frame = result.to_frame()
-    assert list(frame.columns) == ["sender", "receiver", "effect", "stderr", "n", "gap", "query", "delta"]
+    assert list(frame.columns) == ["sender", "receiver", "effect", "stderr", "n", "gap", "n_units", "query", "delta"]
     pivot = frame.pivot(index=["sender", "receiver"], columns="query", values="delta")
     rows = pivot.loc[list(zip(result.table["sender"], result.table["receiver"], strict=True))]
     np.testing.assert_array_equal(rows.to_numpy(), result.deltas)

@@ -45,17 +45,17 @@ GAPS = {
 @pytest.mark.parametrize("scale", [1.0, 1e-6, 1e6])
 def test_the_rule_for_gaps_knows_neither_sign_nor_scale(name: str, scale: float) -> None:
     gaps, said = GAPS[name]
-    gap, (low, high), reason = gap_and_reason(gaps * scale, seed=0)
-    _, (other_low, other_high), mirrored = gap_and_reason(-gaps * scale, seed=0)
+    gap, (low, high), reason = gap_and_reason(gaps * scale, np.arange(N), seed=0)
+    _, (other_low, other_high), mirrored = gap_and_reason(-gaps * scale, np.arange(N), seed=0)
     assert bool(reason) == bool(mirrored) == bool(said) and said in reason
     found, expected = [gap, low, high], [gaps.mean() * scale, -other_high, -other_low]
     np.testing.assert_allclose(found, expected, atol=1e-12 * scale)
 
 
 def test_a_single_query_is_exact_without_an_interval() -> None:
-    gap, interval, reason = gap_and_reason(np.ones(1), seed=0)
+    gap, interval, reason = gap_and_reason(np.ones(1), np.zeros(1), seed=0)
     assert (gap, reason) == (1.0, "") and np.isnan(interval).all()
-    assert gap_and_reason(np.zeros(1), seed=0)[2] == "the gap is 0"
+    assert gap_and_reason(np.zeros(1), np.zeros(1), seed=0)[2] == "the gap is 0"
 
 
 def test_gaps_of_rounding_are_told_from_small_ones() -> None:

@@ -223,7 +223,7 @@ def circuit(model: str) -> Circuit:
 
 @pytest.mark.parametrize("scripts", [True, False])
 def test_diagrams_show_labels_as_they_are(scripts: bool, browser: Browser, tmp_path: Path) -> None:
-    diagram = draw({LABELS[0]: circuit("a$b$c"), LINK: circuit(ODD)}, despite=("model",))
+    diagram = draw({LABELS[0]: circuit("a$b$c"), LINK: circuit(ODD)})
     path = diagram.save(tmp_path / "page.html")
     with opened(browser, path, java_script_enabled=scripts, viewport={"width": 2000, "height": 1000}) as page:
         for number, (label, model) in enumerate(((LABELS[0], "a$b$c"), (LINK, ODD))):
@@ -246,7 +246,7 @@ def test_diagrams_show_labels_as_they_are(scripts: bool, browser: Browser, tmp_p
 
 @pytest.mark.parametrize("kind", ["SVG", "JSON", "HTML"])
 def test_exports_of_diagrams_show_labels_as_they_are(kind: str, browser: Browser, tmp_path: Path) -> None:
-    diagram = draw({LABELS[0]: circuit("a$b$c"), LINK: circuit(ODD)}, despite=("model",))
+    diagram = draw({LABELS[0]: circuit("a$b$c"), LINK: circuit(ODD)})
     path = tmp_path / f"saved.{kind.lower()}"
     with opened(browser, diagram.save(tmp_path / "page.html"), accept_downloads=True) as page:
         with page.expect_download() as download:
