@@ -78,7 +78,7 @@ HOVERED = """async () => {
 
 
 PAGES = {
-    "diagram": lambda: draw({NAMES[0]: circuit(), ODD: circuit(NAMES[2])}, despite=("model",)),
+    "diagram": lambda: draw({NAMES[0]: circuit(), ODD: circuit(NAMES[2])}),
     "attention": lambda: view_attention(torch.eye(len(NAMES))[None, None], NAMES, causal=True, title=ODD),
 }
 

@@ -39,7 +39,7 @@ def test_the_quick_demo_trains_both_arms_to_their_phase(quick: Path) -> None:
 def test_the_quick_demo_says_ten_lines_with_their_n(quick: Path) -> None:
     lines = (quick / "demo.log").read_text().strip().split("\n")
     assert len(lines) == 10 and lines[-1] == "report: demo/report.html"
-    assert all(re.search(r"n = \d+|\d+ of \d+|seed \d|on \d+ pairs", line) for line in lines[:-1])
+    assert all(re.search(r"n = \d+|\d+ of \d+|of \d+ asked|seed \d|on \d+ pairs", line) for line in lines[:-1])
 
 
 def test_the_report_is_one_page_without_network(quick: Path) -> None:
