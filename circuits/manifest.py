@@ -5,6 +5,7 @@ half there since its writer was killed, is not part of the folder.
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -57,9 +58,10 @@ class Manifest:
 
         Raises:
             FileNotFoundError: if there is none.
-            FileError: if it is damaged, of a folder of another kind, or names a file outside the folder.
+            FileError: if it is no file, damaged, of a folder of another kind, or names a file outside the folder.
         """
         path = folder / MANIFEST
+        check_is_file(path)
         document = read_document(path, [f"manifest of a {kind}"], known_format=FORMAT)
         content = validated(_Content, document.content, str(path))
         if outside := [name for name in content.files if not _is_inside(name)]:
@@ -75,11 +77,12 @@ class Manifest:
 
         Raises:
             FileNotFoundError: if the file is gone.
-            FileError: if the manifest does not name it, it has other bytes, or it is a link out of the folder.
+            FileError: if the manifest does not name it, it has other bytes, or it is no file or a link out of the folder.
         """
         path = self.folder / name
         if name not in self.files:
             raise FileError(f"{self.folder / MANIFEST} does not name {name}; it names {', '.join(self.files) or 'no file'}")
+        check_is_file(path)
         if not path.resolve().is_relative_to(self.folder.resolve()):
             raise FileError(f"{path} is a link to {path.resolve()}, out of its folder: put the file itself there")
         data, entry = path.read_bytes(), self.files[name]
@@ -91,6 +94,22 @@ class Manifest:
                 f"{entry.n_bytes:,} bytes with {entry.sha256[:12]}…; it was damaged or changed: take a copy or make it again"
             )
         return data
+
+
+def is_there(folder: Path) -> bool:
+    """Whether a folder has a manifest, or something in its place that `Manifest.read` then names."""
+    return os.path.lexists(folder / MANIFEST)
+
+
+def check_is_file(path: Path) -> None:
+    """Raise for what is there and is no file, since reading a pipe would wait for ever.
+
+    Raises:
+        FileError: naming what is there.
+    """
+    if os.path.lexists(path) and not path.is_file():
+        found = "a link that leads to no file" if path.is_symlink() else "a folder or a device"
+        raise FileError(f"{path}: expected a file, found {found}; take a copy or make it again")
 
 
 class _Content(BaseModel):

@@ -15,7 +15,7 @@ import typer
 from grokscope import tasks
 from grokscope.circuits.arguments import refuse
 from grokscope.circuits.destination import folder_problems
-from grokscope.tasks.runs.shipping import copy_run
+from grokscope.tasks.runs.shipping import copy_run, seal_study
 
 SHARED = tasks.ModelConfig.small()
 UNTIED = tasks.ModelConfig(d_model=128, n_heads=1, n_blocks=4, n_loops=1)
@@ -58,6 +58,8 @@ def main(
             ship(name, work, Path(__file__).parent / "checkpoints" / "pilot")
         else:
             train_arm(name, work)
+    if ship_only:
+        seal_study(Path(__file__).parent / "checkpoints" / "pilot")
 
 
 if __name__ == "__main__":

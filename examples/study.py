@@ -9,7 +9,6 @@ Shipped are metrics, the tables of `step_tables` and the checkpoints that `Arm.w
 80 MB. Further trainings on new facts ship their last checkpoint; those that differ in exposure ship metrics only.
 """
 
-import lzma
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,8 +25,7 @@ from grokscope.analyses.claims.specimens import last_before_ood
 from grokscope.analyses.study.step_tables import step_tables
 from grokscope.circuits.arguments import process_problems, refuse
 from grokscope.circuits.destination import folder_problems
-from grokscope.circuits.writing import write_atomic
-from grokscope.tasks.runs.shipping import copy_run
+from grokscope.tasks.runs.shipping import copy_run, seal_study
 
 SHIPPED = Path(__file__).parent / "checkpoints" / "study"
 MAX_STEPS = 15_000
@@ -166,10 +164,7 @@ def ship(folder: Path, shipped: Path, *, further: bool) -> str:
     if further and run.name.rpartition("-g")[0] not in ORIGINS:  # exposure differs, not the origin
         copy_run(run, shipped, steps=[])
         return f"{shipped.name}: metrics shipped"
-    for name, table in step_tables(run).items():
-        text = table.to_csv(index=False, float_format="%.4g")
-        write_atomic(shipped / "tables" / f"{name}.csv.xz", lzma.compress(text.encode()))
-    copy_run(run, shipped, steps=run.steps[-1:] if further else shipped_steps(run))
+    copy_run(run, shipped, steps=run.steps[-1:] if further else shipped_steps(run), tables=step_tables(run))
     return f"{shipped.name}: shipped"
 
 
@@ -185,6 +180,8 @@ def main(
         folders = sorted(path.parent for path in work.glob("**/run.json"))
         calls = [delayed(ship)(f, SHIPPED / f.relative_to(work), further=f.parent != work) for f in folders]
         typer.echo("\n".join(map(str, Parallel(n_jobs=n_jobs, return_as="generator")(calls))))
+        for study in {(SHIPPED / folder.relative_to(work)).parent for folder in folders}:
+            seal_study(study)
         return
     for each in tier:
         outcomes = [tasks.sweep([job(*which) for which in TIERS[each]], work, n_jobs=n_jobs)]

@@ -1,5 +1,6 @@
 """What is learned: tasks, models, training, and the runs it leaves."""
 
+from ..circuits.lock import FolderInUseError
 from .models.building import build_model
 from .models.config import ModelConfig
 from .questions.donors import Donor, Donors
@@ -17,11 +18,13 @@ from .questions.supervision import BOTH_HALF, BOTH_HOPS, FIRST_HOP, NATURAL, SEC
 from .questions.task import Part, Task
 from .questions.twohop import TwoHopTask, two_hop
 from .runs.checkpoints import Checkpoint, Run
+from .runs.folder import CheckpointError
+from .runs.migration import migrate
 from .runs.phases import PHASES
 from .runs.study import Study, load_study
 from .runs.training_config import TrainConfig
-from .runs.weights import CheckpointError
 from .training.published_transfer import published_new_facts
+from .training.resuming import ResumeWarning
 from .training.sweep import Job, grid, sweep
 from .training.train import train
 from .training.transfer import CELLS, NewFacts
@@ -44,6 +47,7 @@ __all__ = [
     "DataFolderError",
     "Donor",
     "Donors",
+    "FolderInUseError",
     "Job",
     "KnowledgeGraph",
     "ModelConfig",
@@ -51,6 +55,7 @@ __all__ = [
     "Part",
     "PromptPairs",
     "Queries",
+    "ResumeWarning",
     "Run",
     "Study",
     "Supervision",
@@ -63,6 +68,7 @@ __all__ = [
     "is_right",
     "load_study",
     "make_pairs",
+    "migrate",
     "perturb",
     "predictions",
     "published_new_facts",

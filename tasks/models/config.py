@@ -1,6 +1,9 @@
 """The shape of a model."""
 
 from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import ConfigDict
 
 from ..questions.arguments import flag_problems, refuse, whole_problems
 
@@ -26,6 +29,7 @@ class ModelConfig:
     mlp_ratio: int = 4
     tie_embeddings: bool = True
     bidirectional: bool = False
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # of saved ones
 
     def __post_init__(self) -> None:
         sizes = {name: getattr(self, name) for name in ("d_model", "n_heads", "n_blocks", "n_loops", "mlp_ratio")}
@@ -61,6 +65,10 @@ class ModelConfig:
     def n_layers(self) -> int:
         """Unrolled layers: blocks times loops."""
         return self.n_blocks * self.n_loops
+
+    def least_numbers(self, n_tokens: int) -> int:
+        """How many numbers the embedding and the matrices of all blocks hold together; a model has more."""
+        return self.d_model * n_tokens + self.n_blocks * (4 + 2 * self.mlp_ratio) * self.d_model**2
 
     @property
     def architecture(self) -> str:

@@ -1,8 +1,8 @@
 """What training leaves: a Run is a folder, a Checkpoint one file of weights in it.
 
-A run's folder holds `run.json` and `task.safetensors` (see `settings`), `metrics.csv` (a row for each evaluation) and
-`checkpoints/step_*.safetensors` (see `weights`; EMA weights if the run has them). Phases are decided from the metrics and
-named in `PHASES`.
+A run's folder holds `run.json` and `task.safetensors` (see `settings`), `metrics.csv` (see `metrics`; a row for each
+evaluation), `checkpoints/step_*.safetensors` (see `weights`; EMA weights if the run has them) and `manifest.json`, which
+says what belongs to the run (see `folder`). Phases are decided from the metrics and named in `PHASES`.
 """
 
 import dataclasses
@@ -13,18 +13,31 @@ from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
+from torch import Tensor
 from transformer_lens import HookedTransformer
 
+from ...circuits.manifest import Manifest
 from ..destination import input_problems
 from ..models.building import build_model
 from ..models.config import ModelConfig
 from ..questions.arguments import device_problems, is_whole, refuse, whole_problems
 from ..questions.evaluation import n_reported
 from ..questions.task import Task
+from .folder import (
+    CHECKPOINTS,
+    METRICS,
+    SETTINGS,
+    TASK,
+    CheckpointError,
+    checkpoint_name,
+    checkpoint_steps,
+    naming_checkpoints,
+)
+from .metrics import read_metrics
 from .phases import SATURATED, first_lasting, phases_reached
 from .settings import read_settings
 from .training_config import TrainConfig
-from .weights import CheckpointError, checkpoint_path, load_weights
+from .weights import check_size, load_weights, read_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +51,7 @@ class Checkpoint:
         accuracy: exact match by split on the half of the queries that phases are not chosen on.
         model_config: the shape of the model.
         task: what it was trained on.
+        manifest: of the run's folder; it says which bytes the file has.
     """
 
     path: Path
@@ -46,6 +60,7 @@ class Checkpoint:
     accuracy: Mapping[str, float]
     model_config: ModelConfig
     task: Task
+    manifest: Manifest
 
     def model(self, *, n_loops: int | None = None, device: str = "cpu") -> HookedTransformer:
         """The weights in a plain HookedTransformer, tied as its config says, in evaluation mode.
@@ -57,21 +72,36 @@ class Checkpoint:
 
         Raises:
             FileNotFoundError: if the file is gone.
-            CheckpointError: if it is truncated or does not fit the config.
+            CheckpointError: if it was changed since it was written, or does not fit the config.
         """
         loops = [] if n_loops is None else whole_problems(1, n_loops=n_loops)
         refuse(loops + device_problems(device))
         config = self.model_config if n_loops is None else dataclasses.replace(self.model_config, n_loops=n_loops)
+        weights = self.weights()
+        check_size(config, self.task.n_tokens, weights, str(self.path))
         model = build_model(config, self.task, device=device)
-        load_weights(model, config, self.path)
+        load_weights(model, config, weights, str(self.path))
         model.cfg.model_name = self.label if n_loops is None else f"{self.label}, {n_loops} loops"
         return model.eval()
+
+    def weights(self) -> dict[str, Tensor]:
+        """The distinct trained parameters as they are in the file, checked; of what shapes they are, `model` checks.
+
+        Raises:
+            FileNotFoundError: if the file is gone.
+            CheckpointError: if it was changed since it was written.
+        """
+        with naming_checkpoints():
+            return read_weights(self._bytes(), str(self.path), step=self.step)
 
     @property
     def origin(self) -> str:
         """The label and a hash of the file, by which a run names the weights it began with."""
-        weights = hashlib.sha256(self.path.read_bytes()).hexdigest()[:12]
-        return f"{self.label}, weights {weights}"
+        with naming_checkpoints():
+            return f"{self.label}, weights {hashlib.sha256(self._bytes()).hexdigest()[:12]}"
+
+    def _bytes(self) -> bytes:
+        return self.manifest.bytes_of(self.path.relative_to(self.manifest.folder).as_posix())
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +114,7 @@ class Run:
         model_config: the model's shape.
         train_config: how it was trained.
         metrics: a row for each evaluation; columns as in `evaluation.evaluate`, and step, seconds, loss, floor_….
+        manifest: what belongs to it, as the folder's manifest said when it was read.
         initial: the checkpoint whose weights it began with, see `Checkpoint.origin`; empty for random ones.
     """
 
@@ -92,29 +123,29 @@ class Run:
     model_config: ModelConfig
     train_config: TrainConfig
     metrics: pd.DataFrame
+    manifest: Manifest
     initial: str = ""
 
     @classmethod
     def load(cls, folder: str | Path) -> "Run":
-        """Read a run from its folder.
+        """Read a run from its folder: what its manifest names, and nothing else.
 
         Raises:
-            FileNotFoundError: if files are missing.
-            CheckpointError: if one of them cannot be read.
+            FileNotFoundError: if files are missing, or training was stopped before its first evaluation.
+            CheckpointError: if one of them was changed since it was written, or is not what it should be.
         """
         refuse(input_problems(folder=folder))
         folder = Path(folder)
-        if missing := [name for name in ("run.json", "task.safetensors", "metrics.csv") if not (folder / name).is_file()]:
+        if missing := [name for name in (SETTINGS, TASK, METRICS) if not (folder / name).is_file()]:
             raise FileNotFoundError(f"{folder} is no complete run, it lacks {', '.join(missing)}")
-        settings, task = read_settings(folder)
-        try:
-            configs = ModelConfig(**settings["model"]), TrainConfig.from_dict(settings["training"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{folder}/run.json names no readable settings: {error!r}") from error
-        metrics = pd.read_csv(folder / "metrics.csv", engine="python")  # this engine reads floats exactly
-        if not metrics["step"].is_monotonic_increasing or metrics["step"].duplicated().any():
-            raise CheckpointError(f"{folder}/metrics.csv must hold one row for each step, in order")
-        return cls(folder, task, *configs, metrics, settings.get("initial", ""))
+        with naming_checkpoints():
+            manifest, settings, task = read_settings(folder)
+            if METRICS not in manifest.files:
+                raise FileNotFoundError(f"{folder} is no complete run, it was stopped before its first evaluation was whole")
+            data = manifest.bytes_of(METRICS, may_have_grown=True)
+        metrics = read_metrics(data, str(folder / METRICS), task, settings.training)
+        _check_steps(manifest, metrics["step"].tolist())
+        return cls(folder, task, settings.model, settings.training, metrics, manifest, settings.initial)
 
     @property
     def name(self) -> str:
@@ -139,7 +170,7 @@ class Run:
     @property
     def steps(self) -> list[int]:
         """The steps at which there is a checkpoint."""
-        return sorted(int(path.stem.removeprefix("step_")) for path in self.folder.glob("checkpoints/step_*.safetensors"))
+        return checkpoint_steps(self.manifest)
 
     def checkpoint(self, which: str | int) -> Checkpoint:
         """The checkpoint of a phase, of a step, or `"grokked"`.
@@ -163,7 +194,8 @@ class Run:
         row = self.metrics[self.metrics["step"] == step].iloc[0]
         label = f"{self.name}, step {step:,}" + (f" ({which})" if isinstance(which, str) else "")
         accuracy = {split: float(row[split]) for split in (*self.task.splits, "train")}
-        return Checkpoint(checkpoint_path(self.folder, step), label, step, accuracy, self.model_config, self.task)
+        path = self.folder / checkpoint_name(step)
+        return Checkpoint(path, label, step, accuracy, self.model_config, self.task, self.manifest)
 
     def _check_grokked(self) -> None:
         saturated = first_lasting(self.metrics["step"], self.metrics["select_train"] >= SATURATED)
@@ -177,3 +209,12 @@ class Run:
             failed.append(f"OOD+OOD generalised at step {generalised}, not 5 times later than train ≥ .99 at {saturated}")
         if failed:
             raise KeyError(f"{self.folder} has not grokked: {'; '.join(failed)}")
+
+
+def _check_steps(manifest: Manifest, evaluated: list[int]) -> None:
+    """Raise unless every file of weights is of a step that was evaluated."""
+    known = set(map(checkpoint_name, evaluated))
+    if strange := [name for name in manifest.files if name.startswith(f"{CHECKPOINTS}/") and name not in known]:
+        raise CheckpointError(
+            f"{manifest.folder}: {', '.join(strange)} are no weights of steps in {METRICS}; take a copy or train again"
+        )

@@ -4,76 +4,136 @@ The task writes and reads itself; `run.json` names its kind, and `TASK_KINDS` sa
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file as load_arrays
+from pydantic import BaseModel, ConfigDict, JsonValue
+from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
+from ...circuits.documents import opened, parsed, to_document, validated
+from ...circuits.manifest import MANIFEST, Manifest, is_there
 from ..models.config import ModelConfig
 from ..questions.kinds import read_task
 from ..questions.task import Task
-from ..writing import write_atomic
+from . import format_1
+from .folder import KIND, SETTINGS, TASK, CheckpointError
+from .tensors import bare_metadata, labelled, metadata_of, tensors_of
 from .training_config import TrainConfig
-from .weights import CheckpointError
 
-FIRST_KIND = "two-hop"  # of runs whose run.json names no kind: there was no other
+FORMAT = 2
+TASK_FILE_KIND = "task"
 
 
-def write_settings(
-    folder: Path, task: Task, model_config: ModelConfig, train_config: TrainConfig, initial: str = ""
-) -> None:
-    """Save what defines a run, before training starts.
+class RunSettings(BaseModel):
+    """The content of `run.json`.
 
-    Args:
-        folder: of the run.
-        task: what is trained.
-        model_config: the model's shape.
-        train_config: how it is trained.
+    Attributes:
+        task: its kind and settings; the arrays are in `task.safetensors`.
+        model: the model's shape.
+        training: how it is trained.
         initial: the checkpoint whose weights it begins with, see `Checkpoint.origin`; empty for random ones.
+        torch: the version that trains it.
     """
-    settings = {
-        "format": 1,
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    task: dict[str, JsonValue]
+    model: ModelConfig
+    training: TrainConfig
+    initial: str
+    torch: str
+
+
+def settings_bytes(
+    task: Task, model_config: ModelConfig, train_config: TrainConfig, initial: str, version: str = torch.__version__
+) -> bytes:
+    """The file `run.json`; the arguments are as in `RunSettings`."""
+    content = {
         "task": {"kind": task.kind, **task.settings},
         "model": dataclasses.asdict(model_config),
         "training": dataclasses.asdict(train_config),
         "initial": initial,
-        "torch": torch.__version__,
+        "torch": version,
     }
-    write_arrays(folder, task)
-    write_atomic(folder / "run.json", json.dumps(settings, indent=1))
+    return to_document(KIND, content, written_format=FORMAT, indent=1).encode()
 
 
-def write_arrays(folder: Path, task: Task) -> None:
-    """Save a task's arrays."""
+def task_bytes(task: Task) -> bytes:
+    """The file `task.safetensors`: the task's arrays."""
     arrays = {name: np.ascontiguousarray(array) for name, array in task.to_arrays().items()}
-    write_atomic(folder / "task.safetensors", save_arrays(arrays))
+    return labelled(save_arrays(arrays), TASK_FILE_KIND, {"task": task.kind})
 
 
-def read_settings(folder: Path) -> tuple[dict[str, Any], Task]:
-    """The content of `run.json`, and the task.
+def read_settings(folder: Path) -> tuple[Manifest, RunSettings, Task]:
+    """What belongs to a run, what defines it, and its task.
 
     Raises:
-        CheckpointError: if a file cannot be read, or the task is of an unknown kind.
+        FileNotFoundError: if a file is missing.
+        FileError: if one of them is not what it should be, or the task is of an unknown kind.
     """
-    try:
-        settings = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        arrays, about = load_arrays(folder / "task.safetensors"), dict(settings["task"])
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder} is no readable run: {error!r}") from error
-    return settings, _task_from(folder, arrays, about)
+    manifest = _manifest(folder)
+    settings = read_run_settings(manifest)
+    return manifest, settings, _task(manifest.bytes_of(TASK), settings.task, folder)
 
 
-def _task_from(folder: Path, arrays: Mapping[str, np.ndarray], about: dict[str, Any]) -> Task:
+def holds_format_1(folder: Path) -> bool:
+    """Whether a run is of format 1 and has not been given a manifest.
+
+    Raises:
+        FileError: if `run.json` is no JSON.
+    """
+    path = folder / SETTINGS
+    return not is_there(folder) and format_1.is_format_1(_json(path.read_bytes(), str(path)))
+
+
+def read_run_settings(manifest: Manifest) -> RunSettings:
+    """What defines a run, without its task's arrays.
+
+    Raises:
+        FileError: if `run.json` is not what it should be.
+    """
+    where = str(manifest.folder / SETTINGS)
+    found = _json(manifest.bytes_of(SETTINGS), where)
+    if format_1.is_format_1(found):
+        return validated(RunSettings, format_1.content_of(found), where)
+    return validated(RunSettings, opened(found, where, [KIND], known_format=FORMAT).content, where)
+
+
+def _manifest(folder: Path) -> Manifest:
+    """The manifest; of a run of format 1 that has none, what it would say now."""
+    if is_there(folder):
+        return Manifest.read(folder, KIND)
+    if not holds_format_1(folder):
+        raise CheckpointError(
+            f"{folder} lacks {MANIFEST}, without which only runs whose {SETTINGS} is of format 1 are read; take a copy of "
+            "it or train again in another folder"
+        )
+    return format_1.manifest_of(folder)
+
+
+def _json(data: bytes, where: str) -> Any:
     try:
-        return read_task(about.pop("kind", FIRST_KIND), arrays, about)
+        return parsed(data.decode(), where)
+    except UnicodeDecodeError as error:
+        raise CheckpointError(
+            f"{where}: expected a text in UTF-8, byte {error.start} is none; take a copy or make it again"
+        ) from error
+
+
+def _task(data: bytes, about: Mapping[str, Any], folder: Path) -> Task:
+    where, settings = str(folder / TASK), dict(about)
+    kind = settings.pop("kind", None)
+    if bare_metadata(data, where) is None and (said := metadata_of(data, TASK_FILE_KIND, where).get("task")) != kind:
+        raise CheckpointError(f"{where} holds a task of the kind {said!r}, {SETTINGS} next to it names {kind!r}")
+    arrays = tensors_of(data, load_arrays, where)
+    try:
+        return read_task(kind, arrays, settings)
     except ValueError as error:
-        raise CheckpointError(f"{folder / 'run.json'} names {error}") from error
+        raise CheckpointError(f"{folder / SETTINGS} names {error}; its arrays are in {where}") from error
 
 
 def check_resumable(
@@ -82,15 +142,14 @@ def check_resumable(
     """Raise unless the run in a folder is to be resumed and has the very same settings."""
     if not resume:
         raise FileExistsError(f"{folder} holds a run already; read it with Run.load, or continue it with resume=True")
-    settings, there = read_settings(folder)
-    configs = ((settings["model"], model_config), (settings["training"], train_config))
+    _, settings, there = read_settings(folder)
     changed = [
-        f"{name} is {before.get(name)!r} there, {now!r} was asked for"
-        for before, config in configs
-        for name, now in dataclasses.asdict(config).items()
-        if before.get(name) != json.loads(json.dumps(now))
+        f"{name} is {before!r} there, {now!r} was asked for"
+        for saved, asked in ((settings.model, model_config), (settings.training, train_config))
+        for name, now in dataclasses.asdict(asked).items()
+        if (before := getattr(saved, name)) != now
     ]
-    if (before := settings.get("initial", "")) != initial:
+    if (before := settings.initial) != initial:
         changed.append(f"it began with {before or 'random weights'}, {initial or 'random weights'} were asked for")
     if there.key != task.key:
         changed.append(f"its task is {there.key} ({there.regime}), {task.key} ({task.regime}) was asked for")

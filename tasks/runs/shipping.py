@@ -1,21 +1,26 @@
 """Copies of runs that are small enough to ship: few checkpoints, weights as 16-bit floats where nothing measured changes."""
 
+import lzma
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
 from torch import Tensor
 
+from ...circuits.lock import only_writer
+from ...circuits.manifest import MANIFEST, Entry, Manifest
 from ..models.building import load_parameters
 from ..questions.evaluation import evaluate, evaluation_queries, exact_match
-from ..writing import write_atomic
 from .checkpoints import Checkpoint, Run
-from .settings import write_arrays
-from .weights import read_weights, write_checkpoint
+from .folder import METRICS, SETTINGS, TASK, RunWriter, checkpoint_name, naming_checkpoints, table_file, written_alone
+from .settings import read_run_settings, settings_bytes, task_bytes
+from .study import KIND, run_folders
+from .weights import checkpoint_bytes
 
 TOLERANCE = 1e-3  # largest change of any accuracy that 16-bit weights may make
 
 
-def copy_run(run: Run, folder: str | Path, *, steps: Sequence[int]) -> Run:
+def copy_run(run: Run, folder: str | Path, *, steps: Sequence[int], tables: Mapping[str, pd.DataFrame] | None = None) -> Run:
     """Copy a run with only some of its checkpoints.
 
     Weights are written as 16-bit floats, half the size, unless an accuracy of that checkpoint then changes by more than
@@ -25,21 +30,46 @@ def copy_run(run: Run, folder: str | Path, *, steps: Sequence[int]) -> Run:
         run: is not changed.
         folder: a new one.
         steps: which checkpoints to take.
+        tables: what was measured at many of its steps, by name, see `Study.tables`; numbers are written with four digits.
 
     Raises:
         FileExistsError: if the folder holds a run already.
+        FolderInUseError: if another process writes into it.
         KeyError: if there is no checkpoint at one of the steps.
+        CheckpointError: if a file of the run was changed since it was written.
+    """
+    folder, checkpoints = Path(folder), [run.checkpoint(step) for step in steps]
+    with naming_checkpoints():
+        settings = read_run_settings(run.manifest)
+        metrics = run.manifest.bytes_of(METRICS, may_have_grown=True)
+    with written_alone(folder):
+        if (folder / SETTINGS).exists():
+            raise FileExistsError(f"{folder} holds a run already")
+        writer = RunWriter(folder)
+        for checkpoint in checkpoints:
+            weights = halved(checkpoint.weights(), _scores_the_same(checkpoint))
+            writer.write(checkpoint_name(checkpoint.step), checkpoint_bytes(checkpoint.step, weights))
+        for name, table in (tables or {}).items():
+            writer.write(table_file(name), lzma.compress(table.to_csv(index=False, float_format="%.4g").encode()))
+        writer.write(METRICS, metrics)
+        writer.write(TASK, task_bytes(run.task))
+        writer.begin(settings_bytes(run.task, run.model_config, run.train_config, run.initial, settings.torch))
+    return Run.load(folder)
+
+
+def seal_study(folder: str | Path) -> Path:
+    """Write a study's manifest, which names the manifest of each run that is in its folder now; returns its path.
+
+    Raises:
+        FileNotFoundError: if there is no run, or one without a manifest.
+        FolderInUseError: if another process writes into the folder.
     """
     folder = Path(folder)
-    if (folder / "run.json").exists():
-        raise FileExistsError(f"{folder} holds a run already")
-    for checkpoint in [run.checkpoint(step) for step in steps]:
-        weights = read_weights(checkpoint.path)
-        write_checkpoint(folder, checkpoint.step, halved(weights, _scores_the_same(checkpoint)))
-    write_arrays(folder, run.task)
-    for name in ("metrics.csv", "run.json"):  # the last file makes it a run
-        write_atomic(folder / name, (run.folder / name).read_bytes())
-    return Run.load(folder)
+    if not (runs := run_folders(folder)):
+        raise FileNotFoundError(f"{folder} holds no runs")
+    with only_writer(folder):
+        files = {f"{run.name}/{MANIFEST}": Entry.of((run / MANIFEST).read_bytes()) for run in runs}
+        return Manifest(folder, KIND, files).write()
 
 
 def halved(weights: Mapping[str, Tensor], is_good: Callable[[Mapping[str, Tensor]], bool]) -> Mapping[str, Tensor]:

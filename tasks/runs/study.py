@@ -1,5 +1,10 @@
-"""Studies: folders of runs that belong together, such as the shipped ones under examples/checkpoints."""
+"""Studies: folders of runs that belong together, such as the shipped ones under examples/checkpoints.
 
+A study that is shipped has a manifest, which names the manifest of each of its runs; then these are its runs and no others.
+"""
+
+import io
+import lzma
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,16 +14,20 @@ from typing import Any
 
 import pandas as pd
 
+from ...circuits.documents import FileError
+from ...circuits.manifest import MANIFEST, Manifest, is_there
 from ..destination import file_name_problems, input_problems
 from ..questions.arguments import refuse
 from ..questions.task import splits_for
 from ..questions.validity import missing_problems
 from .checkpoints import Run
+from .folder import METRICS, SETTINGS, CheckpointError, naming_checkpoints, table_file, table_names
 from .phases import PHASES
 from .study_figure import study_figure
 
 SEEDS = re.compile(r"(-g\d+)?(-[rs]\d+)?$")
 """The end of a run's name that tells graph and replicate or seed, as in `natural-g1-r0`; what comes before is its arm."""
+KIND = "study"
 SHIPPED = Path(__file__).parents[2] / "examples" / "checkpoints"
 
 
@@ -83,15 +92,14 @@ class Study:
 
         Raises:
             FileNotFoundError: if no run has such a table; the message lists those there are.
+            CheckpointError: if a table was changed since it was written, or cannot be read.
         """
         refuse(file_name_problems("the table name", [name]))
-        found = {run: folder / f"{name}.csv.xz" for run, folder in self._table_folders.items()}
-        parts = [pd.read_csv(path).assign(run=run) for run, path in found.items() if path.is_file()]
-        if not parts:
-            there = sorted(
-                {path.name.removesuffix(".csv.xz") for f in self._table_folders.values() for path in f.glob("*.csv.xz")}
-            )
+        having = {run_name: run for run_name, run in self.runs.items() if table_file(name) in run.manifest.files}
+        if not having:
+            there = sorted({table for run in self.runs.values() for table in table_names(run.manifest)})
             raise FileNotFoundError(f"no run in {self.folder} has a table {name!r}; there are: {', '.join(there) or 'none'}")
+        parts = [table_of(run, name).assign(run=run_name) for run_name, run in having.items()]
         together = pd.concat(parts, ignore_index=True)
         return together[["run", *together.columns.drop("run")]]
 
@@ -102,24 +110,51 @@ class Study:
         frame = self.to_frame()
         return study_figure(frame[frame["split"].isin(tests)], phases)
 
-    @property
-    def _table_folders(self) -> dict[str, Path]:
-        return {name: run.folder / "tables" for name, run in self.runs.items()}
-
 
 def load_study(name: str | Path = "study") -> Study:
     """Read a study: the name of a shipped one, or any folder of runs.
 
     Raises:
-        FileNotFoundError: if there is no such study; the message lists the shipped ones.
-        CheckpointError: if a run in it cannot be read.
+        FileNotFoundError: if there is no such study; the message lists the shipped ones. If one of its runs is gone.
+        CheckpointError: if a run in it was changed since it was written, or cannot be read.
 
     >>> load_study("pilot").summary  # doctest: +SKIP
     """
     refuse(input_problems(name=name))
-    folder = next((f for f in (SHIPPED / name, Path(name)) if any(f.glob("*/run.json"))), None)
+    folder = next((f for f in (SHIPPED / name, Path(name)) if run_folders(f) or is_there(f)), None)
     if folder is None:
-        shipped = sorted({str(path.parents[1].relative_to(SHIPPED)) for path in SHIPPED.glob("**/run.json")})
+        shipped = sorted({str(path.parents[1].relative_to(SHIPPED)) for path in SHIPPED.glob(f"**/{SETTINGS}")})
         there = ", ".join(shipped) or f"none, since {SHIPPED} is not there: shipped studies come with the repository"
         raise FileNotFoundError(f"no study {str(name)!r}, neither shipped nor a folder of runs; shipped ones: {there}")
-    return Study(folder, {path.parent.name: Run.load(path.parent) for path in sorted(folder.glob("*/run.json"))})
+    with naming_checkpoints():
+        return Study(folder, {run.name: Run.load(run) for run in _runs_of(folder)})
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """The folders of runs in a folder, by name; also those that lack something, which reading them then names."""
+    return sorted({path.parent for name in (SETTINGS, METRICS) for path in folder.glob(f"*/{name}")})
+
+
+def _runs_of(folder: Path) -> list[Path]:
+    """Those that the study's manifest names, after checking their manifests; all of them if it has none."""
+    if not is_there(folder):
+        return run_folders(folder)
+    manifest = Manifest.read(folder, KIND)
+    for name in manifest.files:
+        manifest.bytes_of(name)
+        if not re.fullmatch(rf"[^/]+/{re.escape(MANIFEST)}", name):
+            raise FileError(f"{folder / MANIFEST}: a study's files are the manifests of its runs, got {name!r}")
+    return [(folder / name).parent for name in sorted(manifest.files)]
+
+
+def table_of(run: Run, name: str) -> pd.DataFrame:
+    """A table that comes with a run."""
+    where = run.folder / table_file(name)
+    with naming_checkpoints():
+        data = run.manifest.bytes_of(table_file(name))
+    try:
+        return pd.read_csv(io.BytesIO(lzma.decompress(data)))
+    except (lzma.LZMAError, ValueError) as error:  # of pandas all, EmptyDataError and ParserError among them
+        raise CheckpointError(
+            f"{where}: expected a table as csv in xz, but {error}; take a copy or make it again"
+        ) from error

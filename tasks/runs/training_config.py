@@ -3,9 +3,10 @@
 Here and not with the training that follows it, since a saved run holds its config and must be readable without training.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict
 
 from ..questions.arguments import (
     MOST_REPEATS,
@@ -63,6 +64,7 @@ class TrainConfig:
     evaluate_every: int = 100
     n_checkpoints: int = 10
     seed: int = 0
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # of saved ones
 
     def __post_init__(self) -> None:
         steps = whole_problems(1, most=MOST_STEPS, max_steps=self.max_steps, evaluate_every=self.evaluate_every)
@@ -119,11 +121,6 @@ class TrainConfig:
         """For tests: a few hundred quick steps; keyword arguments replace single settings."""
         settings: dict[str, Any] = {"max_steps": 300, "batch_size": 256, "warmup_steps": 20, "evaluate_every": 50}
         return cls(**(settings | changes))
-
-    @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> "TrainConfig":
-        """Read back what `dataclasses.asdict` and JSON made of a config."""
-        return cls(**{**settings, "betas": tuple(settings["betas"])})
 
     @property
     def evaluation_steps(self) -> list[int]:

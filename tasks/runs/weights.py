@@ -1,62 +1,85 @@
 """The files of weights in a run: each distinct trained parameter once, in safetensors."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
+import torch
+from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ..models.building import load_parameters, trained_parameters
 from ..models.config import ModelConfig
-from ..writing import write_atomic
+from .folder import CheckpointError
+from .tensors import bare_metadata, labelled, metadata_of, tensors_of
+
+KIND = "checkpoint"
+MOST_SHOWN = 5  # problems of one file that a message lists
 
 
-class CheckpointError(ValueError):
-    """A checkpoint or run cannot be read; the message names the file and what is wrong with it."""
+def checkpoint_bytes(step: int, parameters: Mapping[str, Tensor]) -> bytes:
+    """A file with the distinct trained parameters of one step."""
+    plain = save_tensors({name: p.detach().contiguous() for name, p in parameters.items()})
+    return labelled(plain, KIND, {"step": str(step)})
 
 
-def checkpoint_path(folder: Path, step: int) -> Path:
-    """The file with the weights of a step."""
-    return folder / "checkpoints" / f"step_{step:08d}.safetensors"
-
-
-def write_checkpoint(folder: Path, step: int, parameters: Mapping[str, Tensor]) -> None:
-    """Save the distinct trained parameters of one step."""
-    content = save_tensors({name: p.contiguous() for name, p in parameters.items()}, metadata={"step": str(step)})
-    write_atomic(checkpoint_path(folder, step), content)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(data: bytes, where: str, *, step: int) -> dict[str, Tensor]:
     """The distinct trained parameters in a checkpoint's file, in the dtypes they were saved in.
 
+    Args:
+        data: the file's bytes, for which a manifest vouches.
+        where: the name of the file, for messages.
+        step: of training, which the file must name.
+
     Raises:
-        FileNotFoundError: if the file is gone.
-        CheckpointError: if it is truncated.
+        FileError: if it is no checkpoint of that step, or damaged.
+        CheckpointError: if its tensors are no weights, all of which are finite floats.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint file {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is truncated or no safetensors file: {error}") from error
+    bare = bare_metadata(data, where)
+    said = metadata_of(data, KIND, where).get("step") if bare is None else bare.get("step", str(step))
+    if said != str(step):
+        raise CheckpointError(f"{where}: expected the weights of step {step}, the file says step {said}")
+    weights = tensors_of(data, load_tensors, where)
+    if problems := value_problems(weights):
+        raise CheckpointError(f"{where}: {'; '.join(problems)}; take a copy or make it again")
+    return weights
 
 
-def load_weights(model: HookedTransformer, config: ModelConfig, path: Path) -> None:
+def value_problems(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Which tensors are no floats, or not finite; of many only the first."""
+    found = [
+        f"{name} is of {tensor.dtype}, expected are floats"
+        if not tensor.is_floating_point()
+        else f"{name} holds values that are not finite"
+        for name, tensor in sorted(tensors.items())
+        if not tensor.is_floating_point() or not torch.isfinite(tensor).all()
+    ]
+    return found[:MOST_SHOWN] + ([f"and {len(found) - MOST_SHOWN} more"] if len(found) > MOST_SHOWN else [])
+
+
+def check_size(config: ModelConfig, n_tokens: int, weights: Mapping[str, Tensor], where: str) -> None:
+    """Raise if weights are too few for a config, before a model of that size is built."""
+    needed, found = config.least_numbers(n_tokens), sum(tensor.numel() for tensor in weights.values())
+    if found < needed:
+        raise CheckpointError(f"{where} does not fit {config}: it holds {found:,} numbers, at least {needed:,} are needed")
+
+
+def load_weights(model: HookedTransformer, config: ModelConfig, weights: Mapping[str, Tensor], where: str) -> None:
     """Put a checkpoint's weights into a model.
 
     Raises:
-        FileNotFoundError: if the file is gone.
-        CheckpointError: if it is truncated or does not fit the config.
+        CheckpointError: if they do not fit the config.
     """
+    check_shapes(weights, model, config, where)
+    load_parameters(model, config, weights)
+
+
+def check_shapes(weights: Mapping[str, Tensor], model: HookedTransformer, config: ModelConfig, where: str) -> None:
+    """Raise unless weights are those of a model of that config, by their names and shapes."""
     expected = {name: tuple(p.shape) for name, p in trained_parameters(model, config).items()}
-    parameters = read_weights(path)
-    found = {name: tuple(p.shape) for name, p in parameters.items()}
+    found = {name: tuple(p.shape) for name, p in weights.items()}
     if found != expected:
-        raise CheckpointError(f"{path} does not fit {config}: {'; '.join(differences(found, expected))}")
-    load_parameters(model, config, parameters)
+        raise CheckpointError(f"{where} does not fit {config}: {'; '.join(differences(found, expected))}")
 
 
 def differences(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> list[str]:

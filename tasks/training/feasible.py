@@ -30,9 +30,9 @@ def task_problems(task: Task, config: TrainConfig) -> list[str]:
 def bytes_to_write(folder: Path, task: Task, model_config: ModelConfig, config: TrainConfig) -> int:
     """What checkpoints and training states take on the disk at most at once, less what the folder holds of them.
 
-    A new state is written before the old one goes, so that there are two. Settings, task and metrics are small and left out.
+    A new state is written before the older of two goes, so that there are three. Settings, task and metrics are small and left out.
     """
     n_checkpoints = min(len(config.evaluation_steps), len(config.checkpoint_steps) + len(PHASES))
     one = BYTES * n_parameters(model_config, task)
     there = sum(path.stat().st_size for path in folder.glob("checkpoints/*.safetensors")) if folder.is_dir() else 0
-    return max(0, one * (n_checkpoints + 2 * SETS_IN_STATE) - there)
+    return max(0, one * (n_checkpoints + 3 * SETS_IN_STATE) - there)

@@ -5,6 +5,7 @@ skipped, unfinished ones continue.
 """
 
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -23,6 +24,7 @@ from ..questions.task import Task
 from ..runs.checkpoints import Checkpoint, CheckpointError, Run
 from ..runs.training_config import TrainConfig
 from .feasible import bytes_to_write
+from .resuming import ResumeWarning
 from .train import train
 
 MAX_ROUNDS = 5  # how often runs of killed workers are tried again
@@ -83,7 +85,8 @@ def sweep(jobs: Sequence[Job], out: str | Path, *, n_jobs: int = -1, threads: in
 
     Returns:
         A row for each job, in their order, with run, outcome (`trained`, `finished before` or `failed`), seconds, error
-        (empty unless it failed), and the step of each phase reached.
+        (empty unless it failed; a run that another process is training fails with its name), warning (empty unless a damaged
+        state of training was passed over), and the step of each phase reached.
 
     Raises:
         ValueError: if there is no job, or two have the same name.
@@ -105,7 +108,8 @@ def sweep(jobs: Sequence[Job], out: str | Path, *, n_jobs: int = -1, threads: in
         break
     for job in jobs:
         killed = f"its worker was killed {MAX_ROUNDS} times"
-        done.setdefault(job.name, {"run": job.name, "outcome": "failed", "seconds": float("nan"), "error": killed})
+        row = {"run": job.name, "outcome": "failed", "seconds": float("nan"), "error": killed, "warning": ""}
+        done.setdefault(job.name, row)
     return pd.DataFrame([done[name] for name in names])
 
 
@@ -124,15 +128,25 @@ def _train(job: Job, out: Path, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     try:
         outcome = "finished before" if _is_finished(out / job.name) else "trained"
-        configs = (job.model_config, job.train_config)
-        run = train(job.task, *configs, out / job.name, initial=job.initial, resume=True, progress=False)
+        run, warning = _warned(job, out / job.name)
         row, error = {**run.phases}, ""
     except Exception as problem:  # whatever it is, it concerns this run alone
-        outcome, row, error = "failed", {}, f"{type(problem).__name__}: {problem}"
+        outcome, row, error, warning = "failed", {}, f"{type(problem).__name__}: {problem}", ""
     finally:
         torch.set_num_threads(before)
     seconds = time.perf_counter() - start
-    return {"run": job.name, "outcome": outcome, "seconds": seconds, "error": error, **row}
+    return {"run": job.name, "outcome": outcome, "seconds": seconds, "error": error, "warning": warning, **row}
+
+
+def _warned(job: Job, folder: Path) -> tuple[Run, str]:
+    """Train or resume one run; with what was said on resuming, which the table repeats."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResumeWarning)
+        configs = (job.model_config, job.train_config)
+        run = train(job.task, *configs, folder, initial=job.initial, resume=True, progress=False)
+    for each in caught:
+        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    return run, "; ".join(str(each.message) for each in caught if issubclass(each.category, ResumeWarning))
 
 
 def _is_finished(folder: Path) -> bool:

@@ -8,7 +8,6 @@ import math
 import time
 from pathlib import Path
 
-import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -25,16 +24,27 @@ from ..questions.evaluation import evaluate, evaluation_queries, shortcut_floors
 from ..questions.queries import Queries
 from ..questions.task import Task
 from ..runs.checkpoints import Checkpoint, Run
+from ..runs.folder import (
+    METRICS,
+    SETTINGS,
+    RunWriter,
+    checkpoint_name,
+    naming_checkpoints,
+    state_name,
+    state_steps,
+    written_alone,
+)
+from ..runs.metrics import read_metrics, row_text
 from ..runs.phases import phases_reached
-from ..runs.settings import check_resumable, write_settings
 from ..runs.training_config import TrainConfig
-from ..runs.weights import load_weights, write_checkpoint
-from ..writing import write_atomic
+from ..runs.weights import checkpoint_bytes, load_weights
 from .batches import Examples, as_examples, batches, training_examples
 from .feasible import bytes_to_write, task_problems
-from .training_state import STATE_FILE, TrainingState
+from .resuming import Asked
+from .training_state import TrainingState
 
 EVALUATION_BATCH = 4096  # prompts
+STATES = 2  # that are kept, so that a run can go on from the one before if the newest is damaged
 
 
 @torch.inference_mode(False)
@@ -64,7 +74,8 @@ def train(
             next.
         resume: continue the run that `out` holds, if there is one; a finished one is returned unchanged. On the CPU,
             at the same number of threads, the result equals that of an uninterrupted run to the last bit, except for
-            the seconds.
+            the seconds. If the newest state of training is damaged, it goes on from the one before, and a `ResumeWarning`
+            says so.
         device: where to train.
         progress: whether to show a bar with loss and accuracies.
 
@@ -72,45 +83,35 @@ def train(
         FileExistsError: if `out` holds a run and `resume` is not asked for.
         ValueError: if the run to be resumed has other settings, all of which are named, the device is not there, the task's
             kind is not in `TASK_KINDS`, or the model is bidirectional and the task's prompts are not of one length.
-        CheckpointError: if the initial weights do not fit the model.
+        CheckpointError: if the initial weights do not fit the model, or a file of the run to be resumed was changed since it
+            was written and there is no state to go on from.
+        FolderInUseError: if another process trains in this folder.
         FloatingPointError: if the loss is no longer finite; the checkpoints written before remain.
     """
     problems = flag_problems(resume=resume, progress=progress) + device_problems(device) + folder_problems(out=out)
     refuse(problems + task_problems(task, train_config) + model_problems(model_config, task))
-    folder, origin = Path(out), initial.origin if initial else ""
-    if (folder / "run.json").exists():
-        check_resumable(folder, task, model_config, train_config, origin, resume=resume)
-        if (folder / "metrics.csv").exists() and (run := Run.load(folder)).is_finished:
+    asked = Asked(Path(out), task, model_config, train_config, initial.origin if initial else "", resume)
+    with naming_checkpoints():
+        if run := asked.finished():
             return run
-    refuse(room_problems(folder, bytes_to_write(folder, task, model_config, train_config), "what this training writes"))
-    model = build_model(model_config, task, seed=train_config.seed, device=device)
-    if initial is not None:
-        load_weights(model, model_config, initial.path)
-    write_settings(folder, task, model_config, train_config, origin)
-    state = initial_state(model, model_config, train_config)
-    metrics = pd.DataFrame()
-    if (folder / STATE_FILE).exists():
-        metrics = Run.load(folder).metrics
-        state.restore(folder, evaluated=metrics["step"].tolist())
-        metrics = metrics.query("step <= @state.step")
-    _continue(state, metrics, task, model_config, train_config, folder, progress=progress)
-    return Run.load(folder)
+        n_bytes = bytes_to_write(asked.folder, task, model_config, train_config)
+        refuse(room_problems(asked.folder, n_bytes, "what this training writes"))
+        model = build_model(model_config, task, seed=train_config.seed, device=device)
+        if initial is not None:
+            load_weights(model, model_config, initial.weights(), str(initial.path))
+        state = initial_state(model, model_config, train_config)
+        with written_alone(asked.folder):
+            if begun := asked.begun(state):
+                _continue(state, *begun, asked, progress=progress)
+    return Run.load(asked.folder)
 
 
-def _continue(
-    state: TrainingState,
-    metrics: pd.DataFrame,
-    task: Task,
-    model_config: ModelConfig,
-    config: TrainConfig,
-    folder: Path,
-    *,
-    progress: bool,
-) -> None:
-    """Train from where the state is to the end; checkpoints, metrics and state are written in this order."""
+def _continue(state: TrainingState, writer: RunWriter, written: bytes, asked: Asked, *, progress: bool) -> None:
+    """Train from where the state is to the end; `written` are the metrics until there."""
+    task, model_config, config, folder = asked.task, asked.model_config, asked.train_config, asked.folder
     queries, floors = evaluation_queries(task), shortcut_floors(task)
     examples, evaluation_steps = training_examples(task), set(config.evaluation_steps)
-    losses, written, start = [], set(), time.perf_counter() - state.seconds
+    losses, start = [], time.perf_counter() - state.seconds
     bar = tqdm(total=config.max_steps, initial=state.step, desc=folder.name, disable=not progress)
     for step, rows in enumerate(batches(examples, config, first=state.step), start=state.step + 1):
         losses.append(take_step(state, examples, rows, model_config, config))
@@ -119,23 +120,34 @@ def _continue(
             continue
         state.seconds = time.perf_counter() - start
         row = {"step": step, "seconds": state.seconds, "loss": _finite_mean(losses, step, folder)}
+        _check_finite(state, folder)
         row |= evaluate(lambda asked: _correct(model_config, state.average, asked, task), queries, task.splits) | floors
-        metrics, losses = pd.concat([metrics, pd.DataFrame([row])], ignore_index=True), []
+        written, losses = written + row_text(row, first=not written).encode(), []
         bar.set_postfix_str(_summary(row, task))
         state.remember_average()
-        phases = phases_reached(metrics, id_test=task.id_test, ood_test=task.ood_test)
-        stopping = step == config.max_steps or config.stop_at in phases
-        begun = {begin for phase, begin in phases.items() if phase != "final"}
-        due = begun | config.checkpoint_steps | ({step} if stopping else set())
-        for wanted in (due & state.recent.keys()) - written:
-            write_checkpoint(folder, wanted, state.recent[wanted])
-            written.add(wanted)
-        write_atomic(folder / "metrics.csv", metrics.to_csv(index=False))
-        if stopping:
+        if _save(state, writer, written, asked):
             break
-        state.save(folder)
-    (folder / STATE_FILE).unlink(missing_ok=True)
     bar.close()
+
+
+def _save(state: TrainingState, writer: RunWriter, written: bytes, asked: Asked) -> bool:
+    """Write what an evaluation leaves: weights, metrics, state, and at last the manifest; whether training is done."""
+    task, config, folder = asked.task, asked.train_config, asked.folder
+    metrics = read_metrics(written, str(folder / METRICS), task, config)
+    phases = phases_reached(metrics, id_test=task.id_test, ood_test=task.ood_test)
+    is_done = state.step == config.max_steps or config.stop_at in phases
+    begun = {begin for phase, begin in phases.items() if phase != "final"}
+    due = begun | config.checkpoint_steps | ({state.step} if is_done else set())
+    for step in sorted(due & state.recent.keys()):
+        if checkpoint_name(step) not in writer.files:
+            writer.write(checkpoint_name(step), checkpoint_bytes(step, state.recent[step]))
+    writer.write(METRICS, written)
+    if not is_done:
+        writer.write(state_name(state.step), state.to_bytes(writer.files[SETTINGS].sha256))
+    for step in state_steps(writer.manifest)[: None if is_done else -STATES]:
+        del writer.files[state_name(step)]
+    writer.publish()
+    return is_done
 
 
 def initial_state(model: HookedTransformer, model_config: ModelConfig, config: TrainConfig) -> TrainingState:
@@ -200,6 +212,14 @@ def _finite_mean(losses: list[Tensor], step: int, folder: Path) -> float:
             f"{folder}: the loss is {mean} at step {step}; try a smaller learning_rate or clip_norm, or bfloat16=False"
         )
     return mean
+
+
+def _check_finite(state: TrainingState, folder: Path) -> None:
+    """Raise if weights are no longer finite, which no file may hold."""
+    if not all(bool(value.isfinite().all()) for values in (state.parameters, state.average) for value in values.values()):
+        raise FloatingPointError(
+            f"{folder}: weights are no longer finite at step {state.step}; try a smaller learning_rate or clip_norm"
+        )
 
 
 def _summary(row: dict[str, float | int], task: Task) -> str:

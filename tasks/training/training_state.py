@@ -1,4 +1,4 @@
-"""Everything that training needs to continue as if it had never stopped: one file, replaced at every evaluation.
+"""Everything that training needs to continue as if it had never stopped: one file, written at every evaluation.
 
 Batches depend on the step alone, so the weights, their average, the optimiser's moments and the weights at the last
 evaluations are all there is to save. On the CPU, at the same number of threads, a resumed run ends with the same bits.
@@ -7,18 +7,18 @@ evaluations are all there is to save. On the CPU, at the same number of threads,
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from ..runs.folder import CheckpointError
 from ..runs.phases import CONSECUTIVE
-from ..runs.weights import CheckpointError, differences
-from ..writing import write_atomic
+from ..runs.tensors import labelled, metadata_of, tensors_of
+from ..runs.weights import differences, value_problems
 
-STATE_FILE = "state.safetensors"
+KIND = "training state"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _RECENT = "recent "
 
@@ -48,33 +48,41 @@ class TrainingState:
         self.recent[self.step] = {name: value.clone() for name, value in self.average.items()}
         self.recent = dict(list(self.recent.items())[-CONSECUTIVE:])
 
-    def save(self, folder: Path) -> None:
-        """Write the state, atomically."""
+    def to_bytes(self, run: str) -> bytes:
+        """The state as a file.
+
+        Args:
+            run: which run it belongs to, see `restore`.
+        """
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.parameters.items():
             tensors |= {f"parameter/{name}": parameter.detach(), f"average/{name}": self.average[name]}
             tensors |= {f"{moment}/{name}": self.optimizer.state[parameter][moment] for moment in _MOMENTS}
         for step, average in self.recent.items():
             tensors |= {f"{_RECENT}{step}/{name}": value for name, value in average.items()}
-        metadata = {"step": str(self.step), "seconds": repr(self.seconds)}
-        write_atomic(folder / STATE_FILE, save_tensors({n: t.contiguous() for n, t in tensors.items()}, metadata=metadata))
+        about = {"step": str(self.step), "seconds": repr(self.seconds), "run": run}
+        return labelled(save_tensors({name: tensor.contiguous() for name, tensor in tensors.items()}), KIND, about)
 
     @torch.no_grad()
-    def restore(self, folder: Path, *, evaluated: Sequence[int]) -> None:
-        """Read back what `save` wrote.
+    def restore(self, data: bytes, where: str, *, run: str, step: int, evaluated: Sequence[int]) -> None:
+        """Read back what `to_bytes` gave.
 
         Args:
-            folder: of the run.
-            evaluated: the steps of the metrics that were written before it, of which the state's step is the last, or the
-                last but one if training stopped between writing them and the state.
+            data: the file's bytes.
+            where: its name, for messages.
+            run: which run it must belong to: the SHA-256 of `run.json`, which holds configs and task.
+            step: of the state, as the file's name says.
+            evaluated: the steps of the run's metrics, one of which must be the state's.
 
         Raises:
-            CheckpointError: if the file cannot be read, or lacks a tensor or what its metadata should say, or is of other
-                steps or dtypes; all of it is named and nothing is changed.
+            FileError: if it is no state of training, or was changed since it was written.
+            CheckpointError: if it belongs to another run or step, or lacks a tensor or has one of another shape, dtype or
+                value than can be continued with; all of it is named and nothing is changed.
         """
-        metadata, groups = _read(folder / STATE_FILE)
-        if problems := self._problems(metadata, groups, list(evaluated)):
-            raise CheckpointError(f"{folder / STATE_FILE} is no whole training state: " + "; ".join(problems))
+        metadata = metadata_of(data, KIND, where)
+        groups = _by_group(tensors_of(data, load_tensors, where))
+        if problems := _own_problems(metadata, run, step) or self._problems(metadata, groups, list(evaluated)):
+            raise CheckpointError(f"{where} is no state that this run can continue from: " + "; ".join(problems))
         self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
         self.average = {name: groups["average"][name].to(p.device) for name, p in self.parameters.items()}
         for name, parameter in self.parameters.items():
@@ -90,11 +98,8 @@ class TrainingState:
     ) -> list[str]:
         """What a file lacks, or has of another shape, dtype or step, to continue with these parameters."""
         problems = []
-        for name, is_right in (("step", _is_step), ("seconds", _is_seconds)):
-            if name not in metadata:
-                problems.append(f"its metadata lacks {name}")
-            elif not is_right(metadata[name]):
-                problems.append(f"its metadata says {name} = {metadata[name]!r}, which is no number from 0 on")
+        if not _is_seconds(seconds := metadata.get("seconds", "")):
+            problems.append(f"its metadata says seconds = {seconds!r}, which is no number from 0 on")
         recent = [group for group in groups if group.startswith(_RECENT)]
         problems += [f"no step is called {group!r}" for group in recent if not _is_step(group.removeprefix(_RECENT))]
         if not problems:
@@ -109,17 +114,20 @@ class TrainingState:
                 for name, tensor in groups.get(group, {}).items()
                 if name in expected and tensor.dtype != self.parameters[name].dtype
             ]
+            problems += [f"{group}: {problem}" for problem in value_problems(groups.get(group, {}))]
         return problems + [f"has an unknown {group}" for group in sorted(groups.keys() - {*wanted, *recent})]
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, dict[str, Tensor]]]:
-    """Metadata and tensors of a file, the latter by the part of their name before the first slash."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is no readable training state: {error}") from error
-    return metadata, _by_group(tensors)
+def _own_problems(metadata: Mapping[str, str], run: str, step: int) -> list[str]:
+    """Whether it is of another run or step."""
+    wanted = {"run": run, "step": str(step)}
+    return [
+        f"its metadata says {name} = {metadata[name]!r}, expected is {value!r}"
+        if name in metadata
+        else f"its metadata lacks {name}"
+        for name, value in wanted.items()
+        if metadata.get(name) != value
+    ]
 
 
 def _step_of(group: str) -> int:
@@ -128,9 +136,8 @@ def _step_of(group: str) -> int:
 
 def _step_problems(step: int, recent: set[int], evaluated: list[int]) -> list[str]:
     """Why a state at this step, with averages of these, does not go on from the metrics."""
-    if step not in evaluated[-2:]:
-        last = ", ".join(map(str, evaluated[-2:])) or "none"
-        return [f"its metadata says step = {step}, which is none of the last in the metrics: {last}"]
+    if step not in evaluated:
+        return [f"the metrics have no step {step}"]
     wanted = [each for each in evaluated if each <= step][-CONSECUTIVE:]
     problems = [f"lacks {_RECENT}{each}" for each in wanted if each not in recent]
     return problems + [f"has an unknown {_RECENT}{each}" for each in sorted(recent.difference(wanted))]

@@ -1,5 +1,6 @@
 """A folder is what its manifest names: all of it, unchanged, and inside."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,23 @@ def test_names_lead_nowhere_else(tmp_path: Path, name: str) -> None:
 def test_another_kind_of_folder(manifest: Manifest) -> None:
     with pytest.raises(FileError, match="expected a manifest of a study, this file is a manifest of a run"):
         Manifest.read(manifest.folder, "study")
+
+
+NO_FILES = {
+    "a folder": (Path.mkdir, "a folder or a device"),
+    "a pipe": (os.mkfifo, "a folder or a device"),
+    "a broken link": (lambda path: path.symlink_to("nowhere"), "a link that leads to no file"),
+    "a loop": (lambda path: path.symlink_to(path), "a link that leads to no file"),
+}
+
+
+@pytest.mark.parametrize("name", NO_FILES)
+def test_what_is_no_file_is_named_and_not_waited_for(manifest: Manifest, name: str) -> None:
+    make, found = NO_FILES[name]
+    for path in (manifest.folder / "a.bin", manifest.folder / MANIFEST):
+        path.unlink()
+        make(path)
+    with pytest.raises(FileError, match=rf"a\.bin: expected a file, found {found}"):
+        manifest.bytes_of("a.bin")
+    with pytest.raises(FileError, match=rf"manifest\.json: expected a file, found {found}"):
+        Manifest.read(manifest.folder, "run")

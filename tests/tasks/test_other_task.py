@@ -1,13 +1,14 @@
 """A task that is not about two-hop questions is trained, judged, saved and read back, and named where it will not do."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from addition import Addition
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save
 
 from grokscope.tasks import (
     TASK_KINDS,
@@ -25,7 +26,9 @@ from grokscope.tasks import (
     published_new_facts,
     train,
 )
+from grokscope.tasks.runs.folder import RunWriter
 from grokscope.tasks.runs.shipping import copy_run
+from grokscope.tasks.runs.tensors import labelled
 
 TESTED = np.random.default_rng(0).permutation([(a, b) for a in range(10) for b in range(10)])[:10]
 BIDIRECTIONAL = ModelConfig(d_model=32, n_heads=2, n_blocks=1, n_loops=2, bidirectional=True)
@@ -102,15 +105,10 @@ def test_a_run_of_a_kind_that_nothing_reads_is_refused_by_name(sums: Run) -> Non
         Run.load(sums.folder)
 
 
-def test_two_hop_runs_name_their_kind_and_older_ones_need_not(tiny_run: Run, tmp_path: Path) -> None:
-    settings = json.loads((tiny_run.folder / "run.json").read_text())
-    assert settings["task"].pop("kind") == "two-hop"
-    assert list(settings["task"]) == ["n_entities", "n_relations", "supervision", "seed", "layout"]
-    (tmp_path / "old").mkdir()
-    for name in ("task.safetensors", "metrics.csv"):
-        (tmp_path / "old" / name).write_bytes((tiny_run.folder / name).read_bytes())
-    (tmp_path / "old" / "run.json").write_text(json.dumps(settings))
-    assert Run.load(tmp_path / "old").task.key == tiny_run.task.key
+def test_two_hop_runs_name_their_kind(tiny_run: Run) -> None:
+    settings = json.loads((tiny_run.folder / "run.json").read_text())["content"]["task"]
+    assert settings.pop("kind") == "two-hop"
+    assert list(settings) == ["n_entities", "n_relations", "supervision", "seed", "layout"]
 
 
 def test_saved_arrays_are_small_and_name_facts_and_splits(tiny_run: Run) -> None:
@@ -122,11 +120,17 @@ def test_saved_arrays_are_small_and_name_facts_and_splits(tiny_run: Run) -> None
 
 @pytest.mark.usefixtures("known")
 def test_a_task_whose_arrays_are_incomplete_is_named(sums: Run, tiny_run: Run, tmp_path: Path) -> None:
-    for name in ("run.json", "metrics.csv"):
-        (tmp_path / name).write_bytes((sums.folder / name).read_bytes())
-    (tmp_path / "task.safetensors").write_bytes((tiny_run.folder / "task.safetensors").read_bytes())
-    with pytest.raises(CheckpointError, match=r"the kind 'addition' that its reader cannot read: KeyError\('tested'\)"):
-        Run.load(tmp_path)
+    arrays = {name: array for name, array in sums.task.to_arrays().items() if name != "tested"}
+    shutil.copytree(sums.folder, tmp_path / "sums")
+    writer = RunWriter(tmp_path / "sums", dict(sums.manifest.files))
+    writer.write("task.safetensors", labelled(save(arrays), "task", {"task": "addition"}))
+    writer.publish()
+    with pytest.raises(CheckpointError, match=r"'addition' that its reader cannot read: KeyError\('tested'\); .*task\.safe"):
+        Run.load(tmp_path / "sums")
+    writer.write("task.safetensors", (tiny_run.folder / "task.safetensors").read_bytes())
+    writer.publish()
+    with pytest.raises(CheckpointError, match=r"holds a task of the kind 'two-hop', run\.json next to it names 'addition'"):
+        Run.load(tmp_path / "sums")
 
 
 def test_what_is_about_two_hop_questions_says_so(sums: Run) -> None:

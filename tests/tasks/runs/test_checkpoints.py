@@ -1,12 +1,10 @@
 import dataclasses
-import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from grokscope.tasks import FIRST_HOP, CheckpointError, ModelConfig, Run, TrainConfig, TwoHopTask, train
 from grokscope.tasks.runs.phases import phases_reached
@@ -71,38 +69,18 @@ def test_unknown_phases_and_steps_say_what_there_is(tiny_run: Run) -> None:
     assert tiny_run.checkpoint(60).step == 60 and 10 in tiny_run.steps
 
 
-def test_a_missing_truncated_or_foreign_checkpoint_is_named(tiny_run: Run, tmp_path: Path) -> None:
-    checkpoint = tiny_run.checkpoint("final")
-    with pytest.raises(FileNotFoundError, match="no checkpoint file"):
-        dataclasses.replace(checkpoint, path=tmp_path / "gone.safetensors").model()
-    cut = tmp_path / "cut.safetensors"
-    cut.write_bytes(checkpoint.path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match=r"cut.safetensors is truncated or no safetensors file"):
-        dataclasses.replace(checkpoint, path=cut).model()
-    wider = dataclasses.replace(tiny_run.model_config, d_model=64)
-    with pytest.raises(
-        CheckpointError, match=r"does not fit ModelConfig.*blocks.0.attn.W_K is \(2, 32, 16\), not \(2, 64, 32\)"
-    ):
-        dataclasses.replace(checkpoint, model_config=wider).model()
-    weights = load_file(checkpoint.path)
-    weights["extra"] = weights.pop("embed.W_E")
-    save_file(weights, tmp_path / "other.safetensors")
-    with pytest.raises(CheckpointError, match=r"lacks embed.W_E; has an unknown extra"):
-        dataclasses.replace(checkpoint, path=tmp_path / "other.safetensors").model()
+def test_weights_that_do_not_fit_are_named(tiny_run: Run) -> None:
+    checkpoint, config = tiny_run.checkpoint("final"), tiny_run.model_config
+    other = dataclasses.replace(checkpoint, model_config=dataclasses.replace(config, n_heads=4))
+    with pytest.raises(CheckpointError, match=r"00060\.safetensors does not fit .*blocks.0.attn.W_K is \(2, 32, 16\), not"):
+        other.model()
+    huge = dataclasses.replace(checkpoint, model_config=dataclasses.replace(config, d_model=2**40))
+    with pytest.raises(CheckpointError, match=r"00060\.safetensors does not fit .*it holds 14,118 numbers, at least"):
+        huge.model()
 
 
-def test_an_incomplete_or_broken_run_is_named(tiny_run: Run, tmp_path: Path) -> None:
+def test_an_incomplete_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"is no complete run, it lacks run.json, task.safetensors, metrics.csv"):
-        Run.load(tmp_path)
-    for name in ("task.safetensors", "metrics.csv"):
-        (tmp_path / name).write_bytes((tiny_run.folder / name).read_bytes())
-    (tmp_path / "run.json").write_text((tiny_run.folder / "run.json").read_text()[:-40])
-    with pytest.raises(CheckpointError, match="is no readable run"):
-        Run.load(tmp_path)
-    settings = json.loads((tiny_run.folder / "run.json").read_text())
-    del settings["model"]
-    (tmp_path / "run.json").write_text(json.dumps(settings))
-    with pytest.raises(CheckpointError, match="'model'"):
         Run.load(tmp_path)
 
 

@@ -1,5 +1,6 @@
 """Runs that belong together, and the shipped pilot."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,11 +8,23 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from dying import died, n_moments
 
-from grokscope.tasks import SPLITS, CheckpointError, NewFacts, Run, Study, TwoHopTask, exact_match, load_study
+from grokscope.circuits.lock import LOCK, only_writer
+from grokscope.tasks import (
+    SPLITS,
+    CheckpointError,
+    FolderInUseError,
+    NewFacts,
+    Run,
+    Study,
+    TwoHopTask,
+    exact_match,
+    load_study,
+)
 from grokscope.tasks.questions.evaluation import evaluate, evaluation_queries
 from grokscope.tasks.runs import shipping
-from grokscope.tasks.runs.shipping import copy_run, halved
+from grokscope.tasks.runs.shipping import copy_run, halved, seal_study
 from grokscope.tasks.runs.study import SHIPPED
 
 
@@ -64,7 +77,7 @@ def test_a_folder_of_runs_is_a_study(tiny_run: Run, tmp_path: Path) -> None:
     assert frame["final"].tolist() == [60, 60] and np.isnan(frame["ood_generalised"]).all()
     assert frame["test_inferred_iid"].iloc[0] == tiny_run.metrics["test_inferred_iid"].iloc[-1]
     (tmp_path / "a" / "run.json").write_text("{")
-    with pytest.raises(CheckpointError, match="no readable run"):
+    with pytest.raises(CheckpointError, match=r"a/run\.json: .* damaged or changed"):
         load_study(tmp_path)
 
 
@@ -98,12 +111,12 @@ def test_a_panel_for_each_arm_with_the_median_of_its_runs(two_arms: Study) -> No
 def test_tables_beside_the_runs_come_with_their_names(two_arms: Study) -> None:
     with pytest.raises(FileNotFoundError, match=r"no run in .* has a table 'lens'; there are: none"):
         two_arms.tables("lens")
-    folder = two_arms.runs["y-g0-r0"].folder / "tables"
-    folder.mkdir()
-    pd.DataFrame({"step": [1], "top1": [0.5]}).to_csv(folder / "lens.csv.xz", index=False)
-    assert two_arms.tables("lens").to_dict("records") == [{"run": "y-g0-r0", "step": 1, "top1": 0.5}]
+    table = pd.DataFrame({"step": [1], "top1": [0.5]})
+    copy_run(two_arms.runs["y-g0-r0"], two_arms.folder / "z-g0-r0", steps=[], tables={"lens": table})
+    study = load_study(two_arms.folder)
+    assert study.tables("lens").to_dict("records") == [{"run": "z-g0-r0", "step": 1, "top1": 0.5}]
     with pytest.raises(FileNotFoundError, match="there are: lens"):
-        two_arms.tables("nodes")
+        study.tables("nodes")
 
 
 def test_an_unknown_study_is_refused_with_those_there_are() -> None:
@@ -179,3 +192,58 @@ def test_the_study_comes_with_tables_for_twenty_steps_of_every_run() -> None:
         assert columns | {"run", "step", "split"} <= set(table.columns) and set(table["run"]) == set(study.runs)
         assert table.groupby("run")["step"].nunique().min() >= 18
         assert set(table["split"]) == {"test_inferred_iid", "test_inferred_ood"}
+
+
+def test_a_study_with_a_manifest_is_the_runs_that_it_names(tiny_run: Run, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        copy_run(tiny_run, tmp_path / name, steps=[])
+    seal_study(tmp_path)
+    copy_run(tiny_run, tmp_path / "c", steps=[])
+    assert list(load_study(tmp_path).runs) == ["a", "b"]
+    shutil.rmtree(tmp_path / "a")
+    with pytest.raises(FileNotFoundError, match=r"a/manifest\.json"):
+        load_study(tmp_path)
+    shutil.copytree(tiny_run.folder, tmp_path / "a")
+    with pytest.raises(CheckpointError, match=r"a/manifest\.json: its .* damaged or changed"):
+        load_study(tmp_path)
+    seal_study(tmp_path)
+    assert list(load_study(tmp_path).runs) == ["a", "b", "c"]
+    with pytest.raises(FileNotFoundError, match="holds no runs"):
+        seal_study(tmp_path / "a" / "checkpoints")
+
+
+def test_a_run_without_its_settings_does_not_vanish_from_a_study(tiny_run: Run, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        copy_run(tiny_run, tmp_path / name, steps=[])
+    (tmp_path / "a" / "run.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"a is no complete run, it lacks run\.json"):
+        load_study(tmp_path)
+
+
+def test_a_copy_that_dies_is_no_run_and_can_be_made_again(
+    tiny_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipping, "_scores_the_same", lambda checkpoint: lambda weights: True)
+    tables = {"lens": pd.DataFrame({"step": [10], "top1": [0.5]})}
+
+    def copy(folder: Path) -> Run:
+        return copy_run(tiny_run, folder, steps=tiny_run.steps[:1], tables=tables)
+
+    n = n_moments(lambda: copy(tmp_path / "whole"))
+    assert n == 18
+    for moment in range(n):
+        folder = tmp_path / str(moment)
+        assert died(lambda folder=folder: copy(folder), moment)
+        if moment < n - 1:  # the last brings the name of the last file to the disk
+            with pytest.raises(FileNotFoundError, match="is no complete run, it lacks"):
+                Run.load(folder)
+            copy(folder)
+        for path in (tmp_path / "whole").rglob("*.*"):
+            if path.is_file() and path.name != LOCK:
+                assert (folder / path.relative_to(tmp_path / "whole")).read_bytes() == path.read_bytes()
+        assert not list(folder.rglob("*.partial"))
+
+
+def test_two_writers_of_one_copy_are_refused(tiny_run: Run, tmp_path: Path) -> None:
+    with only_writer(tmp_path / "copy"), pytest.raises(FolderInUseError, match="copy is being written by process"):
+        copy_run(tiny_run, tmp_path / "copy", steps=[])

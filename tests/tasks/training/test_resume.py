@@ -1,23 +1,40 @@
 """A run that is killed at any moment and resumed ends with the same bits."""
 
 import dataclasses
+import shutil
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import seeds
+from dying import died, n_moments
 from killed_training import start
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save
 from torch import Tensor
 
-from grokscope.tasks import CheckpointError, ModelConfig, Run, TrainConfig, TwoHopTask, train
+from grokscope.circuits.lock import LOCK, only_writer
+from grokscope.circuits.manifest import Manifest
+from grokscope.tasks import (
+    CheckpointError,
+    FolderInUseError,
+    ModelConfig,
+    ResumeWarning,
+    Run,
+    TrainConfig,
+    TwoHopTask,
+    train,
+)
 from grokscope.tasks.models.building import build_model
+from grokscope.tasks.runs.folder import RunWriter, state_name
+from grokscope.tasks.runs.tensors import labelled, metadata_of
+from grokscope.tasks.training import train as training
 from grokscope.tasks.training.train import initial_state
-from grokscope.tasks.training.training_state import STATE_FILE, TrainingState
+from grokscope.tasks.training.training_state import KIND, TrainingState
 
 CONFIG = TrainConfig.tiny(max_steps=120, evaluate_every=10, n_checkpoints=4, examples_per_prefix=2)
 
@@ -30,7 +47,7 @@ def same_runs(a: Path, b: Path) -> None:
     for step in Run.load(a).steps:
         weights = [load_file(Run.load(folder).checkpoint(step).path) for folder in (a, b)]
         assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0].keys() | weights[1].keys())
-    assert not (a / STATE_FILE).exists() and not (b / STATE_FILE).exists()
+    assert not [path for folder in (a, b) for path in [*folder.glob("state*"), *folder.rglob("*.partial")]]
 
 
 def test_a_killed_process_is_continued_to_the_same_bits(tmp_path: Path) -> None:
@@ -62,29 +79,164 @@ def whole(task: TwoHopTask, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(task, ModelConfig.tiny(), CONFIG, folder / "run", progress=False).folder
 
 
-@pytest.mark.parametrize("stop_before", ["write_checkpoint", "write_atomic", "save"])
-def test_stopping_between_any_two_files_loses_nothing(
-    whole: Path, task: TwoHopTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_before: str
-) -> None:
-    """The process dies right before the third checkpoint, metrics table or state is written."""
-    from grokscope.tasks.training import train as training
+SHORT = TrainConfig.tiny(max_steps=8, evaluate_every=2, n_checkpoints=3, batch_size=32)
 
+
+def short_run(task: TwoHopTask, folder: Path) -> Run:
+    """Four evaluations, or what is left of them."""
+    return train(task, ModelConfig.tiny(), SHORT, folder, resume=True, progress=False)
+
+
+def is_whole_or_says_not(folder: Path) -> int:
+    """How many evaluations a run has, all of whose weights are there; 0 if there is none, and reading says so."""
+    try:
+        run = Run.load(folder)
+    except FileNotFoundError as error:
+        assert "is no complete run" in str(error)
+        return 0
+    assert all(run.checkpoint(step).model() for step in run.steps)
+    return len(run.metrics)
+
+
+@pytest.fixture(scope="module")
+def short(small_task: TwoHopTask, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """A short run that nothing interrupts, and at how many moments it could have been."""
     torch.set_num_threads(1)
-    owner = training.TrainingState if stop_before == "save" else training
-    original, calls = getattr(owner, stop_before), []
+    folder = tmp_path_factory.mktemp("short") / "run"
+    return folder, n_moments(lambda: short_run(small_task, folder))
 
-    def dying(*args: object, **kwargs: object) -> object:
+
+@pytest.fixture(scope="module")
+def small_task() -> TwoHopTask:
+    return TwoHopTask.random(n_entities=12, n_relations=8, out_degree=5, ood_fraction=0.2, test_fraction=0.1, seed=0)
+
+
+EVERY = 9  # of the moments, in `make test`
+
+
+@pytest.mark.parametrize("first", seeds(EVERY, fast=1))
+def test_dying_between_any_two_file_operations_loses_nothing(
+    short: tuple[Path, int], small_task: TwoHopTask, tmp_path: Path, first: int
+) -> None:
+    """All moments: before and after every contents, name, folder and removal is brought to the disk."""
+    torch.set_num_threads(1)
+    whole, n = short
+    assert n > 50
+    evaluations = []
+    for moment in range(first, n, EVERY):
+        folder = tmp_path / str(moment)
+        assert died(lambda folder=folder: short_run(small_task, folder), moment)
+        evaluations.append(is_whole_or_says_not(folder))
+        short_run(small_task, folder)
+        same_runs(whole, folder)
+    assert evaluations == sorted(evaluations) and len(set(evaluations)) >= 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_dying_again_and_again_loses_nothing(
+    short: tuple[Path, int], small_task: TwoHopTask, tmp_path: Path, seed: int
+) -> None:
+    torch.set_num_threads(1)
+    random = np.random.default_rng(seed)
+    while died(lambda: short_run(small_task, tmp_path / "run"), int(random.integers(1, 40))):
+        is_whole_or_says_not(tmp_path / "run")
+    same_runs(short[0], tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def stopped_once(small_task: TwoHopTask, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that stopped during its fourth evaluation."""
+    torch.set_num_threads(1)
+    folder, original, calls = tmp_path_factory.mktemp("stopped") / "stopped", training.evaluate, []
+
+    def stopping(*args: object) -> object:
         calls.append(args)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return original(*args, **kwargs)
+        return original(*args) if len(calls) < 4 else 1 / 0
 
-    monkeypatch.setattr(owner, stop_before, dying)
-    with pytest.raises(KeyboardInterrupt):
-        train(task, ModelConfig.tiny(), CONFIG, tmp_path / "stopped", progress=False)
-    monkeypatch.undo()
-    train(task, ModelConfig.tiny(), CONFIG, tmp_path / "stopped", resume=True, progress=False)
-    same_runs(whole, tmp_path / "stopped")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(training, "evaluate", stopping)
+        short_run(small_task, folder)
+    return folder
+
+
+@pytest.fixture
+def stopped(stopped_once: Path, tmp_path: Path) -> Path:
+    torch.set_num_threads(1)
+    return shutil.copytree(stopped_once, tmp_path / "stopped")
+
+
+def flipped(data: bytes) -> bytes:
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+@pytest.mark.parametrize("damage", [flipped, lambda data: data[:-50], lambda data: b""], ids=["flipped", "cut", "empty"])
+def test_a_damaged_newest_state_falls_back_to_the_one_before_and_says_so(
+    short: tuple[Path, int], stopped: Path, small_task: TwoHopTask, damage: Callable[[bytes], bytes]
+) -> None:
+    newest = stopped / state_name(6)
+    newest.write_bytes(damage(newest.read_bytes()))
+    with pytest.warns(ResumeWarning, match=r"goes on from step 4: .*state_00000006.safetensors.*damaged or changed"):
+        short_run(small_task, stopped)
+    same_runs(short[0], stopped)
+
+
+def test_a_state_that_is_gone_falls_back_too(short: tuple[Path, int], stopped: Path, small_task: TwoHopTask) -> None:
+    (stopped / state_name(6)).unlink()
+    with pytest.warns(ResumeWarning, match="goes on from step 4"):
+        short_run(small_task, stopped)
+    same_runs(short[0], stopped)
+
+
+def test_falling_back_and_dying_leaves_a_whole_run(
+    short: tuple[Path, int], stopped: Path, small_task: TwoHopTask, tmp_path: Path
+) -> None:
+    (stopped / state_name(6)).write_bytes(b"")
+    for moment in range(12):
+        folder = shutil.copytree(stopped, tmp_path / str(moment))
+        with pytest.warns(ResumeWarning):
+            assert died(lambda folder=folder: short_run(small_task, folder), moment)
+        assert is_whole_or_says_not(folder) in (2, 3)
+    short_run(small_task, folder)
+    same_runs(short[0], folder)
+
+
+def test_without_a_sound_state_nothing_is_thrown_away(stopped: Path, small_task: TwoHopTask) -> None:
+    for step in (4, 6):
+        (stopped / state_name(step)).write_bytes(b"")
+    before = {path: path.read_bytes() for path in stopped.rglob("*.*") if path.is_file() and path.name != LOCK}
+    with pytest.raises(CheckpointError, match=r"cannot be continued from step 6: .*state_00000006.*state_00000004"):
+        short_run(small_task, stopped)
+    assert {path: path.read_bytes() for path in before} == before and len(Run.load(stopped).metrics) == 3
+
+
+def test_a_state_of_another_run_is_not_gone_on_from(stopped: Path, small_task: TwoHopTask, tmp_path: Path) -> None:
+    """Even where the manifest vouches for it."""
+    writer = RunWriter(stopped, dict(Manifest.read(stopped, "run").files))
+    state = _state_after_a_step(small_task)
+    state.step = 6
+    writer.write(state_name(6), state.to_bytes("another"))
+    writer.publish()
+    with pytest.warns(ResumeWarning, match="says run = 'another'"):
+        short_run(small_task, stopped)
+
+
+def test_a_second_process_is_refused_with_the_name_of_the_first(stopped: Path, small_task: TwoHopTask) -> None:
+    with only_writer(stopped), pytest.raises(FolderInUseError, match=f"{stopped.name} is being written by process"):
+        short_run(small_task, stopped)
+
+
+def test_what_killed_writers_left_half_written_is_removed(stopped: Path, small_task: TwoHopTask) -> None:
+    for part in (stopped, stopped / "checkpoints"):
+        (part / ".metrics.csv.123.partial").write_text("half")
+    short_run(small_task, stopped)
+    assert not list(stopped.rglob("*.partial"))
+
+
+def test_a_run_whose_settings_are_gone_is_not_begun_anew(stopped: Path, small_task: TwoHopTask) -> None:
+    (stopped / "run.json").unlink()
+    with pytest.raises(CheckpointError, match=r"stopped lacks run\.json of its run; take a copy"):
+        short_run(small_task, stopped)
 
 
 def test_a_finished_run_is_returned_unchanged(tiny_run: Run, task: TwoHopTask) -> None:
@@ -102,22 +254,6 @@ def test_changed_settings_are_refused_by_name(tiny_run: Run, task: TwoHopTask) -
     other = TwoHopTask.random(n_entities=24, n_relations=14, out_degree=10, seed=1)
     with pytest.raises(ValueError, match=rf"its task is {task.key} \(natural\), {other.key} \(natural\) was asked for"):
         train(other, tiny_run.model_config, tiny_run.train_config, tiny_run.folder, resume=True, progress=False)
-
-
-def test_a_truncated_state_is_named(task: TwoHopTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from grokscope.tasks.training import train as training
-
-    original = training.evaluate
-    monkeypatch.setattr(
-        training, "evaluate", lambda *args: original(*args) if not (tmp_path / STATE_FILE).exists() else 1 / 0
-    )
-    with pytest.raises(ZeroDivisionError):
-        train(task, ModelConfig.tiny(), CONFIG, tmp_path, progress=False)
-    monkeypatch.undo()
-    state = tmp_path / STATE_FILE
-    state.write_bytes(state.read_bytes()[:-50])
-    with pytest.raises(CheckpointError, match=r"state.safetensors is no readable training state"):
-        train(task, ModelConfig.tiny(), CONFIG, tmp_path, resume=True, progress=False)
 
 
 def without(name: str) -> Callable[[dict[str, Tensor], dict[str, str]], None]:
@@ -151,9 +287,13 @@ DAMAGES = {
     "exp_avg_sq: lacks embed.W_E": without("exp_avg_sq/embed.W_E"),
     "recent 10: lacks embed.W_E": without("recent 10/embed.W_E"),
     "its metadata lacks step": without("step"),
-    "its metadata lacks seconds": without("seconds"),
-    "its metadata says step = '-3'": says("step", "-3"),
-    "its metadata says step = 'ten'": says("step", "ten"),
+    "its metadata lacks run": without("run"),
+    "its metadata says run = 'other', expected is 'this'": says("run", "other"),
+    "its metadata says seconds = ''": without("seconds"),
+    "its metadata says step = 'ten', expected is '10'": says("step", "ten"),
+    "parameter: embed.W_E holds values that are not finite": lambda tensors, metadata: tensors["parameter/embed.W_E"].fill_(
+        float("nan")
+    ),
     "its metadata says seconds = 'nan'": says("seconds", "nan"),
     r"average: embed.W_E is \(2, 3\), not \(": holds("average/embed.W_E", 2, 3),
     "parameter: has an unknown extra": holds("parameter/extra", 1),
@@ -166,8 +306,7 @@ DAMAGES = {
             if name.startswith("recent")
         }
     ),
-    "its metadata says step = 7, which is none of the last in the metrics: 10": says("step", "7"),
-    "its metadata says step = 999": says("step", "999"),
+    "its metadata says step = '7'": says("step", "7"),
     "its metadata says step = '\u0661\u0660'": says("step", "\u0661\u0660"),
     "parameter: embed.W_E is of torch.float16, not torch.float32": of("parameter/embed.W_E", torch.float16),
     "parameter: embed.W_E is of torch.int32, not torch.float32": of("parameter/embed.W_E", torch.int32),
@@ -177,31 +316,36 @@ DAMAGES = {
 }
 
 
+def changed(data: bytes, change: Callable[[dict[str, Tensor], dict[str, str]], object]) -> bytes:
+    """A state with other tensors or metadata, whose checksum is right."""
+    tensors, metadata = load(data), metadata_of(data, KIND, "state")
+    change(tensors, metadata)
+    return labelled(save(tensors), KIND, metadata)
+
+
+THERE = {"run": "this", "step": 10, "evaluated": [10, 20]}
+
+
 @pytest.mark.parametrize("message", DAMAGES)
-def test_a_state_that_lacks_something_is_named_and_changes_nothing(task: TwoHopTask, tmp_path: Path, message: str) -> None:
-    state = _state_after_a_step(task)
-    state.save(tmp_path)
-    with safe_open(tmp_path / STATE_FILE, framework="pt") as file:
-        metadata, tensors = dict(file.metadata()), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    DAMAGES[message](tensors, metadata)
-    save_file(tensors, tmp_path / STATE_FILE, metadata=metadata)
+def test_a_state_that_lacks_something_is_named_and_changes_nothing(task: TwoHopTask, message: str) -> None:
+    data = changed(_state_after_a_step(task).to_bytes("this"), DAMAGES[message])
     fresh = _state_after_a_step(task)
     before = {name: parameter.detach().clone() for name, parameter in fresh.parameters.items()}
-    with pytest.raises(CheckpointError, match=f"is no whole training state: .*{message}"):
-        fresh.restore(tmp_path, evaluated=[10])
+    with pytest.raises(CheckpointError, match=f"a/state is no state that this run can continue from: .*{message}"):
+        fresh.restore(data, "a/state", **THERE)
     assert all(torch.equal(parameter, before[name]) for name, parameter in fresh.parameters.items()) and fresh.step == 10
 
 
-def test_a_state_without_any_metadata_is_named_with_all_it_lacks(task: TwoHopTask, tmp_path: Path) -> None:
-    save_file({"parameter/embed.W_E": torch.zeros(1)}, tmp_path / STATE_FILE)
-    with pytest.raises(CheckpointError, match=r"lacks step; its metadata lacks seconds; parameter: lacks .*average: lacks"):
-        _state_after_a_step(task).restore(tmp_path, evaluated=[10])
+def test_a_state_that_the_metrics_do_not_have_is_refused(task: TwoHopTask) -> None:
+    with pytest.raises(CheckpointError, match="the metrics have no step 10"):
+        _state_after_a_step(task).restore(
+            _state_after_a_step(task).to_bytes("this"), "state", **{**THERE, "evaluated": [20]}
+        )
 
 
-def test_a_state_is_read_back_as_it_was_written(task: TwoHopTask, tmp_path: Path) -> None:
+def test_a_state_is_read_back_as_it_was_written(task: TwoHopTask) -> None:
     state, other = _state_after_a_step(task), _state_after_a_step(task, seed=1)
-    state.save(tmp_path)
-    other.restore(tmp_path, evaluated=[10])
+    other.restore(state.to_bytes("this"), "state", **THERE)
     assert all(torch.equal(state.average[name], other.average[name]) for name in state.average)
     assert all(torch.equal(state.parameters[name], other.parameters[name]) for name in state.parameters)
     assert (other.step, list(other.recent)) == (10, [10])

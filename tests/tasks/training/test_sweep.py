@@ -10,7 +10,11 @@ import joblib
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
-from grokscope.tasks import Job, ModelConfig, Run, TrainConfig, TwoHopTask, grid, sweep
+from grokscope.circuits.lock import LOCK, only_writer
+from grokscope.tasks import Job, ModelConfig, ResumeWarning, Run, TrainConfig, TwoHopTask, grid, sweep
+from grokscope.tasks.questions.evaluation import evaluate
+from grokscope.tasks.runs.folder import state_name
+from grokscope.tasks.training import train as training
 
 CONFIGS = {"tiny": (ModelConfig.tiny(), TrainConfig.tiny(max_steps=20, evaluate_every=10, n_checkpoints=1))}
 
@@ -47,6 +51,29 @@ def test_names_must_differ_and_there_must_be_a_job(tmp_path: Path) -> None:
         sweep([job, job], tmp_path)
     with pytest.raises(ValueError, match="there is no job"):
         sweep([], tmp_path)
+
+
+def test_a_run_that_another_process_trains_fails_with_its_name_and_is_not_touched(tmp_path: Path) -> None:
+    jobs = grid({"a": small_task()}, CONFIGS, [0, 1])
+    with only_writer(tmp_path / jobs[0].name):
+        table = sweep(jobs, tmp_path, n_jobs=1)
+        assert [path.name for path in (tmp_path / jobs[0].name).iterdir()] == [LOCK]
+    assert table["outcome"].tolist() == ["failed", "trained"]
+    assert table["error"][0].startswith(
+        f"FolderInUseError: {tmp_path / jobs[0].name} is being written by process {os.getpid()}"
+    )
+
+
+def test_the_table_says_where_a_damaged_state_was_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (job,) = grid({"a": small_task()}, {"tiny": (ModelConfig.tiny(), TrainConfig.tiny(max_steps=6, evaluate_every=2))}, [0])
+    with monkeypatch.context() as patch:
+        seen: list[int] = []
+        patch.setattr(training, "evaluate", lambda *args: seen.append(1) or (evaluate(*args) if len(seen) < 3 else 1 / 0))
+        assert sweep([job], tmp_path, n_jobs=1)["error"].tolist() == ["ZeroDivisionError: division by zero"]
+    (tmp_path / job.name / state_name(4)).write_bytes(b"")
+    with pytest.warns(ResumeWarning):
+        table = sweep([job], tmp_path, n_jobs=1)
+    assert table["outcome"].tolist() == ["trained"] and "goes on from step 2" in table["warning"][0]
 
 
 def children() -> list[int]:
