@@ -10,7 +10,7 @@ PACKAGES = ("tasks", "circuits", "analyses")
 SIBLINGS = {"tasks": set(), "circuits": set(), "analyses": {"tasks", "circuits"}}
 STOREYS = {
     "analyses": ("statistics", "plots", "page", "forward", "patching", "training", "bridge", "claims", "study", "face"),
-    "tasks": ("writing", "printing", "destination", "questions", "models", "runs", "training", "face"),
+    "tasks": ("printing", "questions", "models", "runs", "training", "face"),
 }
 SHARED = (  # files, text for a terminal, and what refuses settings; none knows anything else of the library
     ("circuits", "writing"),

@@ -219,7 +219,6 @@ ROWS: dict[str, Row] = {
             "bfloat16": "flag",
         },
     ),
-    "TrainConfig.from_dict": (T.TrainConfig.from_dict, lambda w: {"settings": {"max_steps": 3, "betas": [0.9, 0.9]}}, {}),
     "TrainConfig.paper": (T.TrainConfig.paper, lambda w: {}, {"changes": "data"}),
     "TrainConfig.small": (T.TrainConfig.small, lambda w: {}, {"changes": "data"}),
     "TrainConfig.small_bidirectional": (T.TrainConfig.small_bidirectional, lambda w: {}, {"changes": "data"}),
@@ -280,6 +279,7 @@ ROWS: dict[str, Row] = {
     ),
     "load_study": (T.load_study, lambda w: {"name": "pilot"}, {"name": "study"}),
     "make_pairs": (T.make_pairs, lambda w: {"task": w.task, **PAIRS}, {"contrast": "choice", "n": "bounded count"}),
+    "migrate": (T.migrate, lambda w: {"folder": w.run.folder}, {"folder": "folder to read"}),
     "perturb": (T.perturb, lambda w: dict(task=w.task, queries=w.queries, role="h", seed=0), {"role": "choice"}),
     "predictions": (T.predictions, lambda w: dict(forward=w.model, tokens=w.pairs.clean, answer_position=2), {}),
     "published_new_facts": (

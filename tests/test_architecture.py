@@ -65,7 +65,7 @@ BREACHES = [
     ("nothing_back_up", "tasks/questions/files.py", "from ..models.config import M", "questions imports tasks.models"),
     ("nothing_back_up", "tasks/models/config.py", "from ..runs.study import S", "models imports tasks.runs"),
     ("nothing_back_up", "tasks/runs/study.py", "from ..training.train import train", "runs imports tasks.training"),
-    ("nothing_back_up", "tasks/writing.py", "from .questions.files import f", "writing imports tasks.questions"),
+    ("nothing_back_up", "tasks/printing.py", "from .questions.files import f", "printing imports tasks.questions"),
     ("circuits_flat", "circuits/drawing/page.py", "", "lies in a folder"),
     ("circuits_flat", "circuits/layout.py", "def f():\n    import torch", "imports torch"),
     ("no_import_by_name", "analyses/forward/model.py", "import importlib", "imports importlib"),

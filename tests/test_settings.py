@@ -286,7 +286,7 @@ def test_a_disk_that_is_too_small_is_refused_with_the_numbers(
     config = tasks.TrainConfig.tiny(max_steps=3, evaluate_every=1, n_checkpoints=1)
     needed = bytes_to_write(tmp_path / "run", task, shape, config)
     one = 4 * sum(each.numel() for each in trained_parameters(tasks.build_model(shape, task), shape).values())
-    assert needed == one * (min(3, len(config.checkpoint_steps) + 4) + 2 * 7)  # two states of four sets and three averages
+    assert needed == one * (min(3, len(config.checkpoint_steps) + 4) + 3 * 7)  # three states of four sets and three averages
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=needed - 1))
     with pytest.raises(ValueError, match=rf"takes {needed:,} bytes in .*run, where {needed - 1:,} are free"):

@@ -14,9 +14,9 @@ import torch
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
+from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import Queries
-from ...tasks.questions.arguments import common_problems, refuse
 from ...tasks.questions.validity import taken_problems
 from ..forward.cached import CachedRun, with_states
 from ..forward.model import graph_of

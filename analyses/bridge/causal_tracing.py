@@ -16,10 +16,10 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.arguments import common_problems, refuse, whole_problems
 from ...circuits.columns import Columns
 from ...circuits.progress import with_bar
 from ...tasks import Queries, top_token
-from ...tasks.questions.arguments import common_problems, refuse, whole_problems
 from ...tasks.questions.validity import inputs_of, problems_with, prompt_problems, vocabulary_problems
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.memory import batches_of

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from ...tasks.questions.arguments import common_problems, number_problems, refuse
+from ...circuits.arguments import common_problems, number_problems, refuse
 from ..statistics import wilson
 
 

@@ -17,9 +17,9 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import Queries, Task, TwoHopTask, two_hop
-from ...tasks.questions.arguments import common_problems, refuse
 from ...tasks.questions.validity import layer_problems, missing_problems
 from ..forward.cached import CachedRun, with_states
 from ..forward.model import check_model, graph_of

@@ -17,9 +17,9 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
+from ...circuits.arguments import common_problems, number_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import PromptPairs, Queries
-from ...tasks.questions.arguments import common_problems, number_problems, refuse
 from ...tasks.questions.validity import inputs_of, vocabulary_problems
 from ..forward.cached import CachedRun, with_states
 from ..forward.head import same_vocabulary, token_embeddings, unembedding_directions

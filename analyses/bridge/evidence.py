@@ -23,10 +23,10 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
+from ...circuits.arguments import common_problems, is_whole, name_problems, refuse, whole_problems
 from ...circuits.columns import Columns
 from ...circuits.progress import with_bar
 from ...tasks import NO_TOKEN, Donor, PromptPairs, Queries, Run
-from ...tasks.questions.arguments import common_problems, is_whole, name_problems, refuse, whole_problems
 from ..forward.cached import CachedRun, with_states
 from ..forward.memory import budget
 from ..forward.model import graph_of

@@ -20,9 +20,9 @@ from torch.nn.functional import cosine_similarity
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import Queries, Run
-from ...tasks.questions.arguments import common_problems, refuse
 from ...tasks.questions.validity import check_same_roles
 from ..forward.memory import budget
 from ..forward.model import graph_of

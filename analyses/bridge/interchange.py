@@ -19,9 +19,9 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
+from ...circuits.arguments import choice_problems, common_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import Donor, PromptPairs, Queries
-from ...tasks.questions.arguments import choice_problems, common_problems, refuse
 from ..forward.cached import CachedRun, with_states
 from ..forward.model import graph_of
 from ..forward.states import StatesRun, run_states

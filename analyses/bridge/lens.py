@@ -18,10 +18,10 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
 from ...circuits.progress import with_bar
 from ...tasks import PromptPairs, Queries, Run, top_token
-from ...tasks.questions.arguments import common_problems, refuse
 from ...tasks.questions.layout import free_slots
 from ...tasks.questions.validity import outputs_of, taken_problems, vocabulary_problems
 from ..forward.head import check_last_state, decode, same_vocabulary

@@ -28,10 +28,10 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.arguments import common_problems, names_problems, refuse
 from ...circuits.columns import Columns
 from ...circuits.progress import with_bar
 from ...tasks import NO_TOKEN, PromptPairs, Queries, Run, top_token
-from ...tasks.questions.arguments import common_problems, names_problems, refuse
 from ...tasks.questions.validity import check_same_roles, taken_problems
 from ..forward.head import same_vocabulary, unembedding_directions
 from ..forward.memory import budget

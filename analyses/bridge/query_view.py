@@ -11,11 +11,11 @@ import torch
 from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, draw
+from ...circuits.arguments import is_whole, refuse, shortly
 from ...circuits.destination import file_problems
 from ...circuits.plain_text import plain
 from ...circuits.writing import write_atomic
 from ...tasks import PromptPairs, TwoHopTask, top_token
-from ...tasks.questions.arguments import is_whole, refuse, shortly
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.head import decode
 from ..forward.model import graph_of, residual_states

@@ -16,9 +16,9 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import Queries, Run
-from ...tasks.questions.arguments import common_problems, refuse
 from ..forward.cached import CachedRun, with_states
 from ..forward.head import decode
 from ..forward.model import embedded, graph_of

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import pandas as pd
 
 from ...circuits import Result
+from ...circuits.arguments import number_problems
 from ...circuits.columns import Columns
 from ...tasks import Run, Study
-from ...tasks.questions.arguments import number_problems
 from ..page import Report
 from ..plots.claims import cost_frontier
 from ..training.growth import flops_per_example, onset

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...circuits.arguments import common_problems, refuse
 from ...tasks import two_hop
-from ...tasks.questions.arguments import common_problems, refuse
 from ...tasks.questions.validity import missing_problems
 from ..bridge.evidence import EvidenceResult
 from ..bridge.interchange import InterchangeResult

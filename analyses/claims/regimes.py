@@ -13,9 +13,9 @@ import pandas as pd
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.arguments import common_problems, name_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import Checkpoint, Run, Study, shortcut_accuracy
-from ...tasks.questions.arguments import common_problems, name_problems, refuse
 from ..bridge.evidence import MIN_UNITS_TO_JUDGE, EvidenceResult, bridge_evidence
 from ..bridge.lens import logit_lens
 from ..bridge.verdicts import bridge_intervention, bridge_is, bridge_read, bridge_roles

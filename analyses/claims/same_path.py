@@ -13,9 +13,9 @@ from typing import TypeVar
 import pandas as pd
 
 from ...circuits import Circuit, draw, equivalence
+from ...circuits.arguments import common_problems, refuse
 from ...circuits.units import fixed
 from ...tasks import Checkpoint
-from ...tasks.questions.arguments import common_problems, refuse
 from ...tasks.questions.pairing import n_pairable
 from ..bridge.evidence import EvidenceResult
 from ..bridge.lens import LensResult

@@ -12,9 +12,9 @@ import pandas as pd
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import CELLS, Run, Study
-from ...tasks.questions.arguments import common_problems, refuse
 from ..bridge.evidence import bridge_evidence
 from ..bridge.lens import logit_lens
 from ..bridge.realignment import realign

@@ -3,7 +3,7 @@
 import torch
 from transformer_lens import HookedTransformer
 
-from ...tasks.questions.arguments import refuse
+from ...circuits.arguments import refuse
 from ...tasks.questions.hooks import problems_of_hooks
 
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ...tasks.questions.arguments import number_problems, shortly, whole_problems
+from ...circuits.arguments import number_problems, shortly, whole_problems
 from ..statistics import double
 from .differentiable import gradients_on
 from .places import Objective

@@ -15,7 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from ...tasks.questions.arguments import number_problems
+from ...circuits.arguments import number_problems
 
 MAX_BATCH = 4096  # prompts run at once
 MAX_SET_ROWS = 1024  # the same for sets of edges, of which each prompt takes many times more

@@ -9,7 +9,7 @@ from transformer_lens import HookedTransformer
 from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 
 from ...circuits import ComputationGraph
-from ...tasks.questions.arguments import names_problems, refuse
+from ...circuits.arguments import names_problems, refuse
 from ...tasks.questions.padding import aligned
 from ...tasks.questions.validity import named_roles, position_problems, role_problems
 

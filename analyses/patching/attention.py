@@ -24,13 +24,13 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
+from ...circuits.arguments import common_problems, flag_problems, name_problems, refuse
 from ...circuits.columns import Columns
 from ...circuits.page import save_page
 from ...circuits.plain_text import plain
 from ...circuits.progress import with_bar
 from ...circuits.units import better, unit_of
 from ...tasks import PromptPairs
-from ...tasks.questions.arguments import common_problems, flag_problems, name_problems, refuse
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.layer import attention_weights
 from ..forward.lines import TOLERANCE, Integral, n_points, steps_problems

@@ -20,9 +20,9 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node
+from ...circuits.arguments import common_problems, flag_problems, refuse, shortly, whole_problems
 from ...circuits.progress import with_bar
 from ...tasks import PromptPairs
-from ...tasks.questions.arguments import common_problems, flag_problems, refuse, shortly, whole_problems
 from ..forward.engine import AnyRun, Engine, engine_of
 from ..forward.lines import TOLERANCE, Integral, Places, Visit, integrate, rounding_of, steps_problems
 from ..forward.places import Differences, Gradients, Objective, Sublayer, component, input_place, order_of, sublayer_of

@@ -16,9 +16,9 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge
+from ...circuits.arguments import common_problems, refuse
 from ...circuits.progress import bar
 from ...tasks import PromptPairs
-from ...tasks.questions.arguments import common_problems, refuse
 from ..forward.engine import engine_of
 from ..forward.places import check_edges, open_edges_of
 from ..statistics import bootstrap_ratio, derangement

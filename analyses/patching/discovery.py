@@ -8,17 +8,10 @@ from jaxtyping import Bool
 from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, Edge
+from ...circuits.arguments import MOST_REPEATS, common_problems, number_problems, refuse, shortly, whole_problems
 from ...circuits.circuit import has_number
 from ...circuits.progress import bar
 from ...tasks import PromptPairs
-from ...tasks.questions.arguments import (
-    MOST_REPEATS,
-    common_problems,
-    number_problems,
-    refuse,
-    shortly,
-    whole_problems,
-)
 from .attribution import METHODS, edge_attribution
 from .circuit_runs import CircuitRuns, check_enough
 from .effects import Direction

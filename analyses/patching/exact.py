@@ -7,8 +7,8 @@ from typing import Any, Literal
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node
+from ...circuits.arguments import choice_problems, common_problems, refuse
 from ...tasks import PromptPairs
-from ...tasks.questions.arguments import choice_problems, common_problems, refuse
 from ..forward.engine import Work, engine_of
 from ..forward.places import check_edges, check_paths
 from .effects import Direction, PatchingResult, patch_each

@@ -12,17 +12,11 @@ from scipy.stats import ttest_1samp
 from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, Edge, Result
+from ...circuits.arguments import MOST_REPEATS, choice_problems, common_problems, refuse, whole_problems
 from ...circuits.columns import Columns
 from ...circuits.random_circuits import edge_class, random_circuits
 from ...circuits.units import after_number, fixed, shown
 from ...tasks import PromptPairs
-from ...tasks.questions.arguments import (
-    MOST_REPEATS,
-    choice_problems,
-    common_problems,
-    refuse,
-    whole_problems,
-)
 from ..plots.curves import faithfulness_curves
 from ..statistics import Values, holm, sums_by_unit
 from .choosing import said, shared_with_choosing

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ...tasks.questions.arguments import flag_problems, refuse
+from ...circuits.arguments import flag_problems, refuse
 
 AnyMetric = Callable[..., Tensor]
 """A `Metric`, or a plain function of the same arguments whose unit nobody declared."""

@@ -15,10 +15,10 @@ import pandas as pd
 from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, Node, Result
+from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
 from ...circuits.units import after_number, shown
 from ...tasks import PromptPairs
-from ...tasks.questions.arguments import common_problems, refuse
 from ..forward.engine import engine_of
 from ..plots.bars import transplant_bars
 from ..statistics import bootstrap_ratio

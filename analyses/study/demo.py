@@ -13,11 +13,11 @@ import typer
 from transformer_lens import HookedTransformer
 
 from ...circuits import compare
+from ...circuits.arguments import common_problems, refuse, seed_problems, whole_problems
+from ...circuits.destination import folder_problems
 from ...circuits.lock import only_writer
 from ...circuits.plain_text import plain
 from ...tasks import BOTH_HOPS, NATURAL, ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, make_pairs, train
-from ...tasks.destination import folder_problems
-from ...tasks.questions.arguments import common_problems, refuse, seed_problems, whole_problems
 from ...tasks.questions.pairing import n_pairable
 from ..bridge.evidence import bridge_evidence
 from ..bridge.lens import logit_lens

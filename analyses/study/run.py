@@ -13,12 +13,12 @@ from typing import Annotated, Any
 import typer
 from joblib import Parallel, delayed
 
+from ...circuits.arguments import common_problems, process_problems, refuse
+from ...circuits.destination import folder_problems
 from ...circuits.lock import only_writer
 from ...circuits.plain_text import plain
 from ...circuits.progress import with_bar
 from ...tasks import Run, Study, load_study
-from ...tasks.destination import folder_problems
-from ...tasks.questions.arguments import common_problems, process_problems, refuse
 from ..claims.claim import N_PAIRS, N_QUESTIONS, Inputs, Job
 from ..claims.registry import CLAIMS
 from ..claims.specimens import arm_checkpoints, open_arms

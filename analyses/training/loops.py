@@ -12,9 +12,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ...circuits import Result
+from ...circuits.arguments import refuse, shortly, whole_problems
 from ...circuits.columns import Columns
 from ...tasks import Checkpoint, exact_match
-from ...tasks.questions.arguments import refuse, shortly, whole_problems
 from ...tasks.questions.validity import missing_problems
 from ..plots.style import error_bars
 from ..plots.theme import GREYS, SPLIT_COLOUR, TEMPLATE, literal

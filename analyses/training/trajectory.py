@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from ...circuits import Circuit, ComputationGraph, Edge, Result
+from ...circuits.arguments import common_problems, is_whole, number_problems, refuse
 from ...circuits.columns import Columns
 from ...circuits.progress import with_bar
 from ...circuits.similarity import jensen_shannon, weighted_overlap
 from ...tasks import PromptPairs, Run
-from ...tasks.questions.arguments import common_problems, is_whole, number_problems, refuse
 from ...tasks.questions.validity import taken_problems
 from ..patching.choosing import said, shared_with_choosing
 from ..patching.circuit_runs import CircuitRuns, check_enough

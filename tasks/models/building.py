@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 
-from ..questions.arguments import device_problems, refuse, seed_problems
+from ...circuits.arguments import refuse, seed_problems
+from ..questions.devices import device_problems
 from ..questions.room import memory_problems
 from ..questions.task import Task
 from .config import ModelConfig

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from ..questions.arguments import flag_problems, refuse, whole_problems
+from ...circuits.arguments import flag_problems, refuse, whole_problems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +65,6 @@ class ModelConfig:
     def n_layers(self) -> int:
         """Unrolled layers: blocks times loops."""
         return self.n_blocks * self.n_loops
-
-    def least_numbers(self, n_tokens: int) -> int:
-        """How many numbers the embedding and the matrices of all blocks hold together; a model has more."""
-        return self.d_model * n_tokens + self.n_blocks * (4 + 2 * self.mlp_ratio) * self.d_model**2
 
     @property
     def architecture(self) -> str:

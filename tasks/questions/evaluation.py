@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .arguments import refuse, whole_problems
+from ...circuits.arguments import refuse, whole_problems
 from .padding import Forward, check_forward, logits_at_answer
 from .queries import Queries
 from .shortcuts import shortcut_accuracy

@@ -20,7 +20,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from ...circuits.documents import FileError, parsed, problems_of
 from ...circuits.lock import only_writer
-from ..writing import write_atomic
+from ...circuits.writing import write_atomic
 from .folder_items import Item, Read, Vocabulary, items_of, read_items
 from .graph import Compositions, KnowledgeGraph, slot_problems
 from .queries import Queries

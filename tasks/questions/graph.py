@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from .arguments import refuse, seed_problems, shortly, whole_problems
+from ...circuits.arguments import refuse, seed_problems, shortly, whole_problems
 from .room import memory_problems
 
 MOST_SLOTS = 2**28  # (head, relation) pairs; `fact_of` takes 8 bytes for each

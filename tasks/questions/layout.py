@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from .arguments import shortly
+from ...circuits.arguments import shortly
 
 LAYOUTS = ("compact", "slots")
 N_SLOTS = 5

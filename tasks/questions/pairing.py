@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .arguments import is_whole, name_problems, refuse, seed_problems, whole_problems
+from ...circuits.arguments import is_whole, name_problems, refuse, seed_problems, whole_problems
 from .pairs import PromptPairs
 from .queries import Queries
 from .splits import hop_status

@@ -16,8 +16,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
+from ...circuits.arguments import refuse
 from ..printing import printed
-from .arguments import refuse
 from .evaluation import is_right
 from .halves import apart
 from .hooks import problems_of_hooks

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from .arguments import refuse, seed_problems
+from ...circuits.arguments import refuse, seed_problems
 from .queries import Queries
 from .task import Task
 from .twohop import TwoHopTask, two_hop

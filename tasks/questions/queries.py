@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from ...circuits.arguments import refuse, seed_problems
 from ..printing import printed
-from .arguments import refuse, seed_problems
 from .validity import (
     check,
     checked_rows,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
-from .arguments import number_problems, refuse, whole_problems
+from ...circuits.arguments import number_problems, refuse, whole_problems
 from .graph import Compositions
 
 

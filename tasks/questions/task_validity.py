@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from .arguments import seed_problems, shortly
+from ...circuits.arguments import seed_problems, shortly
 from .graph import graph_problems
 from .layout import layout_problems
 from .splits import HOP_STATUS, TEST_SPLITS, hop_status

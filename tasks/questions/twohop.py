@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
-from ..destination import folder_problems, input_problems
+from ...circuits.arguments import choice_problems, is_whole, number_problems, refuse, seed_problems, shortly
+from ...circuits.destination import folder_problems, input_problems
 from . import files
-from .arguments import choice_problems, is_whole, number_problems, refuse, seed_problems, shortly
 from .donors import TwoHopDonors
 from .graph import Compositions, KnowledgeGraph, size_problems
 from .layout import layout_problems, n_positions, to_prompts

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int, Integer
 from torch import Tensor
 
-from .arguments import is_whole, shortly
+from ...circuits.arguments import is_whole, shortly
 
 IGNORED = -100
 _PROMPTS = ("tokens", "clean", "corrupt")

@@ -16,11 +16,12 @@ import pandas as pd
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
+from ...circuits.arguments import is_whole, refuse, whole_problems
+from ...circuits.destination import input_problems
 from ...circuits.manifest import Manifest
-from ..destination import input_problems
-from ..models.building import build_model
+from ..models.building import build_model, model_problems
 from ..models.config import ModelConfig
-from ..questions.arguments import device_problems, is_whole, refuse, whole_problems
+from ..questions.devices import device_problems
 from ..questions.evaluation import n_reported
 from ..questions.task import Task
 from .folder import (
@@ -78,7 +79,7 @@ class Checkpoint:
         refuse(loops + device_problems(device))
         config = self.model_config if n_loops is None else dataclasses.replace(self.model_config, n_loops=n_loops)
         weights = self.weights()
-        check_size(config, self.task.n_tokens, weights, str(self.path))
+        check_size(config, self.task, weights, str(self.path))
         model = build_model(config, self.task, device=device)
         load_weights(model, config, weights, str(self.path))
         model.cfg.model_name = self.label if n_loops is None else f"{self.label}, {n_loops} loops"
@@ -145,6 +146,8 @@ class Run:
             data = manifest.bytes_of(METRICS, may_have_grown=True)
         metrics = read_metrics(data, str(folder / METRICS), task, settings.training)
         _check_steps(manifest, metrics["step"].tolist())
+        if problems := model_problems(settings.model, task):
+            raise CheckpointError(f"{folder / SETTINGS} names a model that cannot be built: {'; '.join(problems)}")
         return cls(folder, task, settings.model, settings.training, metrics, manifest, settings.initial)
 
     @property

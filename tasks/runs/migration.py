@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from ...circuits.arguments import refuse
+from ...circuits.destination import input_problems
 from ..models.building import build_model
 from .checkpoints import Run
 from .folder import SETTINGS, naming_checkpoints, table_names, written_alone
@@ -29,6 +31,7 @@ def migrate(folder: str | Path) -> list[Path]:
         CheckpointError: if a file is not what it should be.
         FolderInUseError: if another process writes into one of the folders.
     """
+    refuse(input_problems(folder=folder))
     folder = Path(folder)
     if (folder / SETTINGS).is_file():
         return [folder] if _migrated(folder) else []

@@ -14,10 +14,10 @@ from typing import Any
 
 import pandas as pd
 
+from ...circuits.arguments import refuse
+from ...circuits.destination import file_name_problems, input_problems
 from ...circuits.documents import FileError
 from ...circuits.manifest import MANIFEST, Manifest, is_there
-from ..destination import file_name_problems, input_problems
-from ..questions.arguments import refuse
 from ..questions.task import splits_for
 from ..questions.validity import missing_problems
 from .checkpoints import Run

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
-from ..questions.arguments import (
+from ...circuits.arguments import (
     MOST_REPEATS,
     choice_problems,
     flag_problems,

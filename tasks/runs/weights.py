@@ -8,8 +8,9 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from ..models.building import load_parameters, trained_parameters
+from ..models.building import load_parameters, n_parameters, trained_parameters
 from ..models.config import ModelConfig
+from ..questions.task import Task
 from .folder import CheckpointError
 from .tensors import bare_metadata, labelled, metadata_of, tensors_of
 
@@ -57,11 +58,11 @@ def value_problems(tensors: Mapping[str, Tensor]) -> list[str]:
     return found[:MOST_SHOWN] + ([f"and {len(found) - MOST_SHOWN} more"] if len(found) > MOST_SHOWN else [])
 
 
-def check_size(config: ModelConfig, n_tokens: int, weights: Mapping[str, Tensor], where: str) -> None:
-    """Raise if weights are too few for a config, before a model of that size is built."""
-    needed, found = config.least_numbers(n_tokens), sum(tensor.numel() for tensor in weights.values())
-    if found < needed:
-        raise CheckpointError(f"{where} does not fit {config}: it holds {found:,} numbers, at least {needed:,} are needed")
+def check_size(config: ModelConfig, task: Task, weights: Mapping[str, Tensor], where: str) -> None:
+    """Raise if weights are far too few for a config, before a model of that size is built."""
+    needed, found = n_parameters(config, task), sum(tensor.numel() for tensor in weights.values())
+    if 2 * found < needed:
+        raise CheckpointError(f"{where} does not fit {config}: it holds {found:,} numbers, {needed:,} are needed")
 
 
 def load_weights(model: HookedTransformer, config: ModelConfig, weights: Mapping[str, Tensor], where: str) -> None:

@@ -30,7 +30,8 @@ def task_problems(task: Task, config: TrainConfig) -> list[str]:
 def bytes_to_write(folder: Path, task: Task, model_config: ModelConfig, config: TrainConfig) -> int:
     """What checkpoints and training states take on the disk at most at once, less what the folder holds of them.
 
-    A new state is written before the older of two goes, so that there are three. Settings, task and metrics are small and left out.
+    A new state is written before the older of two goes, so that there are three. Settings, task and metrics are small and
+    left out.
     """
     n_checkpoints = min(len(config.evaluation_steps), len(config.checkpoint_steps) + len(PHASES))
     one = BYTES * n_parameters(model_config, task)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from jaxtyping import Int
 
-from ..questions.arguments import refuse, seed_problems, shortly, whole_problems
+from ...circuits.arguments import refuse, seed_problems, shortly, whole_problems
 from ..questions.graph import Compositions, KnowledgeGraph
 from ..questions.supervision import Supervision
 from ..questions.task import Task

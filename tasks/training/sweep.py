@@ -17,9 +17,9 @@ import torch
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from ..destination import file_name_problems, folder_problems, room_problems
+from ...circuits.arguments import process_problems, refuse, shortly, whole_problems
+from ...circuits.destination import file_name_problems, folder_problems, room_problems
 from ..models.config import ModelConfig
-from ..questions.arguments import process_problems, refuse, shortly, whole_problems
 from ..questions.task import Task
 from ..runs.checkpoints import Checkpoint, CheckpointError, Run
 from ..runs.training_config import TrainConfig

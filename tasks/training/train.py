@@ -15,11 +15,12 @@ from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
-from ..destination import folder_problems, room_problems
+from ...circuits.arguments import flag_problems, refuse
+from ...circuits.destination import folder_problems, room_problems
 from ..models.building import build_model, decayed, model_problems, trained_parameters
 from ..models.config import ModelConfig
 from ..models.fast_forward import answer_logits
-from ..questions.arguments import device_problems, flag_problems, refuse
+from ..questions.devices import device_problems
 from ..questions.evaluation import evaluate, evaluation_queries, shortcut_floors, top_token
 from ..questions.queries import Queries
 from ..questions.task import Task

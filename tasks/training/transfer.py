@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Int
 
-from ..questions.arguments import refuse, seed_problems, shortly, whole_problems
+from ...circuits.arguments import refuse, seed_problems, shortly, whole_problems
 from ..questions.graph import Compositions, KnowledgeGraph
 from ..questions.queries import Queries
 from ..questions.supervision import Supervision, added_compositions

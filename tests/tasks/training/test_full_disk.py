@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from grokscope.circuits.writing import write_atomic
 from grokscope.tasks import ModelConfig, TrainConfig, TwoHopTask, train
-from grokscope.tasks.writing import write_atomic
 
 
 def full_disk(number: int) -> None:
