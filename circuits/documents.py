@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import math
+import os
 from collections.abc import Collection, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -187,14 +188,35 @@ def read_text(path: Path) -> str:
 
     Raises:
         FileNotFoundError: if there is none.
-        FileError: if it is no UTF-8.
+        FileError: if it is no file, or no UTF-8.
+    """
+    check_is_file(path)
+    return decoded(path.read_bytes(), str(path))
+
+
+def decoded(data: bytes, where: str) -> str:
+    """The text that a file's bytes are.
+
+    Raises:
+        FileError: if they are no UTF-8.
     """
     try:
-        return path.read_bytes().decode()
+        return data.decode()
     except UnicodeDecodeError as error:
         raise FileError(
-            f"{path}: expected a text in UTF-8, byte {error.start} is none; take a copy or make it again"
+            f"{where}: expected a text in UTF-8, byte {error.start} is none; take a copy or make it again"
         ) from error
+
+
+def check_is_file(path: Path) -> None:
+    """Raise for what is there and is no file, since reading a pipe would wait for ever.
+
+    Raises:
+        FileError: naming what is there.
+    """
+    if os.path.lexists(path) and not path.is_file():
+        found = "a link that leads to no file" if path.is_symlink() else "a folder or a device"
+        raise FileError(f"{path}: expected a file, found {found}; take a copy or make it again")
 
 
 def _compact(content: Any) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from .documents import check_is_file
+
 LOCK = ".lock"
 
 
@@ -26,10 +28,12 @@ def only_writer(folder: Path) -> Iterator[None]:
     Raises:
         FolderInUseError: if another writer holds it, in this process or another.
         OSError: if nothing can be written there, or `.lock` is a link, through which another file would be written.
+        FileError: if `.lock` is no file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / LOCK).is_symlink():
         raise OSError(errno.ELOOP, "the lock of a folder is a link; remove it", str(folder / LOCK))
+    check_is_file(folder / LOCK)
     path, lock = folder / LOCK, FileLock(folder / LOCK, timeout=0)
     try:
         lock.acquire()

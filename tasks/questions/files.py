@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 from pydantic import Field, TypeAdapter, ValidationError
 
-from ...circuits.documents import FileError, parsed, problems_of
+from ...circuits.documents import FileError, decoded, parsed, problems_of
 from ...circuits.lock import only_writer
 from ...circuits.writing import write_atomic
 from .folder_items import Item, Read, Vocabulary, items_of, read_items
@@ -167,15 +167,12 @@ def _read(folder: Path) -> FolderContent:
 def _content(path: Path, data: bytes) -> Any:
     """What a file says, as its schema has it."""
     schema, says = _SCHEMAS[path.name]
+    found = parsed(decoded(data, str(path)), str(path))
     try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise DataFolderError(f"{path}: expected a text in UTF-8, byte {error.start} is none; take a copy") from error
-    try:
-        return schema.validate_python(parsed(text, str(path)), strict=True)
+        return schema.validate_python(found, strict=True)
     except ValidationError as error:
-        found = [text if text.startswith(("it:", "and ")) else f"item {text}" for text in problems_of(error)]
-        raise DataFolderError(f"{path}: expected {says}; {'; '.join(found)}") from error
+        wrong = [text if text.startswith(("it:", "and ")) else f"item {text}" for text in problems_of(error)]
+        raise DataFolderError(f"{path}: expected {says}; {'; '.join(wrong)}") from error
 
 
 def _vocabulary(tokens: Sequence[str], problems: _Problems) -> Vocabulary:

@@ -1,6 +1,7 @@
 """The kinds of tasks that a saved run can name."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +14,13 @@ TASK_KINDS: dict[str, Callable[[Mapping[str, np.ndarray], Settings], Task]] = {
 """By kind, what reads a task back from the arrays and settings that it was saved as."""
 
 
-def read_task(kind: str, arrays: Mapping[str, np.ndarray], settings: Settings) -> Task:
-    """Read a task of any kind back.
+def read_task(kind: Any, arrays: Mapping[str, np.ndarray], settings: Settings) -> Task:
+    """Read a task back, of any kind, which may come from a file.
 
     Raises:
         ValueError: if the kind is unknown, or its reader cannot read these; whatever that raises, since it may be anybody's.
     """
-    if kind not in TASK_KINDS:
+    if not isinstance(kind, str) or kind not in TASK_KINDS:
         raise ValueError(f"a task of the kind {kind!r}; known kinds are {', '.join(map(repr, TASK_KINDS))}")
     try:
         task = TASK_KINDS[kind](arrays, settings)

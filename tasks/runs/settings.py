@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from ...circuits.documents import opened, parsed, to_document, validated
+from ...circuits.documents import decoded, opened, parsed, read_text, to_document, validated
 from ...circuits.manifest import MANIFEST, Manifest, is_there
 from ..models.config import ModelConfig
-from ..questions.kinds import read_task
+from ..questions.kinds import TASK_KINDS, read_task
 from ..questions.task import Task
 from . import format_1
 from .folder import KIND, SETTINGS, TASK, CheckpointError
@@ -87,7 +87,7 @@ def holds_format_1(folder: Path) -> bool:
         FileError: if `run.json` is no JSON.
     """
     path = folder / SETTINGS
-    return not is_there(folder) and format_1.is_format_1(_json(path.read_bytes(), str(path)))
+    return not is_there(folder) and format_1.is_format_1(parsed(read_text(path), str(path)))
 
 
 def read_run_settings(manifest: Manifest) -> RunSettings:
@@ -97,7 +97,7 @@ def read_run_settings(manifest: Manifest) -> RunSettings:
         FileError: if `run.json` is not what it should be.
     """
     where = str(manifest.folder / SETTINGS)
-    found = _json(manifest.bytes_of(SETTINGS), where)
+    found = parsed(decoded(manifest.bytes_of(SETTINGS), where), where)
     if format_1.is_format_1(found):
         return validated(RunSettings, format_1.content_of(found), where)
     return validated(RunSettings, opened(found, where, [KIND], known_format=FORMAT).content, where)
@@ -115,19 +115,11 @@ def _manifest(folder: Path) -> Manifest:
     return format_1.manifest_of(folder)
 
 
-def _json(data: bytes, where: str) -> Any:
-    try:
-        return parsed(data.decode(), where)
-    except UnicodeDecodeError as error:
-        raise CheckpointError(
-            f"{where}: expected a text in UTF-8, byte {error.start} is none; take a copy or make it again"
-        ) from error
-
-
 def _task(data: bytes, about: Mapping[str, Any], folder: Path) -> Task:
     where, settings = str(folder / TASK), dict(about)
     kind = settings.pop("kind", None)
-    if bare_metadata(data, where) is None and (said := metadata_of(data, TASK_FILE_KIND, where).get("task")) != kind:
+    said = kind if bare_metadata(data, where) is not None else metadata_of(data, TASK_FILE_KIND, where).get("task")
+    if said != kind and isinstance(kind, str) and kind in TASK_KINDS:
         raise CheckpointError(f"{where} holds a task of the kind {said!r}, {SETTINGS} next to it names {kind!r}")
     arrays = tensors_of(data, load_arrays, where)
     try:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from ...circuits.documents import FileError, own_version, parsed
+from ...circuits.documents import FileError, decoded, own_version, parsed
 
 FORMAT = 2
 _METADATA = "__metadata__"
@@ -96,12 +96,7 @@ def _parts(data: bytes, where: str) -> tuple[dict[str, Any], bytes]:
             f"{where}: expected a safetensors file, these {len(data):,} bytes are none or end too early; "
             "take a copy or make it again"
         )
-    try:
-        header = parsed(data[_LENGTH:start].decode(), where)
-    except UnicodeDecodeError as error:
-        raise FileError(
-            f"{where}: expected a safetensors file, its header is no text; take a copy or make it again"
-        ) from error
+    header = parsed(decoded(data[_LENGTH:start], where), where)
     about = header.get(_METADATA, {}) if isinstance(header, dict) else None
     if not isinstance(about, dict) or not all(isinstance(value, str) for value in about.values()):
         raise FileError(f"{where}: expected a safetensors file, its header has another form; take a copy or make it again")

@@ -63,7 +63,7 @@ def test_names_lead_nowhere_else(tmp_path: Path, name: str) -> None:
 
 
 def test_another_kind_of_folder(manifest: Manifest) -> None:
-    with pytest.raises(FileError, match="expected a manifest of a study, this file is a manifest of a run"):
+    with pytest.raises(FileError, match="expected a manifest of a study, this is a manifest of a run"):
         Manifest.read(manifest.folder, "study")
 
 

@@ -123,7 +123,7 @@ def _of_error(error: BaseException, subject: Subject, target: Target) -> tuple[s
     message = " ".join(f"{type(error).__name__}: {error}".split())[:400]
     if isinstance(error, TooMuchTaken | MemoryError):
         return "hang", message
-    if not isinstance(error, OURS) and type(error) is not ValueError:
+    if not isinstance(error, OURS):
         return "foreign", message
     names = {Path(name).name for name in (target.name, *subject.files)}
     if isinstance(error, OSError) and Path(os.fsdecode(error.filename or "")).is_relative_to(target.folder / "."):

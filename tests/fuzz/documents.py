@@ -25,7 +25,7 @@ class FuzzedResult(Result):
     curve: pd.DataFrame
     interval: tuple[float, float]
     rates: Mapping[str, float]
-    recipe: Mapping[str, Any]
+    recipe: Mapping[Any, Any]
     model: str
     n: int
     is_exact: bool | None

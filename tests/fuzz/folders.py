@@ -12,6 +12,7 @@ from grokscope.circuits.manifest import Entry, Manifest
 from grokscope.tasks import ModelConfig, Run, TrainConfig, TwoHopTask, load_study, train
 from grokscope.tasks.questions.files import SIDE_FILE
 from grokscope.tasks.questions.task import Task
+from grokscope.tasks.runs.shipping import seal_study
 from grokscope.tasks.training import train as training
 
 from .literal import is_as_published
@@ -99,6 +100,7 @@ def runs(folder: Path) -> list[Subject]:
             path = folder / f"study-{seed}" / f"natural-g{seed}-r{replicate}".replace(f"g{seed}", "g0")
             train(task_of(seed), MODEL, config_of(10 * seed + replicate), path, progress=False)
             _add_table(path, seed + replicate)
+        seal_study(folder / f"study-{seed}")
 
     def read(case: Path) -> Any:
         return value_of(Run.load(case))

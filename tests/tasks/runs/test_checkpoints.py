@@ -75,7 +75,9 @@ def test_weights_that_do_not_fit_are_named(tiny_run: Run) -> None:
     with pytest.raises(CheckpointError, match=r"00060\.safetensors does not fit .*blocks.0.attn.W_K is \(2, 32, 16\), not"):
         other.model()
     huge = dataclasses.replace(checkpoint, model_config=dataclasses.replace(config, d_model=2**40))
-    with pytest.raises(CheckpointError, match=r"00060\.safetensors does not fit .*it holds 14,118 numbers, at least"):
+    with pytest.raises(
+        CheckpointError, match=r"00060\.safetensors does not fit .*it holds 14,118 numbers, [0-9,]+ are needed"
+    ):
         huge.model()
 
 
