@@ -219,6 +219,17 @@ def check_is_file(path: Path) -> None:
         raise FileError(f"{path}: expected a file, found {found}; take a copy or make it again")
 
 
+def check_inside(path: Path, folder: Path) -> None:
+    """Raise for what is there and is no file, or a link out of its folder, through which anything could be read.
+
+    Raises:
+        FileError: naming what is there.
+    """
+    check_is_file(path)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise FileError(f"{path} is a link to {path.resolve()}, out of its folder: put the file itself there")
+
+
 def _compact(content: Any) -> str:
     return json.dumps(content, separators=(",", ":"), allow_nan=False)
 

@@ -43,11 +43,12 @@ class ComputationGraph:
     __no_type_check__: ClassVar[bool] = True  # what is wrong is said below, in words and all at once
 
     def __post_init__(self) -> None:
-        refuse(roles_and_answer_problems(self.roles, self.answer_role))
+        problems = roles_and_answer_problems(self.roles, self.answer_role)
+        refuse([] if isinstance(self.roles, Sequence) and not isinstance(self.roles, str) else problems)
         object.__setattr__(self, "roles", named_roles(self.roles))
         object.__setattr__(self, "answer_role", named_roles([self.answer_role])[0])
         object.__setattr__(self, "steps", tuple(map(with_named_roles, self.steps)))
-        refuse(problems_of(self.steps, self.roles))
+        refuse(problems + problems_of(self.steps, self.roles))
         object.__setattr__(self, "steps", completed(self.steps, self.roles))
 
     @classmethod

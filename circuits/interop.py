@@ -6,12 +6,13 @@ patching them together; on the way in a score is spread evenly over the position
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from .arguments import flag_problems, refuse, whole_problems
 from .circuit import Circuit
@@ -133,6 +134,15 @@ def _flag(value: Any) -> Any:
 Flag = Annotated[bool, BeforeValidator(_flag)]
 
 
+def _not_infinite(score: float) -> float:
+    if math.isinf(score):
+        raise ValueError(f"a score is a finite number, or null where there is none, got {score}")
+    return score
+
+
+Score = Annotated[float, AfterValidator(_not_infinite)]
+
+
 class _Node(_Part):
     in_graph: Flag
     neurons: Sequence[Flag] = ()
@@ -140,7 +150,7 @@ class _Node(_Part):
 
 class _Edge(_Part):
     in_graph: Flag
-    score: float | None  # null or NaN where it was not scored
+    score: Score | None  # null or NaN where it was not scored
 
 
 class _File(_Part):

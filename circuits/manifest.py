@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .documents import FileError, check_is_file, read_document, validated, write_document
+from .documents import FileError, check_inside, read_document, validated, write_document
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -61,7 +61,7 @@ class Manifest:
             FileError: if it is no file, damaged, of a folder of another kind, or names a file outside the folder.
         """
         path = folder / MANIFEST
-        _check_inside(path, folder)
+        check_inside(path, folder)
         document = read_document(path, [f"manifest of a {kind}"], known_format=FORMAT)
         content = validated(_Content, document.content, str(path))
         if outside := [name for name in content.files if not _is_inside(name)]:
@@ -82,7 +82,7 @@ class Manifest:
         path = self.folder / name
         if name not in self.files:
             raise FileError(f"{self.folder / MANIFEST} does not name {name}; it names {', '.join(self.files) or 'no file'}")
-        _check_inside(path, self.folder)
+        check_inside(path, self.folder)
         data, entry = path.read_bytes(), self.files[name]
         if may_have_grown:
             data = data[: entry.n_bytes]
@@ -97,13 +97,6 @@ class Manifest:
 def is_there(folder: Path) -> bool:
     """Whether a folder has a manifest, or something in its place that `Manifest.read` then names."""
     return os.path.lexists(folder / MANIFEST)
-
-
-def _check_inside(path: Path, folder: Path) -> None:
-    """Raise for what is no file, or a link out of its folder."""
-    check_is_file(path)
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise FileError(f"{path} is a link to {path.resolve()}, out of its folder: put the file itself there")
 
 
 class _Content(BaseModel):

@@ -3,7 +3,7 @@
 A folder holds `vocab.json` (tokens `<e_0>`…, `<r_0>`…, six special ones), `id_facts.json` and `ood_facts.json` (lists of
 [h, r, t]), `train.json` (all atomic facts and the trained compositions), `valid.json` (the OOD+OOD test queries) and
 `test.json` (samples with a `type`); see `folder_items` for items. A folder that grokscope wrote also has a `side_file`. One
-without it is hand-made: it has schemas, no checksums, and its files may be links to wherever they are kept.
+without it is hand-made: it has schemas and no checksums. A folder may be a link, its files are no links out of it.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 from pydantic import Field, TypeAdapter, ValidationError
 
-from ...circuits.documents import FileError, decoded, parsed, problems_of
+from ...circuits.documents import FileError, check_inside, decoded, parsed, problems_of
 from ...circuits.lock import only_writer
 from ...circuits.writing import write_atomic
 from .folder_items import Item, Read, Vocabulary, items_of, read_items
@@ -146,6 +146,8 @@ def write_folder(
 
 
 def _read(folder: Path) -> FolderContent:
+    for name in (*PUBLISHED_FILES, SIDE_FILE):
+        check_inside(folder / name, folder)
     side = read_side(folder / SIDE_FILE) if os.path.lexists(folder / SIDE_FILE) else None
     data = {name: (folder / name).read_bytes() for name in PUBLISHED_FILES}
     if side:

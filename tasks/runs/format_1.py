@@ -8,7 +8,8 @@ unless `migrate` has given them one.
 from pathlib import Path
 from typing import Any
 
-from ...circuits.manifest import Entry, Manifest, check_is_file
+from ...circuits.documents import check_is_file
+from ...circuits.manifest import Entry, Manifest
 from .folder import CHECKPOINTS, KIND, METRICS, SETTINGS, TABLE, TABLES, TASK
 
 FIRST_KIND = "two-hop"  # of runs whose run.json names no kind of task: there was no other

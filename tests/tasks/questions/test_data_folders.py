@@ -292,13 +292,13 @@ def test_a_second_writer_is_told_who_the_first_is(task: TwoHopTask, folder: Path
     task.to_files(folder)
 
 
-def test_links_are_followed(task: TwoHopTask, folder: Path, tmp_path: Path) -> None:
-    """A folder may be reached by a link, and its files may lie elsewhere: their content is checked all the same."""
+def test_a_folder_may_be_a_link_and_its_files_lead_nowhere_else(task: TwoHopTask, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(folder)
     assert TwoHopTask.from_files(tmp_path / "link").key == task.key
     shutil.move(folder / "train.json", tmp_path / "kept.json")
     (folder / "train.json").symlink_to(tmp_path / "kept.json")
-    assert TwoHopTask.from_files(folder).key == task.key
+    with pytest.raises(DataFolderError, match=r"train\.json is a link to .*kept\.json, out of its folder"):
+        TwoHopTask.from_files(folder)
     task.to_files(tmp_path / "link")  # puts the file itself there, and leaves alone what the link led to
     assert not (folder / "train.json").is_symlink() and (tmp_path / "kept.json").exists()
     (folder / "train.json").unlink()
