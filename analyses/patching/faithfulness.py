@@ -221,12 +221,13 @@ def faithfulness_curve(runs: CircuitRuns, circuit: Circuit, *, allow_shared: boo
     Returns:
         A row for each order (`effect`, `|effect|`) and share of edges with n_edges, faithfulness, its 95 % bootstrap
         interval low, high over units, and random, random_low, random_high: mean and 2.5 and 97.5 % quantiles over 20
-        shuffled rankings.
+        shuffled rankings. `attrs["shared"]` says what the pairs share with the choosing ones, see
+        `FaithfulnessResult.shared`.
 
     Raises:
         ValueError: if the runs' pairs share a prompt or unit with those that the circuit was chosen on, unless allowed.
     """
-    shared_with_choosing(circuit.provenance, runs.pairs, allow_shared=allow_shared)
+    shared = shared_with_choosing(circuit.provenance, runs.pairs, allow_shared=allow_shared)
     edges = circuit.measured_edges
     effects = circuit.table["effect"].to_numpy(dtype=float)  # edges without a number are sorted last
     rng, shuffled = np.random.default_rng(seed), []
@@ -250,7 +251,9 @@ def faithfulness_curve(runs: CircuitRuns, circuit: Circuit, *, allow_shared: boo
         columns = {"order": order, "share": SHARES, "n_edges": sizes, "faithfulness": estimate, "low": low, "high": high}
         columns |= {"random": random.mean(0), "random_low": random_low, "random_high": random_high}
         parts.append(pd.DataFrame(columns))
-    return pd.concat(parts, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True)
+    table.attrs["shared"] = shared
+    return table
 
 
 def area(curve: pd.DataFrame) -> float:
@@ -293,13 +296,15 @@ def minimality(runs: CircuitRuns, edges: Circuit | Sequence[Edge], *, allow_shar
     Returns:
         A row for each edge with sender, receiver, own_share, its 95 % bootstrap interval low, high over units, p (one-sided
         t-test of a share above .01), p_holm, needed (p_holm ≤ .05), n and n_units. Where no share of the gap can be taken,
-        or there is a single unit, there is no p and nothing is needed.
+        or there is a single unit, there is no p and nothing is needed. `attrs["shared"]` says what the pairs share with the
+        choosing ones, see `FaithfulnessResult.shared`; nothing is known of edges by themselves.
 
     Raises:
         ValueError: if the runs' pairs share a prompt or unit with those that the circuit was chosen on, unless allowed.
     """
+    shared: dict[str, int] = {}
     if isinstance(edges, Circuit):
-        shared_with_choosing(edges.provenance, runs.pairs, allow_shared=allow_shared)
+        shared = shared_with_choosing(edges.provenance, runs.pairs, allow_shared=allow_shared)
         edges = edges.kept_edges
     whole, place = runs.open_edges([edges]), {edge: number for number, edge in enumerate(runs.graph.edges)}
     found, n_at_once = [runs.metric(whole)], max(1, ROWS_AT_ONCE // whole.size)
@@ -316,7 +321,9 @@ def minimality(runs: CircuitRuns, edges: Circuit | Sequence[Edge], *, allow_shar
     p = np.full_like(p, np.nan) if runs.gap[2] else p
     names = {"sender": [str(edge.sender) for edge in edges], "receiver": [str(edge.receiver) for edge in edges]}
     numbers = {"own_share": share, "low": low, "high": high, "p": p, "p_holm": holm(p)}
-    return pd.DataFrame({**names, **numbers, "needed": holm(p) <= ALPHA, "n": len(gaps), "n_units": runs.pairs.n_units})
+    table = pd.DataFrame({**names, **numbers, "needed": holm(p) <= ALPHA, "n": len(gaps), "n_units": runs.pairs.n_units})
+    table.attrs["shared"] = shared
+    return table
 
 
 def _p_above_zero(values: Float[np.ndarray, "row query"], unit: Values) -> Float[np.ndarray, " row"]:

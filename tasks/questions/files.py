@@ -2,8 +2,9 @@
 
 A folder holds `vocab.json` (tokens `<e_0>`…, `<r_0>`…, six special ones), `id_facts.json` and `ood_facts.json` (lists of
 [h, r, t]), `train.json` (all atomic facts and the trained compositions), `valid.json` (the OOD+OOD test queries) and
-`test.json` (samples with a `type`); see `folder_items` for items. A folder that grokscope wrote also has a `side_file`. One
-without it is hand-made: it has schemas and no checksums. A folder may be a link, its files are no links out of it.
+`test.json` (samples with a `type`); see `folder_items` for items. Nothing is taken from `valid.json`, but its items must be
+of the graph. A folder that grokscope wrote also has a `side_file`. One without it is hand-made: it has schemas and no
+checksums. A folder may be a link, its files are no links out of it.
 """
 
 import dataclasses

@@ -4,6 +4,7 @@ What every two-hop task is about, after Wang et al. 2024 (arXiv 2405.15071, sect
 distinct relations, chosen without replacement; each tail is uniform over all entities, so loops and repeats occur.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,6 +70,14 @@ class KnowledgeGraph:
 
     def __len__(self) -> int:
         return len(self.heads)
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of sizes and facts: equal keys, equal graphs."""
+        digest = hashlib.sha256(str((self.n_entities, self.n_relations)).encode())
+        for array in (self.heads, self.relations, self.tails):
+            digest.update(np.ascontiguousarray(array, dtype=np.int64).tobytes())
+        return digest.hexdigest()[:12]
 
     @property
     def triples(self) -> list[tuple[int, int, int]]:

@@ -66,7 +66,8 @@ def make_pairs(task: Task, *, split: str, contrast: str, n: int, seed: int) -> P
     partners_of = [(sources[number], row) for number, row in found.values()]
     corrupt = torch.stack([source.tokens[row] for source, row in partners_of])
     twice = set(map(tuple, chosen.tokens.tolist())) & set(map(tuple, corrupt.tolist()))
-    recipe = {"split": split, "contrast": contrast, "n_asked": n, "seed": seed, "task": task.key}
+    recipe = {"split": split, "contrast": contrast, "n_asked": n, "seed": seed}
+    recipe |= {"task": task.key, "graph": task.graph.key}
     recipe |= {"n_from_training": sum(number > 0 for number, _ in found.values()), "n_twice": len(twice)}
     return PromptPairs(
         chosen.tokens,

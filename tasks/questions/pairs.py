@@ -36,7 +36,7 @@ from .validity import (
     settings_problems,
 )
 
-CUSTOM = "custom:"  # before hashes of units that are numbers of no task
+CUSTOM = "custom"  # whose numbers units are, where the recipe says nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,14 +149,14 @@ class PromptPairs:
     def hashes(self) -> dict[str, list[str]]:
         """64-bit hexadecimal hashes of each pair's `clean` and `corrupt` prompt and `unit`, in the order of the pairs.
 
-        Units are numbers of the task that the recipe names. Where it names none, their hashes begin with `custom:`: such
-        units are compared by their numbers with each other, and not at all with those of a task.
+        Units are numbers of the graph, or else the task, that the recipe names, and their hashes begin with its key; with
+        `custom:` where it names none. Only units of one beginning can be compared.
         """
         found = {
             name: [_hash(row) for row in rows.tolist()] for name, rows in (("clean", self.clean), ("corrupt", self.corrupt))
         }
-        task, start = self.recipe.get("task"), "" if "task" in self.recipe else CUSTOM
-        return found | {"unit": [start + _hash([task, unit]) for unit in self.unit.tolist()]}
+        of = str(self.recipe.get("graph") or self.recipe.get("task") or CUSTOM)
+        return found | {"unit": [f"{of}:{_hash([of, unit])}" for unit in self.unit.tolist()]}
 
     @property
     def n_units(self) -> int:
@@ -171,14 +171,14 @@ class PromptPairs:
 
         Returns:
             `prompt`: whether one of the two prompts is a clean or corrupt one of the others; `unit`: whether the unit is one
-            of theirs. Without `unit` if the units cannot be compared: the others have none, as in old files, or only one of
-            the two sets numbers them by a task.
+            of theirs. Without `unit` if the units cannot be compared: the others have none, as in old files, or they are
+            numbers of another graph or task.
         """
         mine, prompts = self.hashes, {*hashes["clean"], *hashes["corrupt"]}
         pairs = zip(mine["clean"], mine["corrupt"], strict=True)
         found = {"prompt": [not prompts.isdisjoint(pair) for pair in pairs]}
         units = set(hashes.get("unit", ()))
-        if len({unit.startswith(CUSTOM) for unit in (*units, *mine["unit"])}) == 1 and units:
+        if units and len({unit.rpartition(":")[0] for unit in (*units, *mine["unit"])}) == 1:
             found["unit"] = [unit in units for unit in mine["unit"]]
         return {name: torch.tensor(rows, dtype=torch.bool, device="cpu") for name, rows in found.items()}
 
@@ -231,8 +231,8 @@ class PromptPairs:
         """Two sets that share no prompt, clean or corrupt, and no unit: one to choose a circuit on, the other to judge it.
 
         Pairs that hang together stay together, see `halves.apart`. Those that cannot be put into one half without sharing
-        something with the other are left out, as few as were found. The recipe of each says which `half` it is, its size
-        `n_pairs` and how many were left out (`n_left_out`); `n_asked` is that of both together.
+        something with the other are left out, as few as were found. The recipe of each says which `half` it is (of halves:
+        `first of the second`) and how many were left out (`n_left_out`); `n_asked` is that of both together.
 
         Raises:
             ValueError: if all pairs share something with each other, so that one half would be empty.
@@ -246,9 +246,11 @@ class PromptPairs:
                 f"unit: they could have {sizes[0]} and {sizes[1]} pairs; ask for more pairs, or choose and judge on "
                 "different splits"
             )
-        about = {**self.recipe, "n_asked": self.n_asked, "n_left_out": len(self) - sum(sizes)}
+        of = f" of the {self.recipe['half']}" if "half" in self.recipe else ""
+        n_left_out = self.recipe.get("n_left_out", 0) + len(self) - sum(sizes)
+        about = {**self.recipe, "n_asked": self.n_asked, "n_left_out": n_left_out}
         first, second = (
-            replace(self.take(torch.tensor(part, device="cpu")), recipe={**about, "half": name, "n_pairs": len(part)})
+            replace(self.take(torch.tensor(part, device="cpu")), recipe={**about, "half": f"{name}{of}"})
             for name, part in zip(("first", "second"), parts, strict=True)
         )
         return first, second

@@ -32,8 +32,9 @@ def share(one: PromptPairs, i: int, other: PromptPairs, j: int) -> bool:
 def check_halves(pairs: PromptPairs) -> tuple[PromptPairs, PromptPairs]:
     first, second = pairs.halves()
     assert not any(share(first, i, second, j) for i in range(len(first)) for j in range(len(second)))
-    for half, name in ((first, "first"), (second, "second")):
-        recipe = {"half": name, "n_pairs": len(half), "n_left_out": len(pairs) - len(first) - len(second)}
+    whole = f" of the {pairs.recipe['half']}" if "half" in pairs.recipe else ""
+    for half, name in ((first, f"first{whole}"), (second, f"second{whole}")):
+        recipe = {"half": name, "n_left_out": len(pairs) - len(first) - len(second)}
         assert recipe.items() <= half.recipe.items() and half.n_asked == pairs.n_asked >= len(half)
         assert f"'n_left_out': {recipe['n_left_out']}" in repr(half)
     rows = [tuple(row) for row in torch.cat([pairs.clean, pairs.corrupt, pairs.unit[:, None]], 1).tolist()]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from handset import handset_model
 
-from grokscope.tasks import CONTRASTS, PromptPairs, TwoHopTask, make_pairs
+from grokscope.tasks import CONTRASTS, PromptPairs, Supervision, TwoHopTask, make_pairs
 
 
 def status(task: TwoHopTask, tokens: list[int]) -> tuple[int, int, bool, bool]:
@@ -167,3 +167,17 @@ def matched(task: TwoHopTask, split: str, contrast: str) -> int:
 def test_as_many_pairs_can_be_made_as_there_are_partners(small_world: TwoHopTask, split: str, contrast: str) -> None:
     """No order of drawing can make more than a maximum matching has."""
     assert most_pairs(small_world, split, contrast) == matched(small_world, split, contrast)
+
+
+def test_units_are_those_of_the_graph_whatever_else_a_task_is(task: TwoHopTask) -> None:
+    """Arms and layouts of one graph have its facts; another graph's facts with the same numbers are others."""
+    pairs = make_pairs(task, split="test_inferred_iid", contrast="bridge", n=20, seed=0)
+    arms = [task.with_supervision(Supervision(hop2_share=1.0, hop2_compositions=2)), task.with_layout("slots")]
+    for arm in arms:
+        other = make_pairs(arm, split="test_inferred_iid", contrast="bridge", n=20, seed=1)
+        wanted = [unit in set(pairs.unit.tolist()) for unit in other.unit.tolist()]
+        assert arm.key != task.key and any(wanted) and other.shared_with(pairs.hashes)["unit"].tolist() == wanted
+    sizes = {"n_entities": task.graph.n_entities, "n_relations": task.graph.n_relations}
+    drawn = TwoHopTask.random(**sizes, out_degree=10, seed=task.seed + 1)
+    other = make_pairs(drawn, split="test_inferred_iid", contrast="bridge", n=20, seed=0)
+    assert "unit" not in other.shared_with(pairs.hashes)

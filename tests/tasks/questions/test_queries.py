@@ -126,12 +126,15 @@ def rows_of_pairs(pairs: PromptPairs) -> list[tuple[object, ...]]:
 def test_pairs_take_and_halve_every_column_and_their_clean_prompts_are_questions(seed: int) -> None:
     pairs = random_pairs_with(seed)
     everything = rows_of_pairs(pairs)
+    if pairs.n_units == 1:  # of which there are no halves
+        pairs = replace(pairs, unit=torch.arange(len(pairs)))
+        everything = rows_of_pairs(pairs)
     rows = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[:3]
     assert rows_of_pairs(pairs.take(rows)) == [everything[i] for i in rows.tolist()]
     halves = [row for half in pairs.halves() for row in rows_of_pairs(half)]
     assert sorted(map(str, halves)) == sorted(map(str, everything))
     queries, wanted = pairs.queries(), random_queries(seed)
-    assert rows_of(queries) == rows_of(replace(wanted, facts={}))
+    assert rows_of(queries) == rows_of(replace(wanted, facts={}, unit=pairs.unit))
     assert (queries.roles, queries.answer_position, queries.split) == (ROLES, 1, "mine")
 
 
