@@ -44,8 +44,11 @@ class ComputationGraph:
 
     def __post_init__(self) -> None:
         problems = roles_and_answer_problems(self.roles, self.answer_role)
-        refuse([] if isinstance(self.roles, Sequence) and not isinstance(self.roles, str) else problems)
+        if isinstance(self.roles, str) or not isinstance(self.roles, Sequence):
+            refuse(problems)
         object.__setattr__(self, "roles", named_roles(self.roles))
+        if not all(isinstance(role, str) for role in self.roles):
+            refuse(problems)  # steps can be looked at only with names
         object.__setattr__(self, "answer_role", named_roles([self.answer_role])[0])
         object.__setattr__(self, "steps", tuple(map(with_named_roles, self.steps)))
         refuse(problems + problems_of(self.steps, self.roles))
