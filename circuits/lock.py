@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from .documents import check_is_file
 
 LOCK = ".lock"
+_TO_DO = "make it writable, or write into a copy of it or another folder"
 
 
 class FolderInUseError(RuntimeError):
@@ -30,22 +31,38 @@ def only_writer(folder: Path) -> Iterator[None]:
         OSError: if nothing can be written there, or `.lock` is a link, through which another file would be written.
         FileError: if `.lock` is no file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with _naming_folder(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     if (folder / LOCK).is_symlink():
         raise OSError(errno.ELOOP, "the lock of a folder is a link; remove it", str(folder / LOCK))
     check_is_file(folder / LOCK)
     path, lock = folder / LOCK, FileLock(folder / LOCK, timeout=0)
     try:
-        lock.acquire()
+        with _naming_folder(folder):
+            lock.acquire()
     except Timeout as error:
         raise FolderInUseError(
             f"{folder} is being written by {_holder(path)}; wait for it, stop it, or choose another folder"
         ) from error
     try:
-        path.write_text(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M:%S}\n")
+        holder = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M:%S}\n"
+        with _naming_folder(folder):
+            path.write_text(holder)
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def _naming_folder(folder: Path) -> Iterator[None]:
+    """Say of what the system refuses which folder was to be written, and what to do."""
+    try:
+        yield
+    except Timeout:  # is an OSError too
+        raise
+    except OSError as error:
+        message = f"cannot write {LOCK} in this folder ({error.strerror}), which holds it for one writer; {_TO_DO}"
+        raise OSError(error.errno, message, str(folder)) from error
 
 
 def _holder(path: Path) -> str:

@@ -76,14 +76,14 @@ class Manifest:
             may_have_grown: whether it is a file to which rows are added; what was added after the manifest is left out.
 
         Raises:
-            FileNotFoundError: if the file is gone.
+            OSError: if the file is gone or cannot be read, FileNotFoundError and PermissionError among them.
             FileError: if the manifest does not name it, it has other bytes, or it is no file or a link out of the folder.
         """
         path = self.folder / name
         if name not in self.files:
             raise FileError(f"{self.folder / MANIFEST} does not name {name}; it names {', '.join(self.files) or 'no file'}")
         check_inside(path, self.folder)
-        data, entry = path.read_bytes(), self.files[name]
+        data, entry = _read(path, self.kind), self.files[name]
         if may_have_grown:
             data = data[: entry.n_bytes]
         if (found := Entry.of(data)) != entry:
@@ -97,6 +97,18 @@ class Manifest:
 def is_there(folder: Path) -> bool:
     """Whether a folder has a manifest, or something in its place that `Manifest.read` then names."""
     return os.path.lexists(folder / MANIFEST)
+
+
+def _read(path: Path, kind: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        message = f"{MANIFEST} of this {kind} names a file that {_why(error)}; take a copy of it or make the {kind} again"
+        raise OSError(error.errno, message, str(path)) from error
+
+
+def _why(error: OSError) -> str:
+    return "is gone" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
 
 
 class _Content(BaseModel):

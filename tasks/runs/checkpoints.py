@@ -18,7 +18,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits.arguments import is_whole, refuse, whole_problems
 from ...circuits.destination import input_problems
-from ...circuits.manifest import Manifest
+from ...circuits.manifest import MANIFEST, Manifest
 from ..models.building import build_model, model_problems
 from ..models.config import ModelConfig
 from ..questions.devices import device_problems
@@ -39,6 +39,8 @@ from .phases import SATURATED, first_lasting, phases_reached
 from .settings import read_settings
 from .training_config import TrainConfig
 from .weights import check_size, load_weights, read_weights
+
+_TO_DO = "take a copy of it, or continue training with resume=True if it was stopped"
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,11 +140,14 @@ class Run:
         refuse(input_problems(folder=folder))
         folder = Path(folder)
         if missing := [name for name in (SETTINGS, TASK, METRICS) if not (folder / name).is_file()]:
-            raise FileNotFoundError(f"{folder} is no complete run, it lacks {', '.join(missing)}")
+            raise FileNotFoundError(f"{folder} is no complete run, it lacks {', '.join(missing)}; {_TO_DO}")
         with naming_checkpoints():
             manifest, settings, task = read_settings(folder)
             if METRICS not in manifest.files:
-                raise FileNotFoundError(f"{folder} is no complete run, it was stopped before its first evaluation was whole")
+                raise FileNotFoundError(
+                    f"{folder} is no complete run: {folder / MANIFEST} names no {METRICS}, as if training was stopped "
+                    f"before its first evaluation was whole; {_TO_DO}"
+                )
             data = manifest.bytes_of(METRICS, may_have_grown=True)
         metrics = read_metrics(data, str(folder / METRICS), task, settings.training)
         _check_steps(manifest, metrics["step"].tolist())

@@ -7,6 +7,7 @@ begins: a folder without it is no run, and one with it has a manifest.
 """
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,15 +15,17 @@ from pathlib import Path
 
 from ...circuits.documents import FileError
 from ...circuits.lock import only_writer
-from ...circuits.manifest import Entry, Manifest
+from ...circuits.manifest import MANIFEST, Entry, Manifest
 from ...circuits.writing import write_atomic
 
 KIND = "run"
 SETTINGS, TASK, METRICS = "run.json", "task.safetensors", "metrics.csv"
 CHECKPOINTS, TABLES, TABLE = "checkpoints", "tables", ".csv.xz"
+SHOWN = 3  # names of files that a message lists
 _CHECKPOINT = re.compile(rf"{CHECKPOINTS}/step_(\d{{8,}})\.safetensors")
 _STATE = re.compile(r"state_(\d{8,})\.safetensors")
-_REMOVED = ("state*.safetensors", f"{CHECKPOINTS}/step_*.safetensors")  # unless the manifest names them
+_TABLE = re.compile(rf"{TABLES}/[^/]+{re.escape(TABLE)}")
+_PARTIAL = re.compile(r"\.(.+)\.[0-9a-f]{32}\.partial")  # what `write_atomic` calls a file until it is whole
 
 
 class CheckpointError(FileError):
@@ -76,12 +79,33 @@ def written_alone(folder: Path) -> Iterator[None]:
 
     Raises:
         FolderInUseError: if another process writes into it.
+        CheckpointError: see `check_parts`; nothing is written then.
     """
+    check_parts(folder)
     with only_writer(folder):
         for part in (folder, folder / CHECKPOINTS, folder / TABLES):
             for partial in part.glob(".*.partial"):
-                partial.unlink(missing_ok=True)
+                if _is_own_partial(partial.relative_to(folder)):
+                    partial.unlink(missing_ok=True)
         yield
+
+
+def check_parts(folder: Path) -> None:
+    """Raise for a sub-folder through which files elsewhere would be written and removed, or which is none.
+
+    Raises:
+        CheckpointError: with all such sub-folders.
+    """
+    problems = []
+    for part in (folder / CHECKPOINTS, folder / TABLES):
+        if not part.resolve().is_relative_to(folder.resolve()):
+            problems.append(f"{part} is a link to {part.resolve()}, out of the run's folder")
+        elif os.path.lexists(part) and not part.is_dir():
+            problems.append(f"{part} is no folder")
+    if problems:
+        raise CheckpointError(
+            f"{'; '.join(problems)}: put a folder there in its place, or choose another folder for the run"
+        )
 
 
 @dataclass(frozen=True)
@@ -110,8 +134,8 @@ class RunWriter:
     def publish(self) -> None:
         """Write the manifest, then remove weights and states that it does not name."""
         self.manifest.write()
-        for path in unnamed(self.manifest):
-            path.unlink(missing_ok=True)
+        for name in unnamed(self.manifest):
+            (self.folder / name).unlink(missing_ok=True)
 
     @property
     def manifest(self) -> Manifest:
@@ -119,10 +143,39 @@ class RunWriter:
         return Manifest(self.folder, KIND, self.files)
 
 
-def unnamed(manifest: Manifest) -> list[Path]:
+def unnamed(manifest: Manifest) -> list[str]:
     """Weights and states in a folder that do not belong to its run: a killed writer left them."""
-    there = [path for pattern in _REMOVED for path in manifest.folder.glob(pattern)]
-    return [path for path in there if path.relative_to(manifest.folder).as_posix() not in manifest.files]
+    return [name for name in weights_and_states(manifest.folder) if name not in manifest.files]
+
+
+def weights_and_states(folder: Path) -> list[str]:
+    """The files in a folder with exactly the names that those of a run have."""
+    paths = sorted([*folder.glob("state_*"), *folder.glob(f"{CHECKPOINTS}/step_*")])
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    return [name for name in names if _CHECKPOINT.fullmatch(name) or _STATE.fullmatch(name)]
+
+
+def check_holds_no_part(folder: Path) -> None:
+    """Raise where what is left of a run that is no longer one would be overwritten and removed.
+
+    Raises:
+        CheckpointError: with what is there.
+    """
+    there = [name for name in (METRICS,) if os.path.lexists(folder / name)] + weights_and_states(folder)
+    if there:
+        shown = ", ".join(there[:SHOWN]) + (f" and {len(there) - SHOWN} more" if len(there) > SHOWN else "")
+        raise CheckpointError(
+            f"{folder} lacks {SETTINGS} of a run, but holds {shown}, which would be overwritten or removed; put {SETTINGS} "
+            f"and {MANIFEST} back from a copy, move those files away, or choose another folder"
+        )
+
+
+def _is_own_partial(path: Path) -> bool:
+    """Whether a file, by its path in the folder, is a file of a run that is half written."""
+    if not (match := _PARTIAL.fullmatch(path.name)):
+        return False
+    name = path.with_name(match[1]).as_posix()
+    return name in (SETTINGS, TASK, METRICS, MANIFEST) or any(each.fullmatch(name) for each in (_CHECKPOINT, _STATE, _TABLE))
 
 
 def _steps(manifest: Manifest, pattern: re.Pattern[str]) -> list[int]:

@@ -8,7 +8,7 @@ unless `migrate` has given them one.
 from pathlib import Path
 from typing import Any
 
-from ...circuits.documents import check_is_file
+from ...circuits.documents import check_inside
 from ...circuits.manifest import Entry, Manifest
 from .folder import CHECKPOINTS, KIND, METRICS, SETTINGS, TABLE, TABLES, TASK
 
@@ -32,10 +32,10 @@ def manifest_of(folder: Path) -> Manifest:
     """What a manifest would say of the files that are there now.
 
     Raises:
-        FileError: if one of them is a folder, a pipe or a link that leads nowhere.
+        FileError: if one of them is a folder, a pipe, or a link that leads nowhere or out of the folder.
     """
     patterns = (SETTINGS, TASK, METRICS, f"{CHECKPOINTS}/step_*.safetensors", f"{TABLES}/*{TABLE}")
     paths = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
     for path in paths:
-        check_is_file(path)
+        check_inside(path, folder)
     return Manifest(folder, KIND, {path.relative_to(folder).as_posix(): Entry.of(path.read_bytes()) for path in paths})

@@ -13,6 +13,11 @@ from .training_config import TrainConfig
 FIRST = ("step", "seconds", "loss")
 
 
+def is_step(text: str) -> bool:
+    """Whether a text is a step as it is written in metrics and states: digits, not more than a number of 64 bits has."""
+    return text.isascii() and text.isdecimal() and len(text) < 19 and text == str(int(text))
+
+
 def row_text(row: Mapping[str, float | int], *, first: bool) -> str:
     """One row, numbers as the shortest text that gives them back; the first one comes with the names of the columns."""
     cells = ["" if math.isnan(value) else repr(value).removesuffix(".0") for value in row.values()]
@@ -104,16 +109,12 @@ def _float(cell: str) -> float:
         return math.nan
 
 
-def _is_step(cell: str) -> bool:
-    return cell.isascii() and cell.isdecimal() and len(cell) < 19
-
-
 def _is_share(cell: str) -> bool:
     return cell == "" or 0 <= _float(cell) <= 1
 
 
 _WANTED: dict[str, tuple[Callable[[str], bool], str]] = {
-    "step": (_is_step, "a whole number"),
+    "step": (is_step, "a whole number"),
     "seconds": (lambda cell: 0 <= _float(cell) < math.inf, "a finite number from 0 on"),
     "loss": (lambda cell: math.isfinite(_float(cell)), "a finite number"),
 }

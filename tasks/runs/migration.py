@@ -4,21 +4,22 @@ from pathlib import Path
 
 from ...circuits.arguments import refuse
 from ...circuits.destination import input_problems
+from ...circuits.manifest import is_there
 from ..models.building import build_model
 from .checkpoints import Run
 from .folder import SETTINGS, naming_checkpoints, table_names, written_alone
 from .format_1 import manifest_of
 from .settings import holds_format_1
-from .shipping import seal_study
-from .study import run_folders, table_of
+from .study import run_folders, sealed_runs, table_of
 from .weights import check_shapes
 
 
 def migrate(folder: str | Path) -> list[Path]:
     """Give runs that were written before there were manifests one, so that damage to them is noticed from now on.
 
-    Every file is read and checked first; no file is changed, a manifest is added to each run, and one to the folder if it
-    is a study. Runs load without this, too, but with nothing to check their bytes against.
+    Every file is read and checked first; no file is changed, a manifest is added to each run. The folder itself is given
+    none, since a manifest would shut out runs that are trained there later. If it has one, that must hold: damage is not
+    made right by a new one. Runs load without this, too, but with nothing to check their bytes against.
 
     Args:
         folder: of a run, or of runs.
@@ -28,6 +29,7 @@ def migrate(folder: str | Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: if there is no run in the folder, or files of one are missing.
+        OSError: if nothing can be written there.
         CheckpointError: if a file is not what it should be.
         FolderInUseError: if another process writes into one of the folders.
     """
@@ -35,9 +37,11 @@ def migrate(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if (folder / SETTINGS).is_file():
         return [folder] if _migrated(folder) else []
-    done = [run for run in run_folders(folder) if _migrated(run)]
-    seal_study(folder)
-    return done
+    with naming_checkpoints():
+        named = sealed_runs(folder) if is_there(folder) else []
+    if not (runs := sorted({*named, *run_folders(folder)})):
+        raise FileNotFoundError(f"{folder} holds no runs")
+    return [run for run in runs if _migrated(run)]
 
 
 def _migrated(folder: Path) -> bool:

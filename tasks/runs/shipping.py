@@ -8,11 +8,22 @@ import pandas as pd
 from torch import Tensor
 
 from ...circuits.lock import only_writer
-from ...circuits.manifest import MANIFEST, Entry, Manifest
+from ...circuits.manifest import MANIFEST, Entry, Manifest, is_there
 from ..models.building import load_parameters
 from ..questions.evaluation import evaluate, evaluation_queries, exact_match
 from .checkpoints import Checkpoint, Run
-from .folder import METRICS, SETTINGS, TASK, RunWriter, checkpoint_name, naming_checkpoints, table_file, written_alone
+from .folder import KIND as RUN
+from .folder import (
+    METRICS,
+    SETTINGS,
+    TASK,
+    RunWriter,
+    check_holds_no_part,
+    checkpoint_name,
+    naming_checkpoints,
+    table_file,
+    written_alone,
+)
 from .settings import read_run_settings, settings_bytes, task_bytes
 from .study import KIND, run_folders
 from .weights import checkpoint_bytes
@@ -36,25 +47,39 @@ def copy_run(run: Run, folder: str | Path, *, steps: Sequence[int], tables: Mapp
         FileExistsError: if the folder holds a run already.
         FolderInUseError: if another process writes into it.
         KeyError: if there is no checkpoint at one of the steps.
-        CheckpointError: if a file of the run was changed since it was written.
+        CheckpointError: if a file of the run was changed since it was written, or the folder holds weights, metrics or
+            states of another run that has lost its `run.json`.
     """
     folder, checkpoints = Path(folder), [run.checkpoint(step) for step in steps]
     with naming_checkpoints():
-        settings = read_run_settings(run.manifest)
+        version = read_run_settings(run.manifest).torch
         metrics = run.manifest.bytes_of(METRICS, may_have_grown=True)
+    settings = settings_bytes(run.task, run.model_config, run.train_config, run.initial, version)
     with written_alone(folder):
         if (folder / SETTINGS).exists():
             raise FileExistsError(f"{folder} holds a run already")
-        writer = RunWriter(folder)
+        if not _was_begun(folder, settings, metrics):
+            check_holds_no_part(folder)
+        writer = RunWriter(folder, {SETTINGS: Entry.of(settings)})
+        writer.write(TASK, task_bytes(run.task))
+        writer.publish()  # says whose copy this is, should it be stopped
         for checkpoint in checkpoints:
             weights = halved(checkpoint.weights(), _scores_the_same(checkpoint))
             writer.write(checkpoint_name(checkpoint.step), checkpoint_bytes(checkpoint.step, weights))
         for name, table in (tables or {}).items():
             writer.write(table_file(name), lzma.compress(table.to_csv(index=False, float_format="%.4g").encode()))
         writer.write(METRICS, metrics)
-        writer.write(TASK, task_bytes(run.task))
-        writer.begin(settings_bytes(run.task, run.model_config, run.train_config, run.initial, settings.torch))
+        writer.begin(settings)
     return Run.load(folder)
+
+
+def _was_begun(folder: Path, settings: bytes, metrics: bytes) -> bool:
+    """Whether a folder holds a copy of this very run that was stopped."""
+    if not is_there(folder):
+        return False
+    with naming_checkpoints():
+        files, wanted = Manifest.read(folder, RUN).files, Entry.of(metrics)
+    return files.get(SETTINGS) == Entry.of(settings) and files.get(METRICS, wanted) == wanted
 
 
 def seal_study(folder: str | Path) -> Path:
@@ -67,6 +92,8 @@ def seal_study(folder: str | Path) -> Path:
     folder = Path(folder)
     if not (runs := run_folders(folder)):
         raise FileNotFoundError(f"{folder} holds no runs")
+    if bare := [run.name for run in runs if not is_there(run)]:
+        raise FileNotFoundError(f"{folder}: {', '.join(bare)} lack {MANIFEST}; give them one with migrate, or take a copy")
     with only_writer(folder):
         files = {f"{run.name}/{MANIFEST}": Entry.of((run / MANIFEST).read_bytes()) for run in runs}
         return Manifest(folder, KIND, files).write()

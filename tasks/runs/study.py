@@ -6,6 +6,7 @@ A study that is shipped has a manifest, which names the manifest of each of its 
 import io
 import lzma
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -114,6 +115,8 @@ class Study:
 def load_study(name: str | Path = "study") -> Study:
     """Read a study: the name of a shipped one, or any folder of runs.
 
+    A `UserWarning` names runs in the folder that its manifest, if it has one, does not.
+
     Raises:
         FileNotFoundError: if there is no such study; the message lists the shipped ones. If one of its runs is gone.
         CheckpointError: if a run in it was changed since it was written, or cannot be read.
@@ -139,6 +142,23 @@ def _runs_of(folder: Path) -> list[Path]:
     """Those that the study's manifest names, after checking their manifests; all of them if it has none."""
     if not is_there(folder):
         return run_folders(folder)
+    named = sealed_runs(folder)
+    if left_out := [run.name for run in run_folders(folder) if run not in named]:
+        warnings.warn(
+            f"{folder / MANIFEST} does not name {', '.join(left_out)}, so they are no runs of this study; read them with "
+            "Run.load, or move them to another folder",
+            stacklevel=3,
+        )
+    return named
+
+
+def sealed_runs(folder: Path) -> list[Path]:
+    """The runs that a study's manifest names, after checking their manifests.
+
+    Raises:
+        OSError: if the manifest of one is gone or cannot be read.
+        FileError: if one was changed, or the study's is not what it should be.
+    """
     manifest = Manifest.read(folder, KIND)
     for name in manifest.files:
         manifest.bytes_of(name)

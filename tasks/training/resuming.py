@@ -1,11 +1,14 @@
 """Going on with a run that was stopped: from its newest state of training that is sound, and nothing unchecked."""
 
+import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...circuits.destination import folder_problems
 from ...circuits.documents import FileError
-from ...circuits.manifest import Entry, Manifest, is_there
+from ...circuits.manifest import MANIFEST, Entry, Manifest, is_there
 from ..models.config import ModelConfig
 from ..questions.task import Task
 from ..runs.checkpoints import CheckpointError, Run
@@ -15,7 +18,10 @@ from ..runs.folder import (
     SETTINGS,
     TASK,
     RunWriter,
+    check_holds_no_part,
+    check_parts,
     checkpoint_name,
+    checkpoint_steps,
     state_name,
     state_steps,
     unnamed,
@@ -26,9 +32,11 @@ from ..runs.settings import check_resumable, read_settings, settings_bytes, task
 from ..runs.training_config import TrainConfig
 from .training_state import TrainingState
 
+_TO_DO = "put back a copy of what is damaged or gone, or train again in another folder"
+
 
 class ResumeWarning(UserWarning):
-    """A run goes on from an older state than its newest, which is damaged."""
+    """A run goes on from an older state than its newest, since that is damaged or weights between them are."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +65,19 @@ class Asked:
         Raises:
             FileExistsError: if there is a run and `resume` is not asked for.
             ValueError: if it has other settings.
-            CheckpointError: if one of its files was changed since it was written.
+            CheckpointError: if one of its files is gone or was changed since it was written, or the folder holds what is
+                left of a run without what makes it one.
         """
+        check_parts(self.folder)
         if not self._is_there():
             return None
         run = self._evaluated()
         if run is None or not run.is_finished:
             return None
-        if unnamed(run.manifest):  # the last writer was killed when all was done but for removing them
+        if damaged := _damaged(run):
+            raise CheckpointError(f"{self.folder} holds a finished run, but {'; '.join(damaged.values())}; {_TO_DO}")
+        # The last writer was killed when all was done but for removing them.
+        if unnamed(run.manifest) and is_there(self.folder) and not folder_problems(out=self.folder):
             with written_alone(self.folder):
                 RunWriter(self.folder, dict(run.manifest.files)).publish()
         return run
@@ -92,35 +105,50 @@ class Asked:
             return True
         if is_there(self.folder) and METRICS in Manifest.read(self.folder, KIND).files:
             raise CheckpointError(f"{self.folder} lacks {SETTINGS} of its run; take a copy of it, or choose another folder")
+        check_holds_no_part(self.folder)
         return False
 
     def _evaluated(self) -> Run | None:
         """The run in the folder; None if it was stopped before its first evaluation."""
-        return Run.load(self.folder) if METRICS in read_settings(self.folder)[0].files else None
+        manifest = read_settings(self.folder)[0]
+        if METRICS in manifest.files:
+            return Run.load(self.folder)
+        if named := [*map(checkpoint_name, checkpoint_steps(manifest)), *map(state_name, state_steps(manifest))]:
+            raise CheckpointError(f"{self.folder / MANIFEST} names {named[0]}, but no {METRICS}; {_TO_DO}")
+        return None
 
 
 def resumed(run: Run, state: TrainingState) -> tuple[RunWriter, bytes]:
     """Restore the newest sound state; what came after it is no longer part of the run.
 
+    The next manifest vouches for all that is kept, so all of it is checked before. Weights that are damaged or gone are made
+    again where a state before them is sound. Where none is, this is an error and they are not left out: no later training
+    can make them again.
+
     Raises:
-        CheckpointError: if none is sound; nothing is changed.
+        CheckpointError: if no state is sound, or one is but weights before it are not; nothing is changed.
     """
-    step = _restored(run, state)
+    damaged = _damaged(run)
+    step = _restored(run, state, damaged)
     metrics = rows_until(run.manifest.bytes_of(METRICS, may_have_grown=True), run.metrics, step)
     dated = [(each, checkpoint_name(each)) for each in run.steps]
     dated += [(each, state_name(each)) for each in state_steps(run.manifest)]
-    later = {name for each, name in dated if each > step}
-    files = {name: entry for name, entry in run.manifest.files.items() if name not in later}
+    dropped = {name for each, name in dated if each > step} | damaged.keys()
+    files = {name: entry for name, entry in run.manifest.files.items() if name not in dropped}
     writer = RunWriter(run.folder, files | {METRICS: Entry.of(metrics)})
     writer.publish()
     return writer, metrics
 
 
-def _restored(run: Run, state: TrainingState) -> int:
-    """The step of the newest sound state, which it restores; a warning names the damaged ones that are newer."""
-    owner, problems = run.manifest.files[SETTINGS].sha256, []
-    for step in reversed(state_steps(run.manifest)):
-        name = state_name(step)
+def _restored(run: Run, state: TrainingState, damaged: Mapping[str, str]) -> int:
+    """The step of the newest sound state before which all else is sound; a warning names what is not."""
+    owner, problems = run.manifest.files[SETTINGS].sha256, list(damaged.values())
+    states = {step: state_name(step) for step in state_steps(run.manifest)}
+    made_at = {checkpoint_name(step): step for step in run.steps}
+    until = min((made_at.get(name, 0) for name in damaged.keys() - states.values()), default=math.inf)
+    for step, name in reversed(states.items()):
+        if name in damaged or step >= until:
+            continue
         try:
             data = run.manifest.bytes_of(name)
             state.restore(data, str(run.folder / name), run=owner, step=step, evaluated=run.metrics["step"].tolist())
@@ -132,5 +160,16 @@ def _restored(run: Run, state: TrainingState) -> int:
         return step
     raise CheckpointError(
         f"{run.folder} cannot be continued from step {run.metrics['step'].iloc[-1]}: "
-        f"{'; '.join(problems) or 'it holds no state of training'}; take a copy, or train again in another folder"
+        f"{'; '.join(problems) or 'it holds no state of training'}; {_TO_DO}"
     )
+
+
+def _damaged(run: Run) -> dict[str, str]:
+    """Those of a run's files that are gone or changed, and what is wrong with each; the metrics, which grow, aside."""
+    problems = {}
+    for name in sorted(run.manifest.files.keys() - {METRICS}, reverse=True):
+        try:
+            run.manifest.bytes_of(name)
+        except (FileError, OSError) as error:
+            problems[name] = str(error)
+    return problems

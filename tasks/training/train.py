@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
 from ...circuits.arguments import flag_problems, refuse
-from ...circuits.destination import folder_problems, room_problems
+from ...circuits.destination import folder_problems, input_problems, room_problems
 from ..models.building import build_model, decayed, model_problems, trained_parameters
 from ..models.config import ModelConfig
 from ..models.fast_forward import answer_logits
@@ -75,8 +75,8 @@ def train(
             next.
         resume: continue the run that `out` holds, if there is one; a finished one is returned unchanged. On the CPU,
             at the same number of threads, the result equals that of an uninterrupted run to the last bit, except for
-            the seconds. If the newest state of training is damaged, it goes on from the one before, and a `ResumeWarning`
-            says so.
+            the seconds. If the newest state of training is damaged, or weights that came after the one before, it goes on
+            from that one, and a `ResumeWarning` says so.
         device: where to train.
         progress: whether to show a bar with loss and accuracies.
 
@@ -84,17 +84,19 @@ def train(
         FileExistsError: if `out` holds a run and `resume` is not asked for.
         ValueError: if the run to be resumed has other settings, all of which are named, the device is not there, the task's
             kind is not in `TASK_KINDS`, or the model is bidirectional and the task's prompts are not of one length.
-        CheckpointError: if the initial weights do not fit the model, or a file of the run to be resumed was changed since it
-            was written and there is no state to go on from.
+        CheckpointError: if the initial weights do not fit the model, a file of the run to be resumed is gone or was changed
+            since it was written and training from a state that is there does not make it again, `out` holds weights,
+            metrics or states without `run.json`, or its sub-folders are links that lead out of it.
         FolderInUseError: if another process trains in this folder.
         FloatingPointError: if the loss is no longer finite; the checkpoints written before remain.
     """
-    problems = flag_problems(resume=resume, progress=progress) + device_problems(device) + folder_problems(out=out)
+    problems = flag_problems(resume=resume, progress=progress) + device_problems(device) + _out_problems(out)
     refuse(problems + task_problems(task, train_config) + model_problems(model_config, task))
     asked = Asked(Path(out), task, model_config, train_config, initial.origin if initial else "", resume)
     with naming_checkpoints():
         if run := asked.finished():
             return run
+        refuse(folder_problems(out=out))
         n_bytes = bytes_to_write(asked.folder, task, model_config, train_config)
         refuse(room_problems(asked.folder, n_bytes, "what this training writes"))
         model = build_model(model_config, task, seed=train_config.seed, device=device)
@@ -105,6 +107,11 @@ def train(
             if begun := asked.begun(state):
                 _continue(state, *begun, asked, progress=progress)
     return Run.load(asked.folder)
+
+
+def _out_problems(out: str | Path) -> list[str]:
+    """Why no run can be left in a folder; one that is there may be finished, and then nothing is to be written."""
+    return input_problems(out=out) or ([] if (Path(out) / SETTINGS).is_file() else folder_problems(out=out))
 
 
 def _continue(state: TrainingState, writer: RunWriter, written: bytes, asked: Asked, *, progress: bool) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from ..runs.folder import CheckpointError
+from ..runs.metrics import is_step
 from ..runs.phases import CONSECUTIVE
 from ..runs.tensors import labelled, metadata_of, tensors_of
 from ..runs.weights import differences, value_problems
@@ -101,7 +102,7 @@ class TrainingState:
         if not _is_seconds(seconds := metadata.get("seconds", "")):
             problems.append(f"its metadata says seconds = {seconds!r}, which is no number from 0 on")
         recent = [group for group in groups if group.startswith(_RECENT)]
-        problems += [f"no step is called {group!r}" for group in recent if not _is_step(group.removeprefix(_RECENT))]
+        problems += [f"no step is called {group!r}" for group in recent if not is_step(group.removeprefix(_RECENT))]
         if not problems:
             problems = _step_problems(int(metadata["step"]), {_step_of(group) for group in recent}, evaluated)
         expected = {name: tuple(parameter.shape) for name, parameter in self.parameters.items()}
@@ -141,10 +142,6 @@ def _step_problems(step: int, recent: set[int], evaluated: list[int]) -> list[st
     wanted = [each for each in evaluated if each <= step][-CONSECUTIVE:]
     problems = [f"lacks {_RECENT}{each}" for each in wanted if each not in recent]
     return problems + [f"has an unknown {_RECENT}{each}" for each in sorted(recent.difference(wanted))]
-
-
-def _is_step(text: str) -> bool:
-    return text.isascii() and text.isdecimal()
 
 
 def _is_seconds(text: str) -> bool:

@@ -1,5 +1,6 @@
 """One writer in a folder: the second is told who the first is, and a first that was killed holds nothing."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -7,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from grokscope.circuits.lock import LOCK, FolderInUseError, only_writer
 
@@ -42,6 +44,22 @@ def test_also_in_one_process_and_free_afterwards(tmp_path: Path) -> None:
         raise KeyError
     with only_writer(tmp_path / "new"):
         pass
+
+
+@pytest.mark.parametrize("name", ["mkdir", "write_text", "acquire"])
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*args: object, **kwargs: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "elsewhere")
+
+    monkeypatch.setattr(FileLock if name == "acquire" else Path, name, refused)
+    message = rf"cannot write \.lock in this folder \(Permission denied\).*; make it writable.*: '{tmp_path}/new'"
+    with pytest.raises(PermissionError, match=message), only_writer(tmp_path / "new"):
+        pass
+
+
+def test_errors_of_the_writer_stay_as_they_are(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"^disk$"), only_writer(tmp_path):
+        raise OSError("disk")
 
 
 def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:

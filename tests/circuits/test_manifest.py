@@ -1,5 +1,6 @@
 """A folder is what its manifest names: all of it, unchanged, and inside."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -29,6 +30,28 @@ def test_other_bytes_are_refused(manifest: Manifest, data: bytes) -> None:
     (manifest.folder / "a.bin").write_bytes(data)
     with pytest.raises(FileError, match=r"a\.bin: its .* damaged or changed"):
         manifest.bytes_of("a.bin")
+
+
+REFUSED = {FileNotFoundError: "is gone", PermissionError: r"cannot be read \(Permission denied\)"}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_read_says_who_named_it_and_what_to_do(
+    manifest: Manifest, kind: type[OSError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind is FileNotFoundError:
+        (manifest.folder / "a.bin").unlink()
+    else:
+        monkeypatch.setattr(Path, "read_bytes", _refused)
+    message = (
+        rf"manifest\.json of this run names a file that {REFUSED[kind]}; take a copy of it or make the run again: .*a\.bin"
+    )
+    with pytest.raises(kind, match=message):
+        manifest.bytes_of("a.bin")
+
+
+def _refused(path: Path) -> bytes:
+    raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
 
 def test_rows_that_came_after_it_are_left_out(manifest: Manifest) -> None:

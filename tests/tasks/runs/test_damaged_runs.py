@@ -77,8 +77,9 @@ def test_other_bytes_are_noticed_and_the_file_is_named(study: Path, name: str, d
 def test_a_file_that_is_gone_or_a_folder_is_named(study: Path, name: str) -> None:
     path = study / "run" / name
     path.unlink()
-    with pytest.raises((OSError, CheckpointError), match=name.replace(".", r"\.")):
+    with pytest.raises((OSError, CheckpointError), match=name.replace(".", r"\.")) as raised:
         read_all(study)
+    assert "take a copy" in str(raised.value)
     path.mkdir()
     with pytest.raises((OSError, CheckpointError), match=name.replace(".", r"\.")):
         read_all(study)
@@ -154,6 +155,7 @@ METRICS: dict[str, Callable[[list[list[str]]], object]] = {
     "row 7 comes after the last step, 60": lambda rows: rows.append(rows[-1]),
     "step holds '20.5', expected is a whole number": cell(2, "step", "20.5"),
     "step holds '-20'": cell(2, "step", "-20"),
+    "step holds '020'": cell(2, "step", "020"),
     "step holds '²'": cell(2, "step", "²"),
     "seconds holds 'nan'": cell(1, "seconds", "nan"),
     "the seconds go back": cell(6, "seconds", "0"),
@@ -262,6 +264,14 @@ def test_a_manifest_that_is_gone_is_not_taken_for_an_old_run(study: Path) -> Non
     (study / "run" / MANIFEST).unlink()
     with pytest.raises(CheckpointError, match=r"run lacks manifest\.json, without which only"):
         Run.load(study / "run")
+
+
+def test_a_manifest_without_metrics_is_named(study: Path) -> None:
+    run = study / "run"
+    manifest = Manifest.read(run, KIND)
+    Manifest(run, KIND, {name: entry for name, entry in manifest.files.items() if name != "metrics.csv"}).write()
+    with pytest.raises(FileNotFoundError, match=r"run/manifest\.json names no metrics\.csv, .* take a copy"):
+        Run.load(run)
 
 
 def test_what_the_manifest_does_not_name_is_not_part_of_the_run(study: Path) -> None:

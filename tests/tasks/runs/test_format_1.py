@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from grokscope.circuits.documents import opened, parsed
 from grokscope.circuits.lock import LOCK
 from grokscope.circuits.manifest import MANIFEST
 from grokscope.tasks import CheckpointError, ModelConfig, Run, Study, TrainConfig, load_study, migrate, train
-from grokscope.tasks.runs.format_1 import is_format_1
+from grokscope.tasks.runs.format_1 import is_format_1, manifest_of
+from grokscope.tasks.runs.shipping import seal_study
 from grokscope.tasks.runs.study import SHIPPED
 
 AS_BEFORE = {  # what version 0.1.0 read before there was a second format
@@ -136,6 +138,63 @@ def test_dying_while_migrating_leaves_a_run_of_one_format_or_the_other(old: Path
         assert Run.load(folder).checkpoint(60).model()
         migrate(folder)
         assert (folder / MANIFEST).read_bytes() == (whole / MANIFEST).read_bytes()
+
+
+@pytest.fixture
+def study(old: Path, tmp_path: Path) -> Path:
+    """Two runs of the first format."""
+    for name in ("a", "b"):
+        shutil.copytree(old, tmp_path / "study" / name)
+    return tmp_path / "study"
+
+
+def test_runs_trained_after_the_migration_belong_to_the_study(study: Path, tiny_run: Run) -> None:
+    assert [path.name for path in migrate(study)] == ["a", "b"] and not (study / MANIFEST).exists()
+    shutil.copytree(tiny_run.folder, study / "c")
+    assert migrate(study) == [] and list(load_study(study).runs) == ["a", "b", "c"]
+
+
+def test_the_manifest_of_a_study_stays_as_it_is(study: Path, old: Path) -> None:
+    migrate(study)
+    seal_study(study)
+    before = (study / MANIFEST).read_bytes()
+    shutil.copytree(old, study / "c")
+    assert [path.name for path in migrate(study)] == ["c"] and (study / MANIFEST).read_bytes() == before
+    with pytest.warns(UserWarning, match="does not name c"):
+        assert list(load_study(study).runs) == ["a", "b"]
+
+
+def gone(run: Path) -> None:
+    shutil.rmtree(run)
+
+
+def without_manifest(run: Path) -> None:
+    (run / MANIFEST).unlink()
+
+
+def with_another_manifest(run: Path) -> None:
+    (run / "metrics.csv").write_bytes((run / "metrics.csv").read_bytes().replace(b"0.", b"1.", 1))
+    manifest_of(run).write()
+
+
+@pytest.mark.parametrize("damage", [gone, without_manifest, with_another_manifest])
+def test_damage_to_a_sealed_study_is_not_made_right(study: Path, damage: Callable[[Path], None]) -> None:
+    migrate(study)
+    seal_study(study)
+    damage(study / "a")
+    before = {path: path.read_bytes() for path in study.rglob(MANIFEST)}
+    with pytest.raises((FileNotFoundError, CheckpointError), match=r"a/manifest\.json"):
+        migrate(study)
+    assert {path: path.read_bytes() for path in study.rglob(MANIFEST)} == before
+
+
+def test_weights_elsewhere_are_not_read_for_a_manifest(old: Path, tmp_path: Path) -> None:
+    (old / "checkpoints").rename(tmp_path / "elsewhere")
+    (old / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match=r"checkpoints.* is a link to .*elsewhere"):
+        Run.load(old)
+    with pytest.raises(CheckpointError, match=r"checkpoints.* is a link to .*elsewhere"):
+        migrate(old)
 
 
 def test_what_is_neither_format_says_so(old: Path) -> None:

@@ -199,15 +199,21 @@ def test_a_study_with_a_manifest_is_the_runs_that_it_names(tiny_run: Run, tmp_pa
         copy_run(tiny_run, tmp_path / name, steps=[])
     seal_study(tmp_path)
     copy_run(tiny_run, tmp_path / "c", steps=[])
-    assert list(load_study(tmp_path).runs) == ["a", "b"]
+    with pytest.warns(UserWarning, match=r"manifest\.json does not name c, so they are no runs of this study"):
+        assert list(load_study(tmp_path).runs) == ["a", "b"]
+    (tmp_path / "c").rename(tmp_path.parent / f"{tmp_path.name}-c")
     shutil.rmtree(tmp_path / "a")
     with pytest.raises(FileNotFoundError, match=r"a/manifest\.json"):
         load_study(tmp_path)
     shutil.copytree(tiny_run.folder, tmp_path / "a")
     with pytest.raises(CheckpointError, match=r"a/manifest\.json: its .* damaged or changed"):
         load_study(tmp_path)
+    (tmp_path.parent / f"{tmp_path.name}-c").rename(tmp_path / "c")
     seal_study(tmp_path)
     assert list(load_study(tmp_path).runs) == ["a", "b", "c"]
+    (tmp_path / "c" / "manifest.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"c lack manifest\.json; give them one with migrate"):
+        seal_study(tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no runs"):
         seal_study(tmp_path / "a" / "checkpoints")
 
@@ -230,7 +236,7 @@ def test_a_copy_that_dies_is_no_run_and_can_be_made_again(
         return copy_run(tiny_run, folder, steps=tiny_run.steps[:1], tables=tables)
 
     n = n_moments(lambda: copy(tmp_path / "whole"))
-    assert n == 18
+    assert n == 21
     for moment in range(n):
         folder = tmp_path / str(moment)
         assert died(lambda folder=folder: copy(folder), moment)

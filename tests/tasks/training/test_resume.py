@@ -30,8 +30,9 @@ from grokscope.tasks import (
     train,
 )
 from grokscope.tasks.models.building import build_model
-from grokscope.tasks.runs.folder import RunWriter, state_name
+from grokscope.tasks.runs.folder import RunWriter, checkpoint_name, state_name, table_file
 from grokscope.tasks.runs.tensors import labelled, metadata_of
+from grokscope.tasks.training import resuming
 from grokscope.tasks.training import train as training
 from grokscope.tasks.training.train import initial_state
 from grokscope.tasks.training.training_state import KIND, TrainingState
@@ -147,12 +148,17 @@ def test_dying_again_and_again_loses_nothing(
 @pytest.fixture(scope="module")
 def stopped_once(small_task: TwoHopTask, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that stopped during its fourth evaluation."""
+    return stop(small_task, tmp_path_factory.mktemp("stopped") / "stopped", 4)
+
+
+def stop(small_task: TwoHopTask, folder: Path, evaluation: int) -> Path:
+    """Stop a short run during an evaluation."""
     torch.set_num_threads(1)
-    folder, original, calls = tmp_path_factory.mktemp("stopped") / "stopped", training.evaluate, []
+    original, calls = training.evaluate, []
 
     def stopping(*args: object) -> object:
         calls.append(args)
-        return original(*args) if len(calls) < 4 else 1 / 0
+        return original(*args) if len(calls) < evaluation else 1 / 0
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(ZeroDivisionError):
         patch.setattr(training, "evaluate", stopping)
@@ -221,14 +227,88 @@ def test_a_state_of_another_run_is_not_gone_on_from(stopped: Path, small_task: T
         short_run(small_task, stopped)
 
 
+UNSOUND: dict[str, Callable[[Path], object]] = {
+    "damaged": lambda path: path.write_bytes(flipped(path.read_bytes())),
+    "gone": Path.unlink,
+}
+
+
+@pytest.mark.parametrize("damage", UNSOUND)
+def test_weights_that_came_after_a_sound_state_are_made_again(
+    short: tuple[Path, int], small_task: TwoHopTask, tmp_path: Path, damage: str
+) -> None:
+    stopped = stop(small_task, tmp_path / "stopped", 3)
+    assert Run.load(stopped).steps == [2, 4]
+    UNSOUND[damage](stopped / checkpoint_name(4))
+    with pytest.warns(ResumeWarning, match=rf"goes on from step 2: .*{damage}.*"):
+        short_run(small_task, stopped)
+    same_runs(short[0], stopped)
+
+
+@pytest.mark.parametrize("damage", UNSOUND)
+def test_no_manifest_vouches_for_weights_that_cannot_be_made_again(
+    stopped: Path, small_task: TwoHopTask, damage: str
+) -> None:
+    first = Run.load(stopped).steps[0]
+    assert first < 4
+    UNSOUND[damage](stopped / checkpoint_name(first))
+    before = contents(stopped)
+    with pytest.raises(CheckpointError, match=rf"cannot be continued from step 6: .*{damage}.*; put back a copy") as raised:
+        short_run(small_task, stopped)
+    assert checkpoint_name(first) in str(raised.value) and contents(stopped) == before
+
+
+def test_an_older_state_that_is_damaged_is_no_longer_named(
+    short: tuple[Path, int], stopped: Path, small_task: TwoHopTask
+) -> None:
+    (stopped / state_name(4)).write_bytes(b"")
+    with pytest.warns(ResumeWarning, match=r"goes on from step 6: .*state_00000004"):
+        assert died(lambda: short_run(small_task, stopped), 3)
+    assert state_name(6) in Run.load(stopped).manifest.files and state_name(4) not in Run.load(stopped).manifest.files
+    short_run(small_task, stopped)
+    same_runs(short[0], stopped)
+
+
+@pytest.mark.parametrize("damage", UNSOUND)
+def test_a_finished_run_is_checked_before_it_is_returned(
+    short: tuple[Path, int], small_task: TwoHopTask, tmp_path: Path, damage: str
+) -> None:
+    folder = shutil.copytree(short[0], tmp_path / "run")
+    UNSOUND[damage](folder / checkpoint_name(8))
+    with pytest.raises(CheckpointError, match=rf"holds a finished run, but .*00000008.*{damage}|{damage}.*00000008"):
+        short_run(small_task, folder)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Every file but the lock."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != LOCK}
+
+
+def test_states_without_metrics_are_not_trained_over(stopped: Path, small_task: TwoHopTask) -> None:
+    manifest = Manifest.read(stopped, "run")
+    Manifest(stopped, "run", {name: entry for name, entry in manifest.files.items() if name != "metrics.csv"}).write()
+    before = contents(stopped)
+    with pytest.raises(CheckpointError, match=r"manifest\.json names .*, but no metrics\.csv"):
+        short_run(small_task, stopped)
+    assert contents(stopped) == before
+
+
+def test_a_task_that_is_gone_is_named_with_what_to_do(stopped: Path, small_task: TwoHopTask) -> None:
+    (stopped / "task.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"names a file that is gone; take a copy.*task\.safetensors"):
+        short_run(small_task, stopped)
+
+
 def test_a_second_process_is_refused_with_the_name_of_the_first(stopped: Path, small_task: TwoHopTask) -> None:
     with only_writer(stopped), pytest.raises(FolderInUseError, match=f"{stopped.name} is being written by process"):
         short_run(small_task, stopped)
 
 
 def test_what_killed_writers_left_half_written_is_removed(stopped: Path, small_task: TwoHopTask) -> None:
-    for part in (stopped, stopped / "checkpoints"):
-        (part / ".metrics.csv.123.partial").write_text("half")
+    (stopped / "tables").mkdir()
+    for name in ("metrics.csv", "manifest.json", state_name(8), checkpoint_name(8), table_file("lens")):
+        path = stopped / name
+        path.with_name(f".{path.name}.{'0af' * 10}12.partial").write_text("half")
     short_run(small_task, stopped)
     assert not list(stopped.rglob("*.partial"))
 
@@ -244,6 +324,18 @@ def test_a_finished_run_is_returned_unchanged(tiny_run: Run, task: TwoHopTask) -
     again = train(task, tiny_run.model_config, tiny_run.train_config, tiny_run.folder, resume=True, progress=False)
     pd.testing.assert_frame_equal(again.metrics, tiny_run.metrics)
     assert {path: path.stat().st_mtime_ns for path in tiny_run.folder.rglob("*")} == before
+
+
+def test_a_finished_run_is_returned_from_where_nothing_can_be_written(
+    short: tuple[Path, int], small_task: TwoHopTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(short[0], tmp_path / "run")
+    (folder / state_name(8)).write_bytes(b"left by a killed writer")
+    for module in (training, resuming):
+        monkeypatch.setattr(module, "folder_problems", lambda **folders: ["nothing can be written"])
+    assert short_run(small_task, folder).is_finished and (folder / state_name(8)).exists()
+    with pytest.raises(ValueError, match="nothing can be written"):
+        short_run(small_task, tmp_path / "new")
 
 
 def test_changed_settings_are_refused_by_name(tiny_run: Run, task: TwoHopTask) -> None:
@@ -313,6 +405,8 @@ DAMAGES = {
     "average: embed.W_E is of torch.float16, not torch.float32": of("average/embed.W_E", torch.float16),
     "recent 10: embed.W_E is of torch.float64, not torch.float32": of("recent 10/embed.W_E", torch.float64),
     "no step is called 'recent ten'": holds("recent ten/embed.W_E", 1),
+    "no step is called 'recent 010'": holds("recent 010/embed.W_E", 1),
+    f"no step is called 'recent {'9' * 5000}'": holds(f"recent {'9' * 5000}/embed.W_E", 1),
 }
 
 
