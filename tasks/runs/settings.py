@@ -131,7 +131,12 @@ def _task(data: bytes, about: Mapping[str, Any], folder: Path) -> Task:
 def check_resumable(
     folder: Path, task: Task, model_config: ModelConfig, train_config: TrainConfig, initial: str, *, resume: bool
 ) -> None:
-    """Raise unless the run in a folder is to be resumed and has the very same settings."""
+    """Raise unless the run in a folder is to be resumed and has the very same settings.
+
+    Raises:
+        FileExistsError: if it is not to be resumed.
+        CheckpointError: if its settings are others; all of them are named.
+    """
     if not resume:
         raise FileExistsError(f"{folder} holds a run already; read it with Run.load, or continue it with resume=True")
     _, settings, there = read_settings(folder)
@@ -146,4 +151,6 @@ def check_resumable(
     if there.key != task.key:
         changed.append(f"its task is {there.key} ({there.regime}), {task.key} ({task.regime}) was asked for")
     if changed:
-        raise ValueError(f"{folder} holds a run with other settings: {'; '.join(changed)}; choose another folder")
+        raise CheckpointError(
+            f"{folder} holds a run with other settings, in {SETTINGS} and {TASK}: {'; '.join(changed)}; choose another folder"
+        )
