@@ -13,7 +13,7 @@ from torch import Tensor
 
 def derangement(n: int, *, seed: int) -> Int[Tensor, " query"]:
     """A random permutation of range(n) that leaves no number in its place; a single cycle."""
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed), device="cpu")
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(int(seed)), device="cpu")
     other = torch.empty_like(order)
     other[order] = order.roll(1)
     return other

@@ -5,12 +5,14 @@ Settings that mean the same in every function have one name and one check, see `
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 LARGEST_SEED = 2**63 - 1
+LONGEST_NUMBER = 10**60
 MOST_REPEATS = 1_000_000
 """Resamples, random circuits and the like; more would take days, so that such a number is a slip."""
 
@@ -57,7 +59,7 @@ def choice_problems(**choices: tuple[Any, Collection[Any]]) -> list[str]:
     return [
         f"{name} must be one of {', '.join(map(repr, possible))}, got {shortly(given)}"
         for name, (given, possible) in choices.items()
-        if not _is_one_of(given, possible)
+        if not is_one_of(given, possible)
     ]
 
 
@@ -85,7 +87,7 @@ def process_problems(n_jobs: Any) -> list[str]:
     )
 
 
-def memory_problems(max_memory: Any) -> list[str]:
+def budget_problems(max_memory: Any) -> list[str]:
     """Why something is no number of bytes that may be used; None stands for the default."""
     if max_memory is None or not number_problems(1, max_memory=max_memory):
         return []
@@ -94,7 +96,7 @@ def memory_problems(max_memory: Any) -> list[str]:
 
 COMMON: Mapping[str, Callable[[Any], list[str]]] = {
     "seed": seed_problems,
-    "max_memory": memory_problems,
+    "max_memory": budget_problems,
     "progress": lambda given: flag_problems(progress=given),
     "per_query": lambda given: flag_problems(per_query=given),
     "allow_shared": lambda given: flag_problems(allow_shared=given),
@@ -136,16 +138,46 @@ def is_whole(number: Any) -> bool:
 
 def is_number(number: Any) -> bool:
     """Whether it is a finite number, and no truth value."""
-    return isinstance(number, Real) and not isinstance(number, bool) and math.isfinite(number)
+    if not isinstance(number, Real) or isinstance(number, bool):
+        return False
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # it is larger than numbers of the machine
+        return False
+
+
+def is_one_of(given: Any, possible: Collection[Any]) -> bool:
+    """Whether it is one of some words; arrays and lists, which cannot be looked up, are none."""
+    return isinstance(given, str) and given in possible
+
+
+def native(value: Any) -> Any:
+    """Numbers, truth values and words of numpy and the like as those of Python, also in lists; others as they are.
+
+    Numbers of numpy wrap around, are no JSON, and are no arguments of some functions of torch.
+    """
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if is_whole(value):
+        return int(value)
+    if is_number(value) or isinstance(value, np.floating):
+        return float(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    return type(value)(map(native, value)) if type(value) in (list, tuple) else value
+
+
+def make_native(record: Any, *names: str) -> None:
+    """Turn fields of a frozen dataclass, by default all, into what `native` gives; called before they are checked."""
+    for name in names or [field.name for field in fields(record)]:
+        object.__setattr__(record, name, native(getattr(record, name)))
 
 
 def shortly(value: Any) -> str:
     """A value as errors say it: of what may be long only the kind."""
+    if is_whole(value) and abs(int(value)) >= LONGEST_NUMBER:  # which Python may refuse to write in digits
+        return f"a whole number of more than {len(str(LONGEST_NUMBER)) - 1} digits"
     if isinstance(value, str):
         return repr(value) if len(value) < 60 else f"a str of {len(value)} characters, {value[:20]!r}…"
     is_long = isinstance(value, Sequence | Mapping) or hasattr(value, "__array__")
     return f"a {type(value).__name__}" if is_long and not isinstance(value, np.generic) else repr(value)
-
-
-def _is_one_of(given: Any, possible: Collection[Any]) -> bool:
-    return isinstance(given, str) and given in possible

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .arguments import MOST_REPEATS, number_problems, refuse, whole_problems
+from .arguments import MOST_REPEATS, native, number_problems, refuse, shortly, whole_problems
 from .columns import Columns
 from .frames import one_row_each
 from .graph import ComputationGraph
+from .hashes import hash_problems
 from .node import Edge, Node
 from .result import Result
 from .units import after_number, shown
@@ -45,7 +46,7 @@ class Circuit(Result):
 
     Raises:
         ValueError: if the table lacks a column, or one holds something else; if edges are not in the graph or listed twice;
-            if deltas and gaps are not of these edges and the same queries.
+            if deltas and gaps are not of these edges and the same queries; if hashes in the provenance are none.
     """
 
     graph: ComputationGraph
@@ -56,7 +57,7 @@ class Circuit(Result):
     def __post_init__(self) -> None:
         if missing := set(COLUMNS) - set(self.table.columns):
             raise ValueError(f"a circuit's table needs {', '.join(COLUMNS)}; it lacks {', '.join(sorted(missing))}")
-        if problems := HELD.problems(self.table) + self._other_problems():
+        if problems := HELD.problems(self.table) + self._other_problems() + _provenance_problems(self.provenance):
             raise ValueError(f"this is no table of a circuit: {'; '.join(problems)}")
         name = {node: str(node) for edge in self.graph.edges for node in edge}  # each only once: graphs can be large
         known = {(name[sender], name[receiver]) for sender, receiver in self.graph.edges}
@@ -105,6 +106,7 @@ class Circuit(Result):
             ValueError: if several rules are given, the graph is unknown, or top_k is beyond the number of edges; if the
                 changes by query of a frame are not one for each edge and query, it names them.
         """
+        top_k, threshold = native((top_k, threshold))
         problems = [] if top_k is None else whole_problems(1, most=MOST_REPEATS, top_k=top_k)
         problems += [] if threshold is None else number_problems(0, threshold=threshold)
         if sum(rule is not None for rule in (top_k, threshold, edges)) > 1:
@@ -152,6 +154,14 @@ class Circuit(Result):
 
     def _repr_html_(self) -> str:
         return self.figure()._repr_html_()
+
+
+def _provenance_problems(provenance: Any) -> list[str]:
+    """Why something does not say how a circuit was measured, or on which prompts and units."""
+    if not isinstance(provenance, Mapping):
+        return [f"provenance is {shortly(provenance)}, needed is a mapping, as in provenance={{'model': 'a'}}"]
+    hashes = provenance.get("hashes")
+    return [] if hashes is None else [f"provenance['hashes']: {each}" for each in hash_problems(hashes)]
 
 
 def has_number(effects: pd.Series) -> np.ndarray:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from .arguments import shortly
 from .circuit import Circuit
 
 MUST_AGREE = ("metric", "contrast", "direction", "pairs")
@@ -15,6 +16,15 @@ def ignore_problems(despite: Any) -> list[str]:
     is_list = isinstance(despite, Collection) and not isinstance(despite, str)
     unknown = [name for name in despite if name not in known] if is_list else [despite]
     return [f"despite holds fields, {', '.join(known)}; got {', '.join(map(repr, unknown))}"] if unknown else []
+
+
+def mapping_problems(circuits: Any) -> list[str]:
+    """Why something is no circuits by label."""
+    if not isinstance(circuits, Mapping):
+        kind = "a Circuit" if isinstance(circuits, Circuit) else shortly(circuits)
+        return [f"circuits is {kind}, needed are circuits by label, as in circuits={{'a': …, 'b': …}}"]
+    wrong = {label: each for label, each in circuits.items() if not isinstance(each, Circuit)}
+    return [f"circuits holds {shortly(each)} under {label!r}, needed is a Circuit" for label, each in wrong.items()]
 
 
 def check_comparable(

@@ -18,10 +18,10 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from .alignment import MAX_ALIGNMENTS, aligned_distances, alignments, apply_alignment, n_alignments
-from .arguments import common_problems, flag_problems, refuse, whole_problems
+from .arguments import common_problems, flag_problems, native, refuse, whole_problems
 from .circuit import Circuit
 from .columns import Columns
-from .comparable import check_comparable
+from .comparable import check_comparable, mapping_problems
 from .progress import with_bar
 from .random_circuits import edge_class
 from .result import Result
@@ -155,7 +155,9 @@ def compare(
             across seeds) differ; or if a circuit has undefined effects.
     """
     common: dict[str, Any] = {"n_bootstrap": n_bootstrap, "progress": progress, "seed": seed}
-    refuse(_size_problems(top_k) + flag_problems(across_seeds=across_seeds) + common_problems(**common))
+    top_k = native(top_k)
+    problems = mapping_problems(circuits) + _size_problems(top_k) + flag_problems(across_seeds=across_seeds)
+    refuse(problems + common_problems(**common))
     if len(circuits) < 2:
         raise ValueError(f"comparing needs at least two circuits, got {len(circuits)}")
     check_comparable(circuits, across_seeds=across_seeds)

@@ -13,6 +13,8 @@ from typing import Any
 from .arguments import shortly
 
 LONGEST_NAME = 200  # bytes; most file systems take 255, and temporary names and endings are longer than the name
+MOST_OF_NAME = 255  # bytes
+MOST_OF_PATH = 4000  # bytes; some of the 4,096 that Linux takes are for the names of files in a folder
 RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)}
 """Names that Windows has for devices, whatever ending follows."""
 REFUSED = '<>:"/\\|?*'
@@ -23,19 +25,20 @@ def folder_problems(**folders: Any) -> list[str]:
 
     Nothing is left: a file without a name is opened in the nearest folder that is there, since rights alone do not tell.
     """
-    found = ((name, given, _why_no_folder(given)) for name, given in folders.items())
+    found = ((name, given, _why_no_path(given) or _why_no_folder(given)) for name, given in folders.items())
     return [f"{name} is {_said(given)}, needed is a folder to write in: {why}" for name, given, why in found if why]
 
 
 def file_problems(**files: Any) -> list[str]:
     """Which arguments, by name, are no files that can be written; their folder need not be there yet."""
-    found = ((name, given, _why_no_file(given)) for name, given in files.items())
+    found = ((name, given, _why_no_path(given) or _why_no_file(given)) for name, given in files.items())
     return [f"{name} is {_said(given)}, needed is a file to write: {why}" for name, given, why in found if why]
 
 
 def input_problems(**paths: Any) -> list[str]:
     """Which arguments, by name, are no paths at all; whether there is something is for those to say who read it."""
-    return [f"{name} is {_said(given)}, needed is a path" for name, given in paths.items() if not _is_path(given)]
+    found = ((name, given, _why_no_path(given)) for name, given in paths.items())
+    return [f"{name} is {_said(given)}, needed is a path: {why}" for name, given, why in found if why]
 
 
 def file_name_problems(what: str, names: Sequence[Any]) -> list[str]:
@@ -56,9 +59,19 @@ def room_problems(folder: str | Path, n_bytes: int, what: str) -> list[str]:
     return [f"{what} takes {n_bytes:,} bytes in {folder}, where {free:,} are free"]
 
 
-def _why_no_folder(given: Any) -> str:
-    if not _is_path(given):
+def _why_no_path(given: Any) -> str:
+    if not isinstance(given, str | os.PathLike) or not isinstance(text := os.fspath(given), str) or not text or "\0" in text:
         return "this is no path"
+    if not _can_be_written(text):
+        return "it holds halves of characters (surrogates), which no text has"
+    if wrong := [part for part in Path(text).parts if len(os.fsencode(part)) > MOST_OF_NAME]:
+        return f"a name in it has {len(os.fsencode(wrong[0]))} bytes, file systems take {MOST_OF_NAME}"
+    if (n_bytes := len(os.fsencode(Path(text).absolute()))) > MOST_OF_PATH:
+        return f"the whole path has {n_bytes} bytes, systems take {MOST_OF_PATH}"
+    return ""
+
+
+def _why_no_folder(given: Any) -> str:
     there = _nearest(Path(given))
     if not there.is_dir():
         return f"{there} is a file"
@@ -71,8 +84,6 @@ def _why_no_folder(given: Any) -> str:
 
 
 def _why_no_file(given: Any) -> str:
-    if not _is_path(given):
-        return "this is no path"
     if Path(given).is_dir():
         return "this is a folder"
     return _why_no_folder(Path(given).parent)
@@ -101,8 +112,11 @@ def _nearest(path: Path) -> Path:
     return Path(path.absolute().anchor)
 
 
-def _is_path(given: Any) -> bool:
-    return isinstance(given, str | os.PathLike) and bool(os.fspath(given)) and "\0" not in str(given)
+def _can_be_written(text: str) -> bool:
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_text(name: Any) -> bool:
@@ -114,4 +128,7 @@ def _folded(name: str) -> str:
 
 
 def _said(given: Any) -> str:
-    return str(given) if isinstance(given, os.PathLike) else shortly(given)
+    text = str(given)
+    if not isinstance(given, os.PathLike):
+        return shortly(given)
+    return text if len(text) < LONGEST_NAME and _can_be_written(text) else shortly(text)

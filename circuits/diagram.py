@@ -14,9 +14,9 @@ from typing import Any
 
 import pandas as pd
 
-from .arguments import refuse
+from .arguments import is_whole, refuse, shortly
 from .circuit import Circuit
-from .comparable import check_comparable, ignore_problems
+from .comparable import check_comparable, ignore_problems, mapping_problems
 from .diagram_data import Frames, diagram_data
 from .graph import ComputationGraph
 from .kinds import KINDS, css_name
@@ -87,6 +87,7 @@ def draw(
     >>> draw({"grokked": a, "memorised": b}).save("circuits.html")  # doctest: +SKIP
     """
     refuse(ignore_problems(despite))
+    refuse(_drawn_problems(circuits))
     panels = _panels(circuits)
     everything = {f"{label} {step or ''}".strip(): c for label, frames in panels.items() for step, c in frames.items()}
     if not everything:
@@ -104,16 +105,33 @@ def script() -> str:
     return f"(function () {{\n{parts}\ndocument.querySelectorAll('.grokscope').forEach(start);\n}})();"
 
 
+def _drawn_problems(circuits: Any) -> list[str]:
+    """Why something can be drawn neither as one circuit nor as several."""
+    if isinstance(circuits, Circuit):
+        return []
+    if not isinstance(circuits, Mapping):
+        return [f"circuits is {shortly(circuits)}, needed is a circuit, or circuits by label or step"]
+    flat = {label: each for label, each in circuits.items() if not isinstance(each, Mapping)}
+    played = {label: each for label, each in circuits.items() if isinstance(each, Mapping)}
+    problems = mapping_problems(flat) + [problem for each in played.values() for problem in mapping_problems(each)]
+    empty = [repr(label) for label, each in played.items() if not each]
+    return problems + ([f"circuits holds none under {', '.join(empty)}"] if empty else [])
+
+
 def _panels(circuits: Drawn | Mapping[str, Drawn]) -> dict[str, Frames]:
     if isinstance(circuits, Circuit):
         return {"": {None: circuits}}
-    if circuits and all(isinstance(key, int) for key in circuits):
+    if circuits and all(map(is_whole, circuits)):
         return {"": _frames(circuits)}  # pyright: ignore[reportArgumentType]
     return {str(label): _frames(drawn) for label, drawn in circuits.items()}  # pyright: ignore[reportArgumentType]
 
 
 def _frames(drawn: Drawn) -> Frames:
-    return {None: drawn} if isinstance(drawn, Circuit) else dict(sorted(drawn.items()))
+    return (
+        {None: drawn}
+        if isinstance(drawn, Circuit)
+        else {step if step is None else int(step): drawn[step] for step in sorted(drawn)}
+    )
 
 
 def _by_label(

@@ -15,7 +15,8 @@ from .graph_settings import check_settings
 from .kinds import KINDS
 from .node import Edge, Node
 from .plain_text import plain
-from .step import Step, completed, named_roles, problems_of, roles_and_answer_problems, with_named_roles
+from .roles import named_roles
+from .step import Step, completed, problems_of, roles_and_answer_problems, with_named_roles
 from .transformer import size_problems, transformer_settings, transformer_steps
 
 

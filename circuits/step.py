@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import Any
 
-from .arguments import shortly
+from .arguments import make_native, shortly
 from .kinds import KINDS
 from .node import Node
+from .roles import named_roles, role_problems
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,9 @@ class Step:
     reads: tuple[int, ...] | None = None
     sees: tuple[tuple[str, ...], ...] | None = None
 
+    def __post_init__(self) -> None:
+        make_native(self)
+
     @property
     def weights(self) -> tuple[str, int | None]:
         """What steps that share weights have in common."""
@@ -43,26 +46,9 @@ class Step:
         return range(self.n) if KINDS[self.kind].is_numbered else (-1,)
 
 
-def named_roles(roles: Sequence[Any]) -> tuple[Any, ...]:
-    """Roles as names; whole numbers become their digits, as they stand in the names of nodes."""
-    return tuple(str(int(role)) if isinstance(role, Integral) and not isinstance(role, bool) else role for role in roles)
-
-
 def with_named_roles(step: Step) -> Step:
     """The step with the roles it sees as names."""
-    return step if step.sees is None else replace(step, sees=tuple(map(named_roles, step.sees)))
-
-
-def role_problems(roles: Sequence[Any]) -> list[str]:
-    """Why these are no names of positions: whitespace and @ would end them in the names of nodes and edges."""
-    problems = [
-        f"a role is a name without whitespace, signs that do not show, and @, got {role!r}"
-        for role in roles
-        if not isinstance(role, str) or not role or "@" in role or any(map(str.isspace, role)) or not role.isprintable()
-    ]
-    if not roles or len(set(map(repr, roles))) != len(roles):
-        problems.append(f"there must be roles, all different, got {tuple(roles)}")
-    return problems
+    return step if step.sees is None else replace(step, sees=tuple(named_roles(tuple(seen)) for seen in step.sees))
 
 
 def roles_and_answer_problems(roles: Any, answer_role: Any) -> list[str]:
@@ -76,7 +62,7 @@ def roles_and_answer_problems(roles: Any, answer_role: Any) -> list[str]:
     return problems + role_problems(names)
 
 
-def completed(steps: Sequence[Step], roles: Sequence[str]) -> tuple[Step, ...]:
+def completed(steps: Sequence[Step], roles: Sequence[Any]) -> tuple[Step, ...]:
     """The steps with everything given that was left to default, so that equal graphs compare equal."""
     alone = tuple((role,) for role in roles)
     found = []
@@ -87,7 +73,7 @@ def completed(steps: Sequence[Step], roles: Sequence[str]) -> tuple[Step, ...]:
     return tuple(found)
 
 
-def problems_of(steps: Sequence[Step], roles: Sequence[str]) -> list[str]:
+def problems_of(steps: Sequence[Step], roles: Sequence[Any]) -> list[str]:
     """Everything by which steps do not make a graph; empty if they do."""
     if unknown := sorted({step.kind for step in steps} - set(KINDS)):
         return [f"kinds must be rows of circuits.kinds.KINDS ({', '.join(KINDS)}), got {', '.join(unknown)}"]
@@ -108,7 +94,7 @@ def problems_of(steps: Sequence[Step], roles: Sequence[str]) -> list[str]:
     return problems
 
 
-def _problems_of_one(number: int, step: Step, roles: Sequence[str]) -> list[str]:
+def _problems_of_one(number: int, step: Step, roles: Sequence[Any]) -> list[str]:
     kind, reads = KINDS[step.kind], step.reads
     problems = []
     if step.n < 1 or (step.n > 1 and not kind.is_numbered):

@@ -5,7 +5,7 @@ import os
 import uuid
 from pathlib import Path
 
-KEPT_OF_NAME = 60  # characters; a folder may not take names much longer than the file's
+KEPT_OF_NAME = 60  # bytes; a folder may not take names much longer than the file's
 
 
 def write_atomic(path: Path, content: str | bytes) -> Path:
@@ -19,7 +19,8 @@ def write_atomic(path: Path, content: str | bytes) -> Path:
         OSError: if that is not possible; what was there before is unchanged.
     """
     data = content.encode() if isinstance(content, str) else content
-    partial = path.with_name(f".{path.name[:KEPT_OF_NAME]}.{uuid.uuid4().hex}.partial")
+    kept = os.fsencode(path.name)[:KEPT_OF_NAME].decode(errors="ignore")
+    partial = path.with_name(f".{kept}.{uuid.uuid4().hex}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "xb") as file:

@@ -12,7 +12,7 @@ STOREYS = {
     "analyses": ("statistics", "plots", "page", "forward", "patching", "training", "bridge", "claims", "study", "face"),
     "tasks": ("printing", "questions", "models", "runs", "training", "face"),
 }
-SHARED = (  # files, text for a terminal, and what refuses settings; none knows anything else of the library
+SHARED = (  # files, text for a terminal, and what refuses settings, roles and hashes; none knows more of the library
     ("circuits", "writing"),
     ("circuits", "documents"),
     ("circuits", "manifest"),
@@ -20,6 +20,8 @@ SHARED = (  # files, text for a terminal, and what refuses settings; none knows 
     ("circuits", "plain_text"),
     ("circuits", "arguments"),
     ("circuits", "destination"),
+    ("circuits", "roles"),
+    ("circuits", "hashes"),
 )
 ALONE = ("plots", "page")  # import no other room of analyses/
 MOST_LINES = 400

@@ -7,8 +7,11 @@ callable without a row here, or a new parameter that is neither, fails `test_set
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
+
+import numpy as np
 
 from grokscope import analyses, circuits, tasks
 from grokscope.circuits import Result
@@ -29,6 +32,7 @@ KINDS: dict[str, tuple[Any, ...]] = {
     "number above 0 or none": (-1, 0, *NO_NUMBER),
     "number from 0": (-1, None, *NO_NUMBER),
     "number from 0 or none": (-1, *NO_NUMBER),
+    "norm": (-1, 0, None, True, math.nan, -math.inf, "0.1", [0.1]),  # math.inf is one: nothing is clipped
     "tolerance": (-1, 0, None, True, math.nan, "0.1", [0.1]),  # math.inf is one: a single part of the line
     "share": (-0.1, 1.1, None, *NO_NUMBER),
     "share below 1": (-0.1, 1, None, *NO_NUMBER),
@@ -212,7 +216,8 @@ ROWS: dict[str, Row] = {
             **dict.fromkeys(("warmup_steps", "n_checkpoints"), "bounded count from 0"),
             "stop_at": "choice or none",
             "betas": "decays",
-            **dict.fromkeys(("learning_rate", "clip_norm"), "number above 0"),
+            "learning_rate": "number above 0",
+            "clip_norm": "norm",
             "weight_decay": "number from 0",
             "label_smoothing": "share",
             "ema": "share below 1",
@@ -565,6 +570,34 @@ KINDS |= {
     "fields": ("nonsense", ["nonsense"], 3, None),
     "conditions": (("one",), ("one", "one"), ("one", "nonsense"), "one", 3, None),
 }
+
+
+class Word(str):
+    """A str that is not exactly one, as names from other libraries are."""
+
+
+WHOLE = ((np.int64(4), 4), (np.uint8(4), 4), (np.int16(4), 4))
+UNIT = ((np.float32(0.5), 0.5), (np.float64(0.1), 0.1), (np.float16(0.25), 0.25), (Fraction(1, 2), 0.5), (np.int64(0), 0))
+UNUSUAL: dict[str, tuple[tuple[Any, Any], ...]] = {
+    "seed": (*WHOLE, (np.uint64(2**63 - 1), 2**63 - 1)),
+    "count": WHOLE,
+    "bounded count": WHOLE,
+    "bounded count from 0": (*WHOLE, (np.int64(0), 0)),
+    "count from 0": (*WHOLE, (np.int64(0), 0)),
+    "number above 0": (*UNIT[:-1], (np.float32(2), 2.0)),
+    "norm": (*UNIT[:-1], (np.float32(math.inf), math.inf)),
+    "number from 0": UNIT,
+    "share": (*UNIT, (np.int64(1), 1)),
+    "share below 1": UNIT,
+    "flag": ((np.bool_(True), True), (np.bool_(False), False)),
+    "choice or none": ((Word("id_generalised"), "id_generalised"), (None, None)),
+    "decays": (
+        ([0.9, 0.98], (0.9, 0.98)),
+        ((np.float32(0.5), np.float64(0.98)), (0.5, 0.98)),
+        ([0, Fraction(1, 2)], (0, 0.5)),
+    ),
+}
+"""By kind, values that such a setting may be given, and what each of them means."""
 
 
 def public() -> Iterator[tuple[str, Callable[..., Any]]]:

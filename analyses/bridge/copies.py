@@ -108,7 +108,7 @@ def bridge_copies(
     asked, bridges, tails = _with_other_bridges(asked, two_hops, means, seed)
     positions = sorted({queries.roles.index(role) for roles in places for role in roles})
     change = {at: means.of(layer, at, bridges) - means.of(layer, at, asked.bridges) for at in positions}
-    random = {at: random_like(each, torch.Generator().manual_seed(seed)) for at, each in change.items()}
+    random = {at: random_like(each, torch.Generator().manual_seed(int(seed))) for at, each in change.items()}
     both = {at: torch.stack([change[at], random[at]]) for at in positions}
 
     def exchanged(run: CachedRun, part: Rows) -> Iterator[tuple[int, Copies]]:

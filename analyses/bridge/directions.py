@@ -110,7 +110,7 @@ def ablate_bridge(
     asked, _ = questions_with_donors(model, graph, source, queries, means, **options)
 
     def ablated(run: CachedRun, part: Rows) -> Iterator[tuple[Cell, Copies]]:
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(int(seed))
         for layer, position in _cells(graph):
             change = means.overall(layer, position) - means.of(layer, position, asked.intermediates[name])
             changes = torch.stack([change, random_like(change, generator)])[:, part]
@@ -172,7 +172,7 @@ def steer_bridge(
     tables |= {"unembedding": unembedding_directions(model)}
 
     def steered(run: CachedRun, part: Rows) -> Iterator[tuple[Cell, Copies]]:
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(int(seed))
         fixed = [vectors[new_values[part]] - vectors[values[part]] for vectors in tables.values()]
         for layer, position in _cells(graph):
             change = means.of(layer, position, new_values) - means.of(layer, position, values)

@@ -216,7 +216,7 @@ def _readings(
     """Lens and probe at every cell, next to how often they give another question's value."""
     left = budget(max_memory, model) - means.run.n_bytes
     run = run_states(model, graph, read.tokens, max_memory=max(1, left))
-    order = torch.randperm(len(read), generator=torch.Generator().manual_seed(seed), device="cpu")
+    order = torch.randperm(len(read), generator=torch.Generator().manual_seed(int(seed)), device="cpu")
     values, rows = read.intermediates[means.intermediate], []
     for layer, position in with_bar(_cells(graph), "reading", show=progress):
         states = run.state(layer)[:, position]
@@ -254,7 +254,7 @@ def _interventions(
 
     def changed(run: CachedRun, part: Rows) -> Iterator[tuple[tuple[int, int], Copies]]:
         donors = donor_runs(model, graph, [found[row] for row in part.tolist()], kinds)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(int(seed))
         for layer, position in _cells(graph):
             state, mean = run.state(layer)[:, position], means.of(layer, position, asked.intermediates[name])
             loss, turn = means.overall(layer, position) - mean, means.of(layer, position, new_values) - mean

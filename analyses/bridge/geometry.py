@@ -180,7 +180,7 @@ def _arrangement(
 
 def _another(bridges: Int[Tensor, " fact"], known: Int[Tensor, " bridge"], seed: int) -> Int[Tensor, " fact"]:
     """For each bridge another one that has a mean state."""
-    steps = torch.randint(1, len(known), bridges.shape, generator=torch.Generator().manual_seed(seed), device="cpu")
+    steps = torch.randint(1, len(known), bridges.shape, generator=torch.Generator().manual_seed(int(seed)), device="cpu")
     return known[(torch.searchsorted(known, bridges) + steps) % len(known)]
 
 
@@ -189,7 +189,7 @@ def _match(run: StatesRun, queries: Queries, n_entities: int, seed: int) -> pd.D
     outputs, inputs = queries.bridges, queries.tokens[:, queries.roles.index("h")]
     counts = [torch.bincount(labels, minlength=n_entities) for labels in (outputs, inputs)]
     both = ((counts[0] >= MIN_UNITS_FOR_MEAN) & (counts[1] >= 1)).nonzero()[:, 0]
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(int(seed))
     orders = [torch.randperm(len(both), generator=generator, device="cpu") for _ in range(N_PERMUTATIONS)]
     clouds = {}
     for role, labels in (("r1", outputs), ("h", inputs)):

@@ -128,7 +128,7 @@ def interchange(
 
     def exchanged(run: CachedRun, part: Rows) -> Iterator[tuple[tuple[int, int], Copies]]:
         donors = donor_runs(model, graph, [found[row] for row in part.tolist()], kinds)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(int(seed))
         for layer, position in product(range(-1, graph.n_layers), range(len(graph.roles))):
             state = run.state(layer)[:, position]
             change = means.of(layer, position, new_values) - means.of(layer, position, asked.intermediates[name])

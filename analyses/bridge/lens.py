@@ -245,7 +245,7 @@ class _Reading:
 
 def _targets(queries: Queries, seed: int, roles: Sequence[str]) -> dict[str, Int[Tensor, " query"]]:
     """What to look for, by name, the tokens at some roles among it."""
-    order = torch.randperm(len(queries), generator=torch.Generator().manual_seed(seed), device="cpu")
+    order = torch.randperm(len(queries), generator=torch.Generator().manual_seed(int(seed)), device="cpu")
     tokens = {role: queries.tokens[:, queries.roles.index(role)] for role in roles}
     shuffled = {SHUFFLED + name: values[order] for name, values in queries.intermediates.items()}
     return {**queries.intermediates, ANSWER: queries.answers, **tokens, **shuffled}

@@ -124,7 +124,7 @@ def realign(
     before = answers_of(model, graph, queries, max_memory=max_memory) == queries.answers
     means = BridgeMeans(model, graph, task, queries, intermediate="bridge", **limits)
     position = queries.roles.index("r1")
-    random = torch.randint(n_entities, (len(queries),), generator=torch.Generator().manual_seed(seed), device="cpu")
+    random = torch.randint(n_entities, (len(queries),), generator=torch.Generator().manual_seed(int(seed)), device="cpu")
     read = torch.zeros(graph.n_layers + 1, len(queries), dtype=torch.long, device="cpu")
 
     def realigned(run: CachedRun, part: Rows) -> Iterator[tuple[tuple[int, str], Copies]]:

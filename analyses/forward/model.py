@@ -10,8 +10,9 @@ from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 
 from ...circuits import ComputationGraph
 from ...circuits.arguments import names_problems, refuse
+from ...circuits.roles import named_roles, role_problems
 from ...tasks.questions.padding import aligned
-from ...tasks.questions.validity import named_roles, position_problems, role_problems
+from ...tasks.questions.validity import position_problems
 
 _UNSUPPORTED = {
     "parallel_attn_mlp": (False, None),

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node
-from ...circuits.arguments import common_problems, flag_problems, refuse, shortly, whole_problems
+from ...circuits.arguments import common_problems, flag_problems, is_one_of, refuse, shortly, whole_problems
 from ...circuits.progress import with_bar
 from ...tasks import PromptPairs
 from ..forward.engine import AnyRun, Engine, engine_of
@@ -95,7 +95,7 @@ def edge_attribution(
             steps or a tolerance that are not above 0, and as `path_patch`.
     """
     common: dict[str, Any] = {"direction": direction, "per_query": per_query, "max_memory": max_memory}
-    problems = [] if method in tuple(METHODS) else [f"no method {shortly(method)}; there are {', '.join(METHODS)}"]
+    problems = [] if is_one_of(method, METHODS) else [f"no method {shortly(method)}; there are {', '.join(METHODS)}"]
     problems += steps_problems(steps, tolerance) + flag_problems(error_against_exact=error_against_exact)
     counts = whole_problems(2, n_compared=n_compared)
     refuse(problems + counts + common_problems(**common, progress=progress, seed=seed))

@@ -8,7 +8,16 @@ from jaxtyping import Bool
 from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, Edge
-from ...circuits.arguments import MOST_REPEATS, common_problems, number_problems, refuse, shortly, whole_problems
+from ...circuits.arguments import (
+    MOST_REPEATS,
+    common_problems,
+    is_one_of,
+    native,
+    number_problems,
+    refuse,
+    shortly,
+    whole_problems,
+)
 from ...circuits.circuit import has_number
 from ...circuits.progress import bar
 from ...tasks import PromptPairs
@@ -62,6 +71,7 @@ def discover(
             `path_patch`; for `greedy` if there are fewer than eight pairs.
     """
     common = common_problems(direction=direction, max_memory=max_memory, progress=progress, seed=seed)
+    top_k, threshold, greedy, method = native((top_k, threshold, greedy, method))
     refuse(_problems(top_k, threshold, greedy, method) + common)
     if greedy is not None:
         pairs.check_against(model)
@@ -87,9 +97,8 @@ def discover(
 
 def _problems(top_k: Any, threshold: Any, greedy: Any, method: Any) -> list[str]:
     """What cannot be a rule or a method."""
-    problems = (
-        [] if method in (known := ("exact", *METHODS)) else [f"no method {shortly(method)}; there are {', '.join(known)}"]
-    )
+    known = ("exact", *METHODS)
+    problems = [] if is_one_of(method, known) else [f"no method {shortly(method)}; there are {', '.join(known)}"]
     if sum(rule is not None for rule in (top_k, threshold, greedy)) > 1:
         problems.append("give one of top_k, threshold and greedy")
     problems += [] if top_k is None else whole_problems(1, most=MOST_REPEATS, top_k=top_k)

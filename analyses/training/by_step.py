@@ -41,7 +41,7 @@ def by_step(run: Run, analyse: Callable[[HookedTransformer], ResultType], *, pro
 
 def ascending(numbers: Iterable[int]) -> list[int]:
     """Steps, or numbers of loops, in order, each once: what comes before, after and last is told from their order."""
-    return sorted(set(numbers))
+    return sorted({int(number) for number in numbers})
 
 
 def for_each_step(table: pd.DataFrame, compute: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:

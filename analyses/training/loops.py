@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ...circuits import Result
-from ...circuits.arguments import refuse, shortly, whole_problems
+from ...circuits.arguments import native, refuse, shortly, whole_problems
 from ...circuits.columns import Columns
 from ...tasks import Checkpoint, exact_match
 from ...tasks.questions.validity import missing_problems
@@ -76,6 +76,7 @@ def accuracy_by_loops(checkpoint: Checkpoint, loops: Sequence[int], *, splits: S
     """
     if isinstance(loops, str) or not isinstance(loops, Collection):
         raise ValueError(f"loops is {shortly(loops)}, needed are numbers of loops, as in (1, 2, 4)")
+    loops = native([*loops])
     bad = [n for n in loops if whole_problems(1, loops=n)]
     problems = [f"loops holds {bad}; the blocks can be applied once or more"] if bad else []
     problems += [] if loops else [f"loops is empty, {loops!r}; needed is how often to apply the blocks, as in (1, 2, 4)"]

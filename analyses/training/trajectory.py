@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ...circuits import Circuit, ComputationGraph, Edge, Result
-from ...circuits.arguments import common_problems, is_whole, number_problems, refuse
+from ...circuits.arguments import common_problems, is_whole, native, number_problems, refuse
 from ...circuits.columns import Columns
 from ...circuits.progress import with_bar
 from ...circuits.similarity import jensen_shannon, weighted_overlap
@@ -142,6 +142,7 @@ def trajectory(
         ValueError: if there is none at all, a part is called as a milestone of accuracy, or there are too few pairs, or
             those for the losses share a prompt or unit with the others.
     """
+    threshold = native(threshold)
     problems = number_problems(0, threshold=threshold) + _step_problems(run, steps)
     refuse(problems + common_problems(allow_shared=allow_shared, max_memory=max_memory, progress=progress, seed=seed))
     chosen = _checked(run, steps, parts)

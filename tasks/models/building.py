@@ -13,7 +13,7 @@ from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from ...circuits.arguments import refuse, seed_problems
 from ..questions.devices import device_problems
-from ..questions.room import memory_problems
+from ..questions.room import too_large_problems
 from ..questions.task import Task
 from .config import ModelConfig
 
@@ -52,7 +52,7 @@ def build_model(config: ModelConfig, task: Task, *, seed: int = 0, device: str =
     with torch.device("cpu"):  # whatever torch's default is; the model then moves to its device
         model = HookedTransformer(sizes)
     tie_blocks(model, config.n_blocks)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(int(seed))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(_initial(name, parameter.shape, generator))
@@ -67,7 +67,7 @@ def model_problems(config: ModelConfig, task: Task) -> list[str]:
     sizes = (
         f"{n:,} parameters of d_model={config.d_model:,}, n_blocks={config.n_blocks:,} and mlp_ratio={config.mlp_ratio:,}"
     )
-    problems = memory_problems(
+    problems = too_large_problems(
         f"{sizes}, applied n_loops={config.n_loops:,} times,", 4 * n + BYTES_OF_LAYER * config.n_layers
     )
     if config.bidirectional and not task.one_length:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from ...circuits.arguments import flag_problems, refuse, whole_problems
+from ...circuits.arguments import flag_problems, make_native, refuse, whole_problems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,7 @@ class ModelConfig:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # of saved ones
 
     def __post_init__(self) -> None:
+        make_native(self)
         sizes = {name: getattr(self, name) for name in ("d_model", "n_heads", "n_blocks", "n_loops", "mlp_ratio")}
         problems = whole_problems(1, **sizes)
         if not problems and self.d_model % self.n_heads:

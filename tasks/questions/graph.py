@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from ...circuits.arguments import refuse, seed_problems, shortly, whole_problems
-from .room import memory_problems
+from ...circuits.arguments import make_native, native, refuse, seed_problems, shortly, whole_problems
+from .room import too_large_problems
 
 MOST_SLOTS = 2**28  # (head, relation) pairs; `fact_of` takes 8 bytes for each
 
@@ -43,6 +43,7 @@ class KnowledgeGraph:
     tails: Int[np.ndarray, " fact"]
 
     def __post_init__(self) -> None:
+        make_native(self, "n_entities", "n_relations")
         if problems := graph_problems(self.n_entities, self.n_relations, self.heads, self.relations, self.tails):
             raise ValueError("this is no knowledge graph: " + "; ".join(problems))
 
@@ -55,6 +56,7 @@ class KnowledgeGraph:
         Raises:
             ValueError: if a head would need more relations than there are, or a size is not positive.
         """
+        n_entities, n_relations, out_degree, seed = native((n_entities, n_relations, out_degree, seed))
         refuse(size_problems(n_entities, n_relations, out_degree) + seed_problems(seed))
         rng = np.random.default_rng(seed)
         relations = np.stack([np.sort(rng.permutation(n_relations)[:out_degree]) for _ in range(n_entities)])
@@ -169,4 +171,4 @@ def size_problems(n_entities: Any, n_relations: Any, out_degree: Any) -> list[st
     facts, slots = n_entities * out_degree, n_entities * n_relations
     n_bytes = BYTES_OF_FACT * facts + BYTES_OF_COMPOSITION * facts * out_degree + 8 * slots
     sizes = f"a graph of n_entities={n_entities:,}, n_relations={n_relations:,} and out_degree={out_degree:,}"
-    return memory_problems(f"{sizes} has {facts:,} facts and about {facts * out_degree:,} compositions, which", n_bytes)
+    return too_large_problems(f"{sizes} has {facts:,} facts and about {facts * out_degree:,} compositions, which", n_bytes)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ...circuits.arguments import is_whole, name_problems, refuse, seed_problems, whole_problems
+from ...circuits.arguments import is_one_of, is_whole, name_problems, native, refuse, seed_problems, shortly, whole_problems
 from .pairs import PromptPairs
 from .queries import Queries
 from .splits import hop_status
@@ -46,8 +46,15 @@ def make_pairs(task: Task, *, split: str, contrast: str, n: int, seed: int) -> P
         TypeError: if the task is of another kind.
         ValueError: if n is below 1, or fewer than n pairs can be made; the message says how many.
     """
-    unknown = [] if contrast in CONTRASTS else [f"no contrast {contrast!r}; the contrasts are {', '.join(CONTRASTS)}"]
-    none = [f"no pair: asked for n = {n}, at least 1 can be made"] if is_whole(n) and n < 1 else whole_problems(1, n=n)
+    split, contrast, n, seed = native((split, contrast, n, seed))
+    unknown = (
+        []
+        if is_one_of(contrast, CONTRASTS)
+        else [f"no contrast {shortly(contrast)}; the contrasts are {', '.join(CONTRASTS)}"]
+    )
+    none = (
+        [f"no pair: asked for n = {shortly(n)}, at least 1 can be made"] if is_whole(n) and n < 1 else whole_problems(1, n=n)
+    )
     refuse(none + name_problems(split=split) + seed_problems(seed), unknown=unknown)
     task = two_hop(task)
     queries = task.split(split)
@@ -59,8 +66,8 @@ def make_pairs(task: Task, *, split: str, contrast: str, n: int, seed: int) -> P
     rows = list(found)
     if len(rows) < n:
         raise ValueError(
-            f"asked for {n} {contrast!r} pairs of {split}, but only {len(rows)} can be made of its {len(queries)} queries "
-            "without using a prompt twice as clean or twice as corrupt"
+            f"asked for {shortly(n)} {contrast!r} pairs of {split}, but only {len(rows)} can be made of its {len(queries)} "
+            "queries without using a prompt twice as clean or twice as corrupt"
         )
     chosen = queries.take(torch.tensor(rows, device="cpu"))
     partners_of = [(sources[number], row) for number, row in found.values()]

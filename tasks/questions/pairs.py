@@ -16,7 +16,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from ...circuits.arguments import refuse
+from ...circuits.arguments import refuse, shortly
+from ...circuits.hashes import hash_problems
+from ...circuits.roles import named_roles, role_problems
 from ..printing import printed
 from .evaluation import is_right
 from .halves import apart
@@ -29,10 +31,8 @@ from .validity import (
     column_problems,
     columns_problems,
     held,
-    named_roles,
     position_problems,
     prompt_problems,
-    role_problems,
     settings_problems,
 )
 
@@ -163,17 +163,22 @@ class PromptPairs:
         """How many different units there are."""
         return len(self.unit.unique())
 
-    def shared_with(self, hashes: Mapping[str, Sequence[str]]) -> dict[str, Bool[Tensor, " query"]]:
+    def shared_with(self, hashes: "PromptPairs | Mapping[str, Sequence[str]]") -> dict[str, Bool[Tensor, " query"]]:
         """Which of these pairs share something with others.
 
         Args:
-            hashes: of the others, as `PromptPairs.hashes` gives them and circuits keep in `provenance["hashes"]`.
+            hashes: other pairs, or their hashes, as `PromptPairs.hashes` gives them and circuits keep in
+                `provenance["hashes"]`.
 
         Returns:
             `prompt`: whether one of the two prompts is a clean or corrupt one of the others; `unit`: whether the unit is one
             of theirs. Without `unit` if the units cannot be compared: the others have none, as in old files, or they are
             numbers of another graph or task.
+
+        Raises:
+            ValueError: if these are neither.
         """
+        hashes = _hashes_of(hashes)
         mine, prompts = self.hashes, {*hashes["clean"], *hashes["corrupt"]}
         pairs = zip(mine["clean"], mine["corrupt"], strict=True)
         found = {"prompt": [not prompts.isdisjoint(pair) for pair in pairs]}
@@ -182,11 +187,11 @@ class PromptPairs:
             found["unit"] = [unit in units for unit in mine["unit"]]
         return {name: torch.tensor(rows, dtype=torch.bool, device="cpu") for name, rows in found.items()}
 
-    def apart_from(self, hashes: Mapping[str, Sequence[str]]) -> "PromptPairs":
+    def apart_from(self, hashes: "PromptPairs | Mapping[str, Sequence[str]]") -> "PromptPairs":
         """The pairs that share no prompt and no unit with others, see `shared_with`.
 
         Raises:
-            ValueError: if all share something.
+            ValueError: if all share something, or the others are no pairs and no hashes.
         """
         rows = torch.stack([*self.shared_with(hashes).values()]).any(0)
         if rows.all():
@@ -275,6 +280,15 @@ class PromptPairs:
                 f"none of the {len(self)} pairs is answered correctly on both sides by all {len(models)} models"
             )
         return replace(self.take(correct), recipe={**self.recipe, "n_asked": self.n_asked})
+
+
+def _hashes_of(given: Any) -> Mapping[str, Sequence[str]]:
+    """The hashes of pairs, or those that are given, unless they are none."""
+    hashes = given.hashes if isinstance(given, PromptPairs) else given
+    if problems := hash_problems(hashes):
+        wanted = "pairs, or hashes as pairs.hashes and circuit.provenance['hashes'] are"
+        raise ValueError(f"hashes is {shortly(given)}, needed are {wanted}: {'; '.join(problems)}")
+    return hashes
 
 
 def _alike(same: Mapping[str, Bool[Tensor, " query"]]) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ...circuits.arguments import refuse, seed_problems
+from ...circuits.arguments import is_one_of, refuse, seed_problems, shortly
 from .queries import Queries
 from .task import Task
 from .twohop import TwoHopTask, two_hop
@@ -38,7 +38,7 @@ def perturb(task: Task, queries: Queries, role: str, *, seed: int) -> Int[Tensor
         ValueError: if these are no two-hop questions of the task, or one has no such token.
     """
     known = f"to perturb; the roles are {', '.join(PERTURBED_ROLES)}"
-    refuse(seed_problems(seed), unknown=[] if role in PERTURBED_ROLES else [f"no role {role!r} {known}"])
+    refuse(seed_problems(seed), unknown=[] if is_one_of(role, PERTURBED_ROLES) else [f"no role {shortly(role)} {known}"])
     if problems := _problems(two_hop(task), queries):
         raise ValueError(f"{queries.split} cannot be perturbed: " + "; ".join(problems))
     graph, is_ood = two_hop(task).graph, two_hop(task).is_ood

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from ...circuits.arguments import refuse, seed_problems
+from ...circuits.roles import named_roles, role_problems
 from ..printing import printed
 from .validity import (
     check,
@@ -17,10 +18,8 @@ from .validity import (
     column_problems,
     columns_problems,
     held,
-    named_roles,
     position_problems,
     prompt_problems,
-    role_problems,
     settings_problems,
 )
 

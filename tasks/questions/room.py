@@ -5,7 +5,7 @@ import os
 USABLE = 0.9  # of the machine's memory
 
 
-def memory_problems(what: str, n_bytes: float) -> list[str]:
+def too_large_problems(what: str, n_bytes: float) -> list[str]:
     """Why some things, in the plural, are too large for this machine's memory, by a lower bound of what it takes."""
     there = machine_memory()
     if n_bytes <= USABLE * there:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
-from ...circuits.arguments import number_problems, refuse, whole_problems
+from ...circuits.arguments import make_native, number_problems, refuse, whole_problems
 from .graph import Compositions
 
 
@@ -41,6 +41,7 @@ class Supervision:
     hop2_compositions: int = 0
 
     def __post_init__(self) -> None:
+        make_native(self)
         counts = {"hop1_compositions": self.hop1_compositions, "hop2_compositions": self.hop2_compositions}
         shares = number_problems(0, most=1, hop1_share=self.hop1_share, hop2_share=self.hop2_share)
         refuse(shares + whole_problems(0, **counts))

@@ -16,7 +16,17 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
-from ...circuits.arguments import choice_problems, is_whole, number_problems, refuse, seed_problems, shortly
+from ...circuits.arguments import (
+    choice_problems,
+    is_one_of,
+    is_whole,
+    make_native,
+    native,
+    number_problems,
+    refuse,
+    seed_problems,
+    shortly,
+)
 from ...circuits.destination import folder_problems, input_problems
 from . import files
 from .donors import TwoHopDonors
@@ -74,6 +84,7 @@ class TwoHopTask:
     shortcuts: ClassVar[Mapping[str, tuple[str, ...]]] = SHORTCUTS
 
     def __post_init__(self) -> None:
+        make_native(self, "seed", "layout")
         refuse_task(task_problems(self._parts))
 
     @classmethod
@@ -112,6 +123,8 @@ class TwoHopTask:
         >>> len(task.split("id_atomic")), len(task.split("ood_atomic"))
         (90, 10)
         """
+        n_entities, n_relations, out_degree, seed = native((n_entities, n_relations, out_degree, seed))
+        ood_fraction, test_fraction, phi = native((ood_fraction, test_fraction, phi))
         problems = number_problems(0, most=1, ood_fraction=ood_fraction, test_fraction=test_fraction)
         problems += [] if phi is None else number_problems(0, phi=phi)
         problems += size_problems(n_entities, n_relations, out_degree)
@@ -275,8 +288,8 @@ class TwoHopTask:
         Raises:
             KeyError: if there is no such split; the message lists them.
         """
-        if name not in SPLITS:
-            raise KeyError(f"no split {name!r}; the splits are {', '.join(SPLITS)}")
+        if not is_one_of(name, SPLITS):
+            raise KeyError(f"no split {shortly(name)}; the splits are {', '.join(SPLITS)}")
         if name in ATOMIC_SPLITS:
             chosen = self.is_ood == (name == "ood_atomic")
             return self._atomic(np.flatnonzero(chosen if self.is_atomic is None else chosen & self.is_atomic), name)
@@ -300,8 +313,8 @@ class TwoHopTask:
         Raises:
             KeyError: if the task has no such intermediate.
         """
-        if intermediate != "bridge":
-            raise KeyError(f"no intermediate {intermediate!r}; two-hop questions have 'bridge'")
+        if not is_one_of(intermediate, ("bridge",)):
+            raise KeyError(f"no intermediate {shortly(intermediate)}; two-hop questions have 'bridge'")
         return self.graph.n_entities
 
     @property

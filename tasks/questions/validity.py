@@ -140,17 +140,6 @@ def taken_problems(what: str, names: Collection[str], taken: Collection[str], *,
     return [f"{what} cannot be called {name}, which {by}" for name in dict.fromkeys(names) if name in taken]
 
 
-def check_choices(**choices: tuple[Any, Collection[Any]]) -> None:
-    """Raise unless each argument, by name, is one of what is possible; all problems at once."""
-    wrong = [
-        f"{name} must be one of {', '.join(map(repr, possible))}, got {given!r}"
-        for name, (given, possible) in choices.items()
-        if given not in possible
-    ]
-    if wrong:
-        raise ValueError("; ".join(wrong))
-
-
 # What questions are made of
 
 
@@ -198,27 +187,6 @@ def settings_problems(**settings: tuple[Any, type, str]) -> list[str]:
         for name, (value, kind, called) in settings.items()
         if not isinstance(value, kind)
     ]
-
-
-def named_roles(roles: Any) -> tuple[Any, ...]:
-    """Roles as names; whole numbers become their digits, since a node is called by its role, as in `MLP0@2`."""
-    if isinstance(roles, str) or not isinstance(roles, Sequence):
-        return (roles,)
-    return tuple(str(int(role)) if is_whole(role) else role for role in roles)
-
-
-def role_problems(roles: Sequence[Any], n_pos: int) -> list[str]:
-    """Why these are no names of n positions: visible words without whitespace and @, which end them in a node's name."""
-    if len(roles) == 1 and not isinstance(roles[0], str) and hasattr(roles[0], "__len__"):
-        return [f"roles is a {type(roles[0]).__name__}, needed are {n_pos} names, as in roles=('h', 'r1', 'r2')"]
-    problems = [
-        f"a role is a name without whitespace, signs that do not show, and @, got {role!r}"
-        for role in roles
-        if not isinstance(role, str) or not role or "@" in role or any(map(str.isspace, role)) or not role.isprintable()
-    ]
-    if len(roles) != n_pos or len(set(map(repr, roles))) != len(roles):
-        problems.append(f"{n_pos} positions need {n_pos} different roles, got {tuple(roles)}")
-    return problems
 
 
 def position_problems(position: Any, n_pos: int) -> list[str]:

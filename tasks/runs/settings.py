@@ -55,7 +55,7 @@ def settings_bytes(
     content = {
         "task": {"kind": task.kind, **task.settings},
         "model": dataclasses.asdict(model_config),
-        "training": dataclasses.asdict(train_config),
+        "training": train_config.settings,
         "initial": initial,
         "torch": version,
     }
@@ -152,5 +152,6 @@ def check_resumable(
         changed.append(f"its task is {there.key} ({there.regime}), {task.key} ({task.regime}) was asked for")
     if changed:
         raise CheckpointError(
-            f"{folder} holds a run with other settings, in {SETTINGS} and {TASK}: {'; '.join(changed)}; choose another folder"
+            f"{folder} holds a run with other settings, in {SETTINGS} and {TASK}: {'; '.join(changed)}; "
+            "choose another folder"
         )

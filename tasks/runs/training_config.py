@@ -3,18 +3,21 @@
 Here and not with the training that follows it, since a saved run holds its config and must be readable without training.
 """
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+import math
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar
 
-from pydantic import ConfigDict
+from pydantic import BeforeValidator, ConfigDict
 
 from ...circuits.arguments import (
     MOST_REPEATS,
     choice_problems,
     flag_problems,
+    make_native,
     number_problems,
     refuse,
     seed_problems,
+    shortly,
     whole_problems,
 )
 from .phases import PHASES
@@ -22,6 +25,8 @@ from .phases import PHASES
 STOPS = PHASES[:-1]  # every run ends at the final step
 MOST_STEPS = 1_000_000_000  # a thousand times the published ones
 MOST_EXAMPLES = 10_000_000  # of a step
+INFINITE = "infinite"
+"""What files say of `math.inf`, which JSON does not know."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +45,7 @@ class TrainConfig:
         weight_decay: on matrices; none on biases and norms.
         label_smoothing: of the cross-entropy.
         warmup_steps: see learning_rate.
-        clip_norm: the gradient's largest norm.
+        clip_norm: the gradient's largest norm; `math.inf` turns clipping off.
         ema: decay of the weight average that is evaluated and saved; 0 means the raw weights. The first steps use
             the smaller (1 + step) / (10 + step), so that the random start is soon forgotten.
         bfloat16: run the forward pass in bfloat16 autocast.
@@ -58,7 +63,7 @@ class TrainConfig:
     weight_decay: float = 0.2
     label_smoothing: float = 0.1
     warmup_steps: int = 200
-    clip_norm: float = 1.0
+    clip_norm: Annotated[float, BeforeValidator(lambda given: math.inf if given == INFINITE else given)] = 1.0
     ema: float = 0.999
     bfloat16: bool = True
     evaluate_every: int = 100
@@ -67,6 +72,8 @@ class TrainConfig:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # of saved ones
 
     def __post_init__(self) -> None:
+        make_native(self)
+        object.__setattr__(self, "betas", tuple(self.betas) if isinstance(self.betas, list) else self.betas)
         steps = whole_problems(1, most=MOST_STEPS, max_steps=self.max_steps, evaluate_every=self.evaluate_every)
         if not steps and self.max_steps // self.evaluate_every > MOST_REPEATS:
             steps = [
@@ -81,18 +88,25 @@ class TrainConfig:
         problems = whole_problems(1, most=MOST_EXAMPLES, **sizes)
         problems += whole_problems(0, most=MOST_STEPS, warmup_steps=self.warmup_steps)
         problems += whole_problems(0, most=MOST_REPEATS, n_checkpoints=self.n_checkpoints)
-        problems += number_problems(0, above=True, learning_rate=self.learning_rate, clip_norm=self.clip_norm)
+        problems += number_problems(0, above=True, learning_rate=self.learning_rate)
+        if self.clip_norm != math.inf:
+            problems += number_problems(0, above=True, clip_norm=self.clip_norm)
         problems += number_problems(0, weight_decay=self.weight_decay)
         problems += number_problems(0, most=1, label_smoothing=self.label_smoothing)
         problems += number_problems(0, most=1, below=True, ema=self.ema)
         if not isinstance(self.betas, tuple) or len(self.betas) != 2:
-            problems.append(f"betas are two decays, as in (0.9, 0.98), got {self.betas!r}")
+            problems.append(f"betas are two decays, as in (0.9, 0.98), got {shortly(self.betas)}")
         else:
             wrong = [beta for beta in self.betas if number_problems(0, most=1, below=True, beta=beta)]
             problems += [f"betas are two decays, at least 0 and below 1, got {self.betas}"] if wrong else []
         if self.stop_at is not None:
             problems += choice_problems(stop_at=(self.stop_at, STOPS))
         return problems + flag_problems(bfloat16=self.bfloat16) + seed_problems(self.seed)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All attributes as JSON values, as runs save them."""
+        return {name: INFINITE if value == math.inf else value for name, value in asdict(self).items()}
 
     @classmethod
     def small(cls, **changes: Any) -> "TrainConfig":

@@ -57,7 +57,7 @@ def batches(examples: Examples, config: TrainConfig, *, first: int) -> Iterator[
 def _epoch(examples: Examples, config: TrainConfig, number: int) -> Int[Tensor, " row"]:
     """All rows, in random groups of neighbours in the order of the first two tokens; ties are broken at random."""
     seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(int(seed))
     rows = torch.randperm(len(examples.tokens), generator=generator, device="cpu")
     if config.examples_per_prefix == 1:
         return rows

@@ -13,7 +13,7 @@ BYTES = 4  # of a saved number
 SETS_IN_STATE = 4 + CONSECUTIVE  # weights, their average, two moments, and the averages at the last evaluations
 
 
-def task_problems(task: Task, config: TrainConfig) -> list[str]:
+def learning_problems(task: Task, config: TrainConfig) -> list[str]:
     """Why a task cannot be trained: nobody could read it back, or a split that training or its end rests on is empty."""
     if task.kind not in TASK_KINDS:
         return [f"a run of the task kind {task.kind!r} could not be read back; known kinds: {', '.join(TASK_KINDS)}"]

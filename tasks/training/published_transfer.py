@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from jaxtyping import Int
 
-from ...circuits.arguments import refuse, seed_problems, shortly, whole_problems
+from ...circuits.arguments import is_one_of, native, refuse, seed_problems, shortly, whole_problems
 from ..questions.graph import Compositions, KnowledgeGraph
 from ..questions.supervision import Supervision
 from ..questions.task import Task
@@ -47,6 +47,7 @@ def published_new_facts(
     10
     """
     before = two_hop(before)
+    n, n_old, seed = native((n, n_old, seed))
     refuse(_problems(before, n, n_old, reading) + seed_problems(seed))
     n_old = OLD_PER_NEW * n if n_old is None else n_old
     graph, is_new, old = extended(before.graph, _chains(before.graph, n // 2, np.random.default_rng([seed, 6])))
@@ -111,7 +112,7 @@ def _problems(before: TwoHopTask, n: int, n_old: int | None, reading: str) -> li
     if not not_whole and n > graph.n_free_slots:
         not_whole.append(f"n={n} new facts, but only {graph.n_free_slots} (head, relation) are free")
     there = {"items": len(graph) + len(before.trained), "facts": int((~before.is_ood).sum())}
-    if reading not in tuple(there):
+    if not is_one_of(reading, there):
         problems.append(f"no reading {shortly(reading)}; the readings are {', '.join(there)}")
     elif not problems and n_old is not None and n_old > there[reading]:
         problems.append(f"n_old={n_old} {reading} to train again, there are {there[reading]}")

@@ -17,7 +17,7 @@ import torch
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from ...circuits.arguments import process_problems, refuse, shortly, whole_problems
+from ...circuits.arguments import native, process_problems, refuse, shortly, whole_problems
 from ...circuits.destination import file_name_problems, folder_problems, room_problems
 from ..models.config import ModelConfig
 from ..questions.task import Task
@@ -53,7 +53,7 @@ class Job:
 
 
 def grid(
-    tasks: Mapping[str, Task], configs: Mapping[str, tuple[ModelConfig, TrainConfig]], seeds: Sequence[int]
+    tasks: Mapping[str, Task], configs: Mapping[str, tuple[ModelConfig, TrainConfig]], seeds: Iterable[int]
 ) -> list[Job]:
     """Every task with every config and every training seed.
 
@@ -71,7 +71,7 @@ def grid(
     ]
 
 
-def sweep(jobs: Sequence[Job], out: str | Path, *, n_jobs: int = -1, threads: int = 1) -> pd.DataFrame:
+def sweep(jobs: Iterable[Job], out: str | Path, *, n_jobs: int = -1, threads: int = 1) -> pd.DataFrame:
     """Train all jobs, several at a time, each in its folder under `out`.
 
     By default in processes on this machine; inside `joblib.parallel_config(backend="dask")` on that cluster, whose workers
@@ -89,18 +89,21 @@ def sweep(jobs: Sequence[Job], out: str | Path, *, n_jobs: int = -1, threads: in
         state of training was passed over), and the step of each phase reached.
 
     Raises:
-        ValueError: if there is no job, or two have the same name.
+        ValueError: if there is no job, one is something else, or two have the same name.
     """
+    jobs = _listed(jobs)
+    settings = process_problems(n_jobs) + whole_problems(1, threads=threads) + folder_problems(out=out)
     names = [job.name for job in jobs]
-    refuse(_problems(jobs, names) + process_problems(n_jobs) + whole_problems(1, threads=threads) + folder_problems(out=out))
+    refuse(_problems(names) + settings)
+    n_jobs, threads = native((n_jobs, threads))
     needed = sum(bytes_to_write(Path(out) / job.name, job.task, job.model_config, job.train_config) for job in jobs)
     refuse(room_problems(out, needed, f"what these {len(jobs)} trainings write"))
     done: dict[str, dict[str, Any]] = {}
     for _ in range(MAX_ROUNDS):
         left = [job for job in jobs if job.name not in done]
         try:
-            settings: dict[str, Any] = {"return_as": "generator_unordered", "pre_dispatch": "all", "batch_size": 1}
-            rows: Any = Parallel(n_jobs=n_jobs, **settings)(delayed(_train)(job, Path(out), threads) for job in left)
+            how: dict[str, Any] = {"return_as": "generator_unordered", "pre_dispatch": "all", "batch_size": 1}
+            rows: Any = Parallel(n_jobs=n_jobs, **how)(delayed(_train)(job, Path(out), threads) for job in left)
             for row in rows:
                 done[row["run"]] = row
         except TerminatedWorkerError:
@@ -113,9 +116,23 @@ def sweep(jobs: Sequence[Job], out: str | Path, *, n_jobs: int = -1, threads: in
     return pd.DataFrame([done[name] for name in names])
 
 
-def _problems(jobs: Sequence[Job], names: Sequence[str]) -> list[str]:
+def _listed(jobs: Any) -> list[Job]:
+    """Jobs as a list, however they are given, unless they are none."""
+    if isinstance(jobs, str | Mapping) or not isinstance(jobs, Iterable):
+        raise ValueError(f"jobs is {_kind_of(jobs)}, needed are several, as in jobs=[job]; see grid")
+    found = list(jobs)
+    if wrong := [each for each in found if not isinstance(each, Job)]:
+        raise ValueError(f"jobs holds {_kind_of(wrong[0])}, needed are tasks.Job alone; see grid")
+    return found
+
+
+def _kind_of(given: Any) -> str:
+    return f"one {type(given).__name__}" if isinstance(given, Job) else shortly(given)
+
+
+def _problems(names: Sequence[str]) -> list[str]:
     """Why jobs cannot be trained next to each other."""
-    if not jobs:
+    if not names:
         return ["there is no job"]
     twice = sorted({name for name in names if names.count(name) > 1})
     problems = [f"jobs need different names; {', '.join(twice)} occur twice"] if twice else []

@@ -40,7 +40,7 @@ from ..runs.phases import phases_reached
 from ..runs.training_config import TrainConfig
 from ..runs.weights import checkpoint_bytes, load_weights
 from .batches import Examples, as_examples, batches, training_examples
-from .feasible import bytes_to_write, task_problems
+from .feasible import bytes_to_write, learning_problems
 from .resuming import Asked
 from .training_state import TrainingState
 
@@ -91,7 +91,7 @@ def train(
         FloatingPointError: if the loss is no longer finite; the checkpoints written before remain.
     """
     problems = flag_problems(resume=resume, progress=progress) + device_problems(device) + _out_problems(out)
-    refuse(problems + task_problems(task, train_config) + model_problems(model_config, task))
+    refuse(problems + learning_problems(task, train_config) + model_problems(model_config, task))
     asked = Asked(Path(out), task, model_config, train_config, initial.origin if initial else "", resume)
     with naming_checkpoints():
         if run := asked.finished():

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Int
 
-from ...circuits.arguments import refuse, seed_problems, shortly, whole_problems
+from ...circuits.arguments import is_one_of, make_native, native, refuse, seed_problems, shortly, whole_problems
 from ..questions.graph import Compositions, KnowledgeGraph
 from ..questions.queries import Queries
 from ..questions.supervision import Supervision, added_compositions
@@ -50,6 +50,7 @@ class NewFacts:
     seed: int
 
     def __post_init__(self) -> None:
+        make_native(self, "exposure", "seed")
         refuse(whole_problems(0, exposure=self.exposure) + seed_problems(self.seed))
 
     @classmethod
@@ -73,6 +74,7 @@ class NewFacts:
         (20, True)
         """
         before = two_hop(before)
+        n, exposure, seed = native((n, exposure, seed))
         refuse(_problems(before, n, exposure) + seed_problems(seed))
         graph, is_new, old = extended(before.graph, _new_triples(before.graph, n, np.random.default_rng([seed, 4])))
         id_facts = old[~before.is_ood]
@@ -91,7 +93,7 @@ class NewFacts:
         Raises:
             KeyError: if there is no such cell; the message lists them.
         """
-        if cell not in tuple(CELLS):
+        if not is_one_of(cell, CELLS):
             raise KeyError(f"no cell {shortly(cell)}; the cells are {', '.join(CELLS)}")
         return replace(self.task.split(CELLS[cell]), split=cell)
 

@@ -72,7 +72,8 @@ def test_intervals_come_from_a_literal_paired_bootstrap() -> None:
 
 
 def in_units(circuit: Circuit, units: list[str]) -> Circuit:
-    return dataclasses.replace(circuit, provenance={**circuit.provenance, "hashes": {"unit": units}})
+    hashes = {"clean": units, "corrupt": units, "unit": units}
+    return dataclasses.replace(circuit, provenance={**circuit.provenance, "hashes": hashes})
 
 
 def test_whole_units_are_drawn_and_tested() -> None:

@@ -81,7 +81,7 @@ def test_a_second_call_trains_nothing_again_and_its_tables_are_sound(quick: Path
     assert faithfulness_table(demo)["n"].tolist() == [len(demo.judged_on)] * 2
     with pytest.raises(
         ValueError,
-        match=r"holds a run with other settings: max_steps is 5000 there, 200 was asked for; choose another folder",
+        match=r"other settings, in .*: max_steps is 5000 there, 200 was asked for; choose another folder",
     ):
         run_demo(task, quick / "demo", **{**QUICK, "max_steps": 200})
 
