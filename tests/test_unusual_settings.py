@@ -71,9 +71,9 @@ def in_numpy(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def folder_of(folder: Path) -> dict[str, bytes]:
-    """By name the files of a folder, but for the seconds that a training took and what hashes them."""
+    """By name the files of a folder, but for seconds and times, and what hashes them."""
     found = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-    for name in ("metrics.csv", "manifest.json"):
+    for name in ("metrics.csv", "manifest.json", ".lock"):
         found.pop(name, None)
     return {name: content for name, content in found.items() if not name.startswith("state_")}
 
