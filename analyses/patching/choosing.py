@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from ...tasks import PromptPairs
 
 
@@ -25,7 +27,7 @@ def shared_with_choosing(provenance: Mapping[str, Any], pairs: PromptPairs, *, a
     if hashes := provenance.get("hashes"):
         rows = pairs.shared_with(hashes)
         found = {name: int(column.sum()) for name, column in rows.items()}
-        n_free = int((~sum(rows.values()).bool()).sum())
+        n_free = int((~torch.stack(list(rows.values())).any(0)).sum())
     else:  # old files know the key of the whole set alone
         found, n_free = ({"prompt": n, "unit": n}, 0) if provenance.get("pairs") == pairs.key else ({}, n)
     if n_free < n and not allow_shared:

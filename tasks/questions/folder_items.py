@@ -84,7 +84,7 @@ def read_items(items: Sequence[Item], graph: KnowledgeGraph, vocabulary: Vocabul
     return Read(np.where(is_answered, hop1, -1), np.where(is_answered, hop2, -1), problems)
 
 
-def items_of(queries: Queries, names: Sequence[str]) -> list[Item]:
+def items_of(queries: Queries, names: list[str]) -> list[Item]:
     """The queries as items, with the names of the tokens."""
     prompts = ["".join(names[token] for token in row) for row in queries.tokens.tolist()]
     return [

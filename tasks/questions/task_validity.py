@@ -153,7 +153,7 @@ class _Checked:
     def _inside(self, hops: Int[np.ndarray, "row 2"]) -> Bool[np.ndarray, " row"]:
         if not len(hops) or 0 <= hops.min() <= hops.max() < self.n_facts:
             return np.ones(len(hops), dtype=bool)
-        return ((hops >= 0) & (hops < self.n_facts)).all(1)
+        return np.all((hops >= 0) & (hops < self.n_facts), axis=1)
 
     def _wrong_rows(self, name: str, hops: Int[np.ndarray, "row 2"]) -> list[tuple[str, Bool[np.ndarray, " row"]]]:
         """What can be wrong with compositions by themselves, and where it is, if anywhere."""

@@ -50,10 +50,10 @@ def read_metrics(data: bytes, where: str, task: Task, config: TrainConfig) -> pd
     columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
     problems = [] if rows else ["it holds no evaluation"]
     problems += [problem for name, cells in columns.items() if (problem := _cell_problem(name, cells))]
-    if not problems:
-        table = pd.DataFrame({name: [_number(name, cell) for cell in cells] for name, cells in columns.items()})
-        problems = _order_problems(table, config)
     if problems:
+        raise CheckpointError(f"{where}: {'; '.join(problems[:5])}; take a copy or train again")
+    table = pd.DataFrame({name: [_number(name, cell) for cell in cells] for name, cells in columns.items()})
+    if problems := _order_problems(table, config):
         raise CheckpointError(f"{where}: {'; '.join(problems[:5])}; take a copy or train again")
     return table
 

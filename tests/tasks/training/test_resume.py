@@ -198,6 +198,7 @@ def test_falling_back_and_dying_leaves_a_whole_run(
     short: tuple[Path, int], stopped: Path, small_task: TwoHopTask, tmp_path: Path
 ) -> None:
     (stopped / state_name(6)).write_bytes(b"")
+    folder = stopped
     for moment in range(12):
         folder = shutil.copytree(stopped, tmp_path / str(moment))
         with pytest.warns(ResumeWarning):
