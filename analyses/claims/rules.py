@@ -77,11 +77,11 @@ class ClaimResult(Result):
 
     table: Annotated[
         pd.DataFrame,
-        Columns(words="key role quantity split unit says rule", numbers="value low high margin p p_holm", whole="n"),
+        Columns(words="quantity split unit says rule", numbers="value low high margin p p_holm", whole="n"),
     ]
     falsifiers: Annotated[
         pd.DataFrame,
-        Columns(words="key role quantity split unit says rule", numbers="value low high margin p p_holm", whole="n"),
+        Columns(words="quantity split unit says rule", numbers="value low high margin p p_holm", whole="n"),
     ]
     checks: Annotated[pd.DataFrame, Columns(words="check detail", flags="passed")]
     claim: str

@@ -98,7 +98,12 @@ WITHOUT_METRIC: dict[str, Callable[..., np.ndarray]] = {
 }
 
 
-@pytest.mark.parametrize("name", MEASURES | WITHOUT_METRIC)
+LONG = ("faithfulness", "greedy")  # half a minute each
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in MEASURES | WITHOUT_METRIC]
+)
 def test_the_budget_changes_no_number(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes, found = [], []
     split = memory.batches

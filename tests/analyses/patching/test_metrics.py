@@ -252,7 +252,7 @@ def test_a_corrupt_run_that_does_better_is_said_to() -> None:
 
 def test_results_saved_before_units_were_load() -> None:
     result = path_patch(strong_model(9), wide_pairs(9))
-    content = json.loads(result.to_json())
+    content = {"type": "PatchingResult", "format": 2, "fields": json.loads(result.to_json())["content"]}
     for name in ("unit", "higher_is_better"):
         del content["fields"][name]
     again = PatchingResult.from_json(json.dumps(content))

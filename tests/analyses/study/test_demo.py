@@ -69,6 +69,7 @@ QUICK_TASK = {"n_entities": 40, "n_relations": 20, "out_degree": 14, "test_fract
 QUICK = {"model_config": dataclasses.replace(tasks.ModelConfig.small(), n_loops=2), "max_steps": 5000, "progress": False}
 
 
+@pytest.mark.slow
 def test_a_second_call_trains_nothing_again_and_its_tables_are_sound(quick: Path) -> None:
     task = tasks.TwoHopTask.random(**QUICK_TASK)
     before = {path: path.stat().st_mtime_ns for path in (quick / "demo").rglob("*.safetensors")}
