@@ -28,7 +28,7 @@ from grokscope import analyses, circuits, tasks
 
 MIB = 2**20
 UNBOUNDED = 2**50
-FEW = 10_000  # of which one edge is taken
+FEW = 500  # of which one edge is taken
 
 
 def random_model(n_layers: int, d_model: int, n_positions: int, n_heads: int = 4) -> HookedTransformer:
@@ -77,7 +77,8 @@ def judged(model: HookedTransformer, pairs: tasks.PromptPairs, max_memory: int) 
 def strongest(model: HookedTransformer, pairs: tasks.PromptPairs, max_memory: int) -> object:
     """Faithfulness of the 400 strongest edges."""
     others = random_pairs(model, len(pairs), seed=1)
-    circuit = circuits.Circuit.from_effects(analyses.edge_attribution(model, others, max_memory=max_memory), top_k=400)
+    effects = analyses.edge_attribution(model, others, max_memory=max_memory)
+    circuit = circuits.Circuit.from_effects(effects, top_k=min(400, len(effects.table)))
     return analyses.faithfulness(model, circuit, pairs, n_random=4, max_memory=max_memory)
 
 
