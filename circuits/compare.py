@@ -59,7 +59,7 @@ class CircuitComparison(Result):
         pd.DataFrame, Columns(words="a b measure", numbers="value low high chance chance_bound p ceiling", whole="n_edges n")
     ]
     edges: Annotated[pd.DataFrame, Columns(words="sender receiver")]
-    differences: Annotated[pd.DataFrame, Columns(words="a b edge", numbers="difference low high difference_in_nats p q")]
+    differences: Annotated[pd.DataFrame, Columns(words="a b edge", numbers="difference low high p q")]
     alignment: Mapping[str, str]
     labels: tuple[str, ...]
 

@@ -30,7 +30,7 @@ ODD = "<br><sup>s</sup>\nline\u2028\\u003cb\\u003e&amp;javascript:window.hit=1 "
 ROLES = (*NAMES, "r1")  # some figures show this role only
 NUMBERS = (
     "value low high effect stderr gap top1 accuracy excess success strength kept moved corrected integrated pattern own "
-    "own_low own_high other other_low other_high followed random added exact_match bridge_effect realigned controlled "
+    "own_low own_high other other_low other_high followed random exact_match bridge_effect realigned controlled "
     "exposure faithfulness random_low random_high gain baseline weighted_overlap weighted_overlap_final loss restricted "
     "excluded final_effect direct knockout residual sum difference floor found_any "
     "correct_not_found probe flops area to_90 remembered forgotten read_at_r1 p p_holm margin control seconds chance"
@@ -40,6 +40,8 @@ WHOLE = dict.fromkeys(COUNTS.split(), 3)
 WHOLE |= {
     "replicate": 0,
     "steps": 5,
+    "added": 7,
+    "n_units": 3,
     "n_loops": 2,
     "hop": 1,
     "layer": 0,
@@ -51,7 +53,7 @@ WHOLE |= {
 }
 WORDS = (
     "run arm cell measure entity form direction perturbed donor milestone order quantity "
-    "unit role query edge roles key sentence rule"
+    "unit role query edge roles key sentence rule check detail edges"
 )
 FIXED = {
     "says": "supported", "phase": "final", "tested_on": "held-out ID facts", "split": "test_inferred_ood", "after": "layer",
@@ -73,6 +75,7 @@ def table(kind: str, *, by_step: bool) -> pd.DataFrame:
         **dict.fromkeys(tasks.SPLITS, 0.5),
         **FIXED,
         used=["yes", *ROLES[1:]],
+        passed=True,
         target=list(ROLES),
     )
     frame = frame.assign(node=[f"MLP0@{role}" for role in ROLES], key=ROLES[0], step=10.0)
@@ -82,6 +85,8 @@ def table(kind: str, *, by_step: bool) -> pd.DataFrame:
         frame = pd.concat([frame, frame.assign(role="any")], ignore_index=True).assign(target=0, control=0.1)
     if kind == "GeometryResult":
         frame = pd.concat([frame, frame.assign(measure="ID cohesion")], ignore_index=True)
+    if kind == "CircuitTrajectory":
+        frame = frame.assign(kept=True)
     if kind == "EvidenceResult":
         frame = frame.assign(layer=-1, reason=ODD)
     if kind == "LensResult":

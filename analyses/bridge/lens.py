@@ -76,7 +76,7 @@ class LensResult(Result):
 
     table: Annotated[pd.DataFrame, Columns(words="role after target", numbers="top1", whole="layer")]
     roles: pd.DataFrame
-    queries: Annotated[pd.DataFrame, Columns(numbers="first_bridge first_answer")]
+    queries: pd.DataFrame  # whose columns are called by the intermediates
     model: str
     split: str
     n_cells: int

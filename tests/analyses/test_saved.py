@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from carry import carry_model, carry_pairs
 from conftest import other_pairs, strong_model, wide_pairs
 from same import assert_same
 
@@ -378,7 +379,7 @@ def test_a_key_that_is_removed_renamed_or_there_twice_is_refused(name: str, tmp_
 def test_every_table_says_which_columns_it_needs_or_is_free() -> None:
     """So that a kind that is new, or another table of one, is thought of."""
     free = {"CircuitTrajectory": {"changes", "stability", "milestones"}, "FaithfulnessResult": {"curve", "edges"}}
-    free |= {"LensResult": {"roles"}, "Circuit": {"table"}}  # which checks it whenever it is made
+    free |= {"LensResult": {"roles", "queries"}, "Circuit": {"table"}}  # which checks it whenever it is made
     free |= {name: {"completeness"} for name in ("AttentionResult", "PatchingResult")}
     for name, kind in KINDS.items():
         if kind is Result:
@@ -445,3 +446,16 @@ def test_a_later_format_is_refused() -> None:
         Result.from_json(patching_result().to_json().replace('"format": 3', '"format": 99'))
     with pytest.raises(FileError, match="this text: format: input should be 2, got 99"):
         Result.from_json(json.dumps({"type": "PatchingResult", "format": 99, "fields": {}}))
+
+
+def test_columns_that_are_called_by_an_intermediate_or_a_unit_are_saved() -> None:
+    lens = analyses.logit_lens(carry_model(), carry_pairs(60))
+    assert "first_carry" in lens.queries
+    difference = analyses.logit_difference
+    metric = analyses.Metric(lambda *given: difference(*given), unit="points", higher_is_better=True)
+    model = strong_model(0)
+    found = [Circuit.from_effects(analyses.path_patch(model, wide_pairs(0), metric=metric, per_query=True)) for _ in "ab"]
+    compared = circuits.compare(dict(zip("ab", found, strict=True)), n_bootstrap=20)
+    assert "difference_in_points" in compared.differences
+    for result in (lens, compared):
+        assert_same(result, Result.from_json(result.to_json()))

@@ -36,7 +36,9 @@ def demo(path: Path) -> Path:
     lenses, evidence = (dict.fromkeys(ARMS, saved(name)) for name in ("LensResult", "EvidenceResult"))
     judged = dict.fromkeys(ARMS, saved("FaithfulnessResult"))
     tokens = torch.arange(24).reshape(8, 3)
-    pairs = tasks.PromptPairs(tokens, tokens + 1, tokens[:, 0], tokens[:, 1], roles=("h", "r1", "r2"), contrast=ODD)
+    pairs = tasks.PromptPairs(
+        tokens, tokens + 1, tokens[:, 0], tokens[:, 1], roles=("h", "r1", "r2"), contrast=ODD, recipe={"n_left_out": 0}
+    )
     compared, edges = saved("CircuitComparison"), circuit().table.assign(step=10, reason=ODD)
     growth = replace(saved("CircuitTrajectory"), table=edges)
     return write_report(
