@@ -97,7 +97,7 @@ def opened(found: Any, where: str, kinds: Collection[str], *, known_format: int,
             f"{where}: this {document.kind} is of format {document.format}, written by grokscope {document.version}; "
             f"version {own_version()} reads format {known_format}: install the version that wrote it"
         )
-    if _sha256(_content_in(text)) == document.checksum:
+    if (written := _content_in(text)) and _sha256(written) == document.checksum:
         return document
     try:
         of_content = checksum(document.content)

@@ -1,5 +1,6 @@
 """Files say what they are, and a reader checks kind, format, checksum and schema, in this order, before it uses one."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,3 +91,11 @@ def test_a_schema_converts_nothing_and_names_all_problems() -> None:
 
 def test_numbers_keep_their_bits() -> None:
     assert repr(parsed("[0.1, 1e-320, -0.0, 12345678901234567890]", "x")) == "[0.1, 1e-320, -0.0, 12345678901234567890]"
+
+
+def test_an_indented_file_is_not_believed_for_the_checksum_of_nothing(path: Path) -> None:
+    """What stands where an unindented file has its content is then nothing."""
+    whole = json.loads(path.read_text()) | {"checksum": hashlib.sha256(b"").hexdigest()}
+    path.write_text(json.dumps(whole, indent=1))
+    with pytest.raises(FileError, match="has the checksum"):
+        read_document(path, ["list"], known_format=2)
