@@ -7,7 +7,6 @@ circuit's effects shuffled among all edges of one layer and kind of input. Ceili
 random half of its units to one from the other half.
 """
 
-import html
 import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from .arguments import common_problems, flag_problems, native, refuse, whole_pro
 from .circuit import Circuit
 from .columns import Columns
 from .comparable import check_comparable, mapping_problems
+from .figure_text import escaped
 from .progress import with_bar
 from .random_circuits import edge_class
 from .result import Result
@@ -97,7 +97,7 @@ class CircuitComparison(Result):
         import plotly.graph_objects as go
 
         a, b = self.labels[:2]
-        names = [_shown(f"{a} → {b}") for a, b in zip(self.edges["sender"], self.edges["receiver"], strict=True)]
+        names = [escaped(f"{a} → {b}") for a, b in zip(self.edges["sender"], self.edges["receiver"], strict=True)]
         bars = [
             {"type": "data", "array": (1.96 * self.edges[f"stderr {label}"]).tolist(), "thickness": 0.7} for label in (a, b)
         ]
@@ -114,8 +114,8 @@ class CircuitComparison(Result):
         )
         n = self.table["n"].iloc[0]
         return figure.update_layout(
-            xaxis_title=_shown(f"effect in {a}, share of the gap"),
-            yaxis_title=_shown(f"effect in {b}, share of the gap"),
+            xaxis_title=escaped(f"effect in {a}, share of the gap"),
+            yaxis_title=escaped(f"effect in {b}, share of the gap"),
             title=f"{len(self.edges)} live edges, n = {n} queries, bars: 95 % intervals",
             template="simple_white",
             hoverlabel={"namelength": -1},
@@ -124,11 +124,6 @@ class CircuitComparison(Result):
     def _value(self, measure: str) -> float:
         rows = self.table[(self.table["measure"] == measure)]
         return float(rows["value"].iloc[0])
-
-
-def _shown(text: str) -> str:
-    """A text that plotly shows as it is: no markup, no entity, no formula."""
-    return html.escape(text, quote=False).replace("$", "&#36;")
 
 
 def compare(

@@ -18,6 +18,7 @@ SHARED = (  # files, text for a terminal, and what refuses settings, roles and h
     ("circuits", "manifest"),
     ("circuits", "lock"),
     ("circuits", "plain_text"),
+    ("circuits", "figure_text"),
     ("circuits", "arguments"),
     ("circuits", "destination"),
     ("circuits", "roles"),

@@ -15,7 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from ...circuits.arguments import number_problems
+from ...circuits.arguments import budget_problems, refuse
 
 MAX_BATCH = 4096  # prompts run at once
 MAX_SET_ROWS = 1024  # the same for sets of edges, of which each prompt takes many times more
@@ -36,8 +36,7 @@ def budget(max_memory: int | None, model: HookedTransformer) -> int:
     """
     if max_memory is None:
         return int(SHARE_OF_FREE * free_memory(model.W_E.device))
-    if number_problems(1, max_memory=max_memory):
-        raise ValueError(f"max_memory is a number of bytes, at least 1, got {max_memory!r}")
+    refuse(budget_problems(max_memory))
     return int(max_memory)
 
 

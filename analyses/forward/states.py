@@ -12,7 +12,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph
-from .cached import CachedRun, run_and_cache
+from .cached import run_and_cache
 from .memory import Sizes, batches_of
 
 
@@ -33,10 +33,6 @@ class StatesRun:
     def state(self, layer: int) -> Float[Tensor, "query pos d_model"]:
         """The residual stream after a layer; −1 is the embedding."""
         return self.states[layer + 1]
-
-
-AnyStates = StatesRun | CachedRun
-"""What can be asked for a state."""
 
 
 @torch.no_grad()

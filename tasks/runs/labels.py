@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;"})
+from ...circuits.figure_text import escaped
+
 INVISIBLE = "\u200b"
 INHERITED = {
     *("constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString", "toString", "valueOf"),
@@ -80,7 +81,7 @@ def _categories(values: Any) -> Any:
 def _escaped(value: Any) -> Any:
     """A text, or a list of them at any depth; what is no text stays."""
     if isinstance(value, str):
-        return value.translate(ESCAPES)
+        return escaped(value)
     if isinstance(value, list | tuple | np.ndarray):
         return [_escaped(each) for each in value]
     return value

@@ -75,7 +75,7 @@ def read_settings(folder: Path) -> tuple[Manifest, RunSettings, Task]:
         FileNotFoundError: if a file is missing.
         FileError: if one of them is not what it should be, or the task is of an unknown kind.
     """
-    manifest = _manifest(folder)
+    manifest = read_manifest(folder)
     settings = read_run_settings(manifest)
     return manifest, settings, _task(manifest.bytes_of(TASK), settings.task, folder)
 
@@ -103,8 +103,13 @@ def read_run_settings(manifest: Manifest) -> RunSettings:
     return validated(RunSettings, opened(found, where, [KIND], known_format=FORMAT).content, where)
 
 
-def _manifest(folder: Path) -> Manifest:
-    """The manifest; of a run of format 1 that has none, what it would say now."""
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest; of a run of format 1 that has none, what it would say now.
+
+    Raises:
+        FileNotFoundError: if there is no `run.json` either.
+        FileError: if it is not what it should be, or missing from a run of a later format.
+    """
     if is_there(folder):
         return Manifest.read(folder, KIND)
     if not holds_format_1(folder):

@@ -102,7 +102,7 @@ def _chains(graph: KnowledgeGraph, n: int, rng: np.random.Generator) -> list[Tri
 
 
 def _problems(before: TwoHopTask, n: int, n_old: int | None, reading: str) -> list[str]:
-    """Why so many new facts cannot be drawn, or so much trained again."""
+    """Why n new facts cannot be drawn, or n_old items trained again."""
     graph, not_whole = before.graph, whole_problems(2, n=n)
     problems = [] if n_old is None else whole_problems(1, n_old=n_old)
     if not not_whole and n_old is None:

@@ -28,7 +28,7 @@ from ..runs.folder import (
     written_alone,
 )
 from ..runs.metrics import rows_until
-from ..runs.settings import check_resumable, read_settings, settings_bytes, task_bytes
+from ..runs.settings import check_resumable, read_manifest, settings_bytes, task_bytes
 from ..runs.training_config import TrainConfig
 from .training_state import TrainingState
 
@@ -95,7 +95,7 @@ class Asked:
             return writer, b""
         if run := self._evaluated():
             return None if run.is_finished else resumed(run, state)
-        return RunWriter(self.folder, dict(read_settings(self.folder)[0].files)), b""
+        return RunWriter(self.folder, dict(read_manifest(self.folder).files)), b""
 
     def _is_there(self) -> bool:
         """Whether the folder holds this run, or a part of it; any other one is refused."""
@@ -110,7 +110,7 @@ class Asked:
 
     def _evaluated(self) -> Run | None:
         """The run in the folder; None if it was stopped before its first evaluation."""
-        manifest = read_settings(self.folder)[0]
+        manifest = read_manifest(self.folder)
         if METRICS in manifest.files:
             return Run.load(self.folder)
         if named := [*map(checkpoint_name, checkpoint_steps(manifest)), *map(state_name, state_steps(manifest))]:

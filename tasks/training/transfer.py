@@ -99,7 +99,7 @@ class NewFacts:
 
 
 def _problems(before: TwoHopTask, n: int, exposure: int) -> list[str]:
-    """Why so many new facts cannot be drawn, or exposed that often."""
+    """Why n new facts cannot be drawn, or exposed that often."""
     graph, n_id = before.graph, int((~before.is_ood).sum())
     problems = whole_problems(1, n=n)
     if not problems and n > min(graph.n_free_slots, n_id):

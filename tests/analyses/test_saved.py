@@ -109,7 +109,7 @@ def tables() -> list[pd.DataFrame]:
 
 
 def tables_with(columns: Columns) -> list[pd.DataFrame]:
-    """The columns that a kind needs, nasty ones beside them, and a table without rows."""
+    """Tables with the columns that a kind needs and others of any content, and one without rows."""
     held = {str: WORDS[:3], float: FLOATS[:3], int: [0, 10**9, -1], bool: [True, False, True]}
     needed = pd.DataFrame({name: held[kind] for name, kind in columns.kinds})
     more = pd.DataFrame({number: values for number, values in enumerate(COLUMNS.values())})

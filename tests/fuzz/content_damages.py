@@ -28,6 +28,12 @@ def _open(target: Target) -> tuple[Any, list[tuple[Any, Any]]]:
     return content, _places(content["content"] if target.is_forged else content)
 
 
+def _open_named(target: Target) -> tuple[Any, list[tuple[Any, Any]]]:
+    """As `_open`, with those places alone that have a key."""
+    content, places = _open(target)
+    return content, [(holder, key) for holder, key in places if isinstance(holder, dict)]
+
+
 def _close(target: Target, content: Any, instead: str = "") -> None:
     """Write it, with a text instead of the mark, if there is one."""
     text = json.dumps(content)
@@ -53,8 +59,7 @@ def swap_values(target: Target) -> str:
 
 
 def rename_key(target: Target) -> str:
-    content, places = _open(target)
-    named = [(holder, key) for holder, key in places if isinstance(holder, dict)]
+    content, named = _open_named(target)
     if not named:
         return ""
     holder, key = target.one_of(named)
@@ -88,8 +93,7 @@ def add_key(target: Target) -> str:
 
 
 def repeat_key(target: Target) -> str:
-    content, places = _open(target)
-    named = [(holder, key) for holder, key in places if isinstance(holder, dict)]
+    content, named = _open_named(target)
     if not named:
         return ""
     target.is_forged = False
