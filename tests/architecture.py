@@ -9,7 +9,20 @@ from typing import NamedTuple
 PACKAGES = ("tasks", "circuits", "analyses")
 SIBLINGS = {"tasks": set(), "circuits": set(), "analyses": {"tasks", "circuits"}}
 STOREYS = {
-    "analyses": ("statistics", "plots", "page", "forward", "patching", "training", "bridge", "claims", "study", "face"),
+    "analyses": (
+        "statistics",
+        "bounds",
+        "plots",
+        "page",
+        "forward",
+        "patching",
+        "training",
+        "bridge",
+        "sameness",
+        "claims",
+        "study",
+        "face",
+    ),
     "tasks": ("printing", "questions", "models", "runs", "training", "face"),
 }
 SHARED = (  # files, text for a terminal, and what refuses settings, roles and hashes; none knows more of the library
