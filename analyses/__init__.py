@@ -40,6 +40,7 @@ from .patching.metrics import (
 from .patching.transplant import TransplantResult, transplant
 from .plots.curves import accuracy_curves
 from .plots.heatmaps import lens_heatmaps
+from .sameness.equivalence import EquivalenceResult, equivalence
 from .training.exposure import ExposureResult, accuracy_by_exposure
 from .training.growth import RunSummary, summarise_run
 from .training.loops import LoopResult, accuracy_by_loops
@@ -55,6 +56,7 @@ __all__ = [
     "CircuitTrajectory",
     "ClaimResult",
     "CostResult",
+    "EquivalenceResult",
     "EvidenceResult",
     "ExposureResult",
     "FaithfulnessResult",
@@ -90,6 +92,7 @@ __all__ = [
     "cross_entropy",
     "discover",
     "edge_attribution",
+    "equivalence",
     "exact_match",
     "faithfulness",
     "found_by_correct",

@@ -3,7 +3,6 @@
 from .circuit import Circuit, connected
 from .compare import CircuitComparison, compare
 from .diagram import Diagram, draw
-from .equivalence import EquivalenceResult, equivalence
 from .graph import ComputationGraph
 from .interop import from_eap_ig, to_eap_ig
 from .merged import MergedCircuit, merge_loops
@@ -17,7 +16,6 @@ __all__ = [
     "ComputationGraph",
     "Diagram",
     "Edge",
-    "EquivalenceResult",
     "MergedCircuit",
     "Node",
     "Result",
@@ -25,7 +23,6 @@ __all__ = [
     "compare",
     "connected",
     "draw",
-    "equivalence",
     "from_eap_ig",
     "merge_loops",
     "to_eap_ig",

@@ -1,29 +1,30 @@
-"""What a claim function returns, and how outcomes on several graphs become a word.
+"""What a claim function returns, and how a quantity over graphs becomes a word.
 
-Rules are those of docs/preregistration.md: a quantity says `supported`, `contradicted` or `undecided`; so does the claim.
+A quantity says `supported`, `contradicted` or `undecided`; `invalid` if its criterion fails on a control. It supports by its
+one-sided 95 % bounds; it contradicts by bounds at .05 divided by the number m of rows that could contradict the same claim,
+so that a claim that holds is contradicted by mistake in at most .05 of the cases. Rules are those of
+docs/preregistration.md; `gatekeeping` makes the verdict of a claim from its rows.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from scipy.stats import binom
 
-from ...circuits import EquivalenceResult, Result
+from ...circuits import Result
 from ...circuits.columns import Columns
-from ...circuits.equivalence import one_sided_bounds
+from ..bounds import ALPHA, MIN_GRAPHS, Bounds, graphs_to_exclude, rate_bounds
 from ..plots.claims import quantity_rows
-from ..statistics import holm, wilson
+from ..sameness.equivalence import EquivalenceResult
 
-SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
-Role = Literal["main", "falsifier", "beside"]
+SUPPORTED, CONTRADICTED, UNDECIDED, INVALID = "supported", "contradicted", "undecided", "invalid"
+Role = Literal["main", "falsifier", "control", "beside"]
 EXPLORATORY = "exploratory; does not enter the verdict"
-N_GRAPHS = 5  # the number of graphs that the rules speak of
-ENOUGH = 4  # of them
-MIN_FOR_BOUNDS = 3  # graphs
-FALSE_ALARM = 0.05  # how often one graph violates a rule by mistake
+FALSE_ALARM = 0.05  # how often one graph may do something by mistake
+RARE = 0.4  # of graphs: what can occur, but in surely fewer of them, is said not to
+MOST = 0.5  # of graphs: a rule is broken if surely more of them break it
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,16 @@ class Row:
     """One quantity of a claim.
 
     Attributes:
-        key: stable name by which verdicts and sentences find the row, such as `f1` or `within_run.aligned`.
-        role: `main` and `falsifier` rows decide; `beside` rows are exploratory and do not enter the verdict.
+        key: stable name by which verdicts and sentences find the row, such as `where.early`.
+        role: `main` and `falsifier` rows decide, in this order; a `control` row says whether the criterion of main rows can
+            be believed; `beside` rows are exploratory and do not enter the verdict.
         quantity, split: what was measured, on which questions.
-        value, low, high: the estimate with its interval, see `rule`.
+        value, low, high: the estimate with its one-sided 95 % bounds.
         margin: what it is compared with, if anything.
         n, unit: how many graphs, runs or questions it rests on.
-        p: of as many violations or more by mistake, if violations were counted; p_holm: Holm's, over the table.
-        says: `supported`, `contradicted` or `undecided`; empty if there is no rule.
+        m: how many rows could contradict the same claim; strict_low, strict_high: the bounds at .05/m, by which this one
+            contradicts.
+        says: `supported`, `contradicted`, `undecided` or `invalid`; empty if there is no rule.
         rule: how it is decided.
     """
 
@@ -52,13 +55,18 @@ class Row:
     margin: float = float("nan")
     n: int = 0
     unit: str = "graphs"
-    p: float = float("nan")
-    p_holm: float = float("nan")
+    m: int = 1
+    strict_low: float = float("nan")
+    strict_high: float = float("nan")
     says: str = ""
     rule: str = ""
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+_Rows = Annotated[
+    pd.DataFrame,
+    Columns(words="quantity split unit says rule", numbers="value low high margin", whole="n"),
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,105 +74,147 @@ class ClaimResult(Result):
     """What the evidence says about a claim.
 
     Attributes:
-        table: the decisive quantities and exploratory ones, a `Row` each; the columns are its fields.
-        falsifiers: the same columns, for what would contradict the claim.
+        table: the decisive quantities, the controls of their criteria, and exploratory ones, a `Row` each; the columns are
+            its fields.
+        falsifiers: the same columns, for what would contradict a claim whose main rows support it.
         checks: a row for each check that ran, with check, passed and detail.
         claim: its name.
-        verdict: `supported`, `contradicted` or `undecided`.
+        verdict: `supported`, `contradicted` or `undecided`, see `gatekeeping`.
         sentence: the same in plain words.
         would_change: what evidence would change the verdict.
+        reason: which rows made the verdict, or why there is none.
+        m: how many rows could contradict the claim at the step at which it was decided.
+        smallest_n: the fewest graphs that a row of that step rests on.
     """
 
-    table: Annotated[
-        pd.DataFrame,
-        Columns(words="quantity split unit says rule", numbers="value low high margin p p_holm", whole="n"),
-    ]
-    falsifiers: Annotated[
-        pd.DataFrame,
-        Columns(words="quantity split unit says rule", numbers="value low high margin p p_holm", whole="n"),
-    ]
+    table: _Rows
+    falsifiers: _Rows
     checks: Annotated[pd.DataFrame, Columns(words="check detail", flags="passed")]
     claim: str
     verdict: str
     sentence: str
     would_change: str
+    reason: str = ""
+    m: int = 0
+    smallest_n: int = 0
 
     @property
     def caption(self) -> str:
-        """Claim, verdict and sentence."""
-        return f"{self.claim}: {self.verdict}. {self.sentence}"
+        """Claim, verdict, what it rests on, and the sentence."""
+        rests = f" (m = {self.m} rows at .05/m, n ≥ {self.smallest_n} graphs; {self.reason})" if self.m else ""
+        return f"{self.claim}: {self.verdict}{rests}. {self.sentence}"
 
     def figure(self) -> Any:
-        """All quantities with their intervals, coloured by what they say."""
+        """All quantities with their bounds, coloured by what they say."""
         rows = pd.concat([self.table, self.falsifiers], ignore_index=True)
         n = ", ".join(f"{n} {unit}" for n, unit in dict.fromkeys(zip(rows["n"], rows["unit"], strict=True)))
-        return quantity_rows(rows, title=f"{self.claim}: {self.verdict} · n = {n} · bars as the rules say")
+        return quantity_rows(rows, title=f"{self.claim}: {self.verdict} · n = {n} · bars: one-sided 95 % bounds")
 
 
-def equivalence_row(asked: Row, result: EquivalenceResult) -> Row:
+def equivalence_row(asked: Row, result: EquivalenceResult, m: int) -> Row:
     """*same* supports, *different* contradicts.
 
     Args:
         asked: key, role, quantity and split of the row; so in the functions below.
-        result: of the test.
+        result: of the test, made with alpha = .05 / m.
+        m: rows that could contradict the claim; so in the functions below.
     """
     says = {"same": SUPPORTED, "different": CONTRADICTED}.get(result.verdict, UNDECIDED)
-    numbers = {"value": result.difference, "low": result.low, "high": result.high, "margin": result.margin}
-    how = "supports if the upper bound is below the margin, contradicts if the lower is above"
-    return dataclasses.replace(asked, n=len(result.table), says=says, rule=f"{result.finding}; {how}", **numbers)
+    numbers = {"value": result.value, "low": result.low, "high": result.high, "margin": result.margin}
+    how = (
+        f"supports if distance and ratio are surely within {result.margin:g} and {result.max_ratio:g} and no graph is beyond, "
+        f"contradicts if surely above {result.margin:g} and 1"
+    )
+    strict = {"m": m, "strict_low": result.strict_low}
+    return dataclasses.replace(asked, n=len(result.table), says=says, rule=f"{result.finding}; {how}", **numbers, **strict)
 
 
-def violations_row(asked: Row, violated: Sequence[bool | None], *, tolerated: int) -> Row:
-    """A rule over graphs: few violations support, many contradict.
+def bounds_row(
+    asked: Row,
+    values: pd.Series,
+    bounds: Callable[..., Bounds],
+    rule: str,
+    *,
+    m: int = 1,
+    supports: Callable[[Bounds], bool] | None = None,
+    contradicts: Callable[[Bounds], bool] | None = None,
+) -> Row:
+    """A quantity over graphs with its bounds, if there are at least `MIN_GRAPHS`.
+
+    Args:
+        asked: what is bounded.
+        values: by graph.
+        bounds: of `analyses.bounds`, called with the values and alpha.
+        rule: how the bounds decide, or why it is shown.
+        m: see above.
+        supports: whether the 95 % bounds support the claim; without it and the next the row says nothing.
+        contradicts: whether the bounds at .05/m contradict it.
+    """
+    n, decides = len(values), supports is not None or contradicts is not None
+    if n < MIN_GRAPHS:
+        word = UNDECIDED if decides else ""
+        return dataclasses.replace(asked, says=word, rule=f"{rule}; needed are {MIN_GRAPHS} graphs", n=n, m=m)
+    plain, strict = (bounds(values.to_numpy(dtype=float), alpha=alpha) for alpha in (ALPHA, ALPHA / m))
+    says = _word(supports and supports(plain), contradicts and contradicts(strict)) if decides else ""
+    return _with_bounds(asked, plain, strict, n, m, says, rule)
+
+
+def occurrence_row(asked: Row, occurred: Sequence[bool | None], rule: str, *, m: int) -> Row:
+    """Something that is claimed to be possible: a few graphs support it, none of many contradicts it.
+
+    Args:
+        asked: what is claimed to occur.
+        occurred: by graph; None where it cannot be said, which counts against either word.
+        rule: what counts as occurring on one graph.
+        m: see above.
+    """
+    n, sure, possible = len(occurred), sum(each is True for each in occurred), sum(each is not False for each in occurred)
+    low, high = rate_bounds(sure, n).low, rate_bounds(possible, n).high
+    strict = Bounds(0.0, rate_bounds(sure, n, alpha=ALPHA / m).low, rate_bounds(possible, n, alpha=ALPHA / m).high)
+    needed = graphs_to_exclude(RARE, alpha=ALPHA / m)
+    full = (
+        f"{rule}; {sure} of {n} graphs, {possible - sure} unclear; supports if the rate is surely above {FALSE_ALARM:g}, "
+        f"contradicts if surely below {RARE:g}, for which none of {needed} graphs may; exact bounds"
+    )
+    if not n:
+        return dataclasses.replace(asked, says=UNDECIDED, rule=full, m=m)
+    says = SUPPORTED if low > FALSE_ALARM else CONTRADICTED if strict.high < RARE else UNDECIDED
+    return _with_bounds(asked, Bounds(sure / n, low, high), strict, n, m, says, full)
+
+
+def violations_row(asked: Row, violated: Sequence[bool | None], rule: str, *, m: int) -> Row:
+    """A rule that should hold on every graph: contradicts if surely most graphs break it, supports if surely few do.
 
     Args:
         asked: what a violation is.
-        violated: by graph; None where it cannot be said.
-        tolerated: violations that still support. With fewer than `N_GRAPHS` graphs that can be judged, nothing is decided.
+        violated: by graph; None where it cannot be said, which counts against either word.
+        rule: what counts as a violation on one graph.
+        m: see above.
     """
-    judged = [each for each in violated if each is not None]
-    count, n = sum(judged), len(judged)
-    says = UNDECIDED
-    if n >= N_GRAPHS and count <= tolerated * n / N_GRAPHS:
-        says = SUPPORTED
-    elif n >= N_GRAPHS and count >= ENOUGH * n / N_GRAPHS:
-        says = CONTRADICTED
-    rule = f"supports with at most {tolerated} of {N_GRAPHS} graphs, contradicts with {ENOUGH} or more; Wilson's interval"
-    p = float(binom.sf(count - 1, n, FALSE_ALARM)) if n else float("nan")
-    return dataclasses.replace(_share_of_graphs(asked, count, n), says=says, rule=rule, p=p)
+    n, sure, possible = len(violated), sum(each is True for each in violated), sum(each is not False for each in violated)
+    plain = Bounds(sure / n if n else float("nan"), rate_bounds(sure, n).low, rate_bounds(possible, n).high)
+    strict = Bounds(0.0, rate_bounds(sure, n, alpha=ALPHA / m).low, rate_bounds(possible, n, alpha=ALPHA / m).high)
+    says = _word(plain.high < MOST, strict.low > MOST) if n else UNDECIDED
+    full = (
+        f"{rule}; {sure} of {n} graphs, {possible - sure} unclear; contradicts if surely more than {MOST:g} of graphs, "
+        "supports if surely fewer; exact bounds"
+    )
+    return _with_bounds(asked, plain, strict, n, m, says, full)
 
 
-def outcomes_row(asked: Row, outcomes: Sequence[str], rule: str) -> Row:
-    """A rule whose outcome on each graph is one of the three words: most graphs decide.
+def after_controls(row: Row, controls: Mapping[str, bool | None]) -> Row:
+    """The row, or `invalid` if its criterion fails on a control or has not run on one.
 
     Args:
-        asked: what is asked of each graph.
-        outcomes: by graph.
-        rule: what makes one graph say what.
+        row: that would decide.
+        controls: by name, whether the criterion said what is known to be true there; None if it has not run.
     """
-    n, count = len(outcomes), {word: list(outcomes).count(word) for word in (SUPPORTED, CONTRADICTED)}
-    decided = [word for word, times in count.items() if n >= N_GRAPHS and times >= ENOUGH * n / N_GRAPHS]
-    full = f"{rule}; {count[SUPPORTED]} graphs support, {count[CONTRADICTED]} contradict, {ENOUGH} of {N_GRAPHS} decide"
-    says = decided[0] if decided else UNDECIDED
-    return dataclasses.replace(_share_of_graphs(asked, count[SUPPORTED], n), says=says, rule=full)
-
-
-def bounds_row(asked: Row, values: pd.Series, rule: str, says: Callable[[float, float], str] | None = None) -> Row:
-    """A mean over graphs with one-sided 95 % bounds, if there are at least `MIN_FOR_BOUNDS`.
-
-    Args:
-        asked: what is averaged.
-        values: by graph.
-        rule: how the bounds decide, or why it is shown.
-        says: what the lower and upper bound say; without it the row says nothing.
-    """
-    n = len(values)
-    if n < MIN_FOR_BOUNDS:
-        word = UNDECIDED if says else ""
-        return dataclasses.replace(asked, says=word, rule=f"{rule}; needed are {MIN_FOR_BOUNDS} graphs", n=n)
-    mean, low, high = one_sided_bounds(values.to_numpy(dtype=float))
-    word = says(low, high) if says else ""
-    return dataclasses.replace(asked, says=word, rule=rule, value=mean, low=low, high=high, n=n)
+    if not controls:
+        return dataclasses.replace(row, says=INVALID, rule=f"no control; {row.rule}")
+    wrong = [f"{name}: {'fails' if passed is False else 'not run'}" for name, passed in controls.items() if not passed]
+    if not wrong:
+        return row
+    return dataclasses.replace(row, says=INVALID, rule=f"controls: {'; '.join(wrong)}; {row.rule}")
 
 
 def check(name: str, passed: bool, detail: str) -> dict[str, Any]:
@@ -173,11 +223,8 @@ def check(name: str, passed: bool, detail: str) -> dict[str, Any]:
 
 
 def rows_to_frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """Rows as a table, with Holm's correction over those that have a p."""
-    table = pd.DataFrame([dataclasses.asdict(row) for row in rows], columns=pd.Index(COLUMNS))
-    tested = table["p"].notna()
-    table.loc[tested, "p_holm"] = holm(table.loc[tested, "p"].to_numpy(dtype=float))
-    return table
+    """Rows as a table."""
+    return pd.DataFrame([dataclasses.asdict(row) for row in rows], columns=pd.Index(COLUMNS))
 
 
 def of_role(table: pd.DataFrame, role: Role) -> pd.DataFrame:
@@ -185,9 +232,11 @@ def of_role(table: pd.DataFrame, role: Role) -> pd.DataFrame:
     return table[table["role"] == role].set_index("key")
 
 
-def _share_of_graphs(asked: Row, count: int, n: int) -> Row:
-    """The row with a share of graphs and Wilson's interval; of no graphs there is none."""
-    if not n:
-        return asked
-    interval = wilson(count / n, n)
-    return dataclasses.replace(asked, n=n, value=count / n, low=interval.low, high=interval.high)
+def _word(supports: bool | None, contradicts: bool | None) -> str:
+    return CONTRADICTED if contradicts else SUPPORTED if supports else UNDECIDED
+
+
+def _with_bounds(asked: Row, plain: Bounds, strict: Bounds, n: int, m: int, says: str, rule: str) -> Row:
+    bounds = {"value": plain.value, "low": plain.low, "high": plain.high}
+    strict_bounds = {"strict_low": strict.low, "strict_high": strict.high}
+    return dataclasses.replace(asked, n=n, m=m, says=says, rule=rule, **bounds, **strict_bounds)

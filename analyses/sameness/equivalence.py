@@ -1,0 +1,193 @@
+"""Whether two conditions take the same path: close in the measure's unit, and no further apart than trainings of one are.
+
+The unit is the graph with its trainings. On each, the distance between the conditions is the mean over all pairs of a training
+of the one and a training of the other; the replicate distance is the mean over pairs of trainings of one condition. Both
+margins are named beforehand: the largest distance that still counts as none, in the measure's unit, and the largest ratio of
+the two. *Same* needs an upper bound of the distance within the margin, of the ratio within its margin, and no graph beyond
+the margin; *different* needs a lower bound of the distance above the margin and of the ratio above 1 (two one-sided tests,
+Schuirmann 1987). Where replicates themselves are further apart than the margin, nothing is decided. Distances and ratios are
+bounded on the log scale, see `bounds.distance_bounds`.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+
+from ...circuits import Result
+from ...circuits.arguments import number_problems, refuse
+from ...circuits.columns import Columns
+from ...circuits.units import fixed
+from ..bounds import ALPHA, MIN_GRAPHS, Bounds, distance_bounds
+
+SAME, DIFFERENT, UNDECIDED = "same", "different", "undecided"
+MAX_RATIO = 2.0
+RESOLUTION = 1e-3  # by how much an exact rewrite of a model may move a distance
+
+Distances = Mapping[tuple[str, str], float]
+"""The distance of each pair of trainings on one graph, by their conditions; a replicate's is called `taught again`."""
+AGAIN = " again"
+
+
+@dataclass(frozen=True, eq=False)
+class EquivalenceResult(Result):
+    """Whether two conditions are the same by one measure.
+
+    Attributes:
+        table: a row for each graph with distance, replicate_distance, their ratio, and pairs: between how many pairs of
+            trainings the distance was taken.
+        verdict: `same`, `different` or `undecided`.
+        reason: why it is undecided, else empty.
+        value, low, high: the typical distance with one-sided 95 % bounds over graphs.
+        replicates, replicates_high: the typical distance of replicates and its upper bound.
+        ratio, ratio_low, ratio_high: of distance and replicate distance.
+        strict_low, strict_ratio_low: the lower bounds at `alpha`, on which *different* rests.
+        margin, max_ratio: named beforehand.
+        alpha: .05, divided by the number of rows that could contradict the same claim.
+        conditions: the two.
+    """
+
+    table: Annotated[pd.DataFrame, Columns(numbers="distance replicate_distance ratio", whole="pairs")]
+    verdict: str
+    reason: str
+    value: float
+    low: float
+    high: float
+    replicates: float
+    replicates_high: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    strict_low: float
+    strict_ratio_low: float
+    margin: float
+    max_ratio: float
+    alpha: float
+    conditions: tuple[str, str]
+
+    @property
+    def caption(self) -> str:
+        """The conditions, the verdict and its numbers in one line."""
+        return f"{' / '.join(self.conditions)}: {self.finding}"
+
+    @property
+    def finding(self) -> str:
+        """The caption without the conditions."""
+        word = f"{self.verdict}: {self.reason}" if self.reason else self.verdict
+        if np.isnan(self.value):
+            return word
+        return (
+            f"{word}; distance {_shown(self.value, self.low, self.high)}, margin {self.margin:g}; replicates "
+            f"{fixed(self.replicates, 3)}, ratio {_shown(self.ratio, self.ratio_low, self.ratio_high)}, margin "
+            f"{self.max_ratio:g}; one-sided 95 % bounds, n = {len(self.table)} graphs"
+        )
+
+
+def equivalence(
+    distances: Mapping[Any, Distances],
+    conditions: tuple[str, str],
+    *,
+    margin: float,
+    max_ratio: float = MAX_RATIO,
+    alpha: float = ALPHA,
+) -> EquivalenceResult:
+    """Decide from distances between trainings on several graphs.
+
+    Args:
+        distances: by graph; each with at least one pair of the two conditions and one of a condition with its replicate.
+        conditions: the two that are compared.
+        margin: the largest distance that counts as none, in the measure's unit.
+        max_ratio: the largest ratio of the distance to that of replicates.
+        alpha: of the test for *different*; *same* is tested at .05.
+
+    Raises:
+        ValueError: if a graph lacks a pair, or a setting is none; all problems at once.
+    """
+    refuse(number_problems(0, above=True, margin=margin, max_ratio=max_ratio, alpha=alpha) + _lacking(distances, conditions))
+    table = pd.DataFrame(
+        [{"graph": graph, **_of_graph(each, conditions)} for graph, each in distances.items()],
+        columns=pd.Index(["graph", "distance", "replicate_distance", "ratio", "pairs"]),
+    )
+    nothing = Bounds(float("nan"), float("nan"), float("nan"))
+    if len(table) < MIN_GRAPHS:
+        found, reason = [nothing] * 5, f"needed are {MIN_GRAPHS} graphs, there are {len(table)}"
+        return _result(table, found, UNDECIDED, reason, margin, max_ratio, alpha, conditions)
+    columns = ("distance", "replicate_distance", "ratio")
+    bounds = [distance_bounds(table[name].to_numpy(float), resolution=RESOLUTION) for name in columns]
+    strict = [distance_bounds(table[name].to_numpy(float), resolution=RESOLUTION, alpha=alpha) for name in columns[::2]]
+    verdict, reason = _decided(table, bounds, strict, margin, max_ratio)
+    return _result(table, [*bounds, *strict], verdict, reason, margin, max_ratio, alpha, conditions)
+
+
+def _decided(
+    table: pd.DataFrame, bounds: Sequence[Bounds], strict: Sequence[Bounds], margin: float, max_ratio: float
+) -> tuple[str, str]:
+    """The verdict, and why it is none."""
+    distance, replicates, ratio = bounds
+    beyond = int((table["distance"] > margin).sum())
+    if replicates.high > margin or (table["replicate_distance"] > margin).any():
+        return UNDECIDED, f"replicates disagree, by up to {table['replicate_distance'].max():.3f}"
+    if strict[0].low > margin and strict[1].low > 1:
+        return DIFFERENT, ""
+    if distance.high <= margin and ratio.high <= max_ratio and not beyond:
+        return SAME, ""
+    if beyond and distance.value <= margin:
+        return UNDECIDED, f"{beyond} of {len(table)} graphs beyond the margin"
+    if distance.high <= margin:
+        return UNDECIDED, "within the margin, but perhaps further apart than replicates"
+    return UNDECIDED, "the bounds include the margin"
+
+
+def _of_graph(found: Distances, conditions: tuple[str, str]) -> dict[str, float]:
+    """The mean distances of one graph, and their ratio; two distances below the resolution are alike."""
+    between, within = _between(found, conditions), _within(found, conditions)
+    distance, replicate = float(np.mean(between)), float(np.mean(within))
+    ratio = max(distance, RESOLUTION) / max(replicate, RESOLUTION)
+    return {"distance": distance, "replicate_distance": replicate, "ratio": ratio, "pairs": len(between)}
+
+
+def _between(found: Distances, conditions: tuple[str, str]) -> list[float]:
+    """All distances of a training of the one condition to one of the other."""
+    wanted = set(conditions)
+    return [value for pair, value in found.items() if {_plain(pair[0]), _plain(pair[1])} == wanted]
+
+
+def _within(found: Distances, conditions: tuple[str, str]) -> list[float]:
+    """The distances of two trainings of one condition."""
+    return [value for (a, b), value in found.items() if a != b and _plain(a) == _plain(b) and _plain(a) in conditions]
+
+
+def _plain(name: str) -> str:
+    return name.removesuffix(AGAIN)
+
+
+def _lacking(distances: Mapping[Hashable, Distances], conditions: tuple[str, str]) -> list[str]:
+    if isinstance(conditions, str) or len(set(conditions)) != 2:
+        return [f"conditions are the names of two, got {conditions!r}"]
+    a, b = conditions
+    problems = [] if distances else ["there is no graph"]
+    for graph, found in distances.items():
+        if not _between(found, conditions):
+            problems.append(f"graph {graph} has no distance between {a} and {b}")
+        if not _within(found, conditions):
+            problems.append(f"graph {graph} has no distance of {a} or {b} to its replicate")
+        if wrong := {pair: value for pair, value in found.items() if not 0 <= value < np.inf}:
+            problems.append(f"graph {graph} has distances that are none: {wrong}")
+    return problems
+
+
+def _result(
+    table: pd.DataFrame, found: Sequence[Bounds], verdict: str, reason: str, margin: float, max_ratio: float, alpha: float,
+    conditions: tuple[str, str],
+) -> EquivalenceResult:  # fmt: skip
+    distance, replicates, ratio, strict, strict_ratio = found
+    return EquivalenceResult(
+        table, verdict, reason, *distance, replicates.value, replicates.high, *ratio, strict.low, strict_ratio.low, margin,
+        max_ratio, alpha, tuple(conditions),
+    )  # fmt: skip
+
+
+def _shown(value: float, low: float, high: float) -> str:
+    return f"{fixed(value, 3)} [{fixed(low, 3)}, {fixed(high, 3)}]"
