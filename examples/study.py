@@ -1,15 +1,17 @@
 """Train and ship the study that the claims stand on: arms × graphs, in tiers that can be shipped one by one.
 
     python examples/study.py --work runs/study            # everything, a run on each core; resumes if interrupted
-    python examples/study.py --work runs/study --tier 1   # one tier
+    python examples/study.py --work runs/study --tier 1   # one tier; 4 to 6 are the graphs that were registered later
     python examples/study.py --work runs/study --ship     # copy what is finished to examples/checkpoints/study
 
-Graphs 1 to 5 confirm; graph 0 is the pilot's. Run `natural-g1-r0` is the natural arm on graph 1, its first training.
+Graphs 1 to 5 were the first study, graphs 6 to 13 are those of the second registration (docs/preregistration.md); graph 0 is
+the pilot's. Run `natural-g1-r0` is the natural arm on graph 1, its first training.
 Shipped are metrics, the tables of `step_tables` and the checkpoints that `Arm.weights` names, so that the whole fits in
 80 MB. Further trainings on new facts ship their last checkpoint; those that differ in exposure ship metrics only.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,7 +64,7 @@ ARMS = {
     "second_hop": Arm(tasks.SECOND_HOP, weights=LATER),
     "first_hop": Arm(tasks.FIRST_HOP, weights=(*tasks.PHASES, BEFORE)),
     "both_half": Arm(tasks.BOTH_HALF, weights=LATER),
-    "untied": Arm(model=UNTIED, weights=("final",)),
+    "untied": Arm(model=UNTIED, weights=("id_generalised", "final")),
     "hop2_dose_4": Arm(tasks.Supervision(hop2_share=0.25, hop2_compositions=4), weights=LATER),
     "hop2_dose_9": Arm(tasks.Supervision(hop2_share=0.5, hop2_compositions=9), weights=LATER),
     "natural_slots": Arm(**SLOTS, weights=(BEFORE, "ood_generalised")),
@@ -70,18 +72,29 @@ ARMS = {
     "natural_phi5": Arm(task={"phi": 5.0}, weights=("memorised", "id_generalised")),
 }
 GRAPHS = (1, 2, 3, 4, 5)
+REGISTERED = (6, 7, 8, 9, 10, 11, 12, 13)
+TWICE = ("natural", "both_hops")  # arms that are trained twice on a graph
 TIERS: dict[int, list[tuple[str, int, int]]] = {  # arm, graph, replicate
     1: [
         (arm, graph, replicate)
         for graph in GRAPHS
-        for replicate, arms in enumerate((("natural", "both_hops", "second_hop"), ("natural", "both_hops")))
+        for replicate, arms in enumerate((("natural", "both_hops", "second_hop"), TWICE))
         for arm in arms
     ],
     2: [(arm, graph, 0) for graph in GRAPHS[:3] for arm in ("first_hop", "both_half", "untied")]
     + [(arm, graph, 0) for graph in GRAPHS[:2] for arm in ("hop2_dose_4", "hop2_dose_9")],
     3: [(arm, graph, 0) for graph in GRAPHS for arm in ("natural_slots", "second_hop_slots")]
     + [("natural_phi5", graph, 0) for graph in GRAPHS[:3]],
+    4: [
+        (arm, graph, replicate)
+        for graph in REGISTERED
+        for replicate, arms in enumerate((("natural", "both_hops", "second_hop", "untied"), TWICE))
+        for arm in arms
+    ],
+    5: [],  # further training only
+    6: [(arm, graph, 0) for graph in REGISTERED for arm in ("natural_slots", "second_hop_slots")],
 }
+FURTHER = {2: GRAPHS[:3], 5: REGISTERED}  # tiers that train further, on these graphs
 ORIGINS = {  # where further training starts: an arm and a phase of it, or random weights
     "random": None,
     "early": ("natural", "id_generalised"),
@@ -91,8 +104,9 @@ ORIGINS = {  # where further training starts: an arm and a phase of it, or rando
     "taught_late": ("both_hops", "final"),
     "second_hop": ("second_hop", "ood_generalised"),
 }
-DOSES = (1, 2, 5, 20)  # compositions of each new fact as second hop, from grokked weights
-READINGS = ("items", "facts")  # of the published recipe, from random and grokked weights
+DOSES = (5, 20)  # compositions of each new fact as second hop, from grokked weights: controls, in which it is learned
+SMALL_DOSES = (1, 2)  # on a few graphs
+READINGS = ("items", "facts")  # of the published recipe, from random and grokked weights; in the first study only
 
 
 def job(name: str, graph: int, replicate: int) -> tasks.Job:
@@ -103,9 +117,9 @@ def job(name: str, graph: int, replicate: int) -> tasks.Job:
     return tasks.Job(f"{name}-g{graph}-r{replicate}", task, arm.model, config)
 
 
-def transfer_jobs(work: Path) -> list[tasks.Job]:
+def transfer_jobs(work: Path, graphs: Sequence[int]) -> list[tasks.Job]:
     """The further trainings on new facts whose origins are there, those that decide the claim first."""
-    by_graph = [_further(work, graph) for graph in GRAPHS[:3]]
+    by_graph = [_further(work, graph) for graph in graphs]
     names = dict.fromkeys(name for jobs in by_graph for name in jobs)
     return [jobs[name] for name in names for jobs in by_graph if name in jobs]
 
@@ -114,8 +128,9 @@ def _further(work: Path, graph: int) -> dict[str, tasks.Job]:
     before, origins = tasks.TwoHopTask.random(seed=graph), _origins(work, graph)
     balanced = tasks.NewFacts.random(before, seed=graph)
     kinds = {name: (name, balanced) for name in ORIGINS}
-    kinds |= {f"grokked_m{m}": ("grokked", tasks.NewFacts.random(before, exposure=m, seed=graph)) for m in DOSES}
-    for reading in READINGS:
+    doses = DOSES + SMALL_DOSES if graph in GRAPHS[:3] + REGISTERED[:3] else DOSES
+    kinds |= {f"grokked_m{m}": ("grokked", tasks.NewFacts.random(before, exposure=m, seed=graph)) for m in doses}
+    for reading in READINGS if graph in GRAPHS else ():
         published = tasks.published_new_facts(before, reading=reading, seed=graph)
         kinds |= {f"{origin}_{reading}": (origin, published) for origin in ("random", "grokked")}
     config = tasks.TrainConfig.small(max_steps=TRANSFER_STEPS, seed=graph, n_checkpoints=N_CHECKPOINTS)
@@ -170,7 +185,7 @@ def ship(folder: Path, shipped: Path, *, further: bool) -> str:
 
 def main(
     work: Annotated[Path, typer.Option(help="folder for the runs")] = Path("runs/study"),
-    tier: Annotated[list[int], typer.Option(help="1, 2 or 3; all if not given")] = [1, 2, 3],  # noqa: B006
+    tier: Annotated[list[int], typer.Option(help="1 to 6; all if not given")] = list(TIERS),  # noqa: B006
     n_jobs: Annotated[int, typer.Option(help="runs at a time, with one thread each")] = -1,
     ship_only: Annotated[bool, typer.Option("--ship", help="copy finished runs instead of training")] = False,
 ) -> None:
@@ -184,9 +199,9 @@ def main(
             seal_study(study)
         return
     for each in tier:
-        outcomes = [tasks.sweep([job(*which) for which in TIERS[each]], work, n_jobs=n_jobs)]
-        if each == 2:
-            outcomes.append(tasks.sweep(transfer_jobs(work), work / "transfer", n_jobs=n_jobs))
+        outcomes = [tasks.sweep([job(*which) for which in TIERS[each]], work, n_jobs=n_jobs)] if TIERS[each] else []
+        if each in FURTHER:
+            outcomes.append(tasks.sweep(transfer_jobs(work, FURTHER[each]), work / "transfer", n_jobs=n_jobs))
         typer.echo(pd.concat(outcomes).to_string())
 
 
