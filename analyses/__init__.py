@@ -41,6 +41,10 @@ from .patching.transplant import TransplantResult, transplant
 from .plots.curves import accuracy_curves
 from .plots.heatmaps import lens_heatmaps
 from .sameness.equivalence import EquivalenceResult, equivalence
+from .sameness.evidence_profile import evidence_profile
+from .sameness.profile import Profile
+from .sameness.profile_distance import ProfileDistance, profile_distance
+from .sameness.state_profile import state_profile
 from .training.exposure import ExposureResult, accuracy_by_exposure
 from .training.growth import RunSummary, summarise_run
 from .training.loops import LoopResult, accuracy_by_loops
@@ -67,6 +71,8 @@ __all__ = [
     "Metric",
     "PatchingResult",
     "ProbeResult",
+    "Profile",
+    "ProfileDistance",
     "QueryView",
     "RealignmentResult",
     "RegimeResult",
@@ -93,6 +99,7 @@ __all__ = [
     "discover",
     "edge_attribution",
     "equivalence",
+    "evidence_profile",
     "exact_match",
     "faithfulness",
     "found_by_correct",
@@ -106,10 +113,12 @@ __all__ = [
     "path_patch",
     "probability_difference",
     "probe_bridge",
+    "profile_distance",
     "realign",
     "run_with_edge_sets",
     "run_with_edges",
     "same_inference_path",
+    "state_profile",
     "steer_bridge",
     "study_arms",
     "summarise_run",

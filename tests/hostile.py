@@ -32,7 +32,7 @@ NUMBERS = (
     "value low high effect stderr gap top1 accuracy excess success strength kept moved corrected integrated pattern own "
     "own_low own_high other other_low other_high followed random exact_match bridge_effect realigned controlled "
     "exposure faithfulness random_low random_high gain baseline weighted_overlap weighted_overlap_final loss restricted "
-    "excluded final_effect direct knockout residual sum difference floor found_any "
+    "excluded distance final_effect direct knockout residual sum difference floor found_any "
     "correct_not_found probe flops area to_90 remembered forgotten read_at_r1 p p_holm margin control seconds chance"
 )
 COUNTS = "replicate n n_facts n_asked n_read n_judged n_edges n_left_out trained seed"
@@ -45,6 +45,8 @@ WHOLE |= {
     "n_loops": 2,
     "hop": 1,
     "layer": 0,
+    "layer_a": 0,
+    "layer_b": 0,
     "head": 0,
     "source": 1,
     "target_layer": 0,
@@ -61,7 +63,7 @@ FIXED = {
 BY_STEP = {"EvidenceResult", "LensResult", "ProbeResult", "GeometryResult", "RealignmentResult"}
 """Kinds that draw something else of a run; both are drawn."""
 
-LACKING = {"PatchingResult": ["node"], "CausalTraceResult": ["receiver", "target"]}
+LACKING = {"PatchingResult": ["node"], "CausalTraceResult": ["receiver", "target"], "Profile": ["target"]}
 LACKING |= {f"{name}Result": ["target"] for name in ("BridgeDirection", "Evidence", "Geometry", "Interchange")}
 """Columns of which a kind has none; it takes another for them."""
 

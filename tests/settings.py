@@ -391,6 +391,11 @@ ROWS: dict[str, Row] = {
         asked,
         {"method": "choice", "error_against_exact": "flag", "n_compared": "count"},
     ),
+    "evidence_profile": (
+        A.evidence_profile,
+        lambda w: {"evidence": w.evidence},
+        {"evidence": "data", "measures": "names"},
+    ),
     "faithfulness": (
         A.faithfulness,
         lambda w: {**asked(w), "circuit": w.circuit},
@@ -420,10 +425,16 @@ ROWS: dict[str, Row] = {
     "logit_lens": (A.logit_lens, lambda w: {"model": w.model, "queries": w.queries}, {}),
     "path_patch": (A.path_patch, asked, {"positions": "choice"}),
     "probe_bridge": (A.probe_bridge, lambda w: {"model": w.model, "task": w.task}, {"targets": "names"}),
+    "profile_distance": (
+        A.profile_distance,
+        lambda w: {"a": w.profile, "b": w.profile},
+        {"a": "data", "b": "data"},
+    ),
     "realign": (A.realign, questioned, {}),
     "run_with_edge_sets": (A.run_with_edge_sets, lambda w: {**asked(w), "edge_sets": [[]]}, {}),
     "run_with_edges": (A.run_with_edges, lambda w: {**asked(w), "edges": []}, {}),
     "same_inference_path": (A.same_inference_path, lambda w: {"graphs": {0: {}}}, {}),
+    "state_profile": (A.state_profile, asked, {}),
     "steer_bridge": (A.steer_bridge, questioned, {"scales": "numbers"}),
     "study_arms": (A.study_arms, lambda w: {"study": w.study, "arms": {}}, {}),
     "summarise_run": (A.summarise_run, lambda w: {"run": w.run}, {}),

@@ -60,6 +60,7 @@ def world(evidence_world: tasks.TwoHopTask, tmp_path_factory: pytest.TempPathFac
         attention=analyses.attribute_attention(model, pairs.take(torch.arange(2)), steps=1, tolerance=9, progress=False),
         lens=analyses.logit_lens(model, queries, progress=False).table,
         evidence=analyses.bridge_evidence(model, task, "test_inferred_iid", n=8, progress=False),
+        profile=analyses.state_profile(model, pairs, progress=False),
         direction=analyses.ablate_bridge(model, task, queries, progress=False),
         probe=analyses.probe_bridge(model, task, targets=["bridge"], progress=False),
         file=circuits.to_eap_ig(circuit, tmp / "circuit.json", d_model=8),
