@@ -40,6 +40,7 @@ from .patching.metrics import (
 from .patching.transplant import TransplantResult, transplant
 from .plots.curves import accuracy_curves
 from .plots.heatmaps import lens_heatmaps
+from .sameness.direction_transfer import DirectionTransferResult, content_distance, direction_transfer
 from .sameness.equivalence import EquivalenceResult, equivalence
 from .sameness.evidence_profile import evidence_profile
 from .sameness.profile import Profile
@@ -60,6 +61,7 @@ __all__ = [
     "CircuitTrajectory",
     "ClaimResult",
     "CostResult",
+    "DirectionTransferResult",
     "EquivalenceResult",
     "EvidenceResult",
     "ExposureResult",
@@ -94,8 +96,10 @@ __all__ = [
     "bridge_geometry",
     "causal_trace",
     "compare_regimes",
+    "content_distance",
     "cost_of_waiting",
     "cross_entropy",
+    "direction_transfer",
     "discover",
     "edge_attribution",
     "equivalence",

@@ -20,6 +20,7 @@ CALLS: dict[str, Call] = {
     "bridge_evidence": lambda m, t, p, c: analyses.bridge_evidence(m, t, SPLIT, n=40),
     "bridge_geometry": lambda m, t, p, c: analyses.bridge_geometry(m, t),
     "causal_trace": lambda m, t, p, c: analyses.causal_trace(m, p.queries(), {"h": p.corrupt}),
+    "direction_transfer": lambda m, t, p, c: analyses.direction_transfer(m, m, t, SPLIT, n=40),
     "discover": lambda m, t, p, c: analyses.discover(m, p, top_k=3, progress=False),
     "edge_attribution": lambda m, t, p, c: analyses.edge_attribution(m, p),
     "faithfulness": lambda m, t, p, c: analyses.faithfulness(m, c, p, allow_shared=True),

@@ -47,6 +47,8 @@ WHOLE |= {
     "layer": 0,
     "layer_a": 0,
     "layer_b": 0,
+    "layer_model": 0,
+    "layer_donor": 0,
     "head": 0,
     "source": 1,
     "target_layer": 0,
@@ -55,7 +57,7 @@ WHOLE |= {
 }
 WORDS = (
     "run arm cell measure entity form direction perturbed donor milestone order quantity "
-    "unit role query edge roles key sentence rule check detail edges"
+    "unit role role_donor query edge roles key sentence rule check detail edges"
 )
 FIXED = {
     "says": "supported", "phase": "final", "tested_on": "held-out ID facts", "split": "test_inferred_ood", "after": "layer",

@@ -103,6 +103,7 @@ DATA: dict[str, str] = {
     **dict.fromkeys(("circuit", "circuits", "replicates", "effects", "edges", "edge_sets", "through"), MEASURED),
     **dict.fromkeys(("graphs", "transferred", "tables", "metrics", "lens", "curves", "found", "correct"), MEASURED),
     **dict.fromkeys(("arms", "parts", "compared", "tasks", "configs", "phases"), MEASURED),
+    **dict.fromkeys(("one", "other"), MEASURED),
     **dict.fromkeys(("text", "settings", "arrays", "triples"), FILES),
 }
 """Parameters that carry data, by name, with where these are damaged."""
@@ -376,6 +377,12 @@ ROWS: dict[str, Row] = {
     ),
     "compare_regimes": (A.compare_regimes, lambda w: {"study": w.study}, {"used_split": "name"}),
     "cost_of_waiting": (A.cost_of_waiting, lambda w: {"study": w.study}, {"levels": "shares"}),
+    "content_distance": (A.content_distance, lambda w: {"one": w.transfer, "other": w.transfer}, {}),
+    "direction_transfer": (
+        A.direction_transfer,
+        lambda w: {"model": w.model, "donor": w.model, "task": w.task, "split": "test_inferred_iid"},
+        {"roles": "names"},
+    ),
     "discover": (
         A.discover,
         asked,

@@ -46,3 +46,13 @@ def copies_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
     figure.add_bar(x=roles, y=table["random"].tolist(), name="random", marker_color=COLOURS[1])
     figure.update_xaxes(title="exchanged at").update_yaxes(title="answers that follow", range=[0, 1.05])
     return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380))
+
+
+def direction_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
+    """Bars by direction of the answers that follow it, with their intervals; empty if nothing was measured."""
+    figure = go.Figure()
+    if len(table):
+        error = error_bars(table["value"], table["low"], table["high"]) | {"thickness": 1, "width": 2}
+        figure.add_bar(x=apart(table["measure"]), y=table["value"].tolist(), error_y=error, marker_color=COLOURS[0])
+    figure.update_xaxes(title="direction").update_yaxes(title="answers that follow", range=[0, 1.05])
+    return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380))

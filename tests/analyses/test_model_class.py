@@ -70,6 +70,7 @@ def calls(world: TwoHopTask) -> dict[str, object]:
         "bridge_copies": lambda model: a.bridge_copies(model, world, asked),
         "bridge_geometry": lambda model: a.bridge_geometry(model, world, split="test_inferred_iid"),
         "bridge_evidence": lambda model: a.bridge_evidence(model, pairs),
+        "direction_transfer": lambda model: a.direction_transfer(model, model, world, "test_inferred_iid"),
         "interchange": lambda model: a.interchange(model, pairs),
         "ablate_bridge": lambda model: a.ablate_bridge(model, pairs),
         "steer_bridge": lambda model: a.steer_bridge(model, pairs),

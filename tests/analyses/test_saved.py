@@ -442,7 +442,7 @@ def test_files_of_older_formats_hold_what_they_held(number: int, name: str, tmp_
                 Result.load(path)
 
 
-SINCE_FORMAT_3 = {"Profile", "ProfileDistance"}  # kinds that no older file can hold
+SINCE_FORMAT_3 = {"DirectionTransferResult", "Profile", "ProfileDistance"}  # kinds that no older file can hold
 
 
 def test_the_older_formats_are_of_every_kind() -> None:
