@@ -5,6 +5,10 @@ carry per-query changes, intervals come from a bootstrap over units of queries, 
 query is one if they do not): the same units for both circuits if they were measured on the same pairs. Chance: the second
 circuit's effects shuffled among all edges of one layer and kind of input. Ceiling: the mean similarity of a circuit from a
 random half of its units to one from the other half.
+
+Edges, and so all these numbers, depend on how a function is written down: a head split in two, an idle block moved or one
+MLP instead of three in a row make another circuit of the same function. They describe circuits; they do not decide whether
+two models take one path.
 """
 
 import itertools
@@ -16,12 +20,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from .alignment import MAX_ALIGNMENTS, aligned_distances, alignments, apply_alignment, n_alignments
+from .alignment import nearest
 from .arguments import common_problems, flag_problems, native, refuse, whole_problems
 from .circuit import Circuit
 from .columns import Columns
 from .comparable import check_comparable, mapping_problems
 from .figure_text import escaped
+from .moves import Moves
 from .progress import with_bar
 from .random_circuits import edge_class
 from .result import Result
@@ -29,7 +34,9 @@ from .similarity import Measure, jensen_shannon, overlap_at, rank_correlation, w
 from .units import unit_of
 
 N_PERMUTATIONS, N_SPLITS = 200, 20
-DISTANCES = ("jensen_shannon", "aligned jensen_shannon")
+ALIGNED_EDGES, MIN_ALIGNED = 200_000, 20  # shuffles are aligned while these edges last, but 20 at least: p can reach .048
+ALIGNED = "aligned jensen_shannon"
+DISTANCES = ("jensen_shannon", ALIGNED)
 _NUMBERS = ("low", "high", "chance", "chance_bound", "p", "ceiling")
 
 
@@ -44,9 +51,10 @@ class CircuitComparison(Result):
             units), n_edges (live edges), n (queries; the fewer of the two), n_units (theirs). Measures are
             `rank_correlation` (Spearman, of signed effects), `overlap@k` (Jaccard index of the k edges of largest
             |effect|), `weighted_overlap` of effects as shares of the gap, `weighted_overlap in nats` (or the metric's unit),
-            `jensen_shannon` (a distance), `aligned jensen_shannon` (after the best alignment of loops and heads; shuffles
-            get theirs, too; left out if there are more than 2,000 alignments); and the numbers of kept edges that are
-            `shared`, `lost` (in a only) and `gained` (in b only).
+            `jensen_shannon` (a distance, of signed effects), `aligned jensen_shannon` (after the best alignment of loops and
+            heads that is found; shuffles get theirs, looked for alike: all 200 up to 1,000 edges, fewer of more, 20 from
+            10,000 on), `dropped in alignment` (share of the moved circuit's |effects| on edges that go nowhere in it); and
+            the numbers of kept edges that are `shared`, `lost` (in a only) and `gained` (in b only).
         edges: a row for each live edge, with sender, receiver and, for each circuit, its effect, stderr and kept.
         differences: for each pair, a row for each edge live in it: difference (b − a, shares of the gap), its 95 %
             interval low, high, difference_in_nats (or the metric's unit), p (t-test over units, delta method) and q
@@ -196,8 +204,7 @@ class _Samples:
         self.circuits, self.across_seeds = circuits, across_seeds
         first = next(iter(circuits.values()))
         self.edges, self.classes = first.measured_edges, [str(edge_class(edge)) for edge in first.measured_edges]
-        few = n_alignments(first.graph) <= MAX_ALIGNMENTS
-        self.alignments = alignments(first.graph, self.edges) if few else {}
+        self.moves = Moves(first.graph, self.edges)
         self.unit = unit_of(*(str(first.provenance.get(name, "")) for name in ("metric", "unit")))
         self.effects = {label: circuit.table["effect"].to_numpy(dtype=float)[:, None] for label, circuit in circuits.items()}
         self.gap = {label: float(circuit.table["gap"].iloc[0]) for label, circuit in circuits.items()}
@@ -297,31 +304,23 @@ def _compared(
         chance = measure(samples.effects[a], shuffled)
         row = {"measure": name, "value": value, "low": low, "high": high, "ceiling": float(ceiling)}
         rows.append(row | _chance(name, value, chance))
-    if not samples.alignments:
-        return rows, ""
-    how, row = _best_aligned(samples, a, b, shuffled, progress)
-    return [*rows, row], how
+    how, aligned = _aligned(samples, a, b, shuffled, progress)
+    return [*rows, *aligned], how
 
 
-def _best_aligned(
+def _aligned(
     samples: _Samples, a: str, b: str, shuffled: Float[np.ndarray, "edge shuffle"], progress: bool
-) -> tuple[str, dict[str, Any]]:
-    """The alignment of either circuit at which the two are nearest; each shuffle gets its best one."""
-    one, other = samples.effects[a], samples.effects[b]
-    distances, chances = {}, []
-    for how, alignment in with_bar(samples.alignments.items(), "aligning two circuits", show=progress):
-        moving_b, moving_a = aligned_distances(one, other, alignment)
-        distances |= {f"{b}: {how}": moving_b[0], f"{a}: {how}": moving_a[0]}
-        chances += aligned_distances(one, shuffled, alignment)
-    best = min(distances, key=lambda how: distances[how])
-    whose, _, how = best.rpartition(": ")
-    resampled = {a: samples.resampled[a], b: samples.resampled[b]}
-    resampled[whose] = apply_alignment(resampled[whose], samples.alignments[how])
-    value = float(distances[best])
-    low, high = _recentred_interval(value, jensen_shannon(resampled[a], resampled[b]))
-    name = "aligned jensen_shannon"
-    row = {"measure": name, "value": value, "low": low, "high": high, "ceiling": float("nan")}
-    return best, row | _chance(name, value, np.min(chances, axis=0))
+) -> tuple[str, list[dict[str, Any]]]:
+    """The alignment of either circuit at which the two are nearest; each shuffle gets its best one, found alike."""
+    one, other = samples.effects[a][:, 0], samples.effects[b][:, 0]
+    best = nearest(samples.moves, one, other)
+    n_aligned = min(N_PERMUTATIONS, max(MIN_ALIGNED, ALIGNED_EDGES // len(one)))
+    columns = with_bar(shuffled.T[:n_aligned], "aligning shuffled circuits", show=progress)
+    chance = np.array([nearest(samples.moves, one, column).distance for column in columns])
+    low, high = _recentred_interval(best.distance, best.distances(samples.resampled[a], samples.resampled[b]))
+    row = {"measure": ALIGNED, "value": best.distance, "low": low, "high": high, "ceiling": float("nan")}
+    rows = [row | _chance(ALIGNED, best.distance, chance), {"measure": "dropped in alignment", "value": best.dropped}]
+    return f"{(a, b)[best.moved]}: {best.name}", rows
 
 
 def _chance(measure: str, value: float, chance: Float[np.ndarray, " shuffle"]) -> dict[str, float]:

@@ -42,10 +42,24 @@ def weighted_overlap(a: Effects, b: Effects) -> Float[np.ndarray, " _"]:
 
 
 def jensen_shannon(a: Effects, b: Effects) -> Float[np.ndarray, " _"]:
-    """Jensen–Shannon distance, base 2, of |effects| as shares of their sum (Lin 1991; Endres & Schindelin 2003)."""
+    """Jensen–Shannon distance, base 2, of effects as shares of Σ |effect| (Lin 1991; Endres & Schindelin 2003).
+
+    Positive and negative effects are two parts, so that an edge has nothing in common with one of the other sign: one of
+    opposite effects is as far as can be, 1.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
-        p, q = (np.abs(values) / np.abs(values).sum(0) for values in (a, b))
-        middle = (p + q) / 2
-        parts = [np.where(x > 0, x * np.log2(x / middle), 0.0).sum(0) for x in (p, q)]
-    distance = np.sqrt(np.clip(sum(parts) / 2, 0.0, 1.0))
+        p, q = (values / np.abs(values).sum(0) for values in (a, b))
+    common = np.where(p * q > 0, common_mass(np.abs(p), np.abs(q)), 0.0).sum(0)
+    distance = np.sqrt(np.clip(1.0 - common / 2, 0.0, 1.0))
     return np.where(np.isnan(p).any(0) | np.isnan(q).any(0), np.nan, distance)
+
+
+def common_mass(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """By place, what two distributions have in common: 2 − its sum is twice their Jensen–Shannon divergence in bits.
+
+    It is 2 p where they are equal, and 0 where one of them is 0.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        total = p + q
+        found = total - p * np.log2(2 * p / total) - q * np.log2(2 * q / total)
+    return np.where((p > 0) & (q > 0), found, 0.0)

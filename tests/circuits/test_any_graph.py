@@ -26,8 +26,8 @@ from grokscope.circuits import (
     merge_loops,
     to_eap_ig,
 )
-from grokscope.circuits.alignment import alignments, apply_alignment, n_alignments
 from grokscope.circuits.kinds import KINDS, Input, Kind
+from grokscope.circuits.moves import Moves
 from grokscope.circuits.palette import ASSETS, HUES, style_sheet
 from grokscope.circuits.random_circuits import random_circuits
 
@@ -132,22 +132,19 @@ def test_it_is_merged_by_weights(mixer: ComputationGraph, circuit: Circuit) -> N
 
 
 def test_loops_are_aligned(mixer: ComputationGraph) -> None:
-    assert n_alignments(mixer) == 3 and list(alignments(mixer, mixer.edges)) == ["loops 0 1", "loops 0 0", "loops 1 1"]
-    place = {str(edge): row for row, edge in enumerate(mixer.edges)}
-    later = alignments(mixer, mixer.edges)["loops 1 1"]
-    assert later[place["embed@h -> TokenMixer0@h"]] == place.get("embed@h -> TokenMixer2@h", -1)
+    moves, place = Moves(mixer, mixer.edges), {str(edge): row for row, edge in enumerate(mixer.edges)}
+    later = moves.edges((1, 1), moves.stay)
+    assert later[place["embed@h -> TokenMixer0@h"]] == place.get("embed@h -> TokenMixer2@h", moves.nowhere)
     assert later[place["TokenMixer0@r2 -> ChannelMixer0@r2"]] == place["TokenMixer2@r2 -> ChannelMixer2@r2"]
-    assert later[place["ChannelMixer0@r1 -> TokenMixer2@r1"]] == -1
-    ones = np.ones((len(mixer.edges), 1))
-    assert apply_alignment(ones, later).sum() == (later >= 0).sum()
+    assert later[place["ChannelMixer0@r1 -> TokenMixer2@r1"]] == moves.nowhere
 
 
 def test_what_is_used_once_stays_where_it_is() -> None:
     """A first layer of its own, then one that is applied twice."""
     steps = (Step("embed"), Step("mlp", 0), Step("mlp", 1, group=9), Step("mlp", 2, group=9), Step("logits"))
     graph = ComputationGraph(("a",), "a", steps)
-    place = {str(edge): row for row, edge in enumerate(graph.edges)}
-    later = alignments(graph, graph.edges)["loops 1 1"]
+    place, moves = {str(edge): row for row, edge in enumerate(graph.edges)}, Moves(graph, graph.edges)
+    later = moves.edges((1, 1), moves.stay)
     assert later[place["embed@a -> MLP0@a"]] == place["embed@a -> MLP0@a"]
     assert later[place["MLP0@a -> MLP1@a"]] == place["MLP0@a -> MLP2@a"]
 
