@@ -2,19 +2,26 @@
 
 If the state at a cell holds the bridge entity in the form that the second hop takes, a donor with bridge b′ makes the
 model answer tail(b′, r2) (cross-query patching, Ye et al. 2025, arXiv 2505.23653; interchange interventions, Geiger et al.
-2021, arXiv 2106.02997). In a causal model the whole state at r1 is a function of (h, r1) alone, so that a model which
-memorised (h′, r1′, r2) passes as well: the decisive rows are donors whose composition was never trained, donors with the
-same bridge, which must not change the answer, and the bridge's direction alone.
+2021, arXiv 2106.02997).
+
+In a causal model everything that the answer knows of (h, r1) passes through r1 or bypasses it. Where nothing bypasses it, a
+donor's whole state at r1, after any layer from 0 on, asks the donor's own question: its success is the accuracy on those
+questions, whatever the model does with a bridge, and `other bridge`, judged by another answer than that question's, is 0 by
+construction. So every whole-state row says what its donors' questions ask (`asks`), how many of them the model answers right
+(`donor_right`, the ceiling), and the success among these (`success_given`). What a whole state can show: that the answer
+depends on this position. Only the bridge's direction is about the bridge alone. In questions answered wrong, the row
+`same bridge` is the informative one: what becomes right with another fact (h″, r1″) of the same bridge failed at the first
+hop, what stays wrong at the second.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Any, Literal
 
 import pandas as pd
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
@@ -52,7 +59,11 @@ class InterchangeResult(Result):
             success: share of answers tail(b′, r2), or for `same bridge` of right answers, tail(b, r2);
             low, high: its 95 % Wilson interval over units;
             kept: share of right answers;
-            n, n_facts: questions and their units: the hop-1 facts of two-hop questions.
+            n, n_facts: questions and their units: the hop-1 facts of two-hop questions;
+            donor_right: share of the donors' questions that the model answers right, asked by themselves: the ceiling of
+            `success` where the state is the whole question; success_given: success among those; both NaN for directions,
+            where the right answer is not known (`other` donors of pairs), the latter also if none is answered right;
+            asks: what the donors' questions ask; empty for directions. Results saved by earlier versions lack these three.
         model: the model's name.
         split: the questions' split.
         second_hop: whether the facts (b′, r2) are ID or OOD; empty for prompt pairs.
@@ -101,8 +112,9 @@ def interchange(
             prompts of half the units are asked.
         queries: questions of the task; pairs hold theirs.
         second_hop: whether the donors' (b′, r2) are ID or OOD facts; their (h′, r1′) are ID facts. Pairs do not know.
-        answered: ask the questions that the model answers right, or those it answers wrong: if these follow donors, what
-            reads the bridge works, and what fails is the fact (b, r2) as a second hop.
+        answered: ask the questions that the model answers right, or those it answers wrong: if these become right with the
+            `same bridge`, what failed is the first hop's state; if not, the fact (b, r2) as a second hop. That they follow
+            donors of another bridge shows little: the state at r1 asks another question, see above.
         intermediate: its name, if the questions carry several.
         max_memory: bytes that may be used; by default a quarter of what is free.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
@@ -128,6 +140,7 @@ def interchange(
 
     def exchanged(run: CachedRun, part: Rows) -> Iterator[tuple[tuple[int, int], Copies]]:
         donors = donor_runs(model, graph, [found[row] for row in part.tolist()], kinds)
+        yield DONORS_THEMSELVES, torch.stack([donors[kind].logits for kind in kinds])
         generator = torch.Generator().manual_seed(int(seed))
         for layer, position in product(range(-1, graph.n_layers), range(len(graph.roles))):
             state = run.state(layer)[:, position]
@@ -143,7 +156,7 @@ def interchange(
         graph,
         asked,
         exchanged,
-        n_places=(graph.n_layers + 1) * len(graph.roles),
+        n_places=1 + (graph.n_layers + 1) * len(graph.roles),
         n_copies=len(names),
         n_runs=1 + DONOR_RUNS,
         kept=means.run.n_bytes,
@@ -151,11 +164,13 @@ def interchange(
         what="exchanging states",
         progress=progress,
     )
+    right = donors_right(found, dict(zip(kinds, outcomes.pop(DONORS_THEMSELVES), strict=True)))
     rows = []
     for (layer, position), answers in outcomes.items():
         for donor, given in zip(names, answers, strict=True):
             place = {"layer": layer, "role": graph.roles[position], "donor": donor}
-            rows.append(place | _outcome(given, asked, asked.answers if donor == f"same {name}" else wanted))
+            met = given == (asked.answers if donor == f"same {name}" else wanted)
+            rows.append(place | _outcome(given, asked, met) | under_ceiling(donor, met, found, right))
     status = "" if isinstance(task, PromptPairs) else second_hop
     return InterchangeResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, status, answered, len(queries))
 
@@ -210,7 +225,30 @@ def donor_runs(
     return {kind: run_states(model, graph, torch.stack([donor.prompts[kind] for donor in found])) for kind in kinds}
 
 
-def _outcome(answered: Int[Tensor, " query"], asked: Queries, wanted: Int[Tensor, " query"]) -> dict[str, float]:
-    share, kept = wilson_row(answered == wanted, asked.unit), float((answered == asked.answers).double().mean())
+DONORS_THEMSELVES = (-2, -1)
+"""In place of a cell: what the model answers to the donors' prompts as they are."""
+
+
+def donors_right(found: list[Donor], given: Mapping[str, Int[Tensor, " query"]]) -> dict[str, Bool[Tensor, " query"]]:
+    """By kind, which donors' prompts are themselves answered right; without the kinds of which that is not known."""
+    known = [kind for kind in given if all(kind in donor.answers for donor in found)]
+    return {kind: given[kind] == torch.tensor([donor.answers[kind] for donor in found], device="cpu") for kind in known}
+
+
+def under_ceiling(
+    donor: str, met: Bool[Tensor, " query"], found: list[Donor], right: Mapping[str, Bool[Tensor, " query"]]
+) -> dict[str, Any]:
+    """The columns donor_right, success_given and asks of an intervention that is met for some questions."""
+    row = {"donor_right": float("nan"), "success_given": float("nan"), "asks": found[0].asks.get(donor, "")}
+    if donor in right:
+        row |= {
+            "donor_right": float(right[donor].double().mean()),
+            "success_given": float(met[right[donor]].double().mean()),
+        }
+    return row
+
+
+def _outcome(answered: Int[Tensor, " query"], asked: Queries, met: Bool[Tensor, " query"]) -> dict[str, float]:
+    share, kept = wilson_row(met, asked.unit), float((answered == asked.answers).double().mean())
     row = {"success": share.value, "low": share.low, "high": share.high, "kept": kept}
     return row | {"n": share.n, "n_facts": share.n_units}

@@ -17,6 +17,7 @@ from ...tasks import Donor, PromptPairs, Queries
 
 HELD_OUT = "held out"
 DONOR = "donor"
+_OTHERS_TOKENS = "this prompt with another's tokens where pairs differ"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +54,16 @@ class PairDonors:
             fits[f"other {name}"] = third & ~self._gives_foil(number)
         if not all(mask.any() for mask in fits.values()):
             return None
-        prompts = {HELD_OUT if pairs.recipe.get("held_out") else DONOR: pairs.corrupt[number]}
+        is_held_out = bool(pairs.recipe.get("held_out"))
+        kind = HELD_OUT if is_held_out else DONOR
+        prompts, foil = {kind: pairs.corrupt[number]}, int(pairs.foils[number])
+        asks = {kind: "the corrupt prompt, never trained" if is_held_out else "the corrupt prompt"}
+        answers = {kind: foil, f"same {name}": int(pairs.answers[number])}  # that of a third value need not be known
+        asks |= {f"same {name}": f"{_OTHERS_TOKENS}, same answer", f"other {name}": f"{_OTHERS_TOKENS}, a third {name}"}
         for kind, mask in fits.items():
             chosen = int(self.rng.choice(mask.nonzero()[:, 0].numpy()))
             prompts[kind] = torch.where(at, pairs.clean[chosen], pairs.clean[number])
-        return Donor(prompts, new, int(pairs.foils[number]))
+        return Donor(prompts, new, foil, answers, {kind: asks[kind] for kind in prompts})
 
     def _gives_foil(self, number: int) -> Bool[Tensor, " pair"]:
         """Of which pairs the clean value is known to lead to the foil in a question with this one's other tokens."""

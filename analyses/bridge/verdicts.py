@@ -6,6 +6,7 @@ import pandas as pd
 from transformer_lens import HookedTransformer
 
 from .evidence import EvidenceResult
+from .evidence_verdicts import CEILING, NO, OF_ALL_POSITIONS, TOGETHER, UNDECIDED, YES
 from .lens import LensResult
 
 R1 = ("r1",)
@@ -35,10 +36,17 @@ def bridge_cells(evidence: EvidenceResult, roles: Sequence[str] = R1) -> pd.Data
 def bridge_is(
     evidence: EvidenceResult, verdict: str = "used", layers: Sequence[int] | None = None, roles: Sequence[str] = R1
 ) -> str:
-    """A verdict on the bridge: `yes` at any of these cells (default: r1 after any layer), `no` at each, else `undecided`."""
-    rows = bridge_cells(evidence, roles)
-    says = rows.loc[rows["layer"].isin(rows["layer"] if layers is None else layers), verdict].tolist()
-    return "yes" if "yes" in says else "no" if set(says) == {"no"} else "undecided"
+    """A verdict on the bridge: `yes` at any of these cells (default: r1 after any layer), `no` at each, else `undecided`.
+
+    What is asked of all positions of a layer together counts as a cell: where there are copies, no single position shows
+    the bridge. `undecided (ceiling)` if there is that and otherwise only `no`.
+    """
+    together = (TOGETHER,) if verdict in (*OF_ALL_POSITIONS, "used") else ()
+    rows = bridge_cells(evidence, (*roles, *together))
+    says = set(rows.loc[rows["layer"].isin(rows["layer"] if layers is None else layers), verdict])
+    if YES in says or says == {NO}:
+        return YES if YES in says else NO
+    return CEILING if CEILING in says and says <= {NO, CEILING} else UNDECIDED
 
 
 def bridge_read(lens: LensResult, roles: Sequence[str] = R1) -> pd.DataFrame:

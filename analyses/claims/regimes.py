@@ -16,7 +16,8 @@ from ...circuits import Result
 from ...circuits.arguments import common_problems, name_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import Checkpoint, Run, Study, shortcut_accuracy
-from ..bridge.evidence import MIN_UNITS_TO_JUDGE, EvidenceResult, bridge_evidence
+from ..bridge.evidence import EvidenceResult, bridge_evidence
+from ..bridge.evidence_verdicts import MIN_UNITS_TO_JUDGE
 from ..bridge.lens import logit_lens
 from ..bridge.verdicts import bridge_intervention, bridge_is, bridge_read, bridge_roles
 from ..page import Report
@@ -42,8 +43,8 @@ class RegimeResult(Result):
             bridge_effect: share of answers that an intervention on the bridge moves, beyond control, where it moves most,
             with its 95 % interval low, high, on questions of `used_split` answered right: in causal models the state at r1
             of a question never trained, in bidirectional ones the difference of two bridges' mean states, since other
-            states hold answers too; n_facts: hop-1 facts it rests on; NaN below `evidence.MIN_UNITS_TO_JUDGE`;
-            used: whether the bridge is used at any of these places (see `bridge_evidence`).
+            states hold answers too; n_facts: hop-1 facts it rests on; NaN below `evidence_verdicts.MIN_UNITS_TO_JUDGE`;
+            used: whether the bridge is used at any of these places, or at all positions together (see `bridge_evidence`).
             The best of several places is the largest value, so a little high.
         split: what the questions are.
         used_split: what those are on which use is measured.

@@ -226,7 +226,7 @@ def _in_one_arm_only(a: EvidenceResult, b: EvidenceResult, verdict: str, layers:
     if layers == []:
         return None
     says = [bridge_is(evidence, verdict, layers) for evidence in (a, b)]
-    return None if UNDECIDED in says else says[0] != says[1]
+    return says[0] != says[1] if set(says) <= {"yes", "no"} else None
 
 
 def _answer_first(split: str, measured: Mapping[int, PathMeasurement]) -> Row:

@@ -84,10 +84,11 @@ def evidence_heatmaps(measures: pd.DataFrame, verdicts: pd.DataFrame, *, title: 
 
     Args:
         measures: with the columns layer, role, measure and excess.
-        verdicts: with the columns layer, role and used (`yes`, `no` or `undecided`).
+        verdicts: with the columns layer, role and used (`yes`, `no`, `undecided` or `undecided (ceiling)`).
         title: of the figure; it should name n.
     """
-    shade, sign = {"yes": 1.0, "undecided": 0.5, "no": 0.0}, {"yes": "yes", "undecided": "?", "no": "no"}
+    shade = {"yes": 1.0, "undecided": 0.5, "undecided (ceiling)": 0.5, "no": 0.0}
+    sign = {"yes": "yes", "undecided": "?", "undecided (ceiling)": "ceiling", "no": "no"}
     used = verdicts.assign(measure="used", excess=verdicts["used"].map(shade))
     table = pd.concat([measures, used]).rename(columns={"measure": "target"})
     figure = _lens_panels({"": table}, list(dict.fromkeys(table["target"])), value="excess", title=title)

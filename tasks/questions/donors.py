@@ -1,8 +1,8 @@
 """Donors: prompts whose states may replace those of a question, sorted by what such a replacement can show."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,11 +21,15 @@ class Donor:
         prompts: by kind of donor.
         value: the intermediate of the donors that have another one than the question.
         answer: what follows from `value` in this question.
+        answers: by kind, the right answer to the prompt itself; a kind is missing where nobody knows it.
+        asks: by kind, what the prompt itself asks, in words.
     """
 
     prompts: Mapping[str, Int[Tensor, " pos"]]
     value: int
     answer: int
+    answers: Mapping[str, int] = field(default_factory=dict)
+    asks: Mapping[str, str] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -47,6 +51,13 @@ class TwoHopDonors:
         second_hop: `"ID"` or `"OOD"`: the status of the second facts.
         rng: draws one fact of each kind.
     """
+
+    ASKS: ClassVar[Mapping[str, str]] = {
+        "held out": "(h′, r1′, r2), never trained",
+        "trained": "(h′, r1′, r2), trained",
+        "same bridge": "(h″, r1″, r2), same answer",
+        "other bridge": "(h‴, r1‴, r2), a third answer",
+    }
 
     def __init__(
         self,
@@ -97,7 +108,12 @@ class TwoHopDonors:
         }
         chosen = {kind: int(self.rng.choice(facts)) for kind, facts in kinds.items() if len(facts)}
         prompts = {kind: self._asking(queries.tokens[row], fact) for kind, fact in chosen.items()}
-        return Donor(prompts, int(new), new_answer)
+        answers = {kind: self._answer(fact, int(relation)) for kind, fact in chosen.items()}
+        return Donor(prompts, int(new), new_answer, answers, {kind: self.ASKS[kind] for kind in chosen})
+
+    def _answer(self, fact: int, relation: int) -> int:
+        """What a question about a first fact and a second relation asks for."""
+        return int(self.graph.tails[self.graph.fact_of[self.graph.tails[fact], relation]])
 
     def _asking(self, tokens: Int[Tensor, " pos"], fact: int) -> Int[Tensor, " pos"]:
         """The prompt with another first fact."""

@@ -1,18 +1,22 @@
 """Bridge evidence on five models whose truth is planted, on resampled nulls, and against literal hooked runs."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from conftest import no_hooks_left, random_model
-from handset import handset_model, lookup_model
+from handset import copies_model, handset_model, lookup_model, pair_code_model
 from transformer_lens import HookedTransformer
 
 from grokscope.analyses import EvidenceResult, bridge_evidence
+from grokscope.analyses.bridge.bridge_effects import BridgeEffects, apart_from_unit
 from grokscope.analyses.bridge.bridge_means import BridgeMeans
+from grokscope.analyses.bridge.evidence_verdicts import verdicts
 from grokscope.analyses.bridge.questions import halves_by_unit, sample
+from grokscope.analyses.bridge.verdicts import bridge_is
 from grokscope.analyses.forward.model import graph_of
 from grokscope.tasks import Run, TwoHopTask
 
@@ -36,7 +40,7 @@ def test_planted_readable_used_and_aligned(evidence_world: TwoHopTask) -> None:
     model = handset_model(evidence_world.graph)
     result = bridge_evidence(model, evidence_world, "test_inferred_iid")
     assert all(at(result, 0, "r1")[verdict] == "yes" for verdict in (*VERDICTS, "sufficient", "invariant", "aligned"))
-    assert result.used_at == ["L0 r1"] and no_hooks_left(model)
+    assert result.used_at == ["L0 r1", "L0 all positions"] and no_hooks_left(model)
     after = at(result, 1, "r1")  # still readable, no longer read
     assert after["readable"] == "yes" and after["used"] == after["necessary"] == "no"
     answer = at(result, 1, "r2")  # the whole answer can be exchanged, but holds no bridge
@@ -46,7 +50,8 @@ def test_planted_readable_used_and_aligned(evidence_world: TwoHopTask) -> None:
 def test_planted_rotated_basis_is_unreadable_by_the_lens_and_used(evidence_world: TwoHopTask) -> None:
     result = bridge_evidence(handset_model(evidence_world.graph, rotated=True), evidence_world, "test_inferred_iid")
     cell = at(result, 0, "r1")
-    assert [cell[verdict] for verdict in VERDICTS] == ["no", "yes", "yes", "yes"] and result.used_at == ["L0 r1"]
+    assert [cell[verdict] for verdict in VERDICTS] == ["no", "yes", "yes", "yes"]
+    assert result.used_at == ["L0 r1", "L0 all positions"]
 
 
 def test_planted_decoy_is_readable_and_not_used(evidence_world: TwoHopTask) -> None:
@@ -62,6 +67,8 @@ def test_planted_lookup_passes_with_trained_donors_only(evidence_world: TwoHopTa
     cell, numbers = at(result, 0, "r1"), values(result, 0, "r1")
     assert numbers["trained"] == 1.0 and numbers["held out"] < 0.2  # the trap, and what sees through it
     assert cell["readable"] == cell["used"] == "no" and cell["probe_readable"] != "yes" and result.used_at == []
+    row = result.measures.query("layer == 0 and role == 'r1' and measure == 'held out'").iloc[0]
+    assert row["donor_right"] == row["value"] and row["asks"] == "(h′, r1′, r2), never trained"  # at r1 it is that question
 
 
 def test_planted_random_model_is_not_readable_and_undecided_for_want_of_answers(evidence_world: TwoHopTask) -> None:
@@ -74,6 +81,101 @@ def test_planted_random_model_is_not_readable_and_undecided_for_want_of_answers(
     reason = result.table["reason"].iloc[0]
     assert "causal verdicts need 20 hop-1 facts, there are " in reason and "questions are answered correctly" in reason
     assert result.caption.endswith(reason) and result.figure()
+
+
+def pair_codes(seed: int) -> list[EvidenceResult]:
+    """Evidence on a soft and a sharp pair code of one graph; on odd graphs with a decoy."""
+    world = TwoHopTask.random(n_entities=16, n_relations=14, out_degree=12, ood_fraction=0.1, test_fraction=0.4, seed=seed)
+    models = [
+        pair_code_model(world.graph, sharp=sharp, decoy=seed % 2 == 1, noise=0.001, seed=seed) for sharp in (False, True)
+    ]
+    return [bridge_evidence(model, world, "test_inferred_iid", seed=seed) for model in models]
+
+
+def test_planted_pair_codes_answer_all_and_use_no_bridge() -> None:
+    soft, sharp = pair_codes(1)
+    for result in (soft, sharp):
+        numbers = values(result, 0, "r1")
+        assert numbers["held out"] == numbers["same bridge"] == 1.0  # as if the bridge were there
+        assert at(result, 0, "r1")["readable"] == "yes"  # the decoy
+        assert bridge_is(result) == "no" and result.used_at == []
+    assert values(soft, 0, "r1")["direction"] > 0.2 and values(sharp, 0, "r1")["direction"] < 0.05
+
+
+@pytest.mark.slow
+def test_a_hundred_pair_codes_are_not_called_used() -> None:
+    words = [[bridge_is(result) for result in pair_codes(seed)] for seed in range(100)]
+    for each in zip(*words, strict=True):
+        assert each.count("no") >= 95 and "yes" not in each
+
+
+def test_planted_copies_are_used_together_where_neither_is_needed(evidence_world: TwoHopTask) -> None:
+    result = bridge_evidence(copies_model(evidence_world.graph), evidence_world, "test_inferred_iid")
+    assert [values(result, 0, role)["ablation"] for role in ("r1", "r2")] == [0.0, 0.0]
+    assert values(result, 0, "all positions")["ablation"] > 0.8
+    assert result.used_at == ["L0 all positions"] and bridge_is(result) == "yes"
+    together = at(result, 0, "all positions")
+    assert together["readable"] == together["sufficient"] == "" and together["necessary"] == "yes"
+
+
+@pytest.mark.slow
+def test_a_hundred_models_that_use_the_bridge_are_called_so() -> None:
+    builders = [handset_model, partial(handset_model, rotated=True), copies_model]
+    for build in builders:
+        found = []
+        for seed in range(100):
+            world = TwoHopTask.random(
+                n_entities=16, n_relations=14, out_degree=12, ood_fraction=0.1, test_fraction=0.4, seed=seed
+            )
+            model = build(world.graph, noise=0.01, seed=seed)
+            found.append(bridge_is(bridge_evidence(model, world, "test_inferred_iid", seed=seed)))
+        assert found.count("yes") >= 95, build
+
+
+def measured(ceiling: float, *, direction: float, held_out: float = 0.9, ablation: float = 0.9) -> pd.DataFrame:
+    """Measures at one cell, with intervals of ± .05."""
+    numbers = [("r1", "held out", held_out), ("r1", "direction", direction)]
+    numbers += [("all positions", "ablation", ablation), ("all positions", "direction", direction)]
+    rows = [(0, *row, row[2] - 0.05, row[2] + 0.05, 40, ceiling) for row in numbers]
+    return pd.DataFrame(rows, columns=["layer", "role", "measure", "value", "low", "high", "n_facts", "donor_right"])
+
+
+@pytest.mark.parametrize(
+    ("measures", "at_r1", "together"),
+    [
+        (measured(1.0, direction=0.6), "yes", "yes"),
+        (measured(1.0, direction=0.52), "yes", "undecided"),  # above half of .9, not above half of the ceiling
+        (measured(1.0, direction=0.3), "no", "no"),
+        (measured(1.0, direction=0.6, held_out=0.2), "yes", "yes"),
+        (measured(1.0, direction=0.12, held_out=0.1), "undecided", "no"),  # at least the margin
+        (measured(1.0, direction=0.6, ablation=0.01), "no", "no"),
+        (measured(1.0, direction=0.6, ablation=0.1), "undecided", "undecided"),
+        (measured(0.4, direction=0.6), "undecided (ceiling)", "undecided (ceiling)"),
+        (measured(0.4, direction=0.0, ablation=0.01), "no", "no"),  # what answers do not need, no ceiling hides
+        (measured(1.0, direction=0.6).assign(n_facts=19), "undecided", "undecided"),
+        (measured(1.0, direction=0.6).iloc[:0], "undecided", "undecided"),
+    ],
+    ids=["yes", "half", "no", "low_cell", "margin", "unneeded", "maybe", "ceiling", "ceiling_no", "few", "none"],
+)
+def test_used_follows_from_need_direction_and_ceiling(measures: pd.DataFrame, at_r1: str, together: str) -> None:
+    cells = pd.DataFrame([(0, "r1"), (0, "all positions")], columns=["layer", "role"])
+    table = verdicts(cells, measures, "bridge")
+    assert table["used"].tolist() == [at_r1, together]
+    evidence = EvidenceResult(table.assign(n_judged=40, reason=""), pd.DataFrame(), "m", "s")
+    assert bridge_is(evidence) == ("yes" if "yes" in (at_r1, together) else at_r1 if at_r1 == together else "undecided")
+
+
+def test_effects_leave_out_what_the_token_adds(evidence_world: TwoHopTask) -> None:
+    """At r2 after the embedding there is nothing of the bridge; at r1 the effect is the mean state."""
+    model, queries = handset_model(evidence_world.graph), evidence_world.split("test_inferred_iid")
+    assert apart_from_unit(queries).tolist() == [False, False, True]
+    asked = sample(queries, 256, max_units=80, seed=0)
+    means = BridgeMeans(model, graph_of(model, queries.roles, 2), evidence_world, asked, intermediate="bridge", seed=0)
+    effects, some = BridgeEffects(means, asked), means.values[:5]
+    difference = effects.of(-1, 2, some) - effects.overall(-1, 2)
+    torch.testing.assert_close(difference, torch.zeros_like(difference), atol=1e-5, rtol=0)
+    assert (means.of(-1, 2, some) - means.overall(-1, 2)).abs().max() > 0.1  # the tokens that these questions ask
+    torch.testing.assert_close(effects.of(0, 1, some), means.of(0, 1, some))
 
 
 def false_used(seeds: range) -> tuple[int, int]:
@@ -189,7 +291,7 @@ def test_a_bidirectional_model_with_slots_gives_a_row_for_every_position(task: T
     model, queries = build_model(config, slots), slots.split("test_inferred_iid")
     roles = ["h", "r1", "r2", "answer", "end"]
     for result in (bridge_evidence(model, slots, "test_inferred_iid"), logit_lens(model, queries)):
-        assert list(dict.fromkeys(result.table["role"])) == roles
+        assert [role for role in dict.fromkeys(result.table["role"]) if role != "all positions"] == roles
     assert list(dict.fromkeys(bridge_geometry(model, slots).table["role"])) == roles
     assert list(dict.fromkeys(probe_bridge(model, slots, targets=("bridge",)).table["role"])) == roles
     assert logit_lens(model, queries).n_cells == 3 * 5 and len(realign(model, slots, queries).table) == 3 * 3 * 3

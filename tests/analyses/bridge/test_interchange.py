@@ -1,5 +1,6 @@
 """Interchange on a model whose bridge is known by construction, on one that only memorises, and on a random one."""
 
+import numpy as np
 import pytest
 import torch
 from conftest import no_hooks_left, random_model
@@ -27,6 +28,9 @@ def test_the_hand_set_bridge_can_be_exchanged_where_it_is_and_nowhere_else(donor
     at_bridge = success(result, 0, "r1")
     assert all(at_bridge[kind] == 1.0 for kind in DECISIVE)
     assert at_bridge["random direction"] < 0.2 and at_bridge["other bridge"] == 0.0
+    rows = result.table.query("layer == 0 and role == 'r1'").set_index("donor")
+    assert (rows.loc[list(WHOLE_STATE), "donor_right"] == 1.0).all() and rows["donor_right"].isna().sum() == 2
+    assert rows.loc["same bridge", "asks"] == "(h″, r1″, r2), same answer" and rows.loc["bridge direction", "asks"] == ""
     before, r2 = success(result, -1, "r1"), success(result, 0, "r2")
     assert before["held out"] < 0.3 and r2["held out"] == 0.0 and r2["same bridge"] == 1.0
     final = success(result, 1, "r2")  # the whole answer state of a donor with b′ and the same r2
@@ -51,6 +55,8 @@ def test_wrong_answers_follow_donors_where_only_the_second_fact_is_missing(donor
     at_bridge = success(result, 0, "r1")
     assert at_bridge["held out"] == at_bridge["trained"] == 1.0 and at_bridge["other bridge"] == 0.0
     assert at_bridge["same bridge"] == 0.0 and "answered wrong" in result.caption
+    same = result.table.query("layer == 0 and role == 'r1' and donor == 'same bridge'").iloc[0]
+    assert same["donor_right"] == 0.0 and np.isnan(same["success_given"])  # the second hop fails them, too
     with pytest.raises(ValueError, match="is answered wrong and has donors"):
         interchange(handset_model(donor_world.graph), donor_world, queries, answered="wrong")
 
@@ -61,8 +67,6 @@ def wrongly_answered(model: HookedTransformer, queries: Queries) -> Queries:
 
 
 def test_donors_are_what_they_are_called(donor_world: TwoHopTask) -> None:
-    import numpy as np
-
     graph, queries = donor_world.graph, donor_world.split("test_inferred_iid")
     donors = donor_world.donors(second_hop="ID", seed=0)
     trained = {tuple(row) for row in np.concatenate([donor_world.trained, donor_world.added]).tolist()}

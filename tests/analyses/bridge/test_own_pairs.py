@@ -117,7 +117,7 @@ def test_a_turned_carry_turns_the_answer(model: HookedTransformer, pairs: Prompt
 @pytest.mark.parametrize("held_out", [False, True])
 def test_evidence_says_that_the_carry_is_used(model: HookedTransformer, held_out: bool) -> None:
     result = bridge_evidence(model, carry_pairs(held_out=held_out), intermediate="carry")
-    assert result.used_at == ["L0 b"] and no_hooks_left(model) and result.figure()
+    assert result.used_at == ["L0 b", "L0 all positions"] and no_hooks_left(model) and result.figure()
     cell = verdicts(result, 0, "b")
     assert all(cell[verdict] == "yes" for verdict in ("readable", "probe_readable", "necessary", "sufficient", "aligned"))
     measures = set(result.measures["measure"])
@@ -138,7 +138,7 @@ def test_an_intermediate_of_two_values_is_judged_without_a_third(model: HookedTr
     pairs = carry_pairs(900)
     binary = (carry_of(pairs.clean) < 2) & (carry_of(pairs.corrupt) < 2)
     result = bridge_evidence(model, pairs.take(binary))
-    assert result.used_at == ["L0 b"]
+    assert result.used_at == ["L0 b", "L0 all positions"]
     row = result.measures.query("layer == 0 and role == 'b' and measure == 'donor'").iloc[0]
     assert row["value"] == 1.0 and row["control"] == 0.0  # a state with the same carry leads nowhere else
     assert "other carry" not in set(interchange(model, pairs.take(binary)).table["donor"])
@@ -232,7 +232,7 @@ def test_of_several_intermediates_one_is_named(model: HookedTransformer, pairs: 
         bridge_evidence(model, several)
     with pytest.raises(ValueError, match="no intermediate 'bridge'; there is carry, twice"):
         interchange(model, several, intermediate="bridge")
-    assert bridge_evidence(model, several, intermediate="carry").used_at == ["L0 b"]
+    assert bridge_evidence(model, several, intermediate="carry").used_at == ["L0 b", "L0 all positions"]
     assert set(interchange(model, several, intermediate="twice").table["donor"]) >= {"same twice", "twice direction"}
     lens = logit_lens(model, several)
     assert lens.intermediates == ["carry", "twice"] and lens.any_cell["target"].tolist() == [
