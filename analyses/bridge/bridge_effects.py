@@ -53,7 +53,9 @@ class BridgeEffects:
 def apart_from_unit(queries: Queries) -> Bool[Tensor, " pos"]:
     """The positions at which questions of one unit have different tokens."""
     _, unit = queries.unit.unique(return_inverse=True)
-    first = torch.full((int(unit.max()) + 1,), len(unit)).scatter_reduce_(0, unit, torch.arange(len(unit)), "amin")
+    first = unit.new_full((int(unit.max()) + 1,), len(unit)).scatter_reduce_(
+        0, unit, torch.arange(len(unit), device="cpu"), "amin"
+    )
     return (queries.tokens != queries.tokens[first[unit]]).any(0)
 
 
