@@ -12,10 +12,12 @@ from .bridge.lens import LensResult, logit_lens
 from .bridge.probing import ProbeResult, probe_bridge
 from .bridge.query_view import QueryView, view_query
 from .bridge.realignment import RealignmentResult, realign
+
 from .claims.cost import CostResult, cost_of_waiting
 from .claims.dissociation import accuracy_without_circuit
 from .claims.regimes import RegimeResult, compare_regimes
 from .claims.rules import ClaimResult
+
 from .claims.same_path import same_inference_path
 from .claims.specimens import Specimen, study_arms
 from .claims.transfer import transfer_of_new_facts
@@ -43,6 +45,7 @@ from .plots.heatmaps import lens_heatmaps
 from .sameness.direction_transfer import DirectionTransferResult, content_distance, direction_transfer
 from .sameness.equivalence import EquivalenceResult, equivalence
 from .sameness.evidence_profile import evidence_profile
+from .sameness.power import graphs_needed
 from .sameness.profile import Profile
 from .sameness.profile_distance import ProfileDistance, profile_distance
 from .sameness.state_profile import state_profile
@@ -109,6 +112,7 @@ __all__ = [
     "found_by_correct",
     "frechet_bounds",
     "graph_of",
+    "graphs_needed",
     "interchange",
     "kl_to_clean",
     "lens_heatmaps",

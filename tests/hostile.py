@@ -32,8 +32,9 @@ NUMBERS = (
     "value low high effect stderr gap top1 accuracy excess success strength kept moved corrected integrated pattern own "
     "own_low own_high other other_low other_high followed random exact_match bridge_effect realigned controlled "
     "exposure faithfulness random_low random_high gain baseline weighted_overlap weighted_overlap_final loss restricted "
-    "excluded distance final_effect direct knockout residual sum difference floor found_any "
-    "correct_not_found probe flops area to_90 remembered forgotten read_at_r1 p p_holm margin control seconds chance"
+    "excluded final_effect direct knockout residual sum difference floor found_any "
+    "correct_not_found probe flops area to_90 remembered forgotten read_at_r1 p p_holm margin control seconds chance "
+    "distance replicate_distance ratio furthest_replicates strict_low strict_high"
 )
 COUNTS = "replicate n n_facts n_asked n_read n_judged n_edges n_left_out trained seed"
 WHOLE = dict.fromkeys(COUNTS.split(), 3)
@@ -42,6 +43,8 @@ WHOLE |= {
     "steps": 5,
     "added": 7,
     "n_units": 3,
+    "pairs": 4,
+    "m": 2,
     "n_loops": 2,
     "hop": 1,
     "layer": 0,

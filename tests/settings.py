@@ -34,6 +34,11 @@ KINDS: dict[str, tuple[Any, ...]] = {
     "number from 0 or none": (-1, *NO_NUMBER),
     "norm": (-1, 0, None, True, math.nan, -math.inf, "0.1", [0.1]),  # math.inf is one: nothing is clipped
     "tolerance": (-1, 0, None, True, math.nan, "0.1", [0.1]),  # math.inf is one: a single part of the line
+    "alpha": (-0.1, 0, 0.5, 1, None, *NO_NUMBER),
+    "margin": (-1, 0, 0.001, None, *NO_NUMBER),  # of distances, which exact rewrites move by as much
+    "ratio": (-1, 0, 0.9, None, *NO_NUMBER),
+    "spread": (-1, 100, None, *NO_NUMBER),
+    "power": (-0.1, 0, 1, None, *NO_NUMBER),
     "share": (-0.1, 1.1, None, *NO_NUMBER),
     "share below 1": (-0.1, 1, None, *NO_NUMBER),
     "bytes": (-1, 0, True, math.nan, math.inf, "1G"),
@@ -102,7 +107,7 @@ DATA: dict[str, str] = {
     **dict.fromkeys(("rows", "transfer", "before", "graph", "without", "supervision", "patterns", "jobs"), QUESTIONS),
     **dict.fromkeys(("circuit", "circuits", "replicates", "effects", "edges", "edge_sets", "through"), MEASURED),
     **dict.fromkeys(("graphs", "transferred", "tables", "metrics", "lens", "curves", "found", "correct"), MEASURED),
-    **dict.fromkeys(("arms", "parts", "compared", "tasks", "configs", "phases"), MEASURED),
+    **dict.fromkeys(("arms", "parts", "compared", "distances", "tasks", "configs", "phases"), MEASURED),
     **dict.fromkeys(("one", "other"), MEASURED),
     **dict.fromkeys(("text", "settings", "arrays", "triples"), FILES),
 }
@@ -117,6 +122,7 @@ Row = tuple[Callable[..., Any], Callable[[SimpleNamespace], dict[str, Any]], dic
 A, C, T = analyses, circuits, tasks
 PAIRS = dict(split="test_inferred_iid", contrast="bridge", n=8, seed=0)
 SIZES = dict(n_entities=16, n_relations=14, out_degree=12)
+DISTANCES = {("one", "two"): 0.01, ("one", "one again"): 0.01, ("one again", "two"): 0.01}
 GRAPH = dict(roles=("h", "r1", "r2"), answer_role="r2", n_layers=2, n_heads=2, n_blocks=2)
 
 
@@ -398,6 +404,11 @@ ROWS: dict[str, Row] = {
         asked,
         {"method": "choice", "error_against_exact": "flag", "n_compared": "count"},
     ),
+    "equivalence": (
+        A.equivalence,
+        lambda w: dict(distances=dict.fromkeys(range(3), DISTANCES), conditions=("one", "two"), margin=0.1),
+        {"conditions": "conditions", "margin": "margin", "max_ratio": "ratio", "alpha": "alpha"},
+    ),
     "evidence_profile": (
         A.evidence_profile,
         lambda w: {"evidence": w.evidence},
@@ -422,6 +433,14 @@ ROWS: dict[str, Row] = {
         A.graph_of,
         lambda w: dict(model=w.model, roles=w.pairs.roles, answer_position=2),
         {"roles": "roles"},
+    ),
+    "graphs_needed": (
+        A.graphs_needed,
+        lambda w: dict(distance=0.01, margin=0.1, spread=0.1, ratio_spread=0.1),
+        {
+            **{"distance": "number above 0", "ratio": "number above 0", "margin": "margin", "max_ratio": "ratio"},
+            **{"spread": "spread", "ratio_spread": "spread", "power": "power"},
+        },
     ),
     "interchange": (A.interchange, questioned, {"second_hop": "choice", "answered": "choice"}),
     "lens_heatmaps": (
@@ -546,11 +565,6 @@ ROWS: dict[str, Row] = {
     ),
     "connected": (C.connected, lambda w: {"graph": w.graph, "edges": []}, {}),
     "draw": (C.draw, lambda w: {"circuits": w.circuit}, {"despite": "fields"}),
-    "equivalence": (
-        C.equivalence,
-        lambda w: dict(circuits=w.by_seed, replicates=w.by_seed, conditions=("one", "two")),
-        {"conditions": "conditions", "margin": "number from 0 or none"},
-    ),
     "from_eap_ig": (
         C.from_eap_ig,
         lambda w: {"path": w.file, "roles": ("a", "b"), "answer_role": "b"},
@@ -605,6 +619,11 @@ UNUSUAL: dict[str, tuple[tuple[Any, Any], ...]] = {
     "number above 0": (*UNIT[:-1], (np.float32(2), 2.0)),
     "norm": (*UNIT[:-1], (np.float32(math.inf), math.inf)),
     "number from 0": UNIT,
+    "alpha": UNIT[1:3],
+    "margin": (*UNIT[:-1], (np.float32(2), 2.0)),
+    "ratio": ((np.float32(2), 2.0), (np.int64(1), 1), (Fraction(3, 2), 1.5)),
+    "spread": UNIT,
+    "power": UNIT[:-1],
     "share": (*UNIT, (np.int64(1), 1)),
     "share below 1": UNIT,
     "flag": ((np.bool_(True), True), (np.bool_(False), False)),

@@ -56,7 +56,6 @@ def world(evidence_world: tasks.TwoHopTask, tmp_path_factory: pytest.TempPathFac
         **dict(met=np.array([True, False]), units=np.arange(2), diagram=circuits.draw(circuit)),
         job=tasks.Job("a", task, tasks.ModelConfig.tiny(), tasks.TrainConfig.tiny()),
         comparison=circuits.compare({"one": circuit, "two": circuit}, n_bootstrap=2, progress=False),
-        by_seed={seed: {"one": circuit, "two": circuit} for seed in range(3)},
         attention=analyses.attribute_attention(model, pairs.take(torch.arange(2)), steps=1, tolerance=9, progress=False),
         lens=analyses.logit_lens(model, queries, progress=False).table,
         evidence=analyses.bridge_evidence(model, task, "test_inferred_iid", n=8, progress=False),

@@ -2,11 +2,12 @@
 
 A quantity says `supported`, `contradicted` or `undecided`; `invalid` if its criterion fails on a control. It supports by its
 one-sided 95 % bounds; it contradicts by bounds at .05 divided by the number m of rows that could contradict the same claim,
-so that a claim that holds is contradicted by mistake in at most .05 of the cases. Rules are those of
-docs/preregistration.md; `gatekeeping` makes the verdict of a claim from its rows.
+so that of the rows that are tested together one contradicts a claim that holds in at most .05 of the cases. Rules are those
+of docs/preregistration.md; `gatekeeping` makes the verdict of a claim from its rows.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -118,12 +119,17 @@ def equivalence_row(asked: Row, result: EquivalenceResult, m: int) -> Row:
         asked: key, role, quantity and split of the row; so in the functions below.
         result: of the test, made with alpha = .05 / m.
         m: rows that could contradict the claim; so in the functions below.
+
+    Raises:
+        ValueError: if the test was made with another alpha.
     """
+    if not math.isclose(result.alpha, ALPHA / m):
+        raise ValueError(f"{asked.key}: of {m} rows each is tested at {ALPHA / m:g}, the test was made at {result.alpha:g}")
     says = {"same": SUPPORTED, "different": CONTRADICTED}.get(result.verdict, UNDECIDED)
     numbers = {"value": result.value, "low": result.low, "high": result.high, "margin": result.margin}
     how = (
-        f"supports if distance and ratio are surely within {result.margin:g} and {result.max_ratio:g} and no graph is beyond, "
-        f"contradicts if surely above {result.margin:g} and 1"
+        f"supports if distance and ratio are surely within {result.margin:g} and {result.max_ratio:g} and no graph is beyond"
+        f", contradicts if surely above {result.margin:g} and 1"
     )
     strict = {"m": m, "strict_low": result.strict_low}
     return dataclasses.replace(asked, n=len(result.table), says=says, rule=f"{result.finding}; {how}", **numbers, **strict)
@@ -143,7 +149,7 @@ def bounds_row(
 
     Args:
         asked: what is bounded.
-        values: by graph.
+        values: by graph; where one is NaN, nothing is decided.
         bounds: of `analyses.bounds`, called with the values and alpha.
         rule: how the bounds decide, or why it is shown.
         m: see above.
@@ -154,6 +160,9 @@ def bounds_row(
     if n < MIN_GRAPHS:
         word = UNDECIDED if decides else ""
         return dataclasses.replace(asked, says=word, rule=f"{rule}; needed are {MIN_GRAPHS} graphs", n=n, m=m)
+    if lacking := values.index[values.isna()].tolist():
+        word, graphs = UNDECIDED if decides else "", ", ".join(map(str, lacking))
+        return dataclasses.replace(asked, says=word, rule=f"{rule}; nothing measured on graph {graphs}", n=n, m=m)
     plain, strict = (bounds(values.to_numpy(dtype=float), alpha=alpha) for alpha in (ALPHA, ALPHA / m))
     says = _word(supports and supports(plain), contradicts and contradicts(strict)) if decides else ""
     return _with_bounds(asked, plain, strict, n, m, says, rule)
@@ -196,8 +205,8 @@ def violations_row(asked: Row, violated: Sequence[bool | None], rule: str, *, m:
     strict = Bounds(0.0, rate_bounds(sure, n, alpha=ALPHA / m).low, rate_bounds(possible, n, alpha=ALPHA / m).high)
     says = _word(plain.high < MOST, strict.low > MOST) if n else UNDECIDED
     full = (
-        f"{rule}; {sure} of {n} graphs, {possible - sure} unclear; contradicts if surely more than {MOST:g} of graphs, "
-        "supports if surely fewer; exact bounds"
+        f"{rule}; {sure} of {n} graphs, {possible - sure} unclear; contradicts if surely more than {MOST:g} of graphs, for "
+        f"which all of {graphs_to_exclude(MOST, alpha=ALPHA / m)} must, supports if surely fewer; exact bounds"
     )
     return _with_bounds(asked, plain, strict, n, m, says, full)
 
@@ -211,7 +220,7 @@ def after_controls(row: Row, controls: Mapping[str, bool | None]) -> Row:
     """
     if not controls:
         return dataclasses.replace(row, says=INVALID, rule=f"no control; {row.rule}")
-    wrong = [f"{name}: {'fails' if passed is False else 'not run'}" for name, passed in controls.items() if not passed]
+    wrong = [f"{name}: {'not run' if passed is None else 'fails'}" for name, passed in controls.items() if not passed]
     if not wrong:
         return row
     return dataclasses.replace(row, says=INVALID, rule=f"controls: {'; '.join(wrong)}; {row.rule}")

@@ -1,12 +1,14 @@
 """Whether two conditions take the same path: close in the measure's unit, and no further apart than trainings of one are.
 
-The unit is the graph with its trainings. On each, the distance between the conditions is the mean over all pairs of a training
-of the one and a training of the other; the replicate distance is the mean over pairs of trainings of one condition. Both
-margins are named beforehand: the largest distance that still counts as none, in the measure's unit, and the largest ratio of
-the two. *Same* needs an upper bound of the distance within the margin, of the ratio within its margin, and no graph beyond
-the margin; *different* needs a lower bound of the distance above the margin and of the ratio above 1 (two one-sided tests,
-Schuirmann 1987). Where replicates themselves are further apart than the margin, nothing is decided. Distances and ratios are
-bounded on the log scale, see `bounds.distance_bounds`.
+The unit is the graph with its trainings. On each, the distance between the conditions is the mean over all pairs of a
+training of the one and a training of the other; the replicate distance is the mean over pairs of trainings of one condition.
+Both margins are named beforehand: the largest distance that still counts as none, in the measure's unit, and the largest
+ratio of the two. *Same* needs an upper bound of the distance within the margin, of the ratio within its margin, and no graph
+beyond the margin; *different* needs a lower bound of the distance above the margin and of the ratio above 1 (two one-sided
+tests, Schuirmann 1987). So *same* is said of every graph, *different* of the typical one. Where any two replicates are
+further apart than the margin, or their distance is not surely within it, nothing is decided: the measure does not repeat
+itself. Distances and ratios are bounded on the log scale, see `bounds.distance_bounds`; how many graphs that needs says
+`power.graphs_needed`.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -17,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from ...circuits import Result
-from ...circuits.arguments import number_problems, refuse
+from ...circuits.arguments import names_problems, number_problems, refuse
 from ...circuits.columns import Columns
 from ...circuits.units import fixed
 from ..bounds import ALPHA, MIN_GRAPHS, Bounds, distance_bounds
@@ -25,6 +27,7 @@ from ..bounds import ALPHA, MIN_GRAPHS, Bounds, distance_bounds
 SAME, DIFFERENT, UNDECIDED = "same", "different", "undecided"
 MAX_RATIO = 2.0
 RESOLUTION = 1e-3  # by how much an exact rewrite of a model may move a distance
+LEAST_MARGIN = 2 * RESOLUTION  # below it even identical models could not be told to be the same
 
 Distances = Mapping[tuple[str, str], float]
 """The distance of each pair of trainings on one graph, by their conditions; a replicate's is called `taught again`."""
@@ -36,8 +39,8 @@ class EquivalenceResult(Result):
     """Whether two conditions are the same by one measure.
 
     Attributes:
-        table: a row for each graph with distance, replicate_distance, their ratio, and pairs: between how many pairs of
-            trainings the distance was taken.
+        table: a row for each graph with distance, replicate_distance, their ratio, furthest_replicates: the largest distance
+            of two replicates, and pairs: between how many pairs of trainings the distance was taken.
         verdict: `same`, `different` or `undecided`.
         reason: why it is undecided, else empty.
         value, low, high: the typical distance with one-sided 95 % bounds over graphs.
@@ -49,7 +52,7 @@ class EquivalenceResult(Result):
         conditions: the two.
     """
 
-    table: Annotated[pd.DataFrame, Columns(numbers="distance replicate_distance ratio", whole="pairs")]
+    table: Annotated[pd.DataFrame, Columns(numbers="distance replicate_distance ratio furthest_replicates", whole="pairs")]
     verdict: str
     reason: str
     value: float
@@ -96,19 +99,23 @@ def equivalence(
     """Decide from distances between trainings on several graphs.
 
     Args:
-        distances: by graph; each with at least one pair of the two conditions and one of a condition with its replicate.
+        distances: by graph; each with at least one condition trained twice, and with all pairs of a training of the one and
+            a training of the other.
         conditions: the two that are compared.
-        margin: the largest distance that counts as none, in the measure's unit.
+        margin: the largest distance that counts as none, in the measure's unit; at least `LEAST_MARGIN`.
         max_ratio: the largest ratio of the distance to that of replicates.
         alpha: of the test for *different*; *same* is tested at .05.
 
     Raises:
         ValueError: if a graph lacks a pair, or a setting is none; all problems at once.
     """
-    refuse(number_problems(0, above=True, margin=margin, max_ratio=max_ratio, alpha=alpha) + _lacking(distances, conditions))
+    problems = number_problems(LEAST_MARGIN, margin=margin) + number_problems(1, max_ratio=max_ratio)
+    problems += number_problems(0, above=True, most=0.5, below=True, alpha=alpha)
+    refuse(problems + _lacking(distances, conditions))
+    margin, max_ratio, alpha = float(margin), float(max_ratio), float(alpha)
     table = pd.DataFrame(
         [{"graph": graph, **_of_graph(each, conditions)} for graph, each in distances.items()],
-        columns=pd.Index(["graph", "distance", "replicate_distance", "ratio", "pairs"]),
+        columns=pd.Index(["graph", "distance", "replicate_distance", "ratio", "furthest_replicates", "pairs"]),
     )
     nothing = Bounds(float("nan"), float("nan"), float("nan"))
     if len(table) < MIN_GRAPHS:
@@ -126,9 +133,9 @@ def _decided(
 ) -> tuple[str, str]:
     """The verdict, and why it is none."""
     distance, replicates, ratio = bounds
-    beyond = int((table["distance"] > margin).sum())
-    if replicates.high > margin or (table["replicate_distance"] > margin).any():
-        return UNDECIDED, f"replicates disagree, by up to {table['replicate_distance'].max():.3f}"
+    beyond, furthest = int((table["distance"] > margin).sum()), float(table["furthest_replicates"].max())
+    if furthest > margin or replicates.high > margin:
+        return UNDECIDED, f"replicates disagree, by up to {fixed(furthest, 3)}"
     if strict[0].low > margin and strict[1].low > 1:
         return DIFFERENT, ""
     if distance.high <= margin and ratio.high <= max_ratio and not beyond:
@@ -145,7 +152,8 @@ def _of_graph(found: Distances, conditions: tuple[str, str]) -> dict[str, float]
     between, within = _between(found, conditions), _within(found, conditions)
     distance, replicate = float(np.mean(between)), float(np.mean(within))
     ratio = max(distance, RESOLUTION) / max(replicate, RESOLUTION)
-    return {"distance": distance, "replicate_distance": replicate, "ratio": ratio, "pairs": len(between)}
+    apart = {"furthest_replicates": float(np.max(within)), "pairs": len(between)}
+    return {"distance": distance, "replicate_distance": replicate, "ratio": ratio, **apart}
 
 
 def _between(found: Distances, conditions: tuple[str, str]) -> list[float]:
@@ -164,18 +172,25 @@ def _plain(name: str) -> str:
 
 
 def _lacking(distances: Mapping[Hashable, Distances], conditions: tuple[str, str]) -> list[str]:
-    if isinstance(conditions, str) or len(set(conditions)) != 2:
+    if names_problems(conditions=conditions) or len(set(conditions)) != 2:
         return [f"conditions are the names of two, got {conditions!r}"]
     a, b = conditions
     problems = [] if distances else ["there is no graph"]
     for graph, found in distances.items():
-        if not _between(found, conditions):
-            problems.append(f"graph {graph} has no distance between {a} and {b}")
+        if missing := _missing(found, conditions):
+            problems.append(f"graph {graph} has no distance between {', '.join(missing)}")
         if not _within(found, conditions):
             problems.append(f"graph {graph} has no distance of {a} or {b} to its replicate")
         if wrong := {pair: value for pair, value in found.items() if not 0 <= value < np.inf}:
             problems.append(f"graph {graph} has distances that are none: {wrong}")
     return problems
+
+
+def _missing(found: Distances, conditions: tuple[str, str]) -> list[str]:
+    """Pairs of a training of each condition without a distance; the conditions themselves if nothing is known of one."""
+    names = dict.fromkeys(name for pair in found for name in pair)
+    left, right = ([name for name in names if _plain(name) == each] or [each] for each in conditions)
+    return [f"{a} and {b}" for a in left for b in right if (a, b) not in found and (b, a) not in found]
 
 
 def _result(

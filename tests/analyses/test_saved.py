@@ -29,6 +29,7 @@ from grokscope.circuits.result import _KINDS
 assert analyses and circuits and tasks  # which register all kinds
 OLD = Path(__file__).parents[1] / "circuits" / "old_results"
 KINDS = {name: kind for name, kind in sorted(_KINDS.items()) if kind.__module__.startswith("grokscope.")}
+ALTERED = {"EquivalenceResult"}  # kinds that hold something else today, so that older files of theirs cannot be read
 nan, inf = math.nan, math.inf
 
 WORDS = [
@@ -326,7 +327,8 @@ OTHERS: dict[str, Any] = {
 def example(name: str) -> Result:
     """An undamaged one of a kind: as an older file holds it, or of the first of the nasty values."""
     old = json.loads((OLD / "format_2.json").read_text())
-    return Result.from_json(json.dumps(old[name])) if name in old else instances(KINDS[name])[0]
+    readable = name in old and name not in ALTERED
+    return Result.from_json(json.dumps(old[name])) if readable else instances(KINDS[name])[0]
 
 
 def fits(value: Any, declared: Any) -> bool:
@@ -418,7 +420,7 @@ def test_a_column_that_is_missing_or_of_another_kind_is_refused(name: str, every
 
 
 @pytest.mark.parametrize("number", [1, 2])
-@pytest.mark.parametrize("name", json.loads((OLD / "format_1.json").read_text()))
+@pytest.mark.parametrize("name", [name for name in json.loads((OLD / "format_1.json").read_text()) if name not in ALTERED])
 def test_files_of_older_formats_hold_what_they_held(number: int, name: str, tmp_path: Path) -> None:
     """Of format 2 the fields are written today as they were then; those of format 1 held the same."""
     of_2 = json.loads((OLD / "format_2.json").read_text())[name]
@@ -443,6 +445,15 @@ def test_files_of_older_formats_hold_what_they_held(number: int, name: str, tmp_
 
 
 SINCE_FORMAT_3 = {"DirectionTransferResult", "Profile", "ProfileDistance"}  # kinds that no older file can hold
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("name", sorted(ALTERED))
+def test_older_files_of_a_kind_that_holds_something_else_today_are_refused(number: int, name: str) -> None:
+    old = json.loads((OLD / f"format_{number}.json").read_text())[name]
+    with pytest.raises(FileError, match=rf"this {name} is damaged: .*field required"):
+        Result.from_json(json.dumps(old))
+
 
 
 def test_the_older_formats_are_of_every_kind() -> None:
