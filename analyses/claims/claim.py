@@ -119,4 +119,4 @@ def show_result(report: Report, result: ClaimResult) -> None:
 
 def main_table(result: ClaimResult) -> pd.DataFrame:
     """The columns of a result's table that the page has room for."""
-    return result.table.drop(columns=["key", "role", "unit", "p", "p_holm"])
+    return result.table.drop(columns=["key", "unit"])

@@ -29,7 +29,8 @@ class CostResult(Result):
 
     Attributes:
         table: a row for each run and level with run, arm, seed, replicate, added (compositions put into training), level,
-            step (first of three evaluations at that level, on the selection half; NaN: not reached), flops (NaN likewise),
+            step (first of three evaluations at that level, on the reported half of the questions, which chose no
+            checkpoint; NaN: not reached), flops (NaN likewise),
             and trained: the steps it had.
     """
 
@@ -109,7 +110,7 @@ def cost_of_waiting(study: Study, *, levels: Sequence[float] = LEVELS) -> CostRe
 
 
 def _row(run: Run, level: float, per_step: float) -> dict[str, Any]:
-    step = onset(run, "select_test_inferred_ood", level)
+    step = onset(run, "test_inferred_ood", level)
     trained = int(run.metrics["step"].iloc[-1])
     return {"added": run.task.n_added, "level": level, "step": step, "flops": step * per_step, "trained": trained}
 

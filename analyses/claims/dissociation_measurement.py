@@ -1,59 +1,76 @@
-"""What claim (ii) is decided from: bridge evidence, a lens, wrong answers, accuracies and floors of a graph's models."""
+"""What claim (ii) is decided from: bridge evidence, lens and accuracies of a graph's models, and of models set by hand."""
 
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ...tasks import shortcut_accuracy
+from ...tasks import exact_match, shortcut_accuracy, two_hop
+from ...tasks.models.by_hand import CODE, DECOY, TWO_HOPS, models_by_hand
 from ..bridge.evidence import EvidenceResult, bridge_evidence
 from ..bridge.interchange import InterchangeResult, interchange
 from ..bridge.lens import LensResult, logit_lens
-from .specimens import Arms
+from .specimens import Arms, Specimen
 
 OOD, HOP1_OOD, IID = "test_inferred_ood", "test_inferred_ood_id", "test_inferred_iid"
+PATH_SPLITS = (OOD, HOP1_OOD, IID)
+ASKED = {
+    **{"exposed": (OOD,), "natural": PATH_SPLITS, "before": PATH_SPLITS},
+    **{TWO_HOPS: PATH_SPLITS, CODE: (OOD, HOP1_OOD), DECOY: (OOD, HOP1_OOD)},
+}
+"""By model, the questions on which there is evidence on the bridge; where there are three, also a lens."""
+ANSWERED_WRONG = ("before", "untied")
 
 
 @dataclass(frozen=True, eq=False)
 class DissociationMeasurement:
-    """What was measured on one graph's models; None where the arm is missing.
+    """What was measured on one graph; an arm that is missing is in no mapping.
 
     Attributes:
-        exposed, natural: evidence on OOD+OOD questions.
-        before: evidence of that arm on ID questions and on questions of which hop 1 is OOD.
-        before_lens: what can be read from it on OOD+OOD questions.
-        before_wrong: whether wrong answers follow donors whose second hop is an ID fact; None if there are none.
-        accuracy: exact match on OOD+OOD questions by arm.
-        floor: the best shortcut's exact match there, learned from the exposed arm's training compositions.
+        evidence: by model and split; models are the arms and those of `models_by_hand`.
+        lenses: by model, what can be read on OOD+OOD questions.
+        wrong: by arm, what exchanged states do to OOD+OOD questions that are answered wrong, if there are any.
+        accuracy: by model, exact match on all OOD+OOD questions.
+        floors: by model, the best shortcut's exact match there, learned from that model's training compositions.
+        n_questions: OOD+OOD questions.
     """
 
-    exposed: EvidenceResult | None
-    natural: EvidenceResult | None
-    before: Mapping[str, EvidenceResult]
-    before_lens: LensResult | None
-    before_wrong: InterchangeResult | None
+    evidence: Mapping[str, Mapping[str, EvidenceResult]]
+    lenses: Mapping[str, LensResult]
+    wrong: Mapping[str, InterchangeResult]
     accuracy: Mapping[str, float]
-    floor: float
+    floors: Mapping[str, float]
+    n_questions: int
 
 
 def measure_dissociation(arms: Arms, n_questions: int, seed: int = 0) -> DissociationMeasurement:
-    """Evidence, lens, accuracies and floors of one graph; arguments as of `dissociation.accuracy_without_circuit`."""
+    """Evidence, lens, accuracies and floors of one graph; arguments as of `dissociation.accuracy_without_circuit`.
 
-    def evidence(name: str, split: str) -> EvidenceResult | None:
-        if name not in arms:
-            return None
-        return bridge_evidence(arms[name].model, arms[name].task, split, n=n_questions, progress=False, seed=seed)
+    Controls set by hand get the same questions, as many of them, and count as trained on what the exposed arm was.
+    """
+    task = two_hop(next(arms[name] for name in (*ASKED, *arms) if name in arms).task)
+    by_hand = {name: Specimen(model, task, {}) for name, model in models_by_hand(task, seed=seed).items()}
+    models = {**arms, **by_hand}
+    asked = {name: ASKED[name] for name in models if name in ASKED}
+    evidence = {
+        name: {split: _evidence(models[name], split, n_questions, seed) for split in splits}
+        for name, splits in asked.items()
+    }
+    lenses = {name: _lens(models[name], seed) for name, splits in asked.items() if splits == PATH_SPLITS}
+    wrong = {name: found for name in ANSWERED_WRONG if name in arms and (found := _wrong(arms[name], seed)) is not None}
+    accuracy = {name: float(exact_match(m.model, m.task.split(OOD)).double().mean()) for name, m in models.items()}
+    floors = {name: max(shortcut_accuracy(m.task, m.task.split(OOD)).values()) for name, m in models.items()}
+    return DissociationMeasurement(evidence, lenses, wrong, accuracy, floors, len(task.split(OOD)))
 
-    before = {split: found for split in (IID, HOP1_OOD) if (found := evidence("before", split)) is not None}
-    lens = wrong = None
-    if "before" in arms:
-        model, task = arms["before"].model, arms["before"].task
-        lens = logit_lens(model, task.split(OOD), progress=False, seed=seed)
-        with suppress(ValueError):  # no question is answered wrong and has donors
-            wrong = interchange(model, task, task.split(OOD), answered="wrong", progress=False, seed=seed)
-    accuracy = {name: each.accuracy[OOD] for name, each in arms.items() if OOD in each.accuracy}
-    floor = float("nan")
-    if "exposed final" in arms:
-        task = arms["exposed final"].task
-        floor = max(shortcut_accuracy(task, task.split(OOD)).values())
-    exposed, natural = evidence("exposed", OOD), evidence("natural", OOD)
-    return DissociationMeasurement(exposed, natural, before, lens, wrong, accuracy, floor)
+
+def _evidence(one: Specimen, split: str, n_questions: int, seed: int) -> EvidenceResult:
+    return bridge_evidence(one.model, one.task, split, n=n_questions, progress=False, seed=seed)
+
+
+def _lens(one: Specimen, seed: int) -> LensResult:
+    return logit_lens(one.model, one.task.split(OOD), progress=False, seed=seed)
+
+
+def _wrong(one: Specimen, seed: int) -> InterchangeResult | None:
+    with suppress(ValueError):  # no question is answered wrong and has donors
+        return interchange(one.model, one.task, one.task.split(OOD), answered="wrong", progress=False, seed=seed)
+    return None

@@ -19,7 +19,8 @@ from ...tasks import Checkpoint, Run, Study, shortcut_accuracy
 from ..bridge.evidence import EvidenceResult, bridge_evidence
 from ..bridge.evidence_verdicts import MIN_UNITS_TO_JUDGE
 from ..bridge.lens import logit_lens
-from ..bridge.verdicts import bridge_intervention, bridge_is, bridge_read, bridge_roles
+from ..bridge.pair_donors import HELD_OUT
+from ..bridge.verdicts import ANYWHERE, bridge_is, bridge_read, bridge_roles
 from ..page import Report
 from ..plots.claims import accuracy_against_use
 from .claim import Inputs, Job
@@ -40,11 +41,13 @@ class RegimeResult(Result):
             layer at r1, where causal models make the bridge, or in bidirectional ones at the best position;
             correct_not_found: share answered correctly whose bridge is found nowhere;
             probe, probe_at: the best held-out linear probe of the bridge after any layer at any position, and where;
-            bridge_effect: share of answers that an intervention on the bridge moves, beyond control, where it moves most,
-            with its 95 % interval low, high, on questions of `used_split` answered right: in causal models the state at r1
-            of a question never trained, in bidirectional ones the difference of two bridges' mean states, since other
-            states hold answers too; n_facts: hop-1 facts it rests on; NaN below `evidence_verdicts.MIN_UNITS_TO_JUDGE`;
-            used: whether the bridge is used at any of these places, or at all positions together (see `bridge_evidence`).
+            bridge_effect: share of answers that the difference of two bridges' mean states turns, beyond control, where it
+            turns most, with its 95 % interval low, high, on questions of `used_split` answered right; whole states are no
+            measure of it, since they ask other questions; n_facts: hop-1 facts it rests on; NaN below
+            `evidence_verdicts.MIN_UNITS_TO_JUDGE`;
+            donor_right: share of the questions with the other bridge that the model answers right by themselves;
+            used: whether the bridge is used after any layer, at any position or at all together (see `bridge_evidence`);
+            `undecided (ceiling)` if too few of those questions are answered to tell.
             The best of several places is the largest value, so a little high.
         split: what the questions are.
         used_split: what those are on which use is measured.
@@ -110,7 +113,7 @@ def measure_run(run: Run, split: str, used_split: str, n_questions: int, seed: i
         checkpoint = run.checkpoint(step)
         model = checkpoint.model()
         evidence = bridge_evidence(model, run.task, used_split, n=n_questions, progress=False, seed=seed)
-        at_step[step] = _row(checkpoint, model, run, split, seed) | _use(evidence, bridge_roles(model))
+        at_step[step] = _row(checkpoint, model, run, split, seed) | _use(evidence)
     ordered = sorted(moments.items(), key=lambda moment: moment[1])
     return Result(pd.DataFrame([{"run": run.name, "phase": phase, **at_step[step]} for phase, step in ordered]))
 
@@ -132,8 +135,8 @@ def show_regimes(result: RegimeResult, report: Report) -> None:
     """Figure and summary, on the page of claim (ii)."""
     report.figure(
         result.figure(),
-        "Each symbol is a run at a phase: exact match on OOD+OOD questions upwards, across the share of answers that follow "
-        "another question's state at r1 (in slots: the difference of two bridges' means, anywhere). Upper left would be "
+        "Each symbol is a run at a phase: exact match on OOD+OOD questions upwards, across the share of answers that the "
+        "difference of two bridges' mean states turns, where it turns most. Upper left would be "
         "accuracy without circuit, lower right is circuit without accuracy. Squares: training compositions memorised; "
         "triangles: ID answers; diamonds: OOD facts known, not composed; stars: OOD answers; circles: the end. Filled where "
         "the bridge is used.",
@@ -156,19 +159,20 @@ def _row(checkpoint: Checkpoint, model: HookedTransformer, run: Run, split: str,
     }
 
 
-def _use(evidence: EvidenceResult, roles: Sequence[str]) -> dict[str, Any]:
-    measures = evidence.measures if len(evidence.measures) else pd.DataFrame(columns=["measure", "role", "value", "excess"])
+def _use(evidence: EvidenceResult) -> dict[str, Any]:
+    columns = ["measure", "layer", "role", "value", "excess", "low", "high", "n_facts", "donor_right"]
+    measures = evidence.measures.reindex(columns=columns)
+    measures = measures[measures["layer"] >= 0]
     probes = measures[measures["measure"] == "probe"].sort_values("value")
-    donors = measures[(measures["measure"] == bridge_intervention(roles)) & measures["role"].isin(roles)].sort_values(
-        "excess"
-    )
+    turned = measures[measures["measure"] == "direction"].sort_values("excess")
     nan = float("nan")
     probe = {"probe": nan, "probe_at": ""}
     if len(probes):
         best = probes.iloc[-1]
         probe = {"probe": best["value"], "probe_at": f"L{best['layer']} {best['role']}"}
     use: dict[str, Any] = {"bridge_effect": nan, "low": nan, "high": nan, "n_facts": 0}
-    if len(donors) and donors["n_facts"].max() >= MIN_UNITS_TO_JUDGE:
-        best = donors.iloc[-1]
+    if len(turned) and turned["n_facts"].max() >= MIN_UNITS_TO_JUDGE:
+        best = turned.iloc[-1]
         use = {"bridge_effect": best["excess"], "low": best["low"], "high": best["high"], "n_facts": best["n_facts"]}
-    return probe | use | {"used": bridge_is(evidence, roles=roles)}
+    ceiling = measures.loc[measures["measure"] == HELD_OUT, "donor_right"].max()
+    return probe | use | {"donor_right": ceiling, "used": bridge_is(evidence, roles=ANYWHERE)}

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from ...circuits import Circuit, draw, equivalence
+from ...circuits import Circuit, draw
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.units import fixed
 from ...tasks import Checkpoint
@@ -21,6 +21,7 @@ from ..bridge.evidence import EvidenceResult
 from ..bridge.lens import LensResult
 from ..bridge.verdicts import bridge_is, bridge_read
 from ..page import Report
+from ..sameness.equivalence import equivalence
 from .claim import Claim, Inputs, Job, Jobs, main_table, show_result, verdict_line
 from .path_measurement import MIN_PAIRS, PathMeasurement, measure_paths
 from .rules import (

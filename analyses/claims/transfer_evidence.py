@@ -29,8 +29,9 @@ class TransferEvidenceResult(Result):
     Attributes:
         table: a row for each run and cell of `CELLS`, with run, arm, seed, cell;
             read_at_r1: share of questions whose bridge a lens reads at r1, after the best layer;
-            used: whether it is used at r1 (see `bridge_evidence`), on questions answered right, and n_judged: hop-1 facts
-            that this rests on;
+            used: whether it is used at r1 or at all positions together (see `bridge_evidence`), on questions answered right;
+            `undecided (ceiling)` if the model answers too few of the questions with another bridge to tell; and n_judged:
+            hop-1 facts that this rests on;
             accuracy: exact match on all n questions;
             realigned: the same with the bridge read at r1 written as its embedding, after the best layer;
             controlled: with a random entity's embedding there;

@@ -20,10 +20,11 @@ def transfer_table(study: Study) -> pd.DataFrame:
 
     Returns:
         Columns run, arm (the origin; of published recipes with the reading), recipe (`balanced` if all old facts
-        are still trained, else `published`), exposure, seed, cell;
+        are still trained, else `published`), exposure, seed, replicate (0 is the first training), cell;
         exact_match at the last step, floor (best shortcut) and floor_r2 (last relation alone), on all n questions;
         excess, exact_match − floor; area under the curve of exact match, as a mean over training;
-        to_90: first of three evaluations at .9 (NaN: never); remembered: exact match on the new facts themselves;
+        to_90: first of three evaluations at .9 on the reported half, which selects no step (NaN: never);
+        remembered: exact match on the new facts themselves;
         forgotten: how far accuracy on old ID questions ever fell below 1 (0 for random weights, which knew none).
 
     Raises:
@@ -34,13 +35,13 @@ def transfer_table(study: Study) -> pd.DataFrame:
         there = ", ".join(sorted(arms))
         raise ValueError(f"{study.folder} has no runs from {', '.join(sorted(lacking))}; its arms are {there}")
     rows = []
-    for name, arm, seed in study.summary[["run", "arm", "seed"]].itertuples(index=False):
+    for name, arm, seed, replicate in study.summary[["run", "arm", "seed", "replicate"]].itertuples(index=False):
         run = study.runs[name]
         task = two_hop(run.task)
         exposure = task.supervision.hop2_compositions if task.supervision else 0
         recipe = "balanced" if task.is_atomic is None else "published"
         about = {"run": name, "arm": arm.removesuffix(f"_m{exposure}"), "recipe": recipe}
-        about |= {"exposure": exposure, "seed": seed}
+        about |= {"exposure": exposure, "seed": seed, "replicate": replicate}
         rows += [{**about, **_cell(run, cell, split)} for cell, split in CELLS.items()]
     return pd.DataFrame(rows)
 
@@ -57,7 +58,7 @@ def _cell(run: Run, cell: str, split: str) -> dict[str, Any]:
         "floor_r2": shortcuts["r2"],
         "excess": accuracy[-1] - floor,
         "area": float(np.mean(accuracy)),
-        "to_90": onset(run, f"select_{split}", REACHED),
+        "to_90": onset(run, split, REACHED),
         "remembered": _whole(run, "ood_atomic")[-1],
         "forgotten": 1.0 - float(np.min(old)) if run.initial else 0.0,
         "n": len(questions),

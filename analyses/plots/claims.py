@@ -7,7 +7,8 @@ from plotly.subplots import make_subplots
 from .style import error_bars
 from .theme import COLOURS, GREYS, PHASE_SYMBOL, TEMPLATE, apart, literal
 
-SAYS_COLOUR = {"supported": COLOURS[2], "contradicted": COLOURS[1], "undecided": GREYS["undecided"], "": GREYS["undecided"]}
+OPEN = dict.fromkeys(("undecided", "invalid", ""), GREYS["undecided"])
+SAYS_COLOUR = {"supported": COLOURS[2], "contradicted": COLOURS[1], **OPEN}
 
 
 def cost_frontier(table: pd.DataFrame, *, title: str) -> go.Figure:

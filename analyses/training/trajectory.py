@@ -42,7 +42,7 @@ TWO_HOP_PARTS = {
     "hop 2": Part("head", "mlp", "r2"),
 }
 """The parts of the path of two-hop questions."""
-ONSETS = {"ID ≥ .5": ("select_test_inferred_iid", 0.5)}
+ONSETS = {"ID ≥ .5": ("test_inferred_iid", 0.5)}
 ONSETS |= {name: milestone for name, milestone in MILESTONES.items() if not name.startswith("train")}
 
 

@@ -1,0 +1,117 @@
+"""On one graph: is there accuracy without the path, the path without accuracy? And do these criteria see what is there?
+
+Each criterion is a function of what was measured on one model, and says yes, no, or None where it cannot be said. It runs
+on models of which the answer is known, on the same graph and questions: set by hand, and natural after grokking, which has
+accuracy and path.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+
+from ...tasks.models.by_hand import CODE, DECOY, TWO_HOPS
+from ..bridge.evidence import EvidenceResult
+from ..bridge.verdicts import ANYWHERE, bridge_cells, bridge_is, bridge_read
+from .dissociation_measurement import HOP1_OOD, IID, OOD, DissociationMeasurement
+
+HIGH, BEYOND_SHORTCUT = 0.9, 0.3  # exact match
+PATH_READABLE, PATH_UNREADABLE = 0.8, 0.5  # shares of OOD bridges that are read: from, and below
+MOST = 0.5  # of graphs
+NONE = pd.Series({"value": float("nan"), "low": float("nan"), "high": float("nan")})
+
+Criterion = Callable[[DissociationMeasurement, str], bool | None]
+"""Whether one of a graph's models has what a direction of the claim asks for."""
+
+
+def accuracy_without_path(one: DissociationMeasurement, name: str) -> bool | None:
+    """It answers beyond shortcuts, and the bridge is used after no layer, at no position and not at all together."""
+    if name not in one.evidence or one.accuracy[name] <= one.floors[name] + BEYOND_SHORTCUT:
+        return None
+    return {"no": True, "yes": False}.get(used(one.evidence[name][OOD]))
+
+
+def path(one: DissociationMeasurement, name: str) -> bool | None:
+    """OOD bridges are used where the second hop is ID, and in OOD+OOD questions a lens reads them where ID ones are used."""
+    return _path(one, name, by_lens)
+
+
+def path_by_probe(one: DissociationMeasurement, name: str) -> bool | None:
+    """The same, read by a linear probe: a path may not write bridges in the form that a lens reads."""
+    return _path(one, name, by_probe)
+
+
+def used(evidence: EvidenceResult) -> str:
+    """Whether the bridge is used after any layer, at any position or at all of them together."""
+    return bridge_is(evidence, roles=ANYWHERE)
+
+
+def by_lens(one: DissociationMeasurement, name: str) -> pd.DataFrame:
+    """The shares of OOD+OOD questions whose bridge a lens reads, with layer, role, value, low, high."""
+    return bridge_read(one.lenses[name], ANYWHERE).rename(columns={"top1": "value"})
+
+
+def by_probe(one: DissociationMeasurement, name: str) -> pd.DataFrame:
+    """The same of a probe, on half the questions: less the share of another question's bridge."""
+    measures = one.evidence[name][OOD].measures
+    rows = measures[measures["measure"] == "probe"]
+    return rows.drop(columns="value").rename(columns={"excess": "value"})
+
+
+def readable(
+    one: DissociationMeasurement,
+    name: str,
+    read: Callable[[DissociationMeasurement, str], pd.DataFrame] = by_lens,
+    *,
+    first: bool = False,
+) -> pd.Series:
+    """Value, low and high of what is read after the last (or first) layer at which ID bridges are used; NaN if at none.
+
+    At the positions at which they are used there, and of several at the best; if they are used at all positions together
+    only, at the best of all.
+    """
+    if name not in one.lenses:
+        return NONE
+    iid = bridge_cells(one.evidence[name][IID], one.evidence[name][IID].table["role"].unique())
+    cells = iid[iid["used"] == "yes"]
+    if cells.empty:
+        return NONE
+    layer = cells["layer"].min() if first else cells["layer"].max()
+    roles = set(cells.loc[cells["layer"] == layer, "role"]) & set(ANYWHERE) or set(ANYWHERE)
+    rows = read(one, name)
+    rows = rows[(rows["layer"] == layer) & rows["role"].isin(roles)]
+    return rows.sort_values("value").iloc[-1][["value", "low", "high"]].astype(float) if len(rows) else NONE
+
+
+def _path(
+    one: DissociationMeasurement, name: str, read: Callable[[DissociationMeasurement, str], pd.DataFrame]
+) -> bool | None:
+    if HOP1_OOD not in one.evidence.get(name, {}):
+        return None
+    is_used = used(one.evidence[name][HOP1_OOD])
+    if is_used == "no":
+        return False
+    share = readable(one, name, read)
+    if share["high"] < PATH_UNREADABLE:
+        return False
+    return True if is_used == "yes" and share["low"] >= PATH_READABLE else None
+
+
+HAS_NO_PATH: Mapping[str, bool] = {CODE: True, DECOY: True, TWO_HOPS: False, "natural": False}
+"""Controls of `accuracy_without_path`, and what it must say."""
+HAS_PATH: Mapping[str, bool] = {name: not has_none for name, has_none in HAS_NO_PATH.items()}
+"""Controls of `path`."""
+
+
+def control_outcomes(
+    each: Sequence[DissociationMeasurement], criterion: Criterion, known: Mapping[str, bool]
+) -> dict[str, list[bool | None]]:
+    """By control, on each graph that has it, whether the criterion is right; None where it says nothing."""
+    said = {name: [criterion(one, name) for one in each if name in one.evidence] for name in known}
+    return {name: [None if word is None else word == known[name] for word in words] for name, words in said.items()}
+
+
+def passes(outcomes: Sequence[bool | None]) -> bool | None:
+    """Wrong on no graph and right on most; None if it has not run."""
+    if not outcomes:
+        return None
+    return False not in outcomes and sum(word is True for word in outcomes) > MOST * len(outcomes)
