@@ -361,11 +361,7 @@ ROWS: dict[str, Row] = {
         {"loops": "counts", "splits": "names"},
     ),
     "accuracy_curves": (A.accuracy_curves, lambda w: dict(metrics={}, n={}, phases={}), {"n": "data"}),
-    "accuracy_without_circuit": (
-        A.accuracy_without_circuit,
-        lambda w: {"graphs": {0: {}}},
-        {"roles": "names"},
-    ),
+    "accuracy_without_circuit": (A.accuracy_without_circuit, lambda w: {"graphs": {0: {}}}, {}),
     "activation_patch": (A.activation_patch, asked, {}),
     "attribute_attention": (A.attribute_attention, asked, {}),
     "back_patch": (A.back_patch, lambda w: {"model": w.model, "queries": w.queries}, {}),

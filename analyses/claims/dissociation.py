@@ -21,9 +21,18 @@ from ...tasks import two_hop
 from ..page import Report
 from ..training.exposure import ExposureResult, accuracy_by_exposure, exposures
 from .claim import Claim, Inputs, Job, Jobs, show_result, verdict_line
-from .dissociation_criteria import control_outcomes, passes
+from .dissociation_criteria import passes
 from .dissociation_measurement import HOP1_OOD, OOD, DissociationMeasurement, measure_dissociation
-from .dissociation_rows import CRITERIA, DIRECTIONS, beside, controls, directions, falsifiers, moved_alike
+from .dissociation_rows import (
+    DIRECTIONS,
+    Controls,
+    beside,
+    controls,
+    directions,
+    falsifiers,
+    moved_alike,
+    on_controls,
+)
 from .gatekeeping import decide
 from .regimes import RegimeResult, regime_jobs, regimes_of, show_regimes
 from .rules import CONTRADICTED, SUPPORTED, UNDECIDED, ClaimResult, check, rows_to_frame
@@ -72,14 +81,15 @@ def accuracy_without_circuit(graphs: Mapping[int, Arms], *, n_questions: int = 5
 def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> ClaimResult:
     """Claim (ii) from what was measured, by graph."""
     each = list(measured.values())
-    main, against = directions(each, m=len(DIRECTIONS)), falsifiers(each)
-    alone = [replace(row, key=f"{ALONE}{row.key}", role="beside") for row in directions(each, m=1)]
+    said = on_controls(each)
+    main, against = directions(each, said, m=len(DIRECTIONS)), falsifiers(each)
+    alone = [replace(row, key=f"{ALONE}{row.key}", role="beside") for row in directions(each, said, m=1)]
     decision = decide([*main, *against])
-    table = rows_to_frame([*main, *controls(each), *alone, *beside(each)])
+    table = rows_to_frame([*main, *controls(said), *alone, *beside(each)])
     return ClaimResult(
         table,
         rows_to_frame([*against, moved_alike(each)]),
-        _checks(measured),
+        _checks(measured, said),
         NAME,
         decision.verdict,
         _sentence(table, decision.verdict),
@@ -90,16 +100,15 @@ def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> Clai
     )
 
 
-def _checks(measured: Mapping[int, DissociationMeasurement]) -> pd.DataFrame:
+def _checks(measured: Mapping[int, DissociationMeasurement], said: Controls) -> pd.DataFrame:
     found = {graph: one.evidence["exposed"][OOD].table for graph, one in measured.items() if "exposed" in one.evidence}
     judged: dict[int, Any] = {graph: int(table["n_judged"].iloc[0]) for graph, table in found.items()}
     enough = bool(found) and all(table["reason"].eq("").all() for table in found.values())
     low = {graph: round(one.accuracy["before"], 3) for graph, one in measured.items() if "before" in one.accuracy}
-    each = list(measured.values())
     failed = [
         f"{DIRECTIONS[key]}: {name}"
-        for key, (criterion, known) in CRITERIA.items()
-        for name, outcomes in control_outcomes(each, criterion, known).items()
+        for key, of_controls in said.items()
+        for name, outcomes in of_controls.items()
         if not passes(outcomes)
     ]
     return pd.DataFrame(

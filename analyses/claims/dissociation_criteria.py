@@ -11,6 +11,7 @@ import pandas as pd
 
 from ...tasks.models.by_hand import CODE, DECOY, TWO_HOPS
 from ..bridge.evidence import EvidenceResult
+from ..bridge.evidence_verdicts import TOGETHER
 from ..bridge.verdicts import ANYWHERE, bridge_cells, bridge_is, bridge_read
 from .dissociation_measurement import HOP1_OOD, IID, OOD, DissociationMeasurement
 
@@ -71,7 +72,7 @@ def readable(
     """
     if name not in one.lenses:
         return NONE
-    iid = bridge_cells(one.evidence[name][IID], one.evidence[name][IID].table["role"].unique())
+    iid = bridge_cells(one.evidence[name][IID], (*ANYWHERE, TOGETHER))
     cells = iid[iid["used"] == "yes"]
     if cells.empty:
         return NONE

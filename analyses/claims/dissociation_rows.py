@@ -48,7 +48,16 @@ CRITERIA: Mapping[str, tuple[Criterion, Mapping[str, bool]]] = {
 """By direction, the criterion that must be right on its controls, and what it must say of each."""
 
 
-def directions(each: Sequence[DissociationMeasurement], m: int) -> list[Row]:
+Controls = Mapping[str, Mapping[str, Sequence[bool | None]]]
+"""By direction and control, on each graph, whether the criterion is right; None where it says nothing."""
+
+
+def on_controls(each: Sequence[DissociationMeasurement]) -> Controls:
+    """What both criteria say of their controls."""
+    return {key: control_outcomes(each, criterion, known) for key, (criterion, known) in CRITERIA.items()}
+
+
+def directions(each: Sequence[DissociationMeasurement], said: Controls, m: int) -> list[Row]:
     """Both directions of the claim, if their criteria are right on the controls."""
     taught = "second hop, as soon as it answers"
     not_used = "used after no layer, at no position and not at all together"
@@ -69,18 +78,16 @@ def directions(each: Sequence[DissociationMeasurement], m: int) -> list[Row]:
         m=m,
     )
     return [
-        after_controls(
-            row, {name: passes(outcomes) for name, outcomes in control_outcomes(each, *CRITERIA[row.key]).items()}
-        )
+        after_controls(row, {name: passes(outcomes) for name, outcomes in said[row.key].items()})
         for row in (without_path, without_accuracy)
     ]
 
 
-def controls(each: Sequence[DissociationMeasurement]) -> list[Row]:
+def controls(said: Controls) -> list[Row]:
     """A row for each criterion and control: on how many graphs it says what is so."""
     rows = []
-    for key, (criterion, known) in CRITERIA.items():
-        for name, outcomes in control_outcomes(each, criterion, known).items():
+    for key, (_, known) in CRITERIA.items():
+        for name, outcomes in said[key].items():
             right, n = sum(word is True for word in outcomes), len(outcomes)
             wrong = sum(word is False for word in outcomes)
             rows.append(

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from grokscope.analyses import cost_of_waiting
-from grokscope.analyses.training.growth import flops_per_example
+from grokscope.analyses.training.growth import flops_per_example, summarise_run
 from grokscope.tasks import BOTH_HOPS, Run, Study
 
 
@@ -18,10 +18,12 @@ def made_up(run: Run, name: str, reaches: dict[float, int], *, seed: int, last: 
     accuracy = np.zeros(len(steps))
     for level, step in reaches.items():
         accuracy[steps >= step] = level
-    metrics = pd.DataFrame({"step": steps, "select_test_inferred_ood": accuracy})
+    metrics = pd.DataFrame({"step": steps, "select_test_inferred_ood": 1.0})  # the half that chooses; not read here
     for split in ("test_inferred_iid", "test_inferred_ood", "test_inferred_ood_id", "test_inferred_id_ood"):
         metrics[split] = accuracy
-    metrics["select_train"] = metrics["select_test_inferred_iid"] = 1.0
+    for column in ("train", "select_train", "select_test_inferred_iid"):
+        metrics[column] = 1.0
+    metrics["seconds"] = steps / 10
     task = dataclasses.replace(run.task, seed=seed)
     if name.startswith("both"):
         task = dataclasses.replace(run.task.with_supervision(BOTH_HOPS), seed=seed)
@@ -47,6 +49,13 @@ def test_steps_flops_and_added_compositions_are_those_of_the_runs(study: Study, 
     assert row["flops"] == 800 * per_step
     both = found.table[found.table["arm"] == "both"].iloc[0]
     assert both["added"] == len(tiny_run.task.with_supervision(BOTH_HOPS).added) > 0
+
+
+def test_steps_are_read_on_the_half_that_chose_no_checkpoint(tiny_run: Run) -> None:
+    run = made_up(tiny_run, "natural-g1-r0", {0.95: 700}, seed=1)
+    assert run.phases["ood_generalised"] == 100, "phases keep choosing on the other half"
+    assert set(cost_of_waiting(Study(Path("made-up"), {run.name: run})).table["step"]) == {700}
+    assert set(summarise_run(run).table.query("milestone.str.startswith('OOD')")["step"]) == {700}
 
 
 def test_the_median_is_over_graphs_and_what_never_came_counts_as_late(study: Study) -> None:

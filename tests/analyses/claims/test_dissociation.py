@@ -2,210 +2,338 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from handset import handset_model, lookup_model
+from handset import copies_model, handset_model, pair_code_model
+from transformer_lens import HookedTransformer
 
 from grokscope.analyses import InterchangeResult, Specimen, accuracy_without_circuit
 from grokscope.analyses.bridge.evidence import EvidenceResult
 from grokscope.analyses.bridge.lens import LensResult
-from grokscope.analyses.bridge.verdicts import ANYWHERE, R1, bridge_roles
 from grokscope.analyses.claims.dissociation import decide_dissociation
+from grokscope.analyses.claims.dissociation_criteria import (
+    HAS_NO_PATH,
+    HAS_PATH,
+    accuracy_without_path,
+    path,
+    path_by_probe,
+    readable,
+)
 from grokscope.analyses.claims.dissociation_measurement import (
+    ASKED,
     HOP1_OOD,
     IID,
+    OOD,
     DissociationMeasurement,
     measure_dissociation,
 )
-from grokscope.tasks import ModelConfig, TwoHopTask, build_model
+from grokscope.analyses.claims.rules import ClaimResult
+from grokscope.tasks import TwoHopTask
+from grokscope.tasks.models.by_hand import CODE, DECOY, TWO_HOPS, models_by_hand
+
+TOGETHER = "all positions"
+YES, NO, OPEN, CEILING = "yes", "no", "undecided", "undecided (ceiling)"
 
 
-def evidence(
-    used: str = "yes", held_out: float = 0.9, probe: float = 0.9, role: str = "r1", direction: float = 0.9
-) -> EvidenceResult:
-    cells = [{"layer": layer, "role": role, "used": "no", "n_judged": 50, "reason": ""} for layer in (-1, 0, 1)]
-    cells[1]["used"] = used
-    measures = [
-        {"layer": layer, "role": role, "measure": name, "value": value, "excess": value, "n_facts": 400}
-        for layer in (0, 1)
-        for name, value in (("held out", held_out), ("probe", probe), ("direction", direction))
-    ]
+def evidence(used: str = YES, *, at: Sequence[int] = (0,), role: str = "r1", probe: float = 0.95) -> EvidenceResult:
+    """The word is said at some layers of one position, elsewhere the bridge is not used."""
+    cells, measures = [], []
+    for layer in (-1, 0, 1):
+        for where in ("h", "r1", "r2", TOGETHER):
+            word = used if layer in at and where == role else NO
+            cells.append({"layer": layer, "role": where, "used": word, "n_judged": 50, "reason": ""})
+            about = {"layer": layer, "role": where, "n_facts": 50}
+            if where != TOGETHER:
+                read = probe if where == "r1" and layer >= 0 else 0.05
+                interval = {"low": read - 0.05, "high": min(1.0, read + 0.05)}
+                measures.append(about | {"measure": "probe", "value": read, "excess": read, **interval})
+            moved = 0.9 if word == YES else 0.02
+            measures.append(about | {"measure": "direction", "value": moved, "excess": moved, "low": moved, "high": moved})
     return EvidenceResult(pd.DataFrame(cells), pd.DataFrame(measures), "m", "s")
 
 
-def lens(readable: float, role: str = "r1") -> LensResult:
-    rows = [{"layer": 0, "role": role, "after": "layer", "target": "bridge", "top1": readable}]
+def lens(shares: Mapping[int, float] | float, role: str = "r1") -> LensResult:
+    by_layer = shares if isinstance(shares, Mapping) else dict.fromkeys((0, 1), shares)
+    rows = [
+        {"layer": layer, "role": role, "after": "layer", "target": "bridge", "top1": share, "low": share - 0.05}
+        | {"high": min(1.0, share + 0.05)}
+        for layer, share in by_layer.items()
+    ]
     return LensResult(pd.DataFrame(rows), pd.DataFrame(), pd.DataFrame(), "m", "s", 9)
 
 
-def donors(followed: float) -> InterchangeResult:
-    rows = [
-        {"layer": 0, "role": "r1", "donor": donor, "success": success, "n": 9, "n_facts": 9}
-        for donor, success in (("held out", followed), ("other bridge", 0.05))
-    ]
-    return InterchangeResult(pd.DataFrame(rows), "m", "s", "ID", "wrong", 9)
+def wrong(mended: float) -> InterchangeResult:
+    rows = [{"layer": 0, "role": "r1", "donor": "same bridge", "success": mended, "n": 90, "n_facts": 50}]
+    return InterchangeResult(pd.DataFrame(rows), "m", "s", "ID", "wrong", 90)
+
+
+USES = {split: evidence() for split in (OOD, HOP1_OOD, IID)}
+USES_NOTHING = {split: evidence(NO) for split in (OOD, HOP1_OOD, IID)}
 
 
 def measured(**changed: object) -> DissociationMeasurement:
-    """As the paper claims: taught models answer without the bridge, untaught ones use it before they answer."""
-    as_claimed = DissociationMeasurement(
-        evidence(used="no", held_out=0.05, probe=0.3),
-        evidence(),
-        {IID: evidence(), HOP1_OOD: evidence()},
-        lens(0.95),
-        donors(0.9),
-        {"exposed final": 0.97, "before": 0.02},
-        0.1,
-    )
-    return dataclasses.replace(as_claimed, **changed)
+    """As the claim has it: taught models answer without the bridge, untaught ones use it before they answer.
+
+    Changes are of evidence and lens, by model: `exposed=…`, `before=…`, `before_lens=…`; others are fields.
+    """
+    found = {"exposed": {OOD: evidence(NO, probe=0.3)}, "natural": USES, "before": USES}
+    found |= {TWO_HOPS: USES, CODE: USES_NOTHING, DECOY: USES_NOTHING}
+    lenses = {name: lens(0.95) for name in ("natural", "before", TWO_HOPS)}
+    accuracy = {name: 1.0 for name in ("exposed", "exposed final", "natural", TWO_HOPS, CODE, DECOY)} | {"before": 0.02}
+    floors = dict.fromkeys(accuracy, 0.1)
+    for name in list(changed):
+        if name.removesuffix("_lens") in found or name in HAS_PATH:
+            given = changed.pop(name)
+            (lenses if name.endswith("_lens") else found).update({name.removesuffix("_lens"): given})
+    one = DissociationMeasurement(found, lenses, {"before": wrong(0.3), "untied": wrong(0.02)}, accuracy, floors, 250)
+    return dataclasses.replace(one, **changed)
 
 
-def decide(one: DissociationMeasurement, n: int = 5):
+def decide(one: DissociationMeasurement, n: int = 8) -> ClaimResult:
     return decide_dissociation(dict(enumerate([one] * n)))
+
+
+def says(result: ClaimResult) -> dict[str, str]:
+    return pd.concat([result.table, result.falsifiers]).set_index("key")["says"].to_dict()
 
 
 def test_what_the_paper_claims_is_supported_where_it_is_so() -> None:
     result = decide(measured())
-    assert result.verdict == "supported" and result.table["says"].tolist() == ["supported"] * 2 + [""] * 4
-    assert result.table["role"].tolist() == ["main"] * 2 + ["beside"] * 4
-    assert result.falsifiers.set_index("key")["role"].to_dict() == {
-        "f1": "falsifier", "f2": "beside", "f3": "falsifier", "f4": "falsifier"
-    }  # fmt: skip
-    assert result.checks["passed"].all() and result.figure() and "occurs (5 graphs)" in result.sentence
-    assert result.table["value"].iloc[-1] == pytest.approx(0.85) and "wrong answers" not in result.sentence
+    assert result.verdict == "supported" and result.m == 2 and result.smallest_n == 8
+    assert result.table["role"].tolist()[:2] == ["main"] * 2 and set(result.falsifiers["role"]) == {"falsifier", "beside"}
+    assert result.checks["passed"].all() and result.figure() and "are not bound" in result.sentence
+    found = result.table.set_index("key")
+    assert (found.loc[found["role"] == "control", "says"] == "supported").all() and "8 of 8 graphs" in found["rule"].iloc[0]
+    assert found["value"]["mended.before"] == pytest.approx(0.3) and found["value"]["mended.untied"] == pytest.approx(0.02)
 
 
-@pytest.mark.parametrize(
-    "changed, says",
-    [
-        ({"exposed": evidence(used="yes")}, ["contradicted", "supported"]),
-        ({"exposed": evidence(used="undecided", held_out=0.05)}, ["undecided", "supported"]),
-        ({"exposed": evidence(used="no", held_out=0.4)}, ["undecided", "supported"]),
-        ({"before": {IID: evidence(), HOP1_OOD: evidence(used="no")}}, ["supported", "contradicted"]),
-        ({"before_lens": lens(0.4)}, ["supported", "contradicted"]),
-        ({"before_lens": lens(0.7)}, ["supported", "undecided"]),
-        ({"before": {IID: evidence(used="no"), HOP1_OOD: evidence()}}, ["supported", "undecided"]),
-    ],
-)
-def test_each_direction_is_judged_by_its_own_rule(changed: dict[str, object], says: list[str]) -> None:
+WORLDS: dict[str, tuple[dict[str, object], str, str]] = {
+    "pair code taught": ({}, "supported", "supported"),
+    "path taught": ({"exposed": {OOD: evidence()}}, "contradicted", "supported"),
+    "copies taught": ({"exposed": {OOD: evidence(role=TOGETHER)}}, "contradicted", "supported"),
+    "used where answers are": ({"exposed": {OOD: evidence(role="r2")}}, "contradicted", "supported"),
+    "unclear": ({"exposed": {OOD: evidence(OPEN)}}, "undecided", "supported"),
+    "donors not answered": ({"exposed": {OOD: evidence(CEILING)}}, "undecided", "supported"),
+    "used, unreadable": ({"before_lens": lens(0.3)}, "supported", "contradicted"),
+    "used, half readable": ({"before_lens": lens(0.7)}, "supported", "undecided"),
+    "used, surely not in .8": ({"before_lens": lens(0.82)}, "supported", "undecided"),
+    "readable, unused": ({"before": USES | {HOP1_OOD: evidence(NO)}}, "supported", "contradicted"),
+    "readable, unclear": ({"before": USES | {HOP1_OOD: evidence(CEILING)}}, "supported", "undecided"),
+    "ID bridges unused": ({"before": USES | {IID: evidence(NO)}}, "supported", "undecided"),
+    "copies before": ({"before": {split: evidence(role=TOGETHER) for split in USES}}, "supported", "supported"),
+}
+"""What differs from the claimed world, and what each direction then says on 8 graphs."""
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_each_direction_is_judged_by_its_rule(name: str) -> None:
+    changed, *expected = WORLDS[name]
     result = decide(measured(**changed))
-    assert result.table["says"].tolist()[:2] == says
-    assert result.verdict == ("contradicted" if "contradicted" in says else "undecided")
+    found = says(result)
+    assert [found["accuracy_without_path"], found["path_without_accuracy"]] == expected
+    assert [found["alone.accuracy_without_path"], found["alone.path_without_accuracy"]] == expected
+    verdict = "contradicted" if "contradicted" in expected else "undecided" if "undecided" in expected else "supported"
+    assert result.verdict == verdict and result.m == 2
+
+
+def test_what_can_occur_is_contradicted_by_none_of_eight_graphs_and_not_of_seven() -> None:
+    other = measured(exposed={OOD: evidence()})
+    assert decide(other, 8).verdict == "contradicted" and decide(other, 7).verdict == "undecided"
+    assert says(decide(other, 6))["alone.accuracy_without_path"] == "contradicted", "one direction by itself needs six"
+    one_has_it = decide_dissociation(dict(enumerate([other] * 7 + [measured()])))
+    assert says(one_has_it)["accuracy_without_path"] == "undecided"
+    two_have_it = decide_dissociation(dict(enumerate([other] * 6 + [measured()] * 2)))
+    assert says(two_have_it)["accuracy_without_path"] == "undecided", "2 of 8 may be mistakes: the rate may be below .05"
+    assert says(decide_dissociation(dict(enumerate([other] * 5 + [measured()] * 3))))["accuracy_without_path"] == "supported"
+
+
+def test_unclear_graphs_count_against_either_word() -> None:
+    unclear, other = measured(exposed={OOD: evidence(OPEN)}), measured(exposed={OOD: evidence()})
+    assert says(decide_dissociation(dict(enumerate([other] * 8 + [unclear]))))["accuracy_without_path"] == "undecided"
+    assert (
+        says(decide_dissociation(dict(enumerate([measured()] * 2 + [unclear] * 6))))["accuracy_without_path"] == "undecided"
+    )
+
+
+BROKEN: dict[str, tuple[dict[str, object], str]] = {
+    "accuracy criterion calls a path none": ({TWO_HOPS: USES | {OOD: evidence(NO)}}, "accuracy_without_path"),
+    "accuracy criterion calls none a path": ({CODE: {OOD: evidence(), HOP1_OOD: evidence(NO)}}, "accuracy_without_path"),
+    "it cannot say": ({DECOY: {OOD: evidence(OPEN), HOP1_OOD: evidence(NO)}}, "accuracy_without_path"),
+    "path criterion misses a trained path": ({"natural_lens": lens(0.45)}, "path_without_accuracy"),
+    "path criterion sees one in a decoy": ({DECOY: {OOD: evidence(NO), HOP1_OOD: evidence()}}, "path_without_accuracy"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_criterion_that_fails_on_a_control_decides_nothing(name: str) -> None:
+    changed, direction = BROKEN[name]
+    result = decide(measured(**changed))
+    found = says(result)
+    assert result.verdict == "undecided" and found[direction] == found[f"alone.{direction}"] == "invalid"
+    other = {"accuracy_without_path", "path_without_accuracy"} - {direction}
+    assert found[other.pop()] == "supported" and "cannot be said" in result.sentence
+    failed = result.table[(result.table["role"] == "control") & (result.table["says"] == "invalid")]
+    assert len(failed) == 1 and direction in failed["key"].iloc[0]
+    assert not result.checks.set_index("check")["passed"]["criteria are right on all controls"]
+    assert f"{direction} invalid" in result.reason
+
+
+def test_a_control_that_was_not_run_makes_the_rows_invalid() -> None:
+    for name in (TWO_HOPS, CODE, DECOY, "natural"):
+        one = measured()
+        without = {model: found for model, found in one.evidence.items() if model != name}
+        result = decide(dataclasses.replace(one, evidence=without))
+        assert result.verdict == "undecided" and f"{name}: not run" in result.table["rule"].iloc[0]
+    assert set(HAS_PATH) == set(HAS_NO_PATH) <= set(ASKED)
+
+
+def test_a_control_may_be_unclear_on_few_graphs_and_wrong_on_none() -> None:
+    unclear, bad = (measured(**{CODE: {OOD: evidence(word), HOP1_OOD: evidence(NO)}}) for word in (OPEN, YES))
+    assert decide_dissociation(dict(enumerate([measured()] * 7 + [unclear]))).verdict == "supported"
+    assert decide_dissociation(dict(enumerate([measured()] * 7 + [bad]))).verdict == "undecided"
 
 
 @pytest.mark.parametrize(
     "falsifier, changed",
     [
-        ("f1", {"natural": evidence(probe=0.3)}),
-        ("f3", {"accuracy": {"exposed final": 0.5}}),
-        ("f4", {"floor": 0.8}),
+        ("f1", {"exposed": {OOD: evidence(NO, probe=0.95)}}),
+        ("f3", {"accuracy": measured().accuracy | {"exposed final": 0.7}}),
+        ("f4", {"floors": measured().floors | {"exposed final": 0.95}}),
     ],
 )
-def test_a_falsifier_contradicts_what_is_otherwise_supported(falsifier: str, changed: dict[str, object]) -> None:
-    result = decide(measured(**changed))
-    against = result.falsifiers.set_index("key")["says"]
-    assert against[falsifier] == "contradicted" and result.verdict == "contradicted"
+def test_each_falsifier_can_contradict_a_claim_that_main_rows_support(falsifier: str, changed: dict[str, object]) -> None:
+    one = measured(**changed)
+    result = decide(one)
+    if falsifier == "f1":  # 50 facts: the interval of a difference is ±.09
+        assert says(result)["accuracy_without_path"] == "supported"
+    assert says(result)[falsifier] == "contradicted" and result.verdict == "contradicted" and falsifier in result.reason
+    assert (result.falsifiers.query("role == 'falsifier'")["m"] == 3).all()
 
 
-@pytest.mark.parametrize("truth", ["supported", "contradicted"])
-def test_mistakes_on_single_graphs_hardly_change_the_verdict(truth: str) -> None:
-    """200 draws of five graphs, a twentieth of the outcomes by mistake the other's: the upper 95 % bound is below .05."""
-    claimed, not_claimed = measured(), measured(exposed=evidence(used="yes"))
-    right, wrong = (claimed, not_claimed) if truth == "supported" else (not_claimed, claimed)
-    rng = np.random.default_rng(0)
-
-    @functools.cache
-    def verdict(*is_wrong: bool) -> str:  # few patterns come up often
-        return decide_dissociation({graph: wrong if each else right for graph, each in enumerate(is_wrong)}).verdict
-
-    draws = [verdict(*(bool(rng.random() < 0.05) for _ in range(5))) for _ in range(200)]
-    assert sum(drawn not in (truth, "undecided") for drawn in draws) <= 4
+def test_no_falsifier_decides_where_a_main_row_is_open() -> None:
+    result = decide(measured(before_lens=lens(0.7), accuracy=measured().accuracy | {"exposed final": 0.7}))
+    assert says(result)["f3"] == "contradicted" and result.verdict == "undecided"
 
 
-def test_a_model_without_wrong_answers_has_no_row_of_them(evidence_world: TwoHopTask) -> None:
-    arms = {"before": Specimen(handset_model(evidence_world.graph), evidence_world, {})}
-    assert measure_dissociation(arms, n_questions=40).before_wrong is None
-    result = decide(measured(before_wrong=None))
-    assert result.verdict == "supported" and np.isnan(result.table["value"].iloc[-1])
+def test_what_does_not_beat_shortcuts_is_no_accuracy() -> None:
+    result = decide(measured(floors=measured().floors | {"exposed": 0.8}))
+    assert says(result)["accuracy_without_path"] == "undecided" and "8 unclear" in result.table["rule"].iloc[0]
 
 
-@pytest.mark.parametrize(
-    "taught, says",
-    [
-        (evidence(used="no", direction=0.1, role="r2"), "supported"),
-        (evidence(used="no", direction=0.3, role="r2"), "undecided"),
-        (evidence(used="yes", role="r2"), "contradicted"),
-    ],
-)
-def test_a_bridge_at_r2_is_seen_where_it_is_looked_for(taught: EvidenceResult, says: str) -> None:
-    """A state at r2 may hold the donor's answer, so that all answers follow it: the bridge's direction decides."""
-    at_r2 = evidence(role="r2")
-    one = measured(exposed=taught, natural=at_r2, before={IID: at_r2, HOP1_OOD: at_r2}, before_lens=lens(0.95, "r2"))
-    result = decide_dissociation(dict(enumerate([one] * 5)), ANYWHERE)
-    assert result.table["says"].tolist()[:2] == [says, "supported"]
-    assert "95% after the last." in result.sentence
-    n = result.table.set_index("key")["n"].to_dict()
-    assert n["wrong_followed"] == 0 < n["used"], "no donors at r2 for wrong answers"
+def test_readable_is_asked_after_the_last_layer_of_use_and_shown_at_the_first() -> None:
+    twice = measured(before=USES | {IID: evidence(at=(0, 1))}, before_lens=lens({0: 0.3, 1: 0.95}))
+    table = decide(twice).table.set_index("key")
+    assert table["says"]["path_without_accuracy"] == "supported"
+    assert table.loc[["readable.first", "readable.last"], "value"].tolist() == pytest.approx([0.3, 0.95])
+    assert readable(twice, "before", first=True)["low"] == pytest.approx(0.25)
 
 
-def test_a_causal_model_makes_the_bridge_at_r1_and_another_anywhere(evidence_world: TwoHopTask) -> None:
-    assert bridge_roles(handset_model(evidence_world.graph)) == R1
-    slots = dataclasses.replace(evidence_world, layout="slots")
-    config = ModelConfig(d_model=8, n_heads=1, n_blocks=1, n_loops=1, bidirectional=True)
-    found = bridge_roles(build_model(config, slots))
-    assert found == ANYWHERE == tuple(slots.split(IID).roles)
+def test_a_probe_reads_what_a_lens_does_not_and_does_not_decide() -> None:
+    unseen = measured(before_lens=lens(0.1))
+    assert path(unseen, "before") is False and path_by_probe(unseen, "before") is True
+    found = says(decide(unseen))
+    assert found["path_without_accuracy"] == "contradicted" and found["path.probe"] == "supported"
 
 
-def test_readable_is_asked_at_the_first_layer_of_use_and_shown_at_the_last() -> None:
-    late = evidence()
-    late.table.loc[late.table["layer"] == 1, "used"] = "yes"
-    rows = pd.concat([lens(0.3).table, lens(0.9).table.assign(layer=1)], ignore_index=True)
-    one = measured(before={IID: late, HOP1_OOD: evidence()}, before_lens=dataclasses.replace(lens(0.3), table=rows))
-    table = decide(one).table.set_index("key")
-    assert table.loc[["readable.first", "readable.last"], "value"].tolist() == pytest.approx([0.3, 0.9])
-    assert table["says"]["path_without_accuracy"] == "contradicted"
+def test_checks_fail_where_they_should() -> None:
+    few = evidence(NO)
+    few.table["reason"] = "causal verdicts need 20 hop-1 facts"
+    failing = {
+        "enough facts to judge the bridge": measured(exposed={OOD: few}),
+        "natural does not answer yet": measured(accuracy=measured().accuracy | {"before": 0.2}),
+        "criteria are right on all controls": measured(natural_lens=lens(0.4)),
+    }
+    assert set(failing) == set(decide(measured()).checks["check"])
+    for name, one in failing.items():
+        checks = decide(one).checks.set_index("check")["passed"]
+        assert not checks[name] and checks.sum() == len(checks) - 1
 
 
-def test_few_questions_leave_it_open() -> None:
-    few = evidence(used="undecided", held_out=float("nan"))
-    assert decide(measured(exposed=few, before={IID: few, HOP1_OOD: few})).verdict == "undecided"
-
-
-def test_four_graphs_of_five_decide_and_one_does_not() -> None:
-    other = measured(exposed=evidence(used="yes"))
-    assert decide_dissociation(dict(enumerate([measured()] * 4 + [other]))).verdict == "supported"
-    assert decide_dissociation(dict(enumerate([measured()] * 3 + [other] * 2))).verdict == "undecided"
-    assert decide(measured(), n=1).verdict == "undecided"
-
-
-def test_without_any_of_the_arms_nothing_is_measured() -> None:
+def test_missing_arms_leave_it_open_and_none_is_an_error() -> None:
+    one = measured()
+    alone = dataclasses.replace(one, evidence={"natural": USES}, lenses={}, wrong={}, accuracy={"natural": 1.0})
+    result = decide(alone)
+    assert result.verdict == "undecided" and "cannot be said" in result.sentence and result.figure()
     with pytest.raises(ValueError, match="no graph has one of the arms exposed, exposed final, natural, before"):
         accuracy_without_circuit({1: {}})
 
 
+@functools.cache
+def _verdict(pattern: tuple[bool, ...], claimed: bool) -> str:
+    right, mistaken = measured(), measured(exposed={OOD: evidence()})
+    right, mistaken = (right, mistaken) if claimed else (mistaken, right)
+    return decide_dissociation(dict(enumerate(mistaken if each else right for each in pattern))).verdict
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+def test_rarely_mistaken_graphs_rarely_make_a_false_verdict(claimed: bool) -> None:
+    """Graphs are taken for the other kind in .05 of the cases: of 200 studies at most 4 are wrong."""
+    rng = np.random.default_rng(0)
+    drawn = [_verdict(tuple(sorted(rng.random(8) < 0.05)), claimed) for _ in range(200)]
+    truth = "supported" if claimed else "contradicted"
+    assert sum(word not in (truth, "undecided") for word in drawn) <= 4 and drawn.count(truth) >= 120
+
+
+def world(seed: int) -> TwoHopTask:
+    return TwoHopTask.random(n_entities=16, n_relations=14, out_degree=12, ood_fraction=0.35, seed=seed)
+
+
+def arms(task: TwoHopTask, exposed: HookedTransformer, before: HookedTransformer) -> dict[str, Specimen]:
+    about = {"exposed": exposed, "exposed final": exposed, "before": before, "natural": models_by_hand(task)[TWO_HOPS]}
+    return {name: Specimen(model, task, {}) for name, model in about.items()}
+
+
+def test_models_set_by_hand_are_told_apart_from_weights_to_criteria() -> None:
+    """A sharp pair code with a decoy has accuracy and no path; two hops have the path; so in every control."""
+    task = world(0)
+    code = pair_code_model(task.graph, sharp=True, decoy=True, noise=1e-3)
+    one = measure_dissociation(arms(task, code, handset_model(task.graph, noise=1e-3)), n_questions=200)
+    assert one.accuracy["exposed"] == 1.0 and one.wrong == {} and one.floors["exposed"] < 0.5
+    said = {
+        name: (accuracy_without_path(one, name), path(one, name)) for name in (TWO_HOPS, CODE, DECOY, "exposed", "before")
+    }
+    assert said == {
+        TWO_HOPS: (False, True),
+        CODE: (True, False),
+        DECOY: (True, False),
+        "exposed": (True, None),
+        "before": (False, True),
+    }
+
+
+KINDS: dict[str, tuple[Callable[..., HookedTransformer], dict[str, bool], bool]] = {
+    "hops": (handset_model, {}, False),
+    "rotated": (handset_model, {"rotated": True}, False),
+    "copies": (copies_model, {}, False),
+    "soft": (pair_code_model, {}, True),
+    "sharp": (pair_code_model, {"sharp": True}, True),
+    "soft, decoy": (pair_code_model, {"decoy": True}, True),
+}
+"""Models set by hand, and whether they have accuracy without path."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("first_seed", [0, 5])
-@pytest.mark.parametrize("kind", ["path", "lookup", "decoy"])
-def test_only_the_model_with_a_path_contradicts(kind: str, first_seed: int) -> None:
-    """A path that is used; a model that looks up every answer; one that also writes a bridge that nothing reads.
-
-    A lookup of everything answers for another (h, r1), too, if its state at r1 is exchanged: the direction stays open.
-    """
-    graphs = {}
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_with_a_path_is_never_said_to_have_none(kind: str, first_seed: int) -> None:
+    build, options, occurs = KINDS[kind]
+    said = []
     for seed in range(first_seed, first_seed + 5):
-        task = TwoHopTask.random(n_entities=16, n_relations=14, out_degree=12, ood_fraction=0.35, seed=seed)
-        everything = torch.from_numpy(task.graph.compositions)
-        about = {"noise": 0.01, "seed": seed}
-        model = (
-            handset_model(task.graph, **about)
-            if kind == "path"
-            else lookup_model(task.graph, everything, decoy=kind == "decoy", **about)
-        )
-        graphs[seed] = {"exposed": Specimen(model, task, {})}
-    measurements = {graph: measure_dissociation(arms, n_questions=200) for graph, arms in graphs.items()}
-    for roles in (R1, ANYWHERE):  # at r2 there are states that hold the answer
-        result = decide_dissociation(measurements, roles)
-        assert (result.table["says"].iloc[0] == "contradicted") == (kind == "path"), result.table["rule"].iloc[0]
+        task = world(seed)
+        model = build(task.graph, **options, noise=0.01, seed=seed)
+        one = measure_dissociation({"exposed": Specimen(model, task, {})}, n_questions=200)
+        said.append(accuracy_without_path(one, "exposed"))
+    assert (not occurs) not in said and said.count(occurs) >= 4, said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["compact", "slots"])
+def test_controls_are_right_in_both_layouts(layout: str) -> None:
+    for seed in range(3):
+        task = world(seed).with_layout(layout)
+        one = measure_dissociation(arms(task, *[models_by_hand(task)[CODE]] * 2), n_questions=200)
+        assert [accuracy_without_path(one, name) for name in HAS_NO_PATH] == list(HAS_NO_PATH.values())
+        assert [path(one, name) for name in HAS_PATH] == list(HAS_PATH.values())

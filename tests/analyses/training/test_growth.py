@@ -16,7 +16,7 @@ def planted(run: Run, train: list[float], iid: list[float], ood: list[float]) ->
     n = len(train)
     metrics = pd.concat([run.metrics.head(1)] * n, ignore_index=True)
     metrics = metrics.assign(step=range(100, 100 * n + 1, 100), seconds=[10.0 * i for i in range(1, n + 1)])
-    metrics = metrics.assign(select_train=train, select_test_inferred_iid=iid, select_test_inferred_ood=ood)
+    metrics = metrics.assign(train=train, test_inferred_iid=iid, test_inferred_ood=ood)
     return dataclasses.replace(run, metrics=metrics)
 
 
