@@ -1,33 +1,23 @@
-"""A HookedTransformer whose weights are written by hand, so that its circuit is known to the last edge.
-
-Layer 0 does hop 1 at r1: head 0 copies the entity at h to r1, the MLP has one neuron for each fact (h, r) and writes its
-tail as the bridge. Layer 1 does hop 2 at r2: head 0 copies the bridge from r1 to r2, the MLP looks up (b, r2) and writes the
-tail as the answer. Head 1 of both layers does nothing. There are no norms, so nothing is approximate.
-
-The residual stream is a row of one-hot blocks: token, position, entity seen by hop 1, bridge, bridge seen by hop 2, answer.
-The unembedding reads bridge and answer.
-
-The other models answer the same questions in other ways. What a criterion for "the bridge is used" must say of each:
-
-| model | is the bridge used? |
-|---|---|
-| `handset_model` | yes, after layer 0 at r1 |
-| `handset_model(rotated=True)` | yes, though the lens cannot read it |
-| `copies_model` | yes, at r1 and r2 together, of which either is enough |
-| `lookup_model` (also with a decoy) | no; questions that were not trained are not answered |
-| `pair_code_model` (soft, sharp, with a decoy) | no, though all is answered, by way of r1 |
-"""
+"""What tests know of the models that are set by hand, see `tasks.models.by_hand`."""
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
-from transformer_lens import HookedTransformer, HookedTransformerConfig
+from transformer_lens import HookedTransformer
 
-from grokscope.tasks import KnowledgeGraph
+from grokscope.tasks.models.by_hand import SURE, copies_model, handset_model, lookup_model, pair_code_model
+
+__all__ = [
+    "BRIDGE_EDGES",
+    "RELATION_2_EDGES",
+    "ROLES",
+    "SURE",
+    "copies_model",
+    "handset_model",
+    "lookup_model",
+    "pair_code_model",
+    "permute_heads",
+]
 
 ROLES = ("h", "r1", "r2")
-GATE = 4.0  # how strongly a relation opens its neurons: heads up to this strength leave the others shut
-SURE = 50.0  # attention score of the position attended to; the others have 0
 BRIDGE_EDGES = (
     "embed@h -> L0H0.v@h",
     "L0H0@r1 -> MLP0@r1",
@@ -39,216 +29,6 @@ BRIDGE_EDGES = (
 """All edges that carry a change of (h, r1) to the answer."""
 RELATION_2_EDGES = ("embed@r2 -> MLP1@r2", "MLP1@r2 -> logits@r2")
 """All edges that carry a change of r2 to the answer."""
-
-
-def handset_model(
-    graph: KnowledgeGraph,
-    *,
-    rotated: bool = False,
-    misaligned: bool = False,
-    layers: tuple[int, int] = (0, 1),
-    n_layers: int = 2,
-    noise: float = 0.0,
-    seed: int = 0,
-) -> HookedTransformer:
-    """The model for a graph: it answers every two-hop query.
-
-    If rotated, the bridge is written and read in another basis than that of the unembedding. If misaligned, the second hop
-    reads the block of the token at r1, into which the first does not write, so that no query is answered. The hops are done
-    in two of its layers, the others do nothing. Noise is added to all weights.
-    """
-    n_entities = graph.n_entities
-    sizes = {"d_head": n_entities, "d_mlp": len(graph), "n_layers": n_layers}
-    model, starts = _blank_model(graph, ("first", "bridge", "second", "answer"), **sizes)
-    first, second = layers
-    with torch.no_grad():
-        _move(model, first, starts, {0: 0, 1: 0, 2: 2}, [("token", "first", n_entities)])
-        _move(model, second, starts, {0: 0, 1: 0, 2: 1}, [("token" if misaligned else "bridge", "second", n_entities)])
-        for layer, source, target in ((first, "first", "bridge"), (second, "second", "answer")):
-            _look_up_facts(model, layer, starts[source], starts[target], graph)
-        _add_noise(model, noise, seed)
-        if rotated:
-            generator = torch.Generator().manual_seed(0)
-            basis = torch.linalg.qr(torch.randn(n_entities, n_entities, generator=generator)).Q
-            bridge = slice(starts["bridge"], starts["bridge"] + n_entities)
-            model.blocks[0].mlp.W_out[:, bridge] = model.blocks[0].mlp.W_out[:, bridge] @ basis
-            model.blocks[1].attn.W_V[0, bridge, :n_entities] = basis.T
-    model.cfg.model_name = "hand-set, rotated" if rotated else "hand-set"
-    return model.eval()
-
-
-def lookup_model(
-    graph: KnowledgeGraph,
-    trained: Int[Tensor, "composition 2"],
-    *,
-    decoy: bool = False,
-    n_layers: int = 2,
-    noise: float = 0.0,
-    seed: int = 0,
-) -> HookedTransformer:
-    """A model that has memorised the answers of trained compositions and knows no bridge.
-
-    At r1 the first layer notes h; the second layer takes h and r1 to r2, where one neuron for each trained (h, r1, r2)
-    answers. A decoy writes the bridge at r1, where the unembedding can read it and nothing else does.
-    """
-    n_entities, n_both = graph.n_entities, graph.n_entities + graph.n_relations
-    sizes = {"d_head": n_both, "d_mlp": max(len(graph), len(trained)), "n_layers": n_layers}
-    model, starts = _blank_model(graph, ("first", "bridge", "seen", "seen relation", "answer"), **sizes)
-    heads, relations, tails = (torch.from_numpy(each) for each in (graph.heads, graph.relations, graph.tails))
-    hop1, hop2 = trained.T
-    with torch.no_grad():
-        _move(model, 0, starts, {0: 0, 1: 0, 2: 2}, [("token", "first", n_entities)])
-        _move(
-            model,
-            1,
-            starts,
-            {0: 0, 1: 0, 2: 1},
-            [("first", "seen", n_entities), ("relation", "seen relation", graph.n_relations)],
-        )
-        if decoy:
-            _look_up_facts(model, 0, starts["first"], starts["bridge"], graph)
-        mlp, neurons = model.blocks[1].mlp, torch.arange(len(trained))
-        for place in (starts["seen"] + heads[hop1], starts["seen relation"] + relations[hop1], n_entities + relations[hop2]):
-            mlp.W_in[place, neurons] = 1.0
-        mlp.b_in[neurons] = -2.0
-        mlp.W_out[neurons, starts["answer"] + tails[hop2]] = 1.0
-        _add_noise(model, noise, seed)
-    model.cfg.model_name = "lookup with decoy" if decoy else "lookup"
-    return model.eval()
-
-
-def pair_code_model(
-    graph: KnowledgeGraph,
-    trained: Int[Tensor, "composition 2"] | None = None,
-    *,
-    sharp: bool = False,
-    decoy: bool = False,
-    n_layers: int = 2,
-    noise: float = 0.0,
-    seed: int = 0,
-) -> HookedTransformer:
-    """A model that writes a code of the fact (h, r1) at r1 and looks up (code, r2): it knows no bridge.
-
-    The first layer writes the code, the second takes it to r2, where one neuron for each composition answers. Everything
-    that is asked passes through r1, so that whole states can be exchanged there as if they held the bridge.
-
-    The mean code of b′ is a weak code of each of its facts, and their neurons all answer tail(b′, r2). By default neurons
-    answer in proportion, and some codes louder than others: the codes of b′ together outvote the question's own code where
-    that is a faint one, in about half of the questions. If sharp, a neuron needs more than half of its code, and they never
-    do. In neither does taking out the mean code of b change anything. A decoy also writes the bridge at r1, where the
-    unembedding can read it and nothing else does.
-
-    Without `trained` it can look up every composition.
-    """
-    known = torch.from_numpy(graph.compositions) if trained is None else trained
-    sizes = {"d_head": len(graph), "d_mlp": max(len(graph), len(known)), "n_layers": n_layers}
-    model, starts = _blank_model(graph, ("first", "bridge", "fact code", "seen fact code", "answer"), **sizes)
-    relations, tails = (torch.from_numpy(each) for each in (graph.relations, graph.tails))
-    hop1, hop2 = known.T
-    with torch.no_grad():
-        _move(model, 0, starts, {0: 0, 1: 0, 2: 2}, [("token", "first", graph.n_entities)])
-        _move(model, 1, starts, {0: 0, 1: 0, 2: 1}, [("fact code", "seen fact code", len(graph))])
-        _look_up_facts(model, 0, starts["first"], starts["bridge"], graph)
-        write, facts = model.blocks[0].mlp.W_out, torch.arange(len(graph))
-        if not decoy:
-            write.zero_()
-        write[facts, starts["fact code"] + facts] = 1.0
-        mlp, neurons = model.blocks[1].mlp, torch.arange(len(known))
-        mlp.W_in[starts["seen fact code"] + hop1, neurons] = 2.0 if sharp else 1.0
-        mlp.W_in[graph.n_entities + relations[hop2], neurons] = GATE
-        mlp.b_in[neurons] = -GATE - (1.0 if sharp else 0.0)
-        loudness = 0.6 + 0.8 * torch.rand(len(graph), generator=torch.Generator().manual_seed(seed))
-        mlp.W_out[neurons, starts["answer"] + tails[hop2]] = loudness[hop1]
-        _add_noise(model, noise, seed)
-    model.cfg.model_name = f"pair code{', sharp' if sharp else ''}{', with decoy' if decoy else ''}"
-    return model.eval()
-
-
-def copies_model(graph: KnowledgeGraph, *, n_layers: int = 2, noise: float = 0.0, seed: int = 0) -> HookedTransformer:
-    """A two-hop model whose first layer writes the bridge both at r1 and at r2; its second layer takes either.
-
-    At r2 head 1 sees r1, and the MLP has a second neuron for each fact, which writes the copy; seeing an r1 shuts the first
-    ones there. The second hop looks up the sum of the copy and of the bridge that head 0 takes from r1: without one of the
-    two nothing changes, and two different ones tie.
-    """
-    n_entities, n_facts = graph.n_entities, len(graph)
-    sizes = {"d_head": n_entities, "d_mlp": 2 * n_facts, "n_layers": n_layers}
-    model, starts = _blank_model(graph, ("first", "seen relation", "bridge", "copy", "second", "answer"), **sizes)
-    heads, relations, tails = (torch.from_numpy(each) for each in (graph.heads, graph.relations, graph.tails))
-    with torch.no_grad():
-        _move(model, 0, starts, {0: 0, 1: 0, 2: 0}, [("token", "first", n_entities)])
-        _move(model, 0, starts, {0: 0, 1: 0, 2: 1}, [("relation", "seen relation", graph.n_relations)], head=1)
-        _look_up_facts(model, 0, starts["first"], starts["bridge"], graph)
-        mlp, copying = model.blocks[0].mlp, n_facts + torch.arange(n_facts)
-        mlp.W_in[starts["seen relation"] : starts["seen relation"] + graph.n_relations, :n_facts] = -2 * GATE
-        mlp.W_in[starts["first"] + heads, copying] = 1.0
-        mlp.W_in[starts["seen relation"] + relations, copying] = GATE
-        mlp.b_in[copying] = -GATE
-        mlp.W_out[copying, starts["copy"] + tails] = 1.0
-        _move(model, 1, starts, {0: 0, 1: 0, 2: 1}, [("bridge", "second", n_entities)])
-        _look_up_facts(model, 1, starts["second"], starts["answer"], graph)
-        model.blocks[1].mlp.W_in[starts["copy"] + heads, torch.arange(n_facts)] = 1.0
-        _add_noise(model, noise, seed)
-    model.cfg.model_name = "copies"
-    return model.eval()
-
-
-def _add_noise(model: HookedTransformer, noise: float, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in model.parameters():
-        parameter += noise * torch.randn(parameter.shape, generator=generator)
-
-
-def _blank_model(
-    graph: KnowledgeGraph, blocks: tuple[str, ...], *, d_head: int, d_mlp: int, n_layers: int = 2
-) -> tuple[HookedTransformer, dict[str, int]]:
-    """Layers of zeros, but for the embeddings and the unembedding of bridge and answer; where each block begins."""
-    n_tokens = graph.n_entities + graph.n_relations
-    sizes = {"token": n_tokens, "position": 3}
-    widths = {"relation": graph.n_relations, "code": len(graph)}
-    sizes |= {block: widths.get(block.split()[-1], graph.n_entities) for block in blocks}
-    starts = dict(zip(sizes, torch.tensor([0, *sizes.values()]).cumsum(0).tolist(), strict=False))
-    config = {"n_layers": n_layers, "d_model": sum(sizes.values()), "n_ctx": 3, "n_heads": 2, "d_head": max(3, d_head)}
-    config |= {"d_mlp": d_mlp, "d_vocab": n_tokens, "act_fn": "relu", "normalization_type": None, "device": "cpu"}
-    model = HookedTransformer(HookedTransformerConfig(**config))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-        model.embed.W_E[:, :n_tokens].fill_diagonal_(1.0)
-        model.pos_embed.W_pos[:, starts["position"] : starts["position"] + 3].fill_diagonal_(1.0)
-        for block in ("bridge", "answer"):
-            model.unembed.W_U[starts[block] : starts[block] + graph.n_entities].fill_diagonal_(10.0)
-    return model, starts | {"relation": graph.n_entities}
-
-
-def _move(
-    model: HookedTransformer,
-    layer: int,
-    starts: dict[str, int],
-    attends: dict[int, int],
-    blocks: list[tuple[str, str, int]],
-    head: int = 0,
-) -> None:
-    """Let a head attend from each position to one and copy blocks (from, to, size)."""
-    attention, first = model.blocks[layer].attn, 0
-    for query, key in attends.items():
-        attention.W_Q[head, starts["position"] + query, query] = SURE * attention.attn_scale
-        attention.W_K[head, starts["position"] + key, query] = 1.0
-    for source, target, size in blocks:
-        for i in range(size):
-            attention.W_V[head, starts[source] + i, first + i] = 1.0
-            attention.W_O[head, first + i, starts[target] + i] = 1.0
-        first += size
-
-
-def _look_up_facts(model: HookedTransformer, layer: int, source: int, target: int, graph: KnowledgeGraph) -> None:
-    """One neuron for each fact: its head in a block gives its tail in another, if its relation is the token."""
-    mlp = model.blocks[layer].mlp
-    for fact, (head, relation, tail) in enumerate(graph.triples):
-        mlp.W_in[source + head, fact] = 1.0
-        mlp.W_in[graph.n_entities + relation, fact] = GATE
-        mlp.b_in[fact] = -GATE
-        mlp.W_out[fact, target + tail] = 1.0
 
 
 def permute_heads(model: HookedTransformer, layer: int, order: list[int]) -> None:
