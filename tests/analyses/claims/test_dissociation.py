@@ -38,7 +38,7 @@ TOGETHER = "all positions"
 YES, NO, OPEN, CEILING = "yes", "no", "undecided", "undecided (ceiling)"
 
 
-def evidence(used: str = YES, *, at: Sequence[int] = (0,), role: str = "r1", probe: float = 0.95) -> EvidenceResult:
+def evidence(used: str = YES, *, at: Sequence[int] = (0,), role: str = "r1", probe: float = 1.0) -> EvidenceResult:
     """The word is said at some layers of one position, elsewhere the bridge is not used."""
     cells, measures = [], []
     for layer in (-1, 0, 1):
@@ -199,7 +199,7 @@ def test_a_control_may_be_unclear_on_few_graphs_and_wrong_on_none() -> None:
 @pytest.mark.parametrize(
     "falsifier, changed",
     [
-        ("f1", {"exposed": {OOD: evidence(NO, probe=0.95)}}),
+        ("f1", {"exposed": {OOD: evidence(NO, probe=1.0)}}),
         ("f3", {"accuracy": measured().accuracy | {"exposed final": 0.7}}),
         ("f4", {"floors": measured().floors | {"exposed final": 0.95}}),
     ],
@@ -207,7 +207,7 @@ def test_a_control_may_be_unclear_on_few_graphs_and_wrong_on_none() -> None:
 def test_each_falsifier_can_contradict_a_claim_that_main_rows_support(falsifier: str, changed: dict[str, object]) -> None:
     one = measured(**changed)
     result = decide(one)
-    if falsifier == "f1":  # 50 facts: the interval of a difference is ±.09
+    if falsifier == "f1":  # of 50 facts; with fewer read, the interval of a difference is wider than ±.1
         assert says(result)["accuracy_without_path"] == "supported"
     assert says(result)[falsifier] == "contradicted" and result.verdict == "contradicted" and falsifier in result.reason
     assert (result.falsifiers.query("role == 'falsifier'")["m"] == 3).all()
@@ -278,7 +278,9 @@ def test_rarely_mistaken_graphs_rarely_make_a_false_verdict(claimed: bool) -> No
 
 
 def world(seed: int) -> TwoHopTask:
-    return TwoHopTask.random(n_entities=16, n_relations=14, out_degree=12, ood_fraction=0.35, seed=seed)
+    return TwoHopTask.random(
+        n_entities=24, n_relations=16, out_degree=12, ood_fraction=0.35, test_fraction=0.7, phi=2.0, seed=seed
+    )
 
 
 def arms(task: TwoHopTask, exposed: HookedTransformer, before: HookedTransformer) -> dict[str, Specimen]:
@@ -290,7 +292,7 @@ def test_models_set_by_hand_are_told_apart_from_weights_to_criteria() -> None:
     """A sharp pair code with a decoy has accuracy and no path; two hops have the path; so in every control."""
     task = world(0)
     code = pair_code_model(task.graph, sharp=True, decoy=True, noise=1e-3)
-    one = measure_dissociation(arms(task, code, handset_model(task.graph, noise=1e-3)), n_questions=200)
+    one = measure_dissociation(arms(task, code, handset_model(task.graph, noise=1e-3)), n_questions=400)
     assert one.accuracy["exposed"] == 1.0 and one.wrong == {} and one.floors["exposed"] < 0.5
     said = {
         name: (accuracy_without_path(one, name), path(one, name)) for name in (TWO_HOPS, CODE, DECOY, "exposed", "before")
@@ -324,7 +326,7 @@ def test_a_model_with_a_path_is_never_said_to_have_none(kind: str, first_seed: i
     for seed in range(first_seed, first_seed + 5):
         task = world(seed)
         model = build(task.graph, **options, noise=0.01, seed=seed)
-        one = measure_dissociation({"exposed": Specimen(model, task, {})}, n_questions=200)
+        one = measure_dissociation({"exposed": Specimen(model, task, {})}, n_questions=400)
         said.append(accuracy_without_path(one, "exposed"))
     assert (not occurs) not in said and said.count(occurs) >= 4, said
 
@@ -334,6 +336,6 @@ def test_a_model_with_a_path_is_never_said_to_have_none(kind: str, first_seed: i
 def test_controls_are_right_in_both_layouts(layout: str) -> None:
     for seed in range(3):
         task = world(seed).with_layout(layout)
-        one = measure_dissociation(arms(task, *[models_by_hand(task)[CODE]] * 2), n_questions=200)
+        one = measure_dissociation(arms(task, *[models_by_hand(task)[CODE]] * 2), n_questions=400)
         assert [accuracy_without_path(one, name) for name in HAS_NO_PATH] == list(HAS_NO_PATH.values())
         assert [path(one, name) for name in HAS_PATH] == list(HAS_PATH.values())
