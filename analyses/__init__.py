@@ -12,7 +12,7 @@ from .bridge.lens import LensResult, logit_lens
 from .bridge.probing import ProbeResult, probe_bridge
 from .bridge.query_view import QueryView, view_query
 from .bridge.realignment import RealignmentResult, realign
-
+from .claims.by_age import ByAgeResult, same_path_by_age
 from .claims.cost import CostResult, cost_of_waiting
 from .claims.dissociation import accuracy_without_circuit
 from .claims.regimes import RegimeResult, compare_regimes
@@ -45,6 +45,7 @@ from .plots.heatmaps import lens_heatmaps
 from .sameness.direction_transfer import DirectionTransferResult, content_distance, direction_transfer
 from .sameness.equivalence import EquivalenceResult, equivalence
 from .sameness.evidence_profile import evidence_profile
+from .sameness.path_distances import PathDistances, path_distances
 from .sameness.power import graphs_needed
 from .sameness.profile import Profile
 from .sameness.profile_distance import ProfileDistance, profile_distance
@@ -60,6 +61,7 @@ __all__ = [
     "BackPatchingResult",
     "BridgeCopiesResult",
     "BridgeDirectionResult",
+    "ByAgeResult",
     "CausalTraceResult",
     "CircuitTrajectory",
     "ClaimResult",
@@ -75,6 +77,7 @@ __all__ = [
     "LoopResult",
     "Metric",
     "PatchingResult",
+    "PathDistances",
     "ProbeResult",
     "Profile",
     "ProfileDistance",
@@ -118,6 +121,7 @@ __all__ = [
     "lens_heatmaps",
     "logit_difference",
     "logit_lens",
+    "path_distances",
     "path_patch",
     "probability_difference",
     "probe_bridge",
@@ -126,6 +130,7 @@ __all__ = [
     "run_with_edge_sets",
     "run_with_edges",
     "same_inference_path",
+    "same_path_by_age",
     "state_profile",
     "steer_bridge",
     "study_arms",

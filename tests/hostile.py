@@ -34,7 +34,7 @@ NUMBERS = (
     "exposure faithfulness random_low random_high gain baseline weighted_overlap weighted_overlap_final loss restricted "
     "excluded final_effect direct knockout residual sum difference floor found_any "
     "correct_not_found probe flops area to_90 remembered forgotten read_at_r1 p p_holm margin control seconds chance "
-    "distance replicate_distance ratio furthest_replicates strict_low strict_high"
+    "distance replicate_distance ratio replicates furthest_replicates strict_low strict_high"
 )
 COUNTS = "replicate n n_facts n_asked n_read n_judged n_edges n_left_out trained seed"
 WHOLE = dict.fromkeys(COUNTS.split(), 3)
@@ -52,6 +52,7 @@ WHOLE |= {
     "layer_b": 0,
     "layer_model": 0,
     "layer_donor": 0,
+    "pairs": 4,
     "head": 0,
     "source": 1,
     "target_layer": 0,
@@ -60,7 +61,7 @@ WHOLE |= {
 }
 WORDS = (
     "run arm cell measure entity form direction perturbed donor milestone order quantity "
-    "unit role role_donor query edge roles key sentence rule check detail edges"
+    "unit role role_donor kind a b contrast varies verdict graph query edge roles key sentence rule check detail edges"
 )
 FIXED = {
     "says": "supported", "phase": "final", "tested_on": "held-out ID facts", "split": "test_inferred_ood", "after": "layer",
@@ -94,6 +95,8 @@ def table(kind: str, *, by_step: bool) -> pd.DataFrame:
         frame = pd.concat([frame, frame.assign(measure="ID cohesion")], ignore_index=True)
     if kind == "CircuitTrajectory":
         frame = frame.assign(kept=True)
+    if kind in ("ByAgeResult", "PathDistances"):
+        frame = frame.assign(reason=ODD)
     if kind == "EvidenceResult":
         frame = frame.assign(layer=-1, reason=ODD)
     if kind == "LensResult":

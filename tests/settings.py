@@ -445,6 +445,17 @@ ROWS: dict[str, Row] = {
         {"targets": "names", "value": "choice", "title": "name to show"},
     ),
     "logit_lens": (A.logit_lens, lambda w: {"model": w.model, "queries": w.queries}, {}),
+    "path_distances": (
+        A.path_distances,
+        lambda w: {
+            "models": {"a": w.model, "b": w.model},
+            "task": w.task,
+            "split": "test_inferred_iid",
+            "evidence": {"a": w.evidence, "b": w.evidence},
+            "compared": [("a", "b")],
+        },
+        {"evidence": "data"},
+    ),
     "path_patch": (A.path_patch, asked, {"positions": "choice"}),
     "probe_bridge": (A.probe_bridge, lambda w: {"model": w.model, "task": w.task}, {"targets": "names"}),
     "profile_distance": (
@@ -456,6 +467,7 @@ ROWS: dict[str, Row] = {
     "run_with_edge_sets": (A.run_with_edge_sets, lambda w: {**asked(w), "edge_sets": [[]]}, {}),
     "run_with_edges": (A.run_with_edges, lambda w: {**asked(w), "edges": []}, {}),
     "same_inference_path": (A.same_inference_path, lambda w: {"graphs": {0: {}}}, {}),
+    "same_path_by_age": (A.same_path_by_age, lambda w: {"graphs": {0: {}}}, {}),
     "state_profile": (A.state_profile, asked, {}),
     "steer_bridge": (A.steer_bridge, questioned, {"scales": "numbers"}),
     "study_arms": (A.study_arms, lambda w: {"study": w.study, "arms": {}}, {}),

@@ -112,11 +112,14 @@ def show_result(report: Report, result: ClaimResult) -> None:
         "undecided or exploratory.",
     )
     report.table(main_table(result))
-    report.table(result.falsifiers.drop(columns=["key", "role", "unit", "margin"]))
+    report.table(result.falsifiers.drop(columns=[*NO_ROOM, "margin"]))
     report.table(result.checks)
     report.paragraph(f"What would change it: {result.would_change}")
 
 
+NO_ROOM = ("key", "unit", "strict_low", "strict_high")
+
+
 def main_table(result: ClaimResult) -> pd.DataFrame:
     """The columns of a result's table that the page has room for."""
-    return result.table.drop(columns=["key", "unit"])
+    return result.table.drop(columns=list(NO_ROOM))

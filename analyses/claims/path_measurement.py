@@ -1,18 +1,30 @@
-"""What claim (i) is decided from: circuits on common pairs, bridge evidence, lens and causal traces of a graph's models."""
+"""What claim (i) is decided from: how far the paths of a graph's models are apart, and descriptions of each.
 
-from collections.abc import Mapping
+Circuits, lens, causal traces and bridge evidence describe. Distances of circuits move under exact rewrites of a model, such
+as an idle block at another place, so they stand beside and decide nothing.
+"""
+
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from ...circuits import Circuit
+import pandas as pd
+
+from ...circuits import Circuit, compare
 from ...tasks import make_pairs, perturb
+from ...tasks.questions.pairing import n_pairable
 from ..bridge.causal_tracing import CausalTraceResult, causal_trace
 from ..bridge.evidence import EvidenceResult, bridge_evidence
 from ..bridge.lens import LensResult, logit_lens
 from ..patching.discovery import discover
-from .specimens import Arms
+from ..sameness.path_distances import MIN_PAIRS, PathDistances, couples_of, path_distances
+from .specimens import AGAIN, Arms
 
-MIN_PAIRS = 50  # fewer say nothing about a circuit
+OOD = "test_inferred_ood"
 TRACED = ("h", "r1")  # the tokens that make the bridge
+JENSEN_SHANNON = {"jensen_shannon": "plain", "aligned jensen_shannon": "aligned"}
+"""By the measure of `compare`, its column in `PathMeasurement.circuit_distances`."""
+Couples = Collection[tuple[str, str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,51 +32,92 @@ class PathMeasurement:
     """What was measured on one graph's models.
 
     Attributes:
-        circuits: by arm, on the pairs that all these models get right; empty if there are too few.
-        circuits_all: by arm, on all pairs asked, right or wrong.
+        distances: between trainings, by measure.
         evidence: by arm, on the bridge.
-        lens: by arm.
-        traces: by arm, with h or r1 replaced; without arms that answer nothing correctly.
-        n_pairs: that all models get right, of n_asked.
+        lens: by arm, where and when bridge and answer can be read.
+        steps: by arm, the training step; None if not known.
+        answers_ood: by arm, exact match on OOD questions; None if not known.
+        circuits: by arm, on the pairs that all these models get right; empty if there are too few, or nobody asked.
+        circuit_distances: a row for each couple of arms a, b with their Jensen–Shannon distance, `plain` and `aligned`.
+        traces: by arm, with h or r1 replaced; without replicates and arms that answer nothing correctly.
     """
 
-    circuits: Mapping[str, Circuit]
-    circuits_all: Mapping[str, Circuit]
+    distances: PathDistances
     evidence: Mapping[str, EvidenceResult]
     lens: Mapping[str, LensResult]
+    steps: Mapping[str, int | None]
+    answers_ood: Mapping[str, float | None]
+    circuits: Mapping[str, Circuit]
+    circuit_distances: pd.DataFrame
     traces: Mapping[str, CausalTraceResult]
-    n_pairs: int
-    n_asked: int
 
 
-def measure_paths(arms: Arms, split: str, n_pairs: int, n_questions: int, seed: int = 0) -> PathMeasurement:
+def measure_paths(
+    arms: Arms,
+    split: str,
+    compared: Couples,
+    n_pairs: int,
+    n_questions: int,
+    seed: int = 0,
+    describe: bool = True,
+) -> PathMeasurement:
     """Measure every model of a graph on the same pairs and questions.
 
     Args:
         arms: specimens that share graph and tests.
         split: two-hop questions.
-        n_pairs: prompt pairs asked for.
-        n_questions: for the evidence on the bridge.
+        compared: couples of arms between which distances are needed, with all their replicates.
+        n_pairs: prompt pairs asked for, at most.
+        n_questions: for the evidence on the bridge and the transfer of its directions, at most.
         seed: of pairs, questions, halves and resampling.
+        describe: also circuits and causal traces, which decide nothing.
     """
     task = next(iter(arms.values())).task
     models = {name: specimen.model for name, specimen in arms.items()}
-    questions = task.split(split)
-    asked = make_pairs(task, split=split, contrast="bridge", n=n_pairs, seed=seed)
-    right = asked.keep_correct(*models.values())
-    opened = models if len(right) >= MIN_PAIRS else {}
-    lens = {name: logit_lens(model, questions, progress=False, seed=seed) for name, model in models.items()}
-    perturbed = {role: perturb(task, questions, role, seed=seed) for role in TRACED}
-    answering = [name for name, each in lens.items() if each.queries["correct"].any()]
+    options: dict[str, Any] = {"progress": False, "seed": seed}
+    evidence = {name: bridge_evidence(each.model, each.task, split, n=n_questions, **options) for name, each in arms.items()}
+    asked = {"compared": compared, "n_pairs": n_pairs, "n_questions": n_questions}
+    distances = path_distances(models, task, split, evidence=evidence, **asked, **options)
+    lens = {name: logit_lens(model, task.split(split), **options) for name, model in models.items()}
+    circuits = _circuits(arms, split, n_pairs, seed) if describe else {}
     return PathMeasurement(
-        {name: discover(model, right, progress=False, seed=seed) for name, model in opened.items()},
-        {name: discover(model, asked, progress=False, seed=seed) for name, model in models.items()},
-        {
-            name: bridge_evidence(each.model, each.task, split, n=n_questions, progress=False, seed=seed)
-            for name, each in arms.items()
-        },
+        distances,
+        evidence,
         lens,
-        {name: causal_trace(models[name], questions, perturbed, progress=False) for name in answering},
-        len(right),
-        asked.n_asked,
+        {name: each.step for name, each in arms.items()},
+        {name: each.accuracy.get(OOD) for name, each in arms.items()},
+        circuits,
+        circuit_distances(circuits, couples_of(circuits, compared)),
+        _traces(arms, split, lens, seed) if describe else {},
     )
+
+
+def circuit_distances(circuits: Mapping[str, Circuit], couples: Couples) -> pd.DataFrame:
+    """Jensen–Shannon distances of couples of circuits, before and after the best alignment of loops and heads."""
+    rows = []
+    for a, b in couples:
+        if circuits[a].graph != circuits[b].graph:  # tied blocks against untied ones: edges cannot be told to be the same
+            rows.append({"a": a, "b": b})
+            continue
+        found = compare({a: circuits[a], b: circuits[b]}, n_bootstrap=2, progress=False).table
+        values = found.set_index("measure")["value"]
+        rows.append({"a": a, "b": b, **{name: values.get(measure) for measure, name in JENSEN_SHANNON.items()}})
+    return pd.DataFrame(rows, columns=pd.Index(["a", "b", *JENSEN_SHANNON.values()]))
+
+
+def _circuits(arms: Arms, split: str, n_pairs: int, seed: int) -> dict[str, Circuit]:
+    """On the pairs that all models answer; none if there are too few."""
+    task, models = next(iter(arms.values())).task, {name: each.model for name, each in arms.items()}
+    n = min(n_pairs, n_pairable(task.split(split)))
+    right = make_pairs(task, split=split, contrast="bridge", n=n, seed=seed).keep_correct(*models.values())
+    if len(right) < MIN_PAIRS:
+        return {}
+    return {name: discover(model, right, progress=False, seed=seed) for name, model in models.items()}
+
+
+def _traces(arms: Arms, split: str, lens: Mapping[str, LensResult], seed: int) -> dict[str, CausalTraceResult]:
+    task = next(iter(arms.values())).task
+    questions = task.split(split)
+    perturbed = {role: perturb(task, questions, role, seed=seed) for role in TRACED}
+    answering = [name for name in arms if not name.endswith(AGAIN) and lens[name].queries["correct"].any()]
+    return {name: causal_trace(arms[name].model, questions, perturbed, progress=False) for name in answering}

@@ -1,29 +1,34 @@
 """Claim (i): grokked and non-grokked models answer in-distribution compositions along the same inference path.
 
-He et al. 2026 (arXiv 2601.09049, section 4) argue it from lens rates that come to agree. Here the circuits themselves are
-tested for equivalence, with replicate trainings as the measure of what is the same, and falsifiers are looked for one by
-one. Arms: `early`, a natural run when ID questions are answered and OOD ones are not; `grokked`, the same later; `taught`, a
-run whose OOD facts were in compositional training. Rules and margins: docs/preregistration.md.
+He et al. 2026 (arXiv 2601.09049, section 4) argue it from lens rates that come to agree. Here trainings of equal age are
+compared that differ in status, that is in whether they answer out-of-distribution questions: `early`, a natural run when ID
+questions are answered and OOD ones are not, with `early taught`, a run whose OOD facts were in compositional training; and,
+at the end of training, `late control`, which never answers OOD questions, with `late`. They take the same path if they are
+close by three measures: where the answer's information is, what is held there, and how much depends on it. Pairs that differ
+in age, the paper's among them, stand beside. Rules and margins: docs/preregistration.md.
 """
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import pandas as pd
 
-from ...circuits import Circuit, draw
+from ...circuits import draw
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.units import fixed
-from ...tasks import Checkpoint
-from ...tasks.questions.pairing import n_pairable
-from ..bridge.evidence import EvidenceResult
-from ..bridge.lens import LensResult
-from ..bridge.verdicts import bridge_is, bridge_read
+from ..bounds import distance_bounds, mean_bounds
+from ..bridge.verdicts import bridge_is
 from ..page import Report
-from ..sameness.equivalence import equivalence
-from .claim import Claim, Inputs, Job, Jobs, main_table, show_result, verdict_line
-from .path_measurement import MIN_PAIRS, PathMeasurement, measure_paths
+from ..sameness.equivalence import RESOLUTION
+from ..sameness.path_distances import MARGINS
+from .by_age import ByAgeResult, decide_by_age
+from .claim import Claim, Inputs, Job, Jobs, show_result, verdict_line
+from .contrasts import BY_AGE, BY_STATUS, MIXED, N_MAIN, Contrast, Measured, beside_row, control_rows, decided, main_row
+from .gatekeeping import decide
+from .path_checks import path_checks
+from .path_measurement import JENSEN_SHANNON, PathMeasurement, measure_paths
 from .rules import (
     CONTRADICTED,
     EXPLORATORY,
@@ -32,53 +37,49 @@ from .rules import (
     ClaimResult,
     Row,
     bounds_row,
-    check,
-    equivalence_row,
-    of_role,
     rows_to_frame,
     violations_row,
 )
-from .specimens import AGAIN, Arms, ArmsOfStudy, Specimen, arm_checkpoints, has_arms
+from .specimens import AGAIN, Arms, ArmsOfStudy, arm_checkpoints, has_arms, if_saved
 
 ARMS: ArmsOfStudy = {
     "early": ("natural", "id_generalised"),
+    "early taught": ("both_hops", "ood_generalised"),
     "grokked": ("natural", "ood_generalised"),
-    "taught": ("both_hops", "ood_generalised"),
+    "late": ("natural", "final"),
+    "late taught": ("both_hops", "final"),
 }
 """Where a study has them, see `study_arms`."""
-Compared = Mapping[str, tuple[str, str]]
-"""Comparisons by key, with the two arms of each."""
-PAIRS: Compared = {"paper_pair": ("grokked", "taught"), "within_run": ("early", "grokked")}
-LABELS = {"paper_pair": "the paper's pair", "within_run": "within a run"}  # in quantities; others are called by their key
+CONTROLS: ArmsOfStudy = {"early control": ("untied", if_saved("id_generalised")), "late control": ("untied", "final")}
+"""Arms that a study may lack."""
+PAPER = (
+    Contrast("paper", "grokked", "early taught", "age"),
+    Contrast("within_run", "early", "grokked", "age and status"),
+    Contrast("late_taught", "late", "late taught", "supervision"),
+)
+"""Pairs that stand beside: the paper's, one that changes age and status at once, and one that changes neither."""
 NAME = "same inference path"
-MAX_EARLY_OOD = 0.5
-LAYER_READ = 0.5  # share of questions whose bridge is read after a layer, from which it counts as readable there
+CLAIM = "grokked and non-grokked models answer in-distribution compositions along the same inference path"
 MOST = 0.5  # of the questions
 ID, OOD, TRAINED = "test_inferred_iid", "test_inferred_ood", "train_inferred"
-COMPARISONS: Mapping[str, tuple[str, ArmsOfStudy, Compared]] = {
-    "main": (ID, ARMS, PAIRS),
-    "OOD questions": (OOD, ARMS, {"paper_pair": PAIRS["paper_pair"]}),
-    "late": (ID, {name: (arm, "final") for name, (arm, _) in ARMS.items()}, {"late": ("grokked", "taught")}),
-    "untied control": (ID, {**ARMS, "untied": ("untied", "final")}, {"untied": ("grokked", "untied")}),
+COMPARISONS: Mapping[str, tuple[str, ArmsOfStudy, Sequence[Contrast]]] = {
+    "main": (ID, {**ARMS, **CONTROLS}, ()),
+    "OOD questions": (OOD, {name: ARMS[name] for name in ("early taught", "grokked")}, PAPER[:1]),
     "phi 5": (
         TRAINED,  # all that a model answers which has only memorised; the first arm's, which the last was trained on too
-        {
-            "memorised": ("natural_phi5", "memorised"),
-            "early": ("natural_phi5", "id_generalised"),
-            "grokked": ("natural", "ood_generalised"),
-        },
-        {"memorised": ("memorised", "grokked"), "early": ("early", "grokked")},
+        {"memorised": ("natural_phi5", "memorised"), "grokked": ARMS["grokked"]},
+        (Contrast("phi5", "memorised", "grokked", "age and status"),),
     ),
 }
-"""What a study is asked, by name: on which questions, with which arms, what is compared. The first is pre-registered."""
-Model = TypeVar("Model", Specimen, Checkpoint)
+"""What a study is asked, by name: on which questions, with which arms, and what of it stands beside. The first decides."""
+LEARNED = {"paper": ("grokked", "taught"), "within_run": ("early", "grokked")}
+"""By contrast, whose further trainings are compared, by their names in `transfer_table`."""
 
 
 def same_inference_path(
     graphs: Mapping[int, Arms],
     *,
-    compared: Compared = PAIRS,
-    split: str = "test_inferred_iid",
+    split: str = ID,
     n_pairs: int = 256,
     n_questions: int = 512,
     transferred: pd.DataFrame | None = None,
@@ -87,276 +88,221 @@ def same_inference_path(
     """Decide claim (i).
 
     Args:
-        graphs: specimens by graph, with the arms `early`, `grokked`, `taught` and replicates of at least one of each
-            compared pair (`grokked again`), as `study_arms(study, ARMS)` gives them.
-        compared: the main rows by key; pairs other than the pre-registered two are for controls, each judged by itself.
-        split: of the questions; OOD ones only for arms that answer them.
-        n_pairs: prompt pairs asked for on each graph; those that all its models get right are used.
-        n_questions: for the evidence on the bridge.
-        transferred: how further trainings from these arms learned new facts, see `transfer_table`; for F5.
-        seed: of pairs, halves and resampling.
+        graphs: specimens by graph with their steps, as `study_arms(study, same_path.ARMS)` gives them: `early` and
+            `early taught`, `late control` and `late`, and a replicate of one of either two (`late again`).
+        split: of the questions, which all arms must answer.
+        n_pairs: prompt pairs asked for on each graph, at most; those that all its models get right are used.
+        n_questions: for the evidence on the bridge and the transfer of its directions, at most.
+        transferred: how further trainings from these arms learned new facts, see `transfer_table`; stands beside.
+        seed: of pairs, questions, halves and resampling.
 
     Raises:
-        ValueError: if no graph has the arms that a pair needs.
+        ValueError: if no graph has two arms that are compared.
     """
     refuse(common_problems(split=split, n_pairs=n_pairs, n_questions=n_questions, seed=seed))
-    usable = comparable(graphs, compared)
+    compared = couples((*BY_STATUS, *PAPER, MIXED))
+    usable = {graph: arms for graph, arms in graphs.items() if any({a, b} <= set(arms) for a, b in compared)}
     if not usable:
-        there = {number: sorted(arms) for number, arms in graphs.items()}
-        needed = dict(compared)
-        raise ValueError(f"no graph has two arms to compare and a replicate of one; needed are {needed}, there are {there}")
-    n_pairs = pairs_for_all(usable, split, n_pairs)
-    measured = {number: measure_paths(arms, split, n_pairs, n_questions, seed=seed) for number, arms in usable.items()}
-    return decide_same_path(measured, split, compared, transferred)
+        there = {graph: sorted(arms) for graph, arms in graphs.items()}
+        raise ValueError(f"no graph has two arms to compare; needed are some of {compared}, there are {there}")
+    settings = (split, compared, n_pairs, n_questions, seed)
+    measured = {graph: measure_paths(arms, *settings) for graph, arms in usable.items()}
+    return decide_same_path(measured, split, transferred)
 
 
-def comparable(graphs: Mapping[int, Mapping[str, Model]], compared: Compared = PAIRS) -> dict[int, dict[str, Model]]:
-    """The graphs on which a pair can be compared, with the arms of these pairs and their replicates.
-
-    Checkpoints called early that already answer OOD questions are left out.
-    """
-    names = {name + again for pair in compared.values() for name in pair for again in ("", AGAIN)}
-    valid = {
-        number: {name: each for name, each in arms.items() if name in names and not _late(name, each)}
-        for number, arms in graphs.items()
-    }
-    return {number: arms for number, arms in valid.items() if any(_has(arms, pair) for pair in compared.values())}
-
-
-def pairs_for_all(graphs: Mapping[int, Mapping[str, Model]], split: str, n: int) -> int:
-    """A number of pairs that every graph has, at most n: circuits are compared by one recipe."""
-    tasks = [next(iter(arms.values())).task for arms in graphs.values()]
-    return min(n, *(n_pairable(task.split(split)) for task in tasks))
+def couples(contrasts: Sequence[Contrast]) -> list[tuple[str, str]]:
+    """The arms of contrasts."""
+    return [(each.a, each.b) for each in contrasts]
 
 
 def decide_same_path(
-    measured: Mapping[int, PathMeasurement],
+    measured: Measured,
     split: str,
-    compared: Compared = PAIRS,
     transferred: pd.DataFrame | None = None,
+    beside: Sequence[Row] = (),
 ) -> ClaimResult:
-    """Claim (i) from what was measured, by graph; see `same_inference_path`."""
-    main: list[Row] = []
-    beside: list[Row] = []
-    falsifiers: list[Row] = []
-    for name, pair in compared.items():
-        right = {number: each.circuits for number, each in measured.items() if _has(each.circuits, pair)}
-        everything = {number: each.circuits_all for number, each in measured.items() if _has(each.circuits_all, pair)}
-        main += _equivalences(name, pair, split, right)
-        beside += [_on_all_pairs(row) for row in _equivalences(name, pair, split, everything)]
-        falsifiers += _falsifiers(name, pair, split, [measured[number] for number in right])
-        if transferred is not None and set(pair) <= set(transferred["arm"]):
-            falsifiers.append(_learning_of_new_facts(name, pair, transferred))
-    if any("early" in pair for pair in compared.values()):
-        falsifiers.append(_answer_first(split, measured))
-    table, against = rows_to_frame(main + beside), rows_to_frame(falsifiers)
-    verdict = _verdict(table, against, compared)
-    sentence = _sentence(table, against, compared, verdict)
-    return ClaimResult(table, against, _checks(measured, compared), NAME, verdict, sentence, _would_change(table))
+    """Claim (i) from what was measured.
 
-
-def _late(name: str, model: Specimen | Checkpoint) -> bool:
-    return name in ("early", "early" + AGAIN) and model.accuracy.get("test_inferred_ood", 0.0) >= MAX_EARLY_OOD
-
-
-def _has(arms: Collection[str], pair: tuple[str, str]) -> bool:
-    return set(pair) <= set(arms) and any(name + AGAIN in arms for name in pair)
-
-
-def _aligned(name: str) -> str:
-    """The key of a comparison's row after alignment of loops."""
-    return f"{name}.aligned"
-
-
-def _where(name: str, pair: tuple[str, str]) -> str:
-    return f"{LABELS.get(name, name)}: {pair[0]} / {pair[1]}"
-
-
-def _equivalences(name: str, pair: tuple[str, str], split: str, found: Mapping[int, Mapping[str, Circuit]]) -> list[Row]:
-    """The test before and after alignment of loops, on circuits by graph and arm."""
-    if not found:
-        return []
-    circuits = {number: {arm: each[arm] for arm in pair} for number, each in found.items()}
-    again = {number: {arm: each[arm + AGAIN] for arm in pair if arm + AGAIN in each} for number, each in found.items()}
-    quantity = f"{_where(name, pair)}, distance of circuits beyond replicates"
-    plain, aligned = (equivalence(circuits, again, pair, aligned=each) for each in (False, True))
-    return [
-        equivalence_row(Row(name, "main", quantity, split), plain),
-        equivalence_row(Row(_aligned(name), "main", f"{quantity}, aligned", split), aligned),
-    ]
-
-
-def _on_all_pairs(row: Row) -> Row:
-    """The same row on all pairs, right or wrong."""
-    rule = f"right and wrong pairs alike, by the same rule it says {row.says}; {EXPLORATORY}"
-    return replace(row, key=f"{row.key}.all_pairs", role="beside", quantity=f"{row.quantity}, all pairs", says="", rule=rule)
-
-
-def _falsifiers(name: str, pair: tuple[str, str], split: str, measured: Collection[PathMeasurement]) -> list[Row]:
-    """F1 to F3 of a pair of arms."""
-    a, b = pair
-    reads = [tuple(_first_readable(each.lens[arm]) for arm in pair) for each in measured]
-    moved = [None if None in read else read[0] != read[1] for read in reads]
-    necessary = [
-        _in_one_arm_only(
-            each.evidence[a], each.evidence[b], "necessary", [layer for layer in set(read) if layer is not None]
-        )
-        for each, read in zip(measured, reads, strict=True)
-    ]
-    used = [_in_one_arm_only(each.evidence[a], each.evidence[b], "used", None) for each in measured]
-
-    def asked(number: int, quantity: str) -> Row:
-        return Row(f"f{number}.{name}", "falsifier", f"F{number} {_where(name, pair)}, {quantity}", split)
-
-    return [
-        violations_row(asked(1, "bridge first readable at another layer"), moved, tolerated=1),
-        violations_row(asked(2, "bridge necessary in one arm only"), necessary, tolerated=0),
-        violations_row(asked(3, "bridge used in one arm only"), used, tolerated=0),
-    ]
-
-
-def _first_readable(lens: LensResult) -> int | None:
-    """The first layer after which the bridge is read at r1 in half of the questions."""
-    rows = bridge_read(lens)
-    layers = rows.loc[rows["top1"] >= LAYER_READ, "layer"]
-    return None if layers.empty else int(layers.min())
-
-
-def _in_one_arm_only(a: EvidenceResult, b: EvidenceResult, verdict: str, layers: list[int] | None) -> bool | None:
-    """Whether one arm says yes at one of the layers at r1 and the other no at all of them; None if either is undecided."""
-    if layers == []:
-        return None
-    says = [bridge_is(evidence, verdict, layers) for evidence in (a, b)]
-    return says[0] != says[1] if set(says) <= {"yes", "no"} else None
-
-
-def _answer_first(split: str, measured: Mapping[int, PathMeasurement]) -> Row:
-    """F4: in the early arm the answer can be read before the bridge in most questions."""
-    outcomes = []
-    for each in measured.values():
-        if "early" in each.lens:
-            first = each.lens["early"].queries
-            outcomes.append(bool((first["first_answer"] < first["first_bridge"]).mean() > MOST))
-    asked = Row("f4", "falsifier", "F4 early: answer readable before the bridge", split)
-    return violations_row(asked, outcomes, tolerated=0)
-
-
-def _learning_of_new_facts(name: str, pair: tuple[str, str], transferred: pd.DataFrame) -> Row:
-    """F5: models trained further from the two arms learn to compose new facts at another pace."""
-    rows = transferred[(transferred["exposure"] == 0) & transferred["arm"].isin(pair)]
-    area = rows.pivot_table(index="seed", columns="arm", values="area")  # the mean over cells
-    reached = rows.groupby("arm")["to_90"].agg(lambda steps: f"{steps.notna().sum()} of {len(steps)}")
-    a, b = pair
-    rule = (
-        f"{EXPLORATORY}, since no threshold was set: area under the curve of exact match, mean over cells, one-sided 95 % "
-        f"bounds, Student's t over graphs; .9 was reached in {reached[a]} cells from {a}, {reached[b]} from {b}"
+    Args:
+        measured: by graph.
+        split: of the questions.
+        transferred: see `same_inference_path`.
+        beside: rows of other questions that are shown.
+    """
+    found = [decided(measured, measure, contrast) for contrast in BY_STATUS for measure in MARGINS]
+    main = [main_row(each, split, N_MAIN) for each in found]
+    against = _falsifiers(measured, split)
+    controls = [row for each in found for row in control_rows(each, split)]
+    shown = [*beside_rows(measured, split, (*PAPER, MIXED)), *_circuit_rows(measured, split), *beside]
+    decision = decide([*main, *against])
+    return ClaimResult(
+        rows_to_frame([*main, *controls, *shown]),
+        rows_to_frame([*against, *_learning_of_new_facts(transferred)]),
+        pd.DataFrame(path_checks(measured, found)),
+        NAME,
+        decision.verdict,
+        _sentence(main, decision.verdict),
+        _would_change(),
+        decision.reason,
+        decision.m,
+        decision.smallest_n,
     )
-    quantity = f"F5 {LABELS.get(name, name)}: {a} − {b}, learning of new facts"
-    return bounds_row(Row(f"f5.{name}", "beside", quantity, "new facts"), (area[a] - area[b]).dropna(), rule)
 
 
-def _verdict(table: pd.DataFrame, falsifiers: pd.DataFrame, compared: Compared) -> str:
-    """Supported if all main rows are and nothing contradicts; contradicted if one is, also aligned, or a falsifier."""
-    says = of_role(table, "main")["says"]
-    plain, aligned = ([says.get(key) for key in keys] for keys in (compared, map(_aligned, compared)))
-    different = any(p == a == CONTRADICTED for p, a in zip(plain, aligned, strict=True))
-    if different or (of_role(falsifiers, "falsifier")["says"] == CONTRADICTED).any():
-        return CONTRADICTED
-    return SUPPORTED if set(plain) == {SUPPORTED} else UNDECIDED
+def beside_rows(measured: Measured, split: str, contrasts: Sequence[Contrast]) -> list[Row]:
+    """Rows without a verdict for contrasts of which some graph has the arms."""
+    there = [each for each in contrasts if any({each.a, each.b} <= set(one.steps) for one in measured.values())]
+    return [beside_row(decided(measured, measure, contrast), split) for contrast in there for measure in MARGINS]
 
 
-def _checks(measured: Mapping[int, PathMeasurement], compared: Compared) -> pd.DataFrame:
-    n = {number: each.n_pairs for number, each in measured.items()}
-    replicated = sum(any(name + AGAIN in each.lens for name in each.lens) for each in measured.values())
-    rows = [
-        check("replicate trainings", replicated == len(n), f"{replicated} of {len(n)} graphs"),
-        check("pairs right in all models of a graph", min(n.values()) >= MIN_PAIRS, f"{n}, needed are {MIN_PAIRS}"),
-    ]
-    if any("early" in pair for pair in compared.values()):
-        has_early = sum("early" in each.lens for each in measured.values())
-        rows.append(check(f"early arm below {MAX_EARLY_OOD} OOD", has_early == len(n), f"{has_early} of {len(n)} graphs"))
-    return pd.DataFrame(rows)
+def _circuit_rows(measured: Measured, split: str) -> Iterator[Row]:
+    """Jensen–Shannon distances of circuits, which an exact rewrite of a model moves."""
+    for contrast in (*BY_STATUS, *PAPER, MIXED):
+        for form in JENSEN_SHANNON.values():
+            between = _circuit_distances(measured, contrast, form, replicates=False)
+            if between.empty:
+                continue
+            within = _circuit_distances(measured, contrast, form, replicates=True)
+            rule = f"Jensen–Shannon, replicates {fixed(float(within.mean()), 3)}; an idle block moves it; {EXPLORATORY}"
+            quantity = f"circuits, {form}, {contrast.a} / {contrast.b}: {contrast.varies}"
+            asked = Row(f"circuits_{form}.{contrast.key}.beside", "beside", quantity, split)
+            yield bounds_row(asked, between, partial(distance_bounds, resolution=RESOLUTION), rule)
 
 
-def _sentence(table: pd.DataFrame, falsifiers: pd.DataFrame, compared: Compared, verdict: str) -> str:
-    main, against = of_role(table, "main"), of_role(falsifiers, "falsifier")
+def _circuit_distances(measured: Measured, contrast: Contrast, form: str, *, replicates: bool) -> pd.Series:
+    """The mean distance on each graph, between the arms or within each."""
+    arms, found = {contrast.a, contrast.b}, {}
+    for graph, each in measured.items():
+        table = each.circuit_distances
+        ends = [{a.removesuffix(AGAIN), b.removesuffix(AGAIN)} for a, b in zip(table["a"], table["b"], strict=True)]
+        wanted = [(len(end) == 1 and end < arms) if replicates else end == arms for end in ends]
+        values = table[form][np.array(wanted, dtype=bool)].dropna()
+        found |= {graph: float(values.mean())} if len(values) else {}
+    return pd.Series(found, dtype=float)
+
+
+def _falsifiers(measured: Measured, split: str) -> list[Row]:
+    """The bridge is used in one arm of a couple of equal age only; early, the answer can be read before the bridge."""
+    m = len(BY_STATUS) + 1
+    rows = []
+    for contrast in BY_STATUS:
+        both = [each.evidence for each in measured.values() if {contrast.a, contrast.b} <= set(each.evidence)]
+        says = [[bridge_is(each[arm]) for arm in (contrast.a, contrast.b)] for each in both]
+        outcomes = [a != b if {a, b} <= {"yes", "no"} else None for a, b in says]
+        quantity = f"bridge used by {contrast.a} or by {contrast.b} only"
+        asked = Row(f"used.{contrast.key}", "falsifier", quantity, split)
+        rows.append(violations_row(asked, outcomes, "one says yes, the other no", m=m))
+    return [*rows, _answer_first(measured, split, m)]
+
+
+def _answer_first(measured: Measured, split: str, m: int) -> Row:
+    first = [each.lens["early"].queries for each in measured.values() if "early" in each.lens]
+    outcomes = [bool((each["first_answer"] < each["first_bridge"]).mean() > MOST) for each in first]
+    asked = Row("answer_first.early", "falsifier", "early: the answer is readable before the bridge", split)
+    return violations_row(asked, outcomes, f"so in more than {MOST:g} of the questions", m=m)
+
+
+def _learning_of_new_facts(transferred: pd.DataFrame | None) -> Iterator[Row]:
+    """Whether models trained further from two arms learn to compose new facts at another pace."""
+    if transferred is None:
+        return
+    for name, (a, b) in LEARNED.items():
+        rows = transferred[(transferred["exposure"] == 0) & transferred["arm"].isin((a, b))]
+        if set(rows["arm"]) != {a, b}:
+            continue
+        area = rows.pivot_table(index="seed", columns="arm", values="area")  # the mean over cells
+        reached = rows.groupby("arm")["to_90"].agg(lambda steps: f"{steps.notna().sum()} of {len(steps)}")
+        rule = (
+            "area under the curve of exact match, mean over cells; .9 was reached in "
+            f"{reached[a]} cells from {a}, {reached[b]} from {b}; {EXPLORATORY}"
+        )
+        asked = Row(f"pace.{name}", "beside", f"learning of new facts, {a} − {b}", "new facts")
+        yield bounds_row(asked, (area[a] - area[b]).dropna(), partial(mean_bounds, resolution=0.01), rule)
+
+
+def _sentence(main: Sequence[Row], verdict: str) -> str:
     says = [
-        f"{_where(name, pair)} {row['says']}, distance beyond replicates {fixed(row['value'], 2)}, "
-        f"margin {row['margin']:.2f}"
-        for name, pair in compared.items()
-        for row in main[main.index == name].to_dict("records")
+        f"{row.key} {row.says}{f', distance {fixed(row.value, 3)}' if row.value == row.value else ''}, margin {row.margin:g}"
+        for row in main
     ]
-    broken = against.loc[against["says"] == CONTRADICTED, "quantity"].tolist()
-    falsified = f"against it: {'; '.join(broken)}" if broken else "no falsifier speaks against it"
-    word = {SUPPORTED: "take", CONTRADICTED: "do not take", UNDECIDED: "may or may not take"}[verdict]
-    shown = "; ".join(says) or "too few pairs for circuits"
-    return f"Grokked and non-grokked models {word} the same path on these questions ({shown}; {falsified})."
+    word = {SUPPORTED: "supported", CONTRADICTED: "contradicted", UNDECIDED: "left open"}[verdict]
+    return f"That {CLAIM} is {word} at equal age ({'; '.join(says)})."
 
 
-def _would_change(table: pd.DataFrame) -> str:
-    margins = of_role(table, "main")["margin"].dropna()
-    margin = f"{margins.min():.3f}" if len(margins) else "the replicates' own distance"
+def _would_change() -> str:
+    margins = ", ".join(f"{measure} {margin:g}" for measure, margin in MARGINS.items())
     return (
-        f"Circuits that differ by more than replicate trainings do, beyond {margin}, before and after alignment, or a "
-        "falsifier in most graphs would contradict it; bounds below that margin for both pairs of arms, on at least three "
-        "graphs, would support it."
+        "Models of equal age, one of which answers OOD questions, surely further apart than the margin "
+        f"({margins}) and than replicate trainings by one measure, or a falsifier in surely most graphs, would contradict "
+        "it; distances surely within the margins by all three measures, early and late, on at least three graphs, would "
+        "support it."
     )
 
 
 @dataclass(frozen=True, eq=False)
 class SamePathFinding:
-    """Claim (i) on a study, by comparison, the pre-registered one first; and by graph what it rests on."""
+    """Claim (i) on a study.
+
+    Attributes:
+        results: `main` and its verdict; empty if no graph can be compared.
+        by_age: effects by age and status.
+        measured: by comparison and graph.
+    """
 
     results: Mapping[str, ClaimResult]
+    by_age: ByAgeResult | None
     measured: Mapping[str, Mapping[int, PathMeasurement]]
 
 
 def _jobs(inputs: Inputs) -> Jobs:
-    wanted = {name: each for name, each in COMPARISONS.items() if has_arms(inputs.study, each[1])}
-    return {name: dict(_comparison_jobs(inputs, name, *each)) for name, each in wanted.items()}
+    return {name: dict(_comparison_jobs(inputs, name)) for name in COMPARISONS}
 
 
-def _comparison_jobs(
-    inputs: Inputs, name: str, split: str, arms: ArmsOfStudy, compared: Compared
-) -> Iterator[tuple[int, Job]]:
-    if not (usable := comparable(arm_checkpoints(inputs.study, arms), compared)):
-        return
-    settings = (split, pairs_for_all(usable, split, inputs.n_pairs), inputs.n_questions, inputs.seed)
-    for graph, checkpoints in usable.items():
-        yield graph, Job(f"paths-{name.replace(' ', '_')}-g{graph}", PathMeasurement, measure_paths, checkpoints, settings)
+def _comparison_jobs(inputs: Inputs, name: str) -> Iterator[tuple[int, Job]]:
+    """A job for each graph that has two arms to compare, with all arms that it has."""
+    split, arms, beside = COMPARISONS[name]
+    there = {arm: where for arm, where in arms.items() if has_arms(inputs.study, {arm: where})}
+    compared = couples(beside or (*BY_STATUS, *PAPER, MIXED, *BY_AGE))
+    settings = (split, compared, inputs.n_pairs, inputs.n_questions, inputs.seed)
+    for graph, checkpoints in arm_checkpoints(inputs.study, there).items():
+        if any({a, b} <= set(checkpoints) for a, b in compared):
+            file = f"paths-{name.replace(' ', '_')}-g{graph}"
+            yield graph, Job(file, PathMeasurement, measure_paths, checkpoints, settings)
 
 
 def _decide(inputs: Inputs, measured: Mapping[str, Mapping[int, PathMeasurement]]) -> SamePathFinding:
-    found = {name: by_graph for name, by_graph in measured.items() if by_graph}
-    results = {}
-    for name, by_graph in found.items():
-        split, _, compared = COMPARISONS[name]
-        learned = inputs.transferred if name == "main" else None  # further trainings begin at the phases of its arms
-        results[name] = decide_same_path(by_graph, split, compared, learned)
-    return SamePathFinding(results, found)
+    main, others = measured["main"], {name: each for name, each in measured.items() if name != "main"}
+    if not main:
+        return SamePathFinding({}, None, measured)
+    beside = [row for name, each in others.items() for row in beside_rows(each, COMPARISONS[name][0], COMPARISONS[name][2])]
+    result = decide_same_path(main, COMPARISONS["main"][0], inputs.transferred, beside)
+    return SamePathFinding({"main": result}, decide_by_age(main, ID), measured)
 
 
 def _show(finding: SamePathFinding, report: Report) -> None:
     if not finding.results:
         report.paragraph(verdict_line(finding.results))
         return
-    main, *others = finding.results
-    show_result(report, finding.results[main])
-    for name in others:
-        report.paragraph(f"Exploratory, {name}: {finding.results[name].caption}")
-        report.table(main_table(finding.results[name]))
-    for graph, measured in finding.measured[main].items():
-        if measured.circuits:
-            _show_graph(graph, measured, report)
-            return
+    for result in finding.results.values():
+        show_result(report, result)
+    if finding.by_age is not None:
+        report.figure(finding.by_age.figure(), finding.by_age.caption)
+        report.table(finding.by_age.table)
+        report.table(finding.by_age.checks)
+    for by_graph in finding.measured.values():
+        for graph, measured in by_graph.items():
+            if measured.circuits:
+                _show_graph(graph, measured, report)
+                return
 
 
 def _show_graph(graph: int, measured: PathMeasurement, report: Report) -> None:
     """Circuits, causal traces and bridge evidence of one graph, without replicates."""
     shown = {name: circuit for name, circuit in measured.circuits.items() if not name.endswith(AGAIN)}
+    n_pairs = measured.distances.n_pairs
     report.diagram(
         draw(shown, lens={name: measured.lens[name].table for name in shown}),
-        f"The circuits of graph {graph}, {measured.n_pairs} pairs that all its models answer: upwards are layers, across "
+        f"The circuits of graph {graph}, {n_pairs} pairs that all its models answer: upwards are layers, across "
         "are positions. Hover an edge for its numbers, click it to trace paths, overlay one circuit on another.",
     )
     for name in shown:

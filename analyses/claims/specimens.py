@@ -7,8 +7,8 @@ import pandas as pd
 from transformer_lens import HookedTransformer
 
 from ...tasks import Checkpoint, Run, Study, Task, two_hop
+from ..sameness.equivalence import AGAIN  # the replicate of an arm: another training on the same graph
 
-AGAIN = " again"  # the replicate of an arm: another training on the same graph
 Moment = str | Callable[[Run], int | None]
 """A phase of a run, or a function that gives the step; None if the run has no such moment."""
 ArmsOfStudy = Mapping[str, tuple[str, Moment]]
@@ -23,11 +23,13 @@ class Specimen:
         model: which is never changed.
         task: what it was trained on.
         accuracy: exact match by split; empty if not known.
+        step: of its training; None if not known.
     """
 
     model: HookedTransformer
     task: Task
     accuracy: Mapping[str, float]
+    step: int | None = None
 
 
 Arms = Mapping[str, Specimen]
@@ -72,7 +74,7 @@ def arm_checkpoints(study: Study, arms: ArmsOfStudy) -> dict[int, dict[str, Chec
 
 def open_arms(checkpoints: Mapping[str, Checkpoint]) -> Arms:
     """The specimens of one graph, with their models."""
-    return {name: Specimen(each.model(), each.task, each.accuracy) for name, each in checkpoints.items()}
+    return {name: Specimen(each.model(), each.task, each.accuracy, each.step) for name, each in checkpoints.items()}
 
 
 def has_arms(study: Study, arms: ArmsOfStudy) -> bool:
@@ -85,6 +87,16 @@ def last_before_ood(run: Run) -> int | None:
     metrics = run.metrics[run.metrics["step"].isin(run.steps)]
     steps = metrics.loc[(metrics["test_inferred_ood"] < 0.1) & (metrics["ood_atomic"] >= 0.9), "step"]
     return None if steps.empty else int(steps.iloc[-1])
+
+
+def if_saved(phase: str) -> Callable[[Run], int | None]:
+    """The step of a phase, if its weights were saved."""
+
+    def moment(run: Run) -> int | None:
+        step = run.phases.get(phase)
+        return step if step in run.steps else None
+
+    return moment
 
 
 def _chosen(study: Study, rows: pd.DataFrame, arms: ArmsOfStudy) -> dict[str, tuple[Run, int]]:

@@ -455,7 +455,6 @@ def test_older_files_of_a_kind_that_holds_something_else_today_are_refused(numbe
         Result.from_json(json.dumps(old))
 
 
-
 def test_the_older_formats_are_of_every_kind() -> None:
     assert {*json.loads((OLD / "format_1.json").read_text())} == {*json.loads((OLD / "format_2.json").read_text())}
     assert {*KINDS} - SINCE_FORMAT_3 | {"Result"} <= {*json.loads((OLD / "format_1.json").read_text())}

@@ -51,9 +51,11 @@ def study(path: Path) -> Path:
     claim = saved("ClaimResult")
     dissociated = DissociationFinding({ODD: claim}, saved("RegimeResult"), {ODD: saved("ExposureResult")})
     shown, kinds = {ODD: circuit()}, ("EvidenceResult", "LensResult", "CausalTraceResult")
-    measured = PathMeasurement(shown, shown, *({ODD: saved(name)} for name in kinds), 8, 9)
+    evidence, lens, trace = ({ODD: saved(name)} for name in kinds)
+    ends = table("paths", by_step=False)
+    measured = PathMeasurement(saved("PathDistances"), evidence, lens, {ODD: 3}, {ODD: 0.5}, shown, ends, trace)
     findings = {
-        "same_path": SamePathFinding({ODD: claim, NAMES[0]: claim}, {ODD: {1: measured}}),
+        "same_path": SamePathFinding({ODD: claim, NAMES[0]: claim}, saved("ByAgeResult"), {ODD: {1: measured}}),
         "dissociation": dissociated,
         "transfer": TransferFinding(claim, table("transfers", by_step=True), saved("TransferEvidenceResult")),
         "cost": saved("CostResult"),

@@ -36,7 +36,7 @@ from grokscope.tasks import Checkpoint, Run, Study, build_model, load_study
 SLOTS = ("natural_slots-g1-r0", "second_hop_slots-g1-r0")
 RUNS = ("natural-g1-r0", "natural-g1-r1", "both_hops-g1-r0", "second_hop-g1-r0", *SLOTS)
 SMALL = {"n_pairs": 60, "n_questions": 64, "n_jobs": 1}
-ONE_COMPARISON = {"main": same_path.COMPARISONS["main"]}
+ONE_COMPARISON = {"main": (same_path.ID, {name: ARMS[name] for name in ("early", "early taught", "late")}, ())}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,11 @@ def test_one_graph_decides_nothing_and_all_is_shown(findings: whole.Findings, tm
     assert len(lines) == len(CLAIMS) and all("undecided" in line for line in lines[:3])
     assert [line.split()[0] for line in lines][:4] == ["(i)", "(ii)", "(iii)", "Worthwhile?"]
     assert "Exploratory: bidirectional undecided." in lines[1]
-    assert set(findings.claims["same_path"].results) == {"main"}
+    found = findings.claims["same_path"]
+    assert set(found.results) == {"main"} and set(found.by_age.points["contrast"]) == {
+        "early / early taught",
+        "early / late",
+    }
     assert list(findings.claims["dissociation"].results) == ["causal", "bidirectional"]
     assert set(findings.claims["dissociation"].regimes.table["run"]) == set(RUNS)
     page = write_report(findings, tmp_path / "report.html").read_text(encoding="utf-8")
@@ -104,8 +108,9 @@ def test_what_was_measured_is_read_again(
     again = whole.analyse(one_graph, None, measured, **SMALL)
     assert list(verdicts(again)) == list(verdicts(findings))
     pd.testing.assert_frame_equal(again.claims["dissociation"].regimes.table, findings.claims["dissociation"].regimes.table)
-    for name, result in findings.claims["same_path"].results.items():
-        assert again.claims["same_path"].results[name].to_json() == result.to_json()
+    found, read = (each.claims["same_path"] for each in (findings, again))
+    assert read.results["main"].to_json() == found.results["main"].to_json()
+    assert read.by_age.to_json() == found.by_age.to_json()
 
 
 def test_a_job_opens_the_models_of_its_own_graph_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +125,7 @@ def test_a_job_opens_the_models_of_its_own_graph_alone(tmp_path: Path, monkeypat
     jobs = SAME_PATH.jobs(Inputs(load_study()))["main"]
     assert sorted(jobs) == [1, 2, 3, 4, 5] and opened == []
     path = whole._measure(jobs[2], tmp_path)
-    assert path.name.startswith("paths-main-g2-") and len(opened) == 6
+    assert path.name.startswith("paths-main-g2-") and len(opened) == 11
     assert all("-g2-" in label for label in opened)
 
 
@@ -162,7 +167,7 @@ def test_a_study_without_an_arm_is_refused_before_anything_is_measured(tmp_path:
     folder = tmp_path / "study"
     folder.mkdir()
     os.symlink(load_study().folder / RUNS[0], folder / RUNS[0])
-    with pytest.raises(ValueError, match="taught needs runs of both_hops"):
+    with pytest.raises(ValueError, match="early taught needs runs of both_hops"):
         whole.analyse(load_study(folder), None, tmp_path / "measured", n_jobs=1)
     assert not (tmp_path / "measured").exists()
 
@@ -172,12 +177,15 @@ def test_measurements_read_back_equal_and_a_wrong_file_is_named(findings: whole.
     path = tmp_path / "m.json"
     cached(path, PathMeasurement, lambda: measurement)
     back = cached(path, PathMeasurement, lambda: pytest.fail("measured again"))
-    assert back.n_pairs == measurement.n_pairs and list(back.circuits) == list(measurement.circuits)
+    assert back.steps == measurement.steps and back.answers_ood == measurement.answers_ood
+    assert back.distances.to_json() == measurement.distances.to_json() and list(back.circuits) == list(measurement.circuits)
+    pd.testing.assert_frame_equal(back.circuit_distances, measurement.circuit_distances)
     for name, circuit in measurement.circuits.items():
         pd.testing.assert_frame_equal(back.circuits[name].table, circuit.table)
         np.testing.assert_array_equal(back.circuits[name].deltas, circuit.deltas)
         pd.testing.assert_frame_equal(back.evidence[name].measures, measurement.evidence[name].measures)
-        pd.testing.assert_frame_equal(back.traces[name].table, measurement.traces[name].table)
+    for name, trace in measurement.traces.items():
+        pd.testing.assert_frame_equal(back.traces[name].table, trace.table)
     path.write_text(json.dumps({"circuits": {}}))
     with pytest.raises(FileError, match=r"m\.json: .*delete that file, and it is measured again"):
         cached(path, PathMeasurement, lambda: measurement)
@@ -224,9 +232,3 @@ def test_a_result_of_a_table_alone_is_cached_too(tmp_path: Path) -> None:
     table = Result(pd.DataFrame({"a": [1.0, float("nan")], "b": ["x", "y"]}))
     cached(tmp_path / "t.json", Result, lambda: table)
     pd.testing.assert_frame_equal(cached(tmp_path / "t.json", Result, lambda: pytest.fail("again")).table, table.table)
-
-
-def test_p_values_of_falsifiers_are_corrected_together(findings: whole.Findings) -> None:
-    result: ClaimResult = findings.claims["same_path"].results["main"]
-    tested = result.falsifiers.dropna(subset="p")
-    assert len(tested) == 7 and (tested["p_holm"] >= tested["p"]).all()

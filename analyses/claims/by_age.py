@@ -1,0 +1,161 @@
+"""Claim (i) by age and status: how far trainings are apart that differ in one of the two, on the same graphs.
+
+Two by two: early or late, answering out-of-distribution questions or not. The effect of status is taken at equal age, that
+of age at equal status. Whether paths differ with age is another question than whether they differ with status; comparing
+checkpoints that differ in both answers neither.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pandas as pd
+
+from ...circuits import Result
+from ...circuits.arguments import common_problems, refuse
+from ...circuits.columns import Columns
+from ..bounds import MIN_GRAPHS, Bounds, mean_bounds
+from ..plots.sameness import by_age_panels
+from ..sameness.equivalence import RESOLUTION, UNDECIDED
+from ..sameness.path_distances import MARGINS
+from .contrasts import BY_AGE, BY_STATUS, MIXED, Decided, Measured, decided
+from .path_checks import contrast_checks
+from .path_measurement import measure_paths
+from .specimens import Arms
+
+INTERACTIONS = {
+    "answers − early": "effect of age less effect of status (early)",
+    "late − early": "effect of status, late less early",
+}
+"""By the keys of two contrasts, what their difference is."""
+MORE, LESS, ALIKE = "more", "less", "alike"
+
+
+@dataclass(frozen=True, eq=False)
+class ByAgeResult(Result):
+    """Effects of status at equal age, of age at equal status, and their differences.
+
+    Attributes:
+        table: a row for each measure and contrast, or difference of two, with
+            contrast, varies: the arms and what differs between them; `interaction` for a difference;
+            value, low, high: the typical distance with one-sided 95 % bounds over graphs, or the mean difference paired by
+            graph with its;
+            replicates, ratio: the typical distance of replicates, and how many times that the distance is;
+            margin: the largest distance that counts as none;
+            verdict: `same`, `different`, `undecided`, or `invalid` if the measure fails on a control; of a difference
+            `more`, `less`, `alike` (all by the margin) or `undecided`; reason: why it is undecided; n: graphs.
+        points: a row for each measure, contrast and graph with distance and replicate_distance.
+        checks: a row for each check, with check, passed and detail.
+        split: of the questions.
+    """
+
+    table: Annotated[
+        pd.DataFrame,
+        Columns(words="measure contrast varies verdict reason", numbers="value low high replicates ratio margin", whole="n"),
+    ]
+    points: Annotated[pd.DataFrame, Columns(words="measure contrast", numbers="distance replicate_distance")]
+    checks: Annotated[pd.DataFrame, Columns(words="check detail", flags="passed")]
+    split: str
+
+    @property
+    def caption(self) -> str:
+        """What is shown, split and n in one line."""
+        n = self.table["n"]
+        says = "distances of paths by age and status"
+        return f"{says} · {self.split} · n = {n.min()} to {n.max()} graphs · bars: one-sided 95 % bounds"
+
+    def figure(self) -> Any:
+        """A panel for each measure: a point for each graph, typical values with bounds, margins, replicates in grey."""
+        return by_age_panels(self.points, self.table[self.table["varies"] != "interaction"], title=self.caption)
+
+
+def same_path_by_age(
+    graphs: Mapping[int, Arms],
+    *,
+    split: str = "test_inferred_iid",
+    n_pairs: int = 256,
+    n_questions: int = 512,
+    seed: int = 0,
+) -> ByAgeResult:
+    """Measure the effects of age and of status on the path.
+
+    Args:
+        graphs: specimens by graph with their steps, as `study_arms(study, same_path.ARMS)` gives them: `early`,
+            `early taught`, `late`, `late taught`, `late control`, `early control`, as far as there are, and replicates.
+        split: of the questions, which all arms must answer.
+        n_pairs: prompt pairs asked for on each graph, at most; those that all its models get right are used.
+        n_questions: for the evidence on the bridge and the transfer of its directions, at most.
+        seed: of pairs, questions, halves and resampling.
+
+    Raises:
+        ValueError: if no graph has two arms that are compared.
+    """
+    refuse(common_problems(split=split, n_pairs=n_pairs, n_questions=n_questions, seed=seed))
+    compared = [(each.a, each.b) for each in _CONTRASTS]
+    usable = {graph: arms for graph, arms in graphs.items() if any({a, b} <= set(arms) for a, b in compared)}
+    if not usable:
+        there = {graph: sorted(arms) for graph, arms in graphs.items()}
+        raise ValueError(f"no graph has two arms to compare; needed are some of {compared}, there are {there}")
+    settings = (split, compared, n_pairs, n_questions, seed)
+    return decide_by_age({graph: measure_paths(arms, *settings, describe=False) for graph, arms in usable.items()}, split)
+
+
+def decide_by_age(measured: Measured, split: str) -> ByAgeResult:
+    """The effects from what was measured, by graph; see `same_path_by_age`."""
+    rows, points = [], []
+    for measure in MARGINS:
+        found = {each.key: decided(measured, measure, each) for each in _CONTRASTS}
+        rows += [_effect(each) for each in found.values()] + list(_interactions(measure, found))
+        points += [row for each in found.values() for row in _points(each)]
+    columns = ["measure", "contrast", "graph", "distance", "replicate_distance"]
+    checks = pd.DataFrame(contrast_checks(measured, (*BY_STATUS, *BY_AGE)))
+    return ByAgeResult(pd.DataFrame(rows), pd.DataFrame(points, columns=pd.Index(columns)), checks, split)
+
+
+_CONTRASTS = (*BY_STATUS, *BY_AGE, MIXED)
+
+
+def _effect(found: Decided) -> dict[str, Any]:
+    contrast, result = found.contrast, found.result
+    names = ("value", "low", "high", "replicates", "ratio")
+    numbers = {name: float("nan") if result is None else getattr(result, name) for name in names}
+    reason = "; ".join(f"graph {graph}: {why}" for graph, why in found.left_out.items()) if result is None else result.reason
+    failed = [each.quantity for each in found.controls if not each.passed]
+    row = {"measure": found.measure, "contrast": f"{contrast.a} / {contrast.b}", "varies": contrast.varies, **numbers}
+    row |= {"margin": MARGINS[found.measure], "verdict": found.verdict, "n": 0 if result is None else len(result.table)}
+    return row | {"reason": f"controls: {'; '.join(failed)}" if failed else reason}
+
+
+def _points(found: Decided) -> Iterator[dict[str, Any]]:
+    label = f"{found.contrast.a} / {found.contrast.b}"
+    for row in [] if found.result is None else found.result.table.to_dict("records"):
+        numbers = {name: row[name] for name in ("graph", "distance", "replicate_distance")}
+        yield {"measure": found.measure, "contrast": label, **numbers}
+
+
+def _interactions(measure: str, found: Mapping[str, Decided]) -> Iterator[dict[str, Any]]:
+    """Differences of two effects, on the graphs that have both."""
+    for key, quantity in INTERACTIONS.items():
+        more, less = (_by_graph(found[name]) for name in key.split(" − "))
+        difference = (more - less).dropna()
+        row = {"measure": measure, "contrast": quantity, "varies": "interaction", "n": len(difference), "reason": ""}
+        row |= dict.fromkeys(("value", "low", "high", "replicates", "ratio", "margin"), float("nan"))
+        if len(difference) < MIN_GRAPHS:
+            yield row | {"verdict": UNDECIDED, "reason": f"needed are {MIN_GRAPHS} graphs with both"}
+            continue
+        bounds = mean_bounds(difference.to_numpy(float), resolution=RESOLUTION)
+        verdict = _of_difference(bounds, MARGINS[measure])
+        reason = "the bounds include the margin" if verdict == UNDECIDED else ""
+        yield row | bounds._asdict() | {"margin": MARGINS[measure], "verdict": verdict, "reason": reason}
+
+
+def _of_difference(bounds: Bounds, margin: float) -> str:
+    """Whether one effect is surely larger than another by more than a margin, or surely not."""
+    if -margin <= bounds.low and bounds.high <= margin:
+        return ALIKE
+    return MORE if bounds.low > margin else LESS if bounds.high < -margin else UNDECIDED
+
+
+def _by_graph(found: Decided) -> pd.Series:
+    table = pd.DataFrame(columns=["graph", "distance"]) if found.result is None else found.result.table
+    return table.set_index("graph")["distance"].astype(float)

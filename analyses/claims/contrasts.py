@@ -1,0 +1,264 @@
+"""Which arms claim (i) compares, on which graphs they can be, and what the three measures of a path say.
+
+Two trainings differ in age (steps) and in status (whether out-of-distribution questions are answered). A contrast changes
+one of the two, and only graphs on which that is so are used: ages are equal if they are within a quarter of each other.
+
+Each measure runs on controls before it may decide a contrast, from the same models and by the same test: two trainings of
+one arm must come out within the margin, and what is different by construction must come out different.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ..bounds import ALPHA
+from ..sameness.equivalence import DIFFERENT, UNDECIDED, Distances, EquivalenceResult, equivalence
+from ..sameness.path_distances import KNOWN, MARGINS
+from .path_measurement import PathMeasurement
+from .rules import EXPLORATORY, INVALID, SUPPORTED, Row, after_controls, equivalence_row
+from .specimens import AGAIN
+
+Measured = Mapping[int, PathMeasurement]
+"""By graph."""
+SAME_AGE = 1.25  # the largest ratio of steps that counts as one age
+ANSWERED = 0.5  # exact match on OOD questions from which they count as answered
+STATUS = {
+    "early": False, "early taught": True, "early control": False, "grokked": True, "late": True, "late taught": True,
+    "late control": False,
+}  # fmt: skip
+"""By arm, whether it answers OOD questions."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two arms and what differs between them.
+
+    Attributes:
+        key: short name.
+        a, b: the arms.
+        varies: what differs; what is not named, of age and status, is equal.
+    """
+
+    key: str
+    a: str
+    b: str
+    varies: Literal["status", "age", "age and status", "supervision"]
+
+    @property
+    def label(self) -> str:
+        """Arms and what differs, for tables and figures."""
+        return f"{self.a} / {self.b} ({self.varies})"
+
+
+BY_STATUS = (Contrast("early", "early", "early taught", "status"), Contrast("late", "late control", "late", "status"))
+"""What decides claim (i): status at equal age, early and late."""
+BY_AGE = (
+    Contrast("answers", "early taught", "late taught", "age"),
+    Contrast("control", "early control", "late control", "age"),
+)
+"""Age at equal status: of models that answer OOD questions, and of controls that never do."""
+MIXED = Contrast("natural", "early", "late", "age and status")
+N_MAIN = len(MARGINS) * len(BY_STATUS)
+
+
+@dataclass(frozen=True, eq=False)
+class Control:
+    """What a measure says where the truth is known: the test's result, and whether it is right (None: not run)."""
+
+    key: str
+    quantity: str
+    passed: bool | None
+    result: EquivalenceResult | None
+
+
+@dataclass(frozen=True, eq=False)
+class Decided:
+    """What one measure says about a contrast.
+
+    Attributes:
+        measure, contrast: which.
+        result: of the test; None if no graph can be compared.
+        controls: of the measure on these graphs.
+        left_out: by graph, why it is not used.
+    """
+
+    measure: str
+    contrast: Contrast
+    result: EquivalenceResult | None
+    controls: Sequence[Control]
+    left_out: Mapping[int, str]
+
+    @property
+    def verdict(self) -> str:
+        """`same`, `different`, `undecided`, or `invalid` if a control fails or has not run."""
+        if self.result is None:
+            return UNDECIDED
+        return self.result.verdict if all(each.passed for each in self.controls) else INVALID
+
+    @property
+    def key(self) -> str:
+        """Of the row."""
+        return f"{self.measure.replace(' ', '_')}.{self.contrast.key}"
+
+
+def unfit(measured: PathMeasurement, contrast: Contrast) -> str:
+    """Why two arms of a graph cannot be compared so; empty if they can."""
+    if lacking := [name for name in (contrast.a, contrast.b) if name not in measured.steps]:
+        return f"no {' and no '.join(lacking)}"
+    problems = replicate_problem, age_problem, status_problem
+    return "; ".join(filter(None, (problem(measured, contrast) for problem in problems)))
+
+
+def replicate_problem(measured: PathMeasurement, contrast: Contrast) -> str:
+    """Whether neither arm was trained twice."""
+    return "" if any(name.endswith(AGAIN) for name in _trainings(measured, contrast)) else "no replicate"
+
+
+def age_problem(measured: PathMeasurement, contrast: Contrast) -> str:
+    """Which ages are not equal, if only status may vary."""
+    ages = {name: measured.steps[name] for name in _trainings(measured, contrast)}
+    known = [each for each in ages.values() if each is not None]
+    if contrast.varies != "status" or (len(known) == len(ages) and max(known) <= SAME_AGE * min(known)):
+        return ""
+    return f"ages differ: {_listed(ages)}"
+
+
+def status_problem(measured: PathMeasurement, contrast: Contrast) -> str:
+    """Which trainings answer OOD questions though their arm is one that does not, or the other way round."""
+    wrong = {
+        name: measured.answers_ood[name]
+        for name in _trainings(measured, contrast)
+        if (wanted := STATUS.get(name.removesuffix(AGAIN))) is not None
+        and ((found := measured.answers_ood[name]) is None or (found >= ANSWERED) != wanted)
+    }
+    return f"OOD questions answered otherwise than named: {_listed(wrong)}" if wrong else ""
+
+
+def decided(measured: Measured, measure: str, contrast: Contrast, split_alpha: int = N_MAIN) -> Decided:
+    """Test one contrast by one measure, with its controls.
+
+    Args:
+        measured: by graph.
+        measure: one of `MARGINS`.
+        contrast: two arms.
+        split_alpha: by how many rows .05 is divided.
+    """
+    left_out = {graph: reason for graph, each in measured.items() if (reason := unfit(each, contrast))}
+    found: dict[int, Distances] = {}
+    for graph, each in measured.items():
+        if graph in left_out:
+            continue
+        distances = each.distances.of(measure)
+        if _complete(distances, contrast):
+            found[graph] = distances
+        else:
+            missing = dict.fromkeys(each.distances.missing(measure).values())
+            left_out[graph] = f"no distance: {'; '.join(missing) or 'not measured'}"
+    if not found:
+        return Decided(measure, contrast, None, [], left_out)
+    alpha = ALPHA / split_alpha
+    result = equivalence(found, (contrast.a, contrast.b), margin=MARGINS[measure], alpha=alpha)
+    used = {graph: measured[graph] for graph in found}
+    return Decided(measure, contrast, result, list(_controls(used, measure, contrast, alpha)), left_out)
+
+
+def main_row(found: Decided, split: str, m: int) -> Row:
+    """The row that decides: *same* supports, *different* contradicts, after controls."""
+    contrast = found.contrast
+    asked = Row(found.key, "main", f"{found.measure}, {contrast.a} / {contrast.b}: {contrast.varies} at equal age", split)
+    asked = replace(asked, m=m, margin=MARGINS[found.measure])
+    if found.result is None:
+        return replace(asked, says="undecided", rule=f"no graph can be compared{_said_of(found.left_out)}")
+    row = equivalence_row(asked, found.result, m)
+    row = after_controls(row, {each.quantity: each.passed for each in found.controls})
+    return replace(row, rule=row.rule + _said_of(found.left_out))
+
+
+def beside_row(found: Decided, split: str) -> Row:
+    """The same numbers without a verdict."""
+    contrast = found.contrast
+    quantity = f"{found.measure}, {contrast.a} / {contrast.b}: {contrast.varies}"
+    asked = Row(f"{found.key}.beside", "beside", quantity, split, margin=MARGINS[found.measure])
+    if found.result is None:
+        return replace(asked, rule=f"no graph can be compared{_said_of(found.left_out)}; {EXPLORATORY}")
+    row = equivalence_row(asked, found.result, 1)
+    return replace(
+        row, says="", rule=f"by the same test it is {found.result.finding}{_said_of(found.left_out)}; {EXPLORATORY}"
+    )
+
+
+def control_rows(found: Decided, split: str) -> Iterator[Row]:
+    """A row for each control: it says `supported` if the measure is right there, else `invalid`."""
+    for each in found.controls:
+        asked = Row(f"control.{found.key}.{each.key}", "control", f"{found.measure}, {each.quantity}", split)
+        if each.result is None:
+            yield replace(asked, says=INVALID, rule="not run: no graph has what it needs")
+            continue
+        row = equivalence_row(asked, each.result, 1)
+        yield replace(row, says=SUPPORTED if each.passed else INVALID, rule=each.result.finding)
+
+
+def _controls(used: Measured, measure: str, contrast: Contrast, alpha: float) -> Iterator[Control]:
+    for arm in (contrast.a, contrast.b):
+        if any(_replicates(each, measure, arm) for each in used.values()):
+            yield _positive(used, measure, arm, alpha)
+    yield _negative(used, measure, contrast, alpha)
+
+
+def _positive(used: Measured, measure: str, arm: str, alpha: float) -> Control:
+    """Two trainings of one arm, as if they were two conditions, with other arms' replicates as theirs."""
+    found: dict[int, Distances] = {}
+    for graph, each in used.items():
+        again = _replicates(each, measure, arm)
+        others = [value for name in STATUS if name != arm for value in _replicates(each, measure, name)]
+        if again and others:
+            found[graph] = {(arm, "retrained"): again[0], (arm, arm + AGAIN): sum(others) / len(others)}
+    name, passed = f"two trainings of {arm} are the same", None
+    result = equivalence(found, (arm, "retrained"), margin=MARGINS[measure], alpha=alpha) if found else None
+    if result is not None and result.value == result.value:
+        passed = result.high <= result.margin and bool((result.table["distance"] <= result.margin).all())
+    return Control(f"same.{arm.replace(' ', '_')}", name, passed, result)
+
+
+def _negative(used: Measured, measure: str, contrast: Contrast, alpha: float) -> Control:
+    """What is different by construction: on each graph the model in which it looks most alike."""
+    arms, found = (contrast.a, contrast.b), {}
+    for graph, each in used.items():
+        known = [
+            value
+            for couple, value in each.distances.of(measure, KNOWN).items()
+            if {name.removesuffix(AGAIN) for name in couple} <= set(arms)
+        ]
+        again = [value for arm in arms for value in _replicates(each, measure, arm)]
+        if known and again:
+            found[graph] = {("trainings", KNOWN): min(known), ("trainings", "trainings" + AGAIN): sum(again) / len(again)}
+    result = equivalence(found, ("trainings", KNOWN), margin=MARGINS[measure], alpha=alpha) if found else None
+    passed = None if result is None or result.value != result.value else result.verdict == DIFFERENT
+    return Control("different", "what is different by construction is different", passed, result)
+
+
+def _replicates(measured: PathMeasurement, measure: str, arm: str) -> list[float]:
+    """The distances of two trainings of one arm; none if there are not two."""
+    found = measured.distances.of(measure)
+    return [value for couple, value in found.items() if set(couple) == {arm, arm + AGAIN}]
+
+
+def _complete(distances: Distances, contrast: Contrast) -> bool:
+    """Whether there are a distance between the arms and one of replicates."""
+    couples = [{name.removesuffix(AGAIN) for name in couple} for couple in distances]
+    return {contrast.a, contrast.b} in couples and any(each in couples for each in ({contrast.a}, {contrast.b}))
+
+
+def _trainings(measured: PathMeasurement, contrast: Contrast) -> list[str]:
+    both = (contrast.a, contrast.b)
+    return [name + again for name in both for again in ("", AGAIN) if name + again in measured.steps]
+
+
+def _listed(numbers: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{name} {'unknown' if each is None else f'{each:g}'}" for name, each in numbers.items())
+
+
+def _said_of(left_out: Mapping[int, str]) -> str:
+    if not left_out:
+        return ""
+    return "; left out: " + ", ".join(f"graph {graph} ({reason})" for graph, reason in left_out.items())
