@@ -17,7 +17,6 @@ from .claims.cost import CostResult, cost_of_waiting
 from .claims.dissociation import accuracy_without_circuit
 from .claims.regimes import RegimeResult, compare_regimes
 from .claims.rules import ClaimResult
-
 from .claims.same_path import same_inference_path
 from .claims.specimens import Specimen, study_arms
 from .claims.transfer import transfer_of_new_facts

@@ -32,7 +32,7 @@ from ...circuits.arguments import common_problems, name_problems, names_problems
 from ...circuits.columns import Columns
 from ...tasks import Queries
 from ...tasks.questions.validity import missing_problems
-from ..bridge.evidence import MIN_UNITS_TO_JUDGE
+from ..bridge.evidence_verdicts import MIN_UNITS_TO_JUDGE
 from ..bridge.own_pairs import intermediate_of
 from ..bridge.questions import halves_by_unit, sample
 from ..bridge.sources import SplitSource, check_source
