@@ -52,7 +52,6 @@ WHOLE |= {
     "layer_b": 0,
     "layer_model": 0,
     "layer_donor": 0,
-    "pairs": 4,
     "head": 0,
     "source": 1,
     "target_layer": 0,

@@ -12,8 +12,9 @@ from grokscope.analyses.claims.contrasts import STATUS
 from grokscope.analyses.claims.path_measurement import PathMeasurement
 from grokscope.analyses.sameness.path_distances import KNOWN, MARGINS, TRAININGS, PathDistances, couples_of
 
-ARMS = ("early", "early taught", "grokked", "late", "late taught", "late control")
-ONCE = ("late control",)  # arms without a replicate
+ARMS = ("early", "early taught", "late", "late taught", "grokked", "final", "final taught", "final control")
+ONCE = ("final control",)  # arms without a replicate
+STEPS = {"early": 1_000, "late": 3_100, "grokked": 9_000, "final": 15_000}
 CLOSE, FAR = 0.02, 0.6
 COUPLES = [(a, b) for i, a in enumerate(ARMS) for b in ARMS[i + 1 :]]
 Distances = Mapping[Any, float]
@@ -58,7 +59,7 @@ def planted(
         "distances": PathDistances(table, "iid", 256, 256),
         "evidence": {name: evidence() for name in names},
         "lens": {name: lens() for name in names},
-        "steps": {name: 15_000 if name.startswith("late") else 9_000 if "grokked" in name else 1_000 for name in names},
+        "steps": {name: STEPS[name.split()[0]] for name in names},
         "answers_ood": {name: 0.95 if STATUS[name.removesuffix(" again")] else 0.02 for name in names},
         "circuits": {},
         "circuit_distances": pd.DataFrame(columns=["a", "b", "plain", "aligned"]),

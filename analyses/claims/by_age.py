@@ -81,7 +81,8 @@ def same_path_by_age(
 
     Args:
         graphs: specimens by graph with their steps, as `study_arms(study, same_path.ARMS)` gives them: `early`,
-            `early taught`, `late`, `late taught`, `late control`, `early control`, as far as there are, and replicates.
+            `early taught`, `late`, `late taught`, `final`, `early control`, `final control`, as far as there are, and
+            replicates.
         split: of the questions, which all arms must answer.
         n_pairs: prompt pairs asked for on each graph, at most; those that all its models get right are used.
         n_questions: for the evidence on the bridge and the transfer of its directions, at most.

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..bounds import ALPHA
-from ..sameness.equivalence import DIFFERENT, UNDECIDED, Distances, EquivalenceResult, equivalence
-from ..sameness.path_distances import KNOWN, MARGINS
+from ..sameness.equivalence import DIFFERENT, UNDECIDED, Distances, EquivalenceResult, equivalence, lacking_pairs
+from ..sameness.path_distances import KNOWN, MARGINS, RESOLUTIONS
 from .path_measurement import PathMeasurement
 from .rules import EXPLORATORY, INVALID, SUPPORTED, Row, after_controls, equivalence_row
 from .specimens import AGAIN
@@ -23,8 +23,8 @@ Measured = Mapping[int, PathMeasurement]
 SAME_AGE = 1.25  # the largest ratio of steps that counts as one age
 ANSWERED = 0.5  # exact match on OOD questions from which they count as answered
 STATUS = {
-    "early": False, "early taught": True, "early control": False, "grokked": True, "late": True, "late taught": True,
-    "late control": False,
+    "early": False, "early taught": True, "late": False, "late taught": True, "grokked": True, "final": True,
+    "final taught": True, "early control": False, "final control": False,
 }  # fmt: skip
 """By arm, whether it answers OOD questions."""
 
@@ -42,7 +42,7 @@ class Contrast:
     key: str
     a: str
     b: str
-    varies: Literal["status", "age", "age and status", "supervision"]
+    varies: Literal["status", "age", "age and status", "supervision", "sharing and status"]
 
     @property
     def label(self) -> str:
@@ -50,14 +50,15 @@ class Contrast:
         return f"{self.a} / {self.b} ({self.varies})"
 
 
-BY_STATUS = (Contrast("early", "early", "early taught", "status"), Contrast("late", "late control", "late", "status"))
+BY_STATUS = (Contrast("early", "early", "early taught", "status"), Contrast("late", "late", "late taught", "status"))
 """What decides claim (i): status at equal age, early and late."""
 BY_AGE = (
+    Contrast("waits", "early", "late", "age"),
     Contrast("answers", "early taught", "late taught", "age"),
-    Contrast("control", "early control", "late control", "age"),
+    Contrast("control", "early control", "final control", "age"),
 )
-"""Age at equal status: of models that answer OOD questions, and of controls that never do."""
-MIXED = Contrast("natural", "early", "late", "age and status")
+"""Age at equal status: of models that do not answer OOD questions yet, that do, and of controls that never do."""
+MIXED = Contrast("natural", "early", "final", "age and status")
 N_MAIN = len(MARGINS) * len(BY_STATUS)
 
 
@@ -134,14 +135,14 @@ def status_problem(measured: PathMeasurement, contrast: Contrast) -> str:
     return f"OOD questions answered otherwise than named: {_listed(wrong)}" if wrong else ""
 
 
-def decided(measured: Measured, measure: str, contrast: Contrast, split_alpha: int = N_MAIN) -> Decided:
+def decided(measured: Measured, measure: str, contrast: Contrast, m: int = N_MAIN) -> Decided:
     """Test one contrast by one measure, with its controls.
 
     Args:
         measured: by graph.
         measure: one of `MARGINS`.
         contrast: two arms.
-        split_alpha: by how many rows .05 is divided.
+        m: rows that could contradict the same claim.
     """
     left_out = {graph: reason for graph, each in measured.items() if (reason := unfit(each, contrast))}
     found: dict[int, Distances] = {}
@@ -149,17 +150,16 @@ def decided(measured: Measured, measure: str, contrast: Contrast, split_alpha: i
         if graph in left_out:
             continue
         distances = each.distances.of(measure)
-        if _complete(distances, contrast):
-            found[graph] = distances
-        else:
+        if lacking := lacking_pairs(distances, (contrast.a, contrast.b)):
             missing = dict.fromkeys(each.distances.missing(measure).values())
-            left_out[graph] = f"no distance: {'; '.join(missing) or 'not measured'}"
+            left_out[graph] = f"{'; '.join(lacking)}: {'; '.join(missing) or 'not measured'}"
+        else:
+            found[graph] = distances
     if not found:
         return Decided(measure, contrast, None, [], left_out)
-    alpha = ALPHA / split_alpha
-    result = equivalence(found, (contrast.a, contrast.b), margin=MARGINS[measure], alpha=alpha)
+    result = _tested(found, (contrast.a, contrast.b), measure, m)
     used = {graph: measured[graph] for graph in found}
-    return Decided(measure, contrast, result, list(_controls(used, measure, contrast, alpha)), left_out)
+    return Decided(measure, contrast, result, list(_controls(used, measure, contrast)), left_out)
 
 
 def main_row(found: Decided, split: str, m: int) -> Row:
@@ -198,29 +198,29 @@ def control_rows(found: Decided, split: str) -> Iterator[Row]:
         yield replace(row, says=SUPPORTED if each.passed else INVALID, rule=each.result.finding)
 
 
-def _controls(used: Measured, measure: str, contrast: Contrast, alpha: float) -> Iterator[Control]:
+def _controls(used: Measured, measure: str, contrast: Contrast) -> Iterator[Control]:
     for arm in (contrast.a, contrast.b):
         if any(_replicates(each, measure, arm) for each in used.values()):
-            yield _positive(used, measure, arm, alpha)
-    yield _negative(used, measure, contrast, alpha)
+            yield _positive(used, measure, arm)
+    yield _negative(used, measure, contrast)
 
 
-def _positive(used: Measured, measure: str, arm: str, alpha: float) -> Control:
+def _positive(used: Measured, measure: str, arm: str) -> Control:
     """Two trainings of one arm, as if they were two conditions, with other arms' replicates as theirs."""
     found: dict[int, Distances] = {}
     for graph, each in used.items():
         again = _replicates(each, measure, arm)
         others = [value for name in STATUS if name != arm for value in _replicates(each, measure, name)]
         if again and others:
-            found[graph] = {(arm, "retrained"): again[0], (arm, arm + AGAIN): sum(others) / len(others)}
+            found[graph] = _as_if(arm, "retrained", again[0], sum(others) / len(others))
     name, passed = f"two trainings of {arm} are the same", None
-    result = equivalence(found, (arm, "retrained"), margin=MARGINS[measure], alpha=alpha) if found else None
+    result = _tested(found, (arm, "retrained"), measure) if found else None
     if result is not None and result.value == result.value:
         passed = result.high <= result.margin and bool((result.table["distance"] <= result.margin).all())
     return Control(f"same.{arm.replace(' ', '_')}", name, passed, result)
 
 
-def _negative(used: Measured, measure: str, contrast: Contrast, alpha: float) -> Control:
+def _negative(used: Measured, measure: str, contrast: Contrast) -> Control:
     """What is different by construction: on each graph the model in which it looks most alike."""
     arms, found = (contrast.a, contrast.b), {}
     for graph, each in used.items():
@@ -231,22 +231,25 @@ def _negative(used: Measured, measure: str, contrast: Contrast, alpha: float) ->
         ]
         again = [value for arm in arms for value in _replicates(each, measure, arm)]
         if known and again:
-            found[graph] = {("trainings", KNOWN): min(known), ("trainings", "trainings" + AGAIN): sum(again) / len(again)}
-    result = equivalence(found, ("trainings", KNOWN), margin=MARGINS[measure], alpha=alpha) if found else None
+            found[graph] = _as_if("trainings", KNOWN, min(known), sum(again) / len(again))
+    result = _tested(found, ("trainings", KNOWN), measure) if found else None
     passed = None if result is None or result.value != result.value else result.verdict == DIFFERENT
     return Control("different", "what is different by construction is different", passed, result)
+
+
+def _as_if(a: str, b: str, distance: float, replicates: float) -> Distances:
+    """Two trainings of a at one distance from b, and at another from each other."""
+    return {(a, b): distance, (a + AGAIN, b): distance, (a, a + AGAIN): replicates}
+
+
+def _tested(found: Mapping[int, Distances], conditions: tuple[str, str], measure: str, m: int = 1) -> EquivalenceResult:
+    return equivalence(found, conditions, margin=MARGINS[measure], resolution=RESOLUTIONS[measure], alpha=ALPHA / m)
 
 
 def _replicates(measured: PathMeasurement, measure: str, arm: str) -> list[float]:
     """The distances of two trainings of one arm; none if there are not two."""
     found = measured.distances.of(measure)
     return [value for couple, value in found.items() if set(couple) == {arm, arm + AGAIN}]
-
-
-def _complete(distances: Distances, contrast: Contrast) -> bool:
-    """Whether there are a distance between the arms and one of replicates."""
-    couples = [{name.removesuffix(AGAIN) for name in couple} for couple in distances]
-    return {contrast.a, contrast.b} in couples and any(each in couples for each in ({contrast.a}, {contrast.b}))
 
 
 def _trainings(measured: PathMeasurement, contrast: Contrast) -> list[str]:

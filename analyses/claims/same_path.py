@@ -2,10 +2,11 @@
 
 He et al. 2026 (arXiv 2601.09049, section 4) argue it from lens rates that come to agree. Here trainings of equal age are
 compared that differ in status, that is in whether they answer out-of-distribution questions: `early`, a natural run when ID
-questions are answered and OOD ones are not, with `early taught`, a run whose OOD facts were in compositional training; and,
-at the end of training, `late control`, which never answers OOD questions, with `late`. They take the same path if they are
-close by three measures: where the answer's information is, what is held there, and how much depends on it. Pairs that differ
-in age, the paper's among them, stand beside. Rules and margins: docs/preregistration.md.
+questions are answered and OOD ones are not, with `early taught`, a run whose OOD facts were in compositional training; and
+at step 3,100 `late` with `late taught`: by then the path has changed with age, while natural runs still answer few OOD
+questions. They take the same path if they are close by three measures: where the answer's information is, what is held
+there, and how much depends on it. Pairs that differ in age, the paper's among them, stand beside; so do controls that never
+answer OOD questions but share no weights. Rules and margins: docs/preregistration.md.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,22 +43,27 @@ from .rules import (
 )
 from .specimens import AGAIN, Arms, ArmsOfStudy, arm_checkpoints, has_arms, if_saved
 
+LATE = 3_100  # a step that every run of 15,000 saves
 ARMS: ArmsOfStudy = {
     "early": ("natural", "id_generalised"),
     "early taught": ("both_hops", "ood_generalised"),
+    "late": ("natural", if_saved(LATE)),
+    "late taught": ("both_hops", if_saved(LATE)),
     "grokked": ("natural", "ood_generalised"),
-    "late": ("natural", "final"),
-    "late taught": ("both_hops", "final"),
+    "final": ("natural", "final"),
+    "final taught": ("both_hops", "final"),
 }
 """Where a study has them, see `study_arms`."""
-CONTROLS: ArmsOfStudy = {"early control": ("untied", if_saved("id_generalised")), "late control": ("untied", "final")}
+CONTROLS: ArmsOfStudy = {"early control": ("untied", if_saved("id_generalised")), "final control": ("untied", "final")}
 """Arms that a study may lack."""
 PAPER = (
     Contrast("paper", "grokked", "early taught", "age"),
     Contrast("within_run", "early", "grokked", "age and status"),
-    Contrast("late_taught", "late", "late taught", "supervision"),
+    Contrast("final_taught", "final", "final taught", "supervision"),
+    Contrast("untied", "final control", "final", "sharing and status"),
 )
-"""Pairs that stand beside: the paper's, one that changes age and status at once, and one that changes neither."""
+"""Pairs that stand beside: the paper's, one that changes age and status at once, one that changes neither, and a control
+that never answers OOD questions and shares no weights between layers."""
 NAME = "same inference path"
 CLAIM = "grokked and non-grokked models answer in-distribution compositions along the same inference path"
 MOST = 0.5  # of the questions
@@ -89,7 +95,7 @@ def same_inference_path(
 
     Args:
         graphs: specimens by graph with their steps, as `study_arms(study, same_path.ARMS)` gives them: `early` and
-            `early taught`, `late control` and `late`, and a replicate of one of either two (`late again`).
+            `early taught`, `late` and `late taught`, and a replicate of one of either two (`late again`).
         split: of the questions, which all arms must answer.
         n_pairs: prompt pairs asked for on each graph, at most; those that all its models get right are used.
         n_questions: for the evidence on the bridge and the transfer of its directions, at most.
@@ -152,7 +158,7 @@ def decide_same_path(
 def beside_rows(measured: Measured, split: str, contrasts: Sequence[Contrast]) -> list[Row]:
     """Rows without a verdict for contrasts of which some graph has the arms."""
     there = [each for each in contrasts if any({each.a, each.b} <= set(one.steps) for one in measured.values())]
-    return [beside_row(decided(measured, measure, contrast), split) for contrast in there for measure in MARGINS]
+    return [beside_row(decided(measured, measure, contrast, 1), split) for contrast in there for measure in MARGINS]
 
 
 def _circuit_rows(measured: Measured, split: str) -> Iterator[Row]:

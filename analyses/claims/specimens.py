@@ -89,14 +89,14 @@ def last_before_ood(run: Run) -> int | None:
     return None if steps.empty else int(steps.iloc[-1])
 
 
-def if_saved(phase: str) -> Callable[[Run], int | None]:
-    """The step of a phase, if its weights were saved."""
+def if_saved(moment: str | int) -> Callable[[Run], int | None]:
+    """A step, or that of a phase, if its weights were saved."""
 
-    def moment(run: Run) -> int | None:
-        step = run.phases.get(phase)
+    def saved(run: Run) -> int | None:
+        step = run.phases.get(moment) if isinstance(moment, str) else moment
         return step if step in run.steps else None
 
-    return moment
+    return saved
 
 
 def _chosen(study: Study, rows: pd.DataFrame, arms: ArmsOfStudy) -> dict[str, tuple[Run, int]]:

@@ -27,7 +27,6 @@ from ..bounds import ALPHA, MIN_GRAPHS, Bounds, distance_bounds
 SAME, DIFFERENT, UNDECIDED = "same", "different", "undecided"
 MAX_RATIO = 2.0
 RESOLUTION = 1e-3  # by how much an exact rewrite of a model may move a distance
-LEAST_MARGIN = 2 * RESOLUTION  # below it even identical models could not be told to be the same
 
 Distances = Mapping[tuple[str, str], float]
 """The distance of each pair of trainings on one graph, by their conditions; a replicate's is called `taught again`."""
@@ -94,6 +93,7 @@ def equivalence(
     *,
     margin: float,
     max_ratio: float = MAX_RATIO,
+    resolution: float = RESOLUTION,
     alpha: float = ALPHA,
 ) -> EquivalenceResult:
     """Decide from distances between trainings on several graphs.
@@ -102,19 +102,22 @@ def equivalence(
         distances: by graph; each with at least one condition trained twice, and with all pairs of a training of the one and
             a training of the other.
         conditions: the two that are compared.
-        margin: the largest distance that counts as none, in the measure's unit; at least `LEAST_MARGIN`.
+        margin: the largest distance that counts as none, in the measure's unit; at least twice the resolution.
         max_ratio: the largest ratio of the distance to that of replicates.
+        resolution: smaller distances count as this, such as what a few of the questions make that a distance rests on: else
+            the ratio of two that are next to nothing would decide.
         alpha: of the test for *different*; *same* is tested at .05.
 
     Raises:
         ValueError: if a graph lacks a pair, or a setting is none; all problems at once.
     """
-    problems = number_problems(LEAST_MARGIN, margin=margin) + number_problems(1, max_ratio=max_ratio)
+    problems = number_problems(0, above=True, resolution=resolution) + number_problems(1, max_ratio=max_ratio)
+    problems += [] if problems else number_problems(2 * resolution, margin=margin)
     problems += number_problems(0, above=True, most=0.5, below=True, alpha=alpha)
     refuse(problems + _lacking(distances, conditions))
     margin, max_ratio, alpha = float(margin), float(max_ratio), float(alpha)
     table = pd.DataFrame(
-        [{"graph": graph, **_of_graph(each, conditions)} for graph, each in distances.items()],
+        [{"graph": graph, **_of_graph(each, conditions, resolution)} for graph, each in distances.items()],
         columns=pd.Index(["graph", "distance", "replicate_distance", "ratio", "furthest_replicates", "pairs"]),
     )
     nothing = Bounds(float("nan"), float("nan"), float("nan"))
@@ -122,8 +125,8 @@ def equivalence(
         found, reason = [nothing] * 5, f"needed are {MIN_GRAPHS} graphs, there are {len(table)}"
         return _result(table, found, UNDECIDED, reason, margin, max_ratio, alpha, conditions)
     columns = ("distance", "replicate_distance", "ratio")
-    bounds = [distance_bounds(table[name].to_numpy(float), resolution=RESOLUTION) for name in columns]
-    strict = [distance_bounds(table[name].to_numpy(float), resolution=RESOLUTION, alpha=alpha) for name in columns[::2]]
+    bounds = [distance_bounds(table[name].to_numpy(float), resolution=resolution) for name in columns]
+    strict = [distance_bounds(table[name].to_numpy(float), resolution=resolution, alpha=alpha) for name in columns[::2]]
     verdict, reason = _decided(table, bounds, strict, margin, max_ratio)
     return _result(table, [*bounds, *strict], verdict, reason, margin, max_ratio, alpha, conditions)
 
@@ -147,11 +150,11 @@ def _decided(
     return UNDECIDED, "the bounds include the margin"
 
 
-def _of_graph(found: Distances, conditions: tuple[str, str]) -> dict[str, float]:
+def _of_graph(found: Distances, conditions: tuple[str, str], resolution: float) -> dict[str, float]:
     """The mean distances of one graph, and their ratio; two distances below the resolution are alike."""
     between, within = _between(found, conditions), _within(found, conditions)
     distance, replicate = float(np.mean(between)), float(np.mean(within))
-    ratio = max(distance, RESOLUTION) / max(replicate, RESOLUTION)
+    ratio = max(distance, resolution) / max(replicate, resolution)
     apart = {"furthest_replicates": float(np.max(within)), "pairs": len(between)}
     return {"distance": distance, "replicate_distance": replicate, "ratio": ratio, **apart}
 
@@ -177,13 +180,17 @@ def _lacking(distances: Mapping[Hashable, Distances], conditions: tuple[str, str
     a, b = conditions
     problems = [] if distances else ["there is no graph"]
     for graph, found in distances.items():
-        if missing := _missing(found, conditions):
-            problems.append(f"graph {graph} has no distance between {', '.join(missing)}")
-        if not _within(found, conditions):
-            problems.append(f"graph {graph} has no distance of {a} or {b} to its replicate")
+        problems += [f"graph {graph} has {each}" for each in lacking_pairs(found, (a, b))]
         if wrong := {pair: value for pair, value in found.items() if not 0 <= value < np.inf}:
             problems.append(f"graph {graph} has distances that are none: {wrong}")
     return problems
+
+
+def lacking_pairs(found: Distances, conditions: tuple[str, str]) -> list[str]:
+    """Which distances one graph lacks for a test of two conditions, in words; empty if it has all."""
+    missing = _missing(found, conditions)
+    problems = [f"no distance between {', '.join(missing)}"] if missing else []
+    return problems + ([] if _within(found, conditions) else [f"no distance of {' or '.join(conditions)} to its replicate"])
 
 
 def _missing(found: Distances, conditions: tuple[str, str]) -> list[str]:

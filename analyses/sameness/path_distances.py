@@ -34,8 +34,11 @@ from .profile import Profile
 from .profile_distance import profile_distance
 from .state_profile import state_profile
 
-MARGINS: Mapping[str, float] = {"where": 0.1, "what": 0.2, "how much": 0.2}
+MARGINS: Mapping[str, float] = {"where": 0.1, "what": 0.3, "how much": 0.2}
 """The largest distance that counts as none: for `where` a share of the gap, else a share of questions."""
+RESOLUTIONS: Mapping[str, float] = {"where": 0.01, "what": 0.01, "how much": 0.03}
+"""About what three questions make of those that a measure rests on: 256 pairs, 260 questions, 100 facts. Smaller distances
+count as this."""
 MIN_PAIRS = 50  # fewer say little about states or circuits
 TRAININGS, KNOWN = "trainings", "known different"
 Couple = tuple[str, str]

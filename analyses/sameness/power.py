@@ -12,7 +12,7 @@ from scipy.stats import t as student
 
 from ...circuits.arguments import number_problems, refuse, seed_problems
 from ..bounds import ALPHA, LEAST_ON_LOGS, MIN_GRAPHS
-from .equivalence import LEAST_MARGIN, MAX_RATIO
+from .equivalence import MAX_RATIO, RESOLUTION
 
 POWER = 0.8
 MOST_GRAPHS = 40
@@ -63,7 +63,8 @@ def graphs_needed(
 def _problems(
     distance: float, ratio: float, margin: float, spread: float, ratio_spread: float, max_ratio: float, power: float
 ) -> list[str]:
-    problems = number_problems(0, above=True, distance=distance, ratio=ratio) + number_problems(LEAST_MARGIN, margin=margin)
+    problems = number_problems(0, above=True, distance=distance, ratio=ratio)
+    problems += number_problems(2 * RESOLUTION, margin=margin)
     problems += number_problems(0, most=5, spread=spread, ratio_spread=ratio_spread)
     problems += number_problems(1, max_ratio=max_ratio)
     return problems + number_problems(0, above=True, most=1, below=True, power=power)

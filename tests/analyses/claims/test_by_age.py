@@ -15,7 +15,7 @@ from grokscope.analyses.claims.same_path import decide_same_path
 from grokscope.analyses.sameness.path_distances import MARGINS
 from grokscope.tasks import TwoHopTask
 
-AGE, STATUS, MIXED = "early taught / late taught", "early / early taught", "early / late"
+AGE, STATUS, MIXED = "early taught / late taught", "early / early taught", "early / final"
 AGE_LESS_STATUS, LATE_LESS_EARLY = "effect of age less effect of status (early)", "effect of status, late less early"
 
 
@@ -26,10 +26,10 @@ def found(n: int = 8, **given: Any) -> tuple[pd.DataFrame, ByAgeResult]:
 
 
 def test_paths_that_differ_by_age_alone() -> None:
-    ages = [("early", "late"), ("early taught", "late taught")]
+    ages = [("early", "late"), ("early taught", "late taught"), ("early", "final")]
     says, result = found(far=dict.fromkeys(ages, FAR))
     assert set(says.loc[[AGE, MIXED]].to_numpy().ravel()) == {"different"}
-    assert set(says.loc[[STATUS, "late control / late"]].to_numpy().ravel()) == {"same"}
+    assert set(says.loc[[STATUS, "late / late taught"]].to_numpy().ravel()) == {"same"}
     assert set(says.loc[AGE_LESS_STATUS]) == {"more"} and set(says.loc[LATE_LESS_EARLY]) == {"alike"}
     varies = result.table.drop_duplicates("contrast").set_index("contrast")["varies"]
     assert varies[MIXED] == "age and status" and varies[AGE] == "age" and varies[STATUS] == "status"
@@ -50,12 +50,12 @@ def test_no_effect_and_an_interaction_is_paired_by_graph() -> None:
 
 
 def test_what_is_not_there_is_undecided_and_a_blind_measure_invalid() -> None:
-    says, result = found(known={"what": CLOSE}, without=("late control",))
-    assert set(says.loc["late control / late"]) == {"undecided"} and says.loc[STATUS, "what"] == "invalid"
+    says, result = found(known={"what": CLOSE}, without=("late taught",))
+    assert set(says.loc["late / late taught"]) == {"undecided"} and says.loc[STATUS, "what"] == "invalid"
     assert set(says.loc[LATE_LESS_EARLY]) == {"undecided"}
     reasons = result.table.set_index(["measure", "contrast"])["reason"]
-    assert "no late control" in reasons["where", "late control / late"] and "controls: " in reasons["what", STATUS]
-    assert not result.checks.set_index("check").loc["one age, late control / late", "passed"], "of no graph"
+    assert "no late taught" in reasons["where", "late / late taught"] and "controls: " in reasons["what", STATUS]
+    assert not result.checks.set_index("check").loc["one age, late / late taught", "passed"], "of no graph"
 
 
 def test_ages_that_are_unequal_fail_a_check_and_are_left_out() -> None:
@@ -69,7 +69,7 @@ def test_the_figure_shows_every_graph_the_margin_and_the_replicates() -> None:
     _, result = found(3)
     figure = result.figure()
     shown = [trace for trace in figure.data if trace.name == "distance, a graph each"]
-    assert len(shown) == len(MARGINS) and {len(trace.y) for trace in shown} == {3 * 4}, "early control is not there"
+    assert len(shown) == len(MARGINS) and {len(trace.y) for trace in shown} == {3 * 5}, "early control is not there"
     assert sorted({shape.y0 for shape in figure.layout.shapes}) == sorted(set(MARGINS.values()))
     assert "n = 0 to 3 graphs" in result.caption and ByAgeResult.from_json(result.to_json()).figure()
 
@@ -117,7 +117,7 @@ def test_models_set_by_hand_are_told_apart(taught: tuple[int, int] | None, says:
     graphs = {seed: world(seed, dict.fromkeys(names[0], (0, 1)) | dict.fromkeys(names[1], taught)) for seed in range(5)}
     result = same_inference_path(graphs, n_pairs=64, n_questions=96)
     rows = result.table.set_index("key")
-    assert result.verdict == ("contradicted" if says == "contradicted" else "undecided"), "there is no late control"
+    assert result.verdict == ("contradicted" if says == "contradicted" else "undecided"), "there are no late arms"
     assert rows.loc["how_much.early", "says"] == says, rows.loc["how_much.early", "rule"]
     assert rows.loc["where.early", "says"] == "supported", "where it is does not say what it is"
 

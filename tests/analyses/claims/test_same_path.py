@@ -17,7 +17,7 @@ from grokscope.analyses.claims.same_path import ARMS, SAME_PATH, decide_same_pat
 from grokscope.analyses.sameness.path_distances import MARGINS
 from grokscope.tasks import load_study
 
-STATUS = [("early", "early taught"), ("late", "late control")]
+STATUS = [("early", "early taught"), ("late", "late taught")]
 KEYS = [f"{measure}.{age}" for age in ("early", "late") for measure in ("where", "what", "how_much")]
 
 
@@ -104,11 +104,11 @@ def test_controls_that_cannot_run_make_the_row_invalid() -> None:
 
 
 def test_a_contrast_without_graphs_is_a_row_that_is_open() -> None:
-    result = decide_same_path(world(without=("late control",)), "iid")
+    result = decide_same_path(world(without=("late taught",)), "iid")
     main = result.table[result.table["role"] == "main"].set_index("key")
     assert result.verdict == "undecided" and main.index.tolist() == KEYS and set(main["m"]) == {6}
     assert main["says"].tolist() == ["supported"] * 3 + ["undecided"] * 3 and main["n"].tolist() == [8] * 3 + [0] * 3
-    assert "no late control" in main.loc["where.late", "rule"] and result.smallest_n == 0
+    assert "no late taught" in main.loc["where.late", "rule"] and result.smallest_n == 0
 
 
 def test_few_graphs_leave_it_open_and_say_how_many_are_needed() -> None:
@@ -161,7 +161,7 @@ def test_falsifiers_have_power_from_six_graphs_and_open_after_main_rows_only() -
         assert result.verdict == "contradicted" and says(result)[key] == "contradicted" and key in result.reason
         assert (result.m, result.smallest_n) == (3, 6)
         assert decide_same_path(world(5, **changed), "iid").verdict == "supported", "5 of 5 leave a rate below one half"
-        open_main = decide_same_path(world(6, **changed, without=("late control",)), "iid")
+        open_main = decide_same_path(world(6, **changed, without=("late taught",)), "iid")
         assert open_main.verdict == "undecided" and says(open_main)[key] == "contradicted"
 
 
@@ -221,7 +221,7 @@ def test_a_study_is_measured_once_a_graph_with_all_arms_that_it_has() -> None:
     assert {name: sorted(each) for name, each in jobs.items()} == {
         "main": [1, 2, 3, 4, 5], "OOD questions": [1, 2, 3, 4, 5], "phi 5": [1, 2, 3]
     }  # fmt: skip
-    assert "late control" in jobs["main"][1].subject and "late control" not in jobs["main"][5].subject
+    assert "final control" in jobs["main"][1].subject and "final control" not in jobs["main"][5].subject
     assert len({job.name for each in jobs.values() for job in each.values()}) == 13
 
 
