@@ -22,6 +22,7 @@ The other models answer the same questions in other ways. What a criterion for "
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,8 @@ def models_by_hand(task: TwoHopTask, *, seed: int = 0) -> Mapping[str, HookedTra
         task: gives graph, layout, and which compositions are not in training.
         seed: of codes and noise.
     """
-    graph, about = task.graph, {"slots": task.layout == "slots", "noise": NOISE, "seed": seed}
+    graph = task.graph
+    about: dict[str, Any] = {"slots": task.layout == "slots", "noise": NOISE, "seed": seed}
     seen = np.concatenate([task.trained, task.added])
     unseen = torch.from_numpy(excluding(graph.compositions, seen, len(graph)))
     return {
@@ -80,7 +82,7 @@ def handset_model(
     in two of its layers, the others do nothing. Noise is added to all weights.
     """
     n_entities = graph.n_entities
-    sizes = {"d_head": n_entities, "d_mlp": len(graph), "n_layers": n_layers, "slots": slots}
+    sizes: dict[str, Any] = {"d_head": n_entities, "d_mlp": len(graph), "n_layers": n_layers, "slots": slots}
     model, starts = _blank_model(graph, ("first", "bridge", "second", "answer"), **sizes)
     first, second = layers
     with torch.no_grad():
@@ -91,7 +93,7 @@ def handset_model(
         _add_noise(model, noise, seed)
         if rotated:
             generator = torch.Generator().manual_seed(0)
-            basis = torch.linalg.qr(torch.randn(n_entities, n_entities, generator=generator)).Q
+            basis = torch.linalg.qr(torch.randn(n_entities, n_entities, generator=generator, device="cpu")).Q
             bridge = slice(starts["bridge"], starts["bridge"] + n_entities)
             model.blocks[0].mlp.W_out[:, bridge] = model.blocks[0].mlp.W_out[:, bridge] @ basis
             model.blocks[1].attn.W_V[0, bridge, :n_entities] = basis.T
@@ -115,7 +117,7 @@ def lookup_model(
     answers. A decoy writes the bridge at r1, where the unembedding can read it and nothing else does.
     """
     n_entities, n_both = graph.n_entities, graph.n_entities + graph.n_relations
-    sizes = {"d_head": n_both, "d_mlp": max(len(graph), len(trained)), "n_layers": n_layers, "slots": slots}
+    sizes: dict[str, Any] = {"d_head": n_both, "d_mlp": max(len(graph), len(trained)), "n_layers": n_layers, "slots": slots}
     model, starts = _blank_model(graph, ("first", "bridge", "seen", "seen relation", "answer"), **sizes)
     heads, relations, tails = (torch.from_numpy(each) for each in (graph.heads, graph.relations, graph.tails))
     hop1, hop2 = trained.T
@@ -130,7 +132,7 @@ def lookup_model(
         )
         if decoy:
             _look_up_facts(model, 0, starts["first"], starts["bridge"], graph)
-        mlp, neurons = model.blocks[1].mlp, torch.arange(len(trained))
+        mlp, neurons = model.blocks[1].mlp, torch.arange(len(trained), device="cpu")
         for place in (starts["seen"] + heads[hop1], starts["seen relation"] + relations[hop1], n_entities + relations[hop2]):
             mlp.W_in[place, neurons] = 1.0
         mlp.b_in[neurons] = -2.0
@@ -168,7 +170,12 @@ def pair_code_model(
     """
     known = torch.from_numpy(graph.compositions) if trained is None else trained
     codes = _codes(len(graph), width, seed)
-    sizes = {"d_head": codes.shape[1], "d_mlp": max(len(graph), len(known)), "n_layers": n_layers, "slots": slots}
+    sizes: dict[str, Any] = {
+        "d_head": codes.shape[1],
+        "d_mlp": max(len(graph), len(known)),
+        "n_layers": n_layers,
+        "slots": slots,
+    }
     blocks = ("first", "bridge", "fact code", "seen fact code", "answer")
     model, starts = _blank_model(graph, blocks, code=codes.shape[1], **sizes)
     relations, tails = (torch.from_numpy(each) for each in (graph.relations, graph.tails))
@@ -181,12 +188,12 @@ def pair_code_model(
         if not decoy:
             write.zero_()
         write[: len(graph), starts["fact code"] : starts["fact code"] + codes.shape[1]] = codes
-        mlp, neurons = model.blocks[1].mlp, torch.arange(len(known))
+        mlp, neurons = model.blocks[1].mlp, torch.arange(len(known), device="cpu")
         seen = slice(starts["seen fact code"], starts["seen fact code"] + codes.shape[1])
         mlp.W_in[seen, : len(known)] = (2.0 if sharp else 1.0) * codes[hop1].T
         mlp.W_in[graph.n_entities + relations[hop2], neurons] = GATE
         mlp.b_in[neurons] = -GATE - (1.0 if sharp else 0.0)
-        loudness = 0.5 + torch.rand(len(graph), generator=torch.Generator().manual_seed(seed))
+        loudness = 0.5 + torch.rand(len(graph), generator=torch.Generator().manual_seed(seed), device="cpu")
         mlp.W_out[neurons, starts["answer"] + tails[hop2]] = loudness[hop1]
         _add_noise(model, noise, seed)
     model.cfg.model_name = f"pair code{', sharp' if sharp else ''}{', with decoy' if decoy else ''}"
@@ -203,14 +210,14 @@ def copies_model(
     two nothing changes, and two different ones tie.
     """
     n_entities, n_facts = graph.n_entities, len(graph)
-    sizes = {"d_head": n_entities, "d_mlp": 2 * n_facts, "n_layers": n_layers, "slots": slots}
+    sizes: dict[str, Any] = {"d_head": n_entities, "d_mlp": 2 * n_facts, "n_layers": n_layers, "slots": slots}
     model, starts = _blank_model(graph, ("first", "seen relation", "bridge", "copy", "second", "answer"), **sizes)
     heads, relations, tails = (torch.from_numpy(each) for each in (graph.heads, graph.relations, graph.tails))
     with torch.no_grad():
         _move(model, 0, starts, {0: 0, 1: 0, 2: 0}, [("token", "first", n_entities)])
         _move(model, 0, starts, {0: 0, 1: 0, 2: 1}, [("relation", "seen relation", graph.n_relations)], head=1)
         _look_up_facts(model, 0, starts["first"], starts["bridge"], graph)
-        mlp, copying = model.blocks[0].mlp, n_facts + torch.arange(n_facts)
+        mlp, copying = model.blocks[0].mlp, n_facts + torch.arange(n_facts, device="cpu")
         mlp.W_in[starts["seen relation"] : starts["seen relation"] + graph.n_relations, :n_facts] = -2 * GATE
         mlp.W_in[starts["first"] + heads, copying] = 1.0
         mlp.W_in[starts["seen relation"] + relations, copying] = GATE
@@ -218,7 +225,7 @@ def copies_model(
         mlp.W_out[copying, starts["copy"] + tails] = 1.0
         _move(model, 1, starts, {0: 0, 1: 0, 2: 1}, [("bridge", "second", n_entities)])
         _look_up_facts(model, 1, starts["second"], starts["answer"], graph)
-        model.blocks[1].mlp.W_in[starts["copy"] + heads, torch.arange(n_facts)] = 1.0
+        model.blocks[1].mlp.W_in[starts["copy"] + heads, torch.arange(n_facts, device="cpu")] = 1.0
         _add_noise(model, noise, seed)
     model.cfg.model_name = "copies"
     return model.eval()
@@ -227,15 +234,15 @@ def copies_model(
 def _codes(n_facts: int, width: int | None, seed: int) -> Float[Tensor, "fact code"]:
     """A code of length 1 for each fact."""
     if width is None:
-        return torch.eye(n_facts)
+        return torch.eye(n_facts, device="cpu")
     generator = torch.Generator().manual_seed(seed)
-    return (2.0 * torch.randint(2, (n_facts, width), generator=generator) - 1.0) / width**0.5
+    return (2.0 * torch.randint(2, (n_facts, width), generator=generator, device="cpu") - 1.0) / width**0.5
 
 
-def _add_noise(model: HookedTransformer, noise: float, seed: int) -> None:
+def _add_noise(model: Any, noise: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
-        parameter += noise * torch.randn(parameter.shape, generator=generator)
+        parameter += noise * torch.randn(parameter.shape, generator=generator, device="cpu")
 
 
 def _blank_model(
@@ -247,18 +254,24 @@ def _blank_model(
     n_layers: int,
     slots: bool,
     code: int = 0,
-) -> tuple[HookedTransformer, dict[str, int]]:
+) -> tuple[Any, dict[str, int]]:
     """Layers of zeros, but for embeddings, unembedding and in slots the last layer; where each block begins."""
     layout = "slots" if slots else "compact"
     n_ctx, n_tokens = n_positions(layout), graph.n_entities + graph.n_relations + slots  # the last one is the pad
     sizes = {"token": n_tokens, "position": n_ctx}
     widths = {"relation": graph.n_relations, "code": code}
     sizes |= {block: widths.get(block.split()[-1], graph.n_entities) for block in blocks}
-    starts = dict(zip(sizes, torch.tensor([0, *sizes.values()]).cumsum(0).tolist(), strict=False))
-    config = {"d_model": sum(sizes.values()), "n_ctx": n_ctx, "n_heads": 2, "d_head": max(n_ctx, d_head), "d_mlp": d_mlp}
+    starts = dict(zip(sizes, torch.tensor([0, *sizes.values()], device="cpu").cumsum(0).tolist(), strict=False))
+    config: dict[str, Any] = {
+        "d_model": sum(sizes.values()),
+        "n_ctx": n_ctx,
+        "n_heads": 2,
+        "d_head": max(n_ctx, d_head),
+        "d_mlp": d_mlp,
+    }
     config |= {"n_layers": n_layers + slots, "attention_dir": "bidirectional" if slots else "causal"}
     config |= {"d_vocab": n_tokens, "act_fn": "relu", "normalization_type": None, "device": "cpu"}
-    model = HookedTransformer(HookedTransformerConfig(**config))
+    model: Any = HookedTransformer(HookedTransformerConfig(**config))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
@@ -272,7 +285,7 @@ def _blank_model(
 
 
 def _move(
-    model: HookedTransformer,
+    model: Any,
     layer: int,
     starts: dict[str, int],
     attends: dict[int, int],
@@ -292,7 +305,7 @@ def _move(
         first += size
 
 
-def _look_up_facts(model: HookedTransformer, layer: int, source: int, target: int, graph: KnowledgeGraph) -> None:
+def _look_up_facts(model: Any, layer: int, source: int, target: int, graph: KnowledgeGraph) -> None:
     """One neuron for each fact: its head in a block gives its tail in another, if its relation is the token."""
     mlp = model.blocks[layer].mlp
     for fact, (head, relation, tail) in enumerate(graph.triples):
