@@ -22,6 +22,7 @@ from ..sameness.equivalence import EquivalenceResult
 
 SUPPORTED, CONTRADICTED, UNDECIDED, INVALID = "supported", "contradicted", "undecided", "invalid"
 Role = Literal["main", "falsifier", "control", "beside"]
+DECIDING: tuple[Role, ...] = ("main", "falsifier")
 EXPLORATORY = "exploratory; does not enter the verdict"
 FALSE_ALARM = 0.05  # how often one graph may do something by mistake
 RARE = 0.4  # of graphs: what can occur, but in surely fewer of them, is said not to
@@ -121,9 +122,9 @@ def equivalence_row(asked: Row, result: EquivalenceResult, m: int) -> Row:
         m: rows that could contradict the claim; so in the functions below.
 
     Raises:
-        ValueError: if the test was made with another alpha.
+        ValueError: if a row that decides rests on a test with another alpha.
     """
-    if not math.isclose(result.alpha, ALPHA / m):
+    if asked.role in DECIDING and not math.isclose(result.alpha, ALPHA / m):
         raise ValueError(f"{asked.key}: of {m} rows each is tested at {ALPHA / m:g}, the test was made at {result.alpha:g}")
     says = {"same": SUPPORTED, "different": CONTRADICTED}.get(result.verdict, UNDECIDED)
     numbers = {"value": result.value, "low": result.low, "high": result.high, "margin": result.margin}

@@ -99,8 +99,8 @@ def equivalence(
     """Decide from distances between trainings on several graphs.
 
     Args:
-        distances: by graph; each with at least one condition trained twice, and with all pairs of a training of the one and
-            a training of the other.
+        distances: by graph; each with a distance of two trainings of one condition, and with those of all pairs of a
+            training of the one and a training of the other that are compared at all.
         conditions: the two that are compared.
         margin: the largest distance that counts as none, in the measure's unit; at least twice the resolution.
         max_ratio: the largest ratio of the distance to that of replicates.
@@ -161,8 +161,7 @@ def _of_graph(found: Distances, conditions: tuple[str, str], resolution: float) 
 
 def _between(found: Distances, conditions: tuple[str, str]) -> list[float]:
     """All distances of a training of the one condition to one of the other."""
-    wanted = set(conditions)
-    return [value for pair, value in found.items() if {_plain(pair[0]), _plain(pair[1])} == wanted]
+    return [value for pair, value in found.items() if {_plain(name) for name in pair} == set(conditions)]
 
 
 def _within(found: Distances, conditions: tuple[str, str]) -> list[float]:
@@ -194,8 +193,9 @@ def lacking_pairs(found: Distances, conditions: tuple[str, str]) -> list[str]:
 
 
 def _missing(found: Distances, conditions: tuple[str, str]) -> list[str]:
-    """Pairs of a training of each condition without a distance; the conditions themselves if nothing is known of one."""
-    names = dict.fromkeys(name for pair in found for name in pair)
+    """Pairs without a distance, of a training of each condition that has one to another training of the other."""
+    compared = [pair for pair in found if {_plain(name) for name in pair} == set(conditions)]
+    names = dict.fromkeys(name for pair in compared for name in pair)
     left, right = ([name for name in names if _plain(name) == each] or [each] for each in conditions)
     return [f"{a} and {b}" for a in left for b in right if (a, b) not in found and (b, a) not in found]
 
