@@ -179,7 +179,7 @@ def _lacking(distances: Mapping[Hashable, Distances], conditions: tuple[str, str
     a, b = conditions
     problems = [] if distances else ["there is no graph"]
     for graph, found in distances.items():
-        problems += [f"graph {graph} has {each}" for each in lacking_pairs(found, (a, b))]
+        problems += [f"conditions {a}, {b}: graph {graph} has {each}" for each in lacking_pairs(found, (a, b))]
         if wrong := {pair: value for pair, value in found.items() if not 0 <= value < np.inf}:
             problems.append(f"graph {graph} has distances that are none: {wrong}")
     return problems
@@ -207,7 +207,7 @@ def _result(
     distance, replicates, ratio, strict, strict_ratio = found
     return EquivalenceResult(
         table, verdict, reason, *distance, replicates.value, replicates.high, *ratio, strict.low, strict_ratio.low, margin,
-        max_ratio, alpha, tuple(conditions),
+        max_ratio, alpha, (conditions[0], conditions[1]),
     )  # fmt: skip
 
 

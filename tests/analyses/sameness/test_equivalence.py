@@ -1,6 +1,7 @@
 """Two conditions over graphs: *same* and *different* by hand, how often they are wrong, how many graphs *same* needs."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jaxtyping
 import numpy as np
@@ -31,7 +32,7 @@ def graph(between: float, within: float = 0.01) -> dict[tuple[str, str], float]:
     return {**cross, ("a", "a again"): within, ("b again", "b"): within}
 
 
-def decided(distances: Mapping[object, Mapping[tuple[str, str], float]], **settings: float) -> EquivalenceResult:
+def decided(distances: Mapping[Any, Mapping[tuple[str, str], float]], **settings: float) -> EquivalenceResult:
     return equivalence(distances, AB, **{"margin": MARGIN, **settings})
 
 
