@@ -2,6 +2,7 @@
 
     python examples/study.py --work runs/study            # everything, a run on each core; resumes if interrupted
     python examples/study.py --work runs/study --tier 1   # one tier; 4 to 6 are the graphs that were registered later
+    python examples/study.py --work runs/late --tier 7    # natural and both hops of graphs 1 to 5 up to step 3,100
     python examples/study.py --work runs/study --ship     # copy what is finished to examples/checkpoints/study
 
 Graphs 1 to 5 were the first study, graphs 6 to 13 are those of the second registration (docs/preregistration.md); graph 0 is
@@ -12,7 +13,7 @@ Shipped are metrics, the tables of `step_tables` and the checkpoints that `Arm.w
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from joblib import Parallel, delayed
 
 from grokscope import tasks
 from grokscope.analyses.claims.regimes import BEFORE
+from grokscope.analyses.claims.same_path import LATE
 from grokscope.analyses.claims.specimens import last_before_ood
 from grokscope.analyses.study.step_tables import step_tables
 from grokscope.circuits.arguments import process_problems, refuse
@@ -93,6 +95,7 @@ TIERS: dict[int, list[tuple[str, int, int]]] = {  # arm, graph, replicate
     ],
     5: [],  # further training only
     6: [(arm, graph, 0) for graph in REGISTERED for arm in ("natural_slots", "second_hop_slots")],
+    7: [(arm, graph, replicate) for graph in GRAPHS for replicate in (0, 1) for arm in TWICE],  # up to `LATE`
 }
 FURTHER = {2: GRAPHS[:3], 5: REGISTERED}  # tiers that train further, on these graphs
 ORIGINS = {  # where further training starts: an arm and a phase of it, or random weights
@@ -109,11 +112,11 @@ SMALL_DOSES = (1, 2)  # on a few graphs
 READINGS = ("items", "facts")  # of the published recipe, from random and grokked weights; in the first study only
 
 
-def job(name: str, graph: int, replicate: int) -> tasks.Job:
+def job(name: str, graph: int, replicate: int, max_steps: int = MAX_STEPS) -> tasks.Job:
     """One training from random weights."""
     arm = ARMS[name]
     task = tasks.TwoHopTask.random(seed=graph, supervision=arm.supervision, **arm.task)
-    config = arm.train(max_steps=MAX_STEPS, seed=graph + 100 * replicate, n_checkpoints=N_CHECKPOINTS)
+    config = arm.train(max_steps=max_steps, seed=graph + 100 * replicate, n_checkpoints=N_CHECKPOINTS)
     return tasks.Job(f"{name}-g{graph}-r{replicate}", task, arm.model, config)
 
 
@@ -134,11 +137,15 @@ def _further(work: Path, graph: int) -> dict[str, tasks.Job]:
         published = tasks.published_new_facts(before, reading=reading, seed=graph)
         kinds |= {f"{origin}_{reading}": (origin, published) for origin in ("random", "grokked")}
     config = tasks.TrainConfig.small(max_steps=TRANSFER_STEPS, seed=graph, n_checkpoints=N_CHECKPOINTS)
-    return {
+    jobs = {
         name: tasks.Job(f"{name}-g{graph}", new.task, tasks.ModelConfig.small(), config, origins[origin])
         for name, (origin, new) in kinds.items()
         if origin in origins
     }
+    if graph in REGISTERED:  # another training from random weights, the control that nothing transfers
+        again = replace(config, seed=graph + 100)
+        jobs["random again"] = replace(jobs["random"], name=f"random-g{graph}-r1", train_config=again)
+    return jobs
 
 
 def _origins(work: Path, graph: int) -> dict[str, tasks.Checkpoint | None]:
@@ -185,7 +192,7 @@ def ship(folder: Path, shipped: Path, *, further: bool) -> str:
 
 def main(
     work: Annotated[Path, typer.Option(help="folder for the runs")] = Path("runs/study"),
-    tier: Annotated[list[int], typer.Option(help="1 to 6; all if not given")] = list(TIERS),  # noqa: B006
+    tier: Annotated[list[int], typer.Option(help="1 to 7; 1 to 6 if not given")] = list(TIERS)[:-1],
     n_jobs: Annotated[int, typer.Option(help="runs at a time, with one thread each")] = -1,
     ship_only: Annotated[bool, typer.Option("--ship", help="copy finished runs instead of training")] = False,
 ) -> None:
@@ -199,7 +206,9 @@ def main(
             seal_study(study)
         return
     for each in tier:
-        outcomes = [tasks.sweep([job(*which) for which in TIERS[each]], work, n_jobs=n_jobs)] if TIERS[each] else []
+        steps = LATE if each == 7 else MAX_STEPS
+        jobs = [job(*which, steps) for which in TIERS[each]]
+        outcomes = [tasks.sweep(jobs, work, n_jobs=n_jobs)] if jobs else []
         if each in FURTHER:
             outcomes.append(tasks.sweep(transfer_jobs(work, FURTHER[each]), work / "transfer", n_jobs=n_jobs))
         typer.echo(pd.concat(outcomes).to_string())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..bounds import ALPHA
-from ..sameness.equivalence import DIFFERENT, UNDECIDED, Distances, EquivalenceResult, equivalence, lacking_pairs
+from ..sameness.equivalence import UNDECIDED, Distances, EquivalenceResult, equivalence, lacking_pairs
 from ..sameness.path_distances import KNOWN, MARGINS, RESOLUTIONS
 from .path_measurement import PathMeasurement
 from .rules import EXPLORATORY, INVALID, SUPPORTED, Row, after_controls, equivalence_row
@@ -233,7 +233,7 @@ def _negative(used: Measured, measure: str, contrast: Contrast) -> Control:
         if known and again:
             found[graph] = _as_if("trainings", KNOWN, min(known), sum(again) / len(again))
     result = _tested(found, ("trainings", KNOWN), measure) if found else None
-    passed = None if result is None or result.value != result.value else result.verdict == DIFFERENT
+    passed = None if result is None or result.value != result.value else result.low > result.margin
     return Control("different", "what is different by construction is different", passed, result)
 
 

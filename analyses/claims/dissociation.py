@@ -31,6 +31,7 @@ from .dissociation_rows import (
     directions,
     falsifiers,
     moved_alike,
+    probe_alike,
     on_controls,
 )
 from .gatekeeping import decide
@@ -88,7 +89,7 @@ def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> Clai
     table = rows_to_frame([*main, *controls(said), *alone, *beside(each)])
     return ClaimResult(
         table,
-        rows_to_frame([*against, moved_alike(each)]),
+        rows_to_frame([*against, probe_alike(each), moved_alike(each)]),
         _checks(measured, said),
         NAME,
         decision.verdict,

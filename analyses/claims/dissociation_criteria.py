@@ -16,7 +16,7 @@ from ..bridge.verdicts import ANYWHERE, bridge_cells, bridge_is, bridge_read
 from .dissociation_measurement import HOP1_OOD, IID, OOD, DissociationMeasurement
 
 HIGH, BEYOND_SHORTCUT = 0.9, 0.3  # exact match
-PATH_READABLE, PATH_UNREADABLE = 0.8, 0.5  # shares of OOD bridges that are read: from, and below
+PATH_READABLE = 0.8  # share of OOD bridges that must surely be read
 MOST = 0.5  # of graphs
 NONE = pd.Series({"value": float("nan"), "low": float("nan"), "high": float("nan")})
 
@@ -91,10 +91,8 @@ def _path(
     is_used = used(one.evidence[name][HOP1_OOD])
     if is_used == "no":
         return False
-    share = readable(one, name, read)
-    if share["high"] < PATH_UNREADABLE:
-        return False
-    return True if is_used == "yes" and share["low"] >= PATH_READABLE else None
+    is_read = readable(one, name, read)["low"] >= PATH_READABLE  # what is used and cannot be read may be a path, too
+    return True if is_used == "yes" and is_read else None
 
 
 HAS_NO_PATH: Mapping[str, bool] = {CODE: True, DECOY: True, TWO_HOPS: False, "natural": False}

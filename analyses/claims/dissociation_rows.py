@@ -14,7 +14,6 @@ from .dissociation_criteria import (
     HAS_PATH,
     HIGH,
     PATH_READABLE,
-    PATH_UNREADABLE,
     Criterion,
     accuracy_without_path,
     by_probe,
@@ -34,13 +33,12 @@ from .rules import (
     after_controls,
     bounds_row,
     occurrence_row,
-    violations_row,
 )
 
 WITHOUT_PATH, WITHOUT_ACCURACY = "accuracy_without_path", "path_without_accuracy"
 DIRECTIONS = {WITHOUT_PATH: "accuracy without path", WITHOUT_ACCURACY: "path without accuracy"}
 ALIKE = 0.1  # difference of probe accuracies
-N_FALSIFIERS = 3
+N_FALSIFIERS = 2
 CRITERIA: Mapping[str, tuple[Criterion, Mapping[str, bool]]] = {
     WITHOUT_PATH: (accuracy_without_path, HAS_NO_PATH),
     WITHOUT_ACCURACY: (path, HAS_PATH),
@@ -63,7 +61,7 @@ def directions(each: Sequence[DissociationMeasurement], said: Controls, m: int) 
     not_used = "used after no layer, at no position and not at all together"
     there = (
         f"used on {HOP1_OOD} questions answered right ({_facts(each)} facts), and bridges of {OOD} read after the last "
-        f"layer at which ID ones are used, surely in {PATH_READABLE}; not there if not used or surely in < {PATH_UNREADABLE}"
+        f"layer at which ID ones are used, surely in {PATH_READABLE}; not there if not used"
     )
     without_path = occurrence_row(
         Row(WITHOUT_PATH, "main", f"{DIRECTIONS[WITHOUT_PATH]}: {taught}", OOD),
@@ -155,14 +153,7 @@ def falsifiers(each: Sequence[DissociationMeasurement]) -> list[Row]:
     n = min((one.n_questions for one in final), default=1)
     accuracy = pd.Series([one.accuracy["exposed final"] for one in final], dtype=float)
     floors = pd.Series([one.floors["exposed final"] for one in final], dtype=float)
-    alike = violations_row(
-        Row("f1", "falsifier", "F1 a probe reads the bridge as well as in natural, and nothing else does", OOD),
-        [_probe_alike(one) for one in each if {"exposed", "natural"} <= set(one.evidence)],
-        f"a violation: accuracy without path, and the probes differ surely by less than {ALIKE}",
-        m=m,
-    )
     return [
-        alike,
         bounds_row(
             Row("f3", "falsifier", "F3 second hop answers OOD questions at the end", OOD, margin=HIGH),
             accuracy,
@@ -184,8 +175,18 @@ def falsifiers(each: Sequence[DissociationMeasurement]) -> list[Row]:
     ]
 
 
+def probe_alike(each: Sequence[DissociationMeasurement]) -> Row:
+    """F1, beside: a probe may read a bridge that the answer does not rest on, so that it falsifies nothing."""
+    return occurrence_row(
+        Row("f1", "beside", "F1 accuracy without path, though a probe reads the bridge as well as in natural", OOD),
+        [_probe_alike(one) for one in each if {"exposed", "natural"} <= set(one.evidence)],
+        f"the probes differ surely by less than {ALIKE}; {EXPLORATORY}",
+        m=1,
+    )
+
+
 def _probe_alike(one: DissociationMeasurement) -> bool | None:
-    """F1, on one graph: the path may be there and the evidence on its use be wrong."""
+    """F1, on one graph."""
     best = []
     for name in ("exposed", "natural"):
         rows = one.evidence[name][OOD].measures
