@@ -137,7 +137,7 @@ DISSOCIATIONS = {
     "path taught": ("path", 0.95, "path", 0.95, "contradicted"),
     "copies taught": ("copies", 0.95, "path", 0.95, "contradicted"),
     "no path before": ("sharp code", 0.3, "memorised", 0.05, "contradicted"),
-    "used but unreadable": ("sharp code", 0.3, "path", 0.1, "contradicted"),
+    "used but unreadable": ("sharp code", 0.3, "path", 0.1, "undecided"),
     "used, half readable": ("sharp code", 0.3, "path", 0.7, "undecided"),
     "copies before": ("sharp code", 0.3, "copies", 0.95, "supported"),
 }

@@ -31,8 +31,8 @@ from .dissociation_rows import (
     directions,
     falsifiers,
     moved_alike,
-    probe_alike,
     on_controls,
+    probe_alike,
 )
 from .gatekeeping import decide
 from .regimes import RegimeResult, regime_jobs, regimes_of, show_regimes

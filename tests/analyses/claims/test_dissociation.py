@@ -117,7 +117,7 @@ WORLDS: dict[str, tuple[dict[str, object], str, str]] = {
     "used where answers are": ({"exposed": {OOD: evidence(role="r2")}}, "contradicted", "supported"),
     "unclear": ({"exposed": {OOD: evidence(OPEN)}}, "undecided", "supported"),
     "donors not answered": ({"exposed": {OOD: evidence(CEILING)}}, "undecided", "supported"),
-    "used, unreadable": ({"before_lens": lens(0.3)}, "supported", "contradicted"),
+    "used, unreadable": ({"before_lens": lens(0.3)}, "supported", "undecided"),
     "used, half readable": ({"before_lens": lens(0.7)}, "supported", "undecided"),
     "used, surely not in .8": ({"before_lens": lens(0.82)}, "supported", "undecided"),
     "readable, unused": ({"before": USES | {HOP1_OOD: evidence(NO)}}, "supported", "contradicted"),
@@ -199,7 +199,6 @@ def test_a_control_may_be_unclear_on_few_graphs_and_wrong_on_none() -> None:
 @pytest.mark.parametrize(
     "falsifier, changed",
     [
-        ("f1", {"exposed": {OOD: evidence(NO, probe=1.0)}}),
         ("f3", {"accuracy": measured().accuracy | {"exposed final": 0.7}}),
         ("f4", {"floors": measured().floors | {"exposed final": 0.95}}),
     ],
@@ -207,10 +206,14 @@ def test_a_control_may_be_unclear_on_few_graphs_and_wrong_on_none() -> None:
 def test_each_falsifier_can_contradict_a_claim_that_main_rows_support(falsifier: str, changed: dict[str, object]) -> None:
     one = measured(**changed)
     result = decide(one)
-    if falsifier == "f1":  # of 50 facts; with fewer read, the interval of a difference is wider than ±.1
-        assert says(result)["accuracy_without_path"] == "supported"
     assert says(result)[falsifier] == "contradicted" and result.verdict == "contradicted" and falsifier in result.reason
-    assert (result.falsifiers.query("role == 'falsifier'")["m"] == 3).all()
+    assert (result.falsifiers.query("role == 'falsifier'")["m"] == 2).all()
+
+
+def test_a_bridge_that_a_probe_reads_and_no_answer_rests_on_falsifies_nothing() -> None:
+    result = decide(measured(exposed={OOD: evidence(NO, probe=1.0)}))
+    row = result.falsifiers.set_index("key").loc["f1"]
+    assert row["role"] == "beside" and row["value"] == 1 and result.verdict == "supported"
 
 
 def test_no_falsifier_decides_where_a_main_row_is_open() -> None:
@@ -233,9 +236,9 @@ def test_readable_is_asked_after_the_last_layer_of_use_and_shown_at_the_first() 
 
 def test_a_probe_reads_what_a_lens_does_not_and_does_not_decide() -> None:
     unseen = measured(before_lens=lens(0.1))
-    assert path(unseen, "before") is False and path_by_probe(unseen, "before") is True
+    assert path(unseen, "before") is None and path_by_probe(unseen, "before") is True
     found = says(decide(unseen))
-    assert found["path_without_accuracy"] == "contradicted" and found["path.probe"] == "supported"
+    assert found["path_without_accuracy"] == "undecided" and found["path.probe"] == "supported"
 
 
 def test_checks_fail_where_they_should() -> None:
