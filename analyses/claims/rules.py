@@ -129,8 +129,8 @@ def equivalence_row(asked: Row, result: EquivalenceResult, m: int) -> Row:
     says = {"same": SUPPORTED, "different": CONTRADICTED}.get(result.verdict, UNDECIDED)
     numbers = {"value": result.value, "low": result.low, "high": result.high, "margin": result.margin}
     how = (
-        f"supports if distance and ratio are surely within {result.margin:g} and {result.max_ratio:g} and no graph is beyond"
-        f", contradicts if surely above {result.margin:g} and 1"
+        f"supports if distance and ratio are surely within {result.margin:g} and {result.max_ratio:g} and no graph is far "
+        f"beyond, contradicts if surely above {result.margin:g} and 1"
     )
     strict = {"m": m, "strict_low": result.strict_low}
     return dataclasses.replace(asked, n=len(result.table), says=says, rule=f"{result.finding}; {how}", **numbers, **strict)

@@ -4,11 +4,11 @@ The unit is the graph with its trainings. On each, the distance between the cond
 training of the one and a training of the other; the replicate distance is the mean over pairs of trainings of one condition.
 Both margins are named beforehand: the largest distance that still counts as none, in the measure's unit, and the largest
 ratio of the two. *Same* needs an upper bound of the distance within the margin, of the ratio within its margin, and no graph
-beyond the margin; *different* needs a lower bound of the distance above the margin and of the ratio above 1 (two one-sided
-tests, Schuirmann 1987). So *same* is said of every graph, *different* of the typical one. Where any two replicates are
-further apart than the margin, or their distance is not surely within it, nothing is decided: the measure does not repeat
-itself. Distances and ratios are bounded on the log scale, see `bounds.distance_bounds`; how many graphs that needs says
-`power.graphs_needed`.
+beyond one and a half margins; *different* needs a lower bound of the distance above the margin and of the ratio above 1 (two
+one-sided tests, Schuirmann 1987). So one odd graph among many keeps two conditions from being *same*. Where the distance of
+replicates is not surely within the margin, or any two are one and a half margins apart, nothing is decided: the measure does
+not repeat itself. Distances and ratios are bounded on the log scale, see `bounds.distance_bounds`; how many graphs that needs
+says `power.graphs_needed`.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -26,6 +26,7 @@ from ..bounds import ALPHA, MIN_GRAPHS, Bounds, distance_bounds
 
 SAME, DIFFERENT, UNDECIDED = "same", "different", "undecided"
 MAX_RATIO = 2.0
+ODD = 1.5  # margins: a single graph, or couple of replicates, that is further apart is no noise around the margin
 RESOLUTION = 1e-3  # by how much an exact rewrite of a model may move a distance
 
 Distances = Mapping[tuple[str, str], float]
@@ -111,8 +112,8 @@ def equivalence(
     Raises:
         ValueError: if a graph lacks a pair, or a setting is none; all problems at once.
     """
-    problems = number_problems(0, above=True, resolution=resolution) + number_problems(1, max_ratio=max_ratio)
-    problems += [] if problems else number_problems(2 * resolution, margin=margin)
+    problems = number_problems(0, above=True, resolution=resolution)
+    problems += number_problems(0 if problems else 2 * resolution, margin=margin) + number_problems(1, max_ratio=max_ratio)
     problems += number_problems(0, above=True, most=0.5, below=True, alpha=alpha)
     refuse(problems + _lacking(distances, conditions))
     margin, max_ratio, alpha = float(margin), float(max_ratio), float(alpha)
@@ -136,15 +137,16 @@ def _decided(
 ) -> tuple[str, str]:
     """The verdict, and why it is none."""
     distance, replicates, ratio = bounds
-    beyond, furthest = int((table["distance"] > margin).sum()), float(table["furthest_replicates"].max())
-    if furthest > margin or replicates.high > margin:
+    far = ODD * margin
+    beyond, furthest = int((table["distance"] > far).sum()), float(table["furthest_replicates"].max())
+    if furthest > far or replicates.high > margin:
         return UNDECIDED, f"replicates disagree, by up to {fixed(furthest, 3)}"
     if strict[0].low > margin and strict[1].low > 1:
         return DIFFERENT, ""
     if distance.high <= margin and ratio.high <= max_ratio and not beyond:
         return SAME, ""
     if beyond and distance.value <= margin:
-        return UNDECIDED, f"{beyond} of {len(table)} graphs beyond the margin"
+        return UNDECIDED, f"{beyond} of {len(table)} graphs beyond {ODD:g} margins"
     if distance.high <= margin:
         return UNDECIDED, "within the margin, but perhaps further apart than replicates"
     return UNDECIDED, "the bounds include the margin"

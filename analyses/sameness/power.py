@@ -2,8 +2,8 @@
 
 Distances and their ratios to those of replicates are taken as lognormal over graphs and independent of each other; studies
 are drawn and decided by the rule of `equivalence`. More graphs narrow the bounds, but make it likelier that one of them lies
-beyond the margin: where the spread is large next to the margin, no number of graphs is enough, and a wider margin must be
-named beforehand, or a measure taken that varies less.
+beyond one and a half margins: where the spread is large next to the margin, no number of graphs is enough, and a wider
+margin must be named beforehand, or a measure taken that varies less.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from scipy.stats import t as student
 
 from ...circuits.arguments import number_problems, refuse, seed_problems
 from ..bounds import ALPHA, LEAST_ON_LOGS, MIN_GRAPHS
-from .equivalence import MAX_RATIO, RESOLUTION
+from .equivalence import MAX_RATIO, ODD, RESOLUTION
 
 POWER = 0.8
 MOST_GRAPHS = 40
@@ -72,7 +72,7 @@ def _problems(
 
 def said_same(between: Distances, within: Distances, margin: float, max_ratio: float) -> Bool[np.ndarray, " study"]:
     """Which studies `equivalence` calls the same, one distance of conditions and one of replicates on each graph."""
-    near = (between <= margin).all(axis=1) & (within <= margin).all(axis=1)
+    near = (between <= ODD * margin).all(axis=1) & (within <= ODD * margin).all(axis=1)
     surely = (_high(between) <= margin) & (_high(within) <= margin)
     return near & surely & (_high(between / within) <= max_ratio)
 
