@@ -104,7 +104,7 @@ def test_replicates_that_disagree_leave_it_open_whatever_the_conditions_do() -> 
 
 def test_one_odd_graph_leaves_it_open() -> None:
     found = over([0.01] * 7 + [0.2])
-    assert (found.verdict, found.reason) == (UNDECIDED, "1 of 8 graphs beyond the margin")
+    assert (found.verdict, found.reason) == (UNDECIDED, "1 of 8 graphs beyond 1.5 margins")
 
 
 @pytest.mark.parametrize("pair", [("a", "a again"), ("b again", "b")])
