@@ -7,8 +7,8 @@ ratio of the two. *Same* needs an upper bound of the distance within the margin,
 beyond one and a half margins; *different* needs a lower bound of the distance above the margin and of the ratio above 1 (two
 one-sided tests, Schuirmann 1987). So one odd graph among many keeps two conditions from being *same*. Where the distance of
 replicates is not surely within the margin, or any two are one and a half margins apart, nothing is decided: the measure does
-not repeat itself. Distances and ratios are bounded on the log scale, see `bounds.distance_bounds`; how many graphs that needs
-says `power.graphs_needed`.
+not repeat itself. Distances and ratios are bounded on the log scale, see `bounds.distance_bounds`. How many graphs a verdict
+takes, `power.graphs_needed` says.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
