@@ -27,20 +27,15 @@ def mapping_problems(circuits: Any) -> list[str]:
     return [f"circuits holds {shortly(each)} under {label!r}, needed is a Circuit" for label, each in wrong.items()]
 
 
-def check_comparable(
-    circuits: Mapping[str, Circuit], *, across_seeds: bool = False, ignore: Collection[str] = (), ties: bool = True
-) -> None:
-    """Raise unless all circuits have the same graph and edges and were measured in the same way, except in `ignore`.
-
-    Without `ties` it does not matter which layers share their weights.
-    """
+def check_comparable(circuits: Mapping[str, Circuit], *, across_seeds: bool = False, ignore: Collection[str] = ()) -> None:
+    """Raise unless all circuits have the same graph and edges and were measured in the same way, except in `ignore`."""
     names = [name for name in MUST_AGREE if not (across_seeds and name == "pairs")]
     asked = {name: {label: c.provenance.get(name) for label, c in circuits.items()} for name in names}
     if across_seeds:
         recipes = {label: dict(c.provenance.get("recipe", {})) for label, c in circuits.items()}
         asked |= {name: {label: recipe.get(name) for label, recipe in recipes.items()} for name in RECIPE}
     problems = {name: str(values) for name, values in asked.items() if len(set(values.values())) > 1}
-    graphs = {c.graph if ties else c.graph.untied() for c in circuits.values()}
+    graphs = {c.graph for c in circuits.values()}
     if len(graphs) > 1:
         problems["graph"] = str({label: circuit.graph for label, circuit in circuits.items()})
     elif len({tuple(zip(c.table["sender"], c.table["receiver"], strict=True)) for c in circuits.values()}) > 1:

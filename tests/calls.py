@@ -1,12 +1,25 @@
 """A call of each public function that runs a model."""
 
+import functools
 from collections.abc import Callable
 
+from handset import handset_model
 from transformer_lens import HookedTransformer
 
 from grokscope import analyses
 from grokscope.circuits import Circuit
 from grokscope.tasks import PromptPairs, TwoHopTask
+
+
+@functools.cache
+def _evidence(task: TwoHopTask) -> analyses.EvidenceResult:
+    return analyses.bridge_evidence(handset_model(task.graph), task, "test_inferred_iid", n=40)
+
+
+def evidence_of(task: TwoHopTask) -> dict[str, analyses.EvidenceResult]:
+    """Of a model that is not the one asked about."""
+    return dict.fromkeys(("a", "b"), _evidence(task))
+
 
 Call = Callable[[HookedTransformer, TwoHopTask, PromptPairs, Circuit], object]
 SPLIT, ASKED = "train_inferred", "test_inferred_iid"
@@ -26,11 +39,15 @@ CALLS: dict[str, Call] = {
     "faithfulness": lambda m, t, p, c: analyses.faithfulness(m, c, p, allow_shared=True),
     "interchange": lambda m, t, p, c: analyses.interchange(m, t, t.split(ASKED)),
     "logit_lens": lambda m, t, p, c: analyses.logit_lens(m, t.split(SPLIT)),
+    "path_distances": lambda m, t, p, c: analyses.path_distances(
+        {"a": m, "b": m}, t, ASKED, evidence=evidence_of(t), compared=[("a", "b")], n_questions=40
+    ),
     "path_patch": lambda m, t, p, c: analyses.path_patch(m, p, progress=False),
     "probe_bridge": lambda m, t, p, c: analyses.probe_bridge(m, t.split(SPLIT), targets=["bridge"]),
     "realign": lambda m, t, p, c: analyses.realign(m, t, t.split(SPLIT)),
     "run_with_edge_sets": lambda m, t, p, c: analyses.run_with_edge_sets(m, p, [[]]),
     "run_with_edges": lambda m, t, p, c: analyses.run_with_edges(m, p, []),
+    "state_profile": lambda m, t, p, c: analyses.state_profile(m, p),
     "steer_bridge": lambda m, t, p, c: analyses.steer_bridge(m, t, t.split(ASKED)),
     "trace_inputs": lambda m, t, p, c: analyses.trace_inputs(m, p.queries(), {"h": p.corrupt}),
     "transplant": lambda m, t, p, c: analyses.transplant(m, m, c, p, allow_shared=True),

@@ -85,6 +85,7 @@ def table(kind: str, *, by_step: bool) -> pd.DataFrame:
         passed=True,
         target=list(ROLES),
     )
+    frame = frame.copy()  # else pandas warns of its many columns
     frame = frame.assign(node=[f"MLP0@{role}" for role in ROLES], key=ROLES[0], step=10.0)
     frame = frame.assign(sender=[f"embed@{role}" for role in ROLES], receiver=[f"MLP0@{role}" for role in ROLES])
     frame = frame.drop(columns=LACKING.get(kind, []))

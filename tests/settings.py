@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from grokscope import analyses, circuits, tasks
 from grokscope.circuits import Result
@@ -123,6 +124,10 @@ A, C, T = analyses, circuits, tasks
 PAIRS = dict(split="test_inferred_iid", contrast="bridge", n=8, seed=0)
 SIZES = dict(n_entities=16, n_relations=14, out_degree=12)
 DISTANCES = {("one", "two"): 0.01, ("one", "one again"): 0.01, ("one again", "two"): 0.01}
+PATHS = A.PathDistances(
+    pd.DataFrame([("where", "trainings", "a", "b", 0.1, "")], columns=["measure", "kind", "a", "b", "distance", "reason"]),
+    "test_inferred_iid", 60, 64,
+)  # fmt: skip
 GRAPH = dict(roles=("h", "r1", "r2"), answer_role="r2", n_layers=2, n_heads=2, n_blocks=2)
 
 
@@ -340,6 +345,12 @@ ROWS: dict[str, Row] = {
         lambda w: {"self": w.evidence},
         {"role": "choice or none"},
     ),
+    "PathDistances.missing": (A.PathDistances.missing, lambda w: {"self": PATHS, "measure": "where"}, {"measure": "choice"}),
+    "PathDistances.of": (
+        A.PathDistances.of,
+        lambda w: {"self": PATHS, "measure": "where"},
+        {"measure": "choice", "kind": "choice"},
+    ),
     "Metric": (
         A.Metric,
         lambda w: {"measure": A.cross_entropy, "name": "a"},
@@ -403,7 +414,7 @@ ROWS: dict[str, Row] = {
     "equivalence": (
         A.equivalence,
         lambda w: dict(distances=dict.fromkeys(range(3), DISTANCES), conditions=("one", "two"), margin=0.1),
-        {"conditions": "conditions", "margin": "margin", "max_ratio": "ratio", "alpha": "alpha"},
+        {"conditions": "conditions", "margin": "margin", "max_ratio": "ratio", "resolution": "positive", "alpha": "alpha"},
     ),
     "evidence_profile": (
         A.evidence_profile,

@@ -20,7 +20,7 @@ import pandas as pd
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
-from ...circuits.arguments import common_problems, refuse
+from ...circuits.arguments import choice_problems, common_problems, refuse
 from ...circuits.columns import Columns
 from ...circuits.progress import with_bar
 from ...tasks import PromptPairs, Task, make_pairs, two_hop
@@ -74,7 +74,12 @@ class PathDistances(Result):
         return f"{n_models} trainings · {self.split} · n = {self.n_pairs} of {self.n_asked} pairs answered by all"
 
     def of(self, measure: str, kind: Literal["trainings", "known different"] = TRAININGS) -> dict[Couple, float]:
-        """The distances of one measure by couple, without those that are NaN."""
+        """The distances of one measure by couple, without those that are NaN.
+
+        Raises:
+            ValueError: if there is no such measure or kind.
+        """
+        refuse(choice_problems(measure=(measure, tuple(MARGINS)), kind=(kind, (TRAININGS, KNOWN))))
         return self._by_couple.get((measure, kind), {})
 
     @cached_property
@@ -85,7 +90,12 @@ class PathDistances(Result):
         return found
 
     def missing(self, measure: str) -> dict[Couple, str]:
-        """Why trainings have no distance, by couple."""
+        """Why trainings have no distance, by couple.
+
+        Raises:
+            ValueError: if there is no such measure.
+        """
+        refuse(choice_problems(measure=(measure, tuple(MARGINS))))
         rows = self.table[(self.table["measure"] == measure) & (self.table["kind"] == TRAININGS)]
         rows = rows[rows["distance"].isna()]
         return dict(zip(zip(rows["a"], rows["b"], strict=True), rows["reason"], strict=True))

@@ -72,6 +72,7 @@ def calls(world: TwoHopTask) -> dict[str, object]:
         "bridge_evidence": lambda model: a.bridge_evidence(model, pairs),
         "direction_transfer": lambda model: a.direction_transfer(model, model, world, "test_inferred_iid"),
         "interchange": lambda model: a.interchange(model, pairs),
+        "state_profile": lambda model: a.state_profile(model, pairs),
         "ablate_bridge": lambda model: a.ablate_bridge(model, pairs),
         "steer_bridge": lambda model: a.steer_bridge(model, pairs),
         "realign": lambda model: a.realign(model, world, asked),

@@ -38,7 +38,9 @@ def test_it_holds_the_values_of_the_evidence(evidence: EvidenceResult) -> None:
 
 
 def test_what_is_not_there_is_refused_all_at_once(evidence: EvidenceResult) -> None:
-    with pytest.raises(ValueError, match=r"roles has 'x', there are h, r1, r2; measures has 'donor', there are lens, "):
+    with pytest.raises(
+        ValueError, match=r"roles has 'x', there are h, r1, r2, all positions; measures has 'donor', there are lens, "
+    ):
         evidence_profile(evidence, ("x", "r1"), ("donor",))
     with pytest.raises(ValueError, match="roles is empty, needed is at least one of h, r1, r2"):
         evidence_profile(evidence, ())
