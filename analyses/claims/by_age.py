@@ -18,7 +18,7 @@ from ..bounds import MIN_GRAPHS, Bounds, mean_bounds
 from ..plots.sameness import by_age_panels
 from ..sameness.equivalence import RESOLUTION, UNDECIDED
 from ..sameness.path_distances import MARGINS
-from .contrasts import BY_AGE, BY_STATUS, MIXED, Decided, Measured, decided
+from .contrasts import BY_AGE, BY_STATUS, MIXED, Decided, Measured, by_reason, decided
 from .path_checks import contrast_checks
 from .path_measurement import measure_paths
 from .specimens import Arms
@@ -120,7 +120,7 @@ def _effect(found: Decided) -> dict[str, Any]:
     contrast, result = found.contrast, found.result
     names = ("value", "low", "high", "replicates", "ratio")
     numbers = {name: float("nan") if result is None else getattr(result, name) for name in names}
-    reason = "; ".join(f"graph {graph}: {why}" for graph, why in found.left_out.items()) if result is None else result.reason
+    reason = by_reason(found.left_out) if result is None else result.reason
     failed = [each.quantity for each in found.controls if not each.passed]
     row = {"measure": found.measure, "contrast": f"{contrast.a} / {contrast.b}", "varies": contrast.varies, **numbers}
     row |= {"margin": MARGINS[found.measure], "verdict": found.verdict, "n": 0 if result is None else len(result.table)}

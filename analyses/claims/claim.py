@@ -12,7 +12,7 @@ import pandas as pd
 
 from ...tasks import Checkpoint, Run, Study
 from ..page import Report
-from .rules import ClaimResult
+from .rules import ClaimResult, Role
 from .specimens import ArmsOfStudy
 from .transfer_table import transfer_table
 
@@ -105,21 +105,52 @@ def verdict_line(results: Mapping[str, ClaimResult]) -> str:
 
 def show_result(report: Report, result: ClaimResult) -> None:
     """A verdict with everything that it rests on."""
-    report.paragraph(result.caption)
-    report.figure(
-        result.figure(),
-        "Each line is a quantity of the rule with its interval; green supports the claim, orange contradicts it, grey is "
-        "undecided or exploratory.",
-    )
-    report.table(main_table(result))
-    report.table(result.falsifiers.drop(columns=[*NO_ROOM, "margin"]))
+    report.paragraph(f"{result.claim}: {result.verdict}. {result.sentence}")
+    if result.m:
+        report.paragraph(
+            f"What it rests on: {result.reason}; m = {result.m} rows of that step could contradict the claim, each at "
+            f".05/m; the fewest graphs under a row of that step are n = {result.smallest_n}."
+        )
+    report.figure(result.figure(), READING)
+    for role, (above, columns) in SHOWN.items():
+        rows = rows_of(result, role)
+        if not rows.empty:
+            report.paragraph(above)
+            report.table(rows[list(columns)].dropna(axis="columns", how="all"))
+    report.paragraph("Checks of what was measured:")
     report.table(result.checks)
     report.paragraph(f"What would change it: {result.would_change}")
 
 
-NO_ROOM = ("key", "unit", "strict_low", "strict_high")
+READING = (
+    "Each line is a quantity of the rule with its interval; green supports the claim, orange contradicts it, grey is "
+    "undecided or exploratory. Filled circles and diamonds are main rows and falsifiers, which decide; open squares are "
+    "controls, open circles exploratory. A short upright line is the row's margin."
+)
+_NUMBERS = ("value", "low", "high")
+_DECIDING = ("quantity", "split", *_NUMBERS, "strict_low", "strict_high", "margin", "n", "m", "says", "rule")
+_COLUMNS = ("quantity", "split", *_NUMBERS, "margin", "n", "says", "rule")
+SHOWN: Mapping[Role, tuple[str, tuple[str, ...]]] = {
+    "main": (
+        "Main rows, which decide together. They support by the bounds low and high, one-sided at 95 %, and contradict by "
+        "the strict ones, at .05/m:",
+        _DECIDING,
+    ),
+    "falsifier": (
+        "Falsifiers, which count only once every main row supports the claim:",
+        _DECIDING,
+    ),
+    "control": (
+        "Controls, where the truth is known. They say supported if the criterion is right there; where it is not, or has "
+        "not run, the main row that rests on it is invalid:",
+        _COLUMNS,
+    ),
+    "beside": ("Exploratory rows, which decide nothing:", _COLUMNS),
+}
+"""By role, what stands above its table on the page and which columns there is room for."""
 
 
-def main_table(result: ClaimResult) -> pd.DataFrame:
-    """The columns of a result's table that the page has room for."""
-    return result.table.drop(columns=list(NO_ROOM))
+def rows_of(result: ClaimResult, role: Role) -> pd.DataFrame:
+    """The rows of one role, from both tables of a result."""
+    rows = pd.concat([result.table, result.falsifiers], ignore_index=True)
+    return rows[rows["role"] == role]

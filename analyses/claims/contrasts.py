@@ -59,6 +59,7 @@ BY_AGE = (
 )
 """Age at equal status: of models that do not answer OOD questions yet, that do, and of controls that never do."""
 MIXED = Contrast("natural", "early", "final", "age and status")
+DIFFERENT = "different"  # key of the control that must come out so
 N_MAIN = len(MARGINS) * len(BY_STATUS)
 
 
@@ -195,7 +196,9 @@ def control_rows(found: Decided, split: str) -> Iterator[Row]:
             yield replace(asked, says=INVALID, rule="not run: no graph has what it needs")
             continue
         row = equivalence_row(asked, each.result, 1)
-        yield replace(row, says=SUPPORTED if each.passed else INVALID, rule=each.result.finding)
+        must = "above the margin" if each.key == DIFFERENT else "within the margin, and so on each graph"
+        rule = f"right if surely {must}; the whole test says {each.result.finding}"
+        yield replace(row, says=SUPPORTED if each.passed else INVALID, rule=rule)
 
 
 def _controls(used: Measured, measure: str, contrast: Contrast) -> Iterator[Control]:
@@ -234,7 +237,7 @@ def _negative(used: Measured, measure: str, contrast: Contrast) -> Control:
             found[graph] = _as_if("trainings", KNOWN, min(known), sum(again) / len(again))
     result = _tested(found, ("trainings", KNOWN), measure) if found else None
     passed = None if result is None or result.value != result.value else result.low > result.margin
-    return Control("different", "what is different by construction is different", passed, result)
+    return Control(DIFFERENT, "what is different by construction is different", passed, result)
 
 
 def _as_if(a: str, b: str, distance: float, replicates: float) -> Distances:
@@ -258,10 +261,18 @@ def _trainings(measured: PathMeasurement, contrast: Contrast) -> list[str]:
 
 
 def _listed(numbers: Mapping[str, float | None]) -> str:
-    return ", ".join(f"{name} {'unknown' if each is None else f'{each:g}'}" for name, each in numbers.items())
+    return ", ".join(f"{name} {'unknown' if each is None else f'{round(each, 3):g}'}" for name, each in numbers.items())
+
+
+def by_reason(left_out: Mapping[int, str]) -> str:
+    """Why graphs are left out, each reason once.
+
+    >>> by_reason({1: "no late", 2: "ages differ", 3: "no late"})
+    'graphs 1, 3: no late; graph 2: ages differ'
+    """
+    reasons = {reason: [str(graph) for graph, each in left_out.items() if each == reason] for reason in left_out.values()}
+    return "; ".join(f"graph{'s' * (len(of) > 1)} {', '.join(of)}: {reason}" for reason, of in reasons.items())
 
 
 def _said_of(left_out: Mapping[int, str]) -> str:
-    if not left_out:
-        return ""
-    return "; left out: " + ", ".join(f"graph {graph} ({reason})" for graph, reason in left_out.items())
+    return f"; left out: {by_reason(left_out)}" if left_out else ""

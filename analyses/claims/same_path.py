@@ -292,14 +292,27 @@ def _show(finding: SamePathFinding, report: Report) -> None:
     for result in finding.results.values():
         show_result(report, result)
     if finding.by_age is not None:
-        report.figure(finding.by_age.figure(), finding.by_age.caption)
-        report.table(finding.by_age.table)
-        report.table(finding.by_age.checks)
+        _show_by_age(finding.by_age, report)
     for by_graph in finding.measured.values():
         for graph, measured in by_graph.items():
             if measured.circuits:
                 _show_graph(graph, measured, report)
                 return
+
+
+def _show_by_age(found: ByAgeResult, report: Report) -> None:
+    """Effects of age and status; why a row is left open is said once for all measures."""
+    report.figure(
+        found.figure(),
+        "A row for each contrast, with what differs between its arms: distances of single graphs in blue, their typical "
+        "value with one-sided 95 % bounds above, replicates of the same graphs in grey below. A row without points has no "
+        "graph that can be compared.",
+    )
+    report.table(found.table.drop(columns="reason"))
+    left_open = found.table[found.table["reason"] != ""].groupby(["contrast", "reason"], sort=False)["measure"]
+    reasons = left_open.agg(", ".join).reset_index()
+    report.bullets(f"{row['contrast']}, {row['measure']}: {row['reason']}" for row in reasons.to_dict("records"))
+    report.table(found.checks)
 
 
 def _show_graph(graph: int, measured: PathMeasurement, report: Report) -> None:

@@ -8,6 +8,7 @@ from .style import error_bars
 from .theme import COLOURS, GREYS, PHASE_SYMBOL, TEMPLATE, apart, literal
 
 OPEN = dict.fromkeys(("undecided", "invalid", ""), GREYS["undecided"])
+ROLE_SYMBOL = {"main": "circle", "falsifier": "diamond", "control": "square-open", "beside": "circle-open"}
 SAYS_COLOUR = {"supported": COLOURS[2], "contradicted": COLOURS[1], **OPEN}
 
 
@@ -42,15 +43,15 @@ def cost_frontier(table: pd.DataFrame, *, title: str) -> go.Figure:
                 col=column,
             )
     figure.update_xaxes(title="added compositions + 100", type="log")
-    figure.update_yaxes(title="training step", type="log", col=1)
+    figure.update_yaxes(type="log").update_yaxes(title="training step", col=1)
     return literal(figure.update_layout(template=TEMPLATE, title=title, height=440))
 
 
 def quantity_rows(table: pd.DataFrame, *, title: str) -> go.Figure:
-    """A line for each quantity: its value and interval, coloured by what it says.
+    """A line for each quantity: its value and interval, coloured by what it says, its symbol by its role; margins as ticks.
 
     Args:
-        table: with the columns quantity, value, low, high and says.
+        table: with the columns role, quantity, value, low, high, margin and says.
         title: should name n and what the intervals are.
     """
     figure, rows = go.Figure(), table.dropna(subset="value")
@@ -62,8 +63,13 @@ def quantity_rows(table: pd.DataFrame, *, title: str) -> go.Figure:
             error_x=error_bars(group["value"], group["low"], group["high"]),
             mode="markers",
             name=str(says) or "no rule",
-            marker={"size": 9, "color": SAYS_COLOUR[str(says)]},
+            marker={"size": 9, "color": SAYS_COLOUR[str(says)], "symbol": group["role"].map(ROLE_SYMBOL).tolist()},
         )
+    bounded = rows.dropna(subset="margin")
+    if len(bounded):
+        tick = {"symbol": "line-ns-open", "size": 16, "color": GREYS["undecided"], "line": {"width": 2}}
+        margins = {"x": bounded["margin"].tolist(), "y": bounded["quantity"].tolist()}
+        figure.add_scatter(**margins, mode="markers", name="margin", marker=tick)
     figure.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=rows["quantity"].tolist())
     return literal(figure.update_layout(template=TEMPLATE, title=title, height=140 + 28 * len(rows), margin={"l": 20}))
 

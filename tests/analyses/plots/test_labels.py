@@ -67,7 +67,7 @@ FIGURES = {
     ),
     "copies": lambda: bars.copies_bars(rows(roles=LABELS, **numbers("followed", "low", "high", "random")), title=ODD),
     "quantities": lambda: claims.quantity_rows(
-        rows(quantity=LABELS, says="", **numbers("value", "low", "high")), title=ODD
+        rows(quantity=LABELS, says="", role="main", **numbers("value", "low", "high", "margin")), title=ODD
     ),
     "faithfulness": lambda: curves.faithfulness_curves(
         rows(order=LABELS[:5], n_edges=3, **numbers("faithfulness", "low", "high", "random", "random_low", "random_high")),
@@ -202,7 +202,9 @@ def test_equal_labels_stay_apart(browser: Browser, tmp_path: Path) -> None:
     for figure in (
         bars.copies_bars(rows(roles=twice, **ends), title=""),
         bars.transplant_bars(rows(node=twice, **ends), title=""),
-        claims.quantity_rows(rows(quantity=twice, says=["", "supported", ""], **ends), title=""),
+        claims.quantity_rows(
+            rows(quantity=twice, says=["", "supported", ""], role="main", margin=float("nan"), **ends), title=""
+        ),
     ):
         report.figure(figure, "")
     with opened(browser, report.save(tmp_path / "page.html")) as page:

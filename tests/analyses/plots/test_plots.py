@@ -103,13 +103,17 @@ def test_quantities_have_the_colour_of_what_they_say_and_none_without_a_value() 
         "quantity": ["a", "b", "c", "d"],
         "value": [0.5, 0.25, 0.125, float("nan")],
         "says": ["supported", "contradicted", "", ""],
+        "role": ["main", "falsifier", "beside", "beside"],
+        "margin": [0.3, float("nan"), float("nan"), 0.2],
     }
     table = pd.DataFrame({**rows, "low": 0.0, "high": 1.0})
     traces = {trace.name: trace for trace in quantity_rows(table, title="t").data}
     assert {name: (list(trace.x), list(trace.y)) for name, trace in traces.items()} == {
+        "margin": ([0.3], ["a"]),
         "supported": ([0.5], ["a"]), "contradicted": ([0.25], ["b"]), "no rule": ([0.125], ["c"])
     }  # fmt: skip
-    assert len({trace.marker.color for trace in traces.values()}) == 3
+    assert len({trace.marker.color for name, trace in traces.items() if name != "margin"}) == 3
+    assert traces["contradicted"].marker.symbol == ("diamond",), "a falsifier's"
     assert traces["contradicted"].error_x.array == (0.75,) and traces["contradicted"].error_x.arrayminus == (0.25,)
 
 

@@ -28,7 +28,7 @@ from grokscope.analyses.study.published import (
     published_transfer,
     published_transfer_largest,
 )
-from grokscope.analyses.study.report import EXPLORATORY, verdicts, write_report
+from grokscope.analyses.study.report import WHAT_DECIDES, verdicts, write_report
 from grokscope.circuits import Result
 from grokscope.circuits.documents import FileError
 from grokscope.tasks import Checkpoint, Run, Study, build_model, load_study
@@ -71,8 +71,10 @@ def test_one_graph_decides_nothing_and_all_is_shown(findings: whole.Findings, tm
     assert set(findings.claims["dissociation"].regimes.table["run"]) == set(RUNS)
     page = write_report(findings, tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("<h2") == 1 + len(CLAIMS) and "He et al." in page and "gs-edge" in page and len(page) < 5e6
-    places = [page.index(html.escape(line)) for line in (EXPLORATORY, *lines)]
-    assert places == sorted(places), "first that the graphs had been opened, then the verdicts"
+    places = [page.index(html.escape(line)) for line in (WHAT_DECIDES, *lines)]
+    assert page.count("What it rests on: main rows open") == 3 and page.count("Controls, where the truth is known") == 3
+    assert page.index("Main rows, which decide together") < page.index("Controls, where the truth is known")
+    assert places == sorted(places), "first what these verdicts are worth, then the verdicts"
 
 
 def test_bidirectional_models_use_the_bridge_elsewhere_than_at_r1(findings: whole.Findings) -> None:
