@@ -33,7 +33,7 @@ def by_age_panels(points: pd.DataFrame, effects: pd.DataFrame, *, title: str) ->
             figure.add_trace(trace.update(showlegend=column == 1), row=1, col=column)
         for margin in typical["margin"].dropna().unique():
             line = {"dash": "dash", "color": GREYS["undecided"], "width": 1.5}
-            figure.add_vline(x=float(margin), line=line, row=1, col=column)  # pyright: ignore[reportArgumentType]
+            figure.add_vline(x=float(margin), line=line, opacity=1, row=1, col=column)  # pyright: ignore[reportArgumentType]
     ends = [len(rows) - 0.4, -0.6]
     figure.update_xaxes(title="distance (dashed: margin)", rangemode="tozero")
     figure.update_yaxes(tickvals=list(rows.values()), range=ends, zeroline=False)
