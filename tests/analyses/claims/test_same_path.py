@@ -150,7 +150,7 @@ def test_the_other_checks_can_fail_too() -> None:
     undefined = dataclasses.replace(graphs[0], distances=dataclasses.replace(graphs[0].distances, table=gone))
     result = decide_same_path({**graphs, 0: undefined}, "iid")
     row = result.table.set_index("key").loc["what.early"]
-    assert not passed(result)["a distance for each couple"] and row["n"] == 4 and "ceiling)" in row["rule"]
+    assert not passed(result)["a distance for each couple"] and row["n"] == 4 and "ceiling" in row["rule"]
 
 
 def test_falsifiers_have_power_from_six_graphs_and_open_after_main_rows_only() -> None:
