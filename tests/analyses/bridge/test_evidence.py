@@ -179,7 +179,7 @@ def test_effects_leave_out_what_the_token_adds(evidence_world: TwoHopTask) -> No
 
 
 def false_used(seeds: range) -> tuple[int, int]:
-    """Of lookup models on other graphs, with noise: in how many a cell is called used, how many are decided or at a ceiling."""
+    """Of lookup models on other graphs: in how many a cell is called used, how many are decided or at a ceiling."""
     used = decided = 0
     for seed in seeds:
         world = TwoHopTask.random(
