@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom, on little of everything; shipped are those of the whole study, with outputs."""
+"""Every notebook runs from top to bottom, on little of everything; shipped are longer runs, with outputs."""
 
 from pathlib import Path
 
