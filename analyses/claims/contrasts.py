@@ -55,6 +55,7 @@ BY_STATUS = (Contrast("early", "early", "early taught", "status"), Contrast("lat
 BY_AGE = (
     Contrast("waits", "early", "late", "age"),
     Contrast("answers", "early taught", "late taught", "age"),
+    Contrast("taught", "early taught", "final taught", "age"),
     Contrast("control", "early control", "final control", "age"),
 )
 """Age at equal status: of models that do not answer OOD questions yet, that do, and of controls that never do."""
