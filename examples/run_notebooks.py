@@ -1,6 +1,6 @@
 """Run the notebooks from top to bottom and save their outputs.
 
-    python examples/run_notebooks.py                 # all; the claims on one graph or the whole study, as each says at its top
+    python examples/run_notebooks.py                 # all; two claims on one graph, as they say at the top
     python examples/run_notebooks.py tour claim_cost
 
 Progress bars are dropped. Every figure and diagram also gets a picture, for viewers that run no scripts; that

@@ -32,6 +32,7 @@ from grokscope.circuits.destination import folder_problems
 from grokscope.tasks.runs.shipping import copy_run, seal_study
 
 SHIPPED = Path(__file__).parent / "checkpoints" / "study"
+SHIPPED_REGISTERED = SHIPPED.parent / "registered"  # apart, since graphs 1 to 5 do not decide
 MAX_STEPS = 15_000
 TRANSFER_STEPS = 3_000
 N_CHECKPOINTS = 20
@@ -172,7 +173,15 @@ def shipped_steps(run: tasks.Run) -> list[int]:
     is_first = run.train_config.seed == run.task.seed
     if BEFORE in weights and is_first and (before := last_before_ood(run)) is not None:
         steps[BEFORE] = before
+    if run.task.seed in REGISTERED and LATE in run.steps and run.name.rpartition("-g")[0] in TWICE:
+        steps[str(LATE)] = LATE
     return sorted(set(steps.values()))
+
+
+def shipped_at(name: str) -> Path:
+    """The folder of the study that a run's graph belongs to."""
+    graph = int(name.rpartition("-g")[2].partition("-")[0])
+    return SHIPPED_REGISTERED if graph in REGISTERED else SHIPPED
 
 
 def ship(folder: Path, shipped: Path, *, further: bool) -> str:
@@ -200,9 +209,10 @@ def main(
     refuse(folder_problems(work=work) + process_problems(n_jobs))
     if ship_only:
         folders = sorted(path.parent for path in work.glob("**/run.json"))
-        calls = [delayed(ship)(f, SHIPPED / f.relative_to(work), further=f.parent != work) for f in folders]
+        places = {folder: shipped_at(folder.name) / folder.relative_to(work) for folder in folders}
+        calls = [delayed(ship)(folder, place, further=folder.parent != work) for folder, place in places.items()]
         typer.echo("\n".join(map(str, Parallel(n_jobs=n_jobs, return_as="generator")(calls))))
-        for study in {(SHIPPED / folder.relative_to(work)).parent for folder in folders}:
+        for study in {place.parent for place in places.values()}:
             seal_study(study)
         return
     for each in tier:

@@ -95,12 +95,14 @@ class Claim:
 
 
 def verdict_line(results: Mapping[str, ClaimResult]) -> str:
-    """The first result's caption, and the verdicts of the others."""
+    """The first result's caption, and the verdicts of the others with what they rest on."""
     if not results:
         return "undecided: no graph of this study has the arms and replicates that are compared."
     main, *others = results
-    exploratory = "; ".join(f"{name} {results[name].verdict}" for name in others)
-    return results[main].caption + (f" Exploratory: {exploratory}." if exploratory else "")
+    rest = "; ".join(
+        f"{name}: {results[name].verdict} (m = {results[name].m}, n ≥ {results[name].smallest_n})" for name in others
+    )
+    return results[main].caption + (f" Also {rest}." if rest else "")
 
 
 def show_result(report: Report, result: ClaimResult) -> None:

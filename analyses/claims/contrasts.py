@@ -83,6 +83,8 @@ class Decided:
         result: of the test; None if no graph can be compared.
         controls: of the measure on these graphs.
         left_out: by graph, why it is not used.
+        undefined: by graph, why trainings of these arms have no distance: what cannot be measured may be what differs, so
+            that nothing is decided.
     """
 
     measure: str
@@ -90,11 +92,12 @@ class Decided:
     result: EquivalenceResult | None
     controls: Sequence[Control]
     left_out: Mapping[int, str]
+    undefined: Mapping[int, str]
 
     @property
     def verdict(self) -> str:
         """`same`, `different`, `undecided`, or `invalid` if a control fails or has not run."""
-        if self.result is None:
+        if self.result is None or self.undefined:
             return UNDECIDED
         return self.result.verdict if all(each.passed for each in self.controls) else INVALID
 
@@ -157,11 +160,20 @@ def decided(measured: Measured, measure: str, contrast: Contrast, m: int = N_MAI
             left_out[graph] = f"{'; '.join(lacking)}: {'; '.join(missing) or 'not measured'}"
         else:
             found[graph] = distances
+    undefined = {graph: why for graph, each in measured.items() if (why := _undefined(each, measure, contrast))}
+    undefined = {graph: why for graph, why in undefined.items() if not unfit(measured[graph], contrast)}
     if not found:
-        return Decided(measure, contrast, None, [], left_out)
+        return Decided(measure, contrast, None, [], left_out, undefined)
     result = _tested(found, (contrast.a, contrast.b), measure, m)
     used = {graph: measured[graph] for graph in found}
-    return Decided(measure, contrast, result, list(_controls(used, measure, contrast)), left_out)
+    return Decided(measure, contrast, result, list(_controls(used, measure, contrast)), left_out, undefined)
+
+
+def _undefined(measured: PathMeasurement, measure: str, contrast: Contrast) -> str:
+    """Why trainings of two arms have no distance; empty if all have."""
+    missing = measured.distances.missing(measure).items()
+    arms = {contrast.a, contrast.b}
+    return "; ".join(dict.fromkeys(why for couple, why in missing if {name.removesuffix(AGAIN) for name in couple} <= arms))
 
 
 def main_row(found: Decided, split: str, m: int) -> Row:
@@ -173,6 +185,8 @@ def main_row(found: Decided, split: str, m: int) -> Row:
         return replace(asked, says="undecided", rule=f"no graph can be compared{_said_of(found.left_out)}")
     row = equivalence_row(asked, found.result, m)
     row = after_controls(row, {each.quantity: each.passed for each in found.controls})
+    if found.undefined:
+        row = replace(row, says=UNDECIDED, rule=f"undefined{_said_of(found.undefined)}; {row.rule}")
     return replace(row, rule=row.rule + _said_of(found.left_out))
 
 

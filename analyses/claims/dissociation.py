@@ -21,7 +21,7 @@ from ...tasks import two_hop
 from ..page import Report
 from ..training.exposure import ExposureResult, accuracy_by_exposure, exposures
 from .claim import Claim, Inputs, Job, Jobs, show_result, verdict_line
-from .dissociation_criteria import passes
+from .dissociation_criteria import LOW, passes
 from .dissociation_measurement import HOP1_OOD, OOD, DissociationMeasurement, measure_dissociation
 from .dissociation_rows import (
     DIRECTIONS,
@@ -55,7 +55,6 @@ PRESETS: Mapping[str, ArmsOfStudy] = {
 """Where a study has the arms, by architecture. Being readable means different things in the two."""
 NAME = "accuracy without circuit"
 ALONE = "alone."  # before the key of a direction that is judged by itself
-LOW = 0.1  # exact match of a model that does not answer
 
 
 def accuracy_without_circuit(graphs: Mapping[int, Arms], *, n_questions: int = 512, seed: int = 0) -> ClaimResult:

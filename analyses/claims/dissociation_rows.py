@@ -13,6 +13,7 @@ from .dissociation_criteria import (
     HAS_NO_PATH,
     HAS_PATH,
     HIGH,
+    LOW,
     PATH_READABLE,
     Criterion,
     accuracy_without_path,
@@ -46,6 +47,11 @@ CRITERIA: Mapping[str, tuple[Criterion, Mapping[str, bool]]] = {
 """By direction, the criterion that must be right on its controls, and what it must say of each."""
 
 
+def path_before(one: DissociationMeasurement) -> bool | None:
+    """The path in natural before it answers; None where it is missing or does answer."""
+    return path(one, "before") if one.accuracy.get("before", 1.0) < LOW else None
+
+
 Controls = Mapping[str, Mapping[str, Sequence[bool | None]]]
 """By direction and control, on each graph, whether the criterion is right; None where it says nothing."""
 
@@ -65,13 +71,13 @@ def directions(each: Sequence[DissociationMeasurement], said: Controls, m: int) 
     )
     without_path = occurrence_row(
         Row(WITHOUT_PATH, "main", f"{DIRECTIONS[WITHOUT_PATH]}: {taught}", OOD),
-        [accuracy_without_path(one, "exposed") for one in each if "exposed" in one.evidence],
+        [accuracy_without_path(one, "exposed") for one in each],
         f"exact match more than {BEYOND_SHORTCUT} beyond shortcuts, and the bridge is {not_used}",
         m=m,
     )
     without_accuracy = occurrence_row(
         Row(WITHOUT_ACCURACY, "main", f"{DIRECTIONS[WITHOUT_ACCURACY]}: natural, before it answers", f"{HOP1_OOD}, {OOD}"),
-        [path(one, "before") for one in each if "before" in one.evidence],
+        [path_before(one) for one in each],
         there,
         m=m,
     )
@@ -137,13 +143,14 @@ def _mended(each: Sequence[DissociationMeasurement], name: str) -> Row:
     shares = pd.Series([_becomes_right(one, name) for one in each if name in one.wrong], dtype=float)
     n = min((int(one.wrong[name].table["n_facts"].max()) for one in each if name in one.wrong), default=1)
     asked = Row(f"mended.{name}", "beside", f"{name}: wrong answers that become right with another fact's same bridge", OOD)
-    how = f"state after the best layer, at any position; what becomes right had failed at the first hop; {EXPLORATORY}"
+    how = f"state at r1 after the best layer; in causal models what becomes right had failed at the first hop; {EXPLORATORY}"
     return bounds_row(asked, shares, partial(share_bounds, n=n), how)
 
 
 def _becomes_right(one: DissociationMeasurement, name: str) -> float:
-    rows = one.wrong[name].table
-    return float(rows.loc[(rows["donor"] == "same bridge") & (rows["layer"] >= 0), "success"].max())
+    rows = one.wrong[name].table  # at r1 alone: elsewhere a whole state may ask the donor's question
+    there = (rows["donor"] == "same bridge") & (rows["layer"] >= 0) & (rows["role"] == "r1")
+    return float(rows.loc[there, "success"].max())
 
 
 def falsifiers(each: Sequence[DissociationMeasurement]) -> list[Row]:

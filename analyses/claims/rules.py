@@ -189,6 +189,8 @@ def occurrence_row(asked: Row, occurred: Sequence[bool | None], rule: str, *, m:
     if not n:
         return dataclasses.replace(asked, says=UNDECIDED, rule=full, m=m)
     says = SUPPORTED if low > FALSE_ALARM else CONTRADICTED if strict.high < RARE else UNDECIDED
+    if n < MIN_GRAPHS:
+        says, full = UNDECIDED, f"{full}; needed are {MIN_GRAPHS} graphs"
     return _with_bounds(asked, Bounds(sure / n, low, high), strict, n, m, says, full)
 
 

@@ -26,7 +26,19 @@ from ..sameness.equivalence import RESOLUTION
 from ..sameness.path_distances import MARGINS
 from .by_age import ByAgeResult, decide_by_age
 from .claim import Claim, Inputs, Job, Jobs, show_result, verdict_line
-from .contrasts import BY_AGE, BY_STATUS, MIXED, N_MAIN, Contrast, Measured, beside_row, control_rows, decided, main_row
+from .contrasts import (
+    BY_AGE,
+    BY_STATUS,
+    MIXED,
+    N_MAIN,
+    Contrast,
+    Measured,
+    beside_row,
+    control_rows,
+    decided,
+    main_row,
+    unfit,
+)
 from .gatekeeping import decide
 from .path_checks import path_checks
 from .path_measurement import JENSEN_SHANNON, PathMeasurement, measure_paths
@@ -192,7 +204,7 @@ def _falsifiers(measured: Measured, split: str) -> list[Row]:
     m = len(BY_STATUS) + 1
     rows = []
     for contrast in BY_STATUS:
-        both = [each.evidence for each in measured.values() if {contrast.a, contrast.b} <= set(each.evidence)]
+        both = [each.evidence for each in measured.values() if not unfit(each, contrast)]
         says = [[bridge_is(each[arm]) for arm in (contrast.a, contrast.b)] for each in both]
         outcomes = [a != b if {a, b} <= {"yes", "no"} else None for a, b in says]
         quantity = f"bridge used by {contrast.a} or by {contrast.b} only"
@@ -202,7 +214,7 @@ def _falsifiers(measured: Measured, split: str) -> list[Row]:
 
 
 def _answer_first(measured: Measured, split: str, m: int) -> Row:
-    first = [each.lens["early"].queries for each in measured.values() if "early" in each.lens]
+    first = [each.lens["early"].queries for each in measured.values() if not unfit(each, BY_STATUS[0])]
     outcomes = [bool((each["first_answer"] < each["first_bridge"]).mean() > MOST) for each in first]
     asked = Row("answer_first.early", "falsifier", "early: the answer is readable before the bridge", split)
     return violations_row(asked, outcomes, f"so in more than {MOST:g} of the questions", m=m)

@@ -83,9 +83,12 @@ def has_arms(study: Study, arms: ArmsOfStudy) -> bool:
 
 
 def last_before_ood(run: Run) -> int | None:
-    """The last saved step at which OOD facts are known (.9) and OOD+OOD questions not answered (below .1)."""
+    """The last saved step at which OOD facts are known (.9) and OOD+OOD questions not answered (below .1).
+
+    On the half of the questions that chooses steps, like phases.
+    """
     metrics = run.metrics[run.metrics["step"].isin(run.steps)]
-    steps = metrics.loc[(metrics["test_inferred_ood"] < 0.1) & (metrics["ood_atomic"] >= 0.9), "step"]
+    steps = metrics.loc[(metrics["select_test_inferred_ood"] < 0.1) & (metrics["select_ood_atomic"] >= 0.9), "step"]
     return None if steps.empty else int(steps.iloc[-1])
 
 

@@ -37,7 +37,13 @@ def transfer_of_new_facts(study: Study) -> ClaimResult:
 
 
 def decide_transfer(table: pd.DataFrame) -> ClaimResult:
-    """Claim (iii) from a `transfer_table`."""
+    """Claim (iii) from a `transfer_table`.
+
+    Raises:
+        ValueError: if a training is there twice.
+    """
+    if (twice := table.duplicated(["seed", "arm", "cell", "exposure", "recipe", "replicate"])).any():
+        raise ValueError(f"these trainings are there twice: {', '.join(sorted(set(table.loc[twice, 'run'])))}")
     balanced = table[(table["recipe"] == "balanced") & (table["exposure"] == 0) & (table["replicate"] == 0)]
     main, against, checked = gains(table), falsifiers(balanced), checks(balanced)
     decision = decide([*main, *against])

@@ -1,5 +1,6 @@
 """The rows from which claim (iii) is decided, and those beside: each a quantity over graphs with its rule."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -79,11 +80,12 @@ def _bounded(
 
 
 def _control_outcomes(table: pd.DataFrame, cell: str) -> dict[str, list[bool | None]]:
-    """By control, on each graph that has it, whether the gain is as it must be; None if between little and much."""
+    """By control, on each graph, whether the gain is as it must be; None if between little and much, or not run."""
     balanced, dosed = _plain(table), table[(table["recipe"] == "balanced") & (table["exposure"] >= BY_CONSTRUCTION)]
     again = table[(table["recipe"] == "balanced") & (table["exposure"] == 0) & (table["replicate"] == 1)]
-    much = [_gain(rows, balanced, "grokked", cell) for _, rows in dosed.groupby("exposure")]
-    little = _gain(again, balanced, "random", cell)
+    graphs = sorted(set(balanced["seed"]))
+    much = [_gain(rows, balanced, "grokked", cell).reindex(graphs) for _, rows in dosed.groupby("exposure")]
+    little = _gain(again, balanced, "random", cell).reindex(graphs)
     return {
         "composed by construction": [_right(gain, much=True) for gains in much for gain in gains],
         "random weights again": [_right(gain, much=False) for gain in little],
@@ -91,14 +93,14 @@ def _control_outcomes(table: pd.DataFrame, cell: str) -> dict[str, list[bool | N
 
 
 def _right(gain: float, *, much: bool) -> bool | None:
-    if LITTLE <= gain <= MUCH:
+    if math.isnan(gain) or LITTLE <= gain <= MUCH:
         return None
     return (gain > MUCH) == much
 
 
 def _passes(outcomes: Sequence[bool | None]) -> bool | None:
-    """Wrong on no graph and right on most; None if it has not run."""
-    if not outcomes:
+    """Wrong on no graph and right on most; None if it has not run on any."""
+    if not any(word is not None for word in outcomes):
         return None
     return False not in outcomes and sum(word is True for word in outcomes) > MOST * len(outcomes)
 

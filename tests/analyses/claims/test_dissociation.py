@@ -210,6 +210,20 @@ def test_each_falsifier_can_contradict_a_claim_that_main_rows_support(falsifier:
     assert (result.falsifiers.query("role == 'falsifier'")["m"] == 2).all()
 
 
+def test_runs_that_never_get_there_count_and_so_does_a_control_that_did_not_run() -> None:
+    one = measured()
+    lacking = dataclasses.replace(one, evidence={name: of for name, of in one.evidence.items() if name != "exposed"})
+    row = decide_dissociation(dict(enumerate([one] * 2 + [lacking] * 6))).table.set_index("key").loc["accuracy_without_path"]
+    assert (row["n"], row["says"]) == (8, "undecided") and "6 unclear" in row["rule"]
+    alone = dataclasses.replace(one, evidence={name: of for name, of in one.evidence.items() if name != "natural"})
+    assert decide_dissociation(dict(enumerate([one] + [alone] * 7))).verdict == "undecided", "natural ran on one graph of 8"
+
+
+def test_a_natural_model_that_answers_is_not_before_it_answers() -> None:
+    result = decide(measured(accuracy=measured().accuracy | {"before": 0.9}))
+    assert says(result)["path_without_accuracy"] == "undecided"
+
+
 def test_a_bridge_that_a_probe_reads_and_no_answer_rests_on_falsifies_nothing() -> None:
     result = decide(measured(exposed={OOD: evidence(NO, probe=1.0)}))
     row = result.falsifiers.set_index("key").loc["f1"]

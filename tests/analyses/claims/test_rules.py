@@ -106,7 +106,8 @@ YES, NO, UNCLEAR = True, False, None
     [
         ([YES] * 5, 1, SUPPORTED),
         ([YES] * 2 + [NO] * 3, 1, SUPPORTED),
-        ([YES] * 2, 1, SUPPORTED),  # one graph in twenty does it by mistake; two of two hardly
+        ([YES] * 2, 1, UNDECIDED),  # no verdict rests on two graphs
+        ([YES] * 3, 1, SUPPORTED),
         ([YES], 1, UNDECIDED),
         ([YES] + [NO] * 4, 1, UNDECIDED),
         ([NO] * 5, 1, UNDECIDED),  # which leave a rate up to .45

@@ -103,6 +103,28 @@ def test_controls_that_cannot_run_make_the_row_invalid() -> None:
     assert "not run" in result.table.set_index("key").loc["control.what.early.different", "rule"]
 
 
+@pytest.mark.parametrize("gone", [("early", "early taught"), ("early taught", "early taught again")])
+def test_a_distance_that_cannot_be_measured_leaves_it_open(gone: tuple[str, str]) -> None:
+    """Where a direction moves too little there is none, and that may be the difference."""
+    graphs = world()
+    table = graphs[0].distances.table
+    lost = (table["measure"] == "what") & (table["a"] == gone[0]) & (table["b"] == gone[1])
+    assert lost.sum() == 1
+    without = table.assign(distance=table["distance"].mask(lost), reason=table["reason"].mask(lost, "a ceiling"))
+    graphs[0] = dataclasses.replace(graphs[0], distances=dataclasses.replace(graphs[0].distances, table=without))
+    result = decide_same_path(graphs, "iid")
+    assert says(result)["what.early"] == "undecided" and result.verdict == "undecided"
+    assert "a ceiling" in result.table.set_index("key").loc["what.early", "rule"]
+
+
+def test_graphs_that_do_not_fit_a_contrast_are_no_evidence_for_its_falsifiers() -> None:
+    used = {"early": evidence("yes"), "early taught": evidence("no")}
+    graphs = world(6, evidence=used) | {7: planted(7, answers_ood={"early": 0.6}), 8: planted(8, answers_ood={"early": 0.6})}
+    result = decide_same_path(graphs, "iid")
+    row = result.falsifiers.set_index("key").loc["used.early"]
+    assert row["n"] == 6 and row["says"] == "contradicted" and result.verdict == "contradicted"
+
+
 def test_a_contrast_without_graphs_is_a_row_that_is_open() -> None:
     result = decide_same_path(world(without=("late taught",)), "iid")
     main = result.table[result.table["role"] == "main"].set_index("key")

@@ -257,3 +257,15 @@ def test_doses_and_recipes_are_told_by_the_task_not_by_the_name_alone(tiny_run: 
     assert found["arm"].to_dict() == arms
     assert found["exposure"].to_dict() == dict.fromkeys(arms, 0) | {"grokked_m2-g0": 2}
     assert found["recipe"].to_dict() == dict.fromkeys(arms, "balanced") | {"grokked_items-g0": "published"}
+
+
+def test_a_training_that_is_there_twice_is_refused() -> None:
+    once = table({"new+old": 0.8})
+    with pytest.raises(ValueError, match="these trainings are there twice: grokked-g1"):
+        decide_transfer(pd.concat([once, once], ignore_index=True))
+
+
+def test_a_control_that_ran_on_one_graph_is_none() -> None:
+    both = table({"new+old": 0.8})
+    few = both[(both["replicate"] == 0) | (both["seed"] == 1)]
+    assert decide_transfer(few).verdict == "undecided" and words(decide_transfer(few))["gain.old+new"] == "invalid"

@@ -64,7 +64,7 @@ def test_one_graph_decides_nothing_and_all_is_shown(findings: whole.Findings, tm
     lines = list(verdicts(findings))
     assert len(lines) == len(CLAIMS) and all("undecided" in line for line in lines[:3])
     assert [line.split()[0] for line in lines][:4] == ["(i)", "(ii)", "(iii)", "Worthwhile?"]
-    assert "Exploratory: bidirectional undecided." in lines[1]
+    assert "Also bidirectional: undecided (m = 2, n ≥ 1)." in lines[1]
     found = findings.claims["same_path"]
     assert set(found.results) == {"main"} and set(found.by_age.points["contrast"]) == {
         "early / early taught",
