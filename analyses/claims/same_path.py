@@ -328,8 +328,11 @@ def _show_by_age(found: ByAgeResult, report: Report) -> None:
 
 
 def _show_graph(graph: int, measured: PathMeasurement, report: Report) -> None:
-    """Circuits, causal traces and bridge evidence of one graph, without replicates."""
-    shown = {name: circuit for name, circuit in measured.circuits.items() if not name.endswith(AGAIN)}
+    """Circuits, causal traces and bridge evidence of one graph, without replicates and models of another shape."""
+    shape = next(iter(measured.circuits.values())).graph
+    shown = {
+        name: circuit for name, circuit in measured.circuits.items() if not name.endswith(AGAIN) and circuit.graph == shape
+    }
     n_pairs = measured.distances.n_pairs
     report.diagram(
         draw(shown, lens={name: measured.lens[name].table for name in shown}),
