@@ -1,4 +1,4 @@
-"""How far the paths of two trainings are apart, by three measures that no exact rewrite of a model moves.
+"""How far the paths of two trainings are apart, by three measures that do not rest on how heads and neurons are written.
 
 - `where` the answer's information is: the distance of two state profiles, on prompt pairs that all models answer;
 - `what` is held there: the share of answers that one model's bridge direction moves and the other's, mapped, does not;
