@@ -18,15 +18,6 @@ def bridge_roles(model: HookedTransformer) -> Sequence[str]:
     return R1 if model.cfg.attention_dir == "causal" else ANYWHERE
 
 
-def bridge_intervention(roles: Sequence[str]) -> str:
-    """The name of the intervention on the bridge whose effect on answers counts.
-
-    At r1 of a causal model a donor's state cannot hold the donor's answer, elsewhere it can: there the difference of two
-    bridges' mean states stands for it.
-    """
-    return "held out" if tuple(roles) == R1 else "direction"
-
-
 def bridge_cells(evidence: EvidenceResult, roles: Sequence[str] = R1) -> pd.DataFrame:
     """The verdicts on the bridge at some positions after each layer."""
     table = evidence.table
