@@ -163,6 +163,16 @@ def idle_blocks(
     return built(model, replace(parts, blocks=blocks))
 
 
+def halved_blocks(model: HookedTransformer, _: Generator) -> HookedTransformer:
+    """Exact: each block as two, attention and then MLP. Not among `REWRITES`: cuts lie where the model had none."""
+    parts, blocks = parts_of(model), []
+    for block in parts.blocks:
+        for part in ("mlp", "attn"):
+            off = {f"{part}.W_out", f"{part}.b_out", f"{part}.W_O", f"{part}.b_O"} & set(WRITES)
+            blocks.append({k: torch.zeros_like(v) if k in off else v.clone() for k, v in block.items()})
+    return built(model, replace(parts, blocks=blocks))
+
+
 def invertible_values(model: HookedTransformer, generator: Generator) -> HookedTransformer:
     """Exact: (x W_V + b_V) M, weighted and summed, times M⁻¹ W_O is what it was without M; a matrix for each head."""
 

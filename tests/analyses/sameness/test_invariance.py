@@ -12,7 +12,7 @@ from functools import cache
 
 import pytest
 import torch
-from rewrites import REWRITES, dead_heads, each_block, idle_blocks, split_head
+from rewrites import REWRITES, dead_heads, each_block, halved_blocks, idle_blocks, split_head
 from transformer_lens import HookedTransformer
 from worlds import APPLICABLE, SPLIT, WORLDS, World, renamed, world
 
@@ -129,6 +129,16 @@ def test_a_rewrite_that_is_not_exact_is_caught(number: str) -> None:
     spoilt = each_block(given.model, lambda block: block | {"attn.W_O": 0.25 * block["attn.W_O"]})
     found = moves(measured(spoilt, given, number, given.model), measured(given.model, given, number, given.model))
     assert max(found.values()) > 0.05, found
+
+
+def test_a_block_as_two_layers_moves_what_is_read_after_each_layer_and_not_where() -> None:
+    """The exception that docs/sameness.md names: between attention and MLP no other model is asked."""
+    given = world("tied")
+    halved = halved_blocks(given.model, torch.Generator())
+    tokens = given.pairs.clean[:16]
+    torch.testing.assert_close(halved(tokens), given.model(tokens), atol=1e-9, rtol=0)
+    assert NUMBERS["state profile"](given.model, halved, given)["distance"] < MOST
+    assert NUMBERS["evidence profile"](given.model, halved, given)["distance"] > 0.1
 
 
 def test_circuits_do_move() -> None:
