@@ -109,7 +109,11 @@ def interventions(
             yield (layer, ALL), with_states(run, layer, together)
 
     n_places = 1 + (graph.n_layers + 1) * (len(positions) + 1)
-    options = {"n_places": n_places, "n_copies": len(kinds) + len(CHANGES), "n_runs": 1 + DONOR_RUNS + TOGETHER_RUNS}
+    options: dict[str, Any] = {
+        "n_places": n_places,
+        "n_copies": len(kinds) + len(CHANGES),
+        "n_runs": 1 + DONOR_RUNS + TOGETHER_RUNS,
+    }
     options |= {"kept": effects.n_bytes, "max_memory": max_memory, "what": "changing states", "progress": progress}
     answers = answers_with(model, graph, asked, changed, **options)
     right = donors_right(found, dict(zip(kinds, answers.pop(DONORS_THEMSELVES), strict=True)))

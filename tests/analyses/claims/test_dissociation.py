@@ -226,7 +226,7 @@ def test_a_natural_model_that_answers_is_not_before_it_answers() -> None:
 
 def test_a_bridge_that_a_probe_reads_and_no_answer_rests_on_falsifies_nothing() -> None:
     result = decide(measured(exposed={OOD: evidence(NO, probe=1.0)}))
-    row = result.falsifiers.set_index("key").loc["f1"]
+    row = result.falsifiers.set_index("key").to_dict("index")["f1"]
     assert row["role"] == "beside" and row["value"] == 1 and result.verdict == "supported"
 
 

@@ -121,7 +121,7 @@ def test_graphs_that_do_not_fit_a_contrast_are_no_evidence_for_its_falsifiers() 
     used = {"early": evidence("yes"), "early taught": evidence("no")}
     graphs = world(6, evidence=used) | {7: planted(7, answers_ood={"early": 0.6}), 8: planted(8, answers_ood={"early": 0.6})}
     result = decide_same_path(graphs, "iid")
-    row = result.falsifiers.set_index("key").loc["used.early"]
+    row = result.falsifiers.set_index("key").to_dict("index")["used.early"]
     assert row["n"] == 6 and row["says"] == "contradicted" and result.verdict == "contradicted"
 
 
@@ -153,7 +153,7 @@ def test_graphs_of_other_ages_or_status_are_left_out_and_a_check_fails(check: st
     (field, values), odd = *changed.items(), graphs[2]
     graphs[2] = dataclasses.replace(odd, **{field: {**getattr(odd, field), **values}})
     result = decide_same_path(graphs, "iid")
-    row = result.table.set_index("key").loc["where.early"]
+    row = result.table.set_index("key").to_dict("index")["where.early"]
     assert row["n"] == 4 and "left out: graph 2" in row["rule"] and not passed(result)[check]
     assert passed(result).drop(check).all() and says(result)["where.early"] == "supported"
     assert passed(decide_same_path(world(5), "iid"))[check]
@@ -171,7 +171,7 @@ def test_the_other_checks_can_fail_too() -> None:
     gone = table.assign(distance=table["distance"].where(table["measure"] != "what"), reason="ceiling")
     undefined = dataclasses.replace(graphs[0], distances=dataclasses.replace(graphs[0].distances, table=gone))
     result = decide_same_path({**graphs, 0: undefined}, "iid")
-    row = result.table.set_index("key").loc["what.early"]
+    row = result.table.set_index("key").to_dict("index")["what.early"]
     assert not passed(result)["a distance for each couple"] and row["n"] == 4 and "ceiling" in row["rule"]
 
 
@@ -190,7 +190,7 @@ def test_falsifiers_have_power_from_six_graphs_and_open_after_main_rows_only() -
 @pytest.mark.parametrize("word", ["undecided", "undecided (ceiling)"])
 def test_evidence_that_is_undecided_violates_nothing_for_sure(word: str) -> None:
     result = decide_same_path(world(evidence={"early": evidence("no"), "early taught": evidence(word)}), "iid")
-    row = result.falsifiers.set_index("key").loc["used.early"]
+    row = result.falsifiers.set_index("key").to_dict("index")["used.early"]
     assert row["says"] == "undecided" and row["value"] == 0 and "8 unclear" in row["rule"]
 
 

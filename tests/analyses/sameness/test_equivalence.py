@@ -1,6 +1,6 @@
 """Two conditions over graphs: *same* and *different* by hand, how often they are wrong, how many graphs *same* needs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jaxtyping
@@ -36,8 +36,8 @@ def decided(distances: Mapping[Any, Mapping[tuple[str, str], float]], **settings
     return equivalence(distances, AB, **{"margin": MARGIN, **settings})
 
 
-def over(between: list[float], within: list[float] | float = 0.01, **settings: float) -> EquivalenceResult:
-    near = [within] * len(between) if isinstance(within, float) else within
+def over(between: Sequence[float], within: Sequence[float] | float = 0.01, **settings: float) -> EquivalenceResult:
+    near = [within] * len(between) if isinstance(within, int | float) else list(within)
     return decided({i: graph(b, w) for i, (b, w) in enumerate(zip(between, near, strict=True))}, **settings)
 
 
