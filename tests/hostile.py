@@ -75,17 +75,9 @@ LACKING |= {f"{name}Result": ["target"] for name in ("BridgeDirection", "Evidenc
 
 def table(kind: str, *, by_step: bool) -> pd.DataFrame:
     """Every column that any figure asks for, with a row for each name."""
-    frame = pd.DataFrame({name: list(ROLES) for name in WORDS.split()})
-    frame = frame.assign(
-        **dict.fromkeys(NUMBERS.split(), 0.5),
-        **WHOLE,
-        **dict.fromkeys(tasks.SPLITS, 0.5),
-        **FIXED,
-        used=["yes", *ROLES[1:]],
-        passed=True,
-        target=list(ROLES),
-    )
-    frame = frame.copy()  # else pandas warns of its many columns
+    columns = {name: list(ROLES) for name in WORDS.split()} | dict.fromkeys([*NUMBERS.split(), *tasks.SPLITS], 0.5)
+    columns |= {**WHOLE, **FIXED, "used": ["yes", *ROLES[1:]], "passed": True, "target": list(ROLES)}
+    frame = pd.DataFrame(columns)  # at once: pandas warns where many are added one by one
     frame = frame.assign(node=[f"MLP0@{role}" for role in ROLES], key=ROLES[0], step=10.0)
     frame = frame.assign(sender=[f"embed@{role}" for role in ROLES], receiver=[f"MLP0@{role}" for role in ROLES])
     frame = frame.drop(columns=LACKING.get(kind, []))

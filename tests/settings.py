@@ -414,7 +414,13 @@ ROWS: dict[str, Row] = {
     "equivalence": (
         A.equivalence,
         lambda w: dict(distances=dict.fromkeys(range(3), DISTANCES), conditions=("one", "two"), margin=0.1),
-        {"conditions": "conditions", "margin": "margin", "max_ratio": "ratio", "resolution": "positive", "alpha": "alpha"},
+        {
+            "conditions": "conditions",
+            "margin": "margin",
+            "max_ratio": "ratio",
+            "resolution": "number above 0",
+            "alpha": "alpha",
+        },
     ),
     "evidence_profile": (
         A.evidence_profile,

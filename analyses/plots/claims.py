@@ -63,7 +63,11 @@ def quantity_rows(table: pd.DataFrame, *, title: str) -> go.Figure:
             error_x=error_bars(group["value"], group["low"], group["high"]),
             mode="markers",
             name=str(says) or "no rule",
-            marker={"size": 9, "color": SAYS_COLOUR[str(says)], "symbol": group["role"].map(ROLE_SYMBOL).tolist()},
+            marker={
+                "size": 9,
+                "color": SAYS_COLOUR[str(says)],
+                "symbol": [ROLE_SYMBOL.get(str(role), "circle") for role in group["role"]],
+            },
         )
     bounded = rows.dropna(subset="margin")
     if len(bounded):
