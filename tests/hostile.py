@@ -75,8 +75,10 @@ LACKING |= {f"{name}Result": ["target"] for name in ("BridgeDirection", "Evidenc
 
 def table(kind: str, *, by_step: bool) -> pd.DataFrame:
     """Every column that any figure asks for, with a row for each name."""
-    columns = {name: list(ROLES) for name in WORDS.split()} | dict.fromkeys([*NUMBERS.split(), *tasks.SPLITS], 0.5)
-    columns |= {**WHOLE, **FIXED, "used": ["yes", *ROLES[1:]], "passed": True, "target": list(ROLES)}
+    columns: dict[str, Any] = {name: list(ROLES) for name in WORDS.split()}
+    columns.update(dict.fromkeys([*NUMBERS.split(), *tasks.SPLITS], 0.5))
+    columns.update(WHOLE)
+    columns.update(FIXED, used=["yes", *ROLES[1:]], passed=True, target=list(ROLES))
     frame = pd.DataFrame(columns)  # at once: pandas warns where many are added one by one
     frame = frame.assign(node=[f"MLP0@{role}" for role in ROLES], key=ROLES[0], step=10.0)
     frame = frame.assign(sender=[f"embed@{role}" for role in ROLES], receiver=[f"MLP0@{role}" for role in ROLES])

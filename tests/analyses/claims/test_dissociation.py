@@ -305,6 +305,7 @@ def arms(task: TwoHopTask, exposed: HookedTransformer, before: HookedTransformer
     return {name: Specimen(model, task, {}) for name, model in about.items()}
 
 
+@pytest.mark.slow
 def test_models_set_by_hand_are_told_apart_from_weights_to_criteria() -> None:
     """A sharp pair code with a decoy has accuracy and no path; two hops have the path; so in every control."""
     task = world(0)
