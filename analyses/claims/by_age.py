@@ -18,7 +18,7 @@ from ..bounds import MIN_GRAPHS, Bounds, mean_bounds
 from ..plots.sameness import by_age_panels
 from ..sameness.equivalence import RESOLUTION, UNDECIDED
 from ..sameness.path_distances import MARGINS
-from .contrasts import BY_AGE, BY_STATUS, MIXED, Decided, Measured, by_reason, decided
+from .contrasts import BY_AGE, BY_STATUS, MIXED, Decided, Measured, by_reason, couples, decided, with_two_arms
 from .path_checks import contrast_checks
 from .path_measurement import measure_paths
 from .specimens import Arms
@@ -92,12 +92,8 @@ def same_path_by_age(
         ValueError: if no graph has two arms that are compared.
     """
     refuse(common_problems(split=split, n_pairs=n_pairs, n_questions=n_questions, seed=seed))
-    compared = [(each.a, each.b) for each in _CONTRASTS]
-    usable = {graph: arms for graph, arms in graphs.items() if any({a, b} <= set(arms) for a, b in compared)}
-    if not usable:
-        there = {graph: sorted(arms) for graph, arms in graphs.items()}
-        raise ValueError(f"no graph has two arms to compare; needed are some of {compared}, there are {there}")
-    settings = (split, compared, n_pairs, n_questions, seed)
+    settings = (split, couples(_CONTRASTS), n_pairs, n_questions, seed)
+    usable = with_two_arms(graphs, _CONTRASTS)
     return decide_by_age({graph: measure_paths(arms, *settings, describe=False) for graph, arms in usable.items()}, split)
 
 
@@ -122,16 +118,15 @@ def _effect(found: Decided) -> dict[str, Any]:
     numbers = {name: float("nan") if result is None else getattr(result, name) for name in names}
     reason = by_reason(found.left_out) if result is None else result.reason
     failed = [each.quantity for each in found.controls if not each.passed]
-    row = {"measure": found.measure, "contrast": f"{contrast.a} / {contrast.b}", "varies": contrast.varies, **numbers}
+    row = {"measure": found.measure, "contrast": contrast.label, "varies": contrast.varies, **numbers}
     row |= {"margin": MARGINS[found.measure], "verdict": found.verdict, "n": 0 if result is None else len(result.table)}
     return row | {"reason": f"controls: {'; '.join(failed)}" if failed else reason}
 
 
 def _points(found: Decided) -> Iterator[dict[str, Any]]:
-    label = f"{found.contrast.a} / {found.contrast.b}"
     for row in [] if found.result is None else found.result.table.to_dict("records"):
         numbers = {name: row[name] for name in ("graph", "distance", "replicate_distance")}
-        yield {"measure": found.measure, "contrast": label, **numbers}
+        yield {"measure": found.measure, "contrast": found.contrast.label, **numbers}
 
 
 def _interactions(measure: str, found: Mapping[str, Decided]) -> Iterator[dict[str, Any]]:

@@ -12,11 +12,18 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..bounds import ALPHA
-from ..sameness.equivalence import UNDECIDED, Distances, EquivalenceResult, equivalence, lacking_pairs
-from ..sameness.path_distances import KNOWN, MARGINS, RESOLUTIONS
+from ..sameness.equivalence import (
+    UNDECIDED,
+    Distances,
+    EquivalenceResult,
+    condition_of,
+    equivalence,
+    lacking_pairs,
+)
+from ..sameness.path_distances import KNOWN, MARGINS, RESOLUTIONS, trainings_of
 from .path_measurement import PathMeasurement
 from .rules import EXPLORATORY, INVALID, SUPPORTED, Row, after_controls, equivalence_row
-from .specimens import AGAIN
+from .specimens import AGAIN, Arms
 
 Measured = Mapping[int, PathMeasurement]
 """By graph."""
@@ -46,8 +53,8 @@ class Contrast:
 
     @property
     def label(self) -> str:
-        """Arms and what differs, for tables and figures."""
-        return f"{self.a} / {self.b} ({self.varies})"
+        """Its arms, for tables and figures."""
+        return f"{self.a} / {self.b}"
 
 
 BY_STATUS = (Contrast("early", "early", "early taught", "status"), Contrast("late", "late", "late taught", "status"))
@@ -62,6 +69,25 @@ BY_AGE = (
 MIXED = Contrast("natural", "early", "final", "age and status")
 DIFFERENT = "different"  # key of the control that must come out so
 N_MAIN = len(MARGINS) * len(BY_STATUS)
+
+
+def couples(contrasts: Sequence[Contrast]) -> list[tuple[str, str]]:
+    """The arms of contrasts."""
+    return [(each.a, each.b) for each in contrasts]
+
+
+def with_two_arms(graphs: Mapping[int, Arms], contrasts: Sequence[Contrast]) -> dict[int, Arms]:
+    """The graphs that have both arms of some contrast.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    compared = couples(contrasts)
+    usable = {graph: arms for graph, arms in graphs.items() if any({a, b} <= set(arms) for a, b in compared)}
+    if not usable:
+        there = {graph: sorted(arms) for graph, arms in graphs.items()}
+        raise ValueError(f"no graph has two arms to compare; needed are some of {compared}, there are {there}")
+    return usable
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +160,7 @@ def status_problem(measured: PathMeasurement, contrast: Contrast) -> str:
     wrong = {
         name: measured.answers_ood[name]
         for name in _trainings(measured, contrast)
-        if (wanted := STATUS.get(name.removesuffix(AGAIN))) is not None
+        if (wanted := STATUS.get(condition_of(name))) is not None
         and ((found := measured.answers_ood[name]) is None or (found >= ANSWERED) != wanted)
     }
     return f"OOD questions answered otherwise than named: {_listed(wrong)}" if wrong else ""
@@ -150,18 +176,16 @@ def decided(measured: Measured, measure: str, contrast: Contrast, m: int = N_MAI
         m: rows that could contradict the same claim.
     """
     left_out = {graph: reason for graph, each in measured.items() if (reason := unfit(each, contrast))}
+    fit = {graph: each for graph, each in measured.items() if graph not in left_out}
+    undefined = {graph: why for graph, each in fit.items() if (why := _undefined(each, measure, contrast))}
     found: dict[int, Distances] = {}
-    for graph, each in measured.items():
-        if graph in left_out:
-            continue
+    for graph, each in fit.items():
         distances = each.distances.of(measure)
         if lacking := lacking_pairs(distances, (contrast.a, contrast.b)):
             missing = dict.fromkeys(each.distances.missing(measure).values())
             left_out[graph] = f"{'; '.join(lacking)}: {'; '.join(missing) or 'not measured'}"
         else:
             found[graph] = distances
-    undefined = {graph: why for graph, each in measured.items() if (why := _undefined(each, measure, contrast))}
-    undefined = {graph: why for graph, why in undefined.items() if not unfit(measured[graph], contrast)}
     if not found:
         return Decided(measure, contrast, None, [], left_out, undefined)
     result = _tested(found, (contrast.a, contrast.b), measure, m)
@@ -173,13 +197,13 @@ def _undefined(measured: PathMeasurement, measure: str, contrast: Contrast) -> s
     """Why trainings of two arms have no distance; empty if all have."""
     missing = measured.distances.missing(measure).items()
     arms = {contrast.a, contrast.b}
-    return "; ".join(dict.fromkeys(why for couple, why in missing if {name.removesuffix(AGAIN) for name in couple} <= arms))
+    return "; ".join(dict.fromkeys(why for couple, why in missing if {condition_of(name) for name in couple} <= arms))
 
 
 def main_row(found: Decided, split: str, m: int) -> Row:
     """The row that decides: *same* supports, *different* contradicts, after controls."""
     contrast = found.contrast
-    asked = Row(found.key, "main", f"{found.measure}, {contrast.a} / {contrast.b}: {contrast.varies} at equal age", split)
+    asked = Row(found.key, "main", f"{found.measure}, {contrast.label}: {contrast.varies} at equal age", split)
     asked = replace(asked, m=m, margin=MARGINS[found.measure])
     if found.result is None:
         return replace(asked, says="undecided", rule=f"no graph can be compared{_said_of(found.left_out)}")
@@ -193,7 +217,7 @@ def main_row(found: Decided, split: str, m: int) -> Row:
 def beside_row(found: Decided, split: str) -> Row:
     """The same numbers without a verdict."""
     contrast = found.contrast
-    quantity = f"{found.measure}, {contrast.a} / {contrast.b}: {contrast.varies}"
+    quantity = f"{found.measure}, {contrast.label}: {contrast.varies}"
     asked = Row(f"{found.key}.beside", "beside", quantity, split, margin=MARGINS[found.measure])
     if found.result is None:
         return replace(asked, rule=f"no graph can be compared{_said_of(found.left_out)}; {EXPLORATORY}")
@@ -245,7 +269,7 @@ def _negative(used: Measured, measure: str, contrast: Contrast) -> Control:
         known = [
             value
             for couple, value in each.distances.of(measure, KNOWN).items()
-            if {name.removesuffix(AGAIN) for name in couple} <= set(arms)
+            if {condition_of(name) for name in couple} <= set(arms)
         ]
         again = [value for arm in arms for value in _replicates(each, measure, arm)]
         if known and again:
@@ -271,8 +295,7 @@ def _replicates(measured: PathMeasurement, measure: str, arm: str) -> list[float
 
 
 def _trainings(measured: PathMeasurement, contrast: Contrast) -> list[str]:
-    both = (contrast.a, contrast.b)
-    return [name + again for name in both for again in ("", AGAIN) if name + again in measured.steps]
+    return [name for arm in (contrast.a, contrast.b) for name in trainings_of(measured.steps, arm)]
 
 
 def _listed(numbers: Mapping[str, float | None]) -> str:

@@ -21,7 +21,7 @@ from ...tasks import two_hop
 from ..page import Report
 from ..training.exposure import ExposureResult, accuracy_by_exposure, exposures
 from .claim import Claim, Inputs, Job, Jobs, show_result, verdict_line
-from .dissociation_criteria import LOW, passes
+from .dissociation_criteria import LOW
 from .dissociation_measurement import HOP1_OOD, OOD, DissociationMeasurement, measure_dissociation
 from .dissociation_rows import (
     DIRECTIONS,
@@ -36,7 +36,7 @@ from .dissociation_rows import (
 )
 from .gatekeeping import decide
 from .regimes import RegimeResult, regime_jobs, regimes_of, show_regimes
-from .rules import CONTRADICTED, SUPPORTED, UNDECIDED, ClaimResult, check, rows_to_frame
+from .rules import CONTRADICTED, SUPPORTED, UNDECIDED, ClaimResult, check, passes, rows_to_frame
 from .specimens import Arms, ArmsOfStudy, arm_checkpoints, has_arms, last_before_ood
 
 ARMS: ArmsOfStudy = {

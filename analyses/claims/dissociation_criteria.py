@@ -17,7 +17,6 @@ from .dissociation_measurement import HOP1_OOD, IID, OOD, DissociationMeasuremen
 
 HIGH, LOW, BEYOND_SHORTCUT = 0.9, 0.1, 0.3  # exact match
 PATH_READABLE = 0.8  # share of OOD bridges that must surely be read
-MOST = 0.5  # of graphs
 NONE = pd.Series({"value": float("nan"), "low": float("nan"), "high": float("nan")})
 
 Criterion = Callable[[DissociationMeasurement, str], bool | None]
@@ -104,13 +103,6 @@ HAS_PATH: Mapping[str, bool] = {name: not has_none for name, has_none in HAS_NO_
 def control_outcomes(
     each: Sequence[DissociationMeasurement], criterion: Criterion, known: Mapping[str, bool]
 ) -> dict[str, list[bool | None]]:
-    """By control, on each graph that has it, whether the criterion is right; None where it says nothing."""
+    """By control, on each graph, whether the criterion is right; None where it says nothing or has not run."""
     said = {name: [criterion(one, name) if name in one.evidence else None for one in each] for name in known}
     return {name: [None if word is None else word == known[name] for word in words] for name, words in said.items()}
-
-
-def passes(outcomes: Sequence[bool | None]) -> bool | None:
-    """Wrong on no graph and right on most; None if it has not run on any."""
-    if not any(word is not None for word in outcomes):
-        return None
-    return False not in outcomes and sum(word is True for word in outcomes) > MOST * len(outcomes)

@@ -19,7 +19,6 @@ from .dissociation_criteria import (
     accuracy_without_path,
     by_probe,
     control_outcomes,
-    passes,
     path,
     path_by_probe,
     readable,
@@ -28,12 +27,12 @@ from .dissociation_criteria import (
 from .dissociation_measurement import HOP1_OOD, OOD, DissociationMeasurement
 from .rules import (
     EXPLORATORY,
-    INVALID,
-    SUPPORTED,
     Row,
     after_controls,
     bounds_row,
+    control_row,
     occurrence_row,
+    passes,
 )
 
 WITHOUT_PATH, WITHOUT_ACCURACY = "accuracy_without_path", "path_without_accuracy"
@@ -92,20 +91,8 @@ def controls(said: Controls) -> list[Row]:
     rows = []
     for key, (_, known) in CRITERIA.items():
         for name, outcomes in said[key].items():
-            right, n = sum(word is True for word in outcomes), len(outcomes)
-            wrong = sum(word is False for word in outcomes)
-            rows.append(
-                Row(
-                    f"control.{key}.{name}",
-                    "control",
-                    f"criterion of {DIRECTIONS[key]} says {'yes' if known[name] else 'no'}: {name}",
-                    OOD,
-                    value=right / n if n else float("nan"),
-                    n=n,
-                    says=SUPPORTED if passes(outcomes) else INVALID,
-                    rule=f"right on {right}, wrong on {wrong} of {n} graphs; passes if wrong on none and right on most",
-                )
-            )
+            quantity = f"criterion of {DIRECTIONS[key]} says {'yes' if known[name] else 'no'}: {name}"
+            rows.append(control_row(Row(f"control.{key}.{name}", "control", quantity, OOD), outcomes))
     return rows
 
 

@@ -40,4 +40,4 @@ def contrast_checks(measured: Measured, contrasts: Sequence[Contrast]) -> Iterat
             wrong = {graph: found for graph, one in there.items() if (found := problem(one, each))}
             says = "; ".join(f"graph {graph}: {reason}" for graph, reason in wrong.items())
             passed = bool(there) and not wrong
-            yield check(f"{name}, {each.a} / {each.b}", passed, says or f"{len(there)} graphs")
+            yield check(f"{name}, {each.label}", passed, says or f"{len(there)} graphs")

@@ -11,13 +11,12 @@ from typing import Any
 import pandas as pd
 
 from ...circuits import Circuit, compare
-from ...tasks import make_pairs, perturb
-from ...tasks.questions.pairing import n_pairable
+from ...tasks import perturb
 from ..bridge.causal_tracing import CausalTraceResult, causal_trace
 from ..bridge.evidence import EvidenceResult, bridge_evidence
 from ..bridge.lens import LensResult, logit_lens
 from ..patching.discovery import discover
-from ..sameness.path_distances import MIN_PAIRS, PathDistances, couples_of, path_distances
+from ..sameness.path_distances import MIN_PAIRS, PathDistances, answered_pairs, couples_of, path_distances
 from .specimens import AGAIN, Arms
 
 OOD = "test_inferred_ood"
@@ -108,8 +107,7 @@ def circuit_distances(circuits: Mapping[str, Circuit], couples: Couples) -> pd.D
 def _circuits(arms: Arms, split: str, n_pairs: int, seed: int) -> dict[str, Circuit]:
     """On the pairs that all models answer; none if there are too few."""
     task, models = next(iter(arms.values())).task, {name: each.model for name, each in arms.items()}
-    n = min(n_pairs, n_pairable(task.split(split)))
-    right = make_pairs(task, split=split, contrast="bridge", n=n, seed=seed).keep_correct(*models.values())
+    _, right = answered_pairs(models, task, split, "bridge", n_pairs, seed)
     if len(right) < MIN_PAIRS:
         return {}
     return {name: discover(model, right, progress=False, seed=seed) for name, model in models.items()}

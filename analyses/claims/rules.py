@@ -26,7 +26,7 @@ DECIDING: tuple[Role, ...] = ("main", "falsifier")
 EXPLORATORY = "exploratory; does not enter the verdict"
 FALSE_ALARM = 0.05  # how often one graph may do something by mistake
 RARE = 0.4  # of graphs: what can occur, but in surely fewer of them, is said not to
-MOST = 0.5  # of graphs: a rule is broken if surely more of them break it
+MOST = 0.5  # of graphs: a rule is broken if surely more of them break it, a control passed if more are right
 
 
 @dataclass(frozen=True)
@@ -229,6 +229,25 @@ def after_controls(row: Row, controls: Mapping[str, bool | None]) -> Row:
     return dataclasses.replace(row, says=INVALID, rule=f"controls: {'; '.join(wrong)}; {row.rule}")
 
 
+def passes(outcomes: Sequence[bool | None]) -> bool | None:
+    """Whether a criterion passes a control: wrong on no graph and right on most; None if it has not run on any.
+
+    Args:
+        outcomes: by graph, whether it is right there; None where it says nothing or has not run.
+    """
+    if all(word is None for word in outcomes):
+        return None
+    return False not in outcomes and sum(word is True for word in outcomes) > MOST * len(outcomes)
+
+
+def control_row(asked: Row, outcomes: Sequence[bool | None]) -> Row:
+    """A control of a criterion: on how many graphs, or trainings, it says what is so; outcomes as of `passes`."""
+    right, wrong, n = sum(word is True for word in outcomes), sum(word is False for word in outcomes), len(outcomes)
+    rule = f"right on {right}, wrong on {wrong} of {n} {asked.unit}; passes if wrong on none and right on most"
+    says = SUPPORTED if passes(outcomes) else INVALID
+    return dataclasses.replace(asked, value=right / n if n else float("nan"), n=n, says=says, rule=rule)
+
+
 def check(name: str, passed: bool, detail: str) -> dict[str, Any]:
     """A row of a claim's checks."""
     return {"check": name, "passed": passed, "detail": detail}
@@ -237,11 +256,6 @@ def check(name: str, passed: bool, detail: str) -> dict[str, Any]:
 def rows_to_frame(rows: Sequence[Row]) -> pd.DataFrame:
     """Rows as a table."""
     return pd.DataFrame([dataclasses.asdict(row) for row in rows], columns=pd.Index(COLUMNS))
-
-
-def of_role(table: pd.DataFrame, role: Role) -> pd.DataFrame:
-    """The rows of one role, by key."""
-    return table[table["role"] == role].set_index("key")
 
 
 def _word(supports: bool | None, contradicts: bool | None) -> str:

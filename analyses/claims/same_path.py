@@ -22,7 +22,7 @@ from ...circuits.units import fixed
 from ..bounds import distance_bounds, mean_bounds
 from ..bridge.verdicts import bridge_is
 from ..page import Report
-from ..sameness.equivalence import RESOLUTION
+from ..sameness.equivalence import RESOLUTION, condition_of
 from ..sameness.path_distances import MARGINS
 from .by_age import ByAgeResult, decide_by_age
 from .claim import Claim, Inputs, Job, Jobs, show_result, verdict_line
@@ -35,9 +35,11 @@ from .contrasts import (
     Measured,
     beside_row,
     control_rows,
+    couples,
     decided,
     main_row,
     unfit,
+    with_two_arms,
 )
 from .gatekeeping import decide
 from .path_checks import path_checks
@@ -118,19 +120,10 @@ def same_inference_path(
         ValueError: if no graph has two arms that are compared.
     """
     refuse(common_problems(split=split, n_pairs=n_pairs, n_questions=n_questions, seed=seed))
-    compared = couples((*BY_STATUS, *PAPER, MIXED))
-    usable = {graph: arms for graph, arms in graphs.items() if any({a, b} <= set(arms) for a, b in compared)}
-    if not usable:
-        there = {graph: sorted(arms) for graph, arms in graphs.items()}
-        raise ValueError(f"no graph has two arms to compare; needed are some of {compared}, there are {there}")
-    settings = (split, compared, n_pairs, n_questions, seed)
-    measured = {graph: measure_paths(arms, *settings) for graph, arms in usable.items()}
+    contrasts = (*BY_STATUS, *PAPER, MIXED)
+    settings = (split, couples(contrasts), n_pairs, n_questions, seed)
+    measured = {graph: measure_paths(arms, *settings) for graph, arms in with_two_arms(graphs, contrasts).items()}
     return decide_same_path(measured, split, transferred)
-
-
-def couples(contrasts: Sequence[Contrast]) -> list[tuple[str, str]]:
-    """The arms of contrasts."""
-    return [(each.a, each.b) for each in contrasts]
 
 
 def decide_same_path(
@@ -182,7 +175,7 @@ def _circuit_rows(measured: Measured, split: str) -> Iterator[Row]:
                 continue
             within = _circuit_distances(measured, contrast, form, replicates=True)
             rule = f"Jensen–Shannon, replicates {fixed(float(within.mean()), 3)}; an idle block moves it; {EXPLORATORY}"
-            quantity = f"circuits, {form}, {contrast.a} / {contrast.b}: {contrast.varies}"
+            quantity = f"circuits, {form}, {contrast.label}: {contrast.varies}"
             asked = Row(f"circuits_{form}.{contrast.key}.beside", "beside", quantity, split)
             yield bounds_row(asked, between, partial(distance_bounds, resolution=RESOLUTION), rule)
 
@@ -192,7 +185,7 @@ def _circuit_distances(measured: Measured, contrast: Contrast, form: str, *, rep
     arms, found = {contrast.a, contrast.b}, {}
     for graph, each in measured.items():
         table = each.circuit_distances
-        ends = [{a.removesuffix(AGAIN), b.removesuffix(AGAIN)} for a, b in zip(table["a"], table["b"], strict=True)]
+        ends = [{condition_of(a), condition_of(b)} for a, b in zip(table["a"], table["b"], strict=True)]
         wanted = [(len(end) == 1 and end < arms) if replicates else end == arms for end in ends]
         values = table[form][np.array(wanted, dtype=bool)].dropna()
         found |= {graph: float(values.mean())} if len(values) else {}

@@ -1,7 +1,6 @@
 """The rows from which claim (iii) is decided, and those beside: each a quantity over graphs with its rule."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -20,6 +19,8 @@ from .rules import (
     after_controls,
     bounds_row,
     check,
+    control_row,
+    passes,
 )
 from .transfer_table import REACHED
 
@@ -30,7 +31,6 @@ FORGOTTEN_LITTLE, FORGOTTEN_MUCH = 0.1, 0.5  # fall of accuracy on old ID questi
 AREA_ALIKE, AREA_MORE = 0.05, 0.2
 DECIDING = ("old+new", "new+new")
 N_FALSIFIERS = 2
-MOST = 0.5  # of graphs
 
 
 def gains(table: pd.DataFrame) -> list[Row]:
@@ -41,7 +41,7 @@ def gains(table: pd.DataFrame) -> list[Row]:
     for cell in DECIDING:
         asked = Row(f"gain.{cell}", "main", f"grokked − random beyond shortcuts, {cell}", cell)
         row = _bounded(asked, _gain(balanced, balanced, "grokked", cell), balanced, LITTLE, MUCH, m=len(DECIDING))
-        passed = {name: _passes(outcomes) for name, outcomes in _control_outcomes(table, cell).items()}
+        passed = {name: passes(outcomes) for name, outcomes in _control_outcomes(table, cell).items()}
         rows.append(_unless_forgotten(after_controls(row, passed | holds), balanced))
     return rows
 
@@ -98,13 +98,6 @@ def _right(gain: float, *, much: bool) -> bool | None:
     return (gain > MUCH) == much
 
 
-def _passes(outcomes: Sequence[bool | None]) -> bool | None:
-    """Wrong on no graph and right on most; None if it has not run on any."""
-    if not any(word is not None for word in outcomes):
-        return None
-    return False not in outcomes and sum(word is True for word in outcomes) > MOST * len(outcomes)
-
-
 def controls(table: pd.DataFrame) -> list[Row]:
     """A row for each cell that decides and each control."""
     must = {
@@ -114,13 +107,8 @@ def controls(table: pd.DataFrame) -> list[Row]:
     rows = []
     for cell in DECIDING:
         for name, outcomes in _control_outcomes(table, cell).items():
-            right, wrong = (sum(word is kind for word in outcomes) for kind in (True, False))
-            n = len(outcomes)
-            rule = f"right on {right}, wrong on {wrong} of {n} trainings; passes if wrong on none and right on most"
-            value = right / n if n else float("nan")
-            says = SUPPORTED if _passes(outcomes) else INVALID
-            asked = Row(f"control.{cell}.{name}", "control", f"{must[name]}, {cell}", cell, value=value)
-            rows.append(replace(asked, n=n, unit="trainings", says=says, rule=rule))
+            asked = Row(f"control.{cell}.{name}", "control", f"{must[name]}, {cell}", cell, unit="trainings")
+            rows.append(control_row(asked, outcomes))
     return rows
 
 

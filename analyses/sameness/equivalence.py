@@ -163,15 +163,20 @@ def _of_graph(found: Distances, conditions: tuple[str, str], resolution: float) 
 
 def _between(found: Distances, conditions: tuple[str, str]) -> list[float]:
     """All distances of a training of the one condition to one of the other."""
-    return [value for pair, value in found.items() if {_plain(name) for name in pair} == set(conditions)]
+    return [value for pair, value in found.items() if {condition_of(name) for name in pair} == set(conditions)]
 
 
 def _within(found: Distances, conditions: tuple[str, str]) -> list[float]:
     """The distances of two trainings of one condition."""
-    return [value for (a, b), value in found.items() if a != b and _plain(a) == _plain(b) and _plain(a) in conditions]
+    return [
+        value
+        for (a, b), value in found.items()
+        if a != b and condition_of(a) == condition_of(b) and condition_of(a) in conditions
+    ]
 
 
-def _plain(name: str) -> str:
+def condition_of(name: str) -> str:
+    """The condition of a training: of `taught again` it is `taught`."""
     return name.removesuffix(AGAIN)
 
 
@@ -196,9 +201,9 @@ def lacking_pairs(found: Distances, conditions: tuple[str, str]) -> list[str]:
 
 def _missing(found: Distances, conditions: tuple[str, str]) -> list[str]:
     """Pairs without a distance, of a training of each condition that has one to another training of the other."""
-    compared = [pair for pair in found if {_plain(name) for name in pair} == set(conditions)]
+    compared = [pair for pair in found if {condition_of(name) for name in pair} == set(conditions)]
     names = dict.fromkeys(name for pair in compared for name in pair)
-    left, right = ([name for name in names if _plain(name) == each] or [each] for each in conditions)
+    left, right = ([name for name in names if condition_of(name) == each] or [each] for each in conditions)
     return [f"{a} and {b}" for a in left for b in right if (a, b) not in found and (b, a) not in found]
 
 

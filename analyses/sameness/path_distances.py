@@ -108,9 +108,9 @@ def couples_of(names: Collection[str], compared: Collection[Couple]) -> list[Cou
         names: of the trainings that there are.
         compared: couples of conditions.
     """
-    across = [(a, b) for one, other in compared for a in _trainings(names, one) for b in _trainings(names, other)]
+    across = [(a, b) for one, other in compared for a in trainings_of(names, one) for b in trainings_of(names, other)]
     conditions = dict.fromkeys(name for couple in compared for name in couple)
-    within = [couple for name in conditions for couple in combinations(_trainings(names, name), 2)]
+    within = [couple for name in conditions for couple in combinations(trainings_of(names, name), 2)]
     return list(dict.fromkeys([*across, *within]))
 
 
@@ -150,8 +150,8 @@ def path_distances(
     lacking = [f"no evidence on {name}" for name in models if name not in evidence]
     refuse(lacking + ([] if couples else [f"no two of {', '.join(models)} are compared in {list(compared)}"]))
     setting: dict[str, Any] = {"max_memory": max_memory, "seed": seed}
-    asked, pairs = _pairs(models, task, split, "bridge", n_pairs, seed)
-    others = _pairs(models, task, split, "relation_2", n_pairs, seed)[1]
+    asked, pairs = answered_pairs(models, task, split, "bridge", n_pairs, seed)
+    others = answered_pairs(models, task, split, "relation_2", n_pairs, seed)[1]
     profiles, elsewhere = (_profiles(models, each, **setting) for each in (pairs, others))
     amounts = {name: evidence_profile(evidence[name], bridge_roles(model)) for name, model in models.items()}
     controls = {name: evidence_profile(_of_controls(evidence[name]), bridge_roles(model)) for name, model in models.items()}
@@ -169,7 +169,7 @@ def path_distances(
     return PathDistances(table, split, len(pairs), len(asked))
 
 
-def _pairs(
+def answered_pairs(
     models: Mapping[str, HookedTransformer], task: Task, split: str, contrast: str, n: int, seed: int
 ) -> tuple[PromptPairs, PromptPairs]:
     """Prompt pairs of a contrast, and those that all models answer."""
@@ -235,5 +235,6 @@ def _row(measure: str, kind: str, a: str, b: str, found: Found) -> dict[str, Any
     return {"measure": measure, "kind": kind, "a": a, "b": b, "distance": found[0], "reason": found[1]}
 
 
-def _trainings(names: Collection[str], condition: str) -> list[str]:
+def trainings_of(names: Collection[str], condition: str) -> list[str]:
+    """The names of a condition's trainings, of those that there are."""
     return [name for name in (condition, condition + AGAIN) if name in names]

@@ -23,7 +23,6 @@ from grokscope.analyses.claims.rules import (
     check,
     equivalence_row,
     occurrence_row,
-    of_role,
     rows_to_frame,
     violations_row,
 )
@@ -197,7 +196,7 @@ def test_a_result_says_what_its_verdict_rests_on_and_is_saved_with_it() -> None:
     found = result("main", "main", "control", "falsifier")
     rests = "(m = 2 rows at .05/m, n ≥ 3 graphs; all main rows support it)"
     assert found.caption == f"claim: supported {rests}. It holds."
-    assert list(of_role(found.table, "main").index) == ["main0", "main1"] and len(found.table) == 3
+    assert found.table.query("role == 'main'")["key"].tolist() == ["main0", "main1"] and len(found.table) == 3
     again = Result.from_json(found.to_json())
     assert isinstance(again, ClaimResult) and again.caption == found.caption
     assert again.table.equals(found.table) and {"m", "strict_low", "strict_high"} <= {*again.table}
