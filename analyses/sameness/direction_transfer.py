@@ -16,7 +16,7 @@ to itself about half, since nothing fixes the axes of a bridge that the fit has 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -30,6 +30,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import Result
 from ...circuits.arguments import common_problems, name_problems, names_problems, refuse, whole_problems
 from ...circuits.columns import Columns
+from ...circuits.progress import with_bar
 from ...tasks import Queries
 from ...tasks.questions.validity import missing_problems
 from ..bridge.evidence_verdicts import MIN_UNITS_TO_JUDGE
@@ -44,6 +45,8 @@ from .bridge_code import BridgeCode, Questions, Reference
 from .procrustes import carried_over, folds_by_value, mean_states
 
 CEILING = 0.5  # of answers that the model's direction must move, before it can be said that a donor's does not
+Couple = tuple[str, str]
+"""The names of a model and a donor."""
 OWN, TRANSFERRED = "own", "transferred"
 MEASURES = (OWN, TRANSFERRED, "null", "random")
 
@@ -145,7 +148,27 @@ def direction_transfer(
         ValueError: if it holds no question, or no two-hop ones; for roles that there are not; if the models cannot be asked.
         MemoryError: if not a single question fits into `max_memory`, next to the states that means are taken of.
     """
-    for each in (model, donor):
+    options: dict[str, Any] = {"n": n, "roles": roles, "intermediate": intermediate, "max_memory": max_memory}
+    models, couple = {"model": model, "donor": donor}, ("model", "donor")
+    return direction_transfers(models, [couple], task, split, **options, progress=progress, seed=seed)[couple]
+
+
+@torch.no_grad()
+def direction_transfers(
+    models: Mapping[str, HookedTransformer],
+    couples: Collection[Couple],
+    task: SplitSource,
+    split: str,
+    *,
+    n: int,
+    roles: Sequence[str] | None = None,
+    intermediate: str | None = None,
+    max_memory: int | None = None,
+    progress: bool = True,
+    seed: int = 0,
+) -> dict[Couple, DirectionTransferResult]:
+    """`direction_transfer` of several couples (model, donor) by name; where each has its bridge is looked for once."""
+    for each in models.values():
         check_model(each)
     check_source(task, SplitSource)
     common = common_problems(intermediate=intermediate, max_memory=max_memory, progress=progress, seed=seed)
@@ -153,28 +176,52 @@ def direction_transfer(
     refuse(whole_problems(1, n=n) + name_problems(split=split) + of_roles + common)
     queries, name = _questions(task, split, n, intermediate, seed)
     refuse([] if roles is None else _role_problems(roles, queries))
-    for each in (model, donor):
+    for each in models.values():
         queries.check_against(each, intermediates=[name])
     choosing, measured = halves_by_unit(queries, seed=seed)
-    setting: dict[str, Any] = {"intermediate": name, "max_memory": max_memory, "seed": seed}
+    codes: dict[str, BridgeCode | None] = {}
 
-    def look_at(each: HookedTransformer) -> tuple[Reference, BridgeCode | None]:
-        reference = Reference(each, task, queries, **setting)
-        wanted = [role for role in bridge_roles(each) if role in queries.roles] if roles is None else roles
-        return reference, reference.best(choosing, wanted, progress=progress)
+    def reference_of(each: str) -> Reference:
+        return Reference(models[each], task, queries, intermediate=name, max_memory=max_memory, seed=seed)
 
-    taken = look_at(donor)[1]  # its states need not be kept
-    reference, code = look_at(model)
-    asked = reference.questions(measured)
-    says = (model.cfg.model_name, donor.cfg.model_name, queries.split)
+    def look_at(each: str, reference: Reference | None = None) -> None:
+        if each not in codes:
+            wanted = [role for role in bridge_roles(models[each]) if role in queries.roles] if roles is None else roles
+            codes[each] = (reference or reference_of(each)).best(choosing, wanted, progress=progress)
+
+    found: dict[Couple, DirectionTransferResult] = {}
+    shown = with_bar(dict.fromkeys(model for model, _ in couples), "turning bridges", show=progress and len(couples) > 1)
+    for model in shown:
+        donors = [donor for each, donor in couples if each == model]
+        for donor in donors:
+            look_at(donor)  # its states need not be kept
+        reference = reference_of(model)
+        look_at(model, reference)
+        asked = reference.questions(measured)
+        for donor in donors:
+            names = (models[model].cfg.model_name, models[donor].cfg.model_name, queries.split)
+            found[model, donor] = _transferred(reference, asked, codes[model], codes[donor], names, name, len(queries), seed)
+    return found
+
+
+def _transferred(
+    reference: Reference,
+    asked: Questions | None,
+    code: BridgeCode | None,
+    taken: BridgeCode | None,
+    says: tuple[str, str, str],
+    intermediate: str,
+    n_asked: int,
+    seed: int,
+) -> DirectionTransferResult:
+    """What the model of a reference answers with the code that is taken from a donor."""
     if taken is None or code is None or asked is None:
         who = "the donor" if taken is None else "the model"
-        reason = f"{who} answers no question of one half right that has another {name}"
-        return DirectionTransferResult(pd.DataFrame(), *says, 0, len(queries), reason)
+        reason = f"{who} answers no question of one half right that has another {intermediate}"
+        return DirectionTransferResult(pd.DataFrame(), *says, 0, n_asked, reason)
     changes = _changes(asked, code, taken, seed)
-    answers = reference.answers(asked, code.cell, changes)
-    table = _table(asked, code, taken, answers)
-    return DirectionTransferResult(table, *says, int(reference.is_known.sum()), len(queries), _reason(table))
+    table = _table(asked, code, taken, reference.answers(asked, code.cell, changes))
+    return DirectionTransferResult(table, *says, int(reference.is_known.sum()), n_asked, _reason(table))
 
 
 def content_distance(one: DirectionTransferResult, other: DirectionTransferResult) -> float:

@@ -9,7 +9,7 @@ differ in the last relation instead of the bridge; the direction under a map tha
 evidence against its controls. A measure that does not see these differences cannot say that two models are the same.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -22,12 +22,11 @@ from transformer_lens import HookedTransformer
 from ...circuits import Result
 from ...circuits.arguments import choice_problems, common_problems, refuse
 from ...circuits.columns import Columns
-from ...circuits.progress import with_bar
 from ...tasks import PromptPairs, Task, make_pairs, two_hop
 from ...tasks.questions.pairing import n_pairable
 from ..bridge.evidence import EvidenceResult
 from ..bridge.verdicts import bridge_roles
-from .direction_transfer import DirectionTransferResult, content_distance, direction_transfer
+from .direction_transfer import Couple, DirectionTransferResult, content_distance, direction_transfers
 from .equivalence import AGAIN
 from .evidence_profile import evidence_profile
 from .profile import Profile
@@ -41,7 +40,6 @@ RESOLUTIONS: Mapping[str, float] = {"where": 0.01, "what": 0.01, "how much": 0.0
 count as this."""
 MIN_PAIRS = 50  # fewer say little about states or circuits
 TRAININGS, KNOWN = "trainings", "known different"
-Couple = tuple[str, str]
 Found = tuple[float, str]
 """A distance, and why it is NaN, if it is."""
 
@@ -155,14 +153,12 @@ def path_distances(
     profiles, elsewhere = (_profiles(models, each, **setting) for each in (pairs, others))
     amounts = {name: evidence_profile(evidence[name], bridge_roles(model)) for name, model in models.items()}
     controls = {name: evidence_profile(_of_controls(evidence[name]), bridge_roles(model)) for name, model in models.items()}
-
-    def transfer(model: str, donor: str) -> DirectionTransferResult:
-        return direction_transfer(models[model], models[donor], task, split, n=n_questions, progress=False, **setting)
-
+    ways = [way for a, b in couples for way in ((a, b), (b, a))]
+    transfers = direction_transfers(models, ways, task, split, n=n_questions, progress=progress, **setting)
     table = pd.DataFrame(
         [
             *_by_profile("where", profiles, elsewhere, couples, f"needed are {MIN_PAIRS} pairs that all models answer"),
-            *_by_direction(transfer, with_bar(couples, "comparing paths", show=progress)),
+            *_by_direction(transfers, couples),
             *_by_profile("how much", amounts, controls, couples, ""),
         ]
     )
@@ -215,11 +211,11 @@ def _holes(profile: Profile) -> bool:
 
 
 def _by_direction(
-    transfer: Callable[[str, str], DirectionTransferResult], couples: Iterator[Couple]
+    transfers: Mapping[Couple, DirectionTransferResult], couples: Collection[Couple]
 ) -> Iterator[dict[str, Any]]:
     """What is lost of both models' directions, and what is lost under a map fitted to shuffled values."""
     for a, b in couples:
-        both = transfer(a, b), transfer(b, a)
+        both = transfers[a, b], transfers[b, a]
         reason = "; ".join(dict.fromkeys(each.reason for each in both if each.reason))
         yield _row("what", TRAININGS, a, b, (content_distance(*both), reason))
         yield _row("what", KNOWN, a, b, (float("nan") if reason else max(map(_lost_to_null, both)), reason))
