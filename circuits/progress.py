@@ -1,6 +1,6 @@
 """One line of progress with an estimate, for whatever may last longer than two seconds.
 
-A bar where someone watches, in terminals and notebooks; where output goes into a file or a pipe, a plain line every half minute.
+A bar where someone watches, in terminals and notebooks; a plain line every half minute where output goes to a file or pipe.
 """
 
 import sys
