@@ -12,13 +12,18 @@ from grokscope.tasks import Queries, TwoHopTask, make_pairs
 SPLIT = "test_inferred_iid"
 
 
+def complete(task: TwoHopTask) -> HookedTransformer:
+    """The hand-set model, with noise and in double precision so that no two answers tie: rounding decides nothing."""
+    return handset_model(task.graph, noise=0.01).double()
+
+
 def answering(task: TwoHopTask, n_out: int) -> HookedTransformer:
-    """The hand-set model, which can answer the first tokens only."""
-    model = handset_model(task.graph)
+    """The same, which can answer the first tokens only."""
+    model = complete(task)
     shorter = HookedTransformer(HookedTransformerConfig.from_dict(model.cfg.to_dict() | {"d_vocab_out": n_out}))
     state = dict(model.state_dict())
     state |= {"unembed.W_U": model.W_U[:, :n_out].detach(), "unembed.b_U": model.b_U[:n_out].detach()}
-    shorter.load_state_dict(state)
+    shorter.double().load_state_dict(state)
     return shorter
 
 
@@ -29,7 +34,7 @@ def queries(evidence_world: TwoHopTask) -> Queries:
 
 
 def test_what_needs_no_token_of_the_prompt_is_the_same(evidence_world: TwoHopTask, queries: Queries) -> None:
-    plain, shorter = handset_model(evidence_world.graph), answering(evidence_world, evidence_world.graph.n_entities)
+    plain, shorter = complete(evidence_world), answering(evidence_world, evidence_world.graph.n_entities)
     pd.testing.assert_frame_equal(
         *(interchange(model, evidence_world, queries).table for model in (plain, shorter)), check_exact=False
     )
@@ -44,7 +49,7 @@ def _evidence(model: HookedTransformer, task: TwoHopTask) -> tuple[pd.DataFrame,
 
 
 def test_the_lens_looks_for_no_token_of_the_prompt(evidence_world: TwoHopTask, queries: Queries) -> None:
-    plain, shorter = handset_model(evidence_world.graph), answering(evidence_world, evidence_world.graph.n_entities)
+    plain, shorter = complete(evidence_world), answering(evidence_world, evidence_world.graph.n_entities)
     whole, part = (logit_lens(model, queries) for model in (plain, shorter))
     kept = whole.table[~whole.table["target"].isin(queries.roles)].reset_index(drop=True)
     assert list(dict.fromkeys(part.table["target"])) == ["bridge", "answer", "shuffled bridge"]
@@ -63,7 +68,7 @@ def test_probes_read_labels_and_the_head_its_vocabulary(evidence_world: TwoHopTa
 def test_steering_leaves_out_embeddings_and_realignment_needs_all_entities(
     evidence_world: TwoHopTask, queries: Queries
 ) -> None:
-    plain, shorter = handset_model(evidence_world.graph), answering(evidence_world, evidence_world.graph.n_entities)
+    plain, shorter = complete(evidence_world), answering(evidence_world, evidence_world.graph.n_entities)
     whole, part = (steer_bridge(model, evidence_world, queries, scales=(1.0,)).table for model in (plain, shorter))
     assert set(whole["direction"]) - set(part["direction"]) == {"embedding"}
     kept = whole[~whole["direction"].isin(["embedding"])].reset_index(drop=True)
@@ -76,6 +81,6 @@ def test_steering_leaves_out_embeddings_and_realignment_needs_all_entities(
 
 def test_pairs_with_answers_from_the_output_vocabulary_are_patched(evidence_world: TwoHopTask) -> None:
     pairs = make_pairs(evidence_world, split=SPLIT, contrast="bridge", n=10, seed=0)
-    plain, shorter = handset_model(evidence_world.graph), answering(evidence_world, evidence_world.graph.n_entities)
+    plain, shorter = complete(evidence_world), answering(evidence_world, evidence_world.graph.n_entities)
     one, other = (path_patch(model, pairs, progress=False).table for model in (plain, shorter))
     pd.testing.assert_frame_equal(one, other)

@@ -8,6 +8,8 @@ from grokscope.analyses import activation_patch, discover, faithfulness, logit_l
 from grokscope.circuits import compare, draw
 from grokscope.tasks import SPLITS, PromptPairs, TwoHopTask, exact_match, make_pairs
 
+ROUNDING = 1e-4  # effects in single precision are known to much less; those put there are .05 and more
+
 
 @pytest.fixture(scope="module")
 def model(small_world: TwoHopTask):
@@ -38,11 +40,11 @@ def test_the_edges_with_an_effect_are_exactly_those_put_there(
 ) -> None:
     result = path_patch(model, pairs_of(small_world, contrast, n=20))
     table = result.table.assign(edge=result.table["sender"] + " -> " + result.table["receiver"])
-    assert set(table.loc[table["effect"].abs() > 1e-6, "edge"]) == set(edges)
+    assert set(table.loc[table["effect"].abs() > ROUNDING, "edge"]) == set(edges)
     effects = table.set_index("edge")["effect"]
-    assert effects["MLP1@r2 -> logits@r2"] == pytest.approx(1.0)
+    assert effects["MLP1@r2 -> logits@r2"] == pytest.approx(1.0, abs=ROUNDING)
     if contrast != "relation_2":  # the bridge alone decides, so moving it moves everything
-        assert effects["MLP0@r1 -> L1H0.v@r1"] == effects["L1H0@r2 -> MLP1@r2"] == pytest.approx(1.0)
+        assert effects["MLP0@r1 -> L1H0.v@r1"] == effects["L1H0@r2 -> MLP1@r2"] == pytest.approx(1.0, abs=ROUNDING)
 
 
 def test_an_edge_that_carries_half_of_a_fact_has_the_effect_arithmetic_says(small_world: TwoHopTask, model: object) -> None:
@@ -57,13 +59,13 @@ def test_an_edge_that_carries_half_of_a_fact_has_the_effect_arithmetic_says(smal
             found = int(graph.tails[fact]) if fact >= 0 else -1
         total += 10.0 * (found == int(answer)) - 10.0 * (found == int(foil)) - 10.0
     table = path_patch(model, pairs, edges=["embed@h -> L0H0.v@h"]).table
-    assert table["effect"].iloc[0] == pytest.approx(total / (-20.0 * len(pairs)), abs=1e-6)
+    assert table["effect"].iloc[0] == pytest.approx(total / (-20.0 * len(pairs)), abs=ROUNDING)
 
 
 def test_nodes_off_the_path_have_no_effect(small_world: TwoHopTask, model: object) -> None:
     table = activation_patch(model, pairs_of(small_world, "bridge")).table
     on_path = {edge.split(" -> ")[0] for edge in BRIDGE_EDGES}
-    assert set(table.loc[table["effect"].abs() > 1e-6, "node"]) == on_path
+    assert set(table.loc[table["effect"].abs() > ROUNDING, "node"]) == on_path
 
 
 def test_the_lens_reads_the_bridge_at_r1_and_the_answer_at_r2(small_world: TwoHopTask, model: object) -> None:
@@ -80,7 +82,7 @@ def test_the_circuit_is_found_kept_faithful_and_drawn(small_world: TwoHopTask, m
     circuit = discover(model, chosen_on)
     assert set(map(str, circuit.kept_edges)) == set(BRIDGE_EDGES)
     result = faithfulness(model, circuit, judged_on, n_random=30)
-    assert result.faithfulness == pytest.approx(1.0, abs=1e-6)
+    assert result.faithfulness == pytest.approx(1.0, abs=ROUNDING)
     assert result.table["faithfulness"].iloc[1:].max() < 0.5 and result.p_value == pytest.approx(1 / 31)
     html = draw(circuit).html
     assert html.count("data-edge=") == len(BRIDGE_EDGES)
@@ -105,4 +107,4 @@ def test_comparison_sees_a_head_that_moved(small_world: TwoHopTask, model: objec
     assert same.rank_correlation == pytest.approx(1.0) and not same.changed("a", "same")["lost"]
     assert set(other.changed("a", "b")["lost"]) == {"MLP0@r1 -> L1H0.v@r1", "L1H0@r2 -> MLP1@r2"}
     assert set(other.changed("a", "b")["gained"]) == {"MLP0@r1 -> L1H1.v@r1", "L1H1@r2 -> MLP1@r2"}
-    assert other.rank_correlation < 0.5
+    assert other.rank_correlation < 0.75  # of edges without effect rounding sets the ranks
