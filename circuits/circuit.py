@@ -4,7 +4,7 @@ Edges that are not kept stay in the table, so that a circuit can be cut elsewher
 another threshold.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,7 @@ from .frames import one_row_each
 from .graph import ComputationGraph
 from .hashes import hash_problems
 from .node import Edge, Node
+from .plain_text import named, one_line, shortened
 from .result import Result
 from .units import after_number, shown
 
@@ -145,6 +146,15 @@ class Circuit(Result):
         missing = without_numbers(self.table["effect"], "effects")
         why = [f"{missing}: {about['reason']}"] if missing and about.get("reason") else []
         return " · ".join([str(part) for part in parts if part] + [sizes] + why)
+
+    @one_line
+    def __repr__(self) -> Iterator[str]:
+        about = self.provenance
+        yield named(about["model"]) if about.get("model") else ""
+        yield f"{int(self.table['kept'].sum()):,} of {len(self.table):,} edges"
+        yield shortened(about.get("metric", ""), 25)
+        yield f"contrast {shortened(about['contrast'], 25)!r}" if about.get("contrast") else ""
+        yield f"n = {int(self.table['n'].iloc[0])}" if len(self.table) else ""
 
     def figure(self) -> Any:
         """The interactive diagram."""

@@ -14,7 +14,7 @@ from .arguments import flag_problems, refuse
 from .graph_settings import check_settings
 from .kinds import KINDS
 from .node import Edge, Node
-from .plain_text import plain
+from .plain_text import LONGEST, never_raising, shortened
 from .roles import named_roles
 from .step import Step, completed, problems_of, roles_and_answer_problems, with_named_roles
 from .transformer import size_problems, transformer_settings, transformer_steps
@@ -113,13 +113,14 @@ class ComputationGraph:
         ]
         return where | {"steps": steps}
 
+    @never_raising
     def __repr__(self) -> str:
         where = f"roles={self.roles}, answer_role={self.answer_role!r}"
         if self._transformer is not None:
-            sizes = ", ".join(f"{name}={value}" for name, value in self._transformer.items())
-            return plain(f"ComputationGraph.transformer({where}, {sizes})")
+            sizes = ", ".join(f"{name}={value}" for name, value in self._transformer.items() if value is not True)
+            return shortened(f"ComputationGraph.transformer({where}, {sizes})", LONGEST)
         steps = ", ".join(f"{step.kind} {step.layer}" if step.layer >= 0 else step.kind for step in self.steps)
-        return plain(f"ComputationGraph({where}, steps: {steps})")
+        return shortened(f"ComputationGraph({where}, steps: {steps})", LONGEST)
 
     # Nodes and edges
 

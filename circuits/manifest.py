@@ -6,7 +6,7 @@ half there since its writer was killed, is not part of the folder.
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from .documents import FileError, check_inside, read_document, validated, write_document
+from .plain_text import counted, named, one_line, shortened
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -46,6 +47,12 @@ class Manifest:
     folder: Path
     kind: str
     files: Mapping[str, Entry]
+
+    @one_line
+    def __repr__(self) -> Iterator[str]:
+        yield named(self.folder)
+        yield f"of a {shortened(self.kind)}"
+        yield counted(len(self.files), "file")
 
     def write(self) -> Path:
         """Write it into its folder, atomically; returns the path."""

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from .kinds import KINDS, Input
-from .plain_text import plain
+from .plain_text import LONGEST, never_raising, shortened
 
 
 class Node(NamedTuple):
@@ -22,6 +22,8 @@ class Node(NamedTuple):
 
     >>> Node.parse("L1H0.v@r1")
     Node(kind='head', role='r1', layer=1, index=0, input='v')
+    >>> Node.parse("MLP3@r1")
+    Node(kind='mlp', role='r1', layer=3)
     >>> str(Node("mlp", "h", layer=3))
     'MLP3@h'
     """
@@ -35,8 +37,10 @@ class Node(NamedTuple):
     def __str__(self) -> str:
         return f"{self.component}@{self.role}" if self.role else self.component
 
+    @never_raising
     def __repr__(self) -> str:
-        return plain(f"Node({', '.join(f'{name}={value!r}' for name, value in self._asdict().items())})")
+        values = [(name, value) for name, value in self._asdict().items() if value != self._field_defaults.get(name)]
+        return shortened(f"Node({', '.join(f'{name}={value!r}' for name, value in values)})", LONGEST)
 
     @property
     def head(self) -> int:
@@ -81,8 +85,9 @@ class Edge(NamedTuple):
     def __str__(self) -> str:
         return f"{self.sender} -> {self.receiver}"
 
+    @never_raising
     def __repr__(self) -> str:
-        return f"Edge(sender={self.sender!r}, receiver={self.receiver!r})"
+        return shortened(f"Edge(sender={self.sender!r}, receiver={self.receiver!r})", LONGEST)
 
     @property
     def kind(self) -> str:

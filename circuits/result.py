@@ -12,18 +12,20 @@ from .destination import file_problems, input_problems
 from .documents import FileError, opened, parsed, read_text, to_document
 from .fields import declared_types, fields_to_json, from_fields
 from .old_formats import is_old, migrated
-from .plain_text import plain
+from .plain_text import never_raising, shortened
+from .same_content import ByContent
 from .units import fixed
 from .writing import write_atomic
 
 ResultType = TypeVar("ResultType", bound="Result")
 FORMAT = 3  # older ones are read by `circuits.old_formats`
+LONGEST_CAPTION = 300  # characters in a terminal
 _KINDS: dict[str, type["Result"]] = {}
 """Every kind of result by its name in files; each adds itself when its class is made."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Result:
+class Result(ByContent):
     """A frozen record around one tidy DataFrame, `table`; the other fields say how to read it."""
 
     table: pd.DataFrame
@@ -42,8 +44,9 @@ class Result:
             cls.__repr__ = Result.__repr__  # before `dataclass` gives each kind one that prints all its tables
         _KINDS[cls.__name__] = cls
 
+    @never_raising
     def __repr__(self) -> str:
-        return plain(f"<{type(self).__name__}: {self.caption}>")
+        return f"<{type(self).__name__}: {shortened(self.caption, LONGEST_CAPTION)}>"
 
     def _repr_html_(self) -> str:
         table = self.table.to_html(index=False, max_rows=20, float_format=lambda value: fixed(value, 3), border=0)

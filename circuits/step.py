@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from .arguments import make_native, shortly
 from .kinds import KINDS
 from .node import Node
+from .plain_text import LONGEST, never_raising, shortened
 from .roles import named_roles, role_problems
 
 
@@ -34,6 +35,13 @@ class Step:
 
     def __post_init__(self) -> None:
         make_native(self)
+
+    @never_raising
+    def __repr__(self) -> str:
+        given = [
+            f"{each.name}={value!r}" for each in fields(self)[1:] if (value := getattr(self, each.name)) != each.default
+        ]
+        return shortened(f"Step({', '.join([repr(self.kind), *given])})", LONGEST)
 
     @property
     def weights(self) -> tuple[str, int | None]:

@@ -25,12 +25,14 @@ STOREYS = {
     ),
     "tasks": ("printing", "questions", "models", "runs", "training", "face"),
 }
-SHARED = (  # files, text for a terminal, and what refuses settings, roles and hashes; none knows more of the library
+SHARED = (  # files, what records print, equality, what refuses settings, roles and hashes; none knows more of the library
     ("circuits", "writing"),
     ("circuits", "documents"),
     ("circuits", "manifest"),
     ("circuits", "lock"),
     ("circuits", "plain_text"),
+    ("circuits", "card"),
+    ("circuits", "same_content"),
     ("circuits", "figure_text"),
     ("circuits", "arguments"),
     ("circuits", "destination"),

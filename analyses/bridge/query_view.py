@@ -13,7 +13,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import Circuit, draw
 from ...circuits.arguments import is_whole, refuse, shortly
 from ...circuits.destination import file_problems
-from ...circuits.plain_text import plain
+from ...circuits.plain_text import LONGEST, never_raising, shortened
 from ...circuits.writing import write_atomic
 from ...tasks import PromptPairs, TwoHopTask, top_token
 from ..forward.cached import CachedRun, run_and_cache
@@ -48,8 +48,9 @@ class QueryView:
     edges: pd.DataFrame
     page: str = field(repr=False)
 
+    @never_raising
     def __repr__(self) -> str:
-        return plain(f"<QueryView: {self.title}>")
+        return f"<QueryView: {shortened(self.title, LONGEST)}>"
 
     def save(self, path: str | Path) -> Path:
         """Write the page atomically; returns the path."""

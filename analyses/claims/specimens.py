@@ -1,11 +1,12 @@
 """Which checkpoints of a study a claim is about: specimens by graph and arm, with a check that they can be compared."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 from transformer_lens import HookedTransformer
 
+from ...circuits.plain_text import named, one_line
 from ...tasks import Checkpoint, Run, Study, Task, two_hop
 from ..sameness.equivalence import AGAIN  # the replicate of an arm: another training on the same graph
 
@@ -30,6 +31,13 @@ class Specimen:
     task: Task
     accuracy: Mapping[str, float]
     step: int | None = None
+
+    @one_line
+    def __repr__(self) -> Iterator[str]:
+        yield named(getattr(self.model.cfg, "model_name", type(self.model).__name__))
+        yield f"step {self.step:,}" if self.step is not None else ""
+        tests = (self.task.id_test, self.task.ood_test)
+        yield from (f"{split} {self.accuracy[split]:.2f}" for split in tests if split and split in self.accuracy)
 
 
 Arms = Mapping[str, Specimen]

@@ -27,7 +27,7 @@ from ...circuits import ComputationGraph, Result
 from ...circuits.arguments import common_problems, flag_problems, name_problems, refuse
 from ...circuits.columns import Columns
 from ...circuits.page import save_page
-from ...circuits.plain_text import plain
+from ...circuits.plain_text import LONGEST, never_raising, shortened
 from ...circuits.progress import with_bar
 from ...circuits.units import better, unit_of
 from ...tasks import PromptPairs
@@ -71,8 +71,9 @@ class AttentionView:
     title: str
     script: str = field(default="", repr=False)
 
+    @never_raising
     def __repr__(self) -> str:
-        return plain(f"<AttentionView: {self.title}>")
+        return f"<AttentionView: {shortened(self.title, LONGEST)}>"
 
     def save(self, path: str | Path) -> Path:
         """Write a page that works from a file and without a network; returns the path."""

@@ -1,6 +1,6 @@
 """What an intervention is measured by: one number for each query, with its unit and its direction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ...circuits.arguments import flag_problems, refuse
+from ...circuits.plain_text import named, one_line, shortened
 
 AnyMetric = Callable[..., Tensor]
 """A `Metric`, or a plain function of the same arguments whose unit nobody declared."""
@@ -52,6 +53,13 @@ class Metric:
             problems += flag_problems(higher_is_better=self.higher_is_better)
         refuse(problems)
         object.__setattr__(self, "name", self.name or _name_of(self.measure))
+
+    @one_line
+    def __repr__(self) -> Iterator[str]:
+        yield named(self.name)
+        yield shortened(self.unit) or "no unit"
+        yield {True: "higher is better", False: "lower is better", None: ""}[self.higher_is_better]
+        yield f"compared with the {self.reference} run" if self.reference else ""
 
     def __call__(self, logits: Tensor, answers: Tensor, foils: Tensor, *clean: Tensor) -> Tensor:
         """One number for each query."""

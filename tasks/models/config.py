@@ -6,6 +6,10 @@ from typing import ClassVar
 from pydantic import ConfigDict
 
 from ...circuits.arguments import flag_problems, make_native, refuse, whole_problems
+from ...circuits.plain_text import never_raising
+from ..printing import as_call
+
+PRESETS = ("tiny", "small", "small_bidirectional", "paper")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,10 @@ class ModelConfig:
         if not problems and self.d_model % self.n_heads:
             problems.append(f"d_model={self.d_model} cannot be shared evenly by n_heads={self.n_heads}")
         refuse(problems + flag_problems(tie_embeddings=self.tie_embeddings, bidirectional=self.bidirectional))
+
+    @never_raising
+    def __repr__(self) -> str:
+        return as_call(self, PRESETS)
 
     @classmethod
     def tiny(cls) -> "ModelConfig":

@@ -1,6 +1,6 @@
 """Donors: prompts whose states may replace those of a question, sorted by what such a replacement can show."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -9,12 +9,14 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from ...circuits.plain_text import counted, named, one_line
+from ...circuits.same_content import ByContent
 from .graph import Compositions, KnowledgeGraph
 from .queries import Queries
 
 
 @dataclass(frozen=True, eq=False)
-class Donor:
+class Donor(ByContent):
     """Prompts whose states may replace those of a question.
 
     Attributes:
@@ -30,6 +32,12 @@ class Donor:
     answer: int
     answers: Mapping[str, int] = field(default_factory=dict)
     asks: Mapping[str, str] = field(default_factory=dict)
+
+    @one_line
+    def __repr__(self) -> Iterator[str]:
+        yield from map(named, self.prompts)
+        yield f"value {self.value}"
+        yield f"answer {self.answer}"
 
 
 @runtime_checkable
@@ -75,6 +83,11 @@ class TwoHopDonors:
         relations = graph.relations[compositions[:, 1]]
         self.has_trained = bool(trained.any())
         self.by_relation = {r: (compositions[relations == r], trained[relations == r]) for r in np.unique(relations)}
+
+    @one_line
+    def __repr__(self) -> Iterator[str]:
+        yield f"from {counted(int((~self.is_ood).sum()), 'ID fact')} of {len(self.graph):,}"
+        yield counted(len(self.by_relation), "second relation")
 
     def of(self, queries: Queries, row: int) -> Donor | None:
         """The prompts (h′, r1′, r2) by kind, with the new bridge and answer; None if a kind has no donor.

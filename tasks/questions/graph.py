@@ -5,7 +5,7 @@ distinct relations, chosen without replacement; each tail is uniform over all en
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Int
 
 from ...circuits.arguments import make_native, native, refuse, seed_problems, shortly, whole_problems
+from ...circuits.plain_text import counted, one_line
+from ...circuits.same_content import ByContent
 from .room import too_large_problems
 
 MOST_SLOTS = 2**28  # (head, relation) pairs; `fact_of` takes 8 bytes for each
@@ -25,7 +27,7 @@ Compositions = Int[np.ndarray, "_ 2"]
 
 
 @dataclass(frozen=True, eq=False)
-class KnowledgeGraph:
+class KnowledgeGraph(ByContent):
     """Atomic facts (head, relation) → tail, at most one tail for each (head, relation), sorted by head, then relation.
 
     Entities are numbered from 0 to n_entities − 1, relations from 0 to n_relations − 1, facts by their place in the
@@ -72,6 +74,12 @@ class KnowledgeGraph:
 
     def __len__(self) -> int:
         return len(self.heads)
+
+    @one_line
+    def __repr__(self) -> Iterator[str]:
+        yield counted(self.n_entities, "entity", "entities")
+        yield counted(self.n_relations, "relation")
+        yield counted(len(self), "fact")
 
     @cached_property
     def key(self) -> str:

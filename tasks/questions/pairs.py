@@ -19,12 +19,13 @@ from transformer_lens import HookedTransformer
 from ...circuits.arguments import refuse, shortly
 from ...circuits.hashes import hash_problems
 from ...circuits.roles import named_roles, role_problems
-from ..printing import printed
+from .cards import pairs_card, pairs_line
 from .evaluation import is_right
 from .halves import apart
 from .hooks import problems_of_hooks
 from .padding import check_forward
 from .queries import Queries
+from .rows import Rows
 from .validity import (
     check,
     checked_rows,
@@ -40,7 +41,7 @@ CUSTOM = "custom"  # whose numbers units are, where the recipe says nothing
 
 
 @dataclass(frozen=True, eq=False)
-class PromptPairs:
+class PromptPairs(Rows):
     """Clean and corrupt prompts with the answers to both.
 
     Attributes:
@@ -125,8 +126,7 @@ class PromptPairs:
     def __len__(self) -> int:
         return len(self.clean)
 
-    def __repr__(self) -> str:
-        return printed(self)
+    __repr__, _repr_html_ = pairs_line, pairs_card
 
     @property
     def answer_role(self) -> str:

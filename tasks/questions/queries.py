@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ...circuits.arguments import refuse, seed_problems
 from ...circuits.roles import named_roles, role_problems
-from ..printing import printed
+from .cards import queries_card, queries_line
+from .rows import Rows
 from .validity import (
     check,
     checked_rows,
@@ -30,7 +31,7 @@ _BY_KEYWORD = (
 
 
 @dataclass(frozen=True, eq=False)
-class Queries:
+class Queries(Rows):
     """Questions of one kind, one row each.
 
     Attributes:
@@ -96,8 +97,7 @@ class Queries:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def __repr__(self) -> str:
-        return printed(self)
+    __repr__, _repr_html_ = queries_line, queries_card
 
     @property
     def bridges(self) -> Int[Tensor, " query"]:

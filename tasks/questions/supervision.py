@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from ...circuits.arguments import make_native, number_problems, refuse, whole_problems
+from ...circuits.plain_text import never_raising
+from ..printing import as_call
 from .graph import Compositions
 
 
@@ -45,6 +47,10 @@ class Supervision:
         counts = {"hop1_compositions": self.hop1_compositions, "hop2_compositions": self.hop2_compositions}
         shares = number_problems(0, most=1, hop1_share=self.hop1_share, hop2_share=self.hop2_share)
         refuse(shares + whole_problems(0, **counts))
+
+    @never_raising
+    def __repr__(self) -> str:
+        return as_call(self)
 
     @property
     def name(self) -> str:

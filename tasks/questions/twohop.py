@@ -28,7 +28,9 @@ from ...circuits.arguments import (
     shortly,
 )
 from ...circuits.destination import folder_problems, input_problems
+from ...circuits.same_content import ByContent
 from . import files
+from .cards import task_card, task_line
 from .donors import TwoHopDonors
 from .graph import Compositions, KnowledgeGraph, size_problems
 from .layout import layout_problems, n_positions, to_prompts
@@ -51,7 +53,7 @@ from .task_validity import TaskParts, task_problems
 
 
 @dataclass(frozen=True, eq=False)
-class TwoHopTask:
+class TwoHopTask(ByContent):
     """A graph, which facts are OOD, and which compositions are trained and tested.
 
     Compositions are rows of two fact numbers (hop 1, hop 2).
@@ -86,6 +88,8 @@ class TwoHopTask:
     def __post_init__(self) -> None:
         make_native(self, "seed", "layout")
         refuse_task(task_problems(self._parts))
+
+    __repr__, _repr_html_ = task_line, task_card
 
     @classmethod
     def random(
@@ -234,12 +238,11 @@ class TwoHopTask:
 
     def token_name(self, token: int) -> str:
         """What a token is called in figures: `e12`, `r3`, or `_` where a slot is free."""
-        n_entities = self.graph.n_entities
         if not is_whole(token) or not 0 <= token < self.n_tokens:
             raise ValueError(f"token is {shortly(token)}, the tokens of this task are 0 to {self.n_tokens - 1}")
         if token >= self._pad:
             return "_"
-        return f"e{token}" if token < n_entities else f"r{token - n_entities}"
+        return f"e{token}" if token < self.graph.n_entities else f"r{token - self.graph.n_entities}"
 
     @property
     def phi(self) -> float:

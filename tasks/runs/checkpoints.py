@@ -8,7 +8,7 @@ says what belongs to the run (see `folder`). Phases are decided from the metrics
 import dataclasses
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -19,11 +19,13 @@ from transformer_lens import HookedTransformer
 from ...circuits.arguments import is_whole, refuse, whole_problems
 from ...circuits.destination import input_problems
 from ...circuits.manifest import MANIFEST, Manifest
+from ...circuits.same_content import ByContent
 from ..models.building import build_model, model_problems
 from ..models.config import ModelConfig
 from ..questions.devices import device_problems
 from ..questions.evaluation import n_reported
 from ..questions.task import Task
+from .cards import checkpoint_card, checkpoint_line, run_card, run_line
 from .folder import (
     CHECKPOINTS,
     METRICS,
@@ -44,7 +46,7 @@ _TO_DO = "take a copy of it, or continue training with resume=True if it was sto
 
 
 @dataclass(frozen=True, eq=False)
-class Checkpoint:
+class Checkpoint(ByContent):
     """One set of weights.
 
     Attributes:
@@ -58,12 +60,14 @@ class Checkpoint:
     """
 
     path: Path
-    label: str
+    label: str = field(compare=False)
     step: int
     accuracy: Mapping[str, float]
     model_config: ModelConfig
     task: Task
     manifest: Manifest
+
+    __repr__, _repr_html_ = checkpoint_line, checkpoint_card
 
     def model(self, *, n_loops: int | None = None, device: str = "cpu") -> HookedTransformer:
         """The weights in a plain HookedTransformer, tied as its config says, in evaluation mode.
@@ -108,7 +112,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class Run(ByContent):
     """A finished or stopped training run.
 
     Attributes:
@@ -128,6 +132,8 @@ class Run:
     metrics: pd.DataFrame
     manifest: Manifest
     initial: str = ""
+
+    __repr__, _repr_html_ = run_line, run_card
 
     @classmethod
     def load(cls, folder: str | Path) -> "Run":
@@ -180,6 +186,11 @@ class Run:
         """The steps at which there is a checkpoint."""
         return checkpoint_steps(self.manifest)
 
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """All there are, by step; no weights are read before they are asked for."""
+        return [self.checkpoint(step) for step in self.steps]
+
     def checkpoint(self, which: str | int) -> Checkpoint:
         """The checkpoint of a phase, of a step, or `"grokked"`.
 
@@ -192,7 +203,8 @@ class Run:
         if not isinstance(which, str) and not is_whole(which):
             raise KeyError(f"a checkpoint is that of a phase or a step, got {which!r}; steps with weights: {self.steps}")
         if which == "grokked":
-            self._check_grokked()
+            if self.why_not_grokked:
+                raise KeyError(f"{self.folder} has not grokked: {'; '.join(self.why_not_grokked)}")
             which = "ood_generalised"
         step = self.phases.get(which) if isinstance(which, str) else which
         if step is None or step not in self.steps:
@@ -205,7 +217,9 @@ class Run:
         path = self.folder / checkpoint_name(step)
         return Checkpoint(path, label, step, accuracy, self.model_config, self.task, self.manifest)
 
-    def _check_grokked(self) -> None:
+    @property
+    def why_not_grokked(self) -> list[str]:
+        """What lacks for it to have grokked, see `checkpoint`; empty if nothing does."""
         saturated = first_lasting(self.metrics["step"], self.metrics["select_train"] >= SATURATED)
         generalised = self.phases.get("ood_generalised")
         failed = []
@@ -215,8 +229,7 @@ class Run:
             failed.append("OOD+OOD accuracy did not stay at .9 or more for three evaluations")
         elif saturated is None or generalised < 5 * saturated:
             failed.append(f"OOD+OOD generalised at step {generalised}, not 5 times later than train ≥ .99 at {saturated}")
-        if failed:
-            raise KeyError(f"{self.folder} has not grokked: {'; '.join(failed)}")
+        return failed
 
 
 def _check_steps(manifest: Manifest, evaluated: list[int]) -> None:

@@ -7,20 +7,23 @@ import io
 import lzma
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ...circuits.arguments import refuse
+from ...circuits.arguments import is_one_of, refuse, shortly
 from ...circuits.destination import file_name_problems, input_problems
 from ...circuits.documents import FileError
 from ...circuits.manifest import MANIFEST, Manifest, is_there
+from ...circuits.same_content import ByContent
 from ..questions.task import splits_for
 from ..questions.validity import missing_problems
+from .cards import study_card, study_line
 from .checkpoints import Run
 from .folder import METRICS, SETTINGS, CheckpointError, naming_checkpoints, table_file, table_names
 from .phases import PHASES
@@ -33,8 +36,8 @@ SHIPPED = Path(__file__).parents[2] / "examples" / "checkpoints"
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
-    """Runs by name.
+class Study(ByContent):
+    """Runs by name: `study["natural-g1-r0"]`; a loop gives the names.
 
     Attributes:
         folder: on disk.
@@ -43,6 +46,30 @@ class Study:
 
     folder: Path
     runs: Mapping[str, Run]
+
+    __repr__, _repr_html_ = study_line, study_card
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.runs)
+
+    def __getitem__(self, name: str) -> Run:
+        """The run of a name.
+
+        Raises:
+            KeyError: if there is none; the message lists those of similar names, or all.
+        """
+        if not is_one_of(name, self.runs):
+            alike = get_close_matches(str(name), self.runs, n=5) or list(self.runs)
+            raise KeyError(f"no run {shortly(name)} in {self.folder}; there are {', '.join(alike)}")
+        return self.runs[name]
+
+    @property
+    def arms(self) -> list[str]:
+        """The runs' names without what `SEEDS` says, each once."""
+        return list(dict.fromkeys(SEEDS.sub("", name) for name in self.runs))
 
     @cached_property
     def summary(self) -> pd.DataFrame:

@@ -20,8 +20,11 @@ from ...circuits.arguments import (
     shortly,
     whole_problems,
 )
+from ...circuits.plain_text import never_raising
+from ..printing import as_call
 from .phases import PHASES
 
+PRESETS = ("tiny", "small", "small_bidirectional", "paper")
 STOPS = PHASES[:-1]  # every run ends at the final step
 MOST_STEPS = 1_000_000_000  # a thousand times the published ones
 MOST_EXAMPLES = 10_000_000  # of a step
@@ -81,6 +84,10 @@ class TrainConfig:
                 f"{self.max_steps // self.evaluate_every:,} evaluations, at most {MOST_REPEATS:,} can be kept"
             ]
         refuse(steps + self._problems())
+
+    @never_raising
+    def __repr__(self) -> str:
+        return as_call(self, PRESETS, changeable=True)
 
     def _problems(self) -> list[str]:
         """What is wrong with the settings that say how a step is taken and what is kept."""

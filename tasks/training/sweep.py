@@ -6,7 +6,7 @@ skipped, unfinished ones continue.
 
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -19,6 +19,8 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from ...circuits.arguments import native, process_problems, refuse, shortly, whole_problems
 from ...circuits.destination import file_name_problems, folder_problems, room_problems
+from ...circuits.plain_text import named, one_line, shortened
+from ...circuits.same_content import ByContent
 from ..models.config import ModelConfig
 from ..questions.task import Task
 from ..runs.checkpoints import Checkpoint, CheckpointError, Run
@@ -31,7 +33,7 @@ MAX_ROUNDS = 5  # how often runs of killed workers are tried again
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class Job(ByContent):
     """One training of a sweep.
 
     Attributes:
@@ -50,6 +52,14 @@ class Job:
 
     def __post_init__(self) -> None:
         refuse(file_name_problems("the job name", [self.name]))
+
+    @one_line
+    def __repr__(self) -> Iterator[str]:
+        yield named(self.name)
+        yield shortened(self.task.regime)
+        yield shortened(self.model_config, 30)
+        yield shortened(self.train_config, 30)
+        yield f"from {named(self.initial.label)}" if self.initial else ""
 
 
 def grid(

@@ -7,13 +7,15 @@ their compositions are left out of the further training, like those of the new f
 stay in it, so that nothing needs to be forgotten.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from ...circuits.arguments import is_one_of, make_native, native, refuse, seed_problems, shortly, whole_problems
+from ...circuits.plain_text import counted, one_line
+from ...circuits.same_content import ByContent
 from ..questions.graph import Compositions, KnowledgeGraph
 from ..questions.queries import Queries
 from ..questions.supervision import Supervision, added_compositions
@@ -29,7 +31,7 @@ CELLS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, eq=False)
-class NewFacts:
+class NewFacts(ByContent):
     """A task, and the one that is trained after it.
 
     Attributes:
@@ -52,6 +54,13 @@ class NewFacts:
     def __post_init__(self) -> None:
         make_native(self, "exposure", "seed")
         refuse(whole_problems(0, exposure=self.exposure) + seed_problems(self.seed))
+
+    @one_line
+    def __repr__(self) -> Iterator[str]:
+        yield f"{counted(int(self.task.is_ood.sum()), 'new fact')} on {len(self.before.graph):,} old ones"
+        yield counted(int(self.is_probe.sum()), "probe")
+        yield f"exposure {self.exposure}"
+        yield f"seed {self.seed}"
 
     @classmethod
     def random(cls, before: Task, *, n: int = 128, exposure: int = 0, seed: int = 0) -> "NewFacts":

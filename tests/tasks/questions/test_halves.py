@@ -36,7 +36,7 @@ def check_halves(pairs: PromptPairs) -> tuple[PromptPairs, PromptPairs]:
     for half, name in ((first, f"first{whole}"), (second, f"second{whole}")):
         recipe = {"half": name, "n_left_out": len(pairs) - len(first) - len(second)}
         assert recipe.items() <= half.recipe.items() and half.n_asked == pairs.n_asked >= len(half)
-        assert f"'n_left_out': {recipe['n_left_out']}" in repr(half)
+        assert f"half, {recipe['n_left_out']} left out" in repr(half)
     rows = [tuple(row) for row in torch.cat([pairs.clean, pairs.corrupt, pairs.unit[:, None]], 1).tolist()]
     taken = [tuple(row) for h in (first, second) for row in torch.cat([h.clean, h.corrupt, h.unit[:, None]], 1).tolist()]
     assert all(taken.count(row) <= rows.count(row) for row in taken)

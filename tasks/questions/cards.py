@@ -1,0 +1,128 @@
+"""What tasks, questions and pairs say of themselves in one line and in a notebook; no question is made for it."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from ...circuits.card import card, or_line, table
+from ...circuits.plain_text import counted, named, one_line, shortened
+
+if TYPE_CHECKING:
+    from .pairs import PromptPairs
+    from .queries import Queries
+    from .twohop import TwoHopTask
+
+SHOWN = 5  # rows in a notebook
+SHOWN_ROLES = 12
+
+
+@one_line
+def task_line(task: "TwoHopTask") -> Iterator[str]:
+    """Sizes, regime, layout where it is not the usual one, and seed."""
+    yield from _sizes(task)
+    yield shortened(task.regime)
+    yield f"layout {task.layout}" if task.layout != "compact" else ""
+    yield f"seed {task.seed}"
+
+
+@or_line
+def task_card(task: "TwoHopTask") -> str:
+    """The sizes, and how many questions each split has."""
+    told = (*_sizes(task), f"φ {task.phi:.1f}", f"layout {task.layout}", f"seed {task.seed}")
+    rows = [(split, part, f"{_n_of(task, split, part):,}") for split, part in task.splits.items()]
+    added = f"{counted(task.n_added, 'composition')} of OOD facts in train_inferred" if task.n_added else ""
+    return card(type(task).__name__, task.regime, told, table(("split", "for", "questions"), rows, words=2, note=added))
+
+
+def _n_of(task: "TwoHopTask", split: str, part: str) -> int:
+    """How many questions a split has."""
+    if part == "trained":
+        return len(task.trained) + len(task.added)
+    if part == "test":
+        return len(task.tests[split])
+    chosen = task.is_ood == (split == "ood_atomic")
+    return int((chosen if task.is_atomic is None else chosen & task.is_atomic).sum())
+
+
+def _sizes(task: "TwoHopTask") -> tuple[str, str, str]:
+    graph = task.graph
+    return (
+        counted(graph.n_entities, "entity", "entities"),
+        counted(graph.n_relations, "relation"),
+        counted(len(graph), "fact"),
+    )
+
+
+@one_line
+def queries_line(queries: "Queries") -> Iterator[str]:
+    """How many, of which split, at which positions, and what is known of the way to the answers."""
+    yield counted(len(queries), "question")
+    yield f"split {named(queries.split)}"
+    yield _roles(queries)
+    yield f"intermediates {shortened(' '.join(queries.intermediates))}" if queries.intermediates else ""
+
+
+@or_line
+def queries_card(queries: "Queries") -> str:
+    """The first questions as tokens."""
+    columns = _by_role(queries.roles, queries.tokens) | {"answer": queries.answers} | {**queries.intermediates}
+    rows = list(zip(*(column[:SHOWN].tolist() for column in columns.values()), strict=True))
+    shown = table([*columns], rows, words=0, note=f"tokens by number; the first {len(rows)} of {len(queries):,}")
+    told = (_roles(queries), counted(queries.n_units, "unit"))
+    return card(counted(len(queries), "question"), f"split {queries.split}", told, shown)
+
+
+@one_line
+def pairs_line(pairs: "PromptPairs") -> Iterator[str]:
+    """How many, what differs, of which split, at which positions, and how they were chosen."""
+    yield counted(len(pairs), "pair")
+    yield f"contrast {named(pairs.contrast)}"
+    yield _split(pairs)
+    yield _roles(pairs)
+    yield _chosen(pairs)
+
+
+@or_line
+def pairs_card(pairs: "PromptPairs") -> str:
+    """The first pairs as tokens, an arrow where the corrupt prompt has another one."""
+    clean = _by_role(pairs.roles, pairs.clean) | {"answer": pairs.answers} | {**pairs.intermediates}
+    corrupt = _by_role(pairs.roles, pairs.corrupt) | {"answer": pairs.foils} | {**pairs.corrupt_intermediates}
+    columns = [
+        [
+            f"{a}" if a == b else f"{a} → {b}"
+            for a, b in zip(clean[name][:SHOWN].tolist(), corrupt[name][:SHOWN].tolist(), strict=True)
+        ]
+        for name in clean
+        if name in corrupt
+    ]
+    rows = list(zip(*columns, strict=True))
+    note = f"clean → corrupt, tokens by number; the first {len(rows)} of {len(pairs):,}"
+    shown = table([name for name in clean if name in corrupt], rows, words=0, note=note)
+    told = (_split(pairs), _roles(pairs), counted(pairs.n_units, "unit"), _chosen(pairs))
+    return card(counted(len(pairs), "pair"), f"contrast {pairs.contrast}", told, shown)
+
+
+def _by_role(roles: Sequence[str], tokens: Tensor) -> dict[str, Tensor]:
+    return {f"{role} ": tokens[:, place] for place, role in enumerate(roles[:SHOWN_ROLES])}  # a role may be called answer
+
+
+def _roles(asked: "Queries | PromptPairs") -> str:
+    """The names of the positions, and where the answer is read unless it is the last."""
+    roles = asked.roles
+    said = f"roles {shortened(' '.join(roles))}"
+    return (
+        said if asked.answer_position == len(roles) - 1 else f"{said}, answer at {shortened(roles[asked.answer_position])}"
+    )
+
+
+def _split(pairs: "PromptPairs") -> str:
+    return f"split {shortened(pairs.recipe['split'])}" if "split" in pairs.recipe else ""
+
+
+def _chosen(pairs: "PromptPairs") -> str:
+    """Of how many they were chosen, which half they are, and how many were left out for that."""
+    about = pairs.recipe
+    told = [f"of {pairs.n_asked:,} asked"] if pairs.n_asked != len(pairs) else []
+    told += [f"{shortened(about['half'])} half"] if "half" in about else []
+    return ", ".join(told + ([f"{about['n_left_out']} left out"] if "n_left_out" in about else []))
