@@ -1,7 +1,9 @@
 """What was found: nodes, edges, circuits, how they compare and how they look. Knows no model and imports no torch."""
 
 from .circuit import Circuit, connected
-from .compare import CircuitComparison, compare
+from .compare import compare
+from .comparison import CircuitComparison
+from .comparison_summary import ComparisonSummary
 from .diagram import Diagram, draw
 from .graph import ComputationGraph
 from .interop import from_eap_ig, to_eap_ig
@@ -13,6 +15,7 @@ from .step import Step
 __all__ = [
     "Circuit",
     "CircuitComparison",
+    "ComparisonSummary",
     "ComputationGraph",
     "Diagram",
     "Edge",

@@ -13,125 +13,28 @@ two models take one path.
 
 import itertools
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from .alignment import nearest
-from .arguments import common_problems, flag_problems, native, refuse, whole_problems
+from .arguments import common_problems, flag_problems, native, number_problems, refuse, whole_problems
 from .circuit import Circuit
-from .columns import Columns
 from .comparable import check_comparable, mapping_problems
-from .figure_text import escaped
+from .comparison import CircuitComparison
 from .moves import Moves
 from .progress import with_bar
 from .random_circuits import edge_class
-from .result import Result
 from .similarity import Measure, jensen_shannon, overlap_at, rank_correlation, weighted_overlap
 from .units import unit_of
+from .verdicts import ALIGNED, DISTANCE
 
 N_PERMUTATIONS, N_SPLITS = 200, 20
 ALIGNED_EDGES, MIN_ALIGNED = 200_000, 20  # shuffles are aligned while these edges last, but 20 at least: p can reach .048
-ALIGNED = "aligned jensen_shannon"
-DISTANCES = ("jensen_shannon", ALIGNED)
-_NUMBERS = ("low", "high", "chance", "chance_bound", "p", "ceiling")
-
-
-@dataclass(frozen=True, eq=False)
-class CircuitComparison(Result):
-    """Circuits compared pair by pair.
-
-    Attributes:
-        table: a row for each pair (a, b) and measure, with the columns a, b, measure, value, low, high (95 % bootstrap
-            interval over units, recentred on the estimate, NaN where it cannot be had), chance and chance_bound (mean
-            and the 5 % most alike of 200 shuffles), p (share of shuffles at least as alike), ceiling (two halves of the
-            units), n_edges (live edges), n (queries; the fewer of the two), n_units (theirs). Measures are
-            `rank_correlation` (Spearman, of signed effects), `overlap@k` (Jaccard index of the k edges of largest
-            |effect|), `weighted_overlap` of effects as shares of the gap, `weighted_overlap in nats` (or the metric's unit),
-            `jensen_shannon` (a distance, of signed effects), `aligned jensen_shannon` (after the best alignment of loops and
-            heads that is found; shuffles get theirs, looked for alike: all 200 up to 1,000 edges, fewer of more, 20 from
-            10,000 on), `dropped in alignment` (share of the moved circuit's |effects| on edges that go nowhere in it); and
-            the numbers of kept edges that are `shared`, `lost` (in a only) and `gained` (in b only).
-        edges: a row for each live edge, with sender, receiver and, for each circuit, its effect, stderr and kept.
-        differences: for each pair, a row for each edge live in it: difference (b − a, shares of the gap), its 95 %
-            interval low, high, difference_in_nats (or the metric's unit), p (t-test over units, delta method) and q
-            (Benjamini & Hochberg: the expected share of false ones among edges with q up to a bound is at most that bound).
-        alignment: by pair, which circuit's loops and heads were moved for it, and how.
-        labels: the circuits' names.
-    """
-
-    table: Annotated[
-        pd.DataFrame, Columns(words="a b measure", numbers="value low high chance chance_bound p ceiling", whole="n_edges n")
-    ]
-    edges: Annotated[pd.DataFrame, Columns(words="sender receiver")]
-    differences: Annotated[pd.DataFrame, Columns(words="a b edge", numbers="difference low high p q")]
-    alignment: Mapping[str, str]
-    labels: tuple[str, ...]
-
-    @property
-    def rank_correlation(self) -> float:
-        """Spearman correlation of the first two circuits' effects."""
-        return self._value("rank_correlation")
-
-    @property
-    def distance(self) -> float:
-        """Jensen–Shannon distance of the first two circuits."""
-        return self._value("jensen_shannon")
-
-    @property
-    def caption(self) -> str:
-        """What is compared, and on how much."""
-        row = self.table.iloc[0]
-        return f"{' / '.join(self.labels)} · {row['n_edges']} live edges · n = {row['n']} queries · 95 % intervals"
-
-    def changed(self, a: str, b: str) -> dict[str, list[str]]:
-        """The kept edges that two circuits share, and those lost and gained on the way from a to b."""
-        unknown = {name: given for name, given in (("a", a), ("b", b)) if given not in self.labels}
-        names = ", ".join(self.labels)
-        refuse((), unknown=[f"{name}: no circuit {given!r}; there are {names}" for name, given in unknown.items()])
-        in_a, in_b = (self.edges[f"kept {label}"].to_numpy(dtype=bool) for label in (a, b))
-        names = (self.edges["sender"] + " -> " + self.edges["receiver"]).to_numpy()
-        return {
-            "shared": names[in_a & in_b].tolist(),
-            "lost": names[in_a & ~in_b].tolist(),
-            "gained": names[~in_a & in_b].tolist(),
-        }
-
-    def figure(self) -> Any:
-        """Scatter of the first two circuits' effects, one point an edge."""
-        import plotly.graph_objects as go
-
-        a, b = self.labels[:2]
-        names = [escaped(f"{a} → {b}") for a, b in zip(self.edges["sender"], self.edges["receiver"], strict=True)]
-        bars = [
-            {"type": "data", "array": (1.96 * self.edges[f"stderr {label}"]).tolist(), "thickness": 0.7} for label in (a, b)
-        ]
-        figure = go.Figure(
-            go.Scatter(
-                x=self.edges[f"effect {a}"].tolist(),
-                y=self.edges[f"effect {b}"].tolist(),
-                error_x=bars[0],
-                error_y=bars[1],
-                mode="markers",
-                text=names,
-                hovertemplate="%{text}<br>%{x:.3f}, %{y:.3f}<extra></extra>",
-            )
-        )
-        n = self.table["n"].iloc[0]
-        return figure.update_layout(
-            xaxis_title=escaped(f"effect in {a}, share of the gap"),
-            yaxis_title=escaped(f"effect in {b}, share of the gap"),
-            title=f"{len(self.edges)} live edges, n = {n} queries, bars: 95 % intervals",
-            template="simple_white",
-            hoverlabel={"namelength": -1},
-        )
-
-    def _value(self, measure: str) -> float:
-        rows = self.table[(self.table["measure"] == measure)]
-        return float(rows["value"].iloc[0])
+DISTANCES = (DISTANCE, ALIGNED)
+_NUMBERS = ("low", "high", "chance", "chance_bound", "p", "ceiling", "ceiling_bound")
 
 
 def compare(
@@ -139,6 +42,7 @@ def compare(
     *,
     top_k: tuple[int, ...] = (10, 20),
     across_seeds: bool = False,
+    margin: float | None = None,
     n_bootstrap: int = 1000,
     progress: bool = True,
     seed: int = 0,
@@ -146,9 +50,12 @@ def compare(
     """Compare circuits that were measured alike.
 
     Args:
-        circuits: at least two, by label.
+        circuits: at least two, by label. A second training of `taught` is called `taught again`: it is a replicate, next to
+            which `summary` puts what is compared.
         top_k: sizes at which the overlap of the strongest edges is taken; sizes beyond the live edges are left out.
         across_seeds: whether they may have been measured on different pairs, of other facts, made by the same recipe.
+        margin: the largest Jensen–Shannon distance that counts as none, named before anything is compared; without it, and
+            without replicates, `summary` calls nothing the same that is not equal.
         n_bootstrap: resamples of the units for the intervals.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the resampling.
@@ -158,8 +65,9 @@ def compare(
             across seeds) differ; or if a circuit has undefined effects.
     """
     common: dict[str, Any] = {"n_bootstrap": n_bootstrap, "progress": progress, "seed": seed}
-    top_k = native(top_k)
+    top_k, margin = native((top_k, margin))
     problems = mapping_problems(circuits) + _size_problems(top_k) + flag_problems(across_seeds=across_seeds)
+    problems += [] if margin is None else number_problems(0, above=True, most=1, below=True, margin=margin)
     refuse(problems + common_problems(**common))
     if len(circuits) < 2:
         raise ValueError(f"comparing needs at least two circuits, got {len(circuits)}")
@@ -184,7 +92,15 @@ def compare(
     live = np.any([samples.effects[label][:, 0] != 0 for label in circuits], axis=0)
     edges, columns = _edge_table(circuits, live), ["a", "b", "measure", "value", *_NUMBERS, "n_edges", "n", "n_units"]
     table = pd.DataFrame(rows, columns=pd.Index(columns))
-    return CircuitComparison(table, edges, pd.concat(differences, ignore_index=True), best, tuple(circuits))
+    changed = pd.concat(differences, ignore_index=True)
+    return CircuitComparison(table, edges, changed, best, tuple(circuits), margin, _measured(circuits))
+
+
+def _measured(circuits: Mapping[str, Circuit]) -> dict[str, Any]:
+    """How the circuits were measured, which is the same for all."""
+    first = next(iter(circuits.values()))
+    names = ("metric", "unit", "contrast", "direction", "split")
+    return {name: first.provenance.get(name) for name in names} | {"graph": first.graph.to_dict()}
 
 
 def _size_problems(top_k: Any) -> list[str]:
@@ -294,15 +210,15 @@ def _compared(
     measures |= {f"overlap@{k}": overlap_at(k) for k in top_k if k <= live.sum()}
     in_unit = _times(samples.gap[a], samples.gap[b])
     measures |= {"weighted_overlap": weighted_overlap, f"weighted_overlap in {samples.unit}": in_unit}
-    measures["jensen_shannon"] = jensen_shannon
+    measures[DISTANCE] = jensen_shannon
     shuffled = samples.effects[b][_shuffles(samples.classes, seed), 0]  # edge, shuffle
     rows = []
     for name, measure in with_bar(measures.items(), "comparing two circuits", show=progress):
         value = float(measure(samples.effects[a][live], samples.effects[b][live])[0])
-        low, high = _recentred_interval(value, measure(samples.resampled[a][live], samples.resampled[b][live]))
-        ceiling = np.mean([measure(*(half[live] for half in samples.halves[label])).mean() for label in (a, b)])
+        low, high = _recentred_interval(name, value, measure(samples.resampled[a][live], samples.resampled[b][live]))
+        ceiling = _ceiling(name, [measure(*(half[live] for half in samples.halves[label])) for label in (a, b)])
         chance = measure(samples.effects[a], shuffled)
-        row = {"measure": name, "value": value, "low": low, "high": high, "ceiling": float(ceiling)}
+        row = {"measure": name, "value": value, "low": low, "high": high, **ceiling}
         rows.append(row | _chance(name, value, chance))
     how, aligned = _aligned(samples, a, b, shuffled, progress)
     return [*rows, *aligned], how
@@ -317,8 +233,8 @@ def _aligned(
     n_aligned = min(N_PERMUTATIONS, max(MIN_ALIGNED, ALIGNED_EDGES // len(one)))
     columns = with_bar(shuffled.T[:n_aligned], "aligning shuffled circuits", show=progress)
     chance = np.array([nearest(samples.moves, one, column).distance for column in columns])
-    low, high = _recentred_interval(best.distance, best.distances(samples.resampled[a], samples.resampled[b]))
-    row = {"measure": ALIGNED, "value": best.distance, "low": low, "high": high, "ceiling": float("nan")}
+    low, high = _recentred_interval(ALIGNED, best.distance, best.distances(samples.resampled[a], samples.resampled[b]))
+    row = {"measure": ALIGNED, "value": best.distance, "low": low, "high": high}
     rows = [row | _chance(ALIGNED, best.distance, chance), {"measure": "dropped in alignment", "value": best.dropped}]
     return f"{(a, b)[best.moved]}: {best.name}", rows
 
@@ -329,6 +245,13 @@ def _chance(measure: str, value: float, chance: Float[np.ndarray, " shuffle"]) -
     p = (1 + (sign * chance >= sign * value).sum()) / (1 + len(chance))
     bound = sign * np.quantile(sign * chance, 0.95)
     return {"chance": float(chance.mean()), "chance_bound": float(bound), "p": float(p)}
+
+
+def _ceiling(measure: str, halves: list[Float[np.ndarray, " split"]]) -> dict[str, float]:
+    """How alike halves of each circuit are: the mean, and the 2.5 % least alike ones of the circuit whose are less alike."""
+    sign = -1.0 if measure in DISTANCES else 1.0
+    bound = min(np.quantile(sign * each, 0.025) for each in halves)
+    return {"ceiling": float(np.mean([each.mean() for each in halves])), "ceiling_bound": float(sign * bound)}
 
 
 def _times(gap_a: float, gap_b: float) -> Measure:
@@ -344,8 +267,10 @@ def _shuffles(classes: list[str], seed: int) -> np.ndarray:
     return found
 
 
-def _recentred_interval(value: float, resampled: Float[np.ndarray, " resample"]) -> tuple[float, float]:
+def _recentred_interval(measure: str, value: float, resampled: Float[np.ndarray, " resample"]) -> tuple[float, float]:
     """The 95 % percentile interval, shifted so that the resamples' mean falls on the estimate; NaN without resamples.
+
+    It stays where the measure can be: a correlation between −1 and 1, all others between 0 and 1.
 
     Resampling adds noise to the many edges near zero, which lowers any similarity; the plain percentiles would be too low
     and can even miss the estimate.
@@ -353,7 +278,8 @@ def _recentred_interval(value: float, resampled: Float[np.ndarray, " resample"])
     if not np.isfinite(resampled).any():
         return float("nan"), float("nan")
     low, high = np.nanquantile(resampled, [0.025, 0.975]) + value - np.nanmean(resampled)
-    return float(min(low, value)), float(np.clip(high, value, 1.0))
+    least = -1.0 if measure == "rank_correlation" else 0.0
+    return float(np.clip(low, least, value)), float(np.clip(high, value, 1.0))
 
 
 def _edge_table(circuits: Mapping[str, Circuit], live: np.ndarray) -> pd.DataFrame:

@@ -24,6 +24,7 @@ from .layout import NODE_HEIGHT
 from .page import BODY, page_of, save_page
 from .palette import ASSETS, style_sheet
 from .plain_text import plain
+from .result import Result
 from .static_drawing import MAX_WIDTH, MIN_WIDTH, static_panel
 
 MARKS = {
@@ -31,6 +32,17 @@ MARKS = {
     "answer": '<circle class="gs-mark gs-answer" cx="6.5" cy="6" r="4.5"/>',
 }
 SCRIPTS = ("diagram.js", "diagram_controls.js", "diagram_save.js")
+
+TABLES = {"lens": "table", "faithfulness": "curve"}
+FUNCTIONS = {"lens": "logit_lens", "faithfulness": "faithfulness"}
+NEEDED = {
+    "lens": {"layer", "after", "role", "target", "top1"},
+    "faithfulness": {"n_edges", "faithfulness", "low", "high"},
+}
+"""By argument of `draw`: where a result keeps what is shown, what measures it, and the columns it has."""
+
+Shown = Result | pd.DataFrame
+"""What is shown next to circuits: a result, or that table of it."""
 
 Drawn = Circuit | Mapping[int, Circuit]
 """What one panel shows: a circuit, or the circuits of a run by training step."""
@@ -64,8 +76,8 @@ class Diagram:
 def draw(
     circuits: Drawn | Mapping[str, Drawn],
     *,
-    lens: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None,
-    curves: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None,
+    lens: Shown | Mapping[str, Shown] | None = None,
+    faithfulness: Shown | Mapping[str, Shown] | None = None,
     despite: Collection[str] = (),
 ) -> Diagram:
     """Draw a circuit, or several side by side, on one layout and one scale.
@@ -73,27 +85,28 @@ def draw(
     Args:
         circuits: one circuit; circuits by label; or, for a run, circuits by training step (whole numbers), alone or by
             label.
-        lens: tables of `analyses.logit_lens` by label (or one for all), with a column step for runs: nodes after which
-            bridge or answer is the most likely token in half of the queries are marked.
-        curves: `analyses.faithfulness(...).curve` by label (or one for all): what the strongest edges keep, shown next to
-            the slider.
+        lens: results of `analyses.logit_lens`, or their tables, by label (or one for all), of a run for circuits by step:
+            nodes after which bridge or answer is the most likely token in half of the queries are marked.
+        faithfulness: results of `analyses.faithfulness`, or their curves, by label (or one for all): what the strongest
+            edges keep is shown next to the slider.
         despite: fields in which the circuits may differ: `graph`, `measured edges`, `metric` and so on, as the error names
             them. Widths are then still on one scale, even if they are shares of different gaps.
 
     Raises:
-        ValueError: if circuits of one diagram were not measured alike, or none is given.
-        KeyError: if a lens or curve is of no circuit.
+        ValueError: if circuits of one diagram were not measured alike, or none is given; if a lens or faithfulness is none.
+        KeyError: if a lens or faithfulness is of no circuit.
 
     >>> draw({"grokked": a, "memorised": b}).save("circuits.html")  # doctest: +SKIP
     """
-    refuse(ignore_problems(despite))
-    refuse(_drawn_problems(circuits))
+    given = {"lens": lens, "faithfulness": faithfulness}
+    problems = ignore_problems(despite) + _drawn_problems(circuits)
+    refuse(problems + [problem for name, each in given.items() for problem in _shown_problems(name, each)])
     panels = _panels(circuits)
     everything = {f"{label} {step or ''}".strip(): c for label, frames in panels.items() for step, c in frames.items()}
     if not everything:
         raise ValueError("there is no circuit to draw")
     check_comparable(everything, ignore=despite)
-    data = diagram_data(panels, _by_label(lens, panels, "lens"), _by_label(curves, panels, "curve"))
+    data = diagram_data(panels, *(_by_label(name, each, panels) for name, each in given.items()))
     title = " / ".join(label for label in panels if label) or "circuit"
     whole = f"grokscope: {title}"
     return Diagram(_fragment(panels, {**data, "title": title}, whole), whole, data)
@@ -134,18 +147,29 @@ def _frames(drawn: Drawn) -> Frames:
     )
 
 
-def _by_label(
-    given: pd.DataFrame | Mapping[str, pd.DataFrame] | None, panels: Mapping[str, Frames], what: str
-) -> Mapping[str, pd.DataFrame]:
-    if given is None:
-        return {}
-    if isinstance(given, pd.DataFrame):
-        return dict.fromkeys(panels, given)
-    if unknown := sorted(set(given) - set(panels)):
+def _shown_problems(name: str, given: Any) -> list[str]:
+    """Why something is no result to show next to circuits, and no table of one."""
+    by_label = given if isinstance(given, Mapping) else {} if given is None else {"": given}
+    wrong = {label: each for label, each in by_label.items() if _table(name, each) is None}
+    needed = f"needed is a result of analyses.{FUNCTIONS[name]}, or its {TABLES[name]}"
+    of = {label: f" of {label!r}" if isinstance(given, Mapping) else "" for label in wrong}
+    return [f"{name}{of[label]} is {shortly(each)}, {needed}" for label, each in wrong.items()]
+
+
+def _table(name: str, given: Any) -> pd.DataFrame | None:
+    """The table of a result that is shown, or the one that was given; None of anything else."""
+    found = getattr(given, TABLES[name], None) if isinstance(given, Result) else given
+    return found if isinstance(found, pd.DataFrame) and NEEDED[name] <= set(found.columns) else None
+
+
+def _by_label(name: str, given: Shown | Mapping[str, Shown] | None, panels: Mapping[str, Frames]) -> dict[str, pd.DataFrame]:
+    by_label = given if isinstance(given, Mapping) else {} if given is None else dict.fromkeys(panels, given)
+    if unknown := sorted(set(by_label) - set(panels)):
         raise KeyError(
-            f"no circuit is called {', '.join(unknown)}, but there is a {what} for it; there are {', '.join(panels)}"
+            f"no circuit is called {', '.join(unknown)}, but there is a {name} for it; there are {', '.join(panels)}"
         )
-    return given
+    tables = {label: _table(name, each) for label, each in by_label.items()}
+    return {label: table for label, table in tables.items() if table is not None}
 
 
 def _fragment(panels: Mapping[str, Frames], data: Mapping[str, Any], title: str) -> str:

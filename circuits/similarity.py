@@ -17,6 +17,8 @@ Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 def rank_correlation(a: Effects, b: Effects) -> Float[np.ndarray, " _"]:
     """Spearman's correlation of signed effects over edges, ties at their mean rank."""
+    if not len(a):  # there is no live edge
+        return np.full(np.broadcast_shapes(a.shape[1:], b.shape[1:]), np.nan)
     ranks = [pd.DataFrame(values).rank().to_numpy() for values in (a, b)]
     centred = [values - values.mean(axis=0) for values in ranks]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -47,11 +49,12 @@ def jensen_shannon(a: Effects, b: Effects) -> Float[np.ndarray, " _"]:
     Positive and negative effects are two parts, so that an edge has nothing in common with one of the other sign: one of
     opposite effects is as far as can be, 1.
     """
+    total = [np.abs(values).sum(0) for values in (a, b)]
     with np.errstate(invalid="ignore", divide="ignore"):
-        p, q = (values / np.abs(values).sum(0) for values in (a, b))
+        p, q = a / total[0], b / total[1]
     common = np.where(p * q > 0, common_mass(np.abs(p), np.abs(q)), 0.0).sum(0)
     distance = np.sqrt(np.clip(1.0 - common / 2, 0.0, 1.0))
-    return np.where(np.isnan(p).any(0) | np.isnan(q).any(0), np.nan, distance)
+    return np.where((total[0] > 0) & (total[1] > 0), distance, np.nan)  # without effects there are no shares
 
 
 def common_mass(p: np.ndarray, q: np.ndarray) -> np.ndarray:

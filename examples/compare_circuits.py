@@ -44,6 +44,7 @@ def main(
     start = time.perf_counter()
     comparison = circuits.compare(found)
     typer.echo(f"compared: {time.perf_counter() - start:.1f} s; {comparison.caption}")
+    typer.echo(comparison.summary())
     table = comparison.table[comparison.table["measure"].isin(SHOWN)]
     with pd.option_context("display.width", 200, "display.max_columns", 20):
         typer.echo(table.drop(columns=["n_edges", "n", "n_units"]).round(3).to_string(index=False))

@@ -26,11 +26,11 @@ def main(
     pairs = tasks.make_pairs(run.task, split=SPLIT, contrast="bridge", n=n, seed=0).keep_correct(*models.values())
     chosen_on, judged_on = pairs.halves()
     found = {name: analyses.discover(model, chosen_on) for name, model in models.items()}
-    lens = {name: analyses.logit_lens(model, run.task.split(SPLIT)).table for name, model in models.items()}
-    curves = {name: analyses.faithfulness(model, found[name], judged_on).curve for name, model in models.items()}
-    typer.echo(circuits.draw(found, lens=lens, curves=curves).save(out / "pair.html"))
+    lens = {name: analyses.logit_lens(model, run.task.split(SPLIT)) for name, model in models.items()}
+    judged = {name: analyses.faithfulness(model, found[name], judged_on) for name, model in models.items()}
+    typer.echo(circuits.draw(found, lens=lens, faithfulness=judged).save(out / "pair.html"))
     steps = analyses.trajectory(run, chosen_on, judged_on=judged_on).circuits
-    typer.echo(circuits.draw(steps, lens=analyses.logit_lens(run, run.task.split(SPLIT)).table).save(out / "steps.html"))
+    typer.echo(circuits.draw(steps, lens=analyses.logit_lens(run, run.task.split(SPLIT))).save(out / "steps.html"))
 
 
 if __name__ == "__main__":

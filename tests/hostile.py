@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 
 from grokscope import analyses, circuits, tasks
 from grokscope.analyses.bridge.lens import FIRST, SHUFFLED
-from grokscope.circuits import Circuit, CircuitComparison, ComputationGraph, Result
+from grokscope.circuits import Circuit, CircuitComparison, ComparisonSummary, ComputationGraph, Result
 from grokscope.circuits.result import _KINDS
 
 assert analyses and circuits and tasks  # which register all kinds
@@ -147,12 +147,18 @@ def circuit(name: str = ODD) -> Circuit:
     return Circuit.from_effects(frame, threshold=0.1)
 
 
+def compared() -> CircuitComparison:
+    return circuits.compare({NAMES[0]: circuit(), ODD: circuit()}, n_bootstrap=20, progress=False)
+
+
 def result(kind: type[Result], *, by_step: bool) -> Result:
     """One of a kind."""
     if kind is Circuit:
         return circuit()
     if kind is CircuitComparison:
-        return circuits.compare({NAMES[0]: circuit(), ODD: circuit()}, n_bootstrap=20, progress=False)
+        return compared()
+    if kind is ComparisonSummary:
+        return compared().summary()
     types = typing.get_type_hints(kind)
     return kind(**{f.name: value(types[f.name], kind.__name__, by_step=by_step) for f in dataclasses.fields(kind)})
 

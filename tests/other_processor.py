@@ -2,9 +2,9 @@
 
     python -m pytest -p other_processor -m "not slow" tests/analyses
 
-Products, exponentials and norms are off by up to two units in the last place, depending on value and size of the tensor: equal
-computations stay equal, the same rows in batches of another size do not. Whole numbers stay, since their sums are exact in
-any order. Processes that a test starts are not concerned.
+Products, exponentials and norms are off by up to two units in the last place, by their value and their tensor's size: equal
+computations stay equal, the same rows in batches of another size do not. Whole numbers stay, since their sums are exact.
+Processes that a test starts are not concerned.
 """
 
 import pytest

@@ -107,7 +107,7 @@ DATA: dict[str, str] = {
     **dict.fromkeys(("intermediates", "corrupt_intermediates", "facts", "recipe", "logits", "perturbed"), QUESTIONS),
     **dict.fromkeys(("rows", "transfer", "before", "graph", "without", "supervision", "patterns", "jobs"), QUESTIONS),
     **dict.fromkeys(("circuit", "circuits", "replicates", "effects", "edges", "edge_sets", "through"), MEASURED),
-    **dict.fromkeys(("graphs", "transferred", "tables", "metrics", "lens", "curves", "found", "correct"), MEASURED),
+    **dict.fromkeys(("graphs", "transferred", "tables", "metrics", "lens", "faithfulness", "found", "correct"), MEASURED),
     **dict.fromkeys(("arms", "parts", "compared", "distances", "tasks", "configs", "phases"), MEASURED),
     **dict.fromkeys(("one", "other"), MEASURED),
     **dict.fromkeys(("text", "settings", "arrays", "triples"), FILES),
@@ -586,7 +586,7 @@ ROWS: dict[str, Row] = {
     "compare": (
         C.compare,
         lambda w: {"circuits": {"one": w.circuit, "two": w.circuit}},
-        {"top_k": "counts", "across_seeds": "flag"},
+        {"top_k": "counts", "across_seeds": "flag", "margin": "number above 0 or none"},
     ),
     "connected": (C.connected, lambda w: {"graph": w.graph, "edges": []}, {}),
     "draw": (C.draw, lambda w: {"circuits": w.circuit}, {"despite": "fields"}),

@@ -239,6 +239,7 @@ WRITES = {  # by command, where it writes
     "examples/compare_circuits.py": "folder to write",
     "examples/diagrams.py": "folder to write",
     "examples/pilot.py": "folder to write",
+    "examples/replicate_circuits.py": "file to write",
     "examples/published_format.py": "folder to write",
     "examples/study.py": "folder to write",
 }

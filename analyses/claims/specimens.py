@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pandas as pd
 from transformer_lens import HookedTransformer
 
+from ...circuits.conditions import AGAIN  # the replicate of an arm: another training on the same graph
 from ...circuits.plain_text import named, one_line
 from ...tasks import Checkpoint, Run, Study, Task, two_hop
-from ..sameness.equivalence import AGAIN  # the replicate of an arm: another training on the same graph
 
 Moment = str | Callable[[Run], int | None]
 """A phase of a run, or a function that gives the step; None if the run has no such moment."""

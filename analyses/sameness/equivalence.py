@@ -11,27 +11,29 @@ not repeat itself. Distances and ratios are bounded on the log scale, see `bound
 takes, `power.graphs_needed` says.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 
-from ...circuits import Result
+from ...circuits import Circuit, Result
 from ...circuits.arguments import names_problems, number_problems, refuse
 from ...circuits.columns import Columns
+from ...circuits.conditions import condition_of
 from ...circuits.units import fixed
+from ...circuits.verdicts import DIFFERENT, MAX_RATIO, SAME, UNDECIDED
 from ..bounds import ALPHA, MIN_GRAPHS, Bounds, distance_bounds
+from .circuit_distances import alone, circuit_distances, circuits_by_graph, conditions_of, lacking_circuits
 
-SAME, DIFFERENT, UNDECIDED = "same", "different", "undecided"
-MAX_RATIO = 2.0
 ODD = 1.5  # margins: a single graph, or couple of replicates, that is further apart is no noise around the margin
 RESOLUTION = 1e-3  # by how much an exact rewrite of a model may move a distance
 
+NOTHING = Bounds(float("nan"), float("nan"), float("nan"))
+
 Distances = Mapping[tuple[str, str], float]
 """The distance of each pair of trainings on one graph, by their conditions; a replicate's is called `taught again`."""
-AGAIN = " again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,21 +91,25 @@ class EquivalenceResult(Result):
 
 
 def equivalence(
-    distances: Mapping[Any, Distances],
-    conditions: tuple[str, str],
+    distances: Mapping[Any, Distances | Mapping[str, Circuit]] | Mapping[str, Circuit],
+    conditions: tuple[str, str] | None = None,
     *,
-    margin: float,
+    margin: float | None = None,
     max_ratio: float = MAX_RATIO,
     resolution: float = RESOLUTION,
     alpha: float = ALPHA,
 ) -> EquivalenceResult:
-    """Decide from distances between trainings on several graphs.
+    """Decide from trainings on several graphs.
 
     Args:
         distances: by graph; each with a distance of two trainings of one condition, and with those of all pairs of a
-            training of the one and a training of the other that are compared at all.
-        conditions: the two that are compared.
-        margin: the largest distance that counts as none, in the measure's unit; at least twice the resolution.
+            training of the one and a training of the other that are compared at all. Or by graph the circuits of its
+            trainings, as `circuits.compare` takes them, by names such as `taught` and `taught again`: their distances are
+            Jensen–Shannon's. Circuits of a single graph decide nothing over trainings; it is said what they show by
+            themselves.
+        conditions: the two that are compared; of circuits of two conditions these.
+        margin: the largest distance that counts as none, in the measure's unit; at least twice the resolution. Only circuits
+            of a single graph need none.
         max_ratio: the largest ratio of the distance to that of replicates.
         resolution: smaller distances count as this, such as what a few of the questions make that a distance rests on: else
             the ratio of two that are next to nothing would decide.
@@ -112,18 +118,38 @@ def equivalence(
     Raises:
         ValueError: if a graph lacks a pair, or a setting is none; all problems at once.
     """
+    circuits = circuits_by_graph(distances)
+    asked: Any = conditions_of(circuits) if circuits and conditions is None else conditions
     problems = number_problems(0, above=True, resolution=resolution)
-    problems += number_problems(0 if problems else 2 * resolution, margin=margin) + number_problems(1, max_ratio=max_ratio)
-    problems += number_problems(0, above=True, most=0.5, below=True, alpha=alpha)
-    refuse(problems + _lacking(distances, conditions))
-    margin, max_ratio, alpha = float(margin), float(max_ratio), float(alpha)
+    least = 0 if problems else 2 * resolution
+    if margin is not None or len(circuits) != 1:
+        problems += number_problems(least, margin=margin)
+    problems += number_problems(1, max_ratio=max_ratio) + number_problems(0, above=True, most=0.5, below=True, alpha=alpha)
+    refuse(problems + (lacking_circuits(circuits, asked) if circuits else _lacking(distances, asked)))
+    one, other = asked
+    counted, ratio, level = float("nan") if margin is None else float(margin), float(max_ratio), float(alpha)
+    if len(circuits) == 1:
+        row, reason = alone(next(iter(circuits.values())), (one, other), margin)
+        return _result(pd.DataFrame([row]), [NOTHING] * 5, UNDECIDED, reason, counted, ratio, level, (one, other))
+    measured = {graph: circuit_distances(each) for graph, each in circuits.items()} or distances
+    return _over_graphs(measured, resolution, counted, ratio, level, (one, other))
+
+
+def _over_graphs(
+    distances: Mapping[Any, Any],
+    resolution: float,
+    margin: float,
+    max_ratio: float,
+    alpha: float,
+    conditions: tuple[str, str],
+) -> EquivalenceResult:
+    """The verdict from distances that lack nothing."""
     table = pd.DataFrame(
         [{"graph": graph, **_of_graph(each, conditions, resolution)} for graph, each in distances.items()],
         columns=pd.Index(["graph", "distance", "replicate_distance", "ratio", "furthest_replicates", "pairs"]),
     )
-    nothing = Bounds(float("nan"), float("nan"), float("nan"))
     if len(table) < MIN_GRAPHS:
-        found, reason = [nothing] * 5, f"needed are {MIN_GRAPHS} graphs, there are {len(table)}"
+        found, reason = [NOTHING] * 5, f"needed are {MIN_GRAPHS} graphs, there are {len(table)}"
         return _result(table, found, UNDECIDED, reason, margin, max_ratio, alpha, conditions)
     columns = ("distance", "replicate_distance", "ratio")
     bounds = [distance_bounds(table[name].to_numpy(float), resolution=resolution) for name in columns]
@@ -175,12 +201,7 @@ def _within(found: Distances, conditions: tuple[str, str]) -> list[float]:
     ]
 
 
-def condition_of(name: str) -> str:
-    """The condition of a training: of `taught again` it is `taught`."""
-    return name.removesuffix(AGAIN)
-
-
-def _lacking(distances: Mapping[Hashable, Distances], conditions: tuple[str, str]) -> list[str]:
+def _lacking(distances: Mapping[Any, Any], conditions: Any) -> list[str]:
     if names_problems(conditions=conditions) or len(set(conditions)) != 2:
         return [f"conditions are the names of two, got {conditions!r}"]
     a, b = conditions

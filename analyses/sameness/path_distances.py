@@ -22,12 +22,12 @@ from transformer_lens import HookedTransformer
 from ...circuits import Result
 from ...circuits.arguments import choice_problems, common_problems, refuse
 from ...circuits.columns import Columns
+from ...circuits.conditions import AGAIN
 from ...tasks import PromptPairs, Task, make_pairs, two_hop
 from ...tasks.questions.pairing import n_pairable
 from ..bridge.evidence import EvidenceResult
 from ..bridge.verdicts import bridge_roles
 from .direction_transfer import Couple, DirectionTransferResult, content_distance, direction_transfers
-from .equivalence import AGAIN
 from .evidence_profile import evidence_profile
 from .profile import Profile
 from .profile_distance import profile_distance

@@ -166,10 +166,8 @@ def _circuits(demo: Demo, report: Report) -> None:
         "another bridge, but the same r2. Effects are shares of the clean–corrupt gap and have no unit; the gap is one of "
         "logit(answer) − logit(foil), in nats. Shown are edges with |effect| of at least 0.02 that connect input and answer."
     )
-    lens = {arm: result.table for arm, result in demo.lenses.items()}
-    curves = {arm: result.curve for arm, result in demo.judged.items()}
     report.diagram(
-        draw(demo.circuits, lens=lens, curves=curves),
+        draw(demo.circuits, lens=demo.lenses, faithfulness=demo.judged),
         "Upwards are layers, across are positions; hover an edge for its numbers in both arms, click it to trace the paths "
         "through it, cut at another strength with the slider, or overlay one circuit on the other.",
     )
@@ -186,7 +184,9 @@ def _circuits(demo: Demo, report: Report) -> None:
         "Over live edges, those with an effect in at least one arm. Intervals: paired bootstrap over hop-1 facts, 95 %; "
         "they do not cover the choice of graph and seed."
     )
-    report.table(demo.comparison.table)
+    for sentence in demo.comparison.summary().sentences:
+        report.paragraph(sentence)
+    report.table(demo.comparison.in_words)
     report.figure(
         demo.comparison.figure(),
         "Each dot is an edge, at its effect in one arm across and in the other upwards; on the diagonal are edges that are "

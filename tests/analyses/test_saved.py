@@ -444,7 +444,14 @@ def test_files_of_older_formats_hold_what_they_held(number: int, name: str, tmp_
                 Result.load(path)
 
 
-SINCE_FORMAT_3 = {"ByAgeResult", "DirectionTransferResult", "PathDistances", "Profile", "ProfileDistance"}
+SINCE_FORMAT_3 = {
+    "ComparisonSummary",
+    "ByAgeResult",
+    "DirectionTransferResult",
+    "PathDistances",
+    "Profile",
+    "ProfileDistance",
+}
 """Kinds that no older file can hold."""
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -142,7 +143,10 @@ def test_chance_is_below_a_real_likeness_and_the_ceiling_above_it() -> None:
     assert distance["ceiling"] < distance["value"] < distance["chance_bound"] <= distance["chance"]
 
 
-def test_shuffled_circuits_are_as_alike_as_chance() -> None:
+def test_shuffled_circuits_are_as_alike_as_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules["grokscope.circuits.compare"]
+    for name, value in {"MIN_ALIGNED": 1, "ALIGNED_EDGES": 0}.items():  # aligning them takes long, and is not asked about
+        monkeypatch.setattr(module, name, value)
     rng, p = np.random.default_rng(0), []
     a = circuit(CHAIN | LOOSE_ENDS)
     classes = [str(edge_class(edge)) for edge in a.measured_edges]

@@ -1,11 +1,14 @@
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
+import jaxtyping
+import pandas as pd
 import pytest
 from planted import CHAIN, GRAPH, effects
 
-from grokscope.circuits import Circuit, ComputationGraph, Edge, Node, draw, layout
+from grokscope.circuits import Circuit, ComputationGraph, Edge, Node, Result, draw, layout
 from grokscope.circuits.kinds import KINDS
 from grokscope.circuits.palette import HUES, style_sheet
 from grokscope.tasks.runs.theme import COLOURS
@@ -146,3 +149,29 @@ def test_the_page_has_the_colours_of_the_plotly_figures() -> None:
     assert {colours[name] for name in ("q", "k", "v", "logits", "a", "b")} <= set(COLOURS)
     still = dict(re.findall(r'gs-into-(\w+)[^>]* stroke="(#[0-9a-f]{6})"', draw(circuit(CHAIN)).html))
     assert still == {name: inputs[name] for name in ("v", "mlp", "logits")}
+
+
+@dataclass(frozen=True, eq=False)
+class Judged(Result):
+    """What `analyses.faithfulness` gives, as far as a diagram looks at it."""
+
+    curve: pd.DataFrame
+
+
+def test_results_are_shown_as_their_tables_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users call
+    curve = pd.DataFrame({"n_edges": [4, 20], "faithfulness": [0.8, 0.99], "low": [0.7, 0.9], "high": [0.9, 1.0]})
+    lens = pd.DataFrame({"layer": [0], "after": ["layer"], "role": ["r1"], "target": ["bridge"], "top1": [0.97]})
+    both, judged = {"a": circuit(CHAIN), "b": circuit(CHAIN)}, Judged(pd.DataFrame(), curve)
+    by_label = draw(both, faithfulness={"b": judged}, lens={"a": Result(lens)}).data["panels"]
+    assert [panel["curve"] for panel in by_label] == [[], [[4, 0.8, 0.7, 0.9], [20, 0.99, 0.9, 1.0]]]
+    assert [len(panel["frames"][0]["marks"]) for panel in by_label] == [1, 0]
+    assert by_label == draw(both, faithfulness={"b": curve}, lens={"a": lens}).data["panels"]
+    assert draw(both["a"], faithfulness=judged).data["panels"][0]["curve"] == by_label[1]["curve"]
+    with pytest.raises(KeyError, match="no circuit is called c, but there is a faithfulness for it; there are a, b"):
+        draw(both, faithfulness={"c": judged})
+    with pytest.raises(
+        ValueError,
+        match=r"despite .*; lens of 'a' is 3, .*analyses.logit_lens.*; faithfulness is <Result.*, or its curve",
+    ):
+        draw(both, lens={"a": 3}, faithfulness=Result(lens), despite=["x"])

@@ -277,14 +277,14 @@ def test_nothing_drawn_is_said_to_be_nothing(show: Shown) -> None:
     assert drawn(empty) == set() and empty.locator(".gs-count").inner_text() == "0 of 0 edges"
 
 
-def test_marks_and_curves_are_shown_if_given(show: Shown) -> None:
+def test_marks_and_faithfulness_are_shown_if_given(show: Shown) -> None:
     rows = [
         {"layer": 0, "after": "layer", "role": "r1", "target": "bridge", "top1": 0.97},
         {"layer": 1, "after": "attention", "role": "r2", "target": "answer", "top1": 0.61},
         {"layer": 1, "after": "layer", "role": "r1", "target": "answer", "top1": 0.1},
     ]
     curve = pd.DataFrame({"n_edges": [4, 20], "faithfulness": [0.8, 0.99], "low": [0.7, 0.9], "high": [0.9, 1.0]})
-    page = show(draw({"a": A, "b": B}, lens={"a": pd.DataFrame(rows)}, curves={"b": curve}))
+    page = show(draw({"a": A, "b": B}, lens={"a": pd.DataFrame(rows)}, faithfulness={"b": curve}))
     titles = page.locator("figure .gs-mark title").all_text_contents()
     assert titles == [
         "bridge readable after MLP0@r1 in 0.970 of the queries", "answer readable after L1H0@r2 in 0.610 of the queries"

@@ -1,0 +1,130 @@
+"""Circuits laid side by side: the numbers, the edges that differ, and what is said of them."""
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import pandas as pd
+
+from .arguments import refuse
+from .columns import Columns
+from .comparison_summary import ComparisonSummary, headline, summary_of
+from .comparison_table import table_in_words
+from .figure_text import escaped
+from .result import Result
+from .verdicts import verdicts
+
+
+@dataclass(frozen=True, eq=False)
+class CircuitComparison(Result):
+    """Circuits compared pair by pair.
+
+    Attributes:
+        table: a row for each pair (a, b) and measure, with the columns a, b, measure, value, low, high (95 % bootstrap
+            interval over units, recentred on the estimate, NaN where it cannot be had), chance and chance_bound (mean
+            and the 5 % most alike of 200 shuffles), p (share of shuffles at least as alike), ceiling (two halves of the
+            units), ceiling_bound (the 2.5 % least alike of these), n_edges (live edges), n (queries; the fewer of the two),
+            n_units (theirs). Measures are
+            `rank_correlation` (Spearman, of signed effects), `overlap@k` (Jaccard index of the k edges of largest
+            |effect|), `weighted_overlap` of effects as shares of the gap, `weighted_overlap in nats` (or the metric's unit),
+            `jensen_shannon` (a distance, of signed effects), `aligned jensen_shannon` (after the best alignment of loops and
+            heads that is found; shuffles get theirs, looked for alike: all 200 up to 1,000 edges, fewer of more, 20 from
+            10,000 on), `dropped in alignment` (share of the moved circuit's |effects| on edges that go nowhere in it); and
+            the numbers of kept edges that are `shared`, `lost` (in a only) and `gained` (in b only).
+        edges: a row for each live edge, with sender, receiver and, for each circuit, its effect, stderr and kept.
+        differences: for each pair, a row for each edge live in it: difference (b − a, shares of the gap), its 95 %
+            interval low, high, difference_in_nats (or the metric's unit), p (t-test over units, delta method) and q
+            (Benjamini & Hochberg: the expected share of false ones among edges with q up to a bound is at most that bound).
+        alignment: by pair, which circuit's loops and heads were moved for it, and how.
+        labels: the circuits' names; `taught again` is a second training of `taught`.
+        margin: the largest distance that counts as none, named before anything was compared; None if none was.
+        measured: how the circuits were measured: metric, unit, contrast, direction, split and graph.
+    """
+
+    table: Annotated[
+        pd.DataFrame, Columns(words="a b measure", numbers="value low high chance chance_bound p ceiling", whole="n_edges n")
+    ]
+    edges: Annotated[pd.DataFrame, Columns(words="sender receiver")]
+    differences: Annotated[pd.DataFrame, Columns(words="a b edge", numbers="difference low high p q")]
+    alignment: Mapping[str, str]
+    labels: tuple[str, ...]
+    margin: float | None = None
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+    def summary(self) -> ComparisonSummary:
+        """*Different*, *same* or *undecided* for each two conditions, by how much, against which yardsticks."""
+        return summary_of(self.table, self.differences, self.labels, self.margin, self.measured)
+
+    @property
+    def rank_correlation(self) -> float:
+        """Spearman correlation of the first two circuits' effects."""
+        return self._value("rank_correlation")
+
+    @property
+    def distance(self) -> float:
+        """Jensen–Shannon distance of the first two circuits."""
+        return self._value("jensen_shannon")
+
+    @property
+    def caption(self) -> str:
+        """The verdict with its numbers if two conditions are compared, else how many are what; and on how much it rests."""
+        found = verdicts(self.table, self.differences, self.labels, self.margin)
+        sizes = f"{len(self.edges)} live edges · n = {int(self.table['n'].min())} queries · 95 % intervals"
+        return f"{headline(found, self.labels)} · {sizes}"
+
+    @property
+    def in_words(self) -> pd.DataFrame:
+        """The table as it is shown: measures, units and directions in words, counts as counts."""
+        return table_in_words(self.table)
+
+    def _repr_html_(self) -> str:
+        sentences = "".join(f"<p>{html.escape(each)}</p>" for each in self.summary().sentences)
+        table = self.in_words.to_html(index=False, max_rows=20, border=0)
+        return f"<p>{html.escape(self.caption)}</p>{sentences}{table}"
+
+    def changed(self, a: str, b: str) -> dict[str, list[str]]:
+        """The kept edges that two circuits share, and those lost and gained on the way from a to b."""
+        unknown = {name: given for name, given in (("a", a), ("b", b)) if given not in self.labels}
+        names = ", ".join(self.labels)
+        refuse((), unknown=[f"{name}: no circuit {given!r}; there are {names}" for name, given in unknown.items()])
+        in_a, in_b = (self.edges[f"kept {label}"].to_numpy(dtype=bool) for label in (a, b))
+        names = (self.edges["sender"] + " -> " + self.edges["receiver"]).to_numpy()
+        return {
+            "shared": names[in_a & in_b].tolist(),
+            "lost": names[in_a & ~in_b].tolist(),
+            "gained": names[~in_a & in_b].tolist(),
+        }
+
+    def figure(self) -> Any:
+        """Scatter of the first two circuits' effects, one point an edge."""
+        import plotly.graph_objects as go
+
+        a, b = self.labels[:2]
+        names = [escaped(f"{a} → {b}") for a, b in zip(self.edges["sender"], self.edges["receiver"], strict=True)]
+        bars = [
+            {"type": "data", "array": (1.96 * self.edges[f"stderr {label}"]).tolist(), "thickness": 0.7} for label in (a, b)
+        ]
+        figure = go.Figure(
+            go.Scatter(
+                x=self.edges[f"effect {a}"].tolist(),
+                y=self.edges[f"effect {b}"].tolist(),
+                error_x=bars[0],
+                error_y=bars[1],
+                mode="markers",
+                text=names,
+                hovertemplate="%{text}<br>%{x:.3f}, %{y:.3f}<extra></extra>",
+            )
+        )
+        n = self.table["n"].iloc[0]
+        return figure.update_layout(
+            xaxis_title=escaped(f"effect in {a}, share of the gap"),
+            yaxis_title=escaped(f"effect in {b}, share of the gap"),
+            title=f"{len(self.edges)} live edges, n = {n} queries, bars: 95 % intervals",
+            template="simple_white",
+            hoverlabel={"namelength": -1},
+        )
+
+    def _value(self, measure: str) -> float:
+        rows = self.table[(self.table["measure"] == measure)]
+        return float(rows["value"].iloc[0])
