@@ -25,7 +25,7 @@ STOREYS = {
     ),
     "tasks": ("printing", "questions", "models", "runs", "training", "face"),
 }
-SHARED = (  # files, what records print, equality, what refuses settings, roles and hashes; none knows more of the library
+SHARED = (  # files, progress, interrupts, what records print, equality, what refuses settings; nothing that knows more
     ("circuits", "writing"),
     ("circuits", "documents"),
     ("circuits", "manifest"),
@@ -38,6 +38,8 @@ SHARED = (  # files, what records print, equality, what refuses settings, roles 
     ("circuits", "destination"),
     ("circuits", "roles"),
     ("circuits", "hashes"),
+    ("circuits", "interrupts"),
+    ("circuits", "progress"),
 )
 ALONE = ("plots", "page")  # import no other room of analyses/
 MOST_LINES = 400

@@ -99,7 +99,9 @@ QUESTIONS = "questions and columns, see tests/analyses/test_inputs.py and tests/
 MEASURED = "what was measured, see the tests of circuits/ and of each analysis"
 FILES = "what is in a file, see the tests of readers"
 DATA: dict[str, str] = {
-    **dict.fromkeys(("model", "models", "donor", "forward", "checkpoint", "initial", "run", "study", "metric"), MODELS),
+    **dict.fromkeys(
+        ("model", "models", "donor", "forward", "checkpoint", "initial", "from_checkpoint", "run", "study", "metric"), MODELS
+    ),
     **dict.fromkeys(
         ("task", "queries", "pairs", "judged_on", "hashes", "tokens", "answers", "foils", "clean", "corrupt", "unit"),
         QUESTIONS,

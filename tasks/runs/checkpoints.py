@@ -7,7 +7,7 @@ says what belongs to the run (see `folder`). Phases are decided from the metrics
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -37,8 +37,9 @@ from .folder import (
     naming_checkpoints,
 )
 from .metrics import read_metrics
+from .past import Branch, Extension, Past
 from .phases import SATURATED, first_lasting, phases_reached
-from .settings import read_settings
+from .settings import read_manifest, read_settings
 from .training_config import TrainConfig
 from .weights import check_size, load_weights, read_weights
 
@@ -122,7 +123,9 @@ class Run(ByContent):
         train_config: how it was trained.
         metrics: a row for each evaluation; columns as in `evaluation.evaluate`, and step, seconds, loss, floor_….
         manifest: what belongs to it, as the folder's manifest said when it was read.
-        initial: the checkpoint whose weights it began with, see `Checkpoint.origin`; empty for random ones.
+        initial: the checkpoint whose weights it began with, see `Checkpoint.origin`; empty for none.
+        branch: the run and step from whose training state it went on; None if it is no branch.
+        extended: what it was to be before each time it was extended, oldest first.
     """
 
     folder: Path
@@ -132,6 +135,8 @@ class Run(ByContent):
     metrics: pd.DataFrame
     manifest: Manifest
     initial: str = ""
+    branch: Branch | None = None
+    extended: tuple[Extension, ...] = ()
 
     __repr__, _repr_html_ = run_line, run_card
 
@@ -146,7 +151,7 @@ class Run(ByContent):
         refuse(input_problems(folder=folder))
         folder = Path(folder)
         if missing := [name for name in (SETTINGS, TASK, METRICS) if not (folder / name).is_file()]:
-            raise FileNotFoundError(f"{folder} is no complete run, it lacks {', '.join(missing)}; {_TO_DO}")
+            raise FileNotFoundError(f"{folder} is no complete run{_why(folder, missing)}")
         with naming_checkpoints():
             manifest, settings, task = read_settings(folder)
             if METRICS not in manifest.files:
@@ -155,16 +160,23 @@ class Run(ByContent):
                     f"before its first evaluation was whole; {_TO_DO}"
                 )
             data = manifest.bytes_of(METRICS, may_have_grown=True)
-        metrics = read_metrics(data, str(folder / METRICS), task, settings.training)
+        metrics = read_metrics(data, str(folder / METRICS), task, settings.past.evaluation_steps(settings.training))
         _check_steps(manifest, metrics["step"].tolist())
         if problems := model_problems(settings.model, task):
             raise CheckpointError(f"{folder / SETTINGS} names a model that cannot be built: {'; '.join(problems)}")
-        return cls(folder, task, settings.model, settings.training, metrics, manifest, settings.initial)
+        past = settings.past
+        configs = (settings.model, settings.training)
+        return cls(folder, task, *configs, metrics, manifest, past.initial, past.branch, past.extended)
 
     @property
     def name(self) -> str:
         """The folder's name."""
         return self.folder.name
+
+    @property
+    def past(self) -> Past:
+        """Where it came from; as a text, in words."""
+        return Past(self.initial, self.branch, self.extended)
 
     @cached_property
     def phases(self) -> dict[str, int]:
@@ -230,6 +242,15 @@ class Run(ByContent):
         elif saturated is None or generalised < 5 * saturated:
             failed.append(f"OOD+OOD generalised at step {generalised}, not 5 times later than train ≥ .99 at {saturated}")
         return failed
+
+
+def _why(folder: Path, missing: Sequence[str]) -> str:
+    """Why a folder that lacks files is no complete run, and what to do."""
+    if list(missing) == [METRICS]:
+        with naming_checkpoints():
+            if METRICS not in read_manifest(folder).files:
+                return ": its training was stopped before its first evaluation; go on with train(..., resume=True)"
+    return f", it lacks {', '.join(missing)}; {_TO_DO}"
 
 
 def _check_steps(manifest: Manifest, evaluated: list[int]) -> None:

@@ -8,7 +8,6 @@ import pandas as pd
 
 from ..questions.task import Task, splits_for
 from .folder import CheckpointError
-from .training_config import TrainConfig
 
 FIRST = ("step", "seconds", "loss")
 
@@ -30,14 +29,14 @@ def rows_until(data: bytes, metrics: pd.DataFrame, step: int) -> bytes:
     return b"".join(data.splitlines(keepends=True)[:n_lines])
 
 
-def read_metrics(data: bytes, where: str, task: Task, config: TrainConfig) -> pd.DataFrame:
+def read_metrics(data: bytes, where: str, task: Task, steps: Sequence[int]) -> pd.DataFrame:
     """The table in a file.
 
     Args:
         data: its bytes.
         where: the name of the file, for messages.
         task: its splits name the columns.
-        config: says which step each row is of.
+        steps: that are evaluated, from the first to the last of the whole training, see `Past.evaluation_steps`.
 
     Raises:
         CheckpointError: if columns, rows or values are not those of an evaluation of this task.
@@ -53,7 +52,7 @@ def read_metrics(data: bytes, where: str, task: Task, config: TrainConfig) -> pd
     if problems:
         raise CheckpointError(f"{where}: {'; '.join(problems[:5])}; take a copy or train again")
     table = pd.DataFrame({name: [_number(name, cell) for cell in cells] for name, cells in columns.items()})
-    if problems := _order_problems(table, config):
+    if problems := _order_problems(table, steps):
         raise CheckpointError(f"{where}: {'; '.join(problems[:5])}; take a copy or train again")
     return table
 
@@ -84,15 +83,15 @@ def _cell_problem(name: str, cells: Sequence[str]) -> str:
     return "" if wrong is None else f"{name} holds {wrong[:20]!r}, expected is {wanted}"
 
 
-def _order_problems(table: pd.DataFrame, config: TrainConfig) -> list[str]:
+def _order_problems(table: pd.DataFrame, steps: Sequence[int]) -> list[str]:
     """What is wrong with the steps and seconds of the rows."""
     problems = []
     for number, step in enumerate(table["step"], start=1):
-        if step != (wanted := min(number * config.evaluate_every, config.max_steps)):
+        if step != (wanted := steps[min(number, len(steps)) - 1]):
             problems = [f"row {number} is of step {step}, expected is {wanted}"]
             break
-    if (number := len(table)) > 1 and table["step"].iloc[-2] >= config.max_steps:
-        problems.append(f"row {number} comes after the last step, {config.max_steps}")
+    if (number := len(table)) > 1 and table["step"].iloc[-2] >= steps[-1]:
+        problems.append(f"row {number} comes after the last step, {steps[-1]}")
     if not table["seconds"].is_monotonic_increasing:
         problems.append("the seconds go back")
     return problems

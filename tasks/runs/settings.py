@@ -14,17 +14,20 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from ...circuits.documents import decoded, opened, parsed, read_text, to_document, validated
-from ...circuits.manifest import MANIFEST, Manifest, is_there
+from ...circuits.documents import FileError, check_inside, decoded, opened, parsed, read_text, to_document, validated
+from ...circuits.manifest import MANIFEST, Entry, Manifest, is_there
 from ..models.config import ModelConfig
 from ..questions.kinds import TASK_KINDS, read_task
 from ..questions.task import Task
 from . import format_1
-from .folder import KIND, SETTINGS, TASK, CheckpointError
+from .folder import KIND, METRICS, SETTINGS, TASK, CheckpointError
+from .past import Branch, Extension, Past
 from .tensors import bare_metadata, labelled, metadata_of, tensors_of
 from .training_config import TrainConfig
 
 FORMAT = 2
+FORMAT_WITH_PAST = 3  # of branches and of runs that were extended, which readers of format 2 must not take for others
+EXTENDABLE = ("max_steps", "stop_at")  # what an extension may change; neither has a part in any step
 TASK_FILE_KIND = "task"
 
 
@@ -35,7 +38,7 @@ class RunSettings(BaseModel):
         task: its kind and settings; the arrays are in `task.safetensors`.
         model: the model's shape.
         training: how it is trained.
-        initial: the checkpoint whose weights it begins with, see `Checkpoint.origin`; empty for random ones.
+        initial: see `Past`; so are branch and extended.
         torch: the version that trains it.
     """
 
@@ -46,20 +49,31 @@ class RunSettings(BaseModel):
     training: TrainConfig
     initial: str
     torch: str
+    branch: Branch | None = None
+    extended: tuple[Extension, ...] = ()
+
+    @property
+    def past(self) -> Past:
+        """Where the run came from."""
+        return Past(self.initial, self.branch, self.extended)
 
 
 def settings_bytes(
-    task: Task, model_config: ModelConfig, train_config: TrainConfig, initial: str, version: str = torch.__version__
+    task: Task, model_config: ModelConfig, train_config: TrainConfig, past: Past, version: str = torch.__version__
 ) -> bytes:
     """The file `run.json`; the arguments are as in `RunSettings`."""
     content = {
         "task": {"kind": task.kind, **task.settings},
         "model": dataclasses.asdict(model_config),
         "training": train_config.settings,
-        "initial": initial,
+        "initial": past.initial,
         "torch": version,
     }
-    return to_document(KIND, content, written_format=FORMAT, indent=1).encode()
+    if past == Past(past.initial):
+        return to_document(KIND, content, written_format=FORMAT, indent=1).encode()
+    content["branch"] = past.branch and past.branch.model_dump()
+    content["extended"] = [each.model_dump() for each in past.extended]
+    return to_document(KIND, content, written_format=FORMAT_WITH_PAST, indent=1).encode()
 
 
 def task_bytes(task: Task) -> bytes:
@@ -75,7 +89,7 @@ def read_settings(folder: Path) -> tuple[Manifest, RunSettings, Task]:
         FileNotFoundError: if a file is missing.
         FileError: if one of them is not what it should be, or the task is of an unknown kind.
     """
-    manifest = read_manifest(folder)
+    manifest = _with_extension(read_manifest(folder))
     settings = read_run_settings(manifest)
     return manifest, settings, _task(manifest.bytes_of(TASK), settings.task, folder)
 
@@ -96,11 +110,43 @@ def read_run_settings(manifest: Manifest) -> RunSettings:
     Raises:
         FileError: if `run.json` is not what it should be.
     """
-    where = str(manifest.folder / SETTINGS)
-    found = parsed(decoded(manifest.bytes_of(SETTINGS), where), where)
+    return _run_settings(manifest.bytes_of(SETTINGS), str(manifest.folder / SETTINGS))
+
+
+def _run_settings(data: bytes, where: str) -> RunSettings:
+    found = parsed(decoded(data, where), where)
     if format_1.is_format_1(found):
         return validated(RunSettings, format_1.content_of(found), where)
-    return validated(RunSettings, opened(found, where, [KIND], known_format=FORMAT).content, where)
+    known = FORMAT if isinstance(found, dict) and found.get("format") == FORMAT else FORMAT_WITH_PAST
+    return validated(RunSettings, opened(found, where, [KIND], known_format=known).content, where)
+
+
+def _with_extension(manifest: Manifest) -> Manifest:
+    """A manifest that vouches for `run.json`: where a writer that extended the run was killed before it wrote it, for that.
+
+    Raises:
+        FileError: if `run.json` is neither what the manifest says nor an extension of it.
+    """
+    path = manifest.folder / SETTINGS
+    try:
+        manifest.bytes_of(SETTINGS)
+    except FileError:
+        if SETTINGS not in manifest.files:
+            raise
+        check_inside(path, manifest.folder)
+        data, before = path.read_bytes(), manifest.files[SETTINGS].sha256
+        if before not in _earlier(data, str(path)):
+            raise
+        return dataclasses.replace(manifest, files={**manifest.files, SETTINGS: Entry.of(data)})
+    return manifest
+
+
+def _earlier(data: bytes, where: str) -> list[str]:
+    """The checksums of what a `run.json` was before it was extended; none if it can't be read."""
+    try:
+        return [each.sha256 for each in _run_settings(data, where).extended]
+    except FileError:
+        return []
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -134,29 +180,44 @@ def _task(data: bytes, about: Mapping[str, Any], folder: Path) -> Task:
 
 
 def check_resumable(
-    folder: Path, task: Task, model_config: ModelConfig, train_config: TrainConfig, initial: str, *, resume: bool
-) -> None:
-    """Raise unless the run in a folder is to be resumed and has the very same settings.
+    folder: Path, task: Task, model_config: ModelConfig, train_config: TrainConfig, past: Past, *, resume: bool
+) -> RunSettings:
+    """Raise unless the run in a folder is to be resumed and has the very same settings, but for those of an extension.
+
+    Returns:
+        The settings that are there.
 
     Raises:
         FileExistsError: if it is not to be resumed.
         CheckpointError: if its settings are others; all of them are named.
     """
     if not resume:
-        raise FileExistsError(f"{folder} holds a run already; read it with Run.load, or continue it with resume=True")
+        raise FileExistsError(
+            f"{folder} holds a run already; read it with Run.load, or continue it with resume=True"
+            if (folder / METRICS).exists()
+            else f"{folder} holds a training that was stopped before its first evaluation; continue it with resume=True"
+        )
     _, settings, there = read_settings(folder)
     changed = [
         f"{name} is {before!r} there, {now!r} was asked for"
         for saved, asked in ((settings.model, model_config), (settings.training, train_config))
         for name, now in dataclasses.asdict(asked).items()
-        if (before := getattr(saved, name)) != now
+        if (before := getattr(saved, name)) != now and name not in EXTENDABLE
     ]
-    if (before := settings.initial) != initial:
-        changed.append(f"it began with {before or 'random weights'}, {initial or 'random weights'} were asked for")
+    if (before := settings.training.max_steps) > (now := train_config.max_steps):
+        changed.append(f"max_steps is {before} there, {now} was asked for, and a run is made longer, not shorter")
+    if (before := settings.initial) != past.initial:
+        changed.append(f"it began with {before or 'random weights'}, {past.initial or 'random weights'} were asked for")
+    if settings.branch != past.branch:
+        origins = [
+            branch.origin if branch else "no checkpoint's training state" for branch in (settings.branch, past.branch)
+        ]
+        changed.append(f"it goes on from {origins[0]}, {origins[1]} was asked for")
     if there.key != task.key:
         changed.append(f"its task is {there.key} ({there.regime}), {task.key} ({task.regime}) was asked for")
     if changed:
         raise CheckpointError(
             f"{folder} holds a run with other settings, in {SETTINGS} and {TASK}: {'; '.join(changed)}; "
-            "choose another folder"
+            "choose another folder, where from_checkpoint= goes on from a checkpoint of this run with other settings"
         )
+    return settings

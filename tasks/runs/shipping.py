@@ -54,7 +54,7 @@ def copy_run(run: Run, folder: str | Path, *, steps: Sequence[int], tables: Mapp
     with naming_checkpoints():
         version = read_run_settings(run.manifest).torch
         metrics = run.manifest.bytes_of(METRICS, may_have_grown=True)
-    settings = settings_bytes(run.task, run.model_config, run.train_config, run.initial, version)
+    settings = settings_bytes(run.task, run.model_config, run.train_config, run.past, version)
     with written_alone(folder):
         if (folder / SETTINGS).exists():
             raise FileExistsError(f"{folder} holds a run already")

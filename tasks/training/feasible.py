@@ -6,6 +6,7 @@ from ..models.building import n_parameters
 from ..models.config import ModelConfig
 from ..questions.kinds import TASK_KINDS
 from ..questions.task import Task, splits_for
+from ..runs.folder import checkpoint_name
 from ..runs.phases import CONSECUTIVE, PHASES
 from ..runs.training_config import TrainConfig
 
@@ -33,7 +34,9 @@ def bytes_to_write(folder: Path, task: Task, model_config: ModelConfig, config: 
     A new state is written before the older of two goes, so that there are three. Settings, task and metrics are small and
     left out.
     """
-    n_checkpoints = min(len(config.evaluation_steps), len(config.checkpoint_steps) + len(PHASES))
+    there = {path.name: path.stat().st_size for path in (*folder.glob("state_*"), *folder.glob("checkpoints/step_*"))}
+    due = {Path(checkpoint_name(step)).name for step in config.checkpoint_steps}
     one = BYTES * n_parameters(model_config, task)
-    there = sum(path.stat().st_size for path in folder.glob("checkpoints/*.safetensors")) if folder.is_dir() else 0
-    return max(0, one * (n_checkpoints + 3 * SETS_IN_STATE) - there)
+    n_checkpoints = min(len(config.evaluation_steps), len(due) + len(PHASES))
+    held = sum(n_bytes for name, n_bytes in there.items() if name in due or name.startswith("state_"))
+    return max(0, one * (n_checkpoints + 3 * SETS_IN_STATE) - held)

@@ -5,18 +5,21 @@ code: "evaluation, lens and saved checkpoints use EMA weights").
 """
 
 import math
+import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
 from ...circuits.arguments import flag_problems, refuse
 from ...circuits.destination import folder_problems, input_problems, room_problems
+from ...circuits.interrupts import Interrupted, Stop, noticing_interrupts
+from ...circuits.progress import bar, say
 from ..models.building import build_model, decayed, model_problems, trained_parameters
 from ..models.config import ModelConfig
 from ..models.fast_forward import answer_logits
@@ -37,19 +40,19 @@ from ..runs.folder import (
 )
 from ..runs.metrics import read_metrics, row_text
 from ..runs.phases import phases_reached
+from ..runs.settings import read_settings
 from ..runs.training_config import TrainConfig
 from ..runs.weights import checkpoint_bytes, load_weights
 from .batches import Examples, as_examples, batches, training_examples
+from .branching import branch_problems
 from .feasible import bytes_to_write, learning_problems
-from .resuming import Asked
+from .resuming import Asked, Begun
 from .training_state import TrainingState
 
 EVALUATION_BATCH = 4096  # prompts
 STATES = 2  # that are kept, so that a run can go on from the one before if the newest is damaged
 
 
-@torch.inference_mode(False)
-@torch.enable_grad()
 def train(
     task: Task,
     model_config: ModelConfig,
@@ -57,6 +60,7 @@ def train(
     out: str | Path,
     *,
     initial: Checkpoint | None = None,
+    from_checkpoint: Checkpoint | None = None,
     resume: bool = False,
     device: str = "cpu",
     progress: bool = True,
@@ -73,40 +77,83 @@ def train(
         out: a folder for the run.
         initial: start from its weights, with a fresh optimiser, instead of random ones; see `NewFacts` for what to train
             next.
-        resume: continue the run that `out` holds, if there is one; a finished one is returned unchanged. On the CPU,
-            at the same number of threads, the result equals that of an uninterrupted run to the last bit, except for
-            the seconds. If the newest state of training is damaged, or weights that came after the one before, it goes on
-            from that one, and a `ResumeWarning` says so.
+        from_checkpoint: go on from the training state of its run at its step (weights, average, the optimiser's moments,
+            the number of steps) as a branch, with other settings or with another task of the same vocabulary and prompt
+            length. Steps count on, metrics and phases begin after it. Runs keep the state of their end.
+        resume: continue the run that `out` holds, if there is one; a finished one is returned unchanged. With a larger
+            `max_steps`, or another `stop_at`, it is extended. On the CPU, at the same number of threads, the result equals
+            that of an uninterrupted run to the last bit, except for the seconds. If the newest state of training is damaged,
+            or weights that came after the one before, it goes on from that one, and a `ResumeWarning` says so; one also says
+            what an extended run has other than a run that was as long from the start.
         device: where to train.
         progress: whether to show a bar with loss and accuracies.
 
     Raises:
         FileExistsError: if `out` holds a run and `resume` is not asked for.
         ValueError: if the run to be resumed has other settings, all of which are named, the device is not there, the task's
-            kind is not in `TASK_KINDS`, or the model is bidirectional and the task's prompts are not of one length.
+            kind is not in `TASK_KINDS`, the model is bidirectional and the task's prompts are not of one length, or model
+            and task do not go on from `from_checkpoint`.
         CheckpointError: if the initial weights do not fit the model, a file of the run to be resumed is gone or was changed
             since it was written and training from a state that is there does not make it again, `out` holds weights,
-            metrics or states without `run.json`, or its sub-folders are links that lead out of it.
+            metrics or states without `run.json`, or its sub-folders are links that lead out of it; if the state that an
+            extension or a branch goes on from is not kept.
         FolderInUseError: if another process trains in this folder.
         FloatingPointError: if the loss is no longer finite; the checkpoints written before remain.
+        Interrupted: if Ctrl-C or SIGTERM came, a KeyboardInterrupt; the step under way is done and its state saved, at the
+            second signal that of the last evaluation.
+
+    A run is extended, and its end branched off:
+
+    >>> import tempfile
+    >>> from grokscope import tasks
+    >>> task, folder = tasks.TwoHopTask.random(n_entities=12, n_relations=8, out_degree=5, seed=0), tempfile.mkdtemp()
+    >>> short, longer = (tasks.TrainConfig.tiny(max_steps=n, evaluate_every=1, batch_size=32) for n in (2, 3))
+    >>> slow = tasks.TrainConfig.tiny(max_steps=4, learning_rate=1e-4, batch_size=32)
+    >>> shape, out = tasks.ModelConfig.tiny(), f"{folder}/run"
+    >>> run = tasks.train(task, shape, short, out, progress=False)
+    >>> run = tasks.train(task, shape, longer, out, resume=True, progress=False)
+    >>> run.phases["final"], str(run.past)
+    (3, 'began with random weights; extended after step 2, was to train 2 steps')
+    >>> branch = tasks.train(
+    ...     task, shape, slow, f"{folder}/slow", from_checkpoint=run.checkpoint("final"), progress=False
+    ... )
+    >>> branch.branch.step, branch.steps
+    (3, [4])
     """
-    problems = flag_problems(resume=resume, progress=progress) + device_problems(device) + _out_problems(out)
-    refuse(problems + learning_problems(task, train_config) + model_problems(model_config, task))
-    asked = Asked(Path(out), task, model_config, train_config, initial.origin if initial else "", resume)
+    settings = flag_problems(resume=resume, progress=progress) + device_problems(device) + _out_problems(out)
+    problems = settings + learning_problems(task, train_config) + model_problems(model_config, task)
+    if initial is not None and from_checkpoint is not None:
+        problems.append("initial and from_checkpoint exclude each other: fresh optimiser, or that of the checkpoint's run")
+    if from_checkpoint is not None:
+        problems += branch_problems(from_checkpoint, task, model_config, train_config)
+    refuse(problems)
+    asked = Asked(Path(out), task, model_config, train_config, initial, from_checkpoint, resume)
+    try:
+        return _trained(asked, device=device, progress=progress)
+    except Interrupted as interrupted:  # the way to where it was noticed tells its reader nothing
+        raise interrupted.with_traceback(None) from None
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def _trained(asked: Asked, *, device: str, progress: bool) -> Run:
+    """The run that is asked for, trained as far as it was not."""
+    folder, task, model_config, config = asked.folder, asked.task, asked.model_config, asked.train_config
     with naming_checkpoints():
         if run := asked.finished():
             return run
-        refuse(folder_problems(out=out))
-        n_bytes = bytes_to_write(asked.folder, task, model_config, train_config)
-        refuse(room_problems(asked.folder, n_bytes, "what this training writes"))
-        model = build_model(model_config, task, seed=train_config.seed, device=device)
-        if initial is not None:
-            load_weights(model, model_config, initial.weights(), str(initial.path))
-        state = initial_state(model, model_config, train_config)
-        with written_alone(asked.folder):
-            if begun := asked.begun(state):
-                _continue(state, *begun, asked, progress=progress)
-    return Run.load(asked.folder)
+        refuse(folder_problems(out=folder))
+        n_bytes = bytes_to_write(folder, task, model_config, config)
+        refuse(room_problems(folder, n_bytes, "what this training writes"))
+        with noticing_interrupts() as stop:
+            model = build_model(model_config, task, seed=config.seed, device=device)
+            if asked.initial is not None:
+                load_weights(model, model_config, asked.initial.weights(), str(asked.initial.path))
+            state = initial_state(model, model_config, config)
+            with written_alone(folder):
+                if begun := asked.begun(state):
+                    _continue(state, begun, asked, stop, progress=progress)
+    return Run.load(folder)
 
 
 def _out_problems(out: str | Path) -> list[str]:
@@ -114,48 +161,91 @@ def _out_problems(out: str | Path) -> list[str]:
     return input_problems(out=out) or ([] if (Path(out) / SETTINGS).is_file() else folder_problems(out=out))
 
 
-def _continue(state: TrainingState, writer: RunWriter, written: bytes, asked: Asked, *, progress: bool) -> None:
-    """Train from where the state is to the end; `written` are the metrics until there."""
+def _continue(state: TrainingState, begun: Begun, asked: Asked, stop: Stop, *, progress: bool) -> None:
+    """Train from where the state is to the end, or until a signal comes.
+
+    Raises:
+        Interrupted: if one came; all that it says is saved.
+    """
+    config, name = asked.train_config, asked.folder.name
+    with bar(config.max_steps, name, show=progress, first=state.step, unit=" steps") as shown:
+        try:
+            ended = _take_steps(state, begun, asked, stop, shown)
+        except KeyboardInterrupt as error:
+            raise Interrupted(_at_once(state, asked), getattr(error, "signal", signal.SIGINT)) from None
+        shown.total = state.step if ended else config.max_steps  # so that a bar that ends early is full
+    if ended and state.step < config.max_steps:
+        say(f"{name}: stopped at step {state.step:,}: {ended}", show=progress)
+    if ended and stop.asked:
+        raise stop.interrupted(f"{name}: finished at step {state.step:,}, saved in {asked.folder}; read it with Run.load")
+    if stop.asked:
+        raise stop.interrupted(f"{name}: stopped at step {state.step:,}, saved in {asked.folder}; go on with resume=True")
+
+
+def _take_steps(state: TrainingState, begun: Begun, asked: Asked, stop: Stop, shown: Any) -> str:
+    """Take steps until training is done, and say why it is; empty if a signal asked to stop, where all is saved then."""
     task, model_config, config, folder = asked.task, asked.model_config, asked.train_config, asked.folder
     queries, floors = evaluation_queries(task), shortcut_floors(task)
-    examples, evaluation_steps = training_examples(task), set(config.evaluation_steps)
-    losses, start = [], time.perf_counter() - state.seconds
-    bar = tqdm(total=config.max_steps, initial=state.step, desc=folder.name, disable=not progress)
+    examples, steps, written = training_examples(task), set(begun.steps), begun.metrics
+    start = time.perf_counter() - state.seconds
     for step, rows in enumerate(batches(examples, config, first=state.step), start=state.step + 1):
-        losses.append(take_step(state, examples, rows, model_config, config))
-        bar.update()
-        if step not in evaluation_steps:
+        if stop.asked:
+            state.seconds = time.perf_counter() - start
+            _save_state(state, begun.writer, folder)
+            return ""
+        state.losses.append(take_step(state, examples, rows, model_config, config))
+        shown.update()
+        if step not in steps:
             continue
         state.seconds = time.perf_counter() - start
-        row = {"step": step, "seconds": state.seconds, "loss": _finite_mean(losses, step, folder)}
+        row = {"step": step, "seconds": state.seconds, "loss": _finite_mean(state.losses, step, folder)}
         _check_finite(state, folder)
         row |= evaluate(lambda asked: _correct(model_config, state.average, asked, task), queries, task.splits) | floors
-        written, losses = written + row_text(row, first=not written).encode(), []
-        bar.set_postfix_str(_summary(row, task))
+        written, state.losses = written + row_text(row, first=not written).encode(), []
+        shown.set_postfix_str(_summary(row, task), refresh=False)
         state.remember_average()
-        if _save(state, writer, written, asked):
-            break
-    bar.close()
+        if ended := _save(state, begun, written, asked):
+            return ended
+    raise AssertionError("the last step is evaluated, and ends training")
 
 
-def _save(state: TrainingState, writer: RunWriter, written: bytes, asked: Asked) -> bool:
-    """Write what an evaluation leaves: weights, metrics, state, and at last the manifest; whether training is done."""
-    task, config, folder = asked.task, asked.train_config, asked.folder
-    metrics = read_metrics(written, str(folder / METRICS), task, config)
+def _save_state(state: TrainingState, writer: RunWriter, folder: Path) -> None:
+    """Write the state at a step that is not evaluated, next to that of the last one that was."""
+    if not state.step or state_name(state.step) in writer.files:  # nothing was done since
+        return
+    _finite_mean(state.losses, state.step, folder)
+    _check_finite(state, folder)
+    writer.write(state_name(state.step), state.to_bytes(writer.files[SETTINGS].sha256))
+    for step in state_steps(writer.manifest)[:-STATES]:
+        del writer.files[state_name(step)]
+    writer.publish()
+
+
+def _at_once(state: TrainingState, asked: Asked) -> str:
+    """What is said of a training that was interrupted within a step."""
+    there = state_steps(read_settings(asked.folder)[0])
+    saved = f"saved at step {there[-1]:,} in {asked.folder}" if there else f"before anything was saved in {asked.folder}"
+    return f"{asked.folder.name}: stopped at once at step {state.step:,}, {saved}; go on with resume=True"
+
+
+def _save(state: TrainingState, begun: Begun, written: bytes, asked: Asked) -> str:
+    """Write what an evaluation leaves: weights, metrics, state, and at last the manifest; why training is done, if it is."""
+    task, config, writer = asked.task, asked.train_config, begun.writer
+    metrics = read_metrics(written, str(asked.folder / METRICS), task, begun.steps)
     phases = phases_reached(metrics, id_test=task.id_test, ood_test=task.ood_test)
-    is_done = state.step == config.max_steps or config.stop_at in phases
-    begun = {begin for phase, begin in phases.items() if phase != "final"}
-    due = begun | config.checkpoint_steps | ({state.step} if is_done else set())
+    ended = f"{config.stop_at} at step {phases[config.stop_at]:,}" if config.stop_at in phases else ""
+    ended = ended or ("max_steps" if state.step == config.max_steps else "")
+    first = {step for phase, step in phases.items() if phase != "final"}
+    due = first | config.checkpoint_steps | ({state.step} if ended else set())
     for step in sorted(due & state.recent.keys()):
         if checkpoint_name(step) not in writer.files:
             writer.write(checkpoint_name(step), checkpoint_bytes(step, state.recent[step]))
     writer.write(METRICS, written)
-    if not is_done:
-        writer.write(state_name(state.step), state.to_bytes(writer.files[SETTINGS].sha256))
-    for step in state_steps(writer.manifest)[: None if is_done else -STATES]:
+    writer.write(state_name(state.step), state.to_bytes(writer.files[SETTINGS].sha256))
+    for step in state_steps(writer.manifest)[: -1 if ended else -STATES]:
         del writer.files[state_name(step)]
     writer.publish()
-    return is_done
+    return ended
 
 
 def initial_state(model: HookedTransformer, model_config: ModelConfig, config: TrainConfig) -> TrainingState:

@@ -1,11 +1,12 @@
 """Everything that training needs to continue as if it had never stopped: one file, written at every evaluation.
 
-Batches depend on the step alone, so the weights, their average, the optimiser's moments and the weights at the last
-evaluations are all there is to save. On the CPU, at the same number of threads, a resumed run ends with the same bits.
+Batches depend on the step alone, so the weights, their average, the optimiser's moments, the weights at the last
+evaluations and, between two of these, the losses since are all there is to save. On the CPU, at the same number of threads,
+a resumed run ends with the same bits.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -22,6 +23,7 @@ from ..runs.weights import differences, value_problems
 KIND = "training state"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _RECENT = "recent "
+_LOSSES = "losses"
 
 
 @dataclass
@@ -35,6 +37,7 @@ class TrainingState:
         step: steps taken.
         seconds: time spent, interruptions not counted.
         recent: the averages at the last evaluations, by step; one of them may turn out to begin a phase.
+        losses: of the steps since the last evaluation; their mean is reported at the next one.
     """
 
     parameters: dict[str, nn.Parameter]
@@ -43,6 +46,7 @@ class TrainingState:
     step: int = 0
     seconds: float = 0.0
     recent: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    losses: list[Tensor] = field(default_factory=list)
 
     def remember_average(self) -> None:
         """Add the present average to the recent ones."""
@@ -61,11 +65,23 @@ class TrainingState:
             tensors |= {f"{moment}/{name}": self.optimizer.state[parameter][moment] for moment in _MOMENTS}
         for step, average in self.recent.items():
             tensors |= {f"{_RECENT}{step}/{name}": value for name, value in average.items()}
+        if self.losses:
+            tensors[_LOSSES] = torch.stack(self.losses)
         about = {"step": str(self.step), "seconds": repr(self.seconds), "run": run}
         return labelled(save_tensors({name: tensor.contiguous() for name, tensor in tensors.items()}), KIND, about)
 
     @torch.no_grad()
-    def restore(self, data: bytes, where: str, *, run: str, step: int, evaluated: Sequence[int]) -> None:
+    def restore(
+        self,
+        data: bytes,
+        where: str,
+        *,
+        run: str,
+        step: int,
+        evaluated: Sequence[int],
+        earlier: Collection[str] = (),
+        first: int = 0,
+    ) -> None:
         """Read back what `to_bytes` gave.
 
         Args:
@@ -73,7 +89,9 @@ class TrainingState:
             where: its name, for messages.
             run: which run it must belong to: the SHA-256 of `run.json`, which holds configs and task.
             step: of the state, as the file's name says.
-            evaluated: the steps of the run's metrics, one of which must be the state's.
+            evaluated: the steps of the run's metrics; the state is of one of them, or has the losses since the one before.
+            earlier: likewise of what `run.json` was before the run was extended.
+            first: the step after which the run's training began.
 
         Raises:
             FileError: if it is no state of training, or was changed since it was written.
@@ -82,7 +100,9 @@ class TrainingState:
         """
         metadata = metadata_of(data, KIND, where)
         groups = _by_group(tensors_of(data, load_tensors, where))
-        if problems := _own_problems(metadata, run, step) or self._problems(metadata, groups, list(evaluated)):
+        if problems := _own_problems(metadata, run, step, earlier) or self._problems(
+            metadata, groups, list(evaluated), first
+        ):
             raise CheckpointError(f"{where} is no state that this run can continue from: " + "; ".join(problems))
         self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
         self.average = {name: groups["average"][name].to(p.device) for name, p in self.parameters.items()}
@@ -93,9 +113,15 @@ class TrainingState:
             self.optimizer.state[parameter] = {"step": n_steps, **moments}
         recent = {_step_of(group): values for group, values in groups.items() if group.startswith(_RECENT)}
         self.recent = dict(sorted(recent.items()))
+        device = next(iter(self.parameters.values())).device
+        self.losses = [loss.to(device) for each in groups.get(_LOSSES, {}).values() for loss in each]
+
+    def begin_branch(self) -> None:
+        """Forget what only the run that it comes from reports."""
+        self.seconds, self.recent, self.losses = 0.0, {}, []
 
     def _problems(
-        self, metadata: Mapping[str, str], groups: Mapping[str, Mapping[str, Tensor]], evaluated: list[int]
+        self, metadata: Mapping[str, str], groups: Mapping[str, Mapping[str, Tensor]], evaluated: list[int], first: int
     ) -> list[str]:
         """What a file lacks, or has of another shape, dtype or step, to continue with these parameters."""
         problems = []
@@ -103,8 +129,11 @@ class TrainingState:
             problems.append(f"its metadata says seconds = {seconds!r}, which is no number from 0 on")
         recent = [group for group in groups if group.startswith(_RECENT)]
         problems += [f"no step is called {group!r}" for group in recent if not is_step(group.removeprefix(_RECENT))]
+        losses = groups.get(_LOSSES, {})
+        problems += [f"{_LOSSES}: {problem}" for problem in _loss_problems(losses)]
         if not problems:
-            problems = _step_problems(int(metadata["step"]), {_step_of(group) for group in recent}, evaluated)
+            n_losses = sum(map(len, losses.values()))
+            problems = _step_problems(int(metadata["step"]), {*map(_step_of, recent)}, evaluated, n_losses, first)
         expected = {name: tuple(parameter.shape) for name, parameter in self.parameters.items()}
         wanted = ["parameter", "average", *_MOMENTS]
         for group in (*wanted, *recent):
@@ -116,12 +145,12 @@ class TrainingState:
                 if name in expected and tensor.dtype != self.parameters[name].dtype
             ]
             problems += [f"{group}: {problem}" for problem in value_problems(groups.get(group, {}))]
-        return problems + [f"has an unknown {group}" for group in sorted(groups.keys() - {*wanted, *recent})]
+        return problems + [f"has an unknown {group}" for group in sorted(groups.keys() - {*wanted, *recent, _LOSSES})]
 
 
-def _own_problems(metadata: Mapping[str, str], run: str, step: int) -> list[str]:
+def _own_problems(metadata: Mapping[str, str], run: str, step: int, earlier: Collection[str]) -> list[str]:
     """Whether it is of another run or step."""
-    wanted = {"run": run, "step": str(step)}
+    wanted = {"run": metadata["run"] if metadata.get("run") in earlier else run, "step": str(step)}
     return [
         f"its metadata says {name} = {metadata[name]!r}, expected is {value!r}"
         if name in metadata
@@ -135,11 +164,26 @@ def _step_of(group: str) -> int:
     return int(group.removeprefix(_RECENT))
 
 
-def _step_problems(step: int, recent: set[int], evaluated: list[int]) -> list[str]:
-    """Why a state at this step, with averages of these, does not go on from the metrics."""
-    if step not in evaluated:
+def _loss_problems(losses: Mapping[str, Tensor]) -> list[str]:
+    """What is wrong with the losses since the last evaluation, if there are any."""
+    problems = [f"has an unknown {name}" for name in losses if name]
+    problems += [
+        f"is of {each.dtype} and shape {tuple(each.shape)}, expected are torch.float32 and one number for each step"
+        for each in losses.values()
+        if each.dtype != torch.float32 or each.ndim != 1 or not len(each)
+    ]
+    return problems + value_problems(losses)
+
+
+def _step_problems(step: int, recent: set[int], evaluated: list[int], n_losses: int, first: int) -> list[str]:
+    """Why a state at this step, with averages of these and so many losses, does not go on from the metrics."""
+    before = [each for each in evaluated if each <= step]
+    since = step - (before[-1] if before else first)
+    if since and not n_losses:
         return [f"the metrics have no step {step}"]
-    wanted = [each for each in evaluated if each <= step][-CONSECUTIVE:]
+    if since != n_losses:
+        return [f"it holds {n_losses} losses, from the last evaluation to step {step} there are {since}"]
+    wanted = before[-CONSECUTIVE:]
     problems = [f"lacks {_RECENT}{each}" for each in wanted if each not in recent]
     return problems + [f"has an unknown {_RECENT}{each}" for each in sorted(recent.difference(wanted))]
 

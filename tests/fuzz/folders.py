@@ -4,16 +4,15 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pandas as pd
+from small_runs import interrupted
 
 from grokscope.circuits.manifest import Entry, Manifest
 from grokscope.tasks import ModelConfig, Run, TrainConfig, TwoHopTask, load_study, train
 from grokscope.tasks.questions.files import SIDE_FILE
 from grokscope.tasks.questions.task import Task
 from grokscope.tasks.runs.shipping import seal_study
-from grokscope.tasks.training import train as training
 
 from .literal import is_as_published
 from .subject import Subject, bits, same
@@ -143,16 +142,5 @@ def unfinished(folder: Path) -> list[Subject]:
 
 
 def _stop_early(folder: Path, seed: int) -> None:
-    """Train until the step after the last evaluation but one."""
-    original = training.take_step
-
-    def dying(state: Any, *arguments: Any) -> Any:
-        if state.step + 1 == STOP_AT_STEP:
-            raise KeyboardInterrupt
-        return original(state, *arguments)
-
-    try:
-        with mock.patch.object(training, "take_step", dying):
-            train(task_of(seed), MODEL, config_of(seed), folder, progress=False)
-    except KeyboardInterrupt:
-        pass
+    """Train until Ctrl-C comes in the step after the last evaluation but one, so that the newest state holds a loss."""
+    assert interrupted(lambda: train(task_of(seed), MODEL, config_of(seed), folder, progress=False), STOP_AT_STEP)

@@ -133,7 +133,7 @@ def test_a_foreign_or_newer_document_is_named_before_its_checksum(study: Path) -
     found = json.loads((run / "run.json").read_text())
     for change, message in (
         ({"kind": "Circuit", "format": 3}, "expected a run, this is a Circuit"),
-        ({"format": 3, "checksum": ""}, "this run is of format 3"),
+        ({"format": 4, "checksum": ""}, "this run is of format 4"),
         ({"checksum": "0" * 64}, "the content of this run has the checksum"),
     ):
         vouched(run, "run.json", json.dumps(found | change).encode())

@@ -1,6 +1,7 @@
 """A run that is killed at any moment and resumed ends with the same bits."""
 
 import dataclasses
+import os
 import shutil
 import signal
 import time
@@ -14,7 +15,8 @@ import torch
 from conftest import seeds
 from dying import died, n_moments
 from killed_training import start
-from safetensors.torch import load, load_file, save
+from safetensors.torch import load, save
+from small_runs import same_runs, small
 from torch import Tensor
 
 from grokscope.circuits.lock import LOCK, only_writer
@@ -40,29 +42,19 @@ from grokscope.tasks.training.training_state import KIND, TrainingState
 CONFIG = TrainConfig.tiny(max_steps=120, evaluate_every=10, n_checkpoints=4, examples_per_prefix=2)
 
 
-def same_runs(a: Path, b: Path) -> None:
-    """Equal metrics but for the seconds, and equal bits in the same checkpoints."""
-    metrics = [Run.load(folder).metrics.drop(columns="seconds") for folder in (a, b)]
-    pd.testing.assert_frame_equal(*metrics, check_exact=True)
-    assert Run.load(a).steps == Run.load(b).steps
-    for step in Run.load(a).steps:
-        weights = [load_file(Run.load(folder).checkpoint(step).path) for folder in (a, b)]
-        assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0].keys() | weights[1].keys())
-    assert not [path for folder in (a, b) for path in [*folder.glob("state*"), *folder.rglob("*.partial")]]
-
-
-def test_a_killed_process_is_continued_to_the_same_bits(tmp_path: Path) -> None:
+def test_a_process_that_is_killed_or_interrupted_is_continued_to_the_same_bits(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     start(whole).join()
     n_killed = 0
-    for rows in (1, 5, 11):
+    for rows, end in ((1, signal.SIGINT), (5, signal.SIGKILL), (9, signal.SIGTERM), (13, signal.SIGKILL)):
         process = start(killed)
         while process.is_alive() and _n_rows(killed) < rows + 1:
             time.sleep(0.002)
-        process.kill()
+        assert process.pid
+        os.kill(process.pid, end)
         process.join()
-        n_killed += process.exitcode == -signal.SIGKILL
-    assert n_killed >= 2 and not Run.load(killed).is_finished
+        n_killed += process.exitcode == (-end if end == signal.SIGKILL else 128 + end)
+    assert n_killed >= 3 and not Run.load(killed).is_finished
     start(killed).join()
     same_runs(whole, killed)
 
@@ -109,7 +101,7 @@ def short(small_task: TwoHopTask, tmp_path_factory: pytest.TempPathFactory) -> t
 
 @pytest.fixture(scope="module")
 def small_task() -> TwoHopTask:
-    return TwoHopTask.random(n_entities=12, n_relations=8, out_degree=5, ood_fraction=0.2, test_fraction=0.1, seed=0)
+    return small()
 
 
 EVERY = 9  # of the moments, in `make test`
