@@ -1,12 +1,7 @@
 """`python -m grokscope.analyses.demo`; the work is done in `study/demo.py`."""
 
-import sys
-
-import typer
-
-from ..circuits.plain_text import escape_what_it_lacks
+from ..circuits.command import run_command
 from .study.demo import main
 
 if __name__ == "__main__":
-    escape_what_it_lacks(sys.stdout)
-    typer.run(main)
+    run_command(main, stopped="stopped; trainings are kept, and the same command goes on with them")

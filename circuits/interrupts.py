@@ -7,7 +7,7 @@ saves, and raises `Interrupted`. A second signal interrupts at once.
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -36,15 +36,22 @@ class Interrupted(KeyboardInterrupt):
         return [str(self)]
 
 
+def stop_at_once(number: int) -> None:
+    """Interrupt, where there is nothing to finish."""
+    raise Interrupted("stopped", number)
+
+
 @dataclass
 class Stop:
     """Whether work is to stop.
 
     Attributes:
         signal: that asked for it; 0 if none did.
+        then: what is done at once when one does, given the signal.
     """
 
     signal: int = 0
+    then: Callable[[int], None] | None = None
 
     @property
     def asked(self) -> bool:
@@ -60,20 +67,25 @@ class Stop:
         if self.asked:
             raise Interrupted("interrupted at once, by a second signal", number)
         self.signal = number
+        if self.then is not None:
+            self.then(number)
 
 
 @contextlib.contextmanager
-def noticing_interrupts() -> Iterator[Stop]:
+def noticing_interrupts(then: Callable[[int], None] | None = None) -> Iterator[Stop]:
     """Catch SIGINT and SIGTERM within the block; the handlers of before are put back after it.
 
     A signal that the process ignores stays ignored. Outside the main thread, where Python lets no handler be set, nothing is
     caught. A block within another one notices in place of the outer one, so what it raises must pass through.
 
+    Args:
+        then: what is done at once when a signal is noticed, such as telling other processes, or `stop_at_once`.
+
     >>> with noticing_interrupts() as stop:
     ...     stop.asked
     False
     """
-    stop, before = Stop(), dict[int, Any]()
+    stop, before = Stop(then=then), dict[int, Any]()
     if threading.current_thread() is threading.main_thread():
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
         before = {number: handler for number, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}

@@ -9,6 +9,7 @@ import pandas as pd
 import typer
 
 from grokscope import analyses, tasks
+from grokscope.circuits.command import run_command
 
 SPLIT = "test_inferred_ood_id"
 
@@ -28,4 +29,4 @@ def main(study: str = "study") -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main, stopped="stopped; nothing was kept")

@@ -13,6 +13,7 @@ import typer
 from grokscope import analyses, tasks
 from grokscope.analyses.page import Report
 from grokscope.circuits.arguments import refuse
+from grokscope.circuits.command import run_command
 from grokscope.circuits.destination import file_problems
 
 SPLITS = ("test_inferred_iid", "test_inferred_ood")
@@ -63,4 +64,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main, stopped="stopped; nothing was written")

@@ -10,6 +10,7 @@ import typer
 
 from grokscope import analyses, circuits, tasks
 from grokscope.circuits.arguments import refuse
+from grokscope.circuits.command import run_command
 from grokscope.circuits.destination import folder_problems
 
 SPLIT = "test_inferred_iid"
@@ -34,4 +35,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main, stopped="stopped before all pages were written")

@@ -14,6 +14,7 @@ import typer
 
 from grokscope import tasks
 from grokscope.circuits.arguments import refuse
+from grokscope.circuits.command import run_command
 from grokscope.circuits.destination import folder_problems
 from grokscope.tasks.runs.shipping import copy_run, seal_study
 
@@ -63,4 +64,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main, stopped="stopped; what was trained is kept, and the same command goes on")

@@ -21,6 +21,7 @@ import typer
 from nbformat import NotebookNode
 from playwright.sync_api import Browser, sync_playwright
 
+from grokscope.circuits.command import run_command
 from grokscope.circuits.writing import write_atomic
 
 NOTEBOOKS = Path(__file__).parent / "notebooks"
@@ -81,4 +82,4 @@ def main(names: Annotated[list[str] | None, typer.Argument(help="all if not give
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main, stopped="stopped; notebooks that were named have been run")

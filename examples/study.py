@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import pandas as pd
 import torch
 import typer
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from grokscope import tasks
 from grokscope.analyses.claims.regimes import BEFORE
@@ -28,7 +28,10 @@ from grokscope.analyses.claims.same_path import LATE
 from grokscope.analyses.claims.specimens import last_before_ood
 from grokscope.analyses.study.step_tables import step_tables
 from grokscope.circuits.arguments import process_problems, refuse
+from grokscope.circuits.command import run_command
 from grokscope.circuits.destination import folder_problems
+from grokscope.circuits.progress import with_bar
+from grokscope.circuits.workers import in_workers
 from grokscope.tasks.runs.shipping import copy_run, seal_study
 
 SHIPPED = Path(__file__).parent / "checkpoints" / "study"
@@ -211,7 +214,9 @@ def main(
         folders = sorted(path.parent for path in work.glob("**/run.json"))
         places = {folder: shipped_at(folder.name) / folder.relative_to(work) for folder in folders}
         calls = [delayed(ship)(folder, place, further=folder.parent != work) for folder, place in places.items()]
-        typer.echo("\n".join(map(str, Parallel(n_jobs=n_jobs, return_as="generator")(calls))))
+        with in_workers(calls, n_jobs=n_jobs) as lines:
+            for line in with_bar(lines, "shipping", total=len(calls)):
+                typer.echo(line)
         for study in {place.parent for place in places.values()}:
             seal_study(study)
         return
@@ -225,4 +230,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main, stopped="stopped; what was trained is kept, and the same command goes on")

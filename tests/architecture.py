@@ -25,7 +25,7 @@ STOREYS = {
     ),
     "tasks": ("printing", "questions", "models", "runs", "training", "face"),
 }
-SHARED = (  # files, progress, interrupts, what records print, equality, what refuses settings; nothing that knows more
+SHARED = (  # files, progress, interrupts, workers, what records print, equality, refusals; nothing that knows more
     ("circuits", "writing"),
     ("circuits", "documents"),
     ("circuits", "manifest"),
@@ -40,6 +40,7 @@ SHARED = (  # files, progress, interrupts, what records print, equality, what re
     ("circuits", "hashes"),
     ("circuits", "interrupts"),
     ("circuits", "progress"),
+    ("circuits", "workers"),
 )
 ALONE = ("plots", "page")  # import no other room of analyses/
 MOST_LINES = 400

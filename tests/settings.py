@@ -52,6 +52,7 @@ KINDS: dict[str, tuple[Any, ...]] = {
     "folder's name": ("", " ", ".", "..", "../x", "a/b", "a\\b", "con", "NUL.txt", "a\nb", "x" * 300, 3, None),
     "device": ("nonsense", "cuda:7", "meta", "", 3, None),
     "folder to write": ("{tmp}/file", "{tmp}/file/x", "/proc/nothing/x", "", 3, None),
+    "folder to write or none": ("{tmp}/file", "{tmp}/file/x", "/proc/nothing/x", "", 3),
     "file to write": ("{tmp}/file/x", "{tmp}/folder", "/proc/nothing/x", "", 3, None),
     "file to read": (3, "{tmp}/nothing", "{tmp}/folder", None),
     "folder to read": ("{tmp}/nothing", "{tmp}/file", "", 3, None),
@@ -309,7 +310,7 @@ ROWS: dict[str, Row] = {
     "shortcut_accuracy": (T.shortcut_accuracy, lambda w: {"task": w.task, "queries": w.queries}, {}),
     "sweep": (
         T.sweep,
-        lambda w: {"jobs": [w.job], "out": w.tmp / "folder"},
+        lambda w: {"jobs": [w.job], "out": w.tmp / "folder", "progress": False},
         {"threads": "count", "n_jobs": "jobs at a time"},
     ),
     "top_token": (T.top_token, lambda w: {"logits": w.logits}, {}),
@@ -406,6 +407,7 @@ ROWS: dict[str, Row] = {
             "threshold": "number from 0 or none",
             "greedy": "number above 0 or none",
             "method": "choice",
+            "keep_in": "folder to write or none",
         },
     ),
     "edge_attribution": (
@@ -475,7 +477,7 @@ ROWS: dict[str, Row] = {
         },
         {"evidence": "data"},
     ),
-    "path_patch": (A.path_patch, asked, {"positions": "choice"}),
+    "path_patch": (A.path_patch, asked, {"positions": "choice", "keep_in": "folder to write or none"}),
     "probe_bridge": (A.probe_bridge, lambda w: {"model": w.model, "task": w.task}, {"targets": "names"}),
     "profile_distance": (
         A.profile_distance,

@@ -91,7 +91,7 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(HookedTransformer, "forward", work)
     monkeypatch.setattr(torch.optim.AdamW, "__init__", work)
-    monkeypatch.setattr("grokscope.tasks.training.sweep.Parallel", work)
+    monkeypatch.setattr("grokscope.circuits.workers.Parallel", work)
 
     def too_long(*args: object) -> None:
         raise Worked("too long")

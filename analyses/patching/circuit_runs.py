@@ -74,7 +74,7 @@ def run_with_edge_sets(
     shape = (len(open_edges), len(pairs), model.cfg.d_vocab_out)
     batches = engine.batches(len(pairs), "sets", results=8 * math.prod(shape))
     found: Tensor | None = None
-    with bar(len(open_edges) * len(pairs), "running circuits", show=progress) as shown:
+    with bar(len(open_edges) * len(pairs), "running circuits", show=progress, unit=" runs") as shown:
         for rows in batches:
             (corrupt,), (clean,) = engine.run(pairs.corrupt[rows]), engine.run(pairs.clean[rows])
             found = clean.logits.new_empty(shape) if found is None else found
@@ -169,7 +169,7 @@ class CircuitRuns:
         """
         rows_open = circuits if isinstance(circuits, np.ndarray) else self.open_edges(circuits)
         open_edges, found = torch.from_numpy(rows_open), np.empty((len(rows_open), len(self.pairs)))
-        with bar(found.size, what, show=self._progress) as shown:
+        with bar(found.size, what, show=self._progress, unit=" runs") as shown:
             for rows, clean, background in self._batches(found.nbytes + rows_open.nbytes):
                 by_query = partial(metric_by_query, self._metric, pairs=self.pairs.take(rows), clean=clean.logits)
                 for places, logits in self._engine.logits_with_edges(background, clean, open_edges):

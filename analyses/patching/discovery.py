@@ -1,6 +1,7 @@
 """From a model and prompt pairs to a circuit: measure edges, then keep the strong ones, or prune one by one."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,19 @@ from ...circuits.arguments import (
     whole_problems,
 )
 from ...circuits.circuit import has_number
+from ...circuits.destination import folder_problems
+from ...circuits.interrupts import noticing_interrupts
 from ...circuits.progress import bar
 from ...tasks import PromptPairs
 from .attribution import METHODS, edge_attribution
 from .circuit_runs import CircuitRuns, check_enough
 from .effects import Direction
 from .exact import path_patch
+from .kept import Question, keeping
 from .metrics import AnyMetric, logit_difference
+from .pruning import FEWEST, Pruning
 
-FEWEST, MOST = 4, 64  # steps of pruning that are tried at once
+MOST = 64  # steps of pruning that are tried at once
 
 
 def discover(
@@ -40,6 +45,7 @@ def discover(
     method: str = "exact",
     direction: Direction = "noising",
     metric: AnyMetric = logit_difference,
+    keep_in: str | Path | None = None,
     max_memory: int | None = None,
     progress: bool = True,
     seed: int = 0,
@@ -58,6 +64,8 @@ def discover(
         method: `exact`, or how effects are estimated, see `edge_attribution`; greedy pruning is always exact.
         direction: noising or denoising; of the effects.
         metric: see `path_patch`.
+        keep_in: a folder in which what is measured so far is kept, effects and steps of pruning, so that the same call goes
+            on after Ctrl-C or SIGTERM, see `path_patch`; for exact effects. Other rules may use the same folder.
         max_memory: bytes that may be used, results included; by default a quarter of what is free.
         progress: show a bar, in terminals and notebooks, for what takes longer than two seconds.
         seed: of the bootstrap.
@@ -69,17 +77,18 @@ def discover(
     Raises:
         ValueError: if several rules are given or one is no such number, for an unknown method, all at once; as
             `path_patch`; for `greedy` if there are fewer than eight pairs.
+        Interrupted: on Ctrl-C or SIGTERM, a KeyboardInterrupt; it says how far it came and how to go on.
     """
     common = common_problems(direction=direction, max_memory=max_memory, progress=progress, seed=seed)
     top_k, threshold, greedy, method = native((top_k, threshold, greedy, method))
-    refuse(_problems(top_k, threshold, greedy, method) + common)
+    refuse(_problems(top_k, threshold, greedy, method, keep_in) + common)
     if greedy is not None:
         pairs.check_against(model)
         check_enough(pairs)
     measure: dict[str, Any] = {"direction": direction, "metric": metric, "per_query": True, "seed": seed}
     measure |= {"max_memory": max_memory, "progress": progress}
     effects = (
-        path_patch(model, pairs, **measure)
+        path_patch(model, pairs, keep_in=keep_in, **measure)
         if method == "exact"
         else edge_attribution(model, pairs, method=method, **measure)
     )
@@ -87,18 +96,24 @@ def discover(
         return Circuit.from_effects(effects, top_k=top_k, threshold=threshold)
     kept: list[Edge] = []
     if has_number(effects.table["effect"]).any():
-        runs = CircuitRuns(model, pairs, metric=metric, max_memory=max_memory, progress=progress, seed=seed)
-        likely = effects.table["effect"].abs().to_numpy() >= greedy
-        kept = prune(runs, greedy, likely=likely, progress=progress)
+        how: dict[str, Any] = {"metric": metric, "max_memory": max_memory}
+        with keeping(keep_in, model, pairs, effects.graph.edges, direction=direction, **how) as question:
+            how |= {} if question is None else {"max_memory": question.memory}
+            runs = CircuitRuns(model, pairs, progress=progress, seed=seed, **how)
+            likely = effects.table["effect"].abs().to_numpy() >= greedy
+            kept = prune(runs, greedy, likely=likely, progress=progress, kept=question)
     circuit = Circuit.from_effects(effects, edges=kept)
     rule = {"kept": f"greedy, each edge at least {greedy:g} of the gap, connected"}
     return Circuit(circuit.table, circuit.graph, {**circuit.provenance, **rule}, circuit.deltas, circuit.donor_gaps)
 
 
-def _problems(top_k: Any, threshold: Any, greedy: Any, method: Any) -> list[str]:
-    """What cannot be a rule or a method."""
+def _problems(top_k: Any, threshold: Any, greedy: Any, method: Any, keep_in: Any) -> list[str]:
+    """What cannot be a rule, a method or a folder."""
     known = ("exact", *METHODS)
     problems = [] if is_one_of(method, known) else [f"no method {shortly(method)}; there are {', '.join(known)}"]
+    problems += [] if keep_in is None else folder_problems(keep_in=keep_in)
+    if keep_in is not None and method != "exact":
+        problems.append("keep_in keeps exact effects; leave it out for estimates, which are quick")
     if sum(rule is not None for rule in (top_k, threshold, greedy)) > 1:
         problems.append("give one of top_k, threshold and greedy")
     problems += [] if top_k is None else whole_problems(1, most=MOST_REPEATS, top_k=top_k)
@@ -106,7 +121,14 @@ def _problems(top_k: Any, threshold: Any, greedy: Any, method: Any) -> list[str]
     return problems + ([] if greedy is None else number_problems(0, above=True, greedy=greedy))
 
 
-def prune(runs: CircuitRuns, least: float, *, likely: Bool[np.ndarray, " edge"], progress: bool = True) -> list[Edge]:
+def prune(
+    runs: CircuitRuns,
+    least: float,
+    *,
+    likely: Bool[np.ndarray, " edge"],
+    progress: bool = True,
+    kept: Question | None = None,
+) -> list[Edge]:
     """Remove edges one by one, last first, each unless the share of the gap that the rest keeps falls by `least` or more.
 
     Several steps are tried at once, each as if those before it went as is likely; from the first that did not on, they are
@@ -117,25 +139,37 @@ def prune(runs: CircuitRuns, least: float, *, likely: Bool[np.ndarray, " edge"],
         least: see above.
         likely: which of the graph's edges are likely to be kept.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
+        kept: whose folder keeps how far it came.
+
+    Raises:
+        Interrupted: on Ctrl-C or SIGTERM; it says how far it came.
     """
     if runs.gap[2]:
         return []  # there is no share to lose
-    kept, share, n_at_once = np.ones(len(runs.graph.edges), dtype=bool), 1.0, FEWEST
-    left = list(range(len(kept)))[::-1]
-    with bar(len(left), "pruning", show=progress) as shown:
-        while left:
-            tried = left[:n_at_once]
-            n_done = 0
-            for edge, rest in zip(tried, runs.share(_steps(kept, tried, likely)), strict=True):
-                n_done += 1
-                if goes := share - rest < least:
-                    kept[edge], share = False, float(rest)
-                if goes == likely[edge]:
-                    break
-            n_at_once = min(2 * n_at_once, MOST) if n_done == len(tried) else max(n_at_once // 2, FEWEST)
-            left = left[n_done:]
-            shown.update(n_done)
-    return [edge for edge, stays in zip(runs.graph.edges, kept, strict=True) if stays]
+    edges = runs.graph.edges
+    pruning = Pruning.of(len(edges), least, kept)
+    with noticing_interrupts() as stop, bar(len(edges), "pruning", show=progress, first=pruning.n_tried) as shown:
+        while tried := pruning.left[: pruning.n_at_once]:
+            shown.update(_try(runs, pruning, tried, least, likely))
+            pruning.save_if_due()
+            if stop.asked:
+                raise pruning.stopped(stop)
+    pruning.save()
+    return [edge for edge, stays in zip(edges, pruning.stays, strict=True) if stays]
+
+
+def _try(runs: CircuitRuns, pruning: Pruning, tried: Sequence[int], least: float, likely: Bool[np.ndarray, " edge"]) -> int:
+    """Do the next steps, up to the first that goes otherwise than is likely; how many they were."""
+    n_done = 0
+    for edge, rest in zip(tried, runs.share(_steps(pruning.stays, tried, likely)), strict=True):
+        n_done += 1
+        if goes := pruning.share - rest < least:
+            pruning.stays[edge], pruning.share = False, float(rest)
+        if goes == likely[edge]:
+            break
+    pruning.n_at_once = min(2 * pruning.n_at_once, MOST) if n_done == len(tried) else max(pruning.n_at_once // 2, FEWEST)
+    pruning.n_tried += n_done
+    return n_done
 
 
 def _steps(

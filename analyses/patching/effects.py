@@ -19,6 +19,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import ComputationGraph, Edge, Node, Result
 from ...circuits.circuit import without_numbers
 from ...circuits.columns import Columns
+from ...circuits.interrupts import noticing_interrupts
 from ...circuits.progress import bar
 from ...circuits.units import after_number, shown, size_of_gap
 from ...tasks import PromptPairs
@@ -28,6 +29,7 @@ from ..plots.heatmaps import effect_heatmap
 from ..statistics import bootstrap_ratio
 from .completeness import largest_residual
 from .gap import Ends, below_rounding, check_metric, gap_and_reason, undefined
+from .kept import Changes, Question
 from .metrics import AnyMetric
 from .resolution import resolution_of
 
@@ -162,6 +164,7 @@ def patch_each(
     per_query: bool,
     progress: bool,
     seed: int,
+    kept: Question | None = None,
 ) -> PatchingResult:
     """Patch each edge or node by itself and summarise what it does to the metric.
 
@@ -177,20 +180,30 @@ def patch_each(
         per_query: keep the change of every query.
         progress: show a bar if it takes longer than a moment.
         seed: of the bootstrap.
+        kept: whose folder keeps what is measured so far, see `kept`.
+
+    Raises:
+        Interrupted: on Ctrl-C or SIGTERM; it says how far it came.
     """
     base, donor = base_and_donor(pairs, direction)
     resolution = resolution_of(model, engine.graph)
     batches = engine.batches(len(pairs), work, results=8 * len(targets) * len(pairs))
-    deltas, ends = np.empty((len(targets), len(pairs))), Ends(metric, len(pairs), direction, resolution)
+    changes, ends = Changes.of(len(targets), batches, kept), Ends(metric, len(pairs), direction, resolution)
     check_metric(engine, metric, pairs, resolution, batches)
-    with bar(len(targets) * len(pairs), "patching", show=progress) as shown_bar:
-        for part_rows in batches:
+    with noticing_interrupts() as stop, bar(changes.deltas.size, "patching", show=progress, unit=" runs") as shown_bar:
+        for number, part_rows in enumerate(batches):
             part, rows = pairs.take(part_rows), part_rows.numpy()
             run, other = engine.run(base[part_rows], donor[part_rows])
             by_query = ends.note(rows, part, run, other)
-            for places, logits in patched(run, other, targets):
-                deltas[np.array(places)[:, None], rows] = by_query(logits) - ends.base[rows]
+            left = np.flatnonzero(~changes.done[:, number])
+            shown_bar.skip((len(targets) - len(left)) * len(rows))
+            for places, logits in patched(run, other, [targets[i] for i in left]) if len(left) else ():
+                changes.note(number, left[places], rows, by_query(logits) - ends.base[rows])
                 shown_bar.update(len(places) * len(rows))
+                if stop.asked:
+                    raise changes.stopped(stop)
+    changes.save()
+    deltas = changes.deltas
     return summarise(model, pairs, engine.graph, targets, deltas, ends, per_query=per_query, seed=seed)
 
 

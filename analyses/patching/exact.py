@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node
 from ...circuits.arguments import choice_problems, common_problems, refuse
+from ...circuits.destination import folder_problems
 from ...tasks import PromptPairs
-from ..forward.engine import Work, engine_of
+from ..forward.engine import engine_of
 from ..forward.places import check_edges, check_paths
 from .effects import Direction, PatchingResult, patch_each
+from .kept import keeping
 from .metrics import AnyMetric, logit_difference
 
 Positions = Literal["separate", "together"]
@@ -27,6 +30,7 @@ def path_patch(
     direction: Direction = "noising",
     metric: AnyMetric = logit_difference,
     per_query: bool = False,
+    keep_in: str | Path | None = None,
     max_memory: int | None = None,
     progress: bool = True,
     seed: int = 0,
@@ -48,6 +52,9 @@ def path_patch(
         metric: a `Metric`, or a function of logits, answers and foils that gives one number for each query; by default the
             logit difference in nats.
         per_query: keep the change of every query, for intervals of comparisons.
+        keep_in: a folder in which what is measured so far is kept, about every minute and on Ctrl-C or SIGTERM, so that the
+            same call goes on and gives the same numbers, to the bit. It belongs to this model, these pairs, edges and
+            settings; of a metric it knows the name alone.
         max_memory: bytes that may be used, results included; by default a quarter of what is free.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the bootstrap.
@@ -56,33 +63,29 @@ def path_patch(
         KeyError: for edges that the model does not have.
         ValueError: for no pair, or tokens and positions that the model does not have (all problems at once); for paths that
             go backwards or through unknown nodes; for models with options that cannot be done exactly, with hooks or with
-            logits that are not finite; for a metric of the wrong shape, or without a finite number for some prompts.
+            logits that are not finite; for a metric of the wrong shape, or without a finite number for some prompts; for a
+            folder that keeps the effects of something else, or with longer paths.
         MemoryError: if not a single pair of prompts fits into `max_memory`.
+        Interrupted: on Ctrl-C or SIGTERM, a KeyboardInterrupt; it says how far it came and how to go on.
     """
     common: dict[str, Any] = {"direction": direction, "per_query": per_query, "max_memory": max_memory}
     choice = choice_problems(positions=(positions, ("separate", "together")))
-    refuse(choice + common_problems(**common, progress=progress, seed=seed))
+    kept = [] if keep_in is None else folder_problems(keep_in=keep_in)
+    kept += ["keep_in goes with single edges, without through"] if keep_in is not None and through else []
+    refuse(choice + kept + common_problems(**common, progress=progress, seed=seed))
     pairs.check_against(model)
     engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
-    work: Work = "sets" if through else "copies"
+    options: dict[str, Any] = {"direction": direction, "metric": metric}
+    more: dict[str, Any] = {"per_query": per_query, "progress": progress, "seed": seed}
     if through:
         targets, between = _paths(engine.graph, edges, through, positions)
         patched = partial(engine.path_logits, through=between)
-    else:
-        targets, patched = _targets(engine.graph, edges, positions), engine.edge_logits
-    return patch_each(
-        model,
-        engine,
-        pairs,
-        targets,
-        patched,
-        work,
-        direction=direction,
-        metric=metric,
-        per_query=per_query,
-        progress=progress,
-        seed=seed,
-    )
+        return patch_each(model, engine, pairs, targets, patched, "sets", **options, **more)
+    targets = _targets(engine.graph, edges, positions)
+    with keeping(keep_in, model, pairs, targets, **options, max_memory=max_memory) as question:
+        if question is not None:  # which goes on with the memory of its first call
+            engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=question.memory)
+        return patch_each(model, engine, pairs, targets, engine.edge_logits, "copies", **options, **more, kept=question)
 
 
 def _targets(graph: ComputationGraph, edges: Iterable[Edge | str] | None, positions: Positions) -> list[Edge]:

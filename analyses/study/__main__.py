@@ -1,11 +1,6 @@
 """`python -m grokscope.analyses.study`."""
 
-import sys
-
-import typer
-
-from ...circuits.plain_text import escape_what_it_lacks
+from ...circuits.command import run_command
 from .run import main
 
-escape_what_it_lacks(sys.stdout)
-typer.run(main)
+run_command(main, stopped="stopped; what was measured is kept, and the same command goes on")

@@ -5,9 +5,10 @@ both-hops regime until it generalises to OOD ones, measures both on the same hel
 """
 
 import dataclasses
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from transformer_lens import HookedTransformer
@@ -15,8 +16,10 @@ from transformer_lens import HookedTransformer
 from ...circuits import compare
 from ...circuits.arguments import common_problems, refuse, seed_problems, whole_problems
 from ...circuits.destination import folder_problems
+from ...circuits.interrupts import Interrupted
 from ...circuits.lock import only_writer
 from ...circuits.plain_text import plain
+from ...circuits.progress import in_words, say
 from ...tasks import BOTH_HOPS, NATURAL, ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, make_pairs, train
 from ...tasks.questions.pairing import n_pairable
 from ..bridge.evidence import bridge_evidence
@@ -27,6 +30,8 @@ from ..training.trajectory import trajectory
 from .demo_report import SPLIT, Demo, summary, write_report
 
 ARMS = {"natural": (NATURAL, "id_generalised"), "both hops": (BOTH_HOPS, "ood_generalised")}
+PHASES = {"id_generalised": "generalised to unseen ID questions", "ood_generalised": "generalised to OOD questions"}
+QUICK, WHOLE = "under a minute on two cores", "about a minute and a half on two cores"
 
 
 def run_demo(
@@ -49,15 +54,20 @@ def run_demo(
         n_pairs: prompt pairs asked for; one of their halves chooses the circuits, the other judges them. Fewer are taken if
             the split does not have that many.
         seed: of training (the same initial weights in both arms), pairs and resampling.
-        progress: whether training shows a bar.
+        progress: say what is being done, and show bars.
 
     Raises:
         FolderInUseError: if another process writes into that folder.
+        Interrupted: on Ctrl-C or SIGTERM, a KeyboardInterrupt; what is trained is saved.
     """
     problems = whole_problems(1, max_steps=max_steps) + folder_problems(out=out)
     refuse(problems + common_problems(n_pairs=n_pairs, seed=seed, progress=progress))
-    with only_writer(out):
-        return _run(task, out, model_config, max_steps, n_pairs, seed, progress)
+    try:
+        with only_writer(out):
+            return _run(task, out, model_config, max_steps, n_pairs, seed, progress)
+    except Interrupted as stopped:
+        far = str(stopped).partition(";")[0]
+        raise Interrupted(f"{far}; trainings are kept in {out}, the same call goes on", stopped.signal) from None
 
 
 def _run(
@@ -65,24 +75,34 @@ def _run(
 ) -> Demo:
     n_items = len(task.graph) + len(task.trained)
     batch_size = min(TrainConfig.small().batch_size, max(32, n_items // 20))  # at least 20 steps an epoch
-    runs = {}
+    runs, shown = {}, dict[str, Any](progress=progress)
     for arm, (supervision, stop) in ARMS.items():
+        say(f"{arm}: training until it has {PHASES[stop]}, at most {max_steps:,} steps", show=progress)
         config = TrainConfig.small(stop_at=stop, max_steps=max_steps, batch_size=batch_size, seed=seed)
         folder = out / arm.replace(" ", "_")
         runs[arm] = train(task.with_supervision(supervision), model_config, config, folder, resume=True, progress=progress)
     checkpoints = {arm: run.checkpoint(_phase(run, ARMS[arm][1])) for arm, run in runs.items()}
     models = {arm: checkpoint.model() for arm, checkpoint in checkpoints.items()}
     chosen_on, judged_on = _pairs(task, n_pairs, seed, models).halves()
-    circuits = {arm: discover(model, chosen_on, seed=seed) for arm, model in models.items()}
+    say(f"circuits: measuring every edge on {len(chosen_on)} pairs", show=progress)
+    circuits = {arm: discover(model, chosen_on, seed=seed, **shown) for arm, model in models.items()}
+    say("bridge: where it is read and used", show=progress)
+    lenses = {arm: logit_lens(model, task.split(SPLIT), seed=seed, **shown) for arm, model in models.items()}
+    evidence = {arm: bridge_evidence(model, task, SPLIT, seed=seed, **shown) for arm, model in models.items()}
+    say(f"circuits: judging them on {len(judged_on)} other pairs, and comparing them", show=progress)
+    judged = {arm: faithfulness(model, circuits[arm], judged_on, seed=seed, **shown) for arm, model in models.items()}
+    comparison = compare(circuits, seed=seed, **shown)
+    say(f"natural: its circuit at {len(runs['natural'].steps)} steps of training", show=progress)
+    growth = trajectory(runs["natural"], chosen_on, judged_on=judged_on, seed=seed, **shown)
     return Demo(
         runs=runs,
         checkpoints=checkpoints,
-        lenses={arm: logit_lens(model, task.split(SPLIT), seed=seed) for arm, model in models.items()},
-        evidence={arm: bridge_evidence(model, task, SPLIT, seed=seed) for arm, model in models.items()},
+        lenses=lenses,
+        evidence=evidence,
         circuits=circuits,
-        judged={arm: faithfulness(model, circuits[arm], judged_on, seed=seed) for arm, model in models.items()},
-        comparison=compare(circuits, seed=seed),
-        growth=trajectory(runs["natural"], chosen_on, judged_on=judged_on, seed=seed),
+        judged=judged,
+        comparison=comparison,
+        growth=growth,
         chosen_on=chosen_on,
         judged_on=judged_on,
     )
@@ -114,8 +134,11 @@ def main(
     else:
         task = TwoHopTask.random(seed=seed)
     model_config = dataclasses.replace(ModelConfig.small(), n_loops=2) if quick else ModelConfig.small()
+    start = time.perf_counter()
+    say(f"two trainings on one graph, their circuits side by side, a report in {out}: {QUICK if quick else WHOLE}")
     demo = run_demo(task, out, model_config=model_config, max_steps=5000, seed=seed)
     path = write_report(demo, out / "report.html")
     for line in summary(demo):
         typer.echo(plain(line))
+    say(f"done in {in_words(time.perf_counter() - start)}")
     typer.echo(f"report: {path}")

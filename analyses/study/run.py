@@ -6,24 +6,31 @@ Measurements are cached in the output folder and read again as long as weights, 
 interrupted analysis resumes from them. After a change of the code delete the folder `measured` there.
 """
 
+import glob
+import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from joblib import Parallel, delayed
+from joblib import delayed, effective_n_jobs
 
 from ...circuits.arguments import common_problems, process_problems, refuse
 from ...circuits.destination import folder_problems
+from ...circuits.interrupts import noticing_interrupts, stop_at_once
 from ...circuits.lock import only_writer
 from ...circuits.plain_text import plain
-from ...circuits.progress import with_bar
+from ...circuits.progress import bar, in_words, say
+from ...circuits.workers import in_workers
 from ...tasks import Run, Study, load_study
 from ..claims.claim import N_PAIRS, N_QUESTIONS, Inputs, Job
 from ..claims.registry import CLAIMS
 from ..claims.specimens import arm_checkpoints, open_arms
 from .cache import cached, fingerprint
 from .report import Findings, verdicts, write_report
+
+SECONDS = 13.0  # that one measurement of the shipped study takes on one core, on average over all of them
 
 
 def analyse(
@@ -52,6 +59,7 @@ def analyse(
     Raises:
         ValueError: if the study lacks an arm that a claim needs, or two jobs have one name; before anything is measured.
         FolderInUseError: if another process measures into that folder.
+        Interrupted: on Ctrl-C or SIGTERM; it says how many are measured, which the same call reads.
         FileError: if a cached measurement is damaged; the message names it.
     """
     common = common_problems(n_pairs=n_pairs, n_questions=n_questions, progress=progress, seed=seed)
@@ -69,12 +77,7 @@ def analyse(
     names = Counter(job.name for job in jobs.values())
     if twice := sorted(name for name, n in names.items() if n > 1):
         raise ValueError(f"jobs of different claims need different names, these occur twice: {', '.join(twice)}")
-    calls = (delayed(_measure)(job, measured) for job in jobs.values())
-    # as a generator, which joblib's backend `multiprocessing` refuses: it forks, and hangs after torch has used threads
-    with only_writer(measured):
-        measurements: Any = Parallel(n_jobs=n_jobs, return_as="generator")(calls)
-        shown = with_bar(measurements, "measuring", total=len(jobs), show=progress)
-        results: dict[tuple[str, str, Any], Any] = dict(zip(jobs, shown, strict=True))
+    results = _measured(jobs, measured, n_jobs, progress)
     found = {}
     for name, claim in CLAIMS.items():
         of_claim = {group: {key: results[name, group, key] for key in keys} for group, keys in groups[name].items()}
@@ -82,11 +85,37 @@ def analyse(
     return Findings(study, transfers, found)
 
 
-def _measure(job: Job, folder: Path) -> Any:
-    """What a job asks for, from the cache if it is there; only the models of its own graph are opened."""
+def _measured(jobs: Mapping[Any, Job], folder: Path, n_jobs: int, progress: bool) -> dict[Any, Any]:
+    """What jobs ask for, those first that have been measured before, so that the estimate is of the others."""
+    there = {key for key, job in jobs.items() if any(folder.glob(f"{glob.escape(job.name)}-*.json"))}
+    in_order = sorted(jobs, key=lambda key: key not in there)
+    n_workers = min(effective_n_jobs(n_jobs), max(1, len(jobs) - len(there)))
+    about = in_words((len(jobs) - len(there)) * SECONDS / n_workers)
+    say(f"{len(jobs)} measurements, {len(there)} of them in {folder} before; about {about} for the others", show=progress)
+    results: dict[Any, Any] = {}
+    calls = (delayed(_measure)(key, jobs[key], folder) for key in in_order)
+    with (
+        only_writer(folder),
+        noticing_interrupts(then=stop_at_once) as stop,
+        bar(len(jobs), "measuring", show=progress) as shown,
+    ):
+        try:
+            with in_workers(calls, n_jobs=n_jobs) as found:
+                for key, value, was_there in found:
+                    results[key] = value
+                    (shown.skip if was_there else shown.update)()
+        except KeyboardInterrupt:
+            kept = f"{len(results)} of {len(jobs)} measured, kept in {folder}"
+            raise stop.interrupted(f"stopped: {kept}; the same call goes on") from None
+    return results
+
+
+def _measure(key: Any, job: Job, folder: Path) -> tuple[Any, Any, bool]:
+    """What a job asks for and whether it was in the cache; only the models of its own graph are opened."""
     subject = job.subject if isinstance(job.subject, Run) else open_arms(job.subject)
     path = folder / f"{job.name}-{fingerprint(subject, *job.settings)}.json"
-    return cached(path, job.kind, lambda: job.measure(subject, *job.settings))
+    was_there = path.is_file()
+    return key, cached(path, job.kind, lambda: job.measure(subject, *job.settings)), was_there
 
 
 def main(
@@ -96,11 +125,13 @@ def main(
 ) -> None:
     """Decide the four questions on a study and write a report."""
     refuse(folder_problems(out=out) + process_problems(n_jobs))
-    runs = load_study(study)
+    start, runs = time.perf_counter(), load_study(study)
+    say(f"deciding {len(CLAIMS)} questions on {study}")
     further = runs.folder / "transfer"
     transfers = load_study(further) if any(further.glob("*/run.json")) else None
     findings = analyse(runs, transfers, out / "measured", n_jobs=n_jobs)
     path = write_report(findings, out / "report.html")
     for line in verdicts(findings):
         typer.echo(plain(line))
+    say(f"done in {in_words(time.perf_counter() - start)}")
     typer.echo(f"report: {path}")

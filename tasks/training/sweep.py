@@ -4,6 +4,7 @@ Runs are independent folders that resume, so a sweep can be stopped, killed and 
 skipped, unfinished ones continue.
 """
 
+import os
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,13 +15,16 @@ from typing import Any
 
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from ...circuits.arguments import native, process_problems, refuse, shortly, whole_problems
+from ...circuits.arguments import flag_problems, native, process_problems, refuse, shortly, whole_problems
 from ...circuits.destination import file_name_problems, folder_problems, room_problems
+from ...circuits.interrupts import Interrupted, Stop, noticing_interrupts, stop_at_once
 from ...circuits.plain_text import named, one_line, shortened
+from ...circuits.progress import bar
 from ...circuits.same_content import ByContent
+from ...circuits.workers import end_workers, in_workers, listening, tell_workers
 from ..models.config import ModelConfig
 from ..questions.task import Task
 from ..runs.checkpoints import Checkpoint, CheckpointError, Run
@@ -81,17 +85,20 @@ def grid(
     ]
 
 
-def sweep(jobs: Iterable[Job], out: str | Path, *, n_jobs: int = -1, threads: int = 1) -> pd.DataFrame:
+def sweep(
+    jobs: Iterable[Job], out: str | Path, *, n_jobs: int = -1, threads: int = 1, progress: bool = True
+) -> pd.DataFrame:
     """Train all jobs, several at a time, each in its folder under `out`.
 
     By default in processes on this machine; inside `joblib.parallel_config(backend="dask")` on that cluster, whose workers
-    must see the same folder.
+    must see the same folder. On Ctrl-C or SIGTERM every training saves its state, and the same call goes on.
 
     Args:
         jobs: with different names, see `grid`.
         out: folder for the runs.
         n_jobs: at once; −1 for one on each core, or all that the cluster has.
         threads: of torch in each, so that processes do not compete for cores.
+        progress: show a bar over the jobs.
 
     Returns:
         A row for each job, in their order, with run, outcome (`trained`, `finished before` or `failed`), seconds, error
@@ -100,30 +107,52 @@ def sweep(jobs: Iterable[Job], out: str | Path, *, n_jobs: int = -1, threads: in
 
     Raises:
         ValueError: if there is no job, one is something else, or two have the same name.
+        Interrupted: on Ctrl-C or SIGTERM, when all is saved; it says how many trainings are finished.
     """
     jobs = _listed(jobs)
     settings = process_problems(n_jobs) + whole_problems(1, threads=threads) + folder_problems(out=out)
+    settings += flag_problems(progress=progress)
     names = [job.name for job in jobs]
     refuse(_problems(names) + settings)
     n_jobs, threads = native((n_jobs, threads))
     needed = sum(bytes_to_write(Path(out) / job.name, job.task, job.model_config, job.train_config) for job in jobs)
     refuse(room_problems(out, needed, f"what these {len(jobs)} trainings write"))
     done: dict[str, dict[str, Any]] = {}
-    for _ in range(MAX_ROUNDS):
-        left = [job for job in jobs if job.name not in done]
-        try:
-            how: dict[str, Any] = {"return_as": "generator_unordered", "pre_dispatch": "all", "batch_size": 1}
-            rows: Any = Parallel(n_jobs=n_jobs, **how)(delayed(_train)(job, Path(out), threads) for job in left)
-            for row in rows:
+    with noticing_interrupts(then=tell_workers) as stop, bar(len(jobs), "training", show=progress, unit=" runs") as shown:
+        for _ in range(MAX_ROUNDS):
+            left = [job for job in jobs if job.name not in done]
+            for row in _trained(left, Path(out), n_jobs, threads, stop):
                 done[row["run"]] = row
-        except TerminatedWorkerError:
-            continue
-        break
+                (shown.skip if row["outcome"] == "finished before" else shown.update)()
+    if stop.asked:
+        end_workers()
+        raise stop.interrupted(f"stopped: {_counted(done, len(jobs))}; all others are saved in {out}, the same call goes on")
     for job in jobs:
         killed = f"its worker was killed {MAX_ROUNDS} times"
         row = {"run": job.name, "outcome": "failed", "seconds": float("nan"), "error": killed, "warning": ""}
         done.setdefault(job.name, row)
     return pd.DataFrame([done[name] for name in names])
+
+
+def _trained(jobs: Sequence[Job], out: Path, n_jobs: int, threads: int, stop: Stop) -> Iterator[dict[str, Any]]:
+    """Rows of jobs as they end, but for those that were stopped, and for all that are left when a worker is killed."""
+    calls = (delayed(_train)(job, out, threads) for job in jobs if not stop.asked)
+    if not jobs or stop.asked:
+        return
+    try:
+        with in_workers(calls, n_jobs=n_jobs) as rows:
+            for row in rows:
+                if isinstance(row, dict):
+                    yield row
+                elif row.process == os.getpid():  # where trainings are in this process they notice in place of it
+                    stop.signal = row.signal
+    except TerminatedWorkerError:
+        return
+
+
+def _counted(done: Mapping[str, Mapping[str, Any]], n: int) -> str:
+    failed = sum(row["outcome"] == "failed" for row in done.values())
+    return f"{len(done) - failed} of {n} trainings are finished" + (f", {failed} failed" if failed else "")
 
 
 def _listed(jobs: Any) -> list[Job]:
@@ -149,7 +178,24 @@ def _problems(names: Sequence[str]) -> list[str]:
     return problems + file_name_problems("the job name", names)
 
 
-def _train(job: Job, out: Path, threads: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Stopped:
+    """A training that was stopped by a signal, in a process."""
+
+    signal: int
+    process: int
+
+
+def _train(job: Job, out: Path, threads: int) -> dict[str, Any] | _Stopped:
+    """Train or resume one run, until it ends or this process is told to stop."""
+    try:
+        with noticing_interrupts(then=stop_at_once), listening():  # outside of training there is nothing to save
+            return _row(job, out, threads)
+    except Interrupted as stopped:
+        return _Stopped(stopped.signal, os.getpid())
+
+
+def _row(job: Job, out: Path, threads: int) -> dict[str, Any]:
     """Train or resume one run; an error is reported, so that the other runs continue."""
     before, start = torch.get_num_threads(), time.perf_counter()
     torch.set_num_threads(threads)

@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import signal
 from pathlib import Path
 from unittest.mock import patch
 
@@ -31,6 +32,7 @@ from grokscope.analyses.study.published import (
 from grokscope.analyses.study.report import WHAT_DECIDES, verdicts, write_report
 from grokscope.circuits import Result
 from grokscope.circuits.documents import FileError
+from grokscope.circuits.interrupts import Interrupted
 from grokscope.tasks import Checkpoint, Run, Study, build_model, load_study
 
 SLOTS = ("natural_slots-g1-r0", "second_hop_slots-g1-r0")
@@ -126,7 +128,7 @@ def test_a_job_opens_the_models_of_its_own_graph_alone(tmp_path: Path, monkeypat
     monkeypatch.setattr(whole, "cached", lambda path, kind, measure: path)
     jobs = SAME_PATH.jobs(Inputs(load_study()))["main"]
     assert sorted(jobs) == [1, 2, 3, 4, 5] and opened == []
-    path = whole._measure(jobs[2], tmp_path)
+    _, path, _ = whole._measure("", jobs[2], tmp_path)
     assert path.name.startswith("paths-main-g2-") and len(opened) == 11
     assert all("-g2-" in label for label in opened)
 
@@ -163,6 +165,33 @@ def test_a_dummy_claim_is_measured_decided_and_on_the_page(one_graph: Study, tmp
         assert list(verdicts(found)) == ["(v) dummy: supported. Many steps."]
         page = write_report(found, tmp_path / "report.html").read_text(encoding="utf-8")
     assert "(v) Is it so?</h2>" in page and "saved steps" in page and page.count("<h2") == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_study_keeps_what_is_measured_and_reads_it_first(
+    one_graph: Study, tmp_path: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured: list[int] = []
+
+    def jobs(inputs: Inputs) -> dict[str, dict[int, Job]]:
+        run = inputs.study.runs[RUNS[0]]
+        return {"all": {n: Job(f"job-{n}", Result, steps_of, run, (n,)) for n in (2, 1, 0)}}
+
+    def steps_of(run: Run, n: int) -> Result:
+        if n == 0 and len(measured) == 2:
+            os.kill(os.getpid(), number)
+        measured.append(n)
+        return Result(pd.DataFrame({"step": run.steps}))
+
+    dummy = Claim("(v)", "", lambda inputs, found: found, verdict_line, show_result, jobs)
+    with patch.dict(CLAIMS, {"dummy": dummy}, clear=True):
+        with pytest.raises(Interrupted, match=r"stopped: 2 of 3 measured, kept in .*; the same call goes on") as raised:
+            whole.analyse(one_graph, None, tmp_path, n_jobs=1)
+        assert raised.value.exit_code == 128 + number and measured == [2, 1]
+        next(tmp_path.glob("job-1-*.json")).unlink()
+        found = whole.analyse(one_graph, None, tmp_path, n_jobs=1)
+    assert measured == [2, 1, 1, 0] and found.claims["dummy"]["all"].keys() == {0, 1, 2}
+    assert f"3 measurements, 1 of them in {tmp_path} before; about " in capsys.readouterr().err
 
 
 def test_a_study_without_an_arm_is_refused_before_anything_is_measured(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -10,6 +12,7 @@ import joblib
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
+from grokscope.circuits.interrupts import Interrupted
 from grokscope.circuits.lock import LOCK, only_writer
 from grokscope.tasks import Job, ModelConfig, ResumeWarning, Run, TrainConfig, TwoHopTask, grid, sweep
 from grokscope.tasks.questions.evaluation import evaluate
@@ -76,11 +79,60 @@ def test_the_table_says_where_a_damaged_state_was_passed_over(tmp_path: Path, mo
     assert table["outcome"].tolist() == ["trained"] and "goes on from step 2" in table["warning"][0]
 
 
-def children() -> list[int]:
-    """The processes that this one has started."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_sweep_saves_says_how_far_it_came_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    config = TrainConfig.tiny(max_steps=6, evaluate_every=2, n_checkpoints=1)
+    jobs = grid({"a": small_task()}, {"tiny": (ModelConfig.tiny(), config)}, [0, 1, 2])
+    seen: list[int] = []
+
+    def stopped(*args: object) -> object:
+        seen.append(1)
+        if len(seen) == 4:  # the first evaluation of the second training
+            os.kill(os.getpid(), number)
+        return evaluate(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "evaluate", stopped)
+        with pytest.raises(Interrupted) as raised:
+            sweep(jobs, tmp_path / "out", n_jobs=1)
+    assert raised.value.exit_code == 128 + number and not (tmp_path / "out" / jobs[2].name).exists()
+    done = f"stopped: 1 of 3 trainings are finished; all others are saved in {tmp_path / 'out'}, the same call goes on"
+    assert str(raised.value) == done
+    table = sweep(jobs, tmp_path / "out", n_jobs=1)
+    assert table["outcome"].tolist() == ["finished before", "trained", "trained"]
+    sweep(jobs[1:2], tmp_path / "whole", n_jobs=1)
+    found, whole = (Run.load(tmp_path / folder / jobs[1].name) for folder in ("out", "whole"))
+    assert found.metrics.drop(columns="seconds").equals(whole.metrics.drop(columns="seconds"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_trainings_in_workers_are_saved_and_no_worker_is_left(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C reaches all processes of a terminal, SIGTERM the first one alone."""
+    command = [sys.executable, str(Path(__file__).parents[2] / "stopped_sweep.py"), str(tmp_path), "2"]
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
+        while len([*tmp_path.glob("*/metrics.csv")]) < 2:
+            time.sleep(0.05)
+            assert process.poll() is None
+        workers = [pid for pid in children(process.pid) if b"Loky" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        assert process.stderr
+        said = process.stderr.read().strip().splitlines()
+        assert process.wait(60) == 128 + number
+    assert said[-1] == f"stopped: 0 of 3 trainings are finished; all others are saved in {tmp_path}, the same call goes on"
+    assert len(workers) == 2 and not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    for name in ("a-tiny-s0", "a-tiny-s1"):
+        rows, states = Run.load(tmp_path / name).metrics["step"], sorted((tmp_path / name).glob("state_*"))
+        assert int(states[-1].stem.partition("_")[2]) >= rows.iloc[-1], "nothing that was trained is lost"
+
+
+def children(of: int | None = None) -> list[int]:
+    """The processes that one, by default this one, has started."""
     status = (path.read_text() for path in Path("/proc").glob("[0-9]*/status"))
     fields = (dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line) for text in status)
-    return [int(each["Pid"]) for each in fields if int(each["PPid"]) == os.getpid()]
+    return [int(each["Pid"]) for each in fields if int(each["PPid"]) == (of or os.getpid())]
 
 
 @pytest.mark.slow

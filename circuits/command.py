@@ -1,0 +1,42 @@
+"""Commands end with one line and a code, however they are stopped."""
+
+import functools
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import typer
+
+from .interrupts import Interrupted
+from .plain_text import escape_what_it_lacks
+
+
+def run_command(main: Callable[..., Any], *, stopped: str) -> None:
+    """Run a function as the command of this process.
+
+    Args:
+        main: its parameters are the command's options.
+        stopped: the line that it ends with if Ctrl-C or SIGTERM stops it where nothing says more; the exit code is 130 or
+            143.
+    """
+    escape_what_it_lacks(sys.stdout)
+
+    @functools.wraps(main)
+    def ending_with_a_line(*args: Any, **kwargs: Any) -> None:
+        before = signal.signal(signal.SIGTERM, _stop)
+        try:
+            main(*args, **kwargs)
+        except KeyboardInterrupt as error:
+            line, code = (str(error), error.exit_code) if isinstance(error, Interrupted) else ("", 130)
+            typer.echo(line or stopped, err=True)
+            raise typer.Exit(code) from None
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    typer.run(ending_with_a_line)
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    raise Interrupted("", number)
