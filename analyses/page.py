@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
-from pandas.api.types import is_numeric_dtype
+from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 from plotly.offline import get_plotlyjs
 
 from ..circuits import Diagram
@@ -21,7 +21,7 @@ from ..circuits.arguments import refuse
 from ..circuits.destination import file_problems
 from ..circuits.diagram import script as diagram_script
 from ..circuits.page import page_of
-from ..circuits.units import fixed
+from ..circuits.units import cell
 from ..circuits.writing import write_atomic
 
 ASSETS = Path(__file__).parent / "assets"
@@ -61,10 +61,13 @@ class Report:
         self.parts.append("<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>")
 
     def table(self, table: pd.DataFrame) -> None:
-        """Add a table; fractions with three digits, words to the left."""
+        """Add a table; fractions with three digits, counts whole, words to the left; see `units.cell`."""
         name, self._n_tables = f"table-{self._n_tables}", self._n_tables + 1
-        shown = table.to_html(index=False, float_format=_number, border=0, na_rep="–", table_id=name)
-        words = [place for place, dtype in enumerate(table.dtypes, start=1) if not is_numeric_dtype(dtype)]
+        cells = pd.DataFrame({place: _cells(table.iloc[:, place]) for place in range(table.shape[1])}, dtype=object)
+        shown = cells.set_axis(table.columns, axis=1).to_html(index=False, border=0, table_id=name)
+        words = [
+            place for place, dtype in enumerate(table.dtypes, start=1) if not is_numeric_dtype(dtype) or is_bool_dtype(dtype)
+        ]
         rules = "".join(f"#{name} :is(th, td):nth-child({place}) {{ text-align: left }}" for place in words)
         self.parts.append(f'<div class="wide"><style>{rules}</style>{shown}</div>')
 
@@ -112,8 +115,12 @@ class Report:
         return f"<nav><ol>{''.join(links)}</ol></nav>"
 
 
-def _number(value: float) -> str:
-    return fixed(value, 3) if abs(value) < 100 else f"{value:,.0f}"
+def _cells(column: pd.Series) -> list[str]:
+    """A column's cells; floats are counts where all are whole and not only 0 and 1."""
+    numbers = column.dropna()
+    if is_float_dtype(column) and (numbers == numbers.round()).all() and (numbers > 1).any():
+        return [cell(value, digits=0) for value in column]
+    return [cell(value) for value in column]
 
 
 def _packed(text: str) -> str:

@@ -1,8 +1,11 @@
 """How measured numbers and their units are written in captions, labels and tables."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
 
 KNOWN = {"logit_difference": "nats", "cross_entropy": "nats"}
 """Units of metrics whose results were saved before units were."""
@@ -43,6 +46,41 @@ def fixed(value: float, digits: int, *, plus: bool = False) -> str:
     ('0.000', '+0.000', '-0.500', '+0.500')
     """
     return format(value, f"{'+' if plus else ''}z.{digits}f")
+
+
+def cell(value: Any, *, digits: int = 3) -> str:
+    """What a table for readers says of a value: no number that does not exist, and nothing in Python's words.
+
+    >>> [cell(each) for each in (0.5, -0.0001, 1234.5, 7, True, None, float("nan"), float("inf"), "a")]
+    ['0.500', '0.000', '1,234', '7', 'yes', '–', '–', '∞', 'a']
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return listed(value, digits=digits)
+    if isinstance(value, Sequence | np.ndarray):
+        return ", ".join(cell(each, digits=digits) for each in value)
+    if value is None or value != value:
+        return "–"
+    if isinstance(value, Integral):
+        return f"{int(value):,}"
+    if not isinstance(value, Real):
+        return str(value)
+    number = float(value)
+    if math.isinf(number):
+        return "∞" if number > 0 else "−∞"
+    return fixed(number, digits) if abs(number) < 100 else f"{number:,.0f}"
+
+
+def listed(values: Mapping[Any, Any], *, digits: int = 3) -> str:
+    """Values by name, in words.
+
+    >>> listed({1: 0.02205, 2: 0.5}), listed({})
+    ('1: 0.022, 2: 0.500', 'none')
+    """
+    return ", ".join(f"{name}: {cell(value, digits=digits)}" for name, value in values.items()) or "none"
 
 
 def after_number(unit: str) -> str:

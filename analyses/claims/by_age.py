@@ -21,6 +21,7 @@ from ..sameness.path_distances import MARGINS
 from .contrasts import BY_AGE, BY_STATUS, MIXED, Decided, Measured, by_reason, couples, decided, with_two_arms
 from .path_checks import contrast_checks
 from .path_measurement import measure_paths
+from .rules import n_shown
 from .specimens import Arms
 
 INTERACTIONS = {
@@ -60,9 +61,8 @@ class ByAgeResult(Result):
     @property
     def caption(self) -> str:
         """What is shown, split and n in one line."""
-        n = self.table["n"]
-        says = "distances of paths by age and status"
-        return f"{says} · {self.split} · n = {n.min()} to {n.max()} graphs · bars: one-sided 95 % bounds"
+        n = n_shown(self.table.assign(unit="graphs"))
+        return f"distances of paths by age and status · {self.split} · n = {n} · bars: one-sided 95 % bounds"
 
     def figure(self) -> Any:
         """A panel for each measure: a point for each graph, typical values with bounds, margins, replicates in grey."""

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ...tasks import Checkpoint, Run, Study
 from ..page import Report
-from .rules import ClaimResult, Role
+from .rules import ClaimResult, Role, fewest
 from .specimens import ArmsOfStudy
 from .transfer_table import transfer_table
 
@@ -100,7 +100,7 @@ def verdict_line(results: Mapping[str, ClaimResult]) -> str:
         return "undecided: no graph of this study has the arms and replicates that are compared."
     main, *others = results
     rest = "; ".join(
-        f"{name}: {results[name].verdict} (m = {results[name].m}, n ≥ {results[name].smallest_n})" for name in others
+        f"{name}: {results[name].verdict} (m = {results[name].m}, {fewest(results[name].smallest_n)})" for name in others
     )
     return results[main].caption + (f" Also {rest}." if rest else "")
 
@@ -111,7 +111,7 @@ def show_result(report: Report, result: ClaimResult) -> None:
     if result.m:
         report.paragraph(
             f"What it rests on: {result.reason}; m = {result.m} rows of that step could contradict the claim, each at "
-            f".05/m; the fewest graphs under a row of that step are n = {result.smallest_n}."
+            f".05/m; the fewest graphs under a row of that step are {result.smallest_n or 'none'}."
         )
     report.figure(result.figure(), READING)
     for role, (above, columns) in SHOWN.items():

@@ -5,6 +5,7 @@ level, next to the number of compositions that were added to the training set. A
 last step, not left out.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from ...circuits.arguments import number_problems
 from ...circuits.columns import Columns
 from ...tasks import Run, Study
 from ..page import Report
-from ..plots.claims import cost_frontier
+from ..plots.cost import cost_frontier
 from ..training.growth import flops_per_example, onset
 from .claim import Claim
 
@@ -80,7 +81,8 @@ class CostResult(Result):
 
     def figure(self) -> Any:
         """Steps to each level against added compositions, a dot for each run; an open triangle if it never got there."""
-        return cost_frontier(self.table, title=f"{self.caption} · triangles: not reached within the training")
+        title = f"{self.caption} · lines: medians over graphs · triangles: not reached within the training"
+        return cost_frontier(self.table, self.summary, title=title)
 
 
 def cost_of_waiting(study: Study, *, levels: Sequence[float] = LEVELS) -> CostResult:
@@ -120,9 +122,19 @@ def _show(result: CostResult, report: Report) -> None:
     report.figure(
         result.figure(),
         "Each dot is a run: the step from which it answers that share of OOD+OOD questions, against the compositions added "
-        "to its training set. Open triangles never got there within their training.",
+        "to its training set; a line is the median over graphs, beside the name of its arm. Open triangles never got there "
+        "within their training. Both axes are logarithmic; 0 stands apart.",
     )
-    report.table(result.summary.assign(flops=result.summary["flops"].map("{:.1e}".format)))
+    report.table(_in_words(result.summary))
+
+
+def _in_words(summary: pd.DataFrame) -> pd.DataFrame:
+    """The summary for readers: what most graphs, or one of them, did not reach has no number."""
+    table = summary.rename(columns={"low": "earliest", "high": "latest"}).astype({"added": int})
+    for name in ("median", "earliest", "latest"):
+        table[name] = [f"{step:,.0f}" if math.isfinite(step) else "not reached" for step in table[name]]
+    table["flops"] = [f"{flops:.1e}" if math.isfinite(flops) else "not reached" for flops in table["flops"]]
+    return table
 
 
 COST = Claim(

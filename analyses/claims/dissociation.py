@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ...circuits.arguments import common_problems, refuse
+from ...circuits.units import listed
 from ...tasks import two_hop
 from ..page import Report
 from ..training.exposure import ExposureResult, accuracy_by_exposure, exposures
@@ -113,8 +114,8 @@ def _checks(measured: Mapping[int, DissociationMeasurement], said: Controls) -> 
     ]
     return pd.DataFrame(
         [
-            check("enough facts to judge the bridge", enough, f"hop-1 facts by graph: {judged}"),
-            check("natural does not answer yet", bool(low) and max(low.values()) < LOW, f"OOD+OOD by graph: {low}"),
+            check("enough facts to judge the bridge", enough, f"hop-1 facts by graph: {listed(judged)}"),
+            check("natural does not answer yet", bool(low) and max(low.values()) < LOW, f"OOD+OOD by graph: {listed(low)}"),
             check("criteria are right on all controls", not failed, f"not on: {', '.join(failed) or 'none'}"),
         ]
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ...circuits.units import listed
 from ..sameness.path_distances import MIN_PAIRS
 from .contrasts import BY_STATUS, Contrast, Decided, Measured, age_problem, replicate_problem, status_problem
 from .rules import check
@@ -18,7 +19,7 @@ def path_checks(measured: Measured, found: Sequence[Decided]) -> Iterator[dict[s
     yield from contrast_checks(measured, BY_STATUS)
     n = {graph: each.distances.n_pairs for graph, each in measured.items()}
     enough = bool(n) and min(n.values()) >= MIN_PAIRS
-    yield check("pairs answered by all models of a graph", enough, f"{n}, needed are {MIN_PAIRS}")
+    yield check("pairs answered by all models of a graph", enough, f"by graph {listed(n)}; needed are {MIN_PAIRS}")
     failed = [f"{each.key}: {one.quantity}" for each in found for one in each.controls if not one.passed]
     n_controls = sum(len(each.controls) for each in found)
     yield check("controls", n_controls > 0 and not failed, f"{len(failed)} of {n_controls} failed: {'; '.join(failed)}")
@@ -40,4 +41,4 @@ def contrast_checks(measured: Measured, contrasts: Sequence[Contrast]) -> Iterat
             wrong = {graph: found for graph, one in there.items() if (found := problem(one, each))}
             says = "; ".join(f"graph {graph}: {reason}" for graph, reason in wrong.items())
             passed = bool(there) and not wrong
-            yield check(f"{name}, {each.label}", passed, says or f"{len(there)} graphs")
+            yield check(f"{name}, {each.label}", passed, says or f"{len(there) or 'no'} graphs")

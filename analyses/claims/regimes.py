@@ -22,7 +22,7 @@ from ..bridge.lens import logit_lens
 from ..bridge.pair_donors import HELD_OUT
 from ..bridge.verdicts import ANYWHERE, bridge_is, bridge_read, bridge_roles
 from ..page import Report
-from ..plots.claims import accuracy_against_use
+from ..plots.regimes import accuracy_against_use
 from .claim import Inputs, Job
 from .specimens import last_before_ood
 
@@ -135,11 +135,11 @@ def show_regimes(result: RegimeResult, report: Report) -> None:
     """Figure and summary, on the page of claim (ii)."""
     report.figure(
         result.figure(),
-        "Each symbol is a run at a phase: exact match on OOD+OOD questions upwards, across the share of answers that the "
-        "difference of two bridges' mean states turns, where it turns most. Upper left would be "
-        "accuracy without circuit, lower right is circuit without accuracy. Squares: training compositions memorised; "
-        "triangles: ID answers; diamonds: OOD facts known, not composed; stars: OOD answers; circles: the end. Filled where "
-        "the bridge is used.",
+        "A panel for each family of arms, a symbol for each run at a phase: exact match on OOD+OOD questions upwards, "
+        "across the share of answers that the difference of two bridges' mean states turns, where it turns most. Upper left "
+        "would be accuracy without circuit, lower right is circuit without accuracy. Squares: training compositions "
+        "memorised; triangles: ID answers; diamonds: OOD facts known, not composed; stars: OOD answers; circles: the end. "
+        "Filled where the bridge is used.",
     )
     report.table(result.summary)
 

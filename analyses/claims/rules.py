@@ -16,7 +16,17 @@ import pandas as pd
 
 from ...circuits import Result
 from ...circuits.columns import Columns
-from ..bounds import ALPHA, MIN_GRAPHS, Bounds, graphs_to_exclude, rate_bounds
+from ..bounds import (
+    ALPHA,
+    MIN_GRAPHS,
+    Bounds,
+    difference_bounds,
+    distance_bounds,
+    graphs_to_exclude,
+    mean_bounds,
+    rate_bounds,
+    share_bounds,
+)
 from ..plots.claims import quantity_rows
 from ..sameness.equivalence import EquivalenceResult
 
@@ -26,6 +36,14 @@ DECIDING: tuple[Role, ...] = ("main", "falsifier")
 EXPLORATORY = "exploratory; does not enter the verdict"
 FALSE_ALARM = 0.05  # how often one graph may do something by mistake
 RARE = 0.4  # of graphs: what can occur, but in surely fewer of them, is said not to
+SHARE_OF_GRAPHS = "share of graphs"
+KINDS: Mapping[Any, str] = {
+    distance_bounds: "distance",
+    share_bounds: "share of questions",
+    difference_bounds: "difference of two shares",
+    mean_bounds: "difference of two areas under a curve",
+}
+"""By the function that bounds a quantity, what it is."""
 MOST = 0.5  # of graphs: a rule is broken if surely more of them break it, a control passed if more are right
 
 
@@ -45,6 +63,7 @@ class Row:
             contradicts.
         says: `supported`, `contradicted`, `undecided` or `invalid`; empty if there is no rule.
         rule: how it is decided.
+        kind: of number that it is, which is what the axis of its panel says.
     """
 
     key: str
@@ -62,6 +81,7 @@ class Row:
     strict_high: float = float("nan")
     says: str = ""
     rule: str = ""
+    kind: str = ""
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
@@ -103,14 +123,34 @@ class ClaimResult(Result):
     @property
     def caption(self) -> str:
         """Claim, verdict, what it rests on, and the sentence."""
-        rests = f" (m = {self.m} rows at .05/m, n ≥ {self.smallest_n} graphs; {self.reason})" if self.m else ""
+        rests = f" (m = {self.m} rows at .05/m, {fewest(self.smallest_n)} graphs; {self.reason})" if self.m else ""
         return f"{self.claim}: {self.verdict}{rests}. {self.sentence}"
 
     def figure(self) -> Any:
         """All quantities with their bounds, coloured by what they say."""
         rows = pd.concat([self.table, self.falsifiers], ignore_index=True)
-        n = ", ".join(f"{n} {unit}" for n, unit in dict.fromkeys(zip(rows["n"], rows["unit"], strict=True)))
-        return quantity_rows(rows, title=f"{self.claim}: {self.verdict} · n = {n} · bars: one-sided 95 % bounds")
+        title = f"{self.claim}: {self.verdict} · n = {n_shown(rows)} · bars: one-sided 95 % bounds"
+        return quantity_rows(rows, title=title)
+
+
+def fewest(n: int) -> str:
+    """How many graphs a row rests on at least.
+
+    >>> fewest(3), fewest(0)
+    ('n ≥ 3', 'some on no')
+    """
+    return f"n ≥ {n}" if n else "some on no"
+
+
+def n_shown(rows: pd.DataFrame) -> str:
+    """On how many graphs, runs or questions the rows with a value rest.
+
+    >>> n_shown(pd.DataFrame({"value": [0.1, 0.2, float("nan")], "n": [3, 5, 0], "unit": "graphs"}))
+    '3 to 5 graphs'
+    """
+    n = rows.dropna(subset="value").groupby("unit", sort=False)["n"]
+    spans = [(str(unit), of_unit.min(), of_unit.max()) for unit, of_unit in n]
+    return ", ".join(f"{low} {unit}" if low == high else f"{low} to {high} {unit}" for unit, low, high in spans) or "0"
 
 
 def equivalence_row(asked: Row, result: EquivalenceResult, m: int) -> Row:
@@ -132,7 +172,7 @@ def equivalence_row(asked: Row, result: EquivalenceResult, m: int) -> Row:
         f"supports if distance and ratio are surely within {result.margin:g} and {result.max_ratio:g} and no graph is far "
         f"beyond, contradicts if surely above {result.margin:g} and 1"
     )
-    strict = {"m": m, "strict_low": result.strict_low}
+    strict = {"m": m, "strict_low": result.strict_low, "kind": KINDS[distance_bounds]}
     return dataclasses.replace(asked, n=len(result.table), says=says, rule=f"{result.finding}; {how}", **numbers, **strict)
 
 
@@ -158,6 +198,7 @@ def bounds_row(
         contradicts: whether the bounds at .05/m contradict it.
     """
     n, decides = len(values), supports is not None or contradicts is not None
+    asked = dataclasses.replace(asked, kind=KINDS.get(getattr(bounds, "func", bounds), ""))
     if n < MIN_GRAPHS:
         word = UNDECIDED if decides else ""
         return dataclasses.replace(asked, says=word, rule=f"{rule}; needed are {MIN_GRAPHS} graphs", n=n, m=m)
@@ -178,6 +219,7 @@ def occurrence_row(asked: Row, occurred: Sequence[bool | None], rule: str, *, m:
         rule: what counts as occurring on one graph.
         m: see above.
     """
+    asked = dataclasses.replace(asked, kind=SHARE_OF_GRAPHS)
     n, sure, possible = len(occurred), sum(each is True for each in occurred), sum(each is not False for each in occurred)
     low, high = rate_bounds(sure, n).low, rate_bounds(possible, n).high
     strict = Bounds(0.0, rate_bounds(sure, n, alpha=ALPHA / m).low, rate_bounds(possible, n, alpha=ALPHA / m).high)
@@ -203,6 +245,7 @@ def violations_row(asked: Row, violated: Sequence[bool | None], rule: str, *, m:
         rule: what counts as a violation on one graph.
         m: see above.
     """
+    asked = dataclasses.replace(asked, kind=SHARE_OF_GRAPHS)
     n, sure, possible = len(violated), sum(each is True for each in violated), sum(each is not False for each in violated)
     plain = Bounds(sure / n if n else float("nan"), rate_bounds(sure, n).low, rate_bounds(possible, n).high)
     strict = Bounds(0.0, rate_bounds(sure, n, alpha=ALPHA / m).low, rate_bounds(possible, n, alpha=ALPHA / m).high)
@@ -245,6 +288,7 @@ def control_row(asked: Row, outcomes: Sequence[bool | None]) -> Row:
     right, wrong, n = sum(word is True for word in outcomes), sum(word is False for word in outcomes), len(outcomes)
     rule = f"right on {right}, wrong on {wrong} of {n} {asked.unit}; passes if wrong on none and right on most"
     says = SUPPORTED if passes(outcomes) else INVALID
+    asked = dataclasses.replace(asked, kind=f"share of {asked.unit}")
     return dataclasses.replace(asked, value=right / n if n else float("nan"), n=n, says=says, rule=rule)
 
 

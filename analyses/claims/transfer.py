@@ -106,9 +106,9 @@ def _show(finding: TransferFinding | None, report: Report) -> None:
     groups = finding.transferred.groupby(["arm", "exposure", "cell"], sort=False)
     report.table(groups[columns].median().assign(graphs=groups["seed"].nunique(), questions=groups["n"].min()).reset_index())
     report.paragraph(
-        "Medians over graphs. `_items` and `_facts` are the two readings of the published recipe: old facts exposed as "
-        "second hops and new ones never, most old items no longer trained. `_late` begins at the last step of natural and "
-        "both hops."
+        "Medians over graphs. Arms that end in _items and _facts are the two readings of the published recipe: old facts "
+        "exposed as second hops and new ones never, most old items no longer trained. Those that end in _late begin at the "
+        "last step of natural and both hops."
     )
     if finding.inside is not None:
         _show_inside(finding.inside, report)

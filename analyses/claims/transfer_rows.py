@@ -7,12 +7,14 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from ...circuits.units import listed
 from ...tasks import CELLS
 from ..bounds import difference_bounds
 from .rules import (
     CONTRADICTED,
     EXPLORATORY,
     INVALID,
+    KINDS,
     SUPPORTED,
     UNDECIDED,
     Row,
@@ -128,6 +130,7 @@ def forgetting(balanced: pd.DataFrame) -> Row:
         says=SUPPORTED if worst < FORGOTTEN_LITTLE else UNDECIDED if worst < FORGOTTEN_MUCH else INVALID,
         rule=f"below {FORGOTTEN_LITTLE} it is not the reason of a failure; from {FORGOTTEN_MUCH} on it may be, and then "
         "no failure supports the claim",
+        kind=KINDS[difference_bounds],
     )
 
 
@@ -199,7 +202,11 @@ def checks(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         [
             check("questions in every cell", bool((table["n"] >= MIN_QUESTIONS).all()), f"at least {table['n'].min()}"),
-            check("new facts are learned", min(remembered.values()) > REACHED, f"least exact match by origin: {remembered}"),
+            check(
+                "new facts are learned",
+                min(remembered.values()) > REACHED,
+                f"least exact match by origin: {listed(remembered)}",
+            ),
             check("the best shortcut is subtracted", bool(beyond.all()), f"best shortcut up to {table['floor'].max():.2f}"),
             check(
                 "all origins have the same questions and shortcuts",

@@ -7,7 +7,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from .style import error_bars, stage_names
-from .theme import COLOURS, GREYS, TEMPLATE, apart, literal
+from .theme import COLOURS, GREYS, SHARE, TEMPLATE, apart, literal
+
+FROM_0: dict[str, Any] = SHARE | {"range": [0, 1.05]}
 
 
 def transplant_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -17,7 +19,7 @@ def transplant_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
         error = error_bars(table[name], table[f"{name}_low"], table[f"{name}_high"]) | {"thickness": 1, "width": 2}
         bars = {"x": apart(table["node"]), "y": table[name].tolist(), "error_y": error}
         figure.add_bar(**bars, name=label, marker_color=colour)
-    figure.update_yaxes(title="share of the gap restored")
+    figure.update_xaxes(title="component").update_yaxes(title="share of the gap restored")
     return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=400))
 
 
@@ -34,7 +36,7 @@ def realignment_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
             figure.add_bar(**bars, **style, row=1, col=column)
         dashed: Any = {"line": {"color": GREYS["guide"], "dash": "dash", "width": 1}, "row": 1, "col": column}
         figure.add_hline(y=table["baseline"].iloc[0], **dashed)
-    figure.update_yaxes(title="exact match", range=[0, 1.05], col=1)
+    figure.update_xaxes(title="rewritten after layer").update_yaxes(**FROM_0).update_yaxes(title="exact match", col=1)
     return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380))
 
 
@@ -44,7 +46,7 @@ def copies_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
     roles, figure = apart(table["roles"]), go.Figure()
     figure.add_bar(x=roles, y=table["followed"].tolist(), error_y=error, name="bridge", marker_color=COLOURS[0])
     figure.add_bar(x=roles, y=table["random"].tolist(), name="random", marker_color=COLOURS[1])
-    figure.update_xaxes(title="exchanged at").update_yaxes(title="answers that follow", range=[0, 1.05])
+    figure.update_xaxes(title="exchanged at").update_yaxes(title="answers that follow", **FROM_0)
     return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380))
 
 
@@ -54,5 +56,5 @@ def direction_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
     if len(table):
         error = error_bars(table["value"], table["low"], table["high"]) | {"thickness": 1, "width": 2}
         figure.add_bar(x=apart(table["measure"]), y=table["value"].tolist(), error_y=error, marker_color=COLOURS[0])
-    figure.update_xaxes(title="direction").update_yaxes(title="answers that follow", range=[0, 1.05])
+    figure.update_xaxes(title="direction").update_yaxes(title="answers that follow", **FROM_0)
     return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380))

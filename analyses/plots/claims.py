@@ -1,110 +1,78 @@
 """Figures of the claims: functions of tables that return plotly figures and compute nothing."""
 
+from typing import Any
+
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from .style import error_bars
-from .theme import COLOURS, GREYS, PHASE_SYMBOL, TEMPLATE, apart, literal
+from .theme import COLOURS, GREYS, SHARE, TEMPLATE, apart, literal
 
 OPEN = dict.fromkeys(("undecided", "invalid", ""), GREYS["undecided"])
 ROLE_SYMBOL = {"main": "circle", "falsifier": "diamond", "control": "square-open", "beside": "circle-open"}
+ROW, BETWEEN = 28, 70  # pixels: of a quantity, and of the axis below a panel
 SAYS_COLOUR = {"supported": COLOURS[2], "contradicted": COLOURS[1], **OPEN}
 
 
-def cost_frontier(table: pd.DataFrame, *, title: str) -> go.Figure:
-    """Steps against added compositions, a panel for each level, a colour for each arm.
-
-    Args:
-        table: a row for each run and level with arm, added, level, step (NaN: not reached) and trained.
-        title: should name n.
-    """
-    levels = list(dict.fromkeys(table["level"]))
-    titles = [f"until OOD+OOD ≥ {level:g}" for level in levels]
-    figure = make_subplots(rows=1, cols=len(levels), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
-    for column, level in enumerate(levels, start=1):
-        for place, (arm, rows) in enumerate(table[table["level"] == level].groupby("arm", sort=False)):
-            reached = rows["step"].notna()
-            figure.add_scatter(
-                x=(rows["added"] + 100).tolist(),  # so that natural runs, with none, have a place on the axis
-                y=rows["step"].where(reached, rows["trained"]).tolist(),
-                text=[f"{run}: {added} added" for run, added in zip(rows["run"], rows["added"], strict=True)],
-                hovertemplate="%{text}, step %{y:,}<extra></extra>",
-                name=str(arm),
-                legendgroup=str(arm),
-                showlegend=column == 1,
-                mode="markers",
-                marker={
-                    "color": COLOURS[place % len(COLOURS)],
-                    "size": 9,
-                    "symbol": ["circle" if each else "triangle-up-open" for each in reached],
-                },
-                row=1,
-                col=column,
-            )
-    figure.update_xaxes(title="added compositions + 100", type="log")
-    figure.update_yaxes(type="log").update_yaxes(title="training step", col=1)
-    return literal(figure.update_layout(template=TEMPLATE, title=title, height=440))
-
-
 def quantity_rows(table: pd.DataFrame, *, title: str) -> go.Figure:
-    """A line for each quantity: its value and interval, coloured by what it says, its symbol by its role; margins as ticks.
+    """A panel for each kind of number and a line for each quantity: value and interval, coloured by what it says.
 
     Args:
-        table: with the columns role, quantity, value, low, high, margin and says.
+        table: with the columns role, quantity, value, low, high, margin, says and, if they differ in it, kind.
         title: should name n and what the intervals are.
     """
-    figure, rows = go.Figure(), table.dropna(subset="value")
-    rows = rows.assign(quantity=apart(rows["quantity"]))
+    rows = table.dropna(subset="value")
+    rows = rows.assign(quantity=apart(rows["quantity"]), kind=rows.get("kind", ""))
+    kinds = list(dict.fromkeys(rows["kind"]))
+    sizes = [int((rows["kind"] == kind).sum()) for kind in kinds]
+    height = sum(sizes) * ROW + len(kinds) * BETWEEN
+    figure = make_subplots(
+        rows=max(1, len(kinds)), row_heights=sizes or None, vertical_spacing=BETWEEN / max(height, BETWEEN * 2)
+    )
+    for place, kind in enumerate(kinds, start=1):
+        of_kind = rows[rows["kind"] == kind]
+        _add_quantities(figure, of_kind, place)
+        order = of_kind["quantity"].tolist()
+        figure.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=order, row=place)
+        figure.update_xaxes(title={"text": kind or "value", "standoff": 4}, row=place, **_range_of(kind))
+    figure.update_yaxes(title="quantity")
+    size = {"height": 110 + height, "margin": {"l": 20}}
+    return literal(figure.update_layout(template=TEMPLATE, title=title, **size))
+
+
+def _add_quantities(figure: go.Figure, rows: pd.DataFrame, place: int) -> None:
+    traces: Any = figure.data
+    named = {trace.legendgroup for trace in traces}
     for says, group in rows.groupby("says", sort=False):
+        name = str(says) or "no rule"
         figure.add_scatter(
             x=group["value"].tolist(),
             y=group["quantity"].tolist(),
             error_x=error_bars(group["value"], group["low"], group["high"]),
             mode="markers",
-            name=str(says) or "no rule",
+            name=name,
+            legendgroup=name,
+            showlegend=name not in named,
             marker={
                 "size": 9,
                 "color": SAYS_COLOUR[str(says)],
                 "symbol": [ROLE_SYMBOL.get(str(role), "circle") for role in group["role"]],
             },
+            row=place,
+            col=1,
         )
     bounded = rows.dropna(subset="margin")
     if len(bounded):
         tick = {"symbol": "line-ns-open", "size": 16, "color": GREYS["undecided"], "line": {"width": 2}}
-        margins = {"x": bounded["margin"].tolist(), "y": bounded["quantity"].tolist()}
-        figure.add_scatter(**margins, mode="markers", name="margin", marker=tick)
-    figure.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=rows["quantity"].tolist())
-    return literal(figure.update_layout(template=TEMPLATE, title=title, height=140 + 28 * len(rows), margin={"l": 20}))
+        margins = {"x": bounded["margin"].tolist(), "y": bounded["quantity"].tolist(), "marker": tick, "mode": "markers"}
+        legend = {"name": "margin", "legendgroup": "margin", "showlegend": "margin" not in named}
+        figure.add_scatter(**margins, **legend, row=place, col=1)
 
 
-def accuracy_against_use(table: pd.DataFrame, *, title: str) -> go.Figure:
-    """Exact match against answers that follow the bridge, a dot for each run and phase; filled where the bridge is used.
-
-    Args:
-        table: with the columns run, arm, phase, step, exact_match, bridge_effect, low, high and used.
-        title: should name n and what the intervals are.
-    """
-    figure, known = go.Figure(), table.dropna(subset="bridge_effect")
-    for place, (arm, rows) in enumerate(known.groupby("arm", sort=False)):
-        colour = COLOURS[place % len(COLOURS)]
-        symbols = [
-            PHASE_SYMBOL[str(phase)] + ("" if used == "yes" else "-open")
-            for phase, used in zip(rows["phase"], rows["used"], strict=True)
-        ]
-        figure.add_scatter(
-            x=rows["bridge_effect"].tolist(),
-            y=rows["exact_match"].tolist(),
-            error_x=error_bars(rows["bridge_effect"], rows["low"], rows["high"]) | {"thickness": 0.8, "width": 0},
-            text=[f"{row.run}, {row.phase}, step {row.step:,}, used: {row.used}" for row in rows.itertuples()],
-            hovertemplate="%{text}<br>use %{x:.2f}, exact match %{y:.2f}<extra></extra>",
-            mode="markers",
-            name=str(arm),
-            marker={"color": colour, "size": 9, "symbol": symbols, "line": {"width": 1.5, "color": colour}},
-        )
-    figure.update_xaxes(title="answers that follow another question's bridge, beyond control", range=[-0.1, 1.05])
-    figure.update_yaxes(title="exact match", range=[-0.05, 1.05])
-    return literal(figure.update_layout(template=TEMPLATE, title=title, height=480))
+def _range_of(kind: str) -> dict[str, Any]:
+    """Shares end at 0 and 1, distances begin at 0."""
+    return SHARE if kind.startswith("share") else {"rangemode": "tozero"}
 
 
 def repair_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -133,8 +101,8 @@ def repair_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
                 row=1,
                 col=column,
             )
-    figure.update_yaxes(title="exact match", range=[-0.05, 1.05], col=1)
-    return literal(figure.update_layout(template=TEMPLATE, title=title, height=400))
+    figure.update_xaxes(title="trained from").update_yaxes(**SHARE).update_yaxes(title="exact match", col=1)
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=440))
 
 
 def exposure_points(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -160,6 +128,6 @@ def exposure_points(table: pd.DataFrame, *, title: str) -> go.Figure:
             row=1,
             col=column,
         )
-    figure.update_xaxes(title="trained compositions of the fact")
-    figure.update_yaxes(title="exact match", range=[-0.05, 1.05], col=1)
+    figure.update_xaxes(title="trained compositions of the fact", rangemode="tozero", tickformat=",d")
+    figure.update_yaxes(**SHARE).update_yaxes(title="exact match", col=1)
     return literal(figure.update_layout(template=TEMPLATE, title=title, height=380))

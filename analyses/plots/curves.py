@@ -9,14 +9,30 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ...tasks import SPLITS
+from .direct_labels import LINE, Label, Panel, label_ends, width_of
 from .style import band, layer_name
-from .theme import COLOURS, GREYS, SPLIT_COLOUR, TEMPLATE, literal
+from .theme import COLOURS, GREYS, SHARE, SPLIT_COLOUR, TEMPLATE, literal, log_axis
+
+HEIGHT, ABOVE, BELOW, SMALL, WIDE = 430, 34, 70, 13, 400  # pixels
+STABILITY = (
+    ("weighted_overlap", "with the step before", 2),
+    ("weighted_overlap_final", "with the last step", 2),
+    ("loss", "whole model", 3),
+    ("restricted", "final circuit only", 3),
+    ("excluded", "all but it", 3),
+)
+"""Columns, what they are called, and their panel."""
+STABILITY_LOOK = (
+    *((GREYS["marker"], dash) for dash in ("solid", "dot")),
+    *((GREYS["marker"], dash) for dash in ("solid", "dot", "dash")),
+)
+"""Grey, since colours belong to edges."""
 
 
 def accuracy_curves(
     metrics: Mapping[str, pd.DataFrame], n: Mapping[str, int], phases: Mapping[str, Mapping[str, int]]
 ) -> go.Figure:
-    """Accuracy by training step, a panel for each run, a line for each split; shortcut floors dotted.
+    """Accuracy by training step, a panel for each run, a line for each split with its name; shortcut floors dotted.
 
     Args:
         metrics: metrics tables by run.
@@ -26,51 +42,61 @@ def accuracy_curves(
     figure = make_subplots(
         rows=1, cols=len(metrics), subplot_titles=list(metrics), shared_yaxes=True, horizontal_spacing=0.04
     )
+    n_phases = max(sum(phase != "final" for phase in of_run) for of_run in phases.values())
+    above = ABOVE + SMALL * n_phases
+    figure.update_annotations(yshift=SMALL * n_phases + 4)  # titles, above the names of phases
     for column, (run, table) in enumerate(metrics.items(), start=1):
-        steps = table["step"].tolist()
+        where: Any = {"row": 1, "col": column}
         for split in SPLITS:
-            style = {"color": SPLIT_COLOUR[split], "width": 2}
-            figure.add_scatter(
-                x=steps,
-                y=table[split].tolist(),
-                name=f"{split} (n = {n[split]})",
-                legendgroup=split,
-                showlegend=column == 1,
-                mode="lines+markers",
-                marker={"size": 4},
-                line=style,
-                row=1,
-                col=column,
-            )
-            if f"floor_{split}" in table:
-                figure.add_scatter(
-                    x=steps,
-                    y=table[f"floor_{split}"].tolist(),
-                    name="best shortcut",
-                    legendgroup="floor",
-                    showlegend=column == 1 and split == "test_inferred_iid",
-                    mode="lines",
-                    line={"color": SPLIT_COLOUR[split], "width": 1, "dash": "dot"},
-                    hovertemplate=f"best shortcut on {split}: %{{y:.3f}}<extra></extra>",
-                    row=1,
-                    col=column,
-                )
-        for place, (phase, step) in enumerate(phases[run].items()):
-            if phase != "final":
-                figure.add_vline(x=step, line={"color": GREYS["guide"], "dash": "dash", "width": 1}, row=1, col=column)  # pyright: ignore[reportArgumentType]
-                figure.add_annotation(
-                    x=step,
-                    y=1.05 + 0.06 * place,
-                    text=phase,
-                    showarrow=False,
-                    font={"size": 10},
-                    xanchor="left",
-                    row=1,
-                    col=column,
-                )
-    figure.update_xaxes(title="training step")
-    figure.update_yaxes(title="exact match", range=[-0.02, 1.22], col=1)
-    return literal(figure.update_layout(template=TEMPLATE, height=420, margin={"t": 50}, legend={"font": {"size": 11}}))
+            _add_split(figure, table, split, n[split], where, in_legend=column == 1 and split == "test_inferred_iid")
+        _add_phases(figure, phases[run], where)
+        figure.update_xaxes(title="training step", range=[0, int(table["step"].max()) * 1.01], tickformat=",d", **where)
+    last = list(metrics.values())[-1]
+    names = [Label(f"{split} (n = {n[split]})", *_end(last, split), SPLIT_COLOUR[split]) for split in SPLITS]
+    spans = max(1.0, *(name.x for name in names)), SHARE["range"][1] - SHARE["range"][0]
+    label_ends(figure, names, Panel(len(metrics), WIDE, HEIGHT - above - BELOW, *spans))
+    figure.update_yaxes(**SHARE).update_yaxes(title="exact match", col=1)
+    margin = {"t": above, "b": BELOW, "r": width_of([name.text for name in names]) + 10}
+    legend = {"orientation": "h", "y": -0.2, "yanchor": "top", "font": {"size": 11}}
+    return literal(figure.update_layout(template=TEMPLATE, height=HEIGHT, margin=margin, legend=legend))
+
+
+def _add_split(
+    figure: go.Figure, table: pd.DataFrame, split: str, n: int, where: dict[str, int], *, in_legend: bool
+) -> None:
+    """A split's accuracies, and dotted the best shortcut's if it has one."""
+    steps, colour = table["step"].tolist(), SPLIT_COLOUR[split]
+    line = {"x": steps, "y": table[split].tolist(), "name": f"{split} (n = {n})", "legendgroup": split, "showlegend": False}
+    figure.add_scatter(**line, mode="lines+markers", marker={"size": 4}, line={"color": colour, "width": 2}, **where)
+    if f"floor_{split}" in table:
+        figure.add_scatter(
+            x=steps,
+            y=table[f"floor_{split}"].tolist(),
+            name="dotted: the best shortcut on a split",
+            legendgroup="floor",
+            showlegend=in_legend,
+            mode="lines",
+            line={"color": colour, "width": 1, "dash": "dot"},
+            hovertemplate=f"best shortcut on {split}: %{{y:.3f}}<extra></extra>",
+            **where,
+        )
+
+
+def _add_phases(figure: go.Figure, phases: Mapping[str, int], where: dict[str, int]) -> None:
+    """Where each phase begins: a dashed line, with its name above the panel."""
+    begun = {phase: step for phase, step in phases.items() if phase != "final"}
+    axis = "" if where["col"] == 1 else str(where["col"])
+    for place, (phase, step) in enumerate(begun.items()):
+        dashed: Any = {"line": {"color": GREYS["guide"], "dash": "dash", "width": 1}, **where}
+        figure.add_vline(x=step, **dashed)
+        at: Any = {"x": step, "xref": f"x{axis}", "y": 1, "yref": f"y{axis} domain", "yshift": SMALL * place}
+        figure.add_annotation(text=phase, showarrow=False, font={"size": 10}, xanchor="left", yanchor="bottom", **at)
+
+
+def _end(table: pd.DataFrame, column: str) -> tuple[float, float]:
+    """The last measured point of a curve."""
+    last = table.dropna(subset=column).tail(1)
+    return (float(last["step"].iloc[0]), float(last[column].iloc[0])) if len(last) else (float(table["step"].max()), 0.0)
 
 
 def trajectory_curves(table: pd.DataFrame, value: str, *, panels: str, title: str) -> go.Figure:
@@ -97,7 +123,7 @@ def trajectory_curves(table: pd.DataFrame, value: str, *, panels: str, title: st
                 "line": {"color": colour, "width": 2},
             }
             figure.add_scatter(**line, mode="lines+markers", marker={"size": 4}, showlegend=column == 1, **style)
-    figure.update_xaxes(title="training step", type="log", dtick=1).update_yaxes(range=[-0.05, 1.05])
+    figure.update_xaxes(title="training step", **log_axis(table["step"])).update_yaxes(**_around(table[["low", "high"]]))
     figure.update_yaxes(title=value, col=1)
     return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=400))
 
@@ -123,12 +149,12 @@ def faithfulness_curves(curve: pd.DataFrame, n_edges: int, faithfulness: float, 
             figure.add_scatter(x=sizes, y=rows[value].tolist(), name=name, line=line, mode="lines+markers")
     star = {"symbol": "star", "size": 13, "color": COLOURS[-1]}
     figure.add_scatter(x=[n_edges], y=[faithfulness], name="this circuit", mode="markers", marker=star)
-    figure.update_xaxes(title="edges", type="log").update_yaxes(title="share of the gap kept")
+    figure.update_xaxes(title="edges", **log_axis([*curve["n_edges"], n_edges])).update_yaxes(title="share of the gap kept")
     return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 12}}, height=400))
 
 
 def growth_curves(effects: pd.DataFrame, stability: pd.DataFrame, onsets: Mapping[str, float], *, title: str) -> go.Figure:
-    """Edges' effects by step with bands, the circuit's stability, and losses; onsets of accuracy dashed.
+    """Edges' effects by step with bands, the circuit's stability, and losses, each with its own legend; onsets dashed.
 
     Args:
         effects: with the columns step, edge, effect, low and high.
@@ -136,31 +162,49 @@ def growth_curves(effects: pd.DataFrame, stability: pd.DataFrame, onsets: Mappin
         onsets: by name, the step.
         title: of the figure; it should name n and what the bands are.
     """
-    titles = ("effect, share of the gap", "weighted overlap", "cross-entropy in nats, lower is better")
-    figure = make_subplots(rows=1, cols=3, subplot_titles=titles, horizontal_spacing=0.06)
-    for colour, (edge, rows) in zip(COLOURS, effects.dropna(subset="effect").groupby("edge", sort=False), strict=False):
+    titles = ("effect, share of the gap", "weighted overlap of circuits", "cross-entropy in nats, lower is better")
+    figure = make_subplots(rows=1, cols=len(titles), horizontal_spacing=0.08)
+    edges = list(effects.dropna(subset="effect").groupby("edge", sort=False))
+    for place, (edge, rows) in enumerate(edges):
+        colour = COLOURS[place % len(COLOURS)]
         figure.add_scatter(**band(rows["step"], rows["low"], rows["high"], colour), row=1, col=1)
-        line = {
-            "x": rows["step"].tolist(),
-            "y": rows["effect"].tolist(),
-            "name": str(edge),
-            "line": {"color": colour, "width": 2},
-        }
-        figure.add_scatter(**line, mode="lines+markers", row=1, col=1)
-    curves = (
-        ("weighted_overlap", "with the step before", 2),
-        ("weighted_overlap_final", "with the last step", 2),
-        ("loss", "whole model", 3),
-        ("restricted", "final circuit only", 3),
-        ("excluded", "all but it", 3),
-    )
-    for colour, (column, name, panel) in zip((*COLOURS[3:], COLOURS[0], COLOURS[1]), curves, strict=False):
-        line = {"x": stability["step"].tolist(), "y": stability[column].tolist(), "name": name, "line": {"color": colour}}
-        figure.add_scatter(**line, mode="lines+markers", row=1, col=panel)
+        _add_line(figure, rows["step"], rows["effect"], str(edge), (colour, "solid"), 1)
+    for place, (column, name, panel) in enumerate(STABILITY):
+        _add_line(figure, stability["step"], stability[column], name, STABILITY_LOOK[place], panel)
     for name, step in onsets.items():
         dashed: Any = {"line": {"color": GREYS["guide"], "dash": "dash", "width": 1}, "row": 1, "col": 1}
         figure.add_vline(x=step, **dashed)
-        place: Any = {"x": np.log10(step), "y": 0.02, "yref": "y domain", "yanchor": "bottom", "xanchor": "right"}
+        place: Any = {"x": np.log10(step), "y": 0.02, "yref": "y domain", "yanchor": "bottom", "xanchor": "left"}
         figure.add_annotation(text=name, textangle=-90, showarrow=False, font={"size": 10}, **place)
-    figure.update_xaxes(title="training step", type="log", dtick=1)
-    return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=420))
+    figure.update_xaxes(title="training step", **log_axis([*effects["step"], *stability["step"], *onsets.values()]))
+    for column, text in enumerate(titles, start=1):
+        figure.update_yaxes(title=text, col=column)
+    figure.update_yaxes(**SHARE, col=2).update_yaxes(rangemode="tozero", col=3)
+    below = BELOW + LINE * max(len(edges), 3)
+    size = {"height": 340 + below, "margin": {"b": below}}
+    return literal(
+        figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, **size, **_legends(figure))
+    )
+
+
+def _add_line(figure: go.Figure, x: pd.Series, y: pd.Series, name: str, look: tuple[str, str], panel: int) -> None:
+    """A curve that is named in the legend of its panel."""
+    legend = "legend" if panel == 1 else f"legend{panel}"
+    line = {"color": look[0], "width": 2, "dash": look[1]}
+    points = {"x": x.tolist(), "y": y.tolist(), "mode": "lines+markers", "marker": {"size": 5}}
+    figure.add_scatter(**points, name=name, line=line, legend=legend, row=1, col=panel)
+
+
+def _legends(figure: go.Figure) -> dict[str, Any]:
+    """A legend below each panel."""
+    look = {"yref": "paper", "y": -0.22, "yanchor": "top", "xanchor": "left", "font": {"size": 11}}
+    return {
+        "legend" if panel == 1 else f"legend{panel}": look | {"x": axis.domain[0]}
+        for panel, axis in enumerate(figure.select_xaxes(), start=1)
+    }
+
+
+def _around(bounds: pd.DataFrame) -> dict[str, Any]:
+    """An axis of shares, or of differences of shares where some are below 0."""
+    lowest = float(np.nanmin([0.0, *bounds.min()]))
+    return SHARE if lowest > SHARE["range"][0] else {"range": [max(-1.05, lowest - 0.05), SHARE["range"][1]]}

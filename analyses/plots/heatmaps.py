@@ -40,7 +40,7 @@ def _lens_panels(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *, 
         cols=len(targets),
         subplot_titles=titles,
         shared_yaxes=True,
-        vertical_spacing=0.26 / len(tables),
+        vertical_spacing=0.34 / len(tables),
         horizontal_spacing=0.02,
     )
     for row, table in enumerate(tables.values(), start=1):
@@ -62,7 +62,8 @@ def _lens_panels(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *, 
                 row=row,
                 col=column,
             )
-    return figure.update_layout(template=TEMPLATE, title=title, height=90 + 260 * len(tables))
+    figure.update_xaxes(title={"text": "position", "standoff": 4}).update_yaxes(title="after layer", col=1)
+    return figure.update_layout(template=TEMPLATE, title=title, height=100 + 280 * len(tables))
 
 
 def cell_heatmaps(table: pd.DataFrame, panels: str, value: str, *, title: str) -> go.Figure:
@@ -110,7 +111,8 @@ def attention_heatmaps(table: pd.DataFrame, value: str, *, label: str = "", titl
     _check_shown(table, value)
     layers, heads = sorted(table["layer"].unique()), sorted(table["head"].unique())
     titles = [f"L{layer}H{head}" for layer in layers for head in heads]
-    figure = make_subplots(rows=len(layers), cols=len(heads), subplot_titles=titles, vertical_spacing=0.3 / len(layers))
+    shared = {"shared_xaxes": "all", "shared_yaxes": "all", "vertical_spacing": 0.2 / len(layers)}
+    figure = make_subplots(rows=len(layers), cols=len(heads), subplot_titles=titles, **shared)
     largest = float(table[value].abs().max())
     for row, layer in enumerate(layers, start=1):
         for column, head in enumerate(heads, start=1):
@@ -131,7 +133,8 @@ def attention_heatmaps(table: pd.DataFrame, value: str, *, label: str = "", titl
                 row=row,
                 col=column,
             )
-    return literal(figure.update_layout(template=TEMPLATE, title=title, height=90 + 220 * len(layers)))
+    figure.update_xaxes(title="key", row=len(layers)).update_yaxes(title="query", col=1)
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=120 + 220 * len(layers)))
 
 
 def back_patching_heatmaps(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -186,7 +189,8 @@ def effect_heatmap(
         text=[[about or label] * grid.shape[1]] * grid.shape[0],
         hovertemplate=f"{senders}: %{{x}}<br>{receivers}: %{{y}}<br>%{{z:.3f}} · %{{text}}<extra></extra>",
     )
-    return literal(go.Figure(heat).update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 12}}))
+    figure = go.Figure(heat).update_xaxes(title=senders).update_yaxes(title=receivers)
+    return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 12}}))
 
 
 def _in_order(nodes: Iterable[str], roles: Sequence[str]) -> list[str]:

@@ -37,7 +37,7 @@ def by_age_panels(points: pd.DataFrame, effects: pd.DataFrame, *, title: str) ->
     ends = [len(rows) - 0.4, -0.6]
     figure.update_xaxes(title="distance (dashed: margin)", rangemode="tozero")
     figure.update_yaxes(tickvals=list(rows.values()), range=ends, zeroline=False)
-    figure.update_yaxes(ticktext=list(labels.values()), col=1)
+    figure.update_yaxes(title="contrast (what differs)", ticktext=list(labels.values()), col=1)
     legend = {"orientation": "h", "y": -0.2, "x": 0, "yanchor": "top"}
     height = AROUND + ROW * len(rows)
     return literal(figure.update_layout(template=TEMPLATE, title=title, height=height, legend=legend))

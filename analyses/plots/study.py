@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from .theme import COLOURS, GREYS, TEMPLATE, literal
+from .theme import COLOURS, GREYS, SHARE, TEMPLATE, arm_looks, literal, log_axis
 
 RATE_COLOUR = {"train": GREYS["reference"], "bridge": COLOURS[0], "target": COLOURS[1], "exact match": COLOURS[2]}
 RATE_LABEL = {
@@ -37,10 +37,10 @@ def pretraining_comparison(ours: pd.DataFrame, theirs: pd.DataFrame, *, title: s
             _line(figure, rows["step"], rows[rate], rate, f"n = {rows['n'].iloc[0]}", 2, column, 1.8)
     for rate, colour in RATE_COLOUR.items():
         figure.add_scatter(x=[None], y=[None], mode="lines", name=RATE_LABEL[rate], line={"color": colour, "width": 2})
-    figure.update_xaxes(title="training step", type="log", dtick=1, row=2)
-    figure.update_xaxes(type="log", dtick=1, row=1)
-    figure.update_yaxes(range=[-0.03, 1.05])
-    return literal(figure.update_layout(template=TEMPLATE, title=title, height=560, legend={"orientation": "h", "y": -0.15}))
+    for row, steps in enumerate((ours["step"], theirs["step"]), start=1):
+        figure.update_xaxes(title="training step", **log_axis(steps, most=4), row=row)
+    figure.update_yaxes(**SHARE).update_yaxes(title="share of questions", col=1)
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=600, legend={"orientation": "h", "y": -0.17}))
 
 
 def transfer_comparison(
@@ -52,16 +52,15 @@ def transfer_comparison(
         ours: as `transfer_curves` gives it.
         theirs: as `published_transfer` gives it, of one cell.
         largest: as `published_transfer_largest` gives it: dotted, where there is no series.
-        arms: that are drawn, in this order of colours.
+        arms: that are drawn.
         title: should name n.
     """
     cells = list(dict.fromkeys(ours["cell"]))
     cells = [cell for cell in ("new+old", "old+new", "new+new") if cell in cells]
     below = [f"{cell}, He et al.{'' if (theirs['cell'] == cell).any() else ' (largest)'}" for cell in cells]
     figure = _grid([*cells, *below], len(cells))
-    for place, arm in enumerate(arms):
-        colour = COLOURS[place % len(COLOURS)]
-        figure.add_scatter(x=[None], y=[None], mode="lines", name=arm, line={"color": colour, "width": 2})
+    for arm, (colour, label, _) in arm_looks(arms).items():
+        figure.add_scatter(x=[None], y=[None], mode="lines", name=label, line={"color": colour, "width": 2})
         for column, cell in enumerate(cells, start=1):
             rows = ours[(ours["arm"] == arm) & (ours["cell"] == cell)]
             for run, line in rows.groupby("run", sort=False):
@@ -72,14 +71,14 @@ def transfer_comparison(
             for row in largest[(largest["arm"] == arm) & (largest["cell"] == cell)].itertuples():
                 ends, height = pd.Series([976, 39040]), pd.Series([row.largest] * 2)
                 _curve(figure, ends, height, colour, f"{arm}, n = {row.n}", 2, column, dash="dot")
-    figure.update_xaxes(title="step of further training", row=2)
-    figure.update_yaxes(range=[-0.03, 1.05])
-    return literal(figure.update_layout(template=TEMPLATE, title=title, height=560, legend={"orientation": "h", "y": -0.15}))
+    figure.update_xaxes(title="step of further training", tickformat=",d")
+    figure.update_yaxes(**SHARE).update_yaxes(title="exact match", col=1)
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=600, legend={"orientation": "h", "y": -0.17}))
 
 
 def _grid(titles: list[str], n_columns: int) -> go.Figure:
     figure = make_subplots(
-        rows=2, cols=n_columns, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.14
+        rows=2, cols=n_columns, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.2
     )
     figure.update_annotations(font={"size": 12})
     return figure

@@ -54,7 +54,10 @@ def faithfulness_table(demo: Demo) -> pd.DataFrame:
         [
             {
                 "circuit": arm,
-                **result.table.iloc[0][["n_edges", "faithfulness", "low", "high", "n", "n_units", "gap"]].to_dict(),
+                **{
+                    name: result.table[name].iloc[0]
+                    for name in ("n_edges", "faithfulness", "low", "high", "n", "n_units", "gap")
+                },
                 "best of random": result.table["faithfulness"].iloc[1:].max(),
                 "random circuits": len(result.table) - 1,
                 "p": result.p_value,

@@ -17,7 +17,7 @@ from ...circuits.columns import Columns
 from ...tasks import Checkpoint, exact_match
 from ...tasks.questions.validity import missing_problems
 from ..plots.style import error_bars
-from ..plots.theme import GREYS, SPLIT_COLOUR, TEMPLATE, literal
+from ..plots.theme import GREYS, SHARE, SPLIT_COLOUR, TEMPLATE, literal
 from ..statistics import wilson
 from .by_step import ascending
 
@@ -56,8 +56,8 @@ class LoopResult(Result):
                 line={"color": SPLIT_COLOUR[str(split)]},
             )
         figure.add_vline(x=self.trained_loops, line={"color": GREYS["guide"], "dash": "dash", "width": 1})
-        axes = {"xaxis_title": "loops run", "yaxis_title": "exact match", "yaxis_range": [-0.02, 1.05]}
-        return literal(figure.update_layout(template=TEMPLATE, title={"text": self.caption, "font": {"size": 13}}, **axes))
+        figure.update_xaxes(title="loops run", dtick=1).update_yaxes(title="exact match", **SHARE)
+        return literal(figure.update_layout(template=TEMPLATE, title={"text": self.caption, "font": {"size": 13}}))
 
 
 def accuracy_by_loops(checkpoint: Checkpoint, loops: Sequence[int], *, splits: Sequence[str] = COMPOSITIONS) -> LoopResult:

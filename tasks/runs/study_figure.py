@@ -7,11 +7,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from .axes import SHARE, log_axis
 from .labels import literal
 from .theme import COLOURS, GREYS, PHASE_SYMBOL, SPLIT_COLOUR, TEMPLATE
 
 MARKED = ("memorised", "id_generalised", "ood_generalised")  # phases
 COLUMNS = 3  # panels in a row
+ABOVE = 1.07  # where phases are marked, just above an accuracy of 1
 
 
 def study_figure(frame: pd.DataFrame, phases: Mapping[str, Mapping[str, int]]) -> go.Figure:
@@ -38,8 +40,8 @@ def study_figure(frame: pd.DataFrame, phases: Mapping[str, Mapping[str, int]]) -
         _add_curves(figure, rows, colours, where)
         _add_phases(figure, {run: phases[run] for run in rows["run"].unique()}, where, in_legend=place == 0)
     _add_legend(figure, frame, colours)
-    figure.update_xaxes(title="training step", type="log", dtick=1)
-    figure.update_yaxes(range=[-0.03, 1.3], tickvals=[0, 0.5, 1])
+    figure.update_xaxes(title="training step", **log_axis(frame["step"]))
+    figure.update_yaxes(range=[SHARE["range"][0], 2 * ABOVE - 1], tickvals=[0, 0.5, 1])
     figure.update_yaxes(title="exact match", col=1)
     legend = {"orientation": "h", "y": -0.3 / n_rows, "font": {"size": 11}}
     return literal(figure.update_layout(template=TEMPLATE, height=130 + 280 * n_rows, margin={"t": 40}, legend=legend))
@@ -94,11 +96,11 @@ def _add_curves(figure: go.Figure, rows: pd.DataFrame, colours: Mapping[str, str
 def _add_phases(
     figure: go.Figure, phases: Mapping[str, Mapping[str, int]], where: Mapping[str, int], *, in_legend: bool
 ) -> None:
-    for height, phase in enumerate(MARKED):
+    for phase in MARKED:
         reached = {run: steps[phase] for run, steps in phases.items() if phase in steps}
         figure.add_scatter(
             x=list(reached.values()) or [None],
-            y=[1.08 + 0.07 * height] * max(1, len(reached)),
+            y=[ABOVE] * max(1, len(reached)),
             text=list(reached),
             hovertemplate=f"%{{text}}: {phase} at %{{x:,}}<extra></extra>",
             name=f"{phase} (one for each run)",

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-_PALETTE: dict[str, Any] = json.loads(
+PALETTE: dict[str, Any] = json.loads(
     (Path(__file__).parents[2] / "circuits" / "assets" / "palette.json").read_text(encoding="utf-8")
 )
-COLOURS: tuple[str, ...] = tuple(_PALETTE["hues"][hue] for hue in _PALETTE["series"])
-GREYS: dict[str, str] = _PALETTE["greys"]
-SPLIT_COLOUR: dict[str, str] = _PALETTE["splits"]
+COLOURS: tuple[str, ...] = tuple(PALETTE["hues"][hue] for hue in PALETTE["series"])
+GREYS: dict[str, str] = PALETTE["greys"]
+SPLIT_COLOUR: dict[str, str] = PALETTE["splits"]
 TEMPLATE = "simple_white"
 PHASE_SYMBOL = {
     "memorised": "square",

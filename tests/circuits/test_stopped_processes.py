@@ -42,9 +42,9 @@ def killing():
         except KeyboardInterrupt:
             raise stop.interrupted("stopped: killed") from None
 
-run_command({"alone": alone, "telling": telling, "killing": killing}[sys.argv.pop()], stopped="stopped; what there is is kept")
+run_command({"alone": alone, "telling": telling, "killing": killing}[sys.argv.pop()], stopped="stopped; all is kept")
 """
-ENDS = {"alone": "stopped; what there is is kept", "telling": "stopped: ['told', 'told']", "killing": "stopped: killed"}
+ENDS = {"alone": "stopped; all is kept", "telling": "stopped: ['told', 'told']", "killing": "stopped: killed"}
 
 
 def is_there(process: int) -> bool:

@@ -73,7 +73,13 @@ def test_runs_that_never_got_there_are_drawn_as_such(study: Study) -> None:
     figure = cost_of_waiting(study).figure()
     slow = [trace for trace in figure.data if trace.name == "slow"]
     assert list(slow[0].marker.symbol) == ["circle", "triangle-up-open", "triangle-up-open"]
-    assert list(slow[1].y) == [1000, 1000, 1000] and list(slow[1].x) == [100, 100, 100]
+    assert list(slow[1].y) == [1000, 1000, 1000]
+    axis = figure.layout.xaxis
+    assert (axis.tickvals[0], axis.ticktext[0]) == (0, "0") and len(set(slow[1].x)) == 1 and abs(slow[1].x[0]) < 0.2
+    assert [figure.layout[name].type for name in ("yaxis", "yaxis2")] == ["log", "log"]
+    assert figure.layout.yaxis2.matches == "y" and figure.layout.yaxis2.showticklabels
+    lines = {(trace.line.color, trace.y[0]) for trace in figure.data if trace.mode == "lines" and trace.xaxis == "x2"}
+    assert {height for _, height in lines} == {100, 700}, "medians over graphs, of arms that got there"
 
 
 def test_bad_levels_and_further_trainings_are_refused_together(study: Study) -> None:

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page
 
 from grokscope.analyses import view_attention
 from grokscope.analyses.page import Report
-from grokscope.analyses.plots import bars, claims, curves, heatmaps, study
+from grokscope.analyses.plots import bars, claims, cost, curves, heatmaps, regimes, study
 from grokscope.analyses.training.loops import LoopResult
 from grokscope.circuits import Circuit, ComputationGraph, Result, compare, draw
 from grokscope.tasks import SPLITS
@@ -87,10 +87,11 @@ FIGURES = {
     "back patching": lambda: heatmaps.back_patching_heatmaps(
         rows(role=LABELS[:6], source=1, target=0, **numbers("corrected")), title=ODD
     ),
-    "cost": lambda: claims.cost_frontier(
-        rows(run=LABELS, arm=LABELS, added=5, level=0.5, step=10.0, trained=20), title=ODD
+    "cost": lambda: cost.cost_frontier(
+        rows(run=LABELS, arm=LABELS, added=5, level=0.5, step=10.0, trained=20),
+        rows(arm=LABELS, added=5, level=0.5, median=10.0), title=ODD,
     ),
-    "use": lambda: claims.accuracy_against_use(
+    "use": lambda: regimes.accuracy_against_use(
         rows(run=LABELS, arm=LABELS, phase="final", step=10, used="yes",
              **numbers("exact_match", "bridge_effect", "low", "high")), title=ODD,
     ),

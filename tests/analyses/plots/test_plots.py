@@ -4,9 +4,10 @@ import plotly.graph_objects as go
 from conftest import calm_model, wide_pairs
 
 from grokscope.analyses import accuracy_curves, activation_patch, lens_heatmaps, logit_lens, path_patch
-from grokscope.analyses.plots.claims import accuracy_against_use, quantity_rows
+from grokscope.analyses.plots.claims import quantity_rows
 from grokscope.analyses.plots.curves import growth_curves
 from grokscope.analyses.plots.heatmaps import effect_heatmap
+from grokscope.analyses.plots.regimes import accuracy_against_use
 from grokscope.tasks import SPLITS, Run, TwoHopTask, load_study
 from grokscope.tasks.runs.theme import PHASE_SYMBOL
 
@@ -85,7 +86,7 @@ def test_each_phase_has_one_symbol_in_all_pictures_filled_where_the_bridge_is_us
     table = pd.DataFrame(
         {"run": "a-g1", "arm": "a", "phase": phases, "step": 7, "low": 0.4, "high": 0.9, "used": used, **numbers}
     )
-    (trace,) = accuracy_against_use(table, title="t").data
+    trace, *_ = accuracy_against_use(table, title="t").data
     symbols = ["square", "triangle-down-open", "diamond-open", "star"]
     assert list(trace.marker.symbol) == symbols and (list(trace.x), list(trace.y)) == (
         numbers["bridge_effect"][:4], numbers["exact_match"][:4]

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from wording import problems
 
 from grokscope import analyses, circuits, tasks
 from grokscope.analyses.study.demo import main, run_demo
@@ -49,6 +50,7 @@ def test_the_report_is_one_page_without_network(quick: Path) -> None:
     assert page.count('id="plotly-packed"') == 1 and len(page) < 3_000_000
     for heading in ("Accuracy by training step", "Where bridge and answer can be read", "The circuits, side by side"):
         assert f">{heading}</h2>" in page and f">{heading}</a>" in page
+    assert problems(page) == []
     drawn = set(re.findall(r'data-edge="embed@h -&gt; (L0H0\.v@h)"', page))
     assert drawn == {"L0H0.v@h"}
 

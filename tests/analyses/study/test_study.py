@@ -10,6 +10,7 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import pytest
+from wording import problems
 
 from grokscope.analyses.bridge.evidence import bridge_evidence
 from grokscope.analyses.bridge.verdicts import bridge_is
@@ -75,6 +76,7 @@ def test_one_graph_decides_nothing_and_all_is_shown(findings: whole.Findings, tm
     assert list(findings.claims["dissociation"].results) == ["causal", "bidirectional"]
     assert set(findings.claims["dissociation"].regimes.table["run"]) == set(RUNS)
     page = write_report(findings, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert problems(page) == []
     assert page.count("<h2") == 1 + len(CLAIMS) and "He et al." in page and "gs-edge" in page and len(page) < 5e6
     places = [page.index(html.escape(line)) for line in (WHAT_DECIDES, *lines)]
     assert page.count("What it rests on: main rows open") == 3 and page.count("Controls, where the truth is known") == 3

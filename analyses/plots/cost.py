@@ -1,0 +1,114 @@
+"""What waiting costs against what was added to the training set: a figure of tables, which computes nothing."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from .direct_labels import Label, Panel, label_ends
+from .theme import GREYS, TEMPLATE, arm_looks, literal, log_axis
+
+HEIGHT, ABOVE, BELOW = 470, 60, 60  # pixels
+NARROW = 380  # pixels of a panel in a narrow window
+ZERO = 1.1  # where the decades of an axis begin that has a 0
+BESIDE = 0.09  # of a decade, between arms with as many added compositions
+HALF = 0.04  # of a decade, by which the line of a median is longer than its points lie apart
+NAMES = 0.85  # decades, room for names at the right
+
+
+class CountAxis:
+    """A log axis of counts with a real 0, which stands apart.
+
+    Attributes:
+        ends: of the axis, in decades.
+        layout: plotly's settings of it.
+    """
+
+    def __init__(self, counts: Iterable[int]) -> None:
+        """An axis for these counts."""
+        counts = list(counts)
+        some = [count for count in counts if count > 0]
+        ticks = log_axis(some)
+        self._first = ticks["range"][0] if some else 0.0
+        self.ends = (-0.35 if 0 in counts else ZERO - 0.1, (self(max(some)) if some else 0.0) + NAMES)
+        places = [self(10**power) for power in map(math.log10, ticks.get("tickvals", ()))]
+        zero = ([0.0], ["0"]) if 0 in counts else ([], [])
+        text = [*zero[1], *ticks.get("ticktext", ())]
+        self.layout: dict[str, Any] = {"range": self.ends, "tickvals": [*zero[0], *places], "ticktext": text}
+        self.broken = 0 in counts and bool(some)
+
+    def __call__(self, count: float) -> float:
+        """Where a count is, in decades."""
+        return ZERO + math.log10(count) - self._first if count > 0 else 0.0
+
+
+def cost_frontier(table: pd.DataFrame, medians: pd.DataFrame, *, title: str) -> go.Figure:
+    """Steps against added compositions, a panel for each level; medians as lines with the names of their arms.
+
+    Args:
+        table: a row for each run and level with run, arm, added, level, step (NaN: not reached) and trained.
+        medians: a row for each arm and level with arm, level, added and median (infinite: not reached by most graphs).
+        title: should name n.
+    """
+    levels, looks = list(dict.fromkeys(table["level"])), arm_looks(table["arm"])
+    figure = make_subplots(rows=1, cols=len(levels), shared_yaxes=True, horizontal_spacing=0.08)
+    steps, counts = log_axis([*table["step"], *table["trained"]]), CountAxis(table["added"])
+    beside = _beside(medians)
+    for column, level in enumerate(levels, start=1):
+        where: Any = {"row": 1, "col": column}
+        labels = []
+        for arm, rows in table[table["level"] == level].groupby("arm", sort=False):
+            (of_arm,) = medians[(medians["arm"] == arm) & (medians["level"] == level)].to_dict("records")
+            aside, right = beside[str(arm)]
+            x = [counts(added) + aside for added in rows["added"]]
+            look, drawn = looks[str(arm)], rows["step"].fillna(rows["trained"])
+            figure.add_trace(_points(rows, x, drawn, look.colour, look.label), **where)
+            height = float(of_arm["median"])
+            if math.isfinite(height):
+                ends, line = [min(x) - HALF, max(x) + HALF], {"color": look.colour, "width": 3}
+                figure.add_scatter(x=ends, y=[height] * 2, mode="lines", line=line, hoverinfo="skip", **where)
+            else:
+                height = float(np.median(drawn))
+            end = max(*x, counts(of_arm["added"]) + right) + HALF
+            labels.append(Label(look.label, end, math.log10(height), look.colour))
+        spans = counts.ends[1] - counts.ends[0], steps["range"][1] - steps["range"][0]
+        label_ends(figure, labels, Panel(column, NARROW, HEIGHT - ABOVE - BELOW, *spans))
+        named = f"steps until OOD+OOD accuracy stays at {level:g}"
+        figure.update_yaxes(title=named, showticklabels=True, **steps, **where)
+        if counts.broken:
+            mark: Any = {
+                "x": ZERO / 2,
+                "y": 0,
+                "yanchor": "middle",
+                "yref": "y domain" if column == 1 else f"y{column} domain",
+            }
+            figure.add_annotation(text="//", showarrow=False, font={"color": GREYS["marker"]}, **mark, **where)
+    figure.update_xaxes(title="added compositions", **counts.layout)
+    margin = {"t": ABOVE, "b": BELOW}
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=HEIGHT, margin=margin, showlegend=False))
+
+
+def _points(rows: pd.DataFrame, x: list[float], y: pd.Series, colour: str, name: str) -> go.Scatter:
+    symbols = ["triangle-up-open" if missing else "circle" for missing in rows["step"].isna()]
+    return go.Scatter(
+        x=x,
+        y=y.tolist(),
+        text=[f"{run}: {added:,} added" for run, added in zip(rows["run"], rows["added"], strict=True)],
+        hovertemplate="%{text}, step %{y:,}<extra></extra>",
+        name=name,
+        mode="markers",
+        marker={"color": colour, "size": 8, "symbol": symbols, "opacity": 0.75},
+    )
+
+
+def _beside(medians: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """By arm, how far it is moved aside from others with as many added compositions, and the one farthest to the right."""
+    found = {}
+    for _, same in medians.drop_duplicates("arm").groupby("added"):
+        right = (len(same) - 1) / 2 * BESIDE
+        found |= {str(arm): (place * BESIDE - right, right) for place, arm in enumerate(same["arm"])}
+    return found
