@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from .interrupts import Interrupted
+from .interrupts import interrupt, signal_of
 from .plain_text import escape_what_it_lacks
 
 
@@ -29,9 +29,8 @@ def run_command(main: Callable[..., Any], *, stopped: str) -> None:
         try:
             main(*args, **kwargs)
         except KeyboardInterrupt as error:
-            line, code = (str(error), error.exit_code) if isinstance(error, Interrupted) else ("", 130)
-            typer.echo(line or stopped, err=True)
-            raise typer.Exit(code) from None
+            typer.echo(str(error) or stopped, err=True)
+            raise typer.Exit(128 + signal_of(error)) from None
         finally:
             signal.signal(signal.SIGTERM, before)
 
@@ -39,4 +38,4 @@ def run_command(main: Callable[..., Any], *, stopped: str) -> None:
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
-    raise Interrupted("", number)
+    raise interrupt("", number)

@@ -1,10 +1,11 @@
 """Ctrl-C and SIGTERM, noticed instead of suffered: what is under way is finished and saved, then one line says so.
 
 While a block notices interrupts, the first signal only sets a flag; whoever works in the block looks at it where it suits,
-saves, and raises `Interrupted`. A second signal interrupts at once.
+saves, and raises what `interrupt` gives. A second signal interrupts at once.
 """
 
 import contextlib
+import functools
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -15,30 +16,32 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(KeyboardInterrupt):
-    """What was going on was stopped by a signal and is saved; the message says how far it came and how to go on.
+def interrupt(message: str, number: int = signal.SIGINT) -> KeyboardInterrupt:
+    """What is raised when a signal stopped work and all is saved.
 
-    Attributes:
-        signal: that stopped it.
+    It is of no class of its own, since Python ends with code 130 for a KeyboardInterrupt and with 1 for any subclass. Its
+    `signal` is the number, its `exit_code` what a command ends with, as shells have it: 130 for Ctrl-C, 143 for SIGTERM. A
+    notebook shows its message alone.
+
+    Args:
+        message: how far it came and how to go on.
+        number: of the signal.
     """
+    error = KeyboardInterrupt(message)
+    about = {"signal": int(number), "exit_code": 128 + number, "_render_traceback_": functools.partial(list, [message])}
+    for name, value in about.items():
+        setattr(error, name, value)
+    return error
 
-    def __init__(self, message: str, signal: int = signal.SIGINT) -> None:
-        super().__init__(message)
-        self.signal = int(signal)
 
-    @property
-    def exit_code(self) -> int:
-        """What a command that was stopped so ends with, as shells have it: 130 for Ctrl-C, 143 for SIGTERM."""
-        return 128 + self.signal
-
-    def _render_traceback_(self) -> list[str]:
-        """What a notebook shows."""
-        return [str(self)]
+def signal_of(error: KeyboardInterrupt) -> int:
+    """The signal that an interrupt comes from."""
+    return getattr(error, "signal", int(signal.SIGINT))
 
 
 def stop_at_once(number: int) -> None:
     """Interrupt, where there is nothing to finish."""
-    raise Interrupted("stopped", number)
+    raise interrupt("stopped", number)
 
 
 @dataclass
@@ -58,14 +61,14 @@ class Stop:
         """Whether a signal came."""
         return self.signal != 0
 
-    def interrupted(self, message: str) -> Interrupted:
+    def interrupted(self, message: str) -> KeyboardInterrupt:
         """What is to be raised when all is saved."""
-        return Interrupted(message, self.signal or signal.SIGINT)
+        return interrupt(message, self.signal or signal.SIGINT)
 
     def notice(self, number: int, _frame: FrameType | None = None) -> None:
         """Remember the first signal; the second one interrupts at once."""
         if self.asked:
-            raise Interrupted("interrupted at once, by a second signal", number)
+            raise interrupt("interrupted at once, by a second signal", number)
         self.signal = number
         if self.then is not None:
             self.then(number)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from grokscope.circuits.interrupts import Interrupted
 from grokscope.tasks import ModelConfig, TrainConfig, TwoHopTask, train
 
 
@@ -18,7 +17,7 @@ def train_small(folder: str) -> None:
     config = TrainConfig.tiny(max_steps=200, evaluate_every=10, n_checkpoints=4, examples_per_prefix=2)
     try:
         train(task, ModelConfig.tiny(), config, folder, resume=True, progress=False)
-    except Interrupted as interrupted:
+    except KeyboardInterrupt as interrupted:
         sys.exit(interrupted.exit_code)
 
 

@@ -251,7 +251,11 @@ def test_equal_are_those_that_hold_the_same(world: SimpleNamespace) -> None:
         (pairs, pairs[backwards][backwards], others),
         (pairs, pairs[:], pairs[backwards]),
         (pairs.queries(), pairs.queries(), replace(pairs.queries(), answers=pairs.foils)),
-        (*(tasks.NewFacts.random(task, n=5, seed=seed) for seed in (0, 0, 1)),),
+        (
+            tasks.NewFacts.random(task, n=5, seed=0),
+            tasks.NewFacts.random(task, n=5, seed=0),
+            tasks.NewFacts.random(task, n=5, seed=1),
+        ),
         (circuits.Result.from_json(hostile.circuit().to_json()), hostile.circuit(), hostile.circuit("a")),
         (analyses.summarise_run(run), analyses.summarise_run(again), 3),
     ]

@@ -77,7 +77,7 @@ def discover(
     Raises:
         ValueError: if several rules are given or one is no such number, for an unknown method, all at once; as
             `path_patch`; for `greedy` if there are fewer than eight pairs.
-        Interrupted: on Ctrl-C or SIGTERM, a KeyboardInterrupt; it says how far it came and how to go on.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM; it says how far it came and how to go on.
     """
     common = common_problems(direction=direction, max_memory=max_memory, progress=progress, seed=seed)
     top_k, threshold, greedy, method = native((top_k, threshold, greedy, method))
@@ -142,7 +142,7 @@ def prune(
         kept: whose folder keeps how far it came.
 
     Raises:
-        Interrupted: on Ctrl-C or SIGTERM; it says how far it came.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM; it says how far it came.
     """
     if runs.gap[2]:
         return []  # there is no share to lose

@@ -183,7 +183,7 @@ def patch_each(
         kept: whose folder keeps what is measured so far, see `kept`.
 
     Raises:
-        Interrupted: on Ctrl-C or SIGTERM; it says how far it came.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM; it says how far it came.
     """
     base, donor = base_and_donor(pairs, direction)
     resolution = resolution_of(model, engine.graph)
@@ -197,7 +197,7 @@ def patch_each(
             by_query = ends.note(rows, part, run, other)
             left = np.flatnonzero(~changes.done[:, number])
             shown_bar.skip((len(targets) - len(left)) * len(rows))
-            for places, logits in patched(run, other, [targets[i] for i in left]) if len(left) else ():
+            for places, logits in patched(run, other, [targets[i] for i in left.tolist()]) if len(left) else ():
                 changes.note(number, left[places], rows, by_query(logits) - ends.base[rows])
                 shown_bar.update(len(places) * len(rows))
                 if stop.asked:

@@ -66,7 +66,7 @@ def path_patch(
             logits that are not finite; for a metric of the wrong shape, or without a finite number for some prompts; for a
             folder that keeps the effects of something else, or with longer paths.
         MemoryError: if not a single pair of prompts fits into `max_memory`.
-        Interrupted: on Ctrl-C or SIGTERM, a KeyboardInterrupt; it says how far it came and how to go on.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM; it says how far it came and how to go on.
     """
     common: dict[str, Any] = {"direction": direction, "per_query": per_query, "max_memory": max_memory}
     choice = choice_problems(positions=(positions, ("separate", "together")))

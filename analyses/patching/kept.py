@@ -23,7 +23,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Edge
 from ...circuits.documents import FileError, check_is_file, read_document, validated, write_document
-from ...circuits.interrupts import Interrupted, Stop
+from ...circuits.interrupts import Stop
 from ...circuits.lock import only_writer
 from ...circuits.writing import write_atomic
 from ...tasks import PromptPairs
@@ -171,7 +171,7 @@ class Changes:
         self.saved_at = time.perf_counter()
         self.wait = max(SAVE_EVERY, (self.saved_at - start) / MOST_OF_TIME)
 
-    def stopped(self, stop: Stop) -> Interrupted:
+    def stopped(self, stop: Stop) -> KeyboardInterrupt:
         """Save, and say how far it came and how to go on."""
         self.save()
         n_targets, n_queries = self.deltas.shape

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from pydantic import ConfigDict
 
 from ...circuits.documents import FileError, read_document, validated, write_document
-from ...circuits.interrupts import Interrupted, Stop
+from ...circuits.interrupts import Stop
 from .kept import FORMAT, SAVE_EVERY, Question
 
 KIND = "state of pruning"
@@ -77,7 +77,7 @@ class Pruning:
         write_document(self.path, KIND, content, written_format=FORMAT)
         self.saved_at = time.perf_counter()
 
-    def stopped(self, stop: Stop) -> Interrupted:
+    def stopped(self, stop: Stop) -> KeyboardInterrupt:
         """Save, and say how far it came and how to go on."""
         self.save()
         far = f"pruning: stopped with {self.n_tried:,} of {len(self.stays):,} edges tried"

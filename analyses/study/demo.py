@@ -16,7 +16,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import compare
 from ...circuits.arguments import common_problems, refuse, seed_problems, whole_problems
 from ...circuits.destination import folder_problems
-from ...circuits.interrupts import Interrupted
+from ...circuits.interrupts import interrupt, signal_of
 from ...circuits.lock import only_writer
 from ...circuits.plain_text import plain
 from ...circuits.progress import in_words, say
@@ -58,16 +58,16 @@ def run_demo(
 
     Raises:
         FolderInUseError: if another process writes into that folder.
-        Interrupted: on Ctrl-C or SIGTERM, a KeyboardInterrupt; what is trained is saved.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM; what is trained is saved.
     """
     problems = whole_problems(1, max_steps=max_steps) + folder_problems(out=out)
     refuse(problems + common_problems(n_pairs=n_pairs, seed=seed, progress=progress))
     try:
         with only_writer(out):
             return _run(task, out, model_config, max_steps, n_pairs, seed, progress)
-    except Interrupted as stopped:
+    except KeyboardInterrupt as stopped:
         far = str(stopped).partition(";")[0]
-        raise Interrupted(f"{far}; trainings are kept in {out}, the same call goes on", stopped.signal) from None
+        raise interrupt(f"{far}; trainings are kept in {out}, the same call goes on", signal_of(stopped)) from None
 
 
 def _run(

@@ -59,7 +59,7 @@ def analyse(
     Raises:
         ValueError: if the study lacks an arm that a claim needs, or two jobs have one name; before anything is measured.
         FolderInUseError: if another process measures into that folder.
-        Interrupted: on Ctrl-C or SIGTERM; it says how many are measured, which the same call reads.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM; it says how many are measured, which the same call reads.
         FileError: if a cached measurement is damaged; the message names it.
     """
     common = common_problems(n_pairs=n_pairs, n_questions=n_questions, progress=progress, seed=seed)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ...circuits.card import Curve, card, curves, or_line, share, table
+from ...circuits.palette import PALETTE
 from ...circuits.plain_text import counted, named, one_line, shortened
 from .phases import PHASES
 from .theme import SPLIT_COLOUR
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from .study import Study
 
 MOST_RUNS = 60  # of a study in a notebook
-OTHER_COLOUR = "#8a8a8a"
+OTHER_COLOUR = PALETTE["greys"]["undecided"]
 
 
 @one_line

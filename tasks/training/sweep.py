@@ -20,7 +20,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from ...circuits.arguments import flag_problems, native, process_problems, refuse, shortly, whole_problems
 from ...circuits.destination import file_name_problems, folder_problems, room_problems
-from ...circuits.interrupts import Interrupted, Stop, noticing_interrupts, stop_at_once
+from ...circuits.interrupts import Stop, noticing_interrupts, signal_of, stop_at_once
 from ...circuits.plain_text import named, one_line, shortened
 from ...circuits.progress import bar
 from ...circuits.same_content import ByContent
@@ -107,7 +107,7 @@ def sweep(
 
     Raises:
         ValueError: if there is no job, one is something else, or two have the same name.
-        Interrupted: on Ctrl-C or SIGTERM, when all is saved; it says how many trainings are finished.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, when all is saved; it says how many trainings are finished.
     """
     jobs = _listed(jobs)
     settings = process_problems(n_jobs) + whole_problems(1, threads=threads) + folder_problems(out=out)
@@ -191,8 +191,8 @@ def _train(job: Job, out: Path, threads: int) -> dict[str, Any] | _Stopped:
     try:
         with noticing_interrupts(then=stop_at_once), listening():  # outside of training there is nothing to save
             return _row(job, out, threads)
-    except Interrupted as stopped:
-        return _Stopped(stopped.signal, os.getpid())
+    except KeyboardInterrupt as stopped:
+        return _Stopped(signal_of(stopped), os.getpid())
 
 
 def _row(job: Job, out: Path, threads: int) -> dict[str, Any]:

@@ -5,7 +5,6 @@ code: "evaluation, lens and saved checkpoints use EMA weights").
 """
 
 import math
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits.arguments import flag_problems, refuse
 from ...circuits.destination import folder_problems, input_problems, room_problems
-from ...circuits.interrupts import Interrupted, Stop, noticing_interrupts
+from ...circuits.interrupts import Stop, interrupt, noticing_interrupts, signal_of
 from ...circuits.progress import bar, say
 from ..models.building import build_model, decayed, model_problems, trained_parameters
 from ..models.config import ModelConfig
@@ -99,7 +98,7 @@ def train(
             extension or a branch goes on from is not kept.
         FolderInUseError: if another process trains in this folder.
         FloatingPointError: if the loss is no longer finite; the checkpoints written before remain.
-        Interrupted: if Ctrl-C or SIGTERM came, a KeyboardInterrupt; the step under way is done and its state saved, at the
+        KeyboardInterrupt: if Ctrl-C or SIGTERM came; the step under way is done and its state saved, at the
             second signal that of the last evaluation.
 
     A run is extended, and its end branched off:
@@ -130,7 +129,7 @@ def train(
     asked = Asked(Path(out), task, model_config, train_config, initial, from_checkpoint, resume)
     try:
         return _trained(asked, device=device, progress=progress)
-    except Interrupted as interrupted:  # the way to where it was noticed tells its reader nothing
+    except KeyboardInterrupt as interrupted:  # the way to where it was noticed tells its reader nothing
         raise interrupted.with_traceback(None) from None
 
 
@@ -165,14 +164,14 @@ def _continue(state: TrainingState, begun: Begun, asked: Asked, stop: Stop, *, p
     """Train from where the state is to the end, or until a signal comes.
 
     Raises:
-        Interrupted: if one came; all that it says is saved.
+        KeyboardInterrupt: if one came; all that it says is saved.
     """
     config, name = asked.train_config, asked.folder.name
     with bar(config.max_steps, name, show=progress, first=state.step, unit=" steps") as shown:
         try:
             ended = _take_steps(state, begun, asked, stop, shown)
         except KeyboardInterrupt as error:
-            raise Interrupted(_at_once(state, asked), getattr(error, "signal", signal.SIGINT)) from None
+            raise interrupt(_at_once(state, asked), signal_of(error)) from None
         shown.total = state.step if ended else config.max_steps  # so that a bar that ends early is full
     if ended and state.step < config.max_steps:
         say(f"{name}: stopped at step {state.step:,}: {ended}", show=progress)

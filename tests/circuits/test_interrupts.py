@@ -9,13 +9,13 @@ import threading
 
 import pytest
 
-from grokscope.circuits.interrupts import SIGNALS, Interrupted, Stop, noticing_interrupts
+from grokscope.circuits.interrupts import SIGNALS, Stop, noticing_interrupts
 
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_is_noticed_the_second_interrupts_and_handlers_are_put_back(number: signal.Signals) -> None:
     before = [signal.getsignal(each) for each in SIGNALS]
-    with pytest.raises(Interrupted, match="at once") as raised, noticing_interrupts() as stop:
+    with pytest.raises(KeyboardInterrupt, match="at once") as raised, noticing_interrupts() as stop:
         assert not stop.asked
         os.kill(os.getpid(), number)
         assert stop.asked and stop.interrupted("saved").exit_code == 128 + number

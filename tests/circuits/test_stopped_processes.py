@@ -12,7 +12,7 @@ COMMAND = """
 import os, sys, time
 from joblib import delayed
 from grokscope.circuits.command import run_command
-from grokscope.circuits.interrupts import Interrupted, noticing_interrupts, stop_at_once
+from grokscope.circuits.interrupts import noticing_interrupts, stop_at_once
 from grokscope.circuits.progress import bar
 from grokscope.circuits.workers import end_workers, in_workers, listening, tell_workers
 
@@ -22,7 +22,7 @@ def work(number):
         with noticing_interrupts(then=stop_at_once), listening():
             print(os.getpid(), flush=True)
             time.sleep(60)
-    except Interrupted:
+    except KeyboardInterrupt:
         return "told"
 
 def alone(): print("ready", flush=True); time.sleep(60)

@@ -13,7 +13,6 @@ from grokscope.analyses import activation_patch, discover, path_patch
 from grokscope.analyses.patching import discovery
 from grokscope.analyses.patching.kept import EFFECTS, QUESTION, Changes, hash_of_model
 from grokscope.circuits.documents import FileError
-from grokscope.circuits.interrupts import Interrupted
 from grokscope.circuits.lock import FolderInUseError, only_writer
 
 QUIET: dict[str, Any] = {"progress": False}
@@ -40,13 +39,13 @@ def stopping(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str, int, int], 
     return stop
 
 
-def until_done(call: Callable[[], Any]) -> tuple[Any, list[Interrupted]]:
+def until_done(call: Callable[[], Any]) -> tuple[Any, list[KeyboardInterrupt]]:
     """What a call gives, called again as often as it is stopped."""
-    stops: list[Interrupted] = []
+    stops: list[KeyboardInterrupt] = []
     while True:
         try:
             return call(), stops
-        except Interrupted as error:
+        except KeyboardInterrupt as error:
             stops.append(error)
 
 
@@ -90,7 +89,7 @@ def test_stopped_pruning_goes_on_and_keeps_the_same_edges(tmp_path: Path, stoppi
 
 def test_without_a_folder_it_says_that_nothing_is_kept(stopping: Callable[..., list[int]]) -> None:
     stopping(Changes, "note", 1, signal.SIGINT)
-    with pytest.raises(Interrupted, match=r"nothing is kept, since no folder was named by keep_in="):
+    with pytest.raises(KeyboardInterrupt, match=r"nothing is kept, since no folder was named by keep_in="):
         activation_patch(strong_model(3), wide_pairs(3), **QUIET)
 
 

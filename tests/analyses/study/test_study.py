@@ -33,7 +33,6 @@ from grokscope.analyses.study.published import (
 from grokscope.analyses.study.report import WHAT_DECIDES, verdicts, write_report
 from grokscope.circuits import Result
 from grokscope.circuits.documents import FileError
-from grokscope.circuits.interrupts import Interrupted
 from grokscope.tasks import Checkpoint, Run, Study, build_model, load_study
 
 SLOTS = ("natural_slots-g1-r0", "second_hop_slots-g1-r0")
@@ -187,7 +186,9 @@ def test_a_stopped_study_keeps_what_is_measured_and_reads_it_first(
 
     dummy = Claim("(v)", "", lambda inputs, found: found, verdict_line, show_result, jobs)
     with patch.dict(CLAIMS, {"dummy": dummy}, clear=True):
-        with pytest.raises(Interrupted, match=r"stopped: 2 of 3 measured, kept in .*; the same call goes on") as raised:
+        with pytest.raises(
+            KeyboardInterrupt, match=r"stopped: 2 of 3 measured, kept in .*; the same call goes on"
+        ) as raised:
             whole.analyse(one_graph, None, tmp_path, n_jobs=1)
         assert raised.value.exit_code == 128 + number and measured == [2, 1]
         next(tmp_path.glob("job-1-*.json")).unlink()

@@ -12,7 +12,6 @@ import joblib
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
-from grokscope.circuits.interrupts import Interrupted
 from grokscope.circuits.lock import LOCK, only_writer
 from grokscope.tasks import Job, ModelConfig, ResumeWarning, Run, TrainConfig, TwoHopTask, grid, sweep
 from grokscope.tasks.questions.evaluation import evaluate
@@ -95,7 +94,7 @@ def test_a_stopped_sweep_saves_says_how_far_it_came_and_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "evaluate", stopped)
-        with pytest.raises(Interrupted) as raised:
+        with pytest.raises(KeyboardInterrupt) as raised:
             sweep(jobs, tmp_path / "out", n_jobs=1)
     assert raised.value.exit_code == 128 + number and not (tmp_path / "out" / jobs[2].name).exists()
     done = f"stopped: 1 of 3 trainings are finished; all others are saved in {tmp_path / 'out'}, the same call goes on"
