@@ -28,6 +28,7 @@ from ..claims.claim import N_PAIRS, N_QUESTIONS, Inputs, Job
 from ..claims.registry import CLAIMS
 from ..claims.specimens import arm_checkpoints, open_arms
 from .cache import cached, fingerprint
+from .numbers import FILE, write_numbers
 from .report import Findings, verdicts, write_report
 
 SECONDS = 13.0  # that one measurement of the shipped study takes on one core, on average over all of them
@@ -131,6 +132,7 @@ def main(
     transfers = load_study(further) if any(further.glob("*/run.json")) else None
     findings = analyse(runs, transfers, out / "measured", n_jobs=n_jobs)
     path = write_report(findings, out / "report.html")
+    write_numbers(findings, out / FILE)
     for line in verdicts(findings):
         typer.echo(plain(line))
     say(f"done in {in_words(time.perf_counter() - start)}")

@@ -1,5 +1,6 @@
 """The whole analysis on one graph of the shipped study, and what it caches on disk."""
 
+import dataclasses
 import html
 import json
 import os
@@ -24,6 +25,7 @@ from grokscope.analyses.claims.specimens import study_arms
 from grokscope.analyses.page import Report
 from grokscope.analyses.study import run as whole
 from grokscope.analyses.study.cache import cached, fingerprint
+from grokscope.analyses.study.numbers import numbers, write_numbers
 from grokscope.analyses.study.published import (
     pretraining_rates,
     published_pretraining,
@@ -81,6 +83,38 @@ def test_one_graph_decides_nothing_and_all_is_shown(findings: whole.Findings, tm
     assert page.count("What it rests on: main rows open") == 3 and page.count("Controls, where the truth is known") == 3
     assert page.index("Main rows, which decide together") < page.index("Controls, where the truth is known")
     assert places == sorted(places), "first what these verdicts are worth, then the verdicts"
+
+
+@dataclasses.dataclass
+class _Twice:
+    one: Result
+    other: Result
+
+
+def test_the_numbers_of_the_findings_have_stable_names(findings: whole.Findings, tmp_path: Path) -> None:
+    table = pd.read_csv(write_numbers(findings, tmp_path / "numbers.csv")).set_index("name")
+    assert table.index.is_unique and table["value"].notna().all()
+    found = findings.claims
+    row = found["dissociation"].results["bidirectional"].table.set_index("key").loc["accuracy_without_path"]
+    written = table.loc["dissociation/bidirectional/accuracy_without_path"]
+    assert (written["value"], written["n"], written["of"]) == (row["value"], row["n"], "graphs")
+    median = found["cost"].summary.set_index(["arm", "level"])["median"]["both_hops", 0.9]
+    assert table["value"]["cost/both_hops.0.9"] == median and table["unit"]["cost/both_hops.0.9"] == "steps"
+    circuit = found["same_path"].measured["main"][1].circuits["early"]
+    assert table["value"]["same_path/edges.early.g1"] == len(circuit.kept_edges)
+    by_run = found["dissociation"].regimes.table
+    read = by_run[(by_run["arm"] == "natural") & (by_run["phase"] == "id_generalised")]["read"]
+    assert np.isclose(table["low"]["dissociation/regimes.natural.id_generalised.read"], read.min(), rtol=1e-5)
+    direction = table.loc["same_path/evidence.early.direction"]
+    low = (
+        found["same_path"]
+        .measured["main"][1]
+        .evidence["early"]
+        .measures.query("measure == 'direction' and role == 'r1'")["low"]
+    )
+    assert float(direction["high"]) >= float(low.max()) - 1e-5 and str(direction["of"]) == "trainings"
+    with pytest.raises(ValueError, match="occur twice: cost/"):
+        numbers(whole.Findings(findings.study, None, {"cost": _Twice(found["cost"], found["cost"])}))
 
 
 def test_bidirectional_models_use_the_bridge_elsewhere_than_at_r1(findings: whole.Findings) -> None:

@@ -1,0 +1,125 @@
+"""What documents can name: numbers of the shipped runs, of the committed measurements of them, and of the code."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+from doc_numbers import Value
+
+from grokscope import tasks
+from grokscope.analyses.bridge import evidence_verdicts
+from grokscope.analyses.claims import contrasts, dissociation_rows, rules
+from grokscope.analyses.sameness import equivalence, path_distances
+from grokscope.analyses.training.growth import onset
+
+MEASURED = Path(__file__).parents[1] / "docs" / "numbers" / "study.csv"
+"""Written by `python -m grokscope.analyses.study` as numbers.csv, and copied."""
+ACCURACIES = {
+    "id": "test_inferred_iid",
+    "ood": "test_inferred_ood",
+    "ood_id": "test_inferred_ood_id",
+    "id_ood": "test_inferred_id_ood",
+}
+COLUMNS = (*tasks.PHASES, *ACCURACIES, "phi", "added", "to_50", "to_90", "compositions", "asked")
+COLUMNS += ("least_id", "least_train", "most_ood", "id_memorised")
+STEADY_FROM = 3_000  # a step
+
+
+@cache
+def shipped() -> dict[str, Value]:
+    """All of them by name.
+
+    `runs/natural-g1-r0.to_90` is of a run of the study, `runs/natural.to_90` the median and range over the runs of an arm
+    (`runs/causal.…` of all causal arms but φ ≈ 5, `runs/bidirectional.…`),
+    `pilot/natural.ood` of one of the pilot's; the columns are in `COLUMNS`. Names of measurements are in `MEASURED`.
+    """
+    table = pd.read_csv(MEASURED)
+    found = {row.name: Value(row.value, row.low, row.high, row.n) for row in table.itertuples(index=False)}
+    of_graph = table[table["name"].str.contains(r"\.g\d+$")]
+    for name, distances in of_graph.groupby(of_graph["name"].str.replace(r"\.g\d+$", "", regex=True))["value"]:
+        found[f"{name}.mean"] = Value(distances.mean(), n=len(distances))
+    found |= dict(_counts()) | dict(_code())
+    for row in runs("pilot").itertuples(index=False):
+        found |= {f"pilot/{row.run}.{column}": Value(getattr(row, column)) for column in (*COLUMNS, "checkpoints")}
+    frame = runs("study")
+    for row in frame.itertuples(index=False):
+        found |= {f"runs/{row.run}.{column}": Value(getattr(row, column)) for column in COLUMNS}
+    phi5, slots = frame["arm"] == "natural_phi5", frame["arm"].str.endswith("_slots")
+    groups = {"causal": frame[~phi5 & ~slots], "bidirectional": frame[slots], **dict(iter(frame.groupby("arm")))}
+    for arm, rows in groups.items():
+        for column in COLUMNS:
+            values = rows[column].dropna()
+            found[f"runs/{arm}.{column}"] = Value(values.median(), values.min(), values.max(), len(values))
+    return found
+
+
+study_of = cache(tasks.load_study)
+"""A shipped study by name, read once."""
+
+
+@cache
+def runs(study: str) -> pd.DataFrame:
+    """A row for each run of a study with `COLUMNS`: the step of each phase, accuracies at the end on the reported half, φ,
+    compositions that were added and that there are, when OOD+OOD stays at .5 and .9, how many OOD+OOD questions, the lowest
+    ID and training accuracy from `STEADY_FROM` and `id_generalised` on, the highest OOD+OOD accuracy, ID when memorised."""
+    rows = []
+    shipped_study = study_of(study)
+    for about in shipped_study.summary.to_dict("records"):
+        run = shipped_study.runs[str(about["run"])]
+        task = tasks.two_hop(run.task)
+        row = {name: about[name] for name in ("run", "arm", "seed", "replicate", *tasks.PHASES)}
+        row |= {name: about[split] for name, split in ACCURACIES.items()}
+        row |= {f"to_{level}": onset(run, "test_inferred_ood", level / 100) for level in (50, 90)}
+        row |= {"added": task.n_added, "compositions": len(task.split("train_inferred"))}
+        row |= {"phi": (row["compositions"] - task.n_added) / len(task.split("id_atomic"))}
+        metrics = run.metrics.set_index("step")
+        answered = metrics.loc[max(STEADY_FROM, int(row["id_generalised"])) :]
+        row |= {"least_id": answered["test_inferred_iid"].min(), "least_train": answered["train"].min()}
+        row |= {"most_ood": metrics["test_inferred_ood"].max(), "id_memorised": float("nan")}
+        if row["memorised"] == row["memorised"]:
+            row["id_memorised"] = metrics["test_inferred_iid"][row["memorised"]]
+        row |= {"asked": run.n_reported["test_inferred_ood"], "checkpoints": len(run.steps)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _counts() -> Iterator[tuple[str, Value]]:
+    frame = runs("study")
+    yield "study/runs", Value(len(frame))
+    yield "study/graphs", Value(frame["seed"].nunique())
+    yield "study/arms", Value(frame["arm"].nunique())
+    yield "study/least_id", Value(frame["least_id"].min())
+    yield "study/least_train", Value(frame.loc[~frame["arm"].str.endswith("_slots"), "least_train"].min())
+    further = study_of("study/transfer").runs
+    yield "study/transfers", Value(len(further))
+    yield "transfer/steps", Value(max(run.steps[-1] if run.steps else 0 for run in further.values()))
+    graph = tasks.two_hop(study_of("pilot").runs["natural"].task).graph
+    yield "graph/entities", Value(graph.n_entities)
+    yield "graph/relations", Value(graph.n_relations)
+    yield "graph/facts", Value(len(graph))
+    run = study_of("pilot").runs["natural"]
+    yield from ((f"pilot/natural.saved.{i}", Value(step)) for i, step in enumerate(run.steps, 1))
+    yield from ((f"pilot/questions.{name}", Value(run.n_reported[split])) for name, split in ACCURACIES.items())
+    natural = frame[frame["arm"] == "natural"].pivot(index="seed", columns="replicate", values="to_90")
+    apart = (natural[0] - natural[1]).abs()
+    yield "study/natural.replicates_apart", Value(apart.median(), apart.min(), apart.max(), len(apart))
+
+
+def _code() -> Iterator[tuple[str, Value]]:
+    for measure, margin in path_distances.MARGINS.items():
+        yield f"code/margin.{measure.replace(' ', '_')}", Value(margin)
+    yield "code/ratio", Value(equivalence.MAX_RATIO)
+    yield "code/same_age", Value(contrasts.SAME_AGE)
+    yield "code/rare", Value(rules.RARE)
+    yield "code/alpha", Value(rules.ALPHA)
+    yield "code/strict", Value(rules.ALPHA / len(dissociation_rows.DIRECTIONS))
+    for name, config in (("small", tasks.TrainConfig.small()), ("paper", tasks.TrainConfig.paper())):
+        for field, value in vars(config).items():
+            if isinstance(value, int | float):
+                yield f"{name}/{field}", Value(value)
+    yield "paper/d_model", Value(tasks.ModelConfig.paper().d_model)
+    yield "code/readable", Value(dissociation_rows.PATH_READABLE)
+    yield "code/used_margin", Value(evidence_verdicts.MARGIN)
+    yield "code/half", Value(evidence_verdicts.HALF)
+    yield "code/min_units", Value(evidence_verdicts.MIN_UNITS_TO_JUDGE)
