@@ -1,5 +1,8 @@
 """What was found: nodes, edges, circuits, how they compare and how they look. Knows no model and imports no torch."""
 
+if not __name__.startswith("grokscope."):
+    raise ImportError(f"`{__name__}` is a part of grokscope; write `from grokscope import {__name__}`")
+
 from .circuit import Circuit, connected
 from .compare import compare
 from .comparison import CircuitComparison

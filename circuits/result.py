@@ -2,8 +2,9 @@
 
 import dataclasses
 import html
+import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -62,7 +63,7 @@ class Result(ByContent):
 
     @classmethod
     def from_json(cls: type[ResultType], text: str) -> ResultType:
-        """The result that `to_json` wrote; `Result` itself reads every kind whose class was imported.
+        """The result that `to_json` wrote; `Result` itself reads every kind, a user's once its class is made.
 
         Raises:
             FileError: see `load`.
@@ -87,8 +88,10 @@ class Result(ByContent):
 
     @classmethod
     def _read(cls: type[ResultType], text: str, where: str) -> ResultType:
-        kinds: dict[str, type[Result]] = {cls.__name__: cls} if cls is not Result else {"Result": Result, **_KINDS}
         found = parsed(text, where, finite=False)  # format 1 wrote infinities; today's numbers are looked at when decoded
+        if cls is Result:
+            _import_kind(found)
+        kinds: dict[str, type[Result]] = {cls.__name__: cls} if cls is not Result else {"Result": Result, **_KINDS}
         if is_old(found):
             name = found["type"]
             if not isinstance(name, str) or name not in kinds:
@@ -98,3 +101,14 @@ class Result(ByContent):
             document = opened(found, where, kinds, known_format=FORMAT, text=text)
             name, content = document.kind, document.content
         return from_fields(kinds[name], content, where)  # pyright: ignore[reportReturnType]
+
+
+def _import_kind(found: Any) -> None:
+    """Import the kind that parsed JSON names: the package's other parts import a class when it is first used."""
+    name = (found.get("kind") or found.get("type")) if isinstance(found, dict) else None
+    if not isinstance(name, str) or name in _KINDS:
+        return
+    package = sys.modules[__name__.partition(".")[0]]
+    for part in (getattr(package, each) for each in package.__all__):
+        if name in part.__all__:
+            getattr(part, name)

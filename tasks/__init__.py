@@ -1,80 +1,11 @@
-"""What is learned: tasks, models, training, and the runs it leaves."""
+"""What is learned: tasks, models, training, and the runs it leaves.
 
-from ..circuits.lock import FolderInUseError
-from .models.building import build_model
-from .models.config import ModelConfig
-from .questions.donors import Donor, Donors
-from .questions.evaluation import NO_TOKEN, exact_match, is_right, predictions, top_token
-from .questions.files import DataFolderError
-from .questions.graph import KnowledgeGraph
-from .questions.kinds import TASK_KINDS
-from .questions.pairing import CONTRASTS, make_pairs
-from .questions.pairs import PromptPairs
-from .questions.perturbations import PERTURBED_ROLES, perturb
-from .questions.queries import Queries
-from .questions.shortcuts import shortcut_accuracy
-from .questions.splits import SPLITS
-from .questions.supervision import BOTH_HALF, BOTH_HOPS, FIRST_HOP, NATURAL, SECOND_HOP, Supervision
-from .questions.task import Part, Task
-from .questions.twohop import TwoHopTask, two_hop
-from .runs.checkpoints import Checkpoint, Run
-from .runs.folder import CheckpointError
-from .runs.migration import migrate
-from .runs.phases import PHASES
-from .runs.study import Study, load_study
-from .runs.training_config import TrainConfig
-from .training.published_transfer import published_new_facts
-from .training.resuming import ResumeWarning
-from .training.sweep import Job, grid, sweep
-from .training.train import train
-from .training.transfer import CELLS, NewFacts
+Its public names are listed in `__init__.pyi`; a name's module is imported when the name is first used.
+"""
 
-__all__ = [
-    "BOTH_HALF",
-    "BOTH_HOPS",
-    "CELLS",
-    "CONTRASTS",
-    "FIRST_HOP",
-    "NATURAL",
-    "NO_TOKEN",
-    "PERTURBED_ROLES",
-    "PHASES",
-    "SECOND_HOP",
-    "SPLITS",
-    "TASK_KINDS",
-    "Checkpoint",
-    "CheckpointError",
-    "DataFolderError",
-    "Donor",
-    "Donors",
-    "FolderInUseError",
-    "Job",
-    "KnowledgeGraph",
-    "ModelConfig",
-    "NewFacts",
-    "Part",
-    "PromptPairs",
-    "Queries",
-    "ResumeWarning",
-    "Run",
-    "Study",
-    "Supervision",
-    "Task",
-    "TrainConfig",
-    "TwoHopTask",
-    "build_model",
-    "exact_match",
-    "grid",
-    "is_right",
-    "load_study",
-    "make_pairs",
-    "migrate",
-    "perturb",
-    "predictions",
-    "published_new_facts",
-    "shortcut_accuracy",
-    "sweep",
-    "top_token",
-    "train",
-    "two_hop",
-]
+import lazy_loader
+
+if not __name__.startswith("grokscope."):
+    raise ImportError(f"`{__name__}` is a part of grokscope; write `from grokscope import {__name__}`")
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

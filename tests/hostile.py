@@ -9,14 +9,13 @@ from typing import Any, get_args, get_origin
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from kinds import KINDS
 from playwright.sync_api import Page
 
-from grokscope import analyses, circuits, tasks
+from grokscope import circuits, tasks
 from grokscope.analyses.bridge.lens import FIRST, SHUFFLED
 from grokscope.circuits import Circuit, CircuitComparison, ComparisonSummary, ComputationGraph, Result
-from grokscope.circuits.result import _KINDS
 
-assert analyses and circuits and tasks  # which register all kinds
 NAMES = (
     '<a/href="http://x.test">x</a>',
     '<img/src="x"onerror="window.hit=1">',
@@ -165,11 +164,10 @@ def result(kind: type[Result], *, by_step: bool) -> Result:
 
 def results() -> Iterator[tuple[str, Result]]:
     """One of every kind of the library, and of kinds that draw a run in another way one of a run."""
-    for name, kind in sorted(_KINDS.items()):
-        if kind.__module__.startswith("grokscope."):
-            yield name, result(kind, by_step=False)
-            if name in BY_STEP:
-                yield f"{name} of a run", result(kind, by_step=True)
+    for name, kind in KINDS.items():
+        yield name, result(kind, by_step=False)
+        if name in BY_STEP:
+            yield f"{name} of a run", result(kind, by_step=True)
 
 
 def texts(figure: go.Figure) -> Iterator[str]:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from architecture import LIGHT, PACKAGES, RULES, Module, Rule, heavy, modules
 
+import grokscope
+
 ROOT = Path(__file__).parents[1]
 MODULES = list(modules(ROOT))
 
@@ -177,7 +179,7 @@ def test_every_public_name_is_documented_annotated_and_in_the_docs(folder: str) 
 
 
 def test_the_distribution_has_a_version() -> None:
-    assert importlib.metadata.version("grokscope") == "0.1.0"
+    assert importlib.metadata.version("grokscope") == grokscope.__version__
 
 
 def test_nothing_names_a_machine_or_a_registry() -> None:

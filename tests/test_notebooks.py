@@ -1,45 +1,26 @@
-"""Every notebook runs from top to bottom, on little of everything; shipped are longer runs, with outputs."""
+"""Every notebook runs from top to bottom; the tour does so from a wheel, see test_packaging."""
 
 from pathlib import Path
 
 import nbformat
-import papermill
 import pytest
 import torch
+from notebooks import LITTLE, NOTEBOOKS, WARNED_OF, run_notebook
 
 from grokscope.tasks import ModelConfig, NewFacts, TrainConfig, TwoHopTask, train
 
-NOTEBOOKS = Path(__file__).parents[1] / "examples" / "notebooks"
-LITTLE = {
-    "tour": {"n_pairs": 32, "n_questions": 64},
-    "claim_same_path": {"graphs": [1], "n_questions": 48, "n_pairs": 64},
-    "claim_accuracy_without_circuit": {"graphs": [1], "n_questions": 48},
-    "claim_transfer": {"n_questions": 48},
-    "claim_cost": {"graphs": [1]},
-    "your_own_model": {"n_steps": 60},
-    "published_data": {"max_steps": 100},
-}
-FAST = ("tour", "your_own_model")
-QUIET = "ignore:.*:DeprecationWarning"
+FAST = ("your_own_model",)
+HERE = [name for name in LITTLE if name != "tour"]
 
 
-@pytest.mark.filterwarnings(QUIET, "ignore:.*TCP.*")
-@pytest.mark.parametrize("name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in LITTLE])
+@pytest.mark.filterwarnings(*WARNED_OF)
+@pytest.mark.parametrize("name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in HERE])
 def test_notebook_runs(name: str, tmp_path: Path) -> None:
-    parameters = dict(LITTLE[name])
-    if name == "claim_transfer":
-        parameters["folder"] = str(_transfers(tmp_path))
-    out = tmp_path / "out.ipynb"
-    path = NOTEBOOKS / f"{name}.ipynb"
-    papermill.execute_notebook(
-        path, out, parameters=parameters, kernel_name="python3", cwd=str(tmp_path), progress_bar=False
-    )
-    cells = [cell for cell in nbformat.read(out, as_version=4).cells if cell.cell_type == "code"]
-    shown = {kind for cell in cells[-3:] for output in cell.outputs for kind in output.get("data", {})}
-    assert {"application/vnd.plotly.v1+json", "text/html"} & shown, "it does not end in a figure"
+    parameters = {"folder": str(_transfers(tmp_path))} if name == "claim_transfer" else {}
+    run_notebook(name, tmp_path, **parameters)
 
 
-def test_every_notebook_is_run_here_and_shipped_with_outputs() -> None:
+def test_every_notebook_is_run_and_shipped_with_outputs() -> None:
     assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == set(LITTLE)
     for name in LITTLE:
         cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells

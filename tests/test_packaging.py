@@ -1,14 +1,21 @@
 """The wheel that users get holds every module and asset, and works outside the checkout."""
 
+import importlib.metadata
+import os
+import re
+import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from architecture import PACKAGES, modules
+from notebooks import WARNED_OF, run_notebook
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("tasks", "circuits", "analyses")
+FOLDERS = {"grokscope": "src/grokscope", **{f"grokscope/{name}": name for name in ("tasks", "circuits", "analyses")}}
 
 
 @pytest.fixture(scope="module")
@@ -19,28 +26,90 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("*.whl"))
 
 
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the wheel is installed in, with nothing of the checkout."""
+    folder = tmp_path_factory.mktemp("installed")
+    zipfile.ZipFile(wheel).extractall(folder)
+    return folder
+
+
 def test_the_wheel_holds_every_module_and_asset_and_nothing_else(wheel: Path) -> None:
     expected = {
-        f"grokscope/{folder}/{path.relative_to(ROOT / folder).as_posix()}"
-        for folder in FOLDERS
+        f"{package}/{path.relative_to(ROOT / folder).as_posix()}"
+        for package, folder in FOLDERS.items()
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert found == expected
-    assert "grokscope/circuits/assets/diagram.js" in found and "grokscope/tasks/py.typed" in found
+    assert {"grokscope/circuits/assets/diagram.js", "grokscope/tasks/py.typed", "grokscope/tasks/__init__.pyi"} < found
 
 
-def test_the_wheel_works_by_itself(wheel: Path, tmp_path: Path) -> None:
-    zipfile.ZipFile(wheel).extractall(tmp_path)
+def test_the_wheel_works_by_itself(installed: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from grokscope import circuits\n"
-        "assert circuits.__file__.startswith(sys.argv[1]), circuits.__file__\n"
-        "graph = circuits.ComputationGraph.transformer(('h',), 'h', n_layers=1, n_heads=1, n_blocks=1)\n"
+        f"{from_wheel(installed)}\n"
+        "graph = grokscope.circuits.ComputationGraph.transformer(('h',), 'h', n_layers=1, n_heads=1, n_blocks=1)\n"
         "import pandas\n"
         "row = dict(sender='embed@h', receiver='logits@h', effect=1.0, stderr=0.0, n=1, gap=2.0, kept=True)\n"
-        "assert 'data-edge' in circuits.draw(circuits.Circuit(pandas.DataFrame([row]), graph)).html"
+        "circuit = grokscope.circuits.Circuit(pandas.DataFrame([row]), graph)\n"
+        "assert 'data-edge' in grokscope.circuits.draw(circuit).html\n"
+        "try:\n"
+        "    grokscope.tasks.load_study('pilot')\n"
+        "except FileNotFoundError as error:\n"
+        "    print(error)"
     )
-    subprocess.run(
-        [sys.executable, "-S", "-c", f"import site; site.main()\n{code}", str(tmp_path)], check=True, cwd=tmp_path
+    environment = os.environ | {"PYTHONPATH": str(installed), "GROKSCOPE_STUDIES": ""}
+    said = subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert "load_study('<clone>/examples/checkpoints/pilot')" in said.stdout and "GROKSCOPE_STUDIES" in said.stdout
+
+
+@pytest.mark.filterwarnings(*WARNED_OF)
+def test_the_tour_runs_from_the_wheel(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(installed))
+    monkeypatch.setenv("GROKSCOPE_STUDIES", str(ROOT / "examples" / "checkpoints"))
+    run_notebook("tour", tmp_path, last=from_wheel(installed))
+
+
+def test_what_the_library_imports_is_among_its_dependencies() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    with_pydantic = {"pydantic-core", "typing-extensions"}
+    there = {_distribution(line) for line in project["dependencies"]} | with_pydantic
+    assert with_pydantic <= {_distribution(line) for line in importlib.metadata.requires("pydantic") or ()}
+    given_by = importlib.metadata.packages_distributions()
+    imported = {name[0] for module in modules(ROOT) for name in module.imports}
+    for name in imported - sys.stdlib_module_names - {*PACKAGES, "grokscope"}:
+        assert {_distribution(each) for each in given_by[name]} & there, f"{name} is no dependency"
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make here")
+def test_each_command_installs_what_it_needs(tmp_path: Path) -> None:
+    def steps(*given: str) -> str:
+        command = ["make", "--dry-run", *given, f"VENV={tmp_path}"]
+        clean = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "TORCH")}
+        return subprocess.run(command, check=True, cwd=ROOT, env=clean, capture_output=True, text=True).stdout
+
+    for command in ("demo", "study"):
+        assert '--editable "."' in steps(command) and "--index-url" not in steps(command)
+    for command, extra in {"notebook": "notebook", "test": "test", "test-slow": "test"}.items():
+        assert f'--editable ".[{extra}]"' in steps(command)
+    for command in ("demo", "study", "notebook", "test", "test-slow"):
+        torch, library = re.findall("pip install.*--constraint.*", steps(command, "TORCH=cpu"))
+        assert torch.endswith("/cpu torch") and "--no-deps --index-url" in torch and "--editable" in library
+
+
+def _distribution(requirement: str) -> str:
+    """The normalised name of a requirement's distribution."""
+    (name,) = re.findall(r"^[\w.-]+", requirement)
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def from_wheel(installed: Path) -> str:
+    """Code that raises where anything of grokscope comes from elsewhere, such as the editable installation."""
+    return (
+        "import sys, grokscope\n"
+        "files = [module.__file__ for name, module in sys.modules.items() if name.split('.')[0] == 'grokscope']\n"
+        f"assert files and all(file.startswith({str(installed)!r}) for file in files), files"
     )

@@ -5,11 +5,11 @@ hook points, so that activations of different loops are told apart (Dehghani et 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from ...circuits.arguments import refuse, seed_problems
 from ..questions.devices import device_problems
@@ -17,10 +17,15 @@ from ..questions.room import too_large_problems
 from ..questions.task import Task
 from .config import ModelConfig
 
+if TYPE_CHECKING:
+    import transformer_lens
+
 BYTES_OF_LAYER = 100_000  # of the modules and hook points of an unrolled layer, weights apart
 
 
-def build_model(config: ModelConfig, task: Task, *, seed: int = 0, device: str = "cpu") -> HookedTransformer:
+def build_model(
+    config: ModelConfig, task: Task, *, seed: int = 0, device: str = "cpu"
+) -> "transformer_lens.HookedTransformer":
     """A freshly initialised model for a task.
 
     Matrices start normal with standard deviation 0.02, those that write into the residual stream start at zero.
@@ -35,6 +40,8 @@ def build_model(config: ModelConfig, task: Task, *, seed: int = 0, device: str =
         ValueError: if the model is bidirectional and the task's prompts are not of one length.
     """
     refuse(model_problems(config, task) + seed_problems(seed) + device_problems(device))
+    from transformer_lens import HookedTransformer, HookedTransformerConfig  # takes seconds, and runs are read without
+
     sizes = HookedTransformerConfig(
         n_layers=config.n_layers,
         d_model=config.d_model,
@@ -87,7 +94,7 @@ def n_parameters(config: ModelConfig, task: Task) -> int:
     return embedded + config.n_blocks * block + 2 * d_model + unembedded
 
 
-def tie_blocks(model: HookedTransformer, n_blocks: int) -> None:
+def tie_blocks(model: "transformer_lens.HookedTransformer", n_blocks: int) -> None:
     """Let block L use the Parameter objects of block L mod n_blocks."""
     for layer in range(n_blocks, model.cfg.n_layers):
         for name, parameter in model.blocks[layer % n_blocks].named_parameters():
@@ -95,7 +102,7 @@ def tie_blocks(model: HookedTransformer, n_blocks: int) -> None:
             setattr(model.blocks[layer].get_submodule(path), leaf, parameter)
 
 
-def trained_parameters(model: HookedTransformer, config: ModelConfig) -> dict[str, nn.Parameter]:
+def trained_parameters(model: "transformer_lens.HookedTransformer", config: ModelConfig) -> dict[str, nn.Parameter]:
     """The distinct parameters that training changes, by the first of their names."""
     parameters = dict(model.named_parameters())
     if config.tie_embeddings:
@@ -104,7 +111,7 @@ def trained_parameters(model: HookedTransformer, config: ModelConfig) -> dict[st
 
 
 def tied_forward(
-    model: HookedTransformer,
+    model: "transformer_lens.HookedTransformer",
     config: ModelConfig,
     tokens: Int[Tensor, "batch pos"],
     parameters: Mapping[str, Tensor] | None = None,
@@ -122,7 +129,9 @@ def tied_forward(
 
 
 @torch.no_grad()
-def load_parameters(model: HookedTransformer, config: ModelConfig, parameters: Mapping[str, Tensor]) -> None:
+def load_parameters(
+    model: "transformer_lens.HookedTransformer", config: ModelConfig, parameters: Mapping[str, Tensor]
+) -> None:
     """Copy trained parameters into the model, the tied unembedding included."""
     for name, parameter in trained_parameters(model, config).items():
         parameter.copy_(parameters[name])

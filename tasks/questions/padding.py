@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformer_lens import HookedTransformer
-from transformer_lens.utilities.tokenize_utils import get_attention_mask
 
 Forward = Callable[[Tensor], Tensor]
 """Tokens [query, pos] to logits [query, pos, d_vocab]; a HookedTransformer is one."""
@@ -46,6 +44,8 @@ def aligned(forward: Forward, tokens: Int[Tensor, "query pos"], answer_position:
     unmoved = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
     if not tokenizer or cfg is None or tokenizer.pad_token_id is None:
         return Aligned(tokens, None, unmoved)
+    from transformer_lens.utilities.tokenize_utils import get_attention_mask  # a model is there, and it is loaded
+
     seen = get_attention_mask(tokenizer, tokens, cfg.default_prepend_bos).bool()
     if tokenizer.padding_side == "left":
         _check_answers_seen(seen[:, answer] & ~_ends_in_pad(tokenizer, tokens, answer), tokens, answer)
@@ -85,7 +85,7 @@ def check_forward(forward: object) -> None:
         TypeError: naming its class.
     """
     kind = type(forward).__name__
-    if isinstance(getattr(forward, "module", None), HookedTransformer):
+    if _is_hooked(getattr(forward, "module", None)):
         raise TypeError(f"a {kind} does not say how its model reads prompts; pass the one that it wraps, model.module")
     if not callable(forward) or isinstance(forward, type):
         what = forward.__name__ + " itself" if isinstance(forward, type) else f"a {kind}"
@@ -100,7 +100,7 @@ _POSSIBLE = (
 
 def _asked(forward: Forward, tokens: Int[Tensor, "query pos"]) -> object:
     """What it gives, logits or not; a module that cannot take tokens, such as a layer, is named."""
-    if not isinstance(forward, nn.Module) or isinstance(forward, HookedTransformer):
+    if not isinstance(forward, nn.Module) or _is_hooked(forward):
         return forward(tokens)
     try:
         return forward(tokens)
@@ -108,6 +108,12 @@ def _asked(forward: Forward, tokens: Int[Tensor, "query pos"]) -> object:
         raise
     except (TypeError, RuntimeError) as error:
         raise TypeError(f"a {type(forward).__name__} could not be asked tokens ({error}); {_POSSIBLE}") from error
+
+
+def _is_hooked(forward: object) -> bool:
+    from transformer_lens import HookedTransformer  # only where a model is asked, see `tasks.models.building.build_model`
+
+    return isinstance(forward, HookedTransformer)
 
 
 def _ends_in_pad(tokenizer: object, tokens: Int[Tensor, "query pos"], answer: int) -> Bool[Tensor, " query"]:

@@ -9,12 +9,11 @@ import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits.arguments import refuse, shortly
 from ...circuits.hashes import hash_problems
@@ -36,6 +35,9 @@ from .validity import (
     prompt_problems,
     settings_problems,
 )
+
+if TYPE_CHECKING:
+    import transformer_lens
 
 CUSTOM = "custom"  # whose numbers units are, where the recipe says nothing
 
@@ -216,7 +218,7 @@ class PromptPairs(Rows):
             unit=self.unit[rows],
         )
 
-    def check_against(self, model: HookedTransformer) -> None:
+    def check_against(self, model: "transformer_lens.HookedTransformer") -> None:
         """Raise unless there is a pair and the model has all tokens and positions, see `validity.check`."""
         check(model, self)
 
@@ -260,7 +262,7 @@ class PromptPairs(Rows):
         )
         return first, second
 
-    def keep_correct(self, *models: HookedTransformer) -> "PromptPairs":
+    def keep_correct(self, *models: "transformer_lens.HookedTransformer") -> "PromptPairs":
         """The pairs that every model answers correctly on both prompts; the recipe says how many were asked.
 
         Raises:

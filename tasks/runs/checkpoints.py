@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits.arguments import is_whole, refuse, whole_problems
 from ...circuits.destination import input_problems
@@ -43,6 +43,9 @@ from .settings import read_manifest, read_settings
 from .training_config import TrainConfig
 from .weights import check_size, load_weights, read_weights
 
+if TYPE_CHECKING:
+    import transformer_lens
+
 _TO_DO = "take a copy of it, or continue training with resume=True if it was stopped"
 
 
@@ -70,7 +73,7 @@ class Checkpoint(ByContent):
 
     __repr__, _repr_html_ = checkpoint_line, checkpoint_card
 
-    def model(self, *, n_loops: int | None = None, device: str = "cpu") -> HookedTransformer:
+    def model(self, *, n_loops: int | None = None, device: str = "cpu") -> "transformer_lens.HookedTransformer":
         """The weights in a plain HookedTransformer, tied as its config says, in evaluation mode.
 
         Args:

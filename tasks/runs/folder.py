@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...circuits.documents import FileError
+from ...circuits.lock import FolderInUseError as FolderInUseError
 from ...circuits.lock import only_writer
 from ...circuits.manifest import MANIFEST, Entry, Manifest
 from ...circuits.writing import write_atomic

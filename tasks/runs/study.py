@@ -5,6 +5,7 @@ A study that is shipped has a manifest, which names the manifest of each of its 
 
 import io
 import lzma
+import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +33,9 @@ from .study_figure import study_figure
 SEEDS = re.compile(r"(-g\d+)?(-[rs]\d+)?$")
 """The end of a run's name that tells graph and replicate or seed, as in `natural-g1-r0`; what comes before is its arm."""
 KIND = "study"
-SHIPPED = Path(__file__).parents[2] / "examples" / "checkpoints"
+FOLDER_OF_STUDIES = "GROKSCOPE_STUDIES"
+SHIPPED = Path(os.environ.get(FOLDER_OF_STUDIES) or Path(__file__).parents[2] / "examples" / "checkpoints")
+"""Studies come with the repository; where the package was installed without it, the environment says where they are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +145,8 @@ class Study(ByContent):
 def load_study(name: str | Path = "study") -> Study:
     """Read a study: the name of a shipped one, or any folder of runs.
 
+    Shipped ones are looked for in the repository, or in the folder that the environment variable GROKSCOPE_STUDIES names.
+
     A `UserWarning` names runs in the folder that its manifest, if it has one, does not.
 
     Raises:
@@ -154,7 +159,11 @@ def load_study(name: str | Path = "study") -> Study:
     folder = next((f for f in (SHIPPED / name, Path(name)) if run_folders(f) or is_there(f)), None)
     if folder is None:
         shipped = sorted({str(path.parents[1].relative_to(SHIPPED)) for path in SHIPPED.glob(f"**/{SETTINGS}")})
-        there = ", ".join(shipped) or f"none, since {SHIPPED} is not there: shipped studies come with the repository"
+        there = ", ".join(shipped) or (
+            f"none, since {SHIPPED} holds none: they come with grokscope's repository, in its folder examples/checkpoints. "
+            f"Clone it and say load_study('<clone>/examples/checkpoints/pilot'), or set the environment variable "
+            f"{FOLDER_OF_STUDIES} to '<clone>/examples/checkpoints' before grokscope is imported"
+        )
         raise FileNotFoundError(f"no study {str(name)!r}, neither shipped nor a folder of runs; shipped ones: {there}")
     with naming_checkpoints():
         return Study(folder, {run.name: Run.load(run) for run in _runs_of(folder)})

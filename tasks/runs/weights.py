@@ -1,18 +1,21 @@
 """The files of weights in a run: each distinct trained parameter once, in safetensors."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ..models.building import load_parameters, n_parameters, trained_parameters
 from ..models.config import ModelConfig
 from ..questions.task import Task
 from .folder import CheckpointError
 from .tensors import bare_metadata, labelled, metadata_of, tensors_of
+
+if TYPE_CHECKING:
+    import transformer_lens
 
 KIND = "checkpoint"
 MOST_SHOWN = 5  # problems of one file that a message lists
@@ -65,7 +68,9 @@ def check_size(config: ModelConfig, task: Task, weights: Mapping[str, Tensor], w
         raise CheckpointError(f"{where} does not fit {config}: it holds {found:,} numbers, {needed:,} are needed")
 
 
-def load_weights(model: HookedTransformer, config: ModelConfig, weights: Mapping[str, Tensor], where: str) -> None:
+def load_weights(
+    model: "transformer_lens.HookedTransformer", config: ModelConfig, weights: Mapping[str, Tensor], where: str
+) -> None:
     """Put a checkpoint's weights into a model.
 
     Raises:
@@ -75,7 +80,9 @@ def load_weights(model: HookedTransformer, config: ModelConfig, weights: Mapping
     load_parameters(model, config, weights)
 
 
-def check_shapes(weights: Mapping[str, Tensor], model: HookedTransformer, config: ModelConfig, where: str) -> None:
+def check_shapes(
+    weights: Mapping[str, Tensor], model: "transformer_lens.HookedTransformer", config: ModelConfig, where: str
+) -> None:
     """Raise unless weights are those of a model of that config, by their names and shapes."""
     expected = {name: tuple(p.shape) for name, p in trained_parameters(model, config).items()}
     found = {name: tuple(p.shape) for name, p in weights.items()}

@@ -18,17 +18,15 @@ import pytest
 import torch
 from carry import carry_model, carry_pairs
 from conftest import other_pairs, strong_model, wide_pairs
+from kinds import KINDS
 from same import assert_same
 
-from grokscope import analyses, circuits, tasks
+from grokscope import analyses, circuits
 from grokscope.circuits import Circuit, ComputationGraph, Result
 from grokscope.circuits.columns import Columns
 from grokscope.circuits.documents import FileError, to_document
-from grokscope.circuits.result import _KINDS
 
-assert analyses and circuits and tasks  # which register all kinds
 OLD = Path(__file__).parents[1] / "circuits" / "old_results"
-KINDS = {name: kind for name, kind in sorted(_KINDS.items()) if kind.__module__.startswith("grokscope.")}
 ALTERED = {"EquivalenceResult"}  # kinds that hold something else today, so that older files of theirs cannot be read
 nan, inf = math.nan, math.inf
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from chromium import launched, opened, until
 from hostile import DRAWN, NAMES, ODD, circuit, harmless, result, table
+from kinds import KINDS
 
 from grokscope import tasks
 from grokscope.analyses.claims.dissociation import DissociationFinding
@@ -18,7 +19,6 @@ from grokscope.analyses.claims.transfer import TransferFinding
 from grokscope.analyses.page import Report
 from grokscope.analyses.study.demo_report import Demo, write_report
 from grokscope.circuits import Result
-from grokscope.circuits.result import _KINDS
 from grokscope.tasks.runs.study_figure import study_figure
 
 ARMS = NAMES[0], ODD
@@ -26,7 +26,7 @@ ARMS = NAMES[0], ODD
 
 def saved(name: str) -> Result:
     """A result with hostile names, after a file."""
-    return Result.from_json(result(_KINDS[name], by_step=False).to_json())
+    return Result.from_json(result(KINDS[name], by_step=False).to_json())
 
 
 def demo(path: Path) -> Path:

@@ -1,0 +1,142 @@
+from .bridge.back_patching import BackPatchingResult, back_patch
+from .bridge.causal_tracing import CausalTraceResult, causal_trace, trace_inputs
+from .bridge.contingency import found_by_correct, frechet_bounds
+from .bridge.copies import BridgeCopiesResult, bridge_copies
+from .bridge.directions import BridgeDirectionResult, ablate_bridge, steer_bridge
+from .bridge.evidence import EvidenceResult, bridge_evidence
+from .bridge.geometry import GeometryResult, bridge_geometry
+from .bridge.interchange import InterchangeResult, interchange
+from .bridge.lens import LensResult, logit_lens
+from .bridge.probing import ProbeResult, probe_bridge
+from .bridge.query_view import QueryView, view_query
+from .bridge.realignment import RealignmentResult, realign
+from .claims.by_age import ByAgeResult, same_path_by_age
+from .claims.cost import CostResult, cost_of_waiting
+from .claims.dissociation import accuracy_without_circuit
+from .claims.regimes import RegimeResult, compare_regimes
+from .claims.rules import ClaimResult
+from .claims.same_path import same_inference_path
+from .claims.specimens import Specimen, study_arms
+from .claims.transfer import transfer_of_new_facts
+from .claims.transfer_evidence import TransferEvidenceResult, transfer_evidence
+from .forward.model import graph_of
+from .patching.attention import AttentionResult, AttentionView, attribute_attention, view_attention
+from .patching.attribution import edge_attribution
+from .patching.circuit_runs import run_with_edge_sets, run_with_edges
+from .patching.discovery import discover
+from .patching.effects import PatchingResult
+from .patching.exact import activation_patch, path_patch
+from .patching.faithfulness import FaithfulnessResult, faithfulness
+from .patching.metrics import (
+    Metric,
+    answer_probability,
+    cross_entropy,
+    exact_match,
+    kl_to_clean,
+    logit_difference,
+    probability_difference,
+)
+from .patching.transplant import TransplantResult, transplant
+from .plots.curves import accuracy_curves
+from .plots.heatmaps import lens_heatmaps
+from .sameness.direction_transfer import DirectionTransferResult, content_distance, direction_transfer
+from .sameness.equivalence import EquivalenceResult, equivalence
+from .sameness.evidence_profile import evidence_profile
+from .sameness.path_distances import PathDistances, path_distances
+from .sameness.power import graphs_needed
+from .sameness.profile import Profile
+from .sameness.profile_distance import ProfileDistance, profile_distance
+from .sameness.state_profile import state_profile
+from .training.exposure import ExposureResult, accuracy_by_exposure
+from .training.growth import RunSummary, summarise_run
+from .training.loops import LoopResult, accuracy_by_loops
+from .training.trajectory import CircuitTrajectory, trajectory
+
+__all__ = [
+    "AttentionResult",
+    "AttentionView",
+    "BackPatchingResult",
+    "BridgeCopiesResult",
+    "BridgeDirectionResult",
+    "ByAgeResult",
+    "CausalTraceResult",
+    "CircuitTrajectory",
+    "ClaimResult",
+    "CostResult",
+    "DirectionTransferResult",
+    "EquivalenceResult",
+    "EvidenceResult",
+    "ExposureResult",
+    "FaithfulnessResult",
+    "GeometryResult",
+    "InterchangeResult",
+    "LensResult",
+    "LoopResult",
+    "Metric",
+    "PatchingResult",
+    "PathDistances",
+    "ProbeResult",
+    "Profile",
+    "ProfileDistance",
+    "QueryView",
+    "RealignmentResult",
+    "RegimeResult",
+    "RunSummary",
+    "Specimen",
+    "TransferEvidenceResult",
+    "TransplantResult",
+    "ablate_bridge",
+    "accuracy_by_exposure",
+    "accuracy_by_loops",
+    "accuracy_curves",
+    "accuracy_without_circuit",
+    "activation_patch",
+    "answer_probability",
+    "attribute_attention",
+    "back_patch",
+    "bridge_copies",
+    "bridge_evidence",
+    "bridge_geometry",
+    "causal_trace",
+    "compare_regimes",
+    "content_distance",
+    "cost_of_waiting",
+    "cross_entropy",
+    "direction_transfer",
+    "discover",
+    "edge_attribution",
+    "equivalence",
+    "evidence_profile",
+    "exact_match",
+    "faithfulness",
+    "found_by_correct",
+    "frechet_bounds",
+    "graph_of",
+    "graphs_needed",
+    "interchange",
+    "kl_to_clean",
+    "lens_heatmaps",
+    "logit_difference",
+    "logit_lens",
+    "path_distances",
+    "path_patch",
+    "probability_difference",
+    "probe_bridge",
+    "profile_distance",
+    "realign",
+    "run_with_edge_sets",
+    "run_with_edges",
+    "same_inference_path",
+    "same_path_by_age",
+    "state_profile",
+    "steer_bridge",
+    "study_arms",
+    "summarise_run",
+    "trace_inputs",
+    "trajectory",
+    "transfer_evidence",
+    "transfer_of_new_facts",
+    "transplant",
+    "view_attention",
+    "view_query",
+]
