@@ -1,6 +1,8 @@
 """Tables of documents that are made from what is shipped."""
 
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pandas as pd
 from doc_numbers import like
@@ -38,6 +40,7 @@ ORIGINS = {
 NOT = "not reached"
 EVERY = 100  # steps between evaluations
 MANY = 5  # trainings in one cell of a table
+REPLICATES = Path(__file__).parents[1] / "circuits" / "assets" / "replicates.json"
 
 
 def pilot() -> list[list[str]]:
@@ -93,7 +96,27 @@ def new_facts() -> list[list[str]]:
     return [["from", *cells], *rows]
 
 
-TABLES: dict[str, Callable[[], list[list[str]]]] = {"pilot": pilot, "arms": arms, "cost": cost, "new_facts": new_facts}
+def replicates() -> list[list[str]]:
+    """How far circuits of two trainings of one arm are apart, and two halves of one circuit, over the study's graphs."""
+    phases, arms = ("id_generalised", "ood_generalised", "final"), ("natural", "both_hops")
+    measured = pd.DataFrame(json.loads(REPLICATES.read_text(encoding="utf-8"))["pairs"])
+    found = measured.groupby(["arm", "phase"])[["jensen_shannon", "halves"]].agg(["min", "max"])
+    table = [["arm", *(f"`{phase}`" for phase in phases)]]
+    for column, word in (("jensen_shannon", ""), ("halves", "halves, ")):
+        for arm in arms:
+            spans = [found.loc[(arm, phase), column] if (arm, phase) in found.index else None for phase in phases]
+            shown = ["" if span is None else f"{like(span['min'], '.000')} to {like(span['max'], '.000')}" for span in spans]
+            table.append([word + arm.replace("_", " "), *shown])
+    return table
+
+
+TABLES: dict[str, Callable[[], list[list[str]]]] = {
+    "pilot": pilot,
+    "arms": arms,
+    "cost": cost,
+    "new_facts": new_facts,
+    "replicates": replicates,
+}
 
 
 def _step(step: float) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from ...circuits.conditions import AGAIN
 from ...circuits.writing import write_atomic
 from ..bridge.evidence import EvidenceResult
 from ..bridge.lens import LensResult
@@ -24,7 +25,7 @@ from ..claims.regimes import RegimeResult
 from ..claims.rules import ClaimResult
 from ..claims.same_path import PAPER, SamePathFinding
 from ..claims.transfer import TransferFinding
-from ..sameness.equivalence import AGAIN, EquivalenceResult
+from ..sameness.equivalence import EquivalenceResult
 from ..sameness.path_distances import MARGINS
 from .report import Findings
 

@@ -4,17 +4,16 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ...circuits.card import Curve, card, curves, or_line, share, table
-from ...circuits.palette import PALETTE
 from ...circuits.plain_text import counted, named, one_line, shortened
 from .phases import PHASES
-from .theme import SPLIT_COLOUR
+from .theme import GREYS, SPLIT_COLOUR
 
 if TYPE_CHECKING:
     from .checkpoints import Checkpoint, Run
     from .study import Study
 
 MOST_RUNS = 60  # of a study in a notebook
-OTHER_COLOUR = PALETTE["greys"]["undecided"]
+OTHER_COLOUR = GREYS["undecided"]
 
 
 @one_line
