@@ -91,8 +91,9 @@ def _measured(jobs: Mapping[Any, Job], folder: Path, n_jobs: int, progress: bool
     there = {key for key, job in jobs.items() if any(folder.glob(f"{glob.escape(job.name)}-*.json"))}
     in_order = sorted(jobs, key=lambda key: key not in there)
     n_workers = min(effective_n_jobs(n_jobs), max(1, len(jobs) - len(there)))
-    about = in_words((len(jobs) - len(there)) * SECONDS / n_workers)
-    say(f"{len(jobs)} measurements, {len(there)} of them in {folder} before; about {about} for the others", show=progress)
+    left = len(jobs) - len(there)
+    about = f"about {in_words(left * SECONDS / n_workers)} for the others" if left else "nothing is measured again"
+    say(f"{len(jobs)} measurements, {len(there)} of them in {folder} before; {about}", show=progress)
     results: dict[Any, Any] = {}
     calls = (delayed(_measure)(key, jobs[key], folder) for key in in_order)
     with (
