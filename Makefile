@@ -5,12 +5,11 @@
 # Each installs into .venv what it needs; only Python 3.11 or later, pip and make have to be there.
 #
 # TORCH=cpu, with any of them, takes torch's CPU build, without GPU packages: make demo TORCH=cpu. Other builds are named as
-# PyTorch names them. A build stays until another one is asked for.
+# PyTorch names them (uv knows where they are). A build stays until another one is asked for.
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?=
-TORCH_INDEX ?= https://download.pytorch.org/whl
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 LIBRARY := $(VENV)/.installed-library
@@ -56,7 +55,9 @@ $(LIBRARY) $(NOTEBOOK) $(TEST): pyproject.toml constraints.txt $(TORCH:%=$(VENV)
 
 $(VENV)/.torch-%: constraints.txt | $(BIN)/pip
 	rm -f $(VENV)/.torch-*
-	$(INSTALL) --force-reinstall --no-deps --index-url $(TORCH_INDEX)/$* torch
+	$(INSTALL) uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend $* --constraint constraints.txt --no-deps --reinstall torch \
+	|| { echo "PyTorch's $* build cannot be fetched: torch is taken from where pip finds it"; $(INSTALL) torch; }
 	touch $@
 
 $(BIN)/pip:

@@ -187,7 +187,7 @@ def test_nothing_names_a_machine_or_a_registry() -> None:
     here = "|".join(
         re.escape(f"{folder}/") for folder in {ROOT.parent, Path.home(), Path(sys.prefix)} if len(folder.parts) > 1
     )
-    suspicious = re.compile(rf"{here}|pypi\.org|files\.pythonhosted|registry\.npmjs")
+    suspicious = re.compile(rf"{here}|pypi\.org|files\.pythonhosted|registry\.npmjs|pytorch\.org/whl")
     for name in tracked:
         path = ROOT / name
         if path.suffix in {".py", ".md", ".toml", ".txt", ".css", ".js", ""} and path.name != Path(__file__).name:

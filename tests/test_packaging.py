@@ -92,12 +92,12 @@ def test_each_command_installs_what_it_needs(tmp_path: Path) -> None:
         return subprocess.run(command, check=True, cwd=ROOT, env=clean, capture_output=True, text=True).stdout
 
     for command in ("demo", "study"):
-        assert '--editable "."' in steps(command) and "--index-url" not in steps(command)
+        assert '--editable "."' in steps(command) and "--torch-backend" not in steps(command)
     for command, extra in {"notebook": "notebook", "test": "test", "test-slow": "test"}.items():
         assert f'--editable ".[{extra}]"' in steps(command)
     for command in ("demo", "study", "notebook", "test", "test-slow"):
-        torch, library = re.findall("pip install.*--constraint.*", steps(command, "TORCH=cpu"))
-        assert torch.endswith("/cpu torch") and "--no-deps --index-url" in torch and "--editable" in library
+        torch, library = re.findall("^.*(?:backend|--editable).*", steps(command, "TORCH=cpu"), flags=re.MULTILINE)
+        assert "--torch-backend cpu --constraint constraints.txt --no-deps" in torch and "--editable" in library
 
 
 def _distribution(requirement: str) -> str:
