@@ -133,11 +133,12 @@ def say(line: str, *, show: bool = True) -> None:
 def in_words(seconds: float) -> str:
     """A time that is read at a glance.
 
-    >>> [in_words(each) for each in (0.2, 89, 540, 9_000, 200_000)]
-    ['0 s', '89 s', '9 min', '2.5 h', '2.3 days']
+    >>> [in_words(each) for each in (0.2, 89, 150, 540, 9_000, 200_000)]
+    ['0 s', '89 s', '2.5 min', '9 min', '2.5 h', '2.3 days']
     """
     size, unit = next((each for each in UNITS if seconds >= 1.5 * each[0]), UNITS[-1])
-    return f"{seconds / size:.{1 if size > 60 else 0}f} {unit}"
+    n = seconds / size
+    return f"{n:.0f} {unit}" if size == 1 or n >= 10 else f"{n:.2g} {unit}"
 
 
 def is_watched() -> bool:

@@ -158,14 +158,14 @@ def test_a_run_says_how_far_it_came(world: SimpleNamespace) -> None:
     config = TrainConfig.tiny(max_steps=300, evaluate_every=10)
     run = replace(world.run, metrics=metrics, train_config=config, folder=Path("a"))
     n = len(run.checkpoints)
-    assert repr(run) == f"Run('a', 120 of 300 steps, memorised at 10, {n} checkpoints)"
+    assert repr(run) == f"Run('a', at step 120 of 300, memorised at 10, {n} checkpoints)"
     late = metrics.assign(select_test_inferred_iid=1.0, select_test_inferred_ood=[0.0] * 9 + [1.0] * 3)
     run = replace(run, metrics=late, train_config=replace(config, max_steps=120))
     assert repr(run) == f"Run('a', 120 steps, grokked at 100, {n} checkpoints)" and run.why_not_grokked == []
     taught = replace(run, task=world.task.with_supervision(tasks.BOTH_HOPS))
     assert repr(taught) == f"Run('a', 120 steps, ood_generalised at 100, {n} checkpoints)"
-    assert repr(replace(run, metrics=metrics.iloc[:1])).startswith("Run('a', 10 of 120 steps, no phase reached")
-    assert repr(replace(run, metrics=metrics.iloc[:0])).startswith("Run('a', 0 of 120 steps, no phase reached")
+    assert repr(replace(run, metrics=metrics.iloc[:1])).startswith("Run('a', at step 10 of 120, no phase reached")
+    assert repr(replace(run, metrics=metrics.iloc[:0])).startswith("Run('a', at step 0 of 120, no phase reached")
 
 
 def test_cards_show_what_was_measured(world: SimpleNamespace) -> None:

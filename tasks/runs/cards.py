@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from ...circuits.card import Curve, card, curves, or_line, share, table
 from ...circuits.plain_text import counted, named, one_line, shortened
+from .folder import state_steps
+from .past import Past
 from .phases import PHASES
 from .theme import GREYS, SPLIT_COLOUR
 
@@ -22,6 +24,8 @@ def run_line(run: "Run") -> Iterator[str]:
     yield named(run.name)
     yield _steps(run)
     yield _how_far(run)
+    yield f"branched off at step {run.past.first:,}" if run.past.branch else ""
+    yield f"extended from {run.extended[-1].max_steps:,}" if run.extended else ""
     yield counted(len(run.steps), "checkpoint")
 
 
@@ -52,7 +56,7 @@ def run_card(run: "Run") -> str:
         run.task.regime,
         run.model_config.architecture,
         f"seed {run.train_config.seed}",
-        f"from {shortened(run.initial)}" if run.initial else "",
+        shortened(str(run.past), 200) if run.past != Past() else "",
     )
     shown = _splits(run)
     at = run.metrics.set_index("step")
@@ -104,7 +108,10 @@ def _counts(study: "Study") -> Iterator[str]:
 
 def _steps(run: "Run") -> str:
     trained, planned = run.phases.get("final", 0), run.train_config.max_steps
-    return f"{trained:,} steps" if run.is_finished else f"{trained:,} of {planned:,} steps"
+    if run.is_finished:
+        return f"{trained:,} steps"
+    saved = max([trained, *state_steps(run.manifest)])  # a run that was stopped has a state after its last evaluation
+    return f"at step {saved:,} of {planned:,}"
 
 
 def _how_far(run: "Run") -> str:

@@ -249,6 +249,8 @@ class Run(ByContent):
 
 def _why(folder: Path, missing: Sequence[str]) -> str:
     """Why a folder that lacks files is no complete run, and what to do."""
+    if not folder.is_dir():
+        return ": there is no such folder"
     if list(missing) == [METRICS]:
         with naming_checkpoints():
             if METRICS not in read_manifest(folder).files:

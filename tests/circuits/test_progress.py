@@ -65,7 +65,7 @@ def test_what_was_done_before_does_not_spoil_the_estimate(lines: Callable[[], li
             shown.skip()
         clock.now += 100
         shown.update()
-    assert lines()[-2] == "measuring: 51 of 103, 2 min so far, about 87 min left"
+    assert lines()[-2] == "measuring: 51 of 103, 2.5 min so far, about 87 min left"
 
 
 def test_the_number_of_items_may_be_unknown(lines: Callable[[], list[str]]) -> None:
@@ -133,4 +133,4 @@ def test_bars_of_text_stand_in_for_widgets_without_a_warning(monkeypatch: pytest
 
 
 def test_times_are_read_at_a_glance() -> None:
-    assert [progress.in_words(each) for each in (0.2, 89, 91, 5399, 5401)] == ["0 s", "89 s", "2 min", "90 min", "1.5 h"]
+    assert [progress.in_words(each) for each in (0.2, 89, 91, 5399, 5401)] == ["0 s", "89 s", "1.5 min", "90 min", "1.5 h"]
