@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 import torch
 from handset import ROLES
@@ -5,6 +7,9 @@ from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from grokscope.tasks import ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, train
 from grokscope.tasks.models.building import tie_blocks
+
+# what a shell starts in the background ignores SIGINT, as would the processes that tests start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def seeds(n: int, *, fast: int) -> list[object]:

@@ -164,8 +164,8 @@ def test_a_run_says_how_far_it_came(world: SimpleNamespace) -> None:
     assert repr(run) == f"Run('a', 120 steps, grokked at 100, {n} checkpoints)" and run.why_not_grokked == []
     taught = replace(run, task=world.task.with_supervision(tasks.BOTH_HOPS))
     assert repr(taught) == f"Run('a', 120 steps, ood_generalised at 100, {n} checkpoints)"
-    assert repr(replace(run, metrics=metrics.iloc[:1])).startswith("Run('a', at step 10 of 120, no phase reached")
-    assert repr(replace(run, metrics=metrics.iloc[:0])).startswith("Run('a', at step 0 of 120, no phase reached")
+    assert repr(replace(run, metrics=metrics.iloc[:1])).startswith("Run('a', at step 60 of 120, no phase reached")
+    assert repr(replace(run, metrics=metrics.iloc[:0])).startswith("Run('a', at step 60 of 120, no phase reached")
 
 
 def test_cards_show_what_was_measured(world: SimpleNamespace) -> None:

@@ -62,7 +62,7 @@ class ByAgeResult(Result):
     def caption(self) -> str:
         """What is shown, split and n in one line."""
         n = n_shown(self.table.assign(unit="graphs"))
-        return f"distances of paths by age and status · {self.split} · n = {n} · bars: one-sided 95 % bounds"
+        return f"distances of paths by age and status · {self.split} · {n} · bars: one-sided 95 % bounds"
 
     def figure(self) -> Any:
         """A panel for each measure: a point for each graph, typical values with bounds, margins, replicates in grey."""

@@ -129,7 +129,7 @@ class ClaimResult(Result):
     def figure(self) -> Any:
         """All quantities with their bounds, coloured by what they say."""
         rows = pd.concat([self.table, self.falsifiers], ignore_index=True)
-        title = f"{self.claim}: {self.verdict} · n = {n_shown(rows)} · bars: one-sided 95 % bounds"
+        title = f"{self.claim}: {self.verdict} · {n_shown(rows)} · bars: one-sided 95 % bounds"
         return quantity_rows(rows, title=title)
 
 
@@ -143,14 +143,15 @@ def fewest(n: int) -> str:
 
 
 def n_shown(rows: pd.DataFrame) -> str:
-    """On how many graphs, runs or questions the rows with a value rest.
+    """On how many graphs, runs or questions the rows with a value rest, in words.
 
     >>> n_shown(pd.DataFrame({"value": [0.1, 0.2, float("nan")], "n": [3, 5, 0], "unit": "graphs"}))
-    '3 to 5 graphs'
+    'n = 3 to 5 graphs'
     """
     n = rows.dropna(subset="value").groupby("unit", sort=False)["n"]
     spans = [(str(unit), of_unit.min(), of_unit.max()) for unit, of_unit in n]
-    return ", ".join(f"{low} {unit}" if low == high else f"{low} to {high} {unit}" for unit, low, high in spans) or "0"
+    shown = ", ".join(f"{low} {unit}" if low == high else f"{low} to {high} {unit}" for unit, low, high in spans)
+    return f"n = {shown}" if shown else "nothing measured"
 
 
 def equivalence_row(asked: Row, result: EquivalenceResult, m: int) -> Row:

@@ -177,16 +177,16 @@ def test_the_default_is_a_quarter_of_what_the_tighter_limit_leaves(tmp_path: Pat
     assert memory.free_memory(torch.device("cpu")) > 10**6
 
 
-def test_a_bar_is_for_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bar_is_for_terminals_and_lines_are_for_files(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
     monkeypatch.setattr("grokscope.circuits.progress.DELAY", 0.0)
-    for stream, shown in ((io.StringIO(), False), (Terminal(), True)):
+    for stream in (io.StringIO(), Terminal()):
         monkeypatch.setattr(sys, "stderr", stream)
         assert list(with_bar(range(3), "counting")) == [0, 1, 2]
-        assert ("counting" in stream.getvalue()) == shown
+        assert "counting" in stream.getvalue() and ("\r" in stream.getvalue()) == stream.isatty()
     assert not list(with_bar([], "nothing", show=False))
 
 
