@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+AT_ONCE = "stopped"
 
 
 def interrupt(message: str, number: int = signal.SIGINT) -> KeyboardInterrupt:
@@ -41,7 +42,7 @@ def signal_of(error: KeyboardInterrupt) -> int:
 
 def stop_at_once(number: int) -> None:
     """Interrupt, where there is nothing to finish."""
-    raise interrupt("stopped", number)
+    raise interrupt(AT_ONCE, number)
 
 
 @dataclass

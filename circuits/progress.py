@@ -26,6 +26,7 @@ class Bar(text_bar):
     """A bar in plain words: `measuring: 17%|███      | 17 of 103, 2 min so far, about 9 min left`."""
 
     over = False
+    left = "about"  # how sure the time is that is left
     until_first = 0.0  # seconds in which nothing was done but skipping
 
     @property
@@ -44,7 +45,7 @@ class Bar(text_bar):
         worked, used = self.n - self.initial, elapsed - self.until_first
         if self.total is None or worked <= 0 or used <= 0:
             return f"{done}, {in_words(elapsed)} so far"
-        return f"{done}, {in_words(elapsed)} so far, about {in_words((self.total - self.n) * used / worked)} left"
+        return f"{done}, {in_words(elapsed)} so far, {self.left} {in_words((self.total - self.n) * used / worked)} left"
 
     def skip(self, n: int = 1) -> None:
         """Count items that were done before, and leave them out of the estimate."""
@@ -78,6 +79,10 @@ class Lines(Bar):
 
         return show
 
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool | None:
+        """Write a line; when all is done, the last one alone."""
+        return True if self.n == self.total and not self.over else super().display(msg, pos)
+
     def set_postfix_str(self, s: str = "", refresh: bool = True) -> None:
         """Remember what the next line ends with; it is not written for that."""
         super().set_postfix_str(s, refresh=False)
@@ -93,7 +98,7 @@ class Lines(Bar):
         super().close()
 
 
-def bar(total: int | None, what: str, *, show: bool = True, first: int = 0, unit: str = "") -> Any:
+def bar(total: int | None, what: str, *, show: bool = True, first: int = 0, unit: str = "", at_most: bool = False) -> Any:
     """A bar to be updated by hand, as a context manager.
 
     Args:
@@ -102,17 +107,22 @@ def bar(total: int | None, what: str, *, show: bool = True, first: int = 0, unit
         show: whether to show anything.
         first: items that were done before.
         unit: of the items, such as " steps".
+        at_most: whether it may end before all items are done, so that no more than the time left can be said.
     """
     within = any(isinstance(each, Bar) for each in getattr(text_bar, "_instances", ()))  # those that are open
     options: dict[str, Any] = {"total": total, "initial": first, "desc": what, "unit": unit, "delay": DELAY}
     options.update(disable=not show or within, bar_format=LINE if total is None else BAR, smoothing=0)
     if not is_watched():
-        options.update(bar_format=LINE, mininterval=LINE_EVERY, maxinterval=LINE_EVERY)
-        return Lines(**options)
-    if (kind := _watched_kind()) is Bar:
+        options.update(bar_format=LINE, mininterval=LINE_EVERY, miniters=1)  # else a thread of tqdm's writes, too
+        shown = Lines(**options)
+    elif (kind := _watched_kind()) is Bar:
         size = shutil.get_terminal_size()  # of some terminal even where the system says 0 × 0, as in a container
-        options.update(ncols=size.columns - 1, nrows=size.lines)
-    return kind(**options)
+        shown = kind(**options, ncols=size.columns - 1, nrows=size.lines)
+    else:
+        shown = kind(**options)
+    if at_most:
+        shown.left = "at most"
+    return shown
 
 
 def with_bar(items: Iterable[Item], what: str, *, total: int | None = None, show: bool = True) -> Iterator[Item]:

@@ -23,7 +23,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Edge
 from ...circuits.documents import FileError, check_is_file, read_document, validated, write_document
-from ...circuits.interrupts import Stop
+from ...circuits.interrupts import AT_ONCE, Stop, interrupt, noticing_interrupts, signal_of, stop_at_once
 from ...circuits.lock import only_writer
 from ...circuits.writing import write_atomic
 from ...tasks import PromptPairs
@@ -105,8 +105,16 @@ def keeping(
         return
     about = {"model": hash_of_model(model), "pairs": pairs.key, "edges": hash_of_edges(edges), "direction": direction}
     about |= {"metric": as_metric(metric).name, "max_memory": str(max_memory)}
-    with only_writer(Path(folder)):
-        yield begin(Path(folder), about, budget(max_memory, model))
+    try:  # between parts, where whoever measures looks for interrupts himself, there is nothing to finish
+        with noticing_interrupts(then=stop_at_once), only_writer(Path(folder)):
+            yield begin(Path(folder), about, budget(max_memory, model))
+    except KeyboardInterrupt as stopped:
+        said = (
+            str(stopped)
+            if str(stopped) != AT_ONCE
+            else f"stopped; what is measured is kept in {folder}, the same call goes on"
+        )
+        raise interrupt(said, signal_of(stopped)) from None
 
 
 def hash_of_model(model: HookedTransformer) -> str:

@@ -7,4 +7,9 @@ import lazy_loader
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=["analyses", "circuits", "tasks"])
+__getattr__, _, _parts = lazy_loader.attach(__name__, submodules=["analyses", "circuits", "tasks"])
+__all__ = ["__version__", *_parts]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -27,6 +27,11 @@ class Branch(BaseModel):
     origin: str
     step: Step
 
+    @property
+    def weights(self) -> str:
+        """What tells its origin from others, wherever the folder of that run is now."""
+        return self.origin.rpartition(", ")[2]
+
 
 class Extension(BaseModel):
     """What a run was to be before it was extended.

@@ -208,11 +208,9 @@ def check_resumable(
         changed.append(f"max_steps is {before} there, {now} was asked for, and a run is made longer, not shorter")
     if (before := settings.initial) != past.initial:
         changed.append(f"it began with {before or 'random weights'}, {past.initial or 'random weights'} were asked for")
-    if settings.branch != past.branch:
-        origins = [
-            branch.origin if branch else "no checkpoint's training state" for branch in (settings.branch, past.branch)
-        ]
-        changed.append(f"it goes on from {origins[0]}, {origins[1]} was asked for")
+    if past.branch and (not settings.branch or settings.branch.weights != past.branch.weights):
+        there_from = settings.branch.origin if settings.branch else "no checkpoint's training state"
+        changed.append(f"it goes on from {there_from}, {past.branch.origin} was asked for")
     if there.key != task.key:
         changed.append(f"its task is {there.key} ({there.regime}), {task.key} ({task.regime}) was asked for")
     if changed:

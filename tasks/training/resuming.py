@@ -182,6 +182,10 @@ class Asked:
             elif found.is_finished:
                 return None
             writer, metrics = resumed(found, state)
+            if past.branch and not state.step and not self.from_checkpoint:
+                raise CheckpointError(
+                    f"{self.folder} keeps no state of its branch: name {past.branch.origin} by from_checkpoint="
+                )
             past = self._extended(found, writer, state) if is_extension else past
         if self.from_checkpoint and not state.step:  # what it goes on from is taken into the folder
             restore_origin(state, self.from_checkpoint)

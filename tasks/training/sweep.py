@@ -126,7 +126,9 @@ def sweep(
                 (shown.skip if row["outcome"] == "finished before" else shown.update)()
     if stop.asked:
         end_workers()
-        raise stop.interrupted(f"stopped: {_counted(done, len(jobs))}; all others are saved in {out}, the same call goes on")
+        raise stop.interrupted(
+            f"stopped: {_counted(done, len(jobs))}; what others had begun is saved in {out}, the same call goes on"
+        )
     for job in jobs:
         killed = f"its worker was killed {MAX_ROUNDS} times"
         row = {"run": job.name, "outcome": "failed", "seconds": float("nan"), "error": killed, "warning": ""}

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformer_lens import HookedTransformer
 
-from ...circuits.arguments import flag_problems, refuse
+from ...circuits.arguments import flag_problems, refuse, shortly
 from ...circuits.destination import folder_problems, input_problems, room_problems
 from ...circuits.interrupts import Stop, interrupt, noticing_interrupts, signal_of
 from ...circuits.progress import bar, say
@@ -121,6 +121,13 @@ def train(
     """
     settings = flag_problems(resume=resume, progress=progress) + device_problems(device) + _out_problems(out)
     problems = settings + learning_problems(task, train_config) + model_problems(model_config, task)
+    given = {"initial": initial, "from_checkpoint": from_checkpoint}
+    problems += [
+        f"{name} is {shortly(each)}, needed is a checkpoint, such as run.checkpoint('final')"
+        for name, each in given.items()
+        if not isinstance(each, Checkpoint | None)
+    ]
+    refuse(problems)
     if initial is not None and from_checkpoint is not None:
         problems.append("initial and from_checkpoint exclude each other: fresh optimiser, or that of the checkpoint's run")
     if from_checkpoint is not None:
@@ -167,7 +174,7 @@ def _continue(state: TrainingState, begun: Begun, asked: Asked, stop: Stop, *, p
         KeyboardInterrupt: if one came; all that it says is saved.
     """
     config, name = asked.train_config, asked.folder.name
-    with bar(config.max_steps, name, show=progress, first=state.step, unit=" steps") as shown:
+    with bar(config.max_steps, name, show=progress, first=state.step, unit=" steps", at_most=bool(config.stop_at)) as shown:
         try:
             ended = _take_steps(state, begun, asked, stop, shown)
         except KeyboardInterrupt as error:
@@ -321,4 +328,4 @@ def _check_finite(state: TrainingState, folder: Path) -> None:
 
 def _summary(row: dict[str, float | int], task: Task) -> str:
     shown = {"loss": "loss", "train": "train", "ID": task.id_test} | ({"OOD": task.ood_test} if task.ood_test else {})
-    return ", ".join(f"{label} {row[name]:.2f}" for label, name in shown.items())
+    return ", ".join(f"{label} {row[name]:.2f}" for label, name in shown.items() if not math.isnan(row[name]))

@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import jaxtyping
 import pandas as pd
 import pytest
 from conftest import seeds
@@ -62,9 +63,20 @@ def test_dying_between_any_two_file_operations_loses_nothing(six: Run, tmp_path:
 def test_it_does_not_need_its_origin_any_more(six: Run, tmp_path: Path) -> None:
     origin = Run.load(shutil.copytree(six.folder, tmp_path / "six"))
     assert interrupted(lambda: trained(tmp_path / "run", start=origin.checkpoint(6)), 7)
-    trained(origin.folder, 12)
-    trained(tmp_path / "run", start=origin.checkpoint(6))
-    same_runs(trained(tmp_path / "whole", start=six.checkpoint(6)).folder, tmp_path / "run")
+    whole = trained(tmp_path / "whole", start=six.checkpoint(6))
+    moved = shutil.copytree(shutil.move(origin.folder, tmp_path / "moved"), tmp_path / "again")
+    for number, start in enumerate(
+        (None, Run.load(moved).checkpoint(6))
+    ):  # its own state is enough; names of folders are not
+        folder = shutil.copytree(tmp_path / "run", tmp_path / f"run{number}" / "run")
+        same_runs(whole.folder, trained(folder, start=start).folder)
+
+
+def test_what_is_no_checkpoint_is_named(six: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users call
+    for wrong in (six, six.folder, 6):
+        with pytest.raises(ValueError, match=r"from_checkpoint is .*, needed is a checkpoint, such as run.checkpoint"):
+            trained(tmp_path / "run", 8, start=wrong)
 
 
 def test_what_cannot_go_on_is_refused(six: Run, tmp_path: Path) -> None:
@@ -81,10 +93,9 @@ def test_what_cannot_go_on_is_refused(six: Run, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no training state of step 6, .* steps that have one: none\."):
         trained(tmp_path / "run", start=copy.checkpoint(6))
     assert not (tmp_path / "run").exists()
+    another = trained(tmp_path / "another", 6, learning_rate=0.1)
     trained(tmp_path / "run", 8, start=last)
-    with pytest.raises(
-        CheckpointError, match=r"goes on from six, step 6, weights .*, no checkpoint's training state was asked"
-    ):
-        trained(tmp_path / "run", 8)
+    with pytest.raises(CheckpointError, match=r"goes on from six, step 6, weights .*, another, step 6, .* was asked for"):
+        trained(tmp_path / "run", 8, start=another.checkpoint(6))
     with pytest.raises(CheckpointError, match=r"goes on from no checkpoint's training state, six, step 6, .* was asked for"):
         trained(six.folder, 10, start=last)
