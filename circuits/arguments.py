@@ -6,6 +6,7 @@ Settings that mean the same in every function have one name and one check, see `
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
@@ -78,6 +79,20 @@ def names_problems(**lists: Any) -> list[str]:
         elif wrong := [each for each in given if name_problems(each=each)]:
             problems.append(f"{name} are names, got {', '.join(map(repr, wrong))}")
     return problems
+
+
+def with_changes(made: type, settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a dataclass's preset with some replaced.
+
+    Raises:
+        TypeError: for names that are no settings, with similar ones, and all there are.
+    """
+    known = [field.name for field in fields(made) if field.init]
+    if unknown := [name for name in changes if name not in known]:
+        alike = [near for name in unknown for near in get_close_matches(name, known, n=2)]
+        hint = f" (did you mean {' or '.join(dict.fromkeys(alike))}?)" if alike else ""
+        raise TypeError(f"{made.__name__} has no setting {', '.join(unknown)}{hint}; there are {', '.join(known)}")
+    return {**settings, **changes}
 
 
 def process_problems(n_jobs: Any) -> list[str]:

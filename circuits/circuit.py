@@ -25,6 +25,7 @@ from .units import after_number, shown
 COLUMNS = ("sender", "receiver", "effect", "stderr", "n", "gap", "kept")
 HELD = Columns(words="sender receiver", numbers="effect stderr gap", whole="n", flags="kept")
 DEFAULT_THRESHOLD = 0.02
+GIVEN = "given"  # the rule that edges chosen in another way were kept by
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +41,8 @@ class Circuit(Result):
             gap: mean clean–corrupt difference of the metric;
             kept: whether the edge belongs to the circuit.
         graph: the computation graph that the edges belong to.
-        provenance: how the effects were measured (metric, unit, contrast, pairs, model, direction), how edges were kept, and
-            the reason why effects have no number.
+        provenance: how the effects were measured (metric, unit, contrast, pairs, model, direction), how edges were kept, the
+            reason why effects have no number, and why no edge was kept (empty).
         deltas: change of the metric by edge and query, if measured; the effect is Σ deltas / Σ donor_gaps.
         donor_gaps: change of the metric by query if everything is patched.
 
@@ -120,6 +121,8 @@ class Circuit(Result):
         table = measured.table.assign(kept=[edge in kept for edge in all_edges])[list(COLUMNS)].reset_index(drop=True)
         table.attrs = {}  # a frame carries graph and provenance there, a circuit has fields for them
         provenance = {**measured.provenance, "kept": f"{rule}, connected"}
+        if not kept:
+            provenance["empty"] = _why_none(int(strong.sum()), rule)
         if not provenance.get("reason") and not has_number(measured.table["effect"]).all():
             provenance["reason"] = "the measurement does not say why"
         return cls(table, measured.graph, provenance, measured.deltas, measured.donor_gaps)
@@ -135,8 +138,16 @@ class Circuit(Result):
         return [edge for edge, kept in zip(self.measured_edges, self.table["kept"], strict=True) if kept]
 
     @property
+    def why_empty(self) -> str:
+        """Why no edge is kept; empty if one is, or if nobody said."""
+        if self.table["kept"].any():
+            return ""
+        known = has_number(self.table["effect"]).any()
+        return str((not known and self.provenance.get("reason")) or self.provenance.get("empty") or "")
+
+    @property
     def caption(self) -> str:
-        """Model, metric and sizes in one line."""
+        """Model, metric and sizes in one line, and why no edge is kept if none is."""
         about = self.provenance
         parts = [about.get(name) for name in ("model", "contrast", "split", "metric", "direction")]
         n = int(self.table["n"].iloc[0]) if len(self.table) else 0
@@ -145,7 +156,8 @@ class Circuit(Result):
         sizes = f"{int(self.table['kept'].sum())} of {len(self.table)} edges, gap {shown(gap)}{unit}, n = {n}"
         missing = without_numbers(self.table["effect"], "effects")
         why = [f"{missing}: {about['reason']}"] if missing and about.get("reason") else []
-        return " · ".join([str(part) for part in parts if part] + [sizes] + why)
+        why += [self.why_empty] if self.why_empty != about.get("reason") else []
+        return " · ".join([str(part) for part in [*parts, sizes, *why] if part])
 
     @one_line
     def __repr__(self) -> Iterator[str]:
@@ -262,7 +274,7 @@ def _strong(
     if edges is not None:
         names = {(str(edge.sender), str(edge.receiver)) for edge in edges}
         given = np.array([pair in names for pair in zip(table["sender"], table["receiver"], strict=True)], dtype=bool)
-        return given & known, "given"
+        return given & known, GIVEN
     if top_k is None:
         threshold = DEFAULT_THRESHOLD if threshold is None else threshold
         return known & (strength >= threshold), f"|effect| ≥ {threshold:g}"
@@ -271,6 +283,16 @@ def _strong(
     strong = np.zeros(len(table), dtype=bool)
     strong[np.argsort(-strength, kind="stable")[:top_k]] = True
     return strong & known, f"top {top_k} by |effect|"
+
+
+def _why_none(n_strong: int, rule: str) -> str:
+    """Why no edge is kept by a rule that chose this many edges, before the unconnected ones were dropped."""
+    if rule == GIVEN:
+        chosen = f"{n_strong} edges were given" if n_strong else "no edge was given"
+    else:
+        chosen = f"{n_strong or 'no'} {'edge was' if n_strong < 2 else 'edges were'} strong enough ({rule})"
+    apart = ", but none lies on a path of them from an embedding to the logits" if n_strong else ""
+    return f"{chosen}{apart}; keep more" + ("" if rule == GIVEN else ", with a larger top_k or a lower threshold")
 
 
 def _edges_of(table: pd.DataFrame) -> list[Edge]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from grokscope import analyses, circuits, tasks
 from grokscope.circuits import Result
@@ -92,6 +93,10 @@ SETTINGS: dict[str, str] = {
     "causal": "flag",
     "aligned": "flag",
     "n": "count",
+    "queries": "queries",
+    "pairs": "pairs",
+    "judged_on": "pairs or none",
+    "graphs": "graphs",
 }
 """By the name of a parameter its kind; what is special is in the rows below."""
 
@@ -104,13 +109,13 @@ DATA: dict[str, str] = {
         ("model", "models", "donor", "forward", "checkpoint", "initial", "from_checkpoint", "run", "study", "metric"), MODELS
     ),
     **dict.fromkeys(
-        ("task", "queries", "pairs", "judged_on", "hashes", "tokens", "answers", "foils", "clean", "corrupt", "unit"),
+        ("task", "hashes", "tokens", "answers", "foils", "clean", "corrupt", "unit"),
         QUESTIONS,
     ),
     **dict.fromkeys(("intermediates", "corrupt_intermediates", "facts", "recipe", "logits", "perturbed"), QUESTIONS),
     **dict.fromkeys(("rows", "transfer", "before", "graph", "without", "supervision", "patterns", "jobs"), QUESTIONS),
     **dict.fromkeys(("circuit", "circuits", "replicates", "effects", "edges", "edge_sets", "through"), MEASURED),
-    **dict.fromkeys(("graphs", "transferred", "tables", "metrics", "lens", "faithfulness", "found", "correct"), MEASURED),
+    **dict.fromkeys(("transferred", "tables", "metrics", "lens", "faithfulness", "found", "correct"), MEASURED),
     **dict.fromkeys(("arms", "parts", "compared", "distances", "tasks", "configs", "phases"), MEASURED),
     **dict.fromkeys(("one", "other"), MEASURED),
     **dict.fromkeys(("text", "settings", "arrays", "triples"), FILES),
@@ -126,6 +131,10 @@ Row = tuple[Callable[..., Any], Callable[[SimpleNamespace], dict[str, Any]], dic
 A, C, T = analyses, circuits, tasks
 PAIRS = dict(split="test_inferred_iid", contrast="bridge", n=8, seed=0)
 SIZES = dict(n_entities=16, n_relations=14, out_degree=12)
+ASKED = T.Queries(torch.tensor([[0, 20, 21]]), torch.tensor([1]), roles=("h", "r1", "r2"))
+PAIRED = T.PromptPairs(
+    ASKED.tokens, ASKED.tokens + torch.tensor([1, 0, 0]), ASKED.answers, ASKED.answers + 1, roles=ASKED.roles
+)
 DISTANCES = {("one", "two"): 0.01, ("one", "one again"): 0.01, ("one again", "two"): 0.01}
 PATHS = A.PathDistances(
     pd.DataFrame([("where", "trainings", "a", "b", 0.1, "")], columns=["measure", "kind", "a", "b", "distance", "reason"]),
@@ -173,6 +182,10 @@ ROWS: dict[str, Row] = {
             **dict.fromkeys(("tie_embeddings", "bidirectional"), "flag"),
         },
     ),
+    **{
+        f"ModelConfig.{name}": (getattr(T.ModelConfig, name), lambda w: {}, {"changes": "data"})
+        for name in ("paper", "small", "small_bidirectional", "tiny")
+    },
     "NewFacts": (
         T.NewFacts,
         lambda w: {name: getattr(w.new, name) for name in inspect.signature(T.NewFacts).parameters},
@@ -367,7 +380,7 @@ ROWS: dict[str, Row] = {
     ),
     "ProbeResult.figure": (A.ProbeResult.figure, lambda w: {"self": w.probe}, {"value": "choice"}),
     "QueryView.save": (A.QueryView.save, lambda w: {"self": w.query_view, "path": w.tmp / "a.html"}, {}),
-    "ablate_bridge": (A.ablate_bridge, questioned, {}),
+    "ablate_bridge": (A.ablate_bridge, questioned, {"queries": "queries or none"}),
     "accuracy_by_exposure": (A.accuracy_by_exposure, questioned, {}),
     "accuracy_by_loops": (
         A.accuracy_by_loops,
@@ -459,13 +472,13 @@ ROWS: dict[str, Row] = {
             **{"spread": "spread", "ratio_spread": "spread", "power": "power"},
         },
     ),
-    "interchange": (A.interchange, questioned, {"second_hop": "choice", "answered": "choice"}),
+    "interchange": (A.interchange, questioned, {"queries": "queries or none", "second_hop": "choice", "answered": "choice"}),
     "lens_heatmaps": (
         A.lens_heatmaps,
         lambda w: dict(tables={"a": w.lens}, targets=["bridge"], value="top1", title="a"),
         {"targets": "names", "value": "choice", "title": "name to show"},
     ),
-    "logit_lens": (A.logit_lens, lambda w: {"model": w.model, "queries": w.queries}, {}),
+    "logit_lens": (A.logit_lens, lambda w: {"model": w.model, "queries": w.queries}, {"queries": "queries or pairs"}),
     "path_distances": (
         A.path_distances,
         lambda w: {
@@ -490,7 +503,7 @@ ROWS: dict[str, Row] = {
     "same_inference_path": (A.same_inference_path, lambda w: {"graphs": {0: {}}}, {}),
     "same_path_by_age": (A.same_path_by_age, lambda w: {"graphs": {0: {}}}, {}),
     "state_profile": (A.state_profile, asked, {}),
-    "steer_bridge": (A.steer_bridge, questioned, {"scales": "numbers"}),
+    "steer_bridge": (A.steer_bridge, questioned, {"queries": "queries or none", "scales": "numbers"}),
     "study_arms": (A.study_arms, lambda w: {"study": w.study, "arms": {}}, {}),
     "summarise_run": (A.summarise_run, lambda w: {"run": w.run}, {}),
     "trace_inputs": (
@@ -615,6 +628,12 @@ ROWS: dict[str, Row] = {
 
 KINDS |= {
     "name to show": (3, None, ["a"]),
+    "queries": ("test_inferred_iid", PAIRED, None, 3, T.Queries),
+    "queries or none": ("test_inferred_iid", PAIRED, 3, T.Queries),
+    "queries or pairs": ("test_inferred_iid", None, 3, T.Queries),
+    "pairs": ("test_inferred_iid", ASKED, None, 3, T.PromptPairs),
+    "graphs": ("study", 3, None, SimpleNamespace(), {0: 3}, {0: {"early": 3}}),
+    "pairs or none": ("test_inferred_iid", ASKED, 3, T.PromptPairs),
     "roles": (None, 3, "h", ("h", "", "r2"), ("h", "h", "r2"), ("h", None, "r2"), ("h", "a b", "r2")),
     "rows": ([99], [-99], [0.5], ["a"], "a", None),
     "checkpoint": ("nonsense", "", 7, -1, True, 1.5, None, [1]),

@@ -189,6 +189,8 @@ def _says(value: Any, said: str) -> bool:
     shown = {repr(value), str(value), f"a {type(value).__name__}", type(value).__name__}
     if isinstance(value, int) and not isinstance(value, bool):
         shown.add(f"{value:,}")
+    if isinstance(value, type):
+        shown.add(f"the class {value.__name__}")
     if isinstance(value, list | tuple):
         flat = [inner for each in value for inner in (each if isinstance(each, tuple) else (each,))]
         shown |= {text for each in flat for text in (repr(each), str(each))}

@@ -17,6 +17,7 @@ from ...circuits import ComputationGraph, Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import Queries
+from ...tasks.questions.given import queries_problems
 from ...tasks.questions.validity import taken_problems
 from ..forward.cached import CachedRun, with_states
 from ..forward.model import graph_of
@@ -87,7 +88,7 @@ def back_patch(
             than two questions are answered wrongly.
         MemoryError: if not a single question fits into `max_memory`.
     """
-    refuse(common_problems(seed=seed, progress=progress, max_memory=max_memory))
+    refuse(queries_problems(queries=queries) + common_problems(seed=seed, progress=progress, max_memory=max_memory))
     if problems := taken_problems("a role", queries.roles, (ANY,), by="stands for any patch at all"):
         raise ValueError("; ".join(problems))
     queries.check_against(model)

@@ -20,6 +20,7 @@ from ...circuits.arguments import common_problems, refuse, whole_problems
 from ...circuits.columns import Columns
 from ...circuits.progress import with_bar
 from ...tasks import Queries, top_token
+from ...tasks.questions.given import queries_problems
 from ...tasks.questions.validity import inputs_of, problems_with, prompt_problems, vocabulary_problems
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.memory import batches_of
@@ -93,7 +94,8 @@ def causal_trace(
         MemoryError: if not a single prompt fits into `max_memory`.
     """
     n_layers = getattr(getattr(model, "cfg", None), "n_layers", None)
-    refuse(whole_problems(1, most=n_layers, window=window) + common_problems(max_memory=max_memory, progress=progress))
+    problems = queries_problems(queries=queries) + whole_problems(1, most=n_layers, window=window)
+    refuse(problems + common_problems(max_memory=max_memory, progress=progress))
 
     def cells(run: CachedRun, other: CachedRun) -> Iterator[tuple[Cell, Tensor]]:
         for layer, (position, role) in product(range(-1, run.graph.n_layers), enumerate(run.graph.roles)):
@@ -126,7 +128,7 @@ def trace_inputs(
         ValueError: as `causal_trace`.
         MemoryError: as `causal_trace`.
     """
-    refuse(common_problems(max_memory=max_memory, progress=progress))
+    refuse(queries_problems(queries=queries) + common_problems(max_memory=max_memory, progress=progress))
 
     def cells(run: CachedRun, other: CachedRun) -> Iterator[tuple[Cell, Tensor]]:
         receivers = run.graph.receivers

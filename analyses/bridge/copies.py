@@ -20,6 +20,7 @@ from ...circuits import Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import Queries, Task, TwoHopTask, two_hop
+from ...tasks.questions.given import queries_problems
 from ...tasks.questions.validity import layer_problems, missing_problems
 from ..forward.cached import CachedRun, with_states
 from ..forward.model import check_model, graph_of
@@ -97,7 +98,8 @@ def bridge_copies(
         MemoryError: if not a single question fits into `max_memory`.
     """
     check_model(model)
-    if problems := _kind_problems(places) + common_problems(max_memory=max_memory, seed=seed):
+    common = common_problems(max_memory=max_memory, seed=seed)
+    if problems := queries_problems(queries=queries) + _kind_problems(places) + common:
         refuse(problems + layer_problems([layer], model.cfg.n_layers))
     two_hops = two_hop(task)
     queries.check_against(model, intermediates=["bridge"])

@@ -20,6 +20,7 @@ from ...circuits import ComputationGraph, Result
 from ...circuits.arguments import common_problems, number_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import PromptPairs, Queries
+from ...tasks.questions.given import queries_problems
 from ...tasks.questions.validity import inputs_of, vocabulary_problems
 from ..forward.cached import CachedRun, with_states
 from ..forward.head import same_vocabulary, token_embeddings, unembedding_directions
@@ -102,7 +103,8 @@ def ablate_bridge(
         ValueError: if pairs or queries cannot be examined (all problems at once), or no question is left to ask.
         MemoryError: if not a single question fits into `max_memory`, next to the states that means are taken of.
     """
-    refuse(common_problems(intermediate=intermediate, max_memory=max_memory, progress=progress, seed=seed))
+    common = common_problems(intermediate=intermediate, max_memory=max_memory, progress=progress, seed=seed)
+    refuse(common if queries is None else queries_problems(queries=queries) + common)
     source, queries, name = setting(model, task, queries, intermediate, seed=seed)
     graph = graph_of(model, queries.roles, queries.answer_position)
     means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed, max_memory=max_memory)
@@ -159,7 +161,7 @@ def steer_bridge(
         MemoryError: if not a single question fits into `max_memory`, next to the states that means are taken of.
     """
     common = common_problems(intermediate=intermediate, max_memory=max_memory, progress=progress, seed=seed)
-    refuse(_scale_problems(scales) + common)
+    refuse(([] if queries is None else queries_problems(queries=queries)) + _scale_problems(scales) + common)
     source, queries, name = setting(model, task, queries, intermediate, seed=seed)
     problems = vocabulary_problems({f"the {name}": queries.intermediates[name]}, inputs_of(model.cfg))  # embedded, too
     refuse(problems)

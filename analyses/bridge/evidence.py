@@ -36,7 +36,7 @@ from .interchange import questions_with_donors
 from .own_pairs import OwnPairs, intermediate_of
 from .pair_donors import HELD_OUT
 from .questions import halves_by_unit, sample
-from .sources import Source, SplitSource
+from .sources import Source, SplitSource, check_source
 
 MEASURES = ("lens", "probe", "ablation", "trained", HELD_OUT, "same bridge", "direction")
 """The measures of two-hop questions. Pairs have `donor` instead of those two kinds, and `same <intermediate>`."""
@@ -155,6 +155,8 @@ def bridge_evidence(
     """
     common = common_problems(intermediate=intermediate, max_memory=max_memory, progress=progress, seed=seed)
     refuse(whole_problems(0, n=n) + common + ([] if split is None else name_problems(split=split)))
+    if not isinstance(task, PromptPairs):
+        check_source(task, SplitSource, also=", or prompt pairs")
     if isinstance(model, Run):
         options = {"n": n, "intermediate": intermediate, "max_memory": max_memory, "progress": False, "seed": seed}
         return by_step(model, lambda each: bridge_evidence(each, task, split, **options), progress=progress)

@@ -22,6 +22,7 @@ from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
 from ...circuits.progress import with_bar
 from ...tasks import PromptPairs, Queries, Run, top_token
+from ...tasks.questions.given_pairs import asked_problems
 from ...tasks.questions.layout import free_slots
 from ...tasks.questions.validity import outputs_of, taken_problems, vocabulary_problems
 from ..forward.head import check_last_state, decode, same_vocabulary
@@ -158,7 +159,7 @@ def logit_lens(
             carries hooks, or its last state does not give its logits.
         MemoryError: if not a single prompt fits into `max_memory`.
     """
-    refuse(common_problems(max_memory=max_memory, progress=progress, seed=seed))
+    refuse(asked_problems(queries=queries) + common_problems(max_memory=max_memory, progress=progress, seed=seed))
     queries = questions_of(queries)
     if not len(queries):
         raise ValueError(f"{queries.split} holds no query")

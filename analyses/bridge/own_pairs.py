@@ -17,7 +17,7 @@ from ..forward.model import check_model
 from .bridge_means import MIN_UNITS_FOR_MEAN
 from .pair_donors import PairDonors, broken_assumptions
 from .questions import halves_by_unit
-from .sources import Source
+from .sources import Source, check_source
 
 RANDOM = "random"  # in tables, what stands next to the intermediate as control
 
@@ -131,6 +131,7 @@ def setting(
             raise TypeError("pairs hold their questions: give a task and queries, or pairs alone")
         own = OwnPairs.of(model, source, intermediate)
         return Setting(own, own.asked(seed=seed), own.intermediate)
+    check_source(source, Source, also=", or prompt pairs")
     if queries is None:
         raise TypeError("a task has many questions: give the queries to ask, or prompt pairs in place of the task")
     check_model(model)
@@ -171,6 +172,8 @@ def intermediate_of(given: Queries | PromptPairs, name: str | None) -> str:
 
 
 def _none_given(given: Queries | PromptPairs) -> str:
-    also = " and corrupt_intermediates" if isinstance(given, PromptPairs) else ""
-    kind = type(given).__name__
-    return f"these {kind} carry no intermediate: give {kind}(..., intermediates={{'carry': tokens}}), a token for each{also}"
+    kind, say = type(given).__name__, "intermediates={'carry': tokens}"
+    of_pairs = (
+        "and corrupt_intermediates" if isinstance(given, PromptPairs) else f"or PromptPairs(..., {say}) if they are pairs'"
+    )
+    return f"these {kind} carry no intermediate: give {kind}(..., {say}), a token for each, {of_pairs}"

@@ -32,6 +32,7 @@ from ...circuits.arguments import common_problems, names_problems, refuse
 from ...circuits.columns import Columns
 from ...circuits.progress import with_bar
 from ...tasks import NO_TOKEN, PromptPairs, Queries, Run, top_token
+from ...tasks.questions.given import queries_problems
 from ...tasks.questions.validity import check_same_roles, taken_problems
 from ..forward.head import same_vocabulary, unembedding_directions
 from ..forward.memory import budget
@@ -45,7 +46,7 @@ from .answers import said
 from .lens import relation_rows
 from .own_pairs import questions_of
 from .questions import as_read
-from .sources import SplitSource
+from .sources import SplitSource, check_source
 
 RELATIONS = ("r1", "r2")
 """Roles that are probed, too, if the questions have them: what a probe can read where a state holds it."""
@@ -135,7 +136,10 @@ def probe_bridge(
         MemoryError: if the states do not fit into `max_memory`.
     """
     named = [] if targets is None else names_problems(targets=targets)
-    refuse(named + common_problems(max_memory=max_memory, progress=progress, seed=seed))
+    further = {f"transfer[{i}]": each for i, each in enumerate(transfer or ())}
+    refuse(queries_problems(**further) + named + common_problems(max_memory=max_memory, progress=progress, seed=seed))
+    if not isinstance(task, Queries | PromptPairs):
+        check_source(task, SplitSource, also=", or Queries, as task.split('test_inferred_iid') gives them, or prompt pairs")
     if isinstance(model, Run):
         options: dict[str, Any] = {"transfer": transfer, "targets": targets, "max_memory": max_memory, "seed": seed}
         return by_step(model, lambda each: probe_bridge(each, task, progress=False, **options), progress=progress)

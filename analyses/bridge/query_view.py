@@ -16,6 +16,7 @@ from ...circuits.destination import file_problems
 from ...circuits.plain_text import LONGEST, never_raising, shortened
 from ...circuits.writing import write_atomic
 from ...tasks import PromptPairs, TwoHopTask, top_token
+from ...tasks.questions.given_pairs import pairs_problems
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.head import decode
 from ..forward.model import graph_of, residual_states
@@ -75,6 +76,8 @@ def view_query(model: HookedTransformer, task: TwoHopTask, pairs: PromptPairs, n
         IndexError: if there is no such pair.
         ValueError: if the number is not whole, or its clean prompt is no two-hop question of the task.
     """
+    if wrong := pairs_problems(pairs=pairs):
+        refuse([*wrong, f"so there is no pair of the number {shortly(number)}"])
     if not len(pairs):
         raise ValueError(f"no pair: {pairs.contrast} holds none")
     if not is_whole(number):

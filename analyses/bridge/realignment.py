@@ -19,6 +19,7 @@ from ...circuits import Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import Queries, Run
+from ...tasks.questions.given import queries_problems
 from ..forward.cached import CachedRun, with_states
 from ..forward.head import decode
 from ..forward.model import embedded, graph_of
@@ -107,7 +108,7 @@ def realign(
             entities.
         MemoryError: if not a single question fits into `max_memory`.
     """
-    refuse(common_problems(max_memory=max_memory, progress=progress, seed=seed))
+    refuse(queries_problems(queries=queries) + common_problems(max_memory=max_memory, progress=progress, seed=seed))
     check_source(task, Source)
     if not len(queries):
         raise ValueError(f"{queries.split} holds no query")

@@ -39,12 +39,18 @@ class SplitSource(Source, Protocol):
         ...
 
 
-def check_source(task: Any, kind: type) -> None:
+def check_source(task: Any, kind: type, *, also: str = "") -> None:
     """Raise unless it has what is needed of a task.
+
+    Args:
+        task: what is given for one.
+        kind: the Protocol that it must fulfil.
+        also: what else could be given.
 
     Raises:
         TypeError: naming its class.
     """
     if isinstance(task, type) or not isinstance(task, kind):
         what = task.__name__ + " itself" if isinstance(task, type) else f"a {type(task).__name__}"
-        raise TypeError(f"needed is a task, such as tasks.TwoHopTask.random() or a run's task, got {what}")
+        what = repr(task) if isinstance(task, str) else what
+        raise TypeError(f"needed is a task, such as tasks.TwoHopTask.random() or a run's task{also}, got {what}")

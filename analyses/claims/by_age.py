@@ -14,15 +14,16 @@ import pandas as pd
 from ...circuits import Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
+from ...circuits.progress import bar
 from ..bounds import MIN_GRAPHS, Bounds, mean_bounds
 from ..plots.sameness import by_age_panels
 from ..sameness.equivalence import RESOLUTION, UNDECIDED
 from ..sameness.path_distances import MARGINS
 from .contrasts import BY_AGE, BY_STATUS, MIXED, Decided, Measured, by_reason, couples, decided, with_two_arms
 from .path_checks import contrast_checks
-from .path_measurement import measure_paths
+from .path_measurement import measure_paths, n_measured
 from .rules import n_shown
-from .specimens import Arms
+from .specimens import Arms, graphs_problems
 
 INTERACTIONS = {
     "answers − early": "effect of age less effect of status (early)",
@@ -75,6 +76,7 @@ def same_path_by_age(
     split: str = "test_inferred_iid",
     n_pairs: int = 256,
     n_questions: int = 512,
+    progress: bool = True,
     seed: int = 0,
 ) -> ByAgeResult:
     """Measure the effects of age and of status on the path.
@@ -86,15 +88,22 @@ def same_path_by_age(
         split: of the questions, which all arms must answer.
         n_pairs: prompt pairs asked for on each graph, at most; those that all its models get right are used.
         n_questions: for the evidence on the bridge and the transfer of its directions, at most.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of pairs, questions, halves and resampling.
 
     Raises:
         ValueError: if no graph has two arms that are compared.
     """
-    refuse(common_problems(split=split, n_pairs=n_pairs, n_questions=n_questions, seed=seed))
+    common = common_problems(split=split, n_pairs=n_pairs, n_questions=n_questions, progress=progress, seed=seed)
+    refuse(graphs_problems(graphs) + common)
     settings = (split, couples(_CONTRASTS), n_pairs, n_questions, seed)
     usable = with_two_arms(graphs, _CONTRASTS)
-    return decide_by_age({graph: measure_paths(arms, *settings, describe=False) for graph, arms in usable.items()}, split)
+    n = sum(n_measured(arms, describe=False) for arms in usable.values())
+    with bar(n, "measuring paths", show=progress) as shown:
+        measured = {
+            graph: measure_paths(arms, *settings, describe=False, done=shown.update) for graph, arms in usable.items()
+        }
+    return decide_by_age(measured, split)
 
 
 def decide_by_age(measured: Measured, split: str) -> ByAgeResult:

@@ -17,13 +17,14 @@ import numpy as np
 import pandas as pd
 
 from ...circuits.arguments import common_problems, refuse
+from ...circuits.progress import bar
 from ...circuits.units import listed
 from ...tasks import two_hop
 from ..page import Report
 from ..training.exposure import ExposureResult, accuracy_by_exposure, exposures
 from .claim import Claim, Inputs, Job, Jobs, show_result, verdict_line
 from .dissociation_criteria import LOW
-from .dissociation_measurement import HOP1_OOD, OOD, DissociationMeasurement, measure_dissociation
+from .dissociation_measurement import HOP1_OOD, OOD, DissociationMeasurement, measure_dissociation, n_measured
 from .dissociation_rows import (
     DIRECTIONS,
     Controls,
@@ -38,7 +39,7 @@ from .dissociation_rows import (
 from .gatekeeping import decide
 from .regimes import RegimeResult, regime_jobs, regimes_of, show_regimes
 from .rules import CONTRADICTED, SUPPORTED, UNDECIDED, ClaimResult, check, passes, rows_to_frame
-from .specimens import Arms, ArmsOfStudy, arm_checkpoints, has_arms, last_before_ood
+from .specimens import Arms, ArmsOfStudy, arm_checkpoints, graphs_problems, has_arms, last_before_ood
 
 ARMS: ArmsOfStudy = {
     "exposed": ("second_hop", "ood_generalised"),
@@ -58,25 +59,29 @@ NAME = "accuracy without circuit"
 ALONE = "alone."  # before the key of a direction that is judged by itself
 
 
-def accuracy_without_circuit(graphs: Mapping[int, Arms], *, n_questions: int = 512, seed: int = 0) -> ClaimResult:
+def accuracy_without_circuit(
+    graphs: Mapping[int, Arms], *, n_questions: int = 512, progress: bool = True, seed: int = 0
+) -> ClaimResult:
     """Decide claim (ii), and each direction by itself.
 
     Args:
         graphs: specimens by graph, as `study_arms(study, ARMS)` gives them.
         n_questions: for the evidence on the bridge.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of questions, halves and donors.
 
     Raises:
         ValueError: if no graph has any of the arms.
     """
-    refuse(common_problems(n_questions=n_questions, seed=seed))
+    refuse(graphs_problems(graphs) + common_problems(n_questions=n_questions, progress=progress, seed=seed))
     known = {number: arms for number, arms in graphs.items() if set(arms) & set(ARMS)}
     if not known:
         there = {number: sorted(arms) for number, arms in graphs.items()}
         raise ValueError(f"no graph has one of the arms {', '.join(ARMS)}; there are {there}")
-    return decide_dissociation(
-        {number: measure_dissociation(arms, n_questions, seed=seed) for number, arms in known.items()}
-    )
+    with bar(sum(map(n_measured, known.values())), "measuring evidence", show=progress) as shown:
+        return decide_dissociation(
+            {number: measure_dissociation(arms, n_questions, seed, shown.update) for number, arms in known.items()}
+        )
 
 
 def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> ClaimResult:

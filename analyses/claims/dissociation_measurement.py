@@ -1,6 +1,6 @@
 """What claim (ii) is decided from: bridge evidence, lens and accuracies of a graph's models, and of models set by hand."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ ASKED = {
     **{TWO_HOPS: PATH_SPLITS, CODE: (OOD, HOP1_OOD), DECOY: (OOD, HOP1_OOD)},
 }
 """By model, the questions on which there is evidence on the bridge; where there are three, also a lens."""
+BY_HAND = (TWO_HOPS, CODE, DECOY)
 ANSWERED_WRONG = ("before", "untied")
 
 
@@ -42,17 +43,25 @@ class DissociationMeasurement:
     n_questions: int
 
 
-def measure_dissociation(arms: Arms, n_questions: int, seed: int = 0) -> DissociationMeasurement:
+def n_measured(arms: Arms) -> int:
+    """How many times `measure_dissociation` gathers evidence."""
+    return sum(len(splits) for name, splits in ASKED.items() if name in arms or name in BY_HAND)
+
+
+def measure_dissociation(
+    arms: Arms, n_questions: int, seed: int = 0, done: Callable[[], object] = lambda: None
+) -> DissociationMeasurement:
     """Evidence, lens, accuracies and floors of one graph; arguments as of `dissociation.accuracy_without_circuit`.
 
-    Controls set by hand get the same questions, as many of them, and count as trained on what the exposed arm was.
+    Controls set by hand get the same questions, as many of them, and count as trained on what the exposed arm was. `done` is
+    called whenever there is evidence on one split.
     """
     task = two_hop(next(arms[name] for name in (*ASKED, *arms) if name in arms).task)
     by_hand = {name: Specimen(model, task, {}) for name, model in models_by_hand(task, seed=seed).items()}
     models = {**arms, **by_hand}
     asked = {name: ASKED[name] for name in models if name in ASKED}
     evidence = {
-        name: {split: _evidence(models[name], split, n_questions, seed) for split in splits}
+        name: {split: _evidence(models[name], split, n_questions, seed, done) for split in splits}
         for name, splits in asked.items()
     }
     lenses = {name: _lens(models[name], seed) for name, splits in asked.items() if splits == PATH_SPLITS}
@@ -62,8 +71,10 @@ def measure_dissociation(arms: Arms, n_questions: int, seed: int = 0) -> Dissoci
     return DissociationMeasurement(evidence, lenses, wrong, accuracy, floors, len(task.split(OOD)))
 
 
-def _evidence(one: Specimen, split: str, n_questions: int, seed: int) -> EvidenceResult:
-    return bridge_evidence(one.model, one.task, split, n=n_questions, progress=False, seed=seed)
+def _evidence(one: Specimen, split: str, n_questions: int, seed: int, done: Callable[[], object]) -> EvidenceResult:
+    found = bridge_evidence(one.model, one.task, split, n=n_questions, progress=False, seed=seed)
+    done()
+    return found
 
 
 def _lens(one: Specimen, seed: int) -> LensResult:

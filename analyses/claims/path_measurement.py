@@ -4,7 +4,7 @@ Circuits, lens, causal traces and bridge evidence describe. Distances of circuit
 as an idle block at another place, so they stand beside and decide nothing.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,11 @@ class PathMeasurement:
     traces: Mapping[str, CausalTraceResult]
 
 
+def n_measured(arms: Arms, *, describe: bool = True) -> int:
+    """How many steps `measure_paths` takes: evidence and a circuit for each arm, and the distances."""
+    return len(arms) * (1 + describe) + 1
+
+
 def measure_paths(
     arms: Arms,
     split: str,
@@ -59,6 +64,7 @@ def measure_paths(
     n_questions: int,
     seed: int = 0,
     describe: bool = True,
+    done: Callable[[], object] = lambda: None,
 ) -> PathMeasurement:
     """Measure every model of a graph on the same pairs and questions.
 
@@ -70,15 +76,20 @@ def measure_paths(
         n_questions: for the evidence on the bridge and the transfer of its directions, at most.
         seed: of pairs, questions, halves and resampling.
         describe: also circuits and causal traces, which decide nothing.
+        done: called `n_measured` times on the way.
     """
     task = next(iter(arms.values())).task
     models = {name: specimen.model for name, specimen in arms.items()}
     options: dict[str, Any] = {"progress": False, "seed": seed}
-    evidence = {name: bridge_evidence(each.model, each.task, split, n=n_questions, **options) for name, each in arms.items()}
+    evidence = {}
+    for name, each in arms.items():
+        evidence[name] = bridge_evidence(each.model, each.task, split, n=n_questions, **options)
+        done()
     asked = {"compared": compared, "n_pairs": n_pairs, "n_questions": n_questions}
     distances = path_distances(models, task, split, evidence=evidence, **asked, **options)
+    done()
     lens = {name: logit_lens(model, task.split(split), **options) for name, model in models.items()}
-    circuits = _circuits(arms, split, n_pairs, seed) if describe else {}
+    circuits = _circuits(arms, split, n_pairs, seed, done) if describe else {}
     return PathMeasurement(
         distances,
         evidence,
@@ -104,13 +115,16 @@ def circuit_distances(circuits: Mapping[str, Circuit], couples: Couples) -> pd.D
     return pd.DataFrame(rows, columns=pd.Index(["a", "b", *JENSEN_SHANNON.values()]))
 
 
-def _circuits(arms: Arms, split: str, n_pairs: int, seed: int) -> dict[str, Circuit]:
+def _circuits(arms: Arms, split: str, n_pairs: int, seed: int, done: Callable[[], object]) -> dict[str, Circuit]:
     """On the pairs that all models answer; none if there are too few."""
     task, models = next(iter(arms.values())).task, {name: each.model for name, each in arms.items()}
     _, right = answered_pairs(models, task, split, "bridge", n_pairs, seed)
-    if len(right) < MIN_PAIRS:
-        return {}
-    return {name: discover(model, right, progress=False, seed=seed) for name, model in models.items()}
+    found = {}
+    for name, model in models.items():
+        if len(right) >= MIN_PAIRS:
+            found[name] = discover(model, right, progress=False, seed=seed)
+        done()
+    return found
 
 
 def _traces(arms: Arms, split: str, lens: Mapping[str, LensResult], seed: int) -> dict[str, CausalTraceResult]:

@@ -5,7 +5,7 @@ study gives a row for each phase, with exact match, the lens, a probe and the ca
 so that accuracy and circuit can be seen to come apart, or not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import Result
 from ...circuits.arguments import common_problems, name_problems, refuse
 from ...circuits.columns import Columns
+from ...circuits.progress import bar
 from ...tasks import Checkpoint, Run, Study, shortcut_accuracy
 from ..bridge.evidence import EvidenceResult, bridge_evidence
 from ..bridge.evidence_verdicts import MIN_UNITS_TO_JUDGE
@@ -82,6 +83,7 @@ def compare_regimes(
     split: str = "test_inferred_ood",
     used_split: str = "test_inferred_ood_id",
     n_questions: int = 512,
+    progress: bool = True,
     seed: int = 0,
 ) -> RegimeResult:
     """Measure all runs of a study at all their phases.
@@ -92,28 +94,46 @@ def compare_regimes(
         used_split: those on which use is measured. Interventions need right answers, and a model that does not answer
             OOD+OOD questions yet answers some with the same bridges whose second hop is ID.
         n_questions: for the evidence on the bridge.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of questions, halves and donors.
 
     Raises:
         ValueError: if the study holds no run.
     """
-    refuse(common_problems(split=split, n_questions=n_questions, seed=seed) + name_problems(used_split=used_split))
+    common = common_problems(split=split, n_questions=n_questions, progress=progress, seed=seed)
+    refuse(common + name_problems(used_split=used_split))
     if not study.runs:
         raise ValueError(f"{study.folder} holds no run")
-    rows = [measure_run(run, split, used_split, n_questions, seed).table for run in study.runs.values()]
+    with bar(
+        sum(len(set(moments_of(run).values())) for run in study.runs.values()), "opening checkpoints", show=progress
+    ) as shown:
+        rows = [measure_run(run, split, used_split, n_questions, seed, shown.update).table for run in study.runs.values()]
     return regimes_of(study, rows, split, used_split)
 
 
-def measure_run(run: Run, split: str, used_split: str, n_questions: int, seed: int = 0) -> Result:
-    """The rows of one run, without its arm; arguments as of `compare_regimes`."""
+def moments_of(run: Run) -> dict[str, int]:
+    """By phase its step, where weights were saved."""
     moments = {**run.phases, **({BEFORE: step} if (step := last_before_ood(run)) is not None else {})}
-    moments = {phase: step for phase, step in moments.items() if step in run.steps}
+    return {phase: step for phase, step in moments.items() if step in run.steps}
+
+
+def measure_run(
+    run: Run,
+    split: str,
+    used_split: str,
+    n_questions: int,
+    seed: int = 0,
+    done: Callable[[], object] = lambda: None,
+) -> Result:
+    """The rows of one run, without its arm; `done` is called after each checkpoint, else as `compare_regimes`."""
+    moments = moments_of(run)
     at_step: dict[int, dict[str, Any]] = {}  # several phases may begin at the same step
     for step in set(moments.values()):
         checkpoint = run.checkpoint(step)
         model = checkpoint.model()
         evidence = bridge_evidence(model, run.task, used_split, n=n_questions, progress=False, seed=seed)
         at_step[step] = _row(checkpoint, model, run, split, seed) | _use(evidence)
+        done()
     ordered = sorted(moments.items(), key=lambda moment: moment[1])
     return Result(pd.DataFrame([{"run": run.name, "phase": phase, **at_step[step]} for phase, step in ordered]))
 

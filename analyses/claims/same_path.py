@@ -18,6 +18,7 @@ import pandas as pd
 
 from ...circuits import draw
 from ...circuits.arguments import common_problems, refuse
+from ...circuits.progress import bar
 from ...circuits.units import fixed
 from ..bounds import distance_bounds, mean_bounds
 from ..bridge.verdicts import bridge_is
@@ -43,7 +44,7 @@ from .contrasts import (
 )
 from .gatekeeping import decide
 from .path_checks import path_checks
-from .path_measurement import JENSEN_SHANNON, PathMeasurement, measure_paths
+from .path_measurement import JENSEN_SHANNON, PathMeasurement, measure_paths, n_measured
 from .rules import (
     CONTRADICTED,
     EXPLORATORY,
@@ -55,7 +56,7 @@ from .rules import (
     rows_to_frame,
     violations_row,
 )
-from .specimens import AGAIN, Arms, ArmsOfStudy, arm_checkpoints, has_arms, if_saved
+from .specimens import AGAIN, Arms, ArmsOfStudy, arm_checkpoints, graphs_problems, has_arms, if_saved
 
 LATE = 3_100  # a step that every run of 15,000 saves
 ARMS: ArmsOfStudy = {
@@ -103,6 +104,7 @@ def same_inference_path(
     n_pairs: int = 256,
     n_questions: int = 512,
     transferred: pd.DataFrame | None = None,
+    progress: bool = True,
     seed: int = 0,
 ) -> ClaimResult:
     """Decide claim (i).
@@ -114,15 +116,19 @@ def same_inference_path(
         n_pairs: prompt pairs asked for on each graph, at most; those that all its models get right are used.
         n_questions: for the evidence on the bridge and the transfer of its directions, at most.
         transferred: how further trainings from these arms learned new facts, see `transfer_table`; stands beside.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of pairs, questions, halves and resampling.
 
     Raises:
         ValueError: if no graph has two arms that are compared.
     """
-    refuse(common_problems(split=split, n_pairs=n_pairs, n_questions=n_questions, seed=seed))
+    common = common_problems(split=split, n_pairs=n_pairs, n_questions=n_questions, progress=progress, seed=seed)
+    refuse(graphs_problems(graphs) + common)
     contrasts = (*BY_STATUS, *PAPER, MIXED)
     settings = (split, couples(contrasts), n_pairs, n_questions, seed)
-    measured = {graph: measure_paths(arms, *settings) for graph, arms in with_two_arms(graphs, contrasts).items()}
+    usable = with_two_arms(graphs, contrasts)
+    with bar(sum(map(n_measured, usable.values())), "measuring paths", show=progress) as shown:
+        measured = {graph: measure_paths(arms, *settings, done=shown.update) for graph, arms in usable.items()}
     return decide_same_path(measured, split, transferred)
 
 

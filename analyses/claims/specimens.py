@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from transformer_lens import HookedTransformer
@@ -9,6 +10,7 @@ from transformer_lens import HookedTransformer
 from ...circuits.conditions import AGAIN  # the replicate of an arm: another training on the same graph
 from ...circuits.plain_text import named, one_line
 from ...tasks import Checkpoint, Run, Study, Task, two_hop
+from ...tasks.questions.given import kind_of
 
 Moment = str | Callable[[Run], int | None]
 """A phase of a run, or a function that gives the step; None if the run has no such moment."""
@@ -42,6 +44,16 @@ class Specimen:
 
 Arms = Mapping[str, Specimen]
 """The specimens of one graph; the replicate of `grokked` is `grokked again`."""
+
+
+def graphs_problems(graphs: Any) -> list[str]:
+    """Why these are no specimens by graph."""
+    needed = "needed are specimens by graph, as study_arms(study, arms) gives them, with arms such as claims.same_path.ARMS"
+    if not isinstance(graphs, Mapping):
+        return [f"graphs is {kind_of(graphs)}, {needed}"]
+    there = [each for arms in graphs.values() for each in (arms.values() if isinstance(arms, Mapping) else [arms])]
+    wrong = dict.fromkeys(kind_of(each) for each in there if not isinstance(each, Specimen))
+    return [f"graphs is {kind_of(graphs)} with {', '.join(wrong)}, {needed}"] if wrong else []
 
 
 def study_arms(study: Study, arms: ArmsOfStudy) -> dict[int, Arms]:

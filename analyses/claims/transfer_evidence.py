@@ -14,6 +14,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
+from ...circuits.progress import with_bar
 from ...tasks import CELLS, Run, Study
 from ..bridge.evidence import bridge_evidence
 from ..bridge.lens import logit_lens
@@ -57,21 +58,25 @@ class TransferEvidenceResult(Result):
         return repair_bars(self.table, title=f"{self.caption} · a dot each")
 
 
-def transfer_evidence(study: Study, *, n_questions: int = 512, seed: int = 0) -> TransferEvidenceResult:
+def transfer_evidence(
+    study: Study, *, n_questions: int = 512, progress: bool = True, seed: int = 0
+) -> TransferEvidenceResult:
     """Open the last checkpoint of every run on new facts whose weights are there.
 
     Args:
         study: see `transfer_table`.
         n_questions: for the evidence on the bridge.
+        progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of questions, halves and donors.
 
     Raises:
         ValueError: if the study holds no run with weights.
     """
-    refuse(common_problems(n_questions=n_questions, seed=seed))
+    refuse(common_problems(n_questions=n_questions, progress=progress, seed=seed))
     if not (runs := opened(study)):
         raise ValueError(f"{study.folder} holds no run with weights")
-    rows = pd.concat([measure_transfer(run, n_questions, seed).table for run in runs], ignore_index=True)
+    shown = with_bar(runs, "opening trainings on new facts", show=progress)
+    rows = pd.concat([measure_transfer(run, n_questions, seed).table for run in shown], ignore_index=True)
     return TransferEvidenceResult(study.describe(rows, ("arm", "seed")))
 
 

@@ -31,6 +31,7 @@ from ...circuits.plain_text import LONGEST, never_raising, shortened
 from ...circuits.progress import with_bar
 from ...circuits.units import better, unit_of
 from ...tasks import PromptPairs
+from ...tasks.questions.given_pairs import pairs_problems
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.layer import attention_weights
 from ..forward.lines import TOLERANCE, Integral, n_points, steps_problems
@@ -181,7 +182,8 @@ def attribute_attention(
             differentiated, or has no finite number on some prompt or without attention in some layer, naming the queries.
         MemoryError: if not a single prompt fits into `max_memory`.
     """
-    refuse(steps_problems(steps, tolerance) + common_problems(max_memory=max_memory, progress=progress))
+    common = common_problems(max_memory=max_memory, progress=progress)
+    refuse(pairs_problems(pairs=pairs) + steps_problems(steps, tolerance) + common)
     pairs.check_against(model)
     about = as_metric(metric)
     graph = graph_of(model, pairs.roles, pairs.answer_position)

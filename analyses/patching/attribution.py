@@ -23,6 +23,7 @@ from ...circuits import ComputationGraph, Edge, Node
 from ...circuits.arguments import common_problems, flag_problems, is_one_of, refuse, shortly, whole_problems
 from ...circuits.progress import with_bar
 from ...tasks import PromptPairs
+from ...tasks.questions.given_pairs import pairs_problems
 from ..forward.engine import AnyRun, Engine, engine_of
 from ..forward.lines import TOLERANCE, Integral, Places, Visit, integrate, rounding_of, steps_problems
 from ..forward.places import Differences, Gradients, Objective, Sublayer, component, input_place, order_of, sublayer_of
@@ -95,7 +96,8 @@ def edge_attribution(
             steps or a tolerance that are not above 0, and as `path_patch`.
     """
     common: dict[str, Any] = {"direction": direction, "per_query": per_query, "max_memory": max_memory}
-    problems = [] if is_one_of(method, METHODS) else [f"no method {shortly(method)}; there are {', '.join(METHODS)}"]
+    problems = pairs_problems(pairs=pairs)
+    problems += [] if is_one_of(method, METHODS) else [f"no method {shortly(method)}; there are {', '.join(METHODS)}"]
     problems += steps_problems(steps, tolerance) + flag_problems(error_against_exact=error_against_exact)
     counts = whole_problems(2, n_compared=n_compared)
     refuse(problems + counts + common_problems(**common, progress=progress, seed=seed))

@@ -19,6 +19,7 @@ from ...circuits import ComputationGraph, Edge
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.progress import bar
 from ...tasks import PromptPairs
+from ...tasks.questions.given_pairs import pairs_problems
 from ..forward.engine import engine_of
 from ..forward.places import check_edges, open_edges_of
 from ..statistics import bootstrap_ratio, derangement
@@ -67,7 +68,7 @@ def run_with_edge_sets(
         max_memory: bytes that may be used, the returned logits included; by default a quarter of what is free.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
     """
-    refuse(common_problems(max_memory=max_memory, progress=progress))
+    refuse(pairs_problems(pairs=pairs) + common_problems(max_memory=max_memory, progress=progress))
     pairs.check_against(model)
     engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
     open_edges = _open_edges(engine.graph, edge_sets)
@@ -131,7 +132,8 @@ class CircuitRuns:
     ) -> None:
         if background not in get_args(Background):
             raise ValueError(f"no background {background!r}; there are {', '.join(get_args(Background))}")
-        refuse(common_problems(max_memory=max_memory, progress=progress, seed=seed))
+        common = common_problems(max_memory=max_memory, progress=progress, seed=seed)
+        refuse(pairs_problems(pairs=pairs) + common)
         pairs.check_against(model)
         check_enough(pairs)
         self._engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)

@@ -24,6 +24,7 @@ from ...circuits.destination import folder_problems
 from ...circuits.interrupts import noticing_interrupts
 from ...circuits.progress import bar
 from ...tasks import PromptPairs
+from ...tasks.questions.given_pairs import pairs_problems
 from .attribution import METHODS, edge_attribution
 from .circuit_runs import CircuitRuns, check_enough
 from .effects import Direction
@@ -81,7 +82,7 @@ def discover(
     """
     common = common_problems(direction=direction, max_memory=max_memory, progress=progress, seed=seed)
     top_k, threshold, greedy, method = native((top_k, threshold, greedy, method))
-    refuse(_problems(top_k, threshold, greedy, method, keep_in) + common)
+    refuse(pairs_problems(pairs=pairs) + _problems(top_k, threshold, greedy, method, keep_in) + common)
     if greedy is not None:
         pairs.check_against(model)
         check_enough(pairs)

@@ -11,6 +11,7 @@ from ...circuits import ComputationGraph, Edge, Node
 from ...circuits.arguments import choice_problems, common_problems, refuse
 from ...circuits.destination import folder_problems
 from ...tasks import PromptPairs
+from ...tasks.questions.given_pairs import pairs_problems
 from ..forward.engine import engine_of
 from ..forward.places import check_edges, check_paths
 from .effects import Direction, PatchingResult, patch_each
@@ -69,7 +70,7 @@ def path_patch(
         KeyboardInterrupt: on Ctrl-C or SIGTERM; it says how far it came and how to go on.
     """
     common: dict[str, Any] = {"direction": direction, "per_query": per_query, "max_memory": max_memory}
-    choice = choice_problems(positions=(positions, ("separate", "together")))
+    choice = pairs_problems(pairs=pairs) + choice_problems(positions=(positions, ("separate", "together")))
     kept = [] if keep_in is None else folder_problems(keep_in=keep_in)
     kept += ["keep_in goes with single edges, without through"] if keep_in is not None and through else []
     refuse(choice + kept + common_problems(**common, progress=progress, seed=seed))
@@ -139,7 +140,7 @@ def activation_patch(
         ValueError: as `path_patch`.
     """
     common: dict[str, Any] = {"direction": direction, "per_query": per_query, "max_memory": max_memory}
-    refuse(common_problems(**common, progress=progress, seed=seed))
+    refuse(pairs_problems(pairs=pairs) + common_problems(**common, progress=progress, seed=seed))
     pairs.check_against(model)
     engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
     return patch_each(

@@ -17,6 +17,7 @@ from ...circuits.columns import Columns
 from ...circuits.random_circuits import edge_class, random_circuits
 from ...circuits.units import after_number, fixed, shown
 from ...tasks import PromptPairs
+from ...tasks.questions.given_pairs import pairs_problems
 from ..plots.curves import faithfulness_curves
 from ..statistics import Values, holm, sums_by_unit
 from .choosing import said, shared_with_choosing
@@ -35,8 +36,8 @@ class FaithfulnessResult(Result):
             low, high: its 95 % bootstrap interval over units of queries, see `PromptPairs.unit`;
             without: the same of all other edges, the circuit knocked out; without_low, without_high;
             n: number of queries; n_units: of their units; gap: mean m(clean) − m(empty), in the metric's unit.
-        curve: faithfulness by size, see `faithfulness_curve`.
-        edges: what each edge contributes, see `minimality`.
+        curve: faithfulness by size, see `analyses.patching.faithfulness.faithfulness_curve`.
+        edges: what each edge contributes, see `analyses.patching.faithfulness.minimality`.
         model: the model's name.
         pairs: hash of the pairs it was judged on.
         chosen_on: hash of the pairs it was chosen on.
@@ -172,11 +173,14 @@ def faithfulness(
     """
     counts = whole_problems(0, most=MOST_REPEATS, n_random=n_random)
     choice = choice_problems(background=(background, ("corrupt", "resampled", "mean")))
-    refuse(counts + choice + common_problems(allow_shared=allow_shared, max_memory=max_memory, progress=progress, seed=seed))
+    common = common_problems(allow_shared=allow_shared, max_memory=max_memory, progress=progress, seed=seed)
+    refuse(pairs_problems(pairs=pairs) + counts + choice + common)
     pairs.check_against(model)
     shared = shared_with_choosing(circuit.provenance, pairs, allow_shared=allow_shared)
     if not (kept := circuit.kept_edges):
-        raise ValueError(f"the circuit keeps none of its {len(circuit.table)} edges")
+        raise ValueError(
+            f"the circuit keeps none of its {len(circuit.table)} edges{circuit.why_empty and f': {circuit.why_empty}'}"
+        )
     runs = CircuitRuns(
         model, pairs, background=background, metric=metric, max_memory=max_memory, progress=progress, seed=seed
     )

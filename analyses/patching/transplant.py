@@ -19,6 +19,7 @@ from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
 from ...circuits.units import after_number, shown
 from ...tasks import PromptPairs
+from ...tasks.questions.given_pairs import pairs_problems
 from ..forward.engine import engine_of
 from ..plots.bars import transplant_bars
 from ..statistics import bootstrap_ratio
@@ -100,7 +101,7 @@ def transplant(
         ValueError: if the models' graphs or widths differ, the circuit is of another graph or empty, pairs share a prompt or
             unit with those it was chosen on, or the metric has no finite number for some prompts.
     """
-    refuse(common_problems(allow_shared=allow_shared, max_memory=max_memory, seed=seed))
+    refuse(pairs_problems(pairs=pairs) + common_problems(allow_shared=allow_shared, max_memory=max_memory, seed=seed))
     for each in (model, donor):
         pairs.check_against(each)
     shared = shared_with_choosing(circuit.provenance, pairs, allow_shared=allow_shared)
@@ -117,7 +118,7 @@ def transplant(
         raise ValueError(f"activations do not fit, the models differ in {'; '.join(problems)}")
     nodes = sorted({edge.sender for edge in circuit.kept_edges}, key=engine.graph.senders.index)
     if not nodes:
-        raise ValueError("the circuit keeps no edge")
+        raise ValueError(f"the circuit keeps no edge{circuit.why_empty and f': {circuit.why_empty}'}")
     changes, resolution = np.empty((2, len(nodes), len(pairs))), resolution_of(model, engine.graph)
     ends = Ends(metric, len(pairs), "denoising", resolution)
     for part_rows in engine.batches(len(pairs), "copies", results=changes.nbytes):

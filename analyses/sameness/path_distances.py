@@ -23,6 +23,7 @@ from ...circuits import Result
 from ...circuits.arguments import choice_problems, common_problems, refuse
 from ...circuits.columns import Columns
 from ...circuits.conditions import AGAIN
+from ...circuits.progress import with_bar
 from ...tasks import PromptPairs, Task, make_pairs, two_hop
 from ...tasks.questions.pairing import n_pairable
 from ..bridge.evidence import EvidenceResult
@@ -150,7 +151,7 @@ def path_distances(
     setting: dict[str, Any] = {"max_memory": max_memory, "seed": seed}
     asked, pairs = answered_pairs(models, task, split, "bridge", n_pairs, seed)
     others = answered_pairs(models, task, split, "relation_2", n_pairs, seed)[1]
-    profiles, elsewhere = (_profiles(models, each, **setting) for each in (pairs, others))
+    profiles, elsewhere = (_profiles(models, each, progress=progress, **setting) for each in (pairs, others))
     amounts = {name: evidence_profile(evidence[name], bridge_roles(model)) for name, model in models.items()}
     controls = {name: evidence_profile(_of_controls(evidence[name]), bridge_roles(model)) for name, model in models.items()}
     ways = [way for a, b in couples for way in ((a, b), (b, a))]
@@ -174,11 +175,14 @@ def answered_pairs(
     return asked, asked.keep_correct(*models.values())
 
 
-def _profiles(models: Mapping[str, HookedTransformer], pairs: PromptPairs, **setting: Any) -> dict[str, Profile]:
+def _profiles(
+    models: Mapping[str, HookedTransformer], pairs: PromptPairs, *, progress: bool, **setting: Any
+) -> dict[str, Profile]:
     """State profiles by model; none if there are too few pairs."""
     if len(pairs) < MIN_PAIRS:
         return {}
-    return {name: state_profile(model, pairs, progress=False, **setting) for name, model in models.items()}
+    shown = with_bar(models.items(), "patching states", show=progress)
+    return {name: state_profile(model, pairs, progress=False, **setting) for name, model in shown}
 
 
 def _of_controls(evidence: EvidenceResult) -> EvidenceResult:

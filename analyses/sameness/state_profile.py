@@ -15,6 +15,7 @@ from transformer_lens import HookedTransformer
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.progress import bar
 from ...tasks import PromptPairs
+from ...tasks.questions.given_pairs import pairs_problems
 from ..forward.cached import with_states
 from ..forward.engine import engine_of
 from ..patching.gap import Ends, below_rounding, check_metric, gap_and_reason, undefined
@@ -57,7 +58,7 @@ def state_profile(
             shape, or without a finite number for some prompts.
         MemoryError: if not a single pair of prompts fits into `max_memory`.
     """
-    refuse(common_problems(max_memory=max_memory, progress=progress, seed=seed))
+    refuse(pairs_problems(pairs=pairs) + common_problems(max_memory=max_memory, progress=progress, seed=seed))
     pairs.check_against(model)
     deltas, ends = _changes(model, pairs, metric, max_memory, progress=progress)
     _, _, reason = gap_and_reason(ends.gaps, pairs.unit, seed=seed)

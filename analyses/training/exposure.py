@@ -14,8 +14,10 @@ from jaxtyping import Int
 from transformer_lens import HookedTransformer
 
 from ...circuits import Result
+from ...circuits.arguments import refuse
 from ...circuits.columns import Columns
 from ...tasks import Queries, TwoHopTask, exact_match
+from ...tasks.questions.given import queries_problems
 from ..forward.hooks import refuse_hooks
 from ..plots.claims import exposure_points
 from ..statistics import wilson_row
@@ -58,6 +60,7 @@ def accuracy_by_exposure(model: HookedTransformer, task: TwoHopTask, queries: Qu
     Raises:
         ValueError: if there is no question, or one is atomic; if the model carries hooks.
     """
+    refuse(queries_problems(queries=queries))
     if not len(queries) or (queries.hop2 < 0).any():
         raise ValueError(f"{queries.split} holds {len(queries)} questions{', some atomic' if len(queries) else ''}")
     refuse_hooks(model)

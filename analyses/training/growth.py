@@ -62,8 +62,9 @@ class RunSummary(Result):
             else f"grokking delay {self.grokking_delay:,.0f} steps"
         )
         trained = int(self.table["trained"].iloc[0])
-        steadiness = f"train below {STEADY} in {self.stability:.3f} of the evaluations since"
-        return f"{self.name} ({self.regime}), {trained:,} steps · {delay} · {steadiness}"
+        known = self.stability == self.stability
+        steadiness = f" · train below {STEADY} in {self.stability:.3f} of the evaluations since" if known else ""
+        return f"{self.name} ({self.regime}), {trained:,} steps · {delay}{steadiness}"
 
     def figure(self) -> Any:
         """Accuracy by step with the milestones."""

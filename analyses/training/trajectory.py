@@ -13,6 +13,7 @@ from ...circuits.columns import Columns
 from ...circuits.progress import with_bar
 from ...circuits.similarity import jensen_shannon, weighted_overlap
 from ...tasks import PromptPairs, Run
+from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.questions.validity import taken_problems
 from ..patching.choosing import said, shared_with_choosing
 from ..patching.circuit_runs import CircuitRuns, check_enough
@@ -143,7 +144,8 @@ def trajectory(
             those for the losses share a prompt or unit with the others.
     """
     threshold = native(threshold)
-    problems = number_problems(0, threshold=threshold) + _step_problems(run, steps)
+    asked = {"pairs": pairs} | ({} if judged_on is None else {"judged_on": judged_on})
+    problems = pairs_problems(**asked) + number_problems(0, threshold=threshold) + _step_problems(run, steps)
     refuse(problems + common_problems(allow_shared=allow_shared, max_memory=max_memory, progress=progress, seed=seed))
     chosen = _checked(run, steps, parts)
     if judged_on is None:
@@ -167,7 +169,7 @@ def trajectory(
     ]
     milestones = pd.DataFrame([*_half_grown(table, final, parts), *_onsets(run)])
     stability = pd.concat([stability, pd.DataFrame(losses)], axis=1)
-    about = {name: value for name, value in final.provenance.items() if name not in ("model", "reason")}
+    about = {name: value for name, value in final.provenance.items() if name not in ("model", "reason", "empty")}
     about["reasons"] = {str(step): why for step, circuit in circuits.items() if (why := circuit.provenance.get("reason"))}
     about["losses"] = {"n": len(judged_on), "pairs": judged_on.key, "recipe": dict(judged_on.recipe), "shared": shared}
     return CircuitTrajectory(table, _changes(table), stability, milestones, run.name, final.graph, about)

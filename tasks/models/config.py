@@ -1,11 +1,11 @@
 """The shape of a model."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
-from ...circuits.arguments import flag_problems, make_native, refuse, whole_problems
+from ...circuits.arguments import flag_problems, make_native, refuse, whole_problems, with_changes
 from ...circuits.plain_text import never_raising
 from ..printing import as_call
 
@@ -48,27 +48,30 @@ class ModelConfig:
         return as_call(self, PRESETS)
 
     @classmethod
-    def tiny(cls) -> "ModelConfig":
-        """For tests: one narrow block, twice."""
-        return cls(d_model=32, n_heads=2, n_blocks=1, n_loops=2)
+    def tiny(cls, **changes: Any) -> "ModelConfig":
+        """For tests: one narrow block, twice; keyword arguments replace single settings, here as in every preset."""
+        return cls(**with_changes(cls, {"d_model": 32, "n_heads": 2, "n_blocks": 1, "n_loops": 2}, changes))
 
     @classmethod
-    def small(cls) -> "ModelConfig":
+    def small(cls, **changes: Any) -> "ModelConfig":
         """One block of width 128 with one head, four times: generalises to OOD compositions on two cores."""
-        return cls(d_model=128, n_heads=1, n_blocks=1, n_loops=4)
+        return cls(**with_changes(cls, {"d_model": 128, "n_heads": 1, "n_blocks": 1, "n_loops": 4}, changes))
 
     @classmethod
-    def small_bidirectional(cls) -> "ModelConfig":
+    def small_bidirectional(cls, **changes: Any) -> "ModelConfig":
         """As `small`, with four heads that see every position, for a task in the layout `"slots"`."""
-        return cls(d_model=128, n_heads=4, n_blocks=1, n_loops=4, bidirectional=True)
+        settings = {"d_model": 128, "n_heads": 4, "n_blocks": 1, "n_loops": 4, "bidirectional": True}
+        return cls(**with_changes(cls, settings, changes))
 
     @classmethod
-    def paper(cls) -> "ModelConfig":
+    def paper(cls, **changes: Any) -> "ModelConfig":
         """Of the width and depth of He et al. 2026, section 3: two blocks of width 1,536, seven times, bidirectional.
 
         Theirs mixes positions by an MLP and injects the input into every loop; this one attends, with their 8 heads.
         """
-        return cls(d_model=1536, n_heads=8, n_blocks=2, n_loops=7, bidirectional=True, tie_embeddings=False)
+        settings = {"d_model": 1536, "n_heads": 8, "n_blocks": 2, "n_loops": 7}
+        settings |= {"bidirectional": True, "tie_embeddings": False}
+        return cls(**with_changes(cls, settings, changes))
 
     @property
     def n_layers(self) -> int:

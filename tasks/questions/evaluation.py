@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ...circuits.arguments import refuse, whole_problems
+from .given import queries_problems
 from .padding import Forward, check_forward, logits_at_answer
 from .queries import Queries
 from .shortcuts import shortcut_accuracy
@@ -124,6 +125,7 @@ def exact_match(forward: Forward, queries: Queries) -> Bool[Tensor, " query"]:
         ValueError: if the model lacks tokens or positions of theirs.
     """
     check_forward(forward)
+    refuse(queries_problems(queries=queries))
     if len(queries):
         queries.check_against(forward)
     return is_right(forward, queries.tokens, queries.answers, queries.answer_position)

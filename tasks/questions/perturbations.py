@@ -10,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ...circuits.arguments import is_one_of, refuse, seed_problems, shortly
+from .given import queries_problems
 from .queries import Queries
 from .task import Task
 from .twohop import TwoHopTask, two_hop
@@ -38,7 +39,8 @@ def perturb(task: Task, queries: Queries, role: str, *, seed: int) -> Int[Tensor
         ValueError: if these are no two-hop questions of the task, or one has no such token.
     """
     known = f"to perturb; the roles are {', '.join(PERTURBED_ROLES)}"
-    refuse(seed_problems(seed), unknown=[] if is_one_of(role, PERTURBED_ROLES) else [f"no role {shortly(role)} {known}"])
+    unknown = [] if is_one_of(role, PERTURBED_ROLES) else [f"no role {shortly(role)} {known}"]
+    refuse(queries_problems(queries=queries) + seed_problems(seed), unknown=unknown)
     if problems := _problems(two_hop(task), queries):
         raise ValueError(f"{queries.split} cannot be perturbed: " + "; ".join(problems))
     graph, is_ood = two_hop(task).graph, two_hop(task).is_ood

@@ -7,6 +7,8 @@ accuracy means something only next to these floors.
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from ...circuits.arguments import refuse
+from .given import queries_problems
 from .queries import Queries
 from .task import Task, splits_for
 from .validity import missing_problems
@@ -23,6 +25,7 @@ def shortcut_accuracy(task: Task, queries: Queries) -> dict[str, float]:
     Raises:
         ValueError: if questions lack a role that shortcuts look at.
     """
+    refuse(queries_problems(queries=queries))
     wanted = {role for roles in task.shortcuts.values() for role in roles}
     if problems := missing_problems("role", sorted(wanted), queries.roles):
         raise ValueError(f"the shortcuts of this task cannot be asked {queries.split}: " + "; ".join(problems))

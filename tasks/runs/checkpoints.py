@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from torch import Tensor
@@ -231,6 +231,12 @@ class Run(ByContent):
         accuracy = {split: float(row[split]) for split in (*self.task.splits, "train")}
         path = self.folder / checkpoint_name(step)
         return Checkpoint(path, label, step, accuracy, self.model_config, self.task, self.manifest)
+
+    def figure(self) -> Any:
+        """Exact match of each test split by step, with phases marked: `Study.figure` of this run alone."""
+        from .study import Study  # which is made of runs
+
+        return Study(self.folder.parent, {self.name: self}).figure()
 
     @property
     def why_not_grokked(self) -> list[str]:

@@ -19,6 +19,7 @@ from ...circuits.arguments import (
     seed_problems,
     shortly,
     whole_problems,
+    with_changes,
 )
 from ...circuits.plain_text import never_raising
 from ..printing import as_call
@@ -119,13 +120,13 @@ class TrainConfig:
     def small(cls, **changes: Any) -> "TrainConfig":
         """What makes `ModelConfig.small()` generalise; keyword arguments replace single settings."""
         settings: dict[str, Any] = {"max_steps": 20_000, "learning_rate": 2e-3, "examples_per_prefix": 4}
-        return cls(**(settings | changes))
+        return cls(**with_changes(cls, settings, changes))
 
     @classmethod
     def small_bidirectional(cls, **changes: Any) -> "TrainConfig":
         """What makes `ModelConfig.small_bidirectional()` generalise; keyword arguments replace single settings."""
         settings: dict[str, Any] = {"max_steps": 15_000, "learning_rate": 2e-3, "batch_size": 512}
-        return cls(**(settings | changes))
+        return cls(**with_changes(cls, settings, changes))
 
     @classmethod
     def paper(cls, **changes: Any) -> "TrainConfig":
@@ -135,13 +136,13 @@ class TrainConfig:
         """
         settings: dict[str, Any] = {"max_steps": 1_500_000, "batch_size": 512, "learning_rate": 4e-5, "betas": (0.9, 0.95)}
         settings |= {"weight_decay": 1.0, "label_smoothing": 0.0, "warmup_steps": 2000, "evaluate_every": 5000}
-        return cls(**(settings | changes))
+        return cls(**with_changes(cls, settings, changes))
 
     @classmethod
     def tiny(cls, **changes: Any) -> "TrainConfig":
         """For tests: a few hundred quick steps; keyword arguments replace single settings."""
         settings: dict[str, Any] = {"max_steps": 300, "batch_size": 256, "warmup_steps": 20, "evaluate_every": 50}
-        return cls(**(settings | changes))
+        return cls(**with_changes(cls, settings, changes))
 
     @property
     def evaluation_steps(self) -> list[int]:

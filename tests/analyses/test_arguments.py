@@ -51,6 +51,29 @@ def test_memory_in_which_not_one_question_fits_is_refused(name: str, world: tupl
         MEMORY[name](*world, 10)
 
 
+NO_TASK: dict[str, Call] = {
+    "interchange": lambda m, t, p, g: analyses.interchange(m, g, p.queries()),
+    "ablate_bridge": lambda m, t, p, g: analyses.ablate_bridge(m, g, p.queries()),
+    "steer_bridge": lambda m, t, p, g: analyses.steer_bridge(m, g, p.queries()),
+    "realign": lambda m, t, p, g: analyses.realign(m, g, p.queries()),
+    "probe_bridge": lambda m, t, p, g: analyses.probe_bridge(m, g),
+    "bridge_evidence": lambda m, t, p, g: analyses.bridge_evidence(m, g, "test_inferred_iid"),
+    "bridge_geometry": lambda m, t, p, g: analyses.bridge_geometry(m, g),
+}
+
+
+@pytest.mark.parametrize("name", NO_TASK)
+def test_what_is_no_task_is_refused_by_name(name: str, world: tuple) -> None:
+    for given, said in (("test_inferred_iid", "'test_inferred_iid'"), (3, "a int"), (TwoHopTask, "TwoHopTask itself")):
+        with pytest.raises(TypeError, match=f"needed is a task.*got {said}"):
+            NO_TASK[name](*world, given)
+
+
+def test_questions_to_test_a_probe_on_are_questions(world: tuple) -> None:
+    with pytest.raises(ValueError, match=r"transfer\[1\] is 'id_atomic', needed are Queries"):
+        analyses.probe_bridge(world[0], world[1], transfer=[world[2].queries(), "id_atomic"])
+
+
 @pytest.mark.parametrize("given", [-1, 1.5, "0", None, True])
 def test_circuit_runs_take_a_seed(given: Any, world: tuple) -> None:
     with pytest.raises(ValueError, match="seed is"):

@@ -25,6 +25,22 @@ def test_top_k_counts_before_the_unconnected_go() -> None:
     assert names(Circuit.from_effects(effects(CHAIN | LOOSE_ENDS), top_k=4)) == set()
 
 
+def test_an_empty_circuit_says_why() -> None:
+    apart = "but none lies on a path of them from an embedding to the logits; keep more"
+    rules = {
+        f"4 edges were strong enough (top 4 by |effect|), {apart}, with a larger top_k or a lower threshold": {"top_k": 4},
+        "no edge was strong enough (|effect| ≥ 99); keep more, with a larger top_k or a lower threshold": {"threshold": 99},
+        f"2 edges were given, {apart}": {"edges": [Edge.parse(name) for name in list(LOOSE_ENDS)[:2]]},
+        "no edge was given; keep more": {"edges": []},
+    }
+    for why, rule in rules.items():
+        circuit = Circuit.from_effects(effects(CHAIN | LOOSE_ENDS), **rule)
+        assert circuit.why_empty == why and circuit.caption.endswith(f" · {why}")
+        assert Circuit.from_json(circuit.to_json()).why_empty == why
+    full = Circuit.from_effects(effects(CHAIN))
+    assert full.why_empty == "" and "empty" not in full.provenance
+
+
 def test_a_key_or_query_connects_too() -> None:
     edges = ["embed@h -> L0H0.k@h", "L0H0@r2 -> logits@r2", "embed@r1 -> L1H0.q@r1"]
     assert set(map(str, connected(GRAPH, map(Edge.parse, edges)))) == set(edges[:2])

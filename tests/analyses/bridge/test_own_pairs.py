@@ -219,7 +219,7 @@ def test_pairs_without_an_intermediate_say_how_to_give_it(model: HookedTransform
         with pytest.raises(ValueError, match=how):
             analysis(model, bare)
     queries = Queries(pairs.clean, pairs.answers, roles=ROLES)
-    with pytest.raises(ValueError, match=r"these Queries carry no intermediate: give Queries\("):
+    with pytest.raises(ValueError, match=r"these Queries carry no intermediate: give Queries\(.*PromptPairs\(\.\.\., inter"):
         logit_lens(model, queries)
     with pytest.raises(ValueError, match=r"corrupt prompts carry no carry; give corrupt_intermediates={'carry': tokens}"):
         bridge_evidence(model, replace(pairs, corrupt_intermediates={}))

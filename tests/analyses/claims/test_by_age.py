@@ -10,7 +10,7 @@ from planted_paths import CLOSE, FAR, planted
 
 from grokscope.analyses import Specimen, same_inference_path, same_path_by_age
 from grokscope.analyses.claims.by_age import ByAgeResult, decide_by_age
-from grokscope.analyses.claims.path_measurement import measure_paths
+from grokscope.analyses.claims.path_measurement import measure_paths, n_measured
 from grokscope.analyses.claims.same_path import decide_same_path
 from grokscope.analyses.sameness.path_distances import MARGINS
 from grokscope.tasks import TwoHopTask
@@ -96,8 +96,11 @@ def test_models_set_by_hand_have_the_distances_that_their_weights_say() -> None:
 
     A model that has memorised has its answers in the same places, too, but there is no bridge that they depend on.
     """
-    arms = world(0, {"early": (0, 1), "early taught": (1, 2), "early taught again": None})
-    measured = measure_paths(arms, "test_inferred_iid", [("early", "early taught")], 64, 96, describe=False)
+    arms, done = world(0, {"early": (0, 1), "early taught": (1, 2), "early taught again": None}), []
+    measured = measure_paths(
+        arms, "test_inferred_iid", [("early", "early taught")], 64, 96, describe=False, done=lambda: done.append(1)
+    )
+    assert len(done) == n_measured(arms, describe=False)
     where, what, amount = (measured.distances.of(measure) for measure in MARGINS)
     assert where["early", "early taught"] < 0.05 and where["early", "early taught again"] < 0.05
     assert amount["early", "early taught"] < 0.15 < 0.8 < amount["early", "early taught again"]

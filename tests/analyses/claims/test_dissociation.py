@@ -29,6 +29,7 @@ from grokscope.analyses.claims.dissociation_measurement import (
     OOD,
     DissociationMeasurement,
     measure_dissociation,
+    n_measured,
 )
 from grokscope.analyses.claims.rules import ClaimResult
 from grokscope.tasks import TwoHopTask
@@ -310,7 +311,9 @@ def test_models_set_by_hand_are_told_apart_from_weights_to_criteria() -> None:
     """A sharp pair code with a decoy has accuracy and no path; two hops have the path; so in every control."""
     task = world(0)
     code = pair_code_model(task.graph, sharp=True, decoy=True, noise=1e-3)
-    one = measure_dissociation(arms(task, code, handset_model(task.graph, noise=1e-3)), n_questions=200)
+    given, done = arms(task, code, handset_model(task.graph, noise=1e-3)), []
+    one = measure_dissociation(given, n_questions=200, done=lambda: done.append(1))
+    assert len(done) == n_measured(given)
     assert one.accuracy["exposed"] == 1.0 and one.wrong == {} and one.floors["exposed"] < 0.5
     no_path = {TWO_HOPS: False, CODE: True, DECOY: True, "exposed": True}
     assert {name: accuracy_without_path(one, name) for name in no_path} == no_path

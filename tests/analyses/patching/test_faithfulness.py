@@ -164,6 +164,12 @@ def test_judging_on_the_choosing_pairs_an_empty_circuit_or_another_graph_is_refu
     empty = dataclasses.replace(circuit, table=circuit.table.assign(kept=False))
     with pytest.raises(ValueError, match=r"the circuit keeps none of its \d+ edges"):
         faithfulness(model, empty, others)
+    apart = Circuit.from_effects(circuit.to_frame(), threshold=99.0, graph=circuit.graph)
+    for judge in (lambda: faithfulness(model, apart, others), lambda: transplant(model, model, apart, others)):
+        with pytest.raises(
+            ValueError, match=r"edges?: no edge was strong enough \(\|effect\| ≥ 99\); keep more, with a larger"
+        ):
+            judge()
     tied = ComputationGraph.transformer(pairs.roles, pairs.answer_role, n_layers=2, n_heads=2, n_blocks=1)
     with pytest.raises(ValueError, match="the circuit is of another graph than the model"):
         faithfulness(model, dataclasses.replace(circuit, graph=tied), others)

@@ -34,6 +34,9 @@ def test_milestones_are_the_first_of_three_in_a_row_and_others_are_nan(tiny_run:
     never = summarise_run(planted(tiny_run, train[:4], iid[:4], ood[:4]))
     assert never.table["step"].isna().tolist() == [False, True, True, True] and np.isnan(never.grokking_delay)
     assert (never.table["trained"] == 400).all() and "not grokked" in never.caption
+    assert "in 0.143 of the evaluations since" in summary.caption
+    unmemorised = summarise_run(planted(tiny_run, [0.5] * 4, iid[:4], ood[:4]))
+    assert unmemorised.caption == "tiny (natural), 400 steps · not grokked"
 
 
 def test_flops_are_those_that_torch_counts(task: TwoHopTask) -> None:

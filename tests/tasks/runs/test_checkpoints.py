@@ -32,6 +32,34 @@ def test_memorised_needs_low_id_accuracy_and_ood_its_own_threshold() -> None:
     assert phases(metrics.iloc[:0]) == {}
 
 
+def test_a_run_draws_its_accuracies(tiny_run: Run) -> None:
+    figure = tiny_run.figure()
+    drawn = {trace.name: list(trace.y) for trace in figure.data if trace.showlegend is False and len(trace.x) > 1}
+    for split in ("test_inferred_iid", "test_inferred_ood"):
+        assert drawn[split] == tiny_run.metrics[split].tolist()
+    assert figure.layout.annotations[0].text == f"{tiny_run.name} (1 run, 1 graph)"
+
+
+def test_presets_take_changes_and_name_settings_that_are_none() -> None:
+    assert ModelConfig.tiny(n_heads=4) == dataclasses.replace(ModelConfig.tiny(), n_heads=4)
+    assert ModelConfig.paper(n_loops=1).n_layers == 2
+    for preset, wrong, said in (
+        (
+            TrainConfig.tiny,
+            "max_step",
+            r"TrainConfig has no setting max_step \(did you mean max_steps\b.*there are max_steps, s",
+        ),
+        (
+            ModelConfig.small,
+            "heads",
+            r"ModelConfig has no setting heads \(did you mean n_heads\?\); there are d_model, n_heads",
+        ),
+        (ModelConfig.paper, "zzz", r"ModelConfig has no setting zzz; there are d_model"),
+    ):
+        with pytest.raises(TypeError, match=said):
+            preset(**{wrong: 3})
+
+
 def run_with(run: Run, metrics: pd.DataFrame, **task_changes: object) -> Run:
     return dataclasses.replace(run, metrics=metrics, task=dataclasses.replace(run.task, **task_changes))
 
