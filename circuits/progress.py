@@ -79,9 +79,10 @@ class Lines(Bar):
 
         return show
 
-    def display(self, msg: str | None = None, pos: int | None = None) -> bool | None:
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Write a line; when all is done, the last one alone."""
-        return True if self.n == self.total and not self.over else super().display(msg, pos)
+        if self.n != self.total or self.over:
+            super().display(msg, pos)
 
     def set_postfix_str(self, s: str = "", refresh: bool = True) -> None:
         """Remember what the next line ends with; it is not written for that."""

@@ -7,8 +7,8 @@ import lazy_loader
 
 __version__ = "0.1.0"
 
-__getattr__, _, _parts = lazy_loader.attach(__name__, submodules=["analyses", "circuits", "tasks"])
-__all__ = ["__version__", *_parts]
+__all__ = ["__version__", "analyses", "circuits", "tasks"]
+__getattr__, _, _ = lazy_loader.attach(__name__, submodules=__all__[1:])
 
 
 def __dir__() -> list[str]:
