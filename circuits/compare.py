@@ -1,4 +1,4 @@
-"""How alike circuits are, with an interval, what chance gives, and what two halves of the same data give.
+"""How alike the effects of all edges are, not which edges are kept: with an interval, chance, and halves of the same data.
 
 All numbers are over live edges, those with an effect other than zero in at least one of the two circuits. Where circuits
 carry per-query changes, intervals come from a bootstrap over units of queries, which circuits keep in their provenance (each
@@ -47,7 +47,9 @@ def compare(
     progress: bool = True,
     seed: int = 0,
 ) -> CircuitComparison:
-    """Compare circuits that were measured alike.
+    """Compare circuits that were measured alike, by the effects of all edges, not only of those that are kept.
+
+    Which edges are kept is counted apart: `shared`, `lost` and `gained`.
 
     Args:
         circuits: at least two, by label. A second training of `taught` is called `taught again`: it is a replicate, next to
@@ -55,7 +57,7 @@ def compare(
         top_k: sizes at which the overlap of the strongest edges is taken; sizes beyond the live edges are left out.
         across_seeds: whether they may have been measured on different pairs, of other facts, made by the same recipe.
         margin: the largest Jensen–Shannon distance that counts as none, named before anything is compared; without it, and
-            without replicates, `summary` calls nothing the same that is not equal.
+            without replicates, `summary` calls nothing the same whose effects or kept edges are not equal.
         n_bootstrap: resamples of the units for the intervals.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the resampling.

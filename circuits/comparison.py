@@ -9,16 +9,17 @@ import pandas as pd
 
 from .arguments import refuse
 from .columns import Columns
-from .comparison_summary import ComparisonSummary, headline, summary_of
+from .comparison_summary import ComparisonSummary, headline, intervals, summary_of
 from .comparison_table import table_in_words
 from .figure_text import escaped
+from .palette import PAGE
 from .result import Result
 from .verdicts import verdicts
 
 
 @dataclass(frozen=True, eq=False)
 class CircuitComparison(Result):
-    """Circuits compared pair by pair.
+    """Circuits compared pair by pair: distances are between the effects of all edges, not between the edges that are kept.
 
     Attributes:
         table: a row for each pair (a, b) and measure, with the columns a, b, measure, value, low, high (95 % bootstrap
@@ -68,9 +69,9 @@ class CircuitComparison(Result):
 
     @property
     def caption(self) -> str:
-        """The verdict with its numbers if two conditions are compared, else how many are what; and on how much it rests."""
+        """The word and the distance of each two conditions, as far as a line holds them; and on how much that rests."""
         found = verdicts(self.table, self.differences, self.labels, self.margin)
-        sizes = f"{len(self.edges)} live edges · n = {int(self.table['n'].min())} queries · 95 % intervals"
+        sizes = f"{len(self.edges)} live edges · n = {int(self.table['n'].min())} queries · {intervals(found)}"
         return f"{headline(found, self.labels)} · {sizes}"
 
     @property
@@ -97,7 +98,7 @@ class CircuitComparison(Result):
         }
 
     def figure(self) -> Any:
-        """Scatter of the first two circuits' effects, one point an edge."""
+        """Scatter of the first two circuits' effects, one point an edge; equal ones lie on the dashed diagonal."""
         import plotly.graph_objects as go
 
         a, b = self.labels[:2]
@@ -117,10 +118,16 @@ class CircuitComparison(Result):
             )
         )
         n = self.table["n"].iloc[0]
+        shown = self.edges[[f"effect {a}", f"effect {b}"]].to_numpy(dtype=float)
+        ends = [min(0.0, float(shown.min(initial=0))), max(0.0, float(shown.max(initial=0)))]
+        dashed = {"color": PAGE["faint"], "dash": "dash", "width": 1}
+        figure.add_shape(type="line", x0=ends[0], y0=ends[0], x1=ends[1], y1=ends[1], line=dashed, opacity=1, layer="below")
+        has_bars = self.edges[[f"stderr {label}" for label in (a, b)]].notna().to_numpy().any()
+        lines = f"{'bars: 95 % intervals, ' if has_bars else ''}dashed: equal"
         return figure.update_layout(
             xaxis_title=escaped(f"effect in {a}, share of the gap"),
             yaxis_title=escaped(f"effect in {b}, share of the gap"),
-            title=f"{len(self.edges)} live edges, n = {n} queries, bars: 95 % intervals",
+            title=f"{len(self.edges)} live edges, n = {n} queries, {lines}",
             template="simple_white",
             hoverlabel={"namelength": -1},
         )

@@ -1,5 +1,6 @@
 """The answer to "do they use the same circuit?" in sentences, with the yardsticks that it rests on."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,12 +12,16 @@ from .columns import Columns
 from .plain_text import plain
 from .result import Result
 from .units import fixed
-from .verdicts import DIFFERENT, SAME, UNDECIDED, Verdict, mean, verdicts
+from .verdicts import CUT, Verdict, mean, verdicts
 from .yardstick import yardstick
 
+LONGEST_LINE = 140  # characters for the pairs in the first line
+ALL_EDGES = "effects of all edges, kept or not"
+SCALE = "0 is equal, 1 nothing in common"
 PATH = (
-    "Edges describe how a model is written down. Whether two models take one path: analyses.path_distances, and over graphs "
-    "analyses.equivalence."
+    "Edges describe how a model is written down. Whether two models take one path: analyses.profile_distance of two "
+    "analyses.state_profile (where), analyses.content_distance of two analyses.direction_transfer (what), or these and how "
+    "much by analyses.path_distances, whose help has a whole example; over graphs analyses.equivalence."
 )
 
 
@@ -27,8 +32,8 @@ class ComparisonSummary(Result):
     Attributes:
         table: a row for each two conditions a and b, with
             verdict, reason: see `circuits.verdicts`;
-            distance, low, high: Jensen–Shannon, with its 95 % interval over units; of several trainings the mean, the lowest
-            and the highest;
+            distance, low, high: Jensen–Shannon, between the effects of all edges, kept or not, with its 95 % interval over
+            units; of several trainings the mean, the lowest and the highest;
             aligned, aligned_low, aligned_high: the same after the best alignment of loops and heads;
             halves, halves_bound: how far two halves of one circuit are apart, mean and the 2.5 % furthest apart;
             chance, chance_bound: the same of shuffled circuits, mean and the 5 % most alike;
@@ -36,8 +41,9 @@ class ComparisonSummary(Result):
             margin: NaN if none was named;
             shared, lost, gained: numbers of kept edges in both, in a only, in b only;
             n, n_units: queries and their units.
-        sentences: one for each two conditions; then on what that rests, the shipped study's replicates if there are no
-            others, and where to go on.
+        sentences: one for each two conditions, of several after one on what their distances are, and before the reasons
+            that they have in common; then on what that rests, the shipped study's replicates if there are no others, and
+            where to go on.
     """
 
     table: Annotated[
@@ -62,20 +68,86 @@ def summary_of(
 ) -> ComparisonSummary:
     """The summary of a comparison; see there for the arguments."""
     found = verdicts(table, differences, labels, margin)
-    sentences = [*map(_sentence, found), *_scope(found)]
+    sentences = [*(_of_several(found) if len(found) > 1 else map(_sentence, found)), *_scope(found)]
     sentences += [] if any(each.within for each in found) or not found else [yardstick(measured)]
     return ComparisonSummary(pd.DataFrame([_row(each, margin) for each in found]), (*sentences, PATH))
 
 
 def headline(found: Sequence[Verdict], labels: Sequence[str]) -> str:
-    """One line: of two conditions the verdict and its numbers, of more how often each word is said."""
-    if len(found) != 1:
-        counts = {word: sum(each.word == word for each in found) for word in (DIFFERENT, SAME, UNDECIDED)}
-        said = ", ".join(f"{n} {word}" for word, n in counts.items() if n)
-        return " / ".join(labels) + (f" · of {len(found)} pairs {said}" if found else "")
-    (only,) = found
-    row = _row(only)
-    return f"{' / '.join(only.conditions)}: {only.word}, {_interval(row, 'distance')} apart, {_yardsticks(row)}"
+    """One line: the word and the distance of each two conditions, as far as a line holds them, and the yardsticks."""
+    if not found:
+        return " / ".join(labels)
+    if len(found) > 1:
+        return _line_of_several(found)
+    row = _row(found[0])
+    cut = f" ({row['reason']})" if row["reason"].startswith(CUT) else ""
+    apart = "" if np.isnan(row["distance"]) else f", {_interval(row, 'distance')} apart ({ALL_EDGES}), {_yardsticks(row)}"
+    return f"{_pair(row)}: {row['verdict']}{cut}{apart}"
+
+
+def intervals(found: Sequence[Verdict]) -> str:
+    """Over what intervals are, or why there are none."""
+    lacking: dict[str, list[str]] = {}
+    for each in found:
+        if (n_units := min(distance.n_units for distance in each.across)) < 2:
+            why = "all queries are one unit" if n_units else "a circuit has no changes by query (per_query=True keeps them)"
+            lacking.setdefault(why, []).append(" / ".join(each.conditions))
+    if not lacking:
+        return "95 % intervals over units"
+    if sum(map(len, lacking.values())) == len(found):
+        return f"no intervals: {'; '.join(lacking)}"
+    of_pairs = "; ".join(f"{', '.join(pairs)}: {why}" for why, pairs in lacking.items())
+    return f"95 % intervals over units, none of {of_pairs}"
+
+
+def _line_of_several(found: Sequence[Verdict]) -> str:
+    rows = [_row(each) for each in found]
+    whole = [f"{_pair(row)} {row['verdict']} {_interval(row, 'distance')}" for row in rows]
+    without = [f"{_pair(row)} {row['verdict']} {fixed(row['distance'], 3)}" for row in rows]
+    said = whole if _n_fitting(whole) == len(found) else without
+    n = max(1, _n_fitting(said))
+    left = Counter(row["verdict"] for row in rows[n:])
+    more = f" and {len(found) - n} more ({', '.join(f'{times} {word}' for word, times in left.items())})" if left else ""
+    bounds = {
+        "two halves of one circuit within": (max, "halves_bound"),
+        "replicates within": (max, "replicates_high"),
+        "chance from": (min, "chance_bound"),
+    }
+    known = {name: [row[column] for row in rows if not np.isnan(row[column])] for name, (_, column) in bounds.items()}
+    yardsticks = "".join(f", {name} {fixed(bounds[name][0](each), 3)}" for name, each in known.items() if each)
+    return f"{', '.join(said[:n])}{more} apart ({ALL_EDGES}){yardsticks}".replace(" nan", "")
+
+
+def _n_fitting(said: Sequence[str]) -> int:
+    """How many of them fit into a line."""
+    return int((np.cumsum([len(each) + 2 for each in said]) <= LONGEST_LINE).sum())
+
+
+def _of_several(found: Sequence[Verdict]) -> list[str]:
+    """What the distances are, a short sentence for each two conditions, and the reasons that several have in common."""
+    shared = [reason for reason, n in Counter(each.reason for each in found).items() if reason and n > 1]
+    first = (
+        f"Jensen–Shannon distances, between the {ALL_EDGES}: {SCALE}; aligned: after the best alignment of loops and heads."
+    )
+    common = [
+        f"{', '.join(' / '.join(each.conditions) for each in found if each.reason == reason)}: {reason}."
+        for reason in shared
+    ]
+    return [first, *(_short_sentence(each, each.reason in shared) for each in found), *common]
+
+
+def _short_sentence(verdict: Verdict, is_shared: bool) -> str:
+    row = _row(verdict)
+    word = f"{verdict.word} ({verdict.reason})" if verdict.reason and not is_shared else verdict.word
+    if np.isnan(row["distance"]):
+        return f"{_pair(row)}: {word}."
+    aligned = f"aligned {_interval(row, 'aligned', 'aligned_low', 'aligned_high')}"
+    counts = f"{row['shared']} kept edges stay, {row['lost']} lost, {row['gained']} gained"
+    return f"{_pair(row)}: {word}, {_interval(row, 'distance')} apart, {aligned}; {_yardsticks(row)}; {counts}."
+
+
+def _pair(row: Mapping[str, Any]) -> str:
+    return f"{row['a']} / {row['b']}"
 
 
 def _row(verdict: Verdict, margin: float | None = None) -> dict[str, Any]:
@@ -108,8 +180,8 @@ def _sentence(verdict: Verdict) -> str:
         return f"{a} / {b}: {word}."
     aligned = f"{_interval(row, 'aligned', 'aligned_low', 'aligned_high')} after the best alignment of loops and heads"
     return (
-        f"{a} / {b}: {word}. They are {_interval(row, 'distance')} apart (Jensen–Shannon distance of effects: 0 is equal, 1 "
-        f"nothing in common; {aligned}); {_yardsticks(row)}. Kept edges from {a} to {b}: {row['shared']} stay, "
+        f"{a} / {b}: {word}. They are {_interval(row, 'distance')} apart (Jensen–Shannon distance between the {ALL_EDGES}: "
+        f"{SCALE}; {aligned}); {_yardsticks(row)}. Kept edges from {a} to {b}: {row['shared']} stay, "
         f"{row['lost']} lost (in {a} only), {row['gained']} gained (in {b} only)."
     )
 
@@ -134,9 +206,9 @@ def _scope(found: Sequence[Verdict]) -> list[str]:
     if not found:
         return []
     n, n_units = (min(getattr(d, name) for each in found for d in each.across) for name in ("n", "n_units"))
-    sizes = f"{n} queries ({n_units} units), intervals 95 % over units"
+    sizes = f"{n} queries{f' ({n_units} units)' if n_units else ''}, {intervals(found)}"
     if not any(each.within for each in found):
         return [
-            f"About these models on questions like these {sizes}: without replicates nothing follows for other trainings."
+            f"About these models on questions like these {sizes}. Without replicates nothing follows for other trainings."
         ]
-    return [f"About these trainings on questions like these {sizes}; over trainings analyses.equivalence decides."]
+    return [f"About these trainings on questions like these {sizes}. Over trainings analyses.equivalence decides."]

@@ -17,7 +17,7 @@ import pandas as pd
 from .arguments import is_whole, refuse, shortly
 from .circuit import Circuit
 from .comparable import check_comparable, ignore_problems, mapping_problems
-from .diagram_data import Frames, diagram_data
+from .diagram_data import Frames, Shown, diagram_data
 from .graph import ComputationGraph
 from .kinds import KINDS, css_name
 from .layout import NODE_HEIGHT
@@ -40,9 +40,6 @@ NEEDED = {
     "faithfulness": {"n_edges", "faithfulness", "low", "high"},
 }
 """By argument of `draw`: where a result keeps what is shown, what measures it, and the columns it has."""
-
-Shown = Result | pd.DataFrame
-"""What is shown next to circuits: a result, or that table of it."""
 
 Drawn = Circuit | Mapping[int, Circuit]
 """What one panel shows: a circuit, or the circuits of a run by training step."""
@@ -87,8 +84,9 @@ def draw(
             label.
         lens: results of `analyses.logit_lens`, or their tables, by label (or one for all), of a run for circuits by step:
             nodes after which bridge or answer is the most likely token in half of the queries are marked.
-        faithfulness: results of `analyses.faithfulness`, or their curves, by label (or one for all): what the strongest
-            edges keep is shown next to the slider.
+        faithfulness: results of `analyses.faithfulness`, by label (or one for all): the caption says what the circuit
+            keeps, and for other cuts what the strongest edges keep, at the largest measured size up to what is drawn. Of
+            curves alone, the latter.
         despite: fields in which the circuits may differ: `graph`, `measured edges`, `metric` and so on, as the error names
             them. Widths are then still on one scale, even if they are shares of different gaps.
 
@@ -106,7 +104,9 @@ def draw(
     if not everything:
         raise ValueError("there is no circuit to draw")
     check_comparable(everything, ignore=despite)
-    data = diagram_data(panels, *(_by_label(name, each, panels) for name, each in given.items()))
+    by_label = {name: _by_label(name, each, panels) for name, each in given.items()}
+    lenses, curves = (_tables(name, found) for name, found in by_label.items())
+    data = diagram_data(panels, lenses, curves, by_label["faithfulness"])
     title = " / ".join(label for label in panels if label) or "circuit"
     whole = f"grokscope: {title}"
     return Diagram(_fragment(panels, {**data, "title": title}, whole), whole, data)
@@ -162,12 +162,16 @@ def _table(name: str, given: Any) -> pd.DataFrame | None:
     return found if isinstance(found, pd.DataFrame) and NEEDED[name] <= set(found.columns) else None
 
 
-def _by_label(name: str, given: Shown | Mapping[str, Shown] | None, panels: Mapping[str, Frames]) -> dict[str, pd.DataFrame]:
+def _by_label(name: str, given: Shown | Mapping[str, Shown] | None, panels: Mapping[str, Frames]) -> Mapping[str, Shown]:
     by_label = given if isinstance(given, Mapping) else {} if given is None else dict.fromkeys(panels, given)
     if unknown := sorted(set(by_label) - set(panels)):
         raise KeyError(
             f"no circuit is called {', '.join(unknown)}, but there is a {name} for it; there are {', '.join(panels)}"
         )
+    return by_label
+
+
+def _tables(name: str, by_label: Mapping[str, Shown]) -> dict[str, pd.DataFrame]:
     tables = {label: _table(name, each) for label, each in by_label.items()}
     return {label: table for label, table in tables.items() if table is not None}
 
@@ -176,7 +180,9 @@ def _fragment(panels: Mapping[str, Frames], data: Mapping[str, Any], title: str)
     drawing = {"maxWidth": MAX_WIDTH, "minWidth": MIN_WIDTH, "nodeHeight": NODE_HEIGHT}
     content = json.dumps({**data, "drawing": drawing}, allow_nan=False, separators=(",", ":"))
     content = content.replace("<", "\\u003c")  # so that no label can end the script
-    static = "".join(static_panel(label, list(f.values())[-1], data["widest"]) for label, f in panels.items())
+    keeps = [panel["frames"][-1]["keeps"] for panel in data["panels"]]
+    last = [(label, list(frames.values())[-1]) for label, frames in panels.items()]
+    static = "".join(static_panel(*each, data["widest"], said) for each, said in zip(last, keeps, strict=True))
     graphs = [next(iter(frames.values())).graph for frames in panels.values()]
     has_marks = any(frame["marks"] for panel in data["panels"] for frame in panel["frames"])
     saved_as = html.escape(page_of(title, BODY, scripts=[script()]))

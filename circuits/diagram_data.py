@@ -10,10 +10,12 @@ import pandas as pd
 
 from . import layout
 from .circuit import Circuit
+from .drawn_faithfulness import kept_alone
 from .graph import ComputationGraph
 from .kinds import css_name
 from .merged import weights_of
 from .node import Edge, Node
+from .result import Result
 from .units import size_of_gap
 
 Item = TypeVar("Item")
@@ -23,9 +25,15 @@ CARRIED = ("bridge", "answer")
 Frames = Mapping[int | None, Circuit]
 """The circuits of one panel by training step, or a single one without."""
 
+Shown = Result | pd.DataFrame
+"""What is shown next to circuits: a result, or that table of it."""
+
 
 def diagram_data(
-    panels: Mapping[str, Frames], lens: Mapping[str, pd.DataFrame], curves: Mapping[str, pd.DataFrame]
+    panels: Mapping[str, Frames],
+    lens: Mapping[str, pd.DataFrame],
+    curves: Mapping[str, pd.DataFrame],
+    judged: Mapping[str, Shown],
 ) -> dict[str, Any]:
     """All that a diagram shows.
 
@@ -33,6 +41,7 @@ def diagram_data(
         panels: by label.
         lens: lens tables for some labels, of one checkpoint or with a column step.
         curves: faithfulness curves for some labels.
+        judged: the results that these are from, or the curves themselves.
 
     Returns:
         graphs: of the panels, see `_graph_data`;
@@ -44,7 +53,7 @@ def diagram_data(
     for label, frames in panels.items():
         first = next(iter(frames.values()))
         number = graphs.setdefault((first.graph, tuple(first.measured_edges)), len(graphs))
-        rows = [_frame_data(step, circuit, lens.get(label)) for step, circuit in frames.items()]
+        rows = [_frame_data(step, circuit, lens.get(label), judged.get(label)) for step, circuit in frames.items()]
         widest = max([widest, *(_largest(circuit) for circuit in frames.values())])
         shown.append({"label": label, "graph": number, "frames": rows, "curve": _curve_data(curves.get(label))})
     return {"graphs": [_graph_data(*key) for key in graphs], "panels": shown, "widest": widest or 1.0}
@@ -120,10 +129,11 @@ def _picture(
     }
 
 
-def _frame_data(step: int | None, circuit: Circuit, lens: pd.DataFrame | None) -> dict[str, Any]:
+def _frame_data(step: int | None, circuit: Circuit, lens: pd.DataFrame | None, judged: Shown | None) -> dict[str, Any]:
     """One circuit: step, caption, why effects are missing, n, gap, effects, standard errors, places of kept edges, marks.
 
-    The gap is in words, with its unit; effects and standard errors are shares of it.
+    The gap is in words, with its unit; effects and standard errors are shares of it. Of the kept edges it also says what
+    they keep, in words.
 
     Marks are [node, what it carries, share of queries in which a lens reads it there].
     """
@@ -137,6 +147,7 @@ def _frame_data(step: int | None, circuit: Circuit, lens: pd.DataFrame | None) -
         "effect": [_short(value) for value in table["effect"]],
         "stderr": [_short(value) for value in table["stderr"]],
         "kept": [i for i, kept in enumerate(table["kept"]) if kept],
+        "keeps": kept_alone(circuit, judged),
         "marks": [] if lens is None else _marks(step, circuit.graph, lens),
     }
 

@@ -22,18 +22,20 @@ ARROW = (
 )
 
 
-def static_panel(label: str, circuit: Circuit, widest: float) -> str:
+def static_panel(label: str, circuit: Circuit, widest: float, keeps: str) -> str:
     """A figure with heading, caption and drawing of the kept edges.
 
     Args:
         label: of the circuit, any text.
         circuit: what is drawn.
         widest: the |effect| drawn at full width.
+        keeps: what the kept edges keep, see `kept_alone`.
     """
     width, height = layout.size(circuit.graph)
     heading = f"<h4>{html.escape(label)}</h4>" if label else ""
+    caption = f"{circuit.caption} · {keeps}" if keeps else circuit.caption
     return (
-        f"<figure>{heading}<figcaption>{html.escape(circuit.caption)}</figcaption>"
+        f"<figure>{heading}<figcaption>{html.escape(caption)}</figcaption>"
         f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img" '
         f'aria-label="{html.escape(label or "circuit")}">{_drawing(circuit, widest)}</svg></figure>'
     )

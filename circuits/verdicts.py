@@ -4,8 +4,11 @@
 circuit, replicates, and the margin with the noise, which adds to any distance. It rests on the aligned distance, since a
 difference that other places of heads or loops remove is one of names. *Same* is an equivalence test: it needs replicates and
 a margin named before anything was compared, all intervals within that margin, and none beyond twice what replicates are
-apart. It rests on the distance as it is. So each word rests on what makes it harder to say. Circuits that are equal to the
-last digit are the same. Everything else is undecided.
+apart. It rests on the distance as it is. So each word rests on what makes it harder to say. Circuits with the same effects,
+to the last digit, and the same kept edges are the same. Everything else is undecided.
+
+Distances are between the effects of all edges, kept or not. So circuits of one model that are cut in two ways are 0 apart:
+they are undecided, and the reason says how many edges stay.
 
 Intervals are over the units of the questions: the word is about these trainings and questions like these. What holds for
 other trainings takes several graphs, see `analyses.equivalence`.
@@ -26,6 +29,7 @@ MAX_RATIO = 2.0
 DISTANCE, ALIGNED = "jensen_shannon", "aligned jensen_shannon"
 COUNTS = ("shared", "lost", "gained")
 NEEDED = (DISTANCE, ALIGNED, *COUNTS)
+NO_EFFECT, CUT = "a circuit has no effect other than zero", "same effects, cut differently"
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,9 @@ def verdicts(table: pd.DataFrame, differences: pd.DataFrame, labels: Sequence[st
         across = [_distance(rows, couple) for couple in couples]
         within = [_distance(rows, couple) for couple in replicates_of(labels, conditions)]
         are_equal = not any(changed.get(couple, True) for couple in couples)
-        counts = {name: int(rows[*couples[0], name]["value"]) for name in COUNTS}
-        word, reason = _decided(across, within, are_equal, margin)
+        cuts = [{name: int(rows[*couple, name]["value"]) for name in COUNTS} for couple in couples]
+        word, reason = _of_equal(across, cuts) if are_equal else _decided(across, within, margin)
+        counts = cuts[0]
         found.append(Verdict(conditions, word, reason, tuple(across), tuple(within), counts))
     return found
 
@@ -109,16 +114,23 @@ def _distance(rows: Mapping[tuple[str, str, str], Mapping[Any, Any]], couple: Co
     return Distance(**numbers, n=int(plain["n"]), n_units=int(plain["n_units"]))
 
 
-def _decided(
-    across: Sequence[Distance], within: Sequence[Distance], are_equal: bool, margin: float | None
-) -> tuple[str, str]:
+def _of_equal(across: Sequence[Distance], cuts: Sequence[Mapping[str, int]]) -> tuple[str, str]:
+    """The word where all effects are equal: the same without a test if the same edges are kept, too."""
+    if any(math.isnan(each.value) for each in across):
+        return UNDECIDED, NO_EFFECT
+    if otherwise := [cut for cut in cuts if cut["lost"] or cut["gained"]]:
+        cut = otherwise[0]
+        stay = f"{cut['shared']} {'edge stays' if cut['shared'] == 1 else 'edges stay'}"
+        return UNDECIDED, f"{CUT}: {stay}, {cut['lost']} lost, {cut['gained']} gained"
+    return SAME, "all effects are equal to the last digit, and the same edges are kept"
+
+
+def _decided(across: Sequence[Distance], within: Sequence[Distance], margin: float | None) -> tuple[str, str]:
     """The word, and why."""
     if any(math.isnan(each.value) for each in across):
-        return UNDECIDED, "a circuit has no effect other than zero"
-    if are_equal:
-        return SAME, "all effects are equal to the last digit"
+        return UNDECIDED, NO_EFFECT
     if any(math.isnan(each.low + each.halves_bound) for each in across):
-        return UNDECIDED, "there are no changes by query over several units, so nothing has an interval"
+        return UNDECIDED, "without intervals no distance can be told from noise"
     least, halves = min(each.aligned_low for each in across), max(each.halves_bound for each in across)
     replicates = _most(each.aligned_high for each in within)
     if least > max(math.hypot(margin or 0.0, halves), replicates):  # noise adds to a distance as in a right triangle

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ...circuits import Circuit, compare
+from ...circuits.conditions import condition_of
 from ...tasks import perturb
 from ..bridge.causal_tracing import CausalTraceResult, causal_trace
 from ..bridge.evidence import EvidenceResult, bridge_evidence
@@ -85,7 +86,12 @@ def measure_paths(
     for name, each in arms.items():
         evidence[name] = bridge_evidence(each.model, each.task, split, n=n_questions, **options)
         done()
-    asked = {"compared": compared, "n_pairs": n_pairs, "n_questions": n_questions}
+    there = {condition_of(name) for name in models}
+    asked = {
+        "compared": [couple for couple in compared if there.issuperset(couple)],
+        "n_pairs": n_pairs,
+        "n_questions": n_questions,
+    }
     distances = path_distances(models, task, split, evidence=evidence, **asked, **options)
     done()
     lens = {name: logit_lens(model, task.split(split), **options) for name, model in models.items()}

@@ -24,10 +24,12 @@ from ...circuits.arguments import choice_problems, common_problems, refuse
 from ...circuits.columns import Columns
 from ...circuits.conditions import AGAIN
 from ...circuits.progress import with_bar
+from ...circuits.units import fixed
 from ...tasks import PromptPairs, Task, make_pairs, two_hop
 from ...tasks.questions.pairing import n_pairable
 from ..bridge.evidence import EvidenceResult
 from ..bridge.verdicts import bridge_roles
+from .compared import as_couples, compared_problems, models_problems
 from .direction_transfer import Couple, DirectionTransferResult, content_distance, direction_transfers
 from .evidence_profile import evidence_profile
 from .profile import Profile
@@ -41,6 +43,7 @@ RESOLUTIONS: Mapping[str, float] = {"where": 0.01, "what": 0.01, "how much": 0.0
 count as this."""
 MIN_PAIRS = 50  # fewer say little about states or circuits
 TRAININGS, KNOWN = "trainings", "known different"
+N_NAMED = 2  # couples whose distances stand in the caption
 Found = tuple[float, str]
 """A distance, and why it is NaN, if it is."""
 
@@ -68,9 +71,24 @@ class PathDistances(Result):
 
     @property
     def caption(self) -> str:
-        """Split and n in one line."""
+        """The distances of the first couples, split and n in one line."""
         n_models = len(set(self.table["a"]) | set(self.table["b"]))
-        return f"{n_models} trainings · {self.split} · n = {self.n_pairs} of {self.n_asked} pairs answered by all"
+        sizes = f"{n_models} trainings · {self.split} · n = {self.n_pairs} of {self.n_asked} pairs answered by all"
+        said = self._in_words()
+        left = f"; {len(said) - N_NAMED} more" if len(said) > N_NAMED else ""
+        return " · ".join([f"{'; '.join(said[:N_NAMED])}{left}, without intervals"] * bool(said) + [sizes])
+
+    def _in_words(self) -> list[str]:
+        """Each couple of trainings with its distances; undefined where there is none."""
+        rows = self.table[self.table["kind"] == TRAININGS]
+        return [
+            f"{a} / {b}: "
+            + ", ".join(
+                f"{measure} {'undefined' if np.isnan(distance) else fixed(distance, 3)}"
+                for measure, distance in zip(of["measure"], of["distance"], strict=True)
+            )
+            for (a, b), of in rows.groupby(["a", "b"], sort=False)
+        ]
 
     def of(self, measure: str, kind: Literal["trainings", "known different"] = TRAININGS) -> dict[Couple, float]:
         """The distances of one measure by couple, without those that are NaN.
@@ -119,7 +137,7 @@ def path_distances(
     split: str,
     *,
     evidence: Mapping[str, EvidenceResult],
-    compared: Collection[Couple],
+    compared: Couple | Collection[Couple],
     n_pairs: int = 256,
     n_questions: int = 256,
     max_memory: int | None = None,
@@ -128,12 +146,19 @@ def path_distances(
 ) -> PathDistances:
     """Measure how far trainings on one graph are apart.
 
+    Example:
+        run = tasks.load_study("pilot").runs["natural"]
+        models = {"early": run.checkpoint("id_generalised").model(), "grokked": run.checkpoint("grokked").model()}
+        questions = (run.task, "test_inferred_iid")
+        evidence = {name: analyses.bridge_evidence(model, *questions) for name, model in models.items()}
+        analyses.path_distances(models, *questions, evidence=evidence, compared=("early", "grokked"))
+
     Args:
         models: by name; none is changed. The replicate of `taught` is called `taught again`.
         task: two-hop questions that all of them can be asked.
         split: of the questions.
         evidence: on the bridge of each model, by the same names, see `bridge_evidence`.
-        compared: couples of names, without ` again`: what is compared, with all replicates that there are.
+        compared: a couple of names, without ` again`, or several: what is compared, with all replicates that there are.
         n_pairs: prompt pairs asked for, at most; those that all models answer are used.
         n_questions: for the transfer of directions, at most.
         max_memory: bytes that may be used; by default a quarter of what is free.
@@ -141,13 +166,13 @@ def path_distances(
         seed: of pairs, questions, halves and resampling.
 
     Raises:
-        ValueError: if a model lacks evidence, or no couple is there; all problems at once.
+        ValueError: if names are no text, a model lacks evidence, or something is compared that is no couple of these
+            models; all problems at once.
     """
     given = common_problems(n_pairs=n_pairs, n_questions=n_questions, split=split)
-    refuse(given + common_problems(max_memory=max_memory, progress=progress, seed=seed))
-    couples = couples_of(models, compared)
-    lacking = [f"no evidence on {name}" for name in models if name not in evidence]
-    refuse(lacking + ([] if couples else [f"no two of {', '.join(models)} are compared in {list(compared)}"]))
+    given += common_problems(max_memory=max_memory, progress=progress, seed=seed)
+    refuse(given + models_problems(models, evidence) + compared_problems(models, compared))
+    couples = couples_of(models, as_couples(compared))
     setting: dict[str, Any] = {"max_memory": max_memory, "seed": seed}
     asked, pairs = answered_pairs(models, task, split, "bridge", n_pairs, seed)
     others = answered_pairs(models, task, split, "relation_2", n_pairs, seed)[1]

@@ -43,7 +43,7 @@ function start(root) {
     for (const picture of pictures) {
       updatePicture(picture, state, data.widest);
       const frames = picture.panels.map((panel) => frameOf(panel, state));
-      picture.caption.textContent = frames.map((frame) => frame.caption).join(" | ");
+      picture.caption.textContent = frames.map((frame, i) => captionOf(picture.panels[i], frame, picture.drawn[i])).join(" | ");
       const { width, height } = picture.view;
       const box = [...state.at, width / state.zoom, height / state.zoom];
       picture.svg.setAttribute("viewBox", box.map((x) => x.toFixed(1)).join(" "));
@@ -102,12 +102,31 @@ function start(root) {
     };
   }
 
+  // The circuit's caption, which says what its edges keep; where others are drawn, what is drawn and what that keeps.
+  function captionOf(panel, frame, drawn) {
+    if (state.cut !== "kept") return `${frame.caption} · drawn: ${numberOf(panel, drawn)}${keptBy(panel, frame, drawn)}`;
+    return frame.caption + (frame.keeps && ` · ${frame.keeps}`);
+  }
+
   function counted(panel, drawn) {
-    const kept = state.cut === "kept" ? null : faithfulnessAt(panel, drawn.length);
-    const interval = kept && kept[2] !== null ? ` [${fixed(kept[2], 2)}, ${fixed(kept[3], 2)}]` : "";
-    const keeps = kept ? `, the strongest ${kept[0]} keep ${fixed(kept[1], 2)}${interval}` : "";
-    const total = data.graphs[panel.graph].edges.length;
-    return `${panel.label ? panel.label + ": " : ""}${drawn.length} of ${total} edges${keeps}`;
+    const label = panel.label ? `${panel.label}: ` : "";
+    return label + numberOf(panel, drawn) + keptBy(panel, frameOf(panel, state), drawn);
+  }
+
+  function numberOf(panel, drawn) {
+    return `${drawn.length} of ${data.graphs[panel.graph].edges.length} edges`;
+  }
+
+  // What the drawn edges keep, or as many of them as were measured.
+  function keptBy(panel, frame, drawn) {
+    if (state.cut === "kept") return frame.keeps && `, ${frame.keeps}`;
+    if (!sizesOf(panel).length || !drawn.length) return "";
+    const kept = faithfulnessAt(panel, drawn.length);
+    if (!kept) return `, no size up to ${drawn.length} was measured, the smallest is ${Math.min(...sizesOf(panel).map(([k]) => k))}`;
+    const [size, value, low, high] = kept;
+    const who = size === drawn.length ? (size === 1 ? "it" : "they") : `the strongest ${size} of them, the next smaller measured size,`;
+    if (value === null) return `, what the strongest ${size} keep is undefined`;
+    return `, ${who} ${drawn.length === 1 ? "keeps" : "keep"} ${fixed(value, 2)}${low === null ? "" : ` [${fixed(low, 2)}, ${fixed(high, 2)}]`} of the gap`;
   }
 
   function toggle(text, key, title) {

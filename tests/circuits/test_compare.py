@@ -9,6 +9,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import spearmanr
 
 from grokscope.circuits import Circuit, ComputationGraph, compare
+from grokscope.circuits.palette import PAGE
 from grokscope.circuits.random_circuits import edge_class
 
 OTHER = CHAIN | {"MLP0@r1 -> L1H0.v@r1": 0.01, "embed@r1 -> L1H0.v@r1": 0.9, "embed@r1 -> MLP0@r1": 0.3}
@@ -131,7 +132,13 @@ def test_it_shows_itself_and_reads_back() -> None:
     comparison = compare({"a": circuit(CHAIN), "b": circuit(OTHER)})
     assert "6 live edges · n = 40 queries" in comparison._repr_html_()
     assert type(comparison).from_json(comparison.to_json()).table.equals(comparison.table)
-    assert len(comparison.figure().data[0].x) == 6
+    figure = comparison.figure()
+    assert len(figure.data[0].x) == 6
+    (diagonal,) = figure.layout.shapes
+    ends = [min(*figure.data[0].x, *figure.data[0].y), max(*figure.data[0].x, *figure.data[0].y)]
+    assert [diagonal.x0, diagonal.x1] == [diagonal.y0, diagonal.y1] == ends == [-0.6, 0.9]
+    assert (diagonal.line.color, diagonal.line.dash, diagonal.opacity) == (PAGE["faint"], "dash", 1)
+    assert "dashed: equal" in figure.layout.title.text
 
 
 def test_chance_is_below_a_real_likeness_and_the_ceiling_above_it() -> None:

@@ -15,7 +15,9 @@ from chromium import launched, opened, until
 from planted import CHAIN, GRAPH, LOOPS, effects
 from playwright.sync_api import Browser, Page
 
+from grokscope.analyses import FaithfulnessResult
 from grokscope.circuits import Circuit, ComputationGraph, Diagram, draw, merge_loops
+from grokscope.circuits.drawn_faithfulness import kept_alone
 
 Shown = Callable[..., Page]
 
@@ -290,9 +292,58 @@ def test_marks_and_faithfulness_are_shown_if_given(show: Shown) -> None:
         "bridge readable after MLP0@r1 in 0.970 of the queries", "answer readable after L1H0@r2 in 0.610 of the queries"
     ]  # fmt: skip
     cut(page, "top", 5)
-    assert page.locator(".gs-count").inner_text().endswith("b: 5 of 174 edges, the strongest 4 keep 0.80 [0.70, 0.90]")
+    assert (
+        page.locator(".gs-count")
+        .inner_text()
+        .endswith(
+            "b: 5 of 174 edges, the strongest 4 of them, the next smaller measured size, keep 0.80 [0.70, 0.90] of the gap"
+        )
+    )
     with pytest.raises(KeyError, match="no circuit is called c, but there is a lens"):
         draw(BOTH, lens={"c": pd.DataFrame(rows)})
+
+
+def judged(circuit: Circuit, model: str = "", value: float = 0.742) -> FaithfulnessResult:
+    """As `analyses.faithfulness` gives it; the curve's sizes and values are others than the circuit's."""
+    edges = circuit.table.loc[circuit.table["kept"], ["sender", "receiver"]].assign(needed=True)
+    row = {"edges": "circuit", "n_edges": len(edges), "faithfulness": value, "low": 0.71, "high": 0.77, "n": 118}
+    curve = pd.DataFrame(
+        {"n_edges": [0, 4, 20], "faithfulness": [0, 0.8, 0.99], "low": [0, 0.7, 0.9], "high": [0, 0.9, 1.0]}
+    )
+    text = {name: "" for name in ("pairs", "chosen_on", "background")}
+    reason = "" if value == value else "the gap is small"
+    table = pd.DataFrame([row | {"without": 0.1, "without_low": 0.0, "without_high": 0.2, "gap": 3.0, "n_units": 9}])
+    return FaithfulnessResult(table, curve, edges, model=model, recipe={}, reason=reason, **text)
+
+
+def test_the_caption_says_what_just_the_circuit_keeps_and_of_other_cuts_what_was_measured_of_them(show: Shown) -> None:
+    diagram = draw(BOTH, faithfulness={"a": judged(A), "b": judged(A)})
+    n, total = int(A.table["kept"].sum()), len(A.table)
+    keep = "they keep 0.74 [0.71, 0.77] of the gap, on 118 pairs"
+    still = show(diagram, java_script_enabled=False).content()
+    assert f"{A.caption} · {keep}" in still and still.count("0.74 [0.71") == diagram.html.count("0.74 [0.71") > 0
+    page = show(diagram)
+    captions, count = page.locator("figcaption"), page.locator(".gs-count")
+    assert captions.nth(0).inner_text() == f"{A.caption} · {keep}"
+    assert captions.nth(1).inner_text().endswith("what they keep is not in the faithfulness that was given")
+    assert count.inner_text().startswith(f"a: {n} of {total} edges, {keep}; b: ")
+    for k, said in {
+        3: "no size up to 3 was measured, the smallest is 4",
+        4: "they keep 0.80 [0.70, 0.90] of the gap",
+        19: "the strongest 4 of them, the next smaller measured size, keep 0.80 [0.70, 0.90] of the gap",
+        25: "the strongest 20 of them, the next smaller measured size, keep 0.99 [0.90, 1.00] of the gap",
+    }.items():
+        cut(page, "top", k)
+        assert captions.nth(0).inner_text() == f"{A.caption} · drawn: {k} of {total} edges, {said}"
+        assert f"b: {k} of {total} edges, {said}" in count.inner_text()
+
+
+def test_what_a_circuit_keeps_is_said_of_the_model_in_which_it_was_measured() -> None:
+    frame = draw(A, faithfulness=judged(A, "another")).data["panels"][0]["frames"][0]
+    assert frame["keeps"] == "they keep 0.74 [0.71, 0.77] of the gap in another, on 118 pairs"
+    assert kept_alone(A, judged(A, A.provenance["model"])) == "they keep 0.74 [0.71, 0.77] of the gap, on 118 pairs"
+    assert kept_alone(A, judged(A, value=float("nan"))) == "what they keep is undefined: the gap is small"
+    assert kept_alone(A, None) == "" == kept_alone(Circuit(A.table.assign(kept=False), A.graph, A.provenance), judged(A))
 
 
 @pytest.mark.parametrize("width", [360, 1600])

@@ -104,7 +104,10 @@ def test_a_distance_just_within_the_margin_is_not_called_different_though_noise_
 def test_a_circuit_is_the_same_as_itself_and_its_double_is_not() -> None:
     one = noisy_circuit(ONE, 0)
     same = compared({"a": one, "b": one}).summary().table.iloc[0]
-    assert (same["verdict"], same["reason"]) == (SAME, "all effects are equal to the last digit")
+    assert (same["verdict"], same["reason"]) == (
+        SAME,
+        "all effects are equal to the last digit, and the same edges are kept",
+    )
     assert same["distance"] == pytest.approx(0, abs=1e-6)
     double = dataclasses.replace(one, table=one.table.assign(effect=2 * one.table["effect"]), deltas=2 * one.deltas)
     assert compared({"a": one, "b": double}).summary().table["verdict"].tolist() == [UNDECIDED]  # the distance is of shares
@@ -128,7 +131,7 @@ def test_replicates_that_differ_as_much_leave_it_open() -> None:
 def test_without_changes_by_query_or_effects_nothing_is_decided() -> None:
     one, other = (dataclasses.replace(noisy_circuit(each, 0), deltas=None, donor_gaps=None) for each in (ONE, OTHER))
     row = compared({"a": one, "b": other}).summary().table.iloc[0]
-    assert row["verdict"] == UNDECIDED and "nothing has an interval" in row["reason"]
+    assert row["verdict"] == UNDECIDED and "without intervals" in row["reason"]
     nothing = Circuit.from_effects(effects({}))
     found = compared({"a": nothing, "b": nothing})
     assert found.summary().table["reason"].tolist() == ["a circuit has no effect other than zero"]
@@ -155,17 +158,74 @@ def test_the_answer_comes_first_and_names_yardsticks_and_directions() -> None:
     stay, lost, gained = len(kept["a"] & kept["b"]), len(kept["a"] - kept["b"]), len(kept["b"] - kept["a"])
     said = f"Kept edges from a to b: {stay} stay, {lost} lost (in a only), {gained} gained (in b only)."
     assert repr(summary).startswith("a / b: different. They are 0.") and summary.sentences[0].endswith(said)
-    assert "without replicates nothing follows for other trainings" in summary.sentences[1]
+    assert "Without replicates nothing follows for other trainings" in summary.sentences[1]
     assert "analyses.path_distances" in summary.sentences[-1]
     again = Result.from_json(summary.to_json())
     assert type(again) is ComparisonSummary and repr(again) == repr(summary)
     assert repr(Result.from_json(found.to_json()).summary()) == repr(summary)
 
 
-def test_of_several_pairs_the_words_are_counted() -> None:
+def test_of_several_pairs_each_is_named_with_word_and_distance() -> None:
     found = compared({**planted(0), "c": noisy_circuit(OTHER, 5)})
-    assert repr(found).startswith("<CircuitComparison: a / b / c · of 3 pairs 2 different, 1 undecided ·")
-    assert len(found.summary().table) == 3
+    rows = found.summary().table.to_dict("records")
+    named = [f"{r['a']} / {r['b']} {r['verdict']} {r['distance']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in rows]
+    assert [r["verdict"] for r in rows] == [DIFFERENT, DIFFERENT, UNDECIDED]
+    halves, chance = max(r["halves_bound"] for r in rows), min(r["chance_bound"] for r in rows)
+    yardsticks = f"two halves of one circuit within {halves:.3f}, chance from {chance:.3f}"
+    assert repr(found).startswith(
+        f"<CircuitComparison: {', '.join(named)} apart (effects of all edges, kept or not), {yardsticks} · 44 live edges"
+    )
+
+
+def test_of_many_pairs_the_line_leaves_out_intervals_and_then_counts_the_rest() -> None:
+    six = {**planted(0), "c": noisy_circuit(OTHER, 5), "d": noisy_circuit(OTHER, 6)}
+    found = compared(six)
+    rows = found.summary().table.to_dict("records")
+    named = [f"{r['a']} / {r['b']} {r['verdict']} {r['distance']:.3f}" for r in rows]
+    assert repr(found).startswith(f"<CircuitComparison: {', '.join(named)} apart (effects of all edges")
+    long = compared({f"a circuit with a long name, {name}": each for name, each in six.items()}).caption
+    first, more = long.split(" apart ")[0].split(" and ")
+    assert first.count(" / ") == 1 and more == "5 more (2 different, 3 undecided)"
+
+
+def test_what_several_pairs_have_in_common_is_said_once() -> None:
+    found = compared({**planted(0), "c": noisy_circuit(OTHER, 5), "d": noisy_circuit(OTHER, 6)}).summary()
+    first, *pairs = found.sentences[:7]
+    assert "between the effects of all edges, kept or not: 0 is equal" in first
+    assert [each.partition(":")[0] for each in pairs] == ["a / b", "a / c", "a / d", "b / c", "b / d", "c / d"]
+    common = (
+        "b / c, b / d, c / d: perhaps no further apart than two halves of one circuit; *same* needs replicates and a margin."
+    )
+    assert found.sentences[7] == common and repr(found).count("perhaps no further") == 1
+    row = found.table.iloc[3]
+    counts = f"{row['shared']} kept edges stay, {row['lost']} lost, {row['gained']} gained."
+    assert pairs[3].startswith(f"b / c: undecided, {row['distance']:.3f} [") and pairs[3].endswith(counts)
+
+
+def test_equal_effects_that_are_cut_differently_are_not_called_the_same() -> None:
+    whole = noisy_circuit(ONE, 0)
+    n = int(whole.table["kept"].sum())
+    empty = dataclasses.replace(whole, table=whole.table.assign(kept=False))
+    found = compared({"a": empty, "b": whole})
+    reason = f"same effects, cut differently: 0 edges stay, 0 lost, {n} gained"
+    assert found.summary().table[["verdict", "reason"]].to_numpy().tolist() == [[UNDECIDED, reason]]
+    assert repr(found).startswith(
+        f"<CircuitComparison: a / b: undecided ({reason}), 0.000 [0.000, 0.000] apart (effects of all"
+    )
+    assert compared({"a": empty, "b": empty}).summary().table["verdict"].tolist() == [SAME]
+    fewer = whole.table["kept"] & (whole.table.index != whole.table["kept"].idxmax())
+    again = {"a": whole, "a again": dataclasses.replace(whole, table=whole.table.assign(kept=fewer)), "b": whole}
+    assert compared(again, margin=0.2).summary().table["verdict"].tolist() == [UNDECIDED]  # of one of the two replicates
+
+
+def test_where_there_is_no_interval_it_says_so_and_why() -> None:
+    bare = {name: dataclasses.replace(each, deltas=None, donor_gaps=None) for name, each in planted(0).items()}
+    why = "no intervals: a circuit has no changes by query (per_query=True keeps them)"
+    found = compared(bare)
+    assert repr(found).endswith(f"n = 256 queries · {why}>") and "95 %" not in repr(found)
+    assert f"like these 256 queries, {why}." in repr(found.summary()) and "units" not in repr(found.summary())
+    some = compared({**planted(0), "c": bare["a"]})
+    assert "95 % intervals over units, none of a / c, b / c: a circuit has no changes by query" in repr(some.summary())
 
 
 def test_the_table_is_shown_in_words_and_counts_as_counts() -> None:
@@ -200,7 +260,7 @@ def test_shipped_replicates_are_named_only_where_circuits_were_measured_alike() 
     rows = pd.DataFrame(shipped()["pairs"])
     assert json.dumps(known["graph"]) and rows["jensen_shannon"].between(0, 0.1).all() and len(rows) == 25
     with_replicates = compared(trained(ONE, OTHER)(0)).summary().sentences
-    assert not any("ardstick" in each for each in with_replicates) and "equivalence decides" in with_replicates[1]
+    assert not any("ardstick" in each for each in with_replicates) and "analyses.equivalence decides" in with_replicates[1]
 
 
 def test_a_margin_that_is_none_is_refused() -> None:
