@@ -7,13 +7,15 @@ Comments, which no reader sees, tie text to sources:
 
 - `.033 [.029, .039]<!--=same_path/where.early-->` names what was measured, see `doc_shipped.shipped`. A name may end in
   `:low`, `:high` or `:n`; k names belong to the last k numbers before the comment. `:range` at the end of a name makes two
-  of it, `:low` and `:high`, and `g1..5` five, `g1` to `g5`.
+  of it, `:low` and `:high`; `:of` makes two, `.count` and `:n`, as in `3 of 5`; and `g1..5` five, `g1` to `g5`.
 - `<!--table: cost-->` on a line before a table: all of it is made by a function, see `doc_tables.TABLES`.
-- `<!--numbers: SOURCE-->` in a paragraph, or on a line before a block, says where numbers are from that nothing here can
-  compute; `<!--numbers of this section: SOURCE-->`, `<!--numbers of this page: SOURCE-->` do so for more.
+- `<!--numbers: SOURCE-->` in a paragraph says where the numbers before it are from that nothing here can compute: back to
+  the comment before, the begin of the sentence or of the cell, whichever is nearest. On a line before a block it does so for
+  the block; `<!--numbers of this section: SOURCE-->`, `<!--numbers of this page: SOURCE-->` do so for more. A source is a
+  file that is there, a target of the Makefile, a paper, `derived: HOW`, or `by hand on YYYY-MM-DD`, see `unknown_source`.
 
-Every number with a decimal point, a thousands separator or an interval needs one of these. Not counted are code, addresses,
-and versions of programs.
+Every number with a decimal point, a thousands separator or an interval, and both of `3 of 5`, need one of these. Not counted
+are code, addresses, and versions of programs.
 """
 
 import re
@@ -33,9 +35,14 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 _ONE = r"[+−-]?(?:\d{1,3}(?:,\d{3})+|\d*\.\d+|\d+)(?:e-?\d+)?"
 EXPRESSION = re.compile(rf"(?<![\w.,])(?:{_ONE}(?: \[{_ONE}, {_ONE}\])?(?![\w,]*\w)|\[{_ONE}, {_ONE}\])")
 NUMBER = re.compile(_ONE)
+COUNT_OF = re.compile(r"(?<![\w.,])(\d+)\s+of\s+(?:the\s+)?(\d+)(?![\w.,]*\d)")
 COUNTED = re.compile(r"\.\d|\d,\d{3}|\[|\de-?\d")  # what an expression holds that needs a source
 ANCHOR = re.compile(r"<!--=([^>]+?)-->")
 SOURCE = re.compile(r"<!--numbers( of this section| of this page)?: (\S[^>]*?)-->")
+BEGIN = re.compile(r"<!--.*?-->|(?<=[.!?])\s+(?=\D)|\|", re.DOTALL)  # what numbers before it belong to something else
+KNOWN = re.compile(r"\bet al\. \d{4}|\bderived: \w|\bby hand on \d{4}-\d\d-\d\d")
+FILE = re.compile(r"[\w-]+(?:/[\w.-]+)+|[\w-]+\.(?:py|md|csv)")
+TARGET = re.compile(r"\bmake ([\w-]+)")
 TABLE = re.compile(r"<!--table: (\w+)-->")
 NO_NUMBERS = re.compile(
     r"`[^`]*`|\]\([^)]*\)|\[0, 1\]|<!--.*?-->|\b(?:arXiv|Python|torch|TransformerLens|before|Chromium) \d+(?:\.\d+)+",
@@ -91,11 +98,9 @@ class Page:
         return sorted({(t.map[0], t.map[1]) for t in self.tokens if t.type == "inline" and t.map})
 
     def sourced(self) -> set[int]:
-        """Lines whose numbers have a source of another kind, or are made by a table's function."""
+        """Lines whose numbers have a source of another kind that covers blocks, or are made by a table's function."""
         found, tokens, n_lines = set(), self.tokens, len(self.starts) - 1
         for i, token in enumerate(tokens):
-            if token.type == "inline" and token.map and SOURCE.search(token.content):
-                found |= set(range(*token.map))
             if token.type != "html_block" or not token.map:
                 continue
             for scope, _ in SOURCE.findall(token.content):
@@ -104,6 +109,16 @@ class Page:
                 found |= set(range(*(_map_after(tokens, i)))) if not scope else set()
             if TABLE.search(token.content):
                 found |= set(range(*_map_after(tokens, i)))
+        return found
+
+    def sourced_inline(self) -> set[int]:
+        """Places of the characters for which a comment in their paragraph or row says where they are from."""
+        found: set[int] = set()
+        for first, last in self.blocks():
+            start, end = self.starts[first], self.starts[last]
+            for source in SOURCE.finditer(self.text, start, end):
+                begins = [begin.end() for begin in BEGIN.finditer(self.text, start, source.start())]
+                found |= set(range(max([start, *begins]), source.start()))
         return found
 
     def _end_of_section(self, i: int) -> int:
@@ -128,21 +143,22 @@ def check(
     """What does not hold on a page, and what to write instead where that is known."""
     page = Page(text)
     problems, edits = _tables(page, tables)
-    plain, sourced, starts, anchored = page.without_code(), page.sourced(), page.starts, 0
+    problems += _sources(text)
+    plain, sourced, inline, starts, anchored = page.without_code(), page.sourced(), page.sourced_inline(), page.starts, 0
     for first, last in page.blocks():
         start, end = starts[first], starts[last]
         bound: set[int] = set()
         since = start
         for anchor in ANCHOR.finditer(text, start, end):
             anchored += 1
-            names = _names(anchor[1])
-            before = list(EXPRESSION.finditer(plain, since, anchor.start()))[-len(names) :]
+            named = names(anchor[1])
+            before = list(EXPRESSION.finditer(plain, since, anchor.start()))[-len(named) :]
             since = anchor.end()
             line = text.count("\n", 0, anchor.start()) + 1
-            if len(before) < len(names):
+            if len(before) < len(named):
                 problems.append(Problem(line, f"{len(before)} numbers before the comment that names {anchor[1]}"))
                 continue
-            for name, found in zip(names, before, strict=True):
+            for name, found in zip(named, before, strict=True):
                 bound.add(found.start())
                 said = _compared(name, found[0], values)
                 if isinstance(said, Problem):
@@ -150,27 +166,49 @@ def check(
                 elif said != found[0]:
                     problems.append(Problem(line, f"{found[0]} should be {said}, by {name}"))
                     edits.append(Edit(found.start(), found.end(), said))
+        of = {of.start(i): of[0] for of in COUNT_OF.finditer(plain, start, end) for i in (1, 2)}
         for found in EXPRESSION.finditer(plain, start, end):
-            line = text.count("\n", 0, found.start())
-            if found.start() not in bound and line not in sourced and COUNTED.search(found[0]):
-                problems.append(Problem(line + 1, f"{found[0]} does not say where it is from"))
+            line, at = text.count("\n", 0, found.start()), found.start()
+            if at not in bound | inline and line not in sourced and (COUNTED.search(found[0]) or at in of):
+                problems.append(Problem(line + 1, f"{of.get(at, found[0])} does not say where it is from"))
     if lost := len(ANCHOR.findall(text)) - anchored:
         problems.append(Problem(1, f"{lost} comments that name numbers stand at the begin of a line, or in code"))
     return problems, edits
 
 
-def _names(written: str) -> list[str]:
-    """The names of a comment, with `:range` and `g1..5` written out."""
-    names = []
+def _sources(text: str) -> list[Problem]:
+    """Sources by which nobody finds anything."""
+    lines = ((text.count("\n", 0, found.start()) + 1, found[2]) for found in SOURCE.finditer(text))
+    return [Problem(line, said) for line, source in lines if (said := unknown_source(source))]
+
+
+def unknown_source(source: str) -> str:
+    """Why a source is none: it names a file or target that is not there, or nothing at all; empty if it is one."""
+    lacking = [path for path in FILE.findall(source) if "runs/" not in path and not (ROOT / path).exists()]
+    targets = TARGET.findall(source)
+    makefile = (ROOT / "Makefile").read_text()
+    lacking += [f"make {name}" for name in targets if not re.search(rf"^{name}:", makefile, re.MULTILINE)]
+    if lacking:
+        return f"the source {source!r} names what is not there: {', '.join(lacking)}"
+    if targets or FILE.search(source) or KNOWN.search(source):
+        return ""
+    return f"the source {source!r} is no file, command, paper, derivation or date of a count by hand"
+
+
+def names(written: str) -> list[str]:
+    """The names of a comment, with `:range`, `:of` and `g1..5` written out."""
+    found = []
     for name in written.split():
         graphs = re.fullmatch(r"(.*\.g)(\d)\.\.(\d)", name)
         if graphs:
-            names += [f"{graphs[1]}{graph}" for graph in range(int(graphs[2]), int(graphs[3]) + 1)]
+            found += [f"{graphs[1]}{graph}" for graph in range(int(graphs[2]), int(graphs[3]) + 1)]
         elif name.endswith(":range"):
-            names += [name.replace(":range", ":low"), name.replace(":range", ":high")]
+            found += [name.replace(":range", ":low"), name.replace(":range", ":high")]
+        elif name.endswith(":of"):
+            found += [name.replace(":of", ".count"), name.replace(":of", ":n")]
         else:
-            names.append(name)
-    return names
+            found.append(name)
+    return found
 
 
 def _compared(name: str, printed: str, values: Mapping[str, Value]) -> str | Problem:

@@ -1,5 +1,6 @@
 """What documents can name: numbers of the shipped runs, of the committed measurements of them, and of the code."""
 
+import math
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -8,13 +9,16 @@ import pandas as pd
 from doc_numbers import Value
 
 from grokscope import tasks
+from grokscope.analyses.bounds import graphs_to_exclude, rate_bounds
 from grokscope.analyses.bridge import evidence_verdicts
-from grokscope.analyses.claims import contrasts, dissociation_rows, rules
+from grokscope.analyses.claims import contrasts, cost, dissociation_rows, rules, same_path
 from grokscope.analyses.sameness import equivalence, path_distances
 from grokscope.analyses.training.growth import onset
 
 MEASURED = Path(__file__).parents[1] / "docs" / "numbers" / "study.csv"
 """Written by `python -m grokscope.analyses.study` as numbers.csv, and copied."""
+RECORDED = MEASURED.with_name("recorded.csv")
+"""What was measured on runs that are not shipped, and the command or page that it is from."""
 ACCURACIES = {
     "id": "test_inferred_iid",
     "ood": "test_inferred_ood",
@@ -32,14 +36,15 @@ def shipped() -> dict[str, Value]:
 
     `runs/natural-g1-r0.to_90` is of a run of the study, `runs/natural.to_90` the median and range over the runs of an arm
     (`runs/causal.…` of all causal arms but φ ≈ 5, `runs/bidirectional.…`),
-    `pilot/natural.ood` of one of the pilot's; the columns are in `COLUMNS`. Names of measurements are in `MEASURED`.
+    `pilot/natural.ood` of one of the pilot's; the columns are in `COLUMNS`. Names of measurements are in `MEASURED`, and
+    those that begin with `recorded/` in `RECORDED`. For `:of`, as in `3 of 5`, see `_occurrences` and `_reached`.
     """
     table = pd.read_csv(MEASURED)
     found = {row.name: Value(row.value, row.low, row.high, row.n) for row in table.itertuples(index=False)}
     of_graph = table[table["name"].str.contains(r"\.g\d+$")]
     for name, distances in of_graph.groupby(of_graph["name"].str.replace(r"\.g\d+$", "", regex=True))["value"]:
         found[f"{name}.mean"] = Value(distances.mean(), n=len(distances))
-    found |= dict(_counts()) | dict(_code())
+    found |= dict(_occurrences(found)) | dict(_recorded()) | dict(_counts()) | dict(_code())
     for row in runs("pilot").itertuples(index=False):
         found |= {f"pilot/{row.run}.{column}": Value(getattr(row, column)) for column in (*COLUMNS, "checkpoints")}
     frame = runs("study")
@@ -51,7 +56,50 @@ def shipped() -> dict[str, Value]:
         for column in COLUMNS:
             values = rows[column].dropna()
             found[f"runs/{arm}.{column}"] = Value(values.median(), values.min(), values.max(), len(values))
+        found |= dict(_reached(arm, rows))
     return found
+
+
+def _occurrences(found: dict[str, Value]) -> Iterator[tuple[str, Value]]:
+    """Of how many graphs something is seen, and of how many it cannot be said, for shares of graphs.
+
+    The lower bound of an occurrence counts the graphs where it is sure, the upper one those where it is possible, exactly.
+    """
+    for name, (value, low, high, n) in found.items():
+        if not name.startswith("dissociation/") or not n or n != n:
+            continue
+        count = round(value * n)
+        unclear = [k - count for k in range(count, n + 1) if math.isclose(rate_bounds(k, n).high, high, rel_tol=1e-4)]
+        if unclear and math.isclose(rate_bounds(count, n).low, low, rel_tol=1e-4, abs_tol=1e-9):
+            yield f"{name}.count", Value(count, n=n)
+            yield f"{name}.unclear", Value(unclear[0])
+    controls = [each for name, each in found.items() if name.startswith("dissociation/control.")]
+    worst = min(controls, key=lambda each: each.value)
+    yield "dissociation/controls", worst
+    yield "dissociation/controls.count", Value(round(worst.value * worst.n))
+
+
+def _recorded() -> Iterator[tuple[str, Value]]:
+    """Each, and the median and range of those that are given by graph."""
+    table = pd.read_csv(RECORDED).set_index("name")["value"]
+    yield from ((f"recorded/{name}", Value(value)) for name, value in table.items())
+    by_graph = table[table.index.str.contains(r"\.g\d+$")]
+    for name, values in by_graph.groupby(by_graph.index.str.replace(r"\.g\d+$", "", regex=True)):
+        yield f"recorded/{name}", Value(values.median(), values.min(), values.max(), len(values))
+
+
+def _reached(arm: str, rows: pd.DataFrame) -> Iterator[tuple[str, Value]]:
+    """On how many graphs of an arm all runs reach .9 of OOD+OOD, none does, and all only memorise for a while."""
+    by_graph = rows.groupby("seed")[["to_90", "memorised"]].agg(lambda column: column.notna().mean())
+    n = len(by_graph)
+    graphs = {
+        "reached": by_graph["to_90"] == 1,
+        "missed": by_graph["to_90"] == 0,
+        "memorised_in": by_graph["memorised"] == 1,
+    }
+    for word, those in graphs.items():
+        yield f"runs/{arm}.{word}", Value(int(those.sum()), n=n)
+        yield f"runs/{arm}.{word}.count", Value(int(those.sum()))
 
 
 study_of = cache(tasks.load_study)
@@ -93,6 +141,7 @@ def _counts() -> Iterator[tuple[str, Value]]:
     yield "study/least_train", Value(frame.loc[~frame["arm"].str.endswith("_slots"), "least_train"].min())
     further = study_of("study/transfer").runs
     yield "study/transfers", Value(len(further))
+    yield "study/transfer_graphs", Value(study_of("study/transfer").summary["seed"].nunique())
     yield "transfer/steps", Value(max(run.steps[-1] if run.steps else 0 for run in further.values()))
     graph = tasks.two_hop(study_of("pilot").runs["natural"].task).graph
     yield "graph/entities", Value(graph.n_entities)
@@ -113,7 +162,15 @@ def _code() -> Iterator[tuple[str, Value]]:
     yield "code/same_age", Value(contrasts.SAME_AGE)
     yield "code/rare", Value(rules.RARE)
     yield "code/alpha", Value(rules.ALPHA)
-    yield "code/strict", Value(rules.ALPHA / len(dissociation_rows.DIRECTIONS))
+    yield "code/level", Value(max(cost.LEVELS))
+    yield "code/late", Value(same_path.LATE)
+    yield "code/steady_from", Value(STEADY_FROM)
+    m = len(dissociation_rows.DIRECTIONS)
+    needed = graphs_to_exclude(rules.RARE, alpha=rules.ALPHA / m)
+    yield "code/graphs_needed", Value(needed)
+    enough = (count for count in range(needed + 1) if rate_bounds(count, needed).low > rules.FALSE_ALARM)
+    yield "code/can_occur", Value(next(enough))
+    yield "code/strict", Value(rules.ALPHA / m)
     for name, config in (("small", tasks.TrainConfig.small()), ("paper", tasks.TrainConfig.paper())):
         for field, value in vars(config).items():
             if isinstance(value, int | float):

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from doc_numbers import PAGES, Value, check, checked_pages, edited, like
-from doc_shipped import MEASURED, shipped, study_of
+from doc_numbers import ANCHOR, PAGES, SOURCE, Value, check, checked_pages, edited, like, names, unknown_source
+from doc_shipped import MEASURED, RECORDED, shipped, study_of
+from doc_tables import TABLES as MADE
 
 from grokscope import tasks
 from grokscope.analyses.claims.cost import cost_of_waiting
@@ -25,6 +26,8 @@ VALUES = {
     "whole": Value(1.0),
     "apart.g1": Value(0.027),
     "apart.g2": Value(0.034),
+    "occurs": Value(0.6, n=5),
+    "occurs.count": Value(3),
 }
 TABLES = {"two": lambda: [["a", "b"], ["x", ".10"]]}
 
@@ -54,10 +57,12 @@ def test_some_numbers_of_each_kind_are_compared() -> None:
         "The rate is [.03, .04]<!--=apart-->.",
         "By graph .027 .034<!--=apart.g1..2-->.",
         "Of `small(0.5)`, [a page](docs/a_0.5.png), torch 2.13, arXiv 2601.09049, 12 runs in 2026, at [0, 1].",
-        "On a machine 3.5 s.<!--numbers: seen once-->",
-        "<!--numbers: seen once-->\n| a | b |\n|---|---|\n| 3.5 | 1,000 |\n",
-        "# A\n\n<!--numbers of this section: seen once-->\nSome 3.5.\n\n## B\n\nSome 4.5.",
-        "# A\n\n<!--numbers of this page: seen once-->\nSome 3.5.\n\n# B\n\nSome 4.5.",
+        "In 3 of 5<!--=occurs:of--> graphs, and in 3 of the 5<!--=occurs:of-->.",
+        "In 4 of 7<!--numbers: by hand on 2026-11-21--> graphs.",
+        "On a machine 3.5 s.<!--numbers: by hand on 2026-11-21-->",
+        "<!--numbers: by hand on 2026-11-21-->\n| a | b |\n|---|---|\n| 3.5 | 1,000 |\n",
+        "# A\n\n<!--numbers of this section: by hand on 2026-11-21-->\nSome 3.5.\n\n## B\n\nSome 4.5.",
+        "# A\n\n<!--numbers of this page: by hand on 2026-11-21-->\nSome 3.5.\n\n# B\n\nSome 4.5.",
         "```python\nx = 0.5\n```\n",
         "<!--table: two-->\n| a | b |\n|---|---|\n| x | .10 |\n",
     ],
@@ -78,11 +83,21 @@ def test_what_holds_passes(text: str) -> None:
         ("It is .03<!--=nobody-->.", "nothing is called nobody"),
         ("It is<!--=apart-->.", "0 numbers before the comment that names apart"),
         ("One .033<!--=apart--> and .2 more.", ".2 does not say where it is from"),
+        ("In 4 of 5<!--=occurs:of--> graphs.", "4 should be 3, by occurs.count"),
+        ("In 3 of 6<!--=occurs:of--> graphs.", "6 should be 5, by occurs:n"),
+        ("In 3 of 5 graphs.", "3 of 5 does not say where it is from"),
+        ("In 3<!--=occurs.count--> graphs, 1 of 5.", "1 of 5 does not say where it is from"),
+        ("Some 3.5. Then 4.5<!--numbers: by hand on 2026-11-21--> s.", "3.5 does not say where it is from"),
+        ("Some 3.5<!--numbers: by hand on 2026-11-21--> s, then 4.5.", "4.5 does not say where it is from"),
+        ("| a | b |\n|---|---|\n| 1.5 | 2.5<!--numbers: by hand on 2026-11-21--> |\n", "1.5 does not say where it is from"),
         ("Some 1,000 steps.", "1,000 does not say where it is from"),
         ("Of 3 [2, 4].", "3 [2, 4] does not say where it is from"),
         ("| a |\n|---|\n| 1.5 |\n", "1.5 does not say where it is from"),
-        ("<!--numbers: seen once-->\nSome 3.5.\n\nSome 4.5.", "4.5 does not say where it is from"),
-        ("# A\n\n<!--numbers of this section: seen-->\n\nIt.\n\n# B\n\nSome 4.5.", "4.5 does not say where it is from"),
+        ("<!--numbers: by hand on 2026-11-21-->\nSome 3.5.\n\nSome 4.5.", "4.5 does not say where it is from"),
+        (
+            "# A\n\n<!--numbers of this section: by hand on 2026-11-21-->\n\nIt.\n\n# B\n\nSome 4.5.",
+            "4.5 does not say where it is from",
+        ),
         ("Here is .033\n<!--=apart--> too.", "1 comments that name numbers stand at the begin of a line, or in code"),
         ("<!--table: two-->\n| a | b |\n|---|---|\n| x | .20 |\n", "the table two is not today's: | x | .10 |"),
         ("<!--table: none-->\n| a |\n|---|\n", "no table none, or none after the comment"),
@@ -90,6 +105,74 @@ def test_what_holds_passes(text: str) -> None:
 )
 def test_what_does_not_hold_is_named(text: str, says: str) -> None:
     assert says in problems(text)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "that script",
+        "seen, not measured",
+        "the table below",
+        "tests/nowhere.py, 2026-11-21",
+        "make nothing",
+        "November 2026",
+    ],
+)
+def test_a_source_that_nobody_finds_is_none(source: str) -> None:
+    assert unknown_source(source) in problems(f"Some 3.5<!--numbers: {source}-->.") and unknown_source(source)
+
+
+README, TRAINING = PAGES[0], next(page for page in PAGES if page.name == "training.md")
+
+
+@pytest.mark.parametrize(
+    ("path", "true", "false"),
+    [
+        (README, "(3 of 5,", "(4 of 5,"),
+        (README, "3 of 5, 2<", "3 of 5, 1<"),
+        (README, "models 4 of 5,", "models 5 of 5,"),
+        (README, "models 4 of 5, 1<", "models 4 of 5, 0<"),
+        (README, "seen in 0 of 5<", "seen in 1 of 5<"),
+        (README, "right on 5 of 5<", "right on 4 of 5<"),
+        (README, "; 8<", "; 6<"),
+        (README, "step 3,100<", "step 3,000<"),
+        (README, "answer .27 to .41<", "answer .27 to .51<"),
+        (README, ".004 to .012 and", ".004 to .022 and"),
+        (README, "1,800 to 3,100<", "1,800 to 4,100<"),
+        (README, "and 36<", "and 46<"),
+        (README, "over 5<", "over 8<"),
+        (README, "[51 runs]", "[52 runs]"),
+        (README, "about 4<", "about 2<"),
+        (README, "up to .45<", "up to .35<"),
+        (README, "reach .9<", "reach .8<"),
+        (README, "margin .3<", "margin .5<"),
+        (README, "| 3<", "| 5<"),
+        (README, ".67 [.36, .85]<", ".67 [.46, .85]<"),
+        (README, "the same 237<", "the same 273<"),
+        (TRAINING, "10,700<", "10,600<"),
+        (TRAINING, "took 41<", "took 14<"),
+    ],
+)
+def test_a_number_that_is_falsified_is_noticed(path: Path, true: str, false: str) -> None:
+    text = path.read_text()
+    assert text.count(true) == 1
+    was, now = (check(each, shipped(), MADE)[0] for each in (text, text.replace(true, false)))
+    assert not was and len(now) == 1 and "should be" in now[0].says
+
+
+def test_no_block_of_the_readme_is_freed_from_sources() -> None:
+    assert not SOURCE.search(README.read_text())
+
+
+def test_what_is_recorded_is_quoted_and_has_a_source() -> None:
+    table = pd.read_csv(RECORDED)
+    assert table["name"].is_unique and list(table.columns) == ["name", "value", "source"]
+    assert not [said for source in table["source"].unique() if (said := unknown_source(source))]
+    quoted = {
+        name.partition(":")[0] for path in PAGES for anchor in ANCHOR.findall(path.read_text()) for name in names(anchor)
+    }
+    for name in table["name"]:
+        assert quoted & {f"recorded/{name}", f"recorded/{name.partition('.g')[0]}"}, name
 
 
 def test_numbers_are_written_in_their_own_form() -> None:
