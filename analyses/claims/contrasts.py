@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from ..bounds import ALPHA
 from ..sameness.equivalence import (
     UNDECIDED,
@@ -68,6 +70,7 @@ BY_AGE = (
 """Age at equal status: of models that do not answer OOD questions yet, that do, and of controls that never do."""
 MIXED = Contrast("natural", "early", "final", "age and status")
 DIFFERENT = "different"  # key of the control that must come out so
+SHARES = ("where", "what")  # of the effect, and of answers: what bounds them ends at 1, as no margin is near it
 N_MAIN = len(MARGINS) * len(BY_STATUS)
 
 
@@ -285,7 +288,10 @@ def _as_if(a: str, b: str, distance: float, replicates: float) -> Distances:
 
 
 def _tested(found: Mapping[int, Distances], conditions: tuple[str, str], measure: str, m: int = 1) -> EquivalenceResult:
-    return equivalence(found, conditions, margin=MARGINS[measure], resolution=RESOLUTIONS[measure], alpha=ALPHA / m)
+    result = equivalence(found, conditions, margin=MARGINS[measure], resolution=RESOLUTIONS[measure], alpha=ALPHA / m)
+    if measure not in SHARES or result.table["distance"].max() > 1:  # more than the whole effect: no share
+        return result
+    return replace(result, **{name: float(np.minimum(getattr(result, name), 1)) for name in ("low", "high", "strict_low")})
 
 
 def _replicates(measured: PathMeasurement, measure: str, arm: str) -> list[float]:

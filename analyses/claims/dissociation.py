@@ -89,7 +89,10 @@ def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> Clai
     each = list(measured.values())
     said = on_controls(each)
     main, against = directions(each, said, m=len(DIRECTIONS)), falsifiers(each)
-    alone = [replace(row, key=f"{ALONE}{row.key}", role="beside") for row in directions(each, said, m=1)]
+    alone = [
+        replace(row, key=f"{ALONE}{row.key}", role="beside", quantity=f"{row.quantity}; judged by itself, m = 1")
+        for row in directions(each, said, m=1)
+    ]
     decision = decide([*main, *against])
     table = rows_to_frame([*main, *controls(said), *alone, *beside(each)])
     return ClaimResult(

@@ -248,13 +248,15 @@ def violations_row(asked: Row, violated: Sequence[bool | None], rule: str, *, m:
     """
     asked = dataclasses.replace(asked, kind=SHARE_OF_GRAPHS)
     n, sure, possible = len(violated), sum(each is True for each in violated), sum(each is not False for each in violated)
-    plain = Bounds(sure / n if n else float("nan"), rate_bounds(sure, n).low, rate_bounds(possible, n).high)
-    strict = Bounds(0.0, rate_bounds(sure, n, alpha=ALPHA / m).low, rate_bounds(possible, n, alpha=ALPHA / m).high)
-    says = _word(plain.high < MOST, strict.low > MOST) if n else UNDECIDED
     full = (
         f"{rule}; {sure} of {n} graphs, {possible - sure} unclear; contradicts if surely more than {MOST:g} of graphs, for "
         f"which all of {graphs_to_exclude(MOST, alpha=ALPHA / m)} must, supports if surely fewer; exact bounds"
     )
+    if not n:  # the whole range would look like something measured
+        return dataclasses.replace(asked, says=UNDECIDED, rule=full, m=m)
+    plain = Bounds(sure / n, rate_bounds(sure, n).low, rate_bounds(possible, n).high)
+    strict = Bounds(0.0, rate_bounds(sure, n, alpha=ALPHA / m).low, rate_bounds(possible, n, alpha=ALPHA / m).high)
+    says = _word(plain.high < MOST, strict.low > MOST)
     return _with_bounds(asked, plain, strict, n, m, says, full)
 
 

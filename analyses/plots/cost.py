@@ -9,15 +9,14 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from .direct_labels import Label, Panel, label_ends
+from .mark_labels import Axes, Mark, label_marks
 from .theme import GREYS, TEMPLATE, arm_looks, literal, log_axis
 
 HEIGHT, ABOVE, BELOW = 470, 60, 60  # pixels
-NARROW = 380  # pixels of a panel in a narrow window
 ZERO = 1.1  # where the decades of an axis begin that has a 0
 BESIDE = 0.09  # of a decade, between arms with as many added compositions
 HALF = 0.04  # of a decade, by which the line of a median is longer than its points lie apart
-NAMES = 0.85  # decades, room for names at the right
+NAMES = 1.3  # decades, room for names at the right
 
 
 class CountAxis:
@@ -58,25 +57,25 @@ def cost_frontier(table: pd.DataFrame, medians: pd.DataFrame, *, title: str) -> 
     figure = make_subplots(rows=1, cols=len(levels), shared_yaxes=True, horizontal_spacing=0.08)
     steps, counts = log_axis([*table["step"], *table["trained"]]), CountAxis(table["added"])
     beside = _beside(medians)
+    ends_x = counts.ends[0] - max(beside.values(), default=0.0), counts.ends[1]  # a mark outside would have no name
     for column, level in enumerate(levels, start=1):
         where: Any = {"row": 1, "col": column}
-        labels = []
+        marks: list[Mark] = []
+        points: list[tuple[float, float]] = []
         for arm, rows in table[table["level"] == level].groupby("arm", sort=False):
             (of_arm,) = medians[(medians["arm"] == arm) & (medians["level"] == level)].to_dict("records")
-            aside, right = beside[str(arm)]
-            x = [counts(added) + aside for added in rows["added"]]
+            x = [counts(added) + beside[str(arm)] for added in rows["added"]]
             look, drawn = looks[str(arm)], rows["step"].fillna(rows["trained"])
             figure.add_trace(_points(rows, x, drawn, look.colour, look.label), **where)
-            height = float(of_arm["median"])
+            points += zip(x, np.log10(drawn), strict=True)
+            height, ends = float(of_arm["median"]), (min(x) - HALF, max(x) + HALF)
             if math.isfinite(height):
-                ends, line = [min(x) - HALF, max(x) + HALF], {"color": look.colour, "width": 3}
+                line = {"color": look.colour, "width": 3}
                 figure.add_scatter(x=ends, y=[height] * 2, mode="lines", line=line, hoverinfo="skip", **where)
             else:
                 height = float(np.median(drawn))
-            end = max(*x, counts(of_arm["added"]) + right) + HALF
-            labels.append(Label(look.label, end, math.log10(height), look.colour))
-        spans = counts.ends[1] - counts.ends[0], steps["range"][1] - steps["range"][0]
-        label_ends(figure, labels, Panel(column, NARROW, HEIGHT - ABOVE - BELOW, *spans))
+            marks.append(Mark(look.label, ends, math.log10(height), look.colour))
+        label_marks(figure, marks, points, Axes(column, HEIGHT - ABOVE - BELOW, ends_x, tuple(steps["range"])))
         named = f"steps until OOD+OOD accuracy stays at {level:g}"
         figure.update_yaxes(title=named, showticklabels=True, **steps, **where)
         if counts.broken:
@@ -87,7 +86,7 @@ def cost_frontier(table: pd.DataFrame, medians: pd.DataFrame, *, title: str) -> 
                 "yref": "y domain" if column == 1 else f"y{column} domain",
             }
             figure.add_annotation(text="//", showarrow=False, font={"color": GREYS["marker"]}, **mark, **where)
-    figure.update_xaxes(title="added compositions", **counts.layout)
+    figure.update_xaxes(title="added compositions", **counts.layout | {"range": ends_x})
     margin = {"t": ABOVE, "b": BELOW}
     return literal(figure.update_layout(template=TEMPLATE, title=title, height=HEIGHT, margin=margin, showlegend=False))
 
@@ -105,10 +104,10 @@ def _points(rows: pd.DataFrame, x: list[float], y: pd.Series, colour: str, name:
     )
 
 
-def _beside(medians: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """By arm, how far it is moved aside from others with as many added compositions, and the one farthest to the right."""
-    found = {}
+def _beside(medians: pd.DataFrame) -> dict[str, float]:
+    """By arm, how far it is moved aside from others with as many added compositions."""
+    found: dict[str, float] = {}
     for _, same in medians.drop_duplicates("arm").groupby("added"):
-        right = (len(same) - 1) / 2 * BESIDE
-        found |= {str(arm): (place * BESIDE - right, right) for place, arm in enumerate(same["arm"])}
+        middle = (len(same) - 1) / 2
+        found |= {str(arm): (place - middle) * BESIDE for place, arm in enumerate(same["arm"])}
     return found

@@ -8,10 +8,11 @@ from plotly.subplots import make_subplots
 
 from .direct_labels import LINE, TEXT
 from .style import error_bars
-from .theme import FAMILIES, GREYS, PHASE_SYMBOL, SHARE, TEMPLATE, arm_looks, literal
+from .theme import FAMILIES, GREYS, HUES, PHASE_SYMBOL, SHARE, TEMPLATE, arm_looks, literal
 
 PANEL, ABOVE, BELOW = 340, 70, 110  # pixels
 IN_A_ROW = 2  # names above a panel
+READING = "Filled: the bridge is used; open: it is not, or that is undecided. Darker: more was taught."
 PHASE_NAME = {
     "memorised": "training compositions memorised",
     "id_generalised": "ID answers",
@@ -40,12 +41,15 @@ def accuracy_against_use(table: pd.DataFrame, *, title: str) -> go.Figure:
             colour, label, _ = looks[arm]
             figure.add_trace(_symbols(known[known["arm"] == arm], colour, label), row=1, col=column)
             _name(figure, label, colour, -(-len(arms) // IN_A_ROW) - 1 - place // IN_A_ROW, place % IN_A_ROW, column)
+        heading = {"text": HUES[family], "font": {"size": TEXT, "color": GREYS["marker"]}}
+        figure.add_annotation(**heading, **_above(-(-len(arms) // IN_A_ROW), 0, column))
     _explain(figure, list(dict.fromkeys(known["phase"])))
     figure.update_xaxes(title="use of the bridge, beyond control", range=[-0.15, 1.08])
     figure.update_yaxes(**SHARE).update_yaxes(title="exact match", col=1)
-    above = ABOVE + LINE * rows_of_names
+    above = ABOVE + LINE * (rows_of_names + 1)
     size = {"height": PANEL + above + BELOW, "margin": {"t": above, "b": BELOW}}
     legend = {"orientation": "h", "y": -0.2, "yanchor": "top", "font": {"size": TEXT}}
+    legend |= {"title": {"text": READING, "side": "top", "font": {"size": TEXT}}}
     top = {"text": title, "y": 1, "yanchor": "top", "pad": {"t": 14}}
     return literal(figure.update_layout(template=TEMPLATE, title=top, legend=legend, **size))
 
@@ -70,20 +74,20 @@ def _symbols(rows: pd.DataFrame, colour: str, label: str) -> go.Scatter:
 
 def _name(figure: go.Figure, label: str, colour: str, row: int, beside: int, column: int) -> None:
     """An arm's name above its panel, after a dot in its colour; rows upwards."""
-    axis = "" if column == 1 else str(column)
-    at: Any = {"xref": f"x{axis} domain", "yref": f"y{axis} domain", "x": beside / IN_A_ROW, "y": 1, "xanchor": "left"}
-    at |= {"yanchor": "bottom", "yshift": 4 + LINE * row, "showarrow": False}
+    at = _above(row, beside, column)
     figure.add_annotation(text="●", font={"size": TEXT + 3, "color": colour}, **at)
     figure.add_annotation(text=label, font={"size": TEXT, "color": GREYS["marker"]}, xshift=14, **at)
 
 
+def _above(row: int, beside: int, column: int) -> dict[str, Any]:
+    """Where a text above a panel is."""
+    axis = "" if column == 1 else str(column)
+    at: Any = {"xref": f"x{axis} domain", "yref": f"y{axis} domain", "x": beside / IN_A_ROW, "y": 1, "xanchor": "left"}
+    return at | {"yanchor": "bottom", "yshift": 4 + LINE * row, "showarrow": False}
+
+
 def _explain(figure: go.Figure, phases: list[str]) -> None:
-    """What symbols mean, below."""
-    grey = GREYS["marker"]
+    """What shapes mean, below; open, as filled says something else."""
     for phase in (phase for phase in PHASE_SYMBOL if phase in phases):
-        marker = {"symbol": PHASE_SYMBOL[phase], "size": 9, "color": grey}
+        marker = {"symbol": f"{PHASE_SYMBOL[phase]}-open", "size": 9, "color": GREYS["marker"]}
         figure.add_scatter(x=[None], y=[None], mode="markers", name=PHASE_NAME[phase], marker=marker)
-    for name, symbol in (("filled: the bridge is used", "circle"), ("open: no, or undecided", "circle-open")):
-        figure.add_scatter(
-            x=[None], y=[None], mode="markers", name=name, marker={"symbol": symbol, "size": 9, "color": grey}
-        )

@@ -1,4 +1,7 @@
-"""How arms are shown: hue by family, shade by dose, and a label in words, from the one palette.
+"""How arms are shown: hue by family and by what was taught, shade by dose, and a label in words, from the one palette.
+
+Natural arms are blue; taught ones are red for first hops, orange to brown for second ones, pink to purple for both, the
+darker the more was added; arms of another architecture are green to teal, whatever they were taught; controls are grey.
 
 A marker's shape is left for what is measured on an arm, such as the phase. No two arms that occur in one figure have one
 colour; tests/tasks/runs/test_arm_looks.py holds how far colours are apart, for readers with deuteranopia, too.
@@ -22,6 +25,14 @@ class ArmLook(NamedTuple):
 
 
 KNOWN = {name: ArmLook(**row) for name, row in PALETTE["arms"].items()}
+HUES = {
+    "natural": "natural: blue",
+    "taught": "taught: first hop red, second orange–brown, both pink–purple",
+    "architecture": "another architecture: green",
+    "control": "control: grey",
+    OTHER: OTHER,
+}
+"""The same for legends, by family."""
 FREE: tuple[str, ...] = tuple(PALETTE["arms_unknown"])
 """What arms that the palette does not know are given, in this order."""
 FAMILIES = (*dict.fromkeys(look.family for look in KNOWN.values()), OTHER)

@@ -136,6 +136,7 @@ def test_each_direction_is_judged_by_its_rule(name: str) -> None:
     found = says(result)
     assert [found["accuracy_without_path"], found["path_without_accuracy"]] == expected
     assert [found["alone.accuracy_without_path"], found["alone.path_without_accuracy"]] == expected
+    assert result.table["quantity"].is_unique, "rows that differ in m say so"
     verdict = "contradicted" if "contradicted" in expected else "undecided" if "undecided" in expected else "supported"
     assert result.verdict == verdict and result.m == 2
 

@@ -1,6 +1,7 @@
 """How a quantity over graphs becomes a word: each kind of row at its thresholds, with its bounds, m and n."""
 
 import dataclasses
+import math
 from functools import partial
 
 import numpy as np
@@ -163,6 +164,7 @@ def test_what_can_occur_is_contradicted_only_below_the_rate_that_was_named() -> 
 def test_a_rule_is_broken_if_surely_most_graphs_break_it(violated: list[bool | None], m: int, says: str) -> None:
     row = violations_row(MAIN, violated, "rule", m=m)
     assert (row.says, row.n, row.m) == (says, len(violated), m)
+    assert math.isnan(row.low) == math.isnan(row.high) == math.isnan(row.value) == (not violated), "nothing has no bounds"
     assert f"for which all of {graphs_to_exclude(MOST, alpha=ALPHA / m)} must" in row.rule
     needed = graphs_to_exclude(MOST, alpha=ALPHA / m)
     assert violations_row(MAIN, [YES] * needed, "", m=m).says == CONTRADICTED

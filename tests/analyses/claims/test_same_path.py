@@ -10,11 +10,11 @@ from planted_paths import CLOSE, FAR, evidence, lens, planted
 
 from grokscope.analyses import same_inference_path, study_arms
 from grokscope.analyses.claims.claim import Inputs
-from grokscope.analyses.claims.contrasts import BY_STATUS, decided
+from grokscope.analyses.claims.contrasts import BY_STATUS, DIFFERENT, decided
 from grokscope.analyses.claims.path_measurement import PathMeasurement
 from grokscope.analyses.claims.rules import ClaimResult
 from grokscope.analyses.claims.same_path import ARMS, SAME_PATH, decide_same_path
-from grokscope.analyses.sameness.path_distances import MARGINS
+from grokscope.analyses.sameness.path_distances import KNOWN, MARGINS
 from grokscope.tasks import load_study
 
 STATUS = [("early", "early taught"), ("late", "late taught")]
@@ -65,6 +65,19 @@ def test_paths_that_change_with_age_alone_leave_the_claim_supported() -> None:
     beside = result.table[result.table["role"] == "beside"].set_index("key")
     assert beside.loc["where.paper.beside", "says"] == "" and "it is different" in beside.loc["where.paper.beside", "rule"]
     assert "age and status" in beside.loc["where.within_run.beside", "quantity"]
+
+
+@pytest.mark.parametrize(
+    ("distance", "measure", "ends"), [(1, "where", 1), (1, "what", 1), (1, "how much", None), (2, "where", None)]
+)
+def test_bounds_of_shares_end_at_1(distance: float, measure: str, ends: float | None) -> None:
+    measured = world(5)
+    for one in measured.values():
+        table = one.distances.table
+        table.loc[table["kind"] == KNOWN, "distance"] = distance
+    (different,) = (each.result for each in decided(measured, measure, BY_STATUS[0]).controls if each.key == DIFFERENT)
+    assert different is not None and different.value == pytest.approx(distance) and different.low < distance
+    assert different.high == ends if ends else different.high > distance
 
 
 def test_one_odd_graph_leaves_it_open() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from grokscope.analyses.study.report import ORIGINS
 from grokscope.circuits.palette import PALETTE
-from grokscope.tasks.runs.arm_looks import FAMILIES, FREE, KNOWN, OTHER, arm_looks
+from grokscope.tasks.runs.arm_looks import FAMILIES, FREE, HUES, KNOWN, OTHER, arm_looks
 
 LEAST, LEAST_DEUTERANOPIA = 15.0, 10.0  # CIEDE2000; 2.3 is a difference that is just noticed
 CONTRAST = 3.0  # WCAG 2.2, 1.4.11, of graphical objects
@@ -100,6 +100,26 @@ def test_arms_of_one_figure_can_be_told_apart(figure: str) -> None:
         if seen < LEAST or fewer < LEAST_DEUTERANOPIA:
             alike.append((a, b, round(seen, 1), round(fewer, 1)))
     assert alike == []
+
+
+HUE_OF = {  # degrees in Lab
+    "natural": (240, 320), "first_hop": (0, 40), "hop2": (40, 100), "second_hop": (40, 100), "both": (310, 370),
+    "architecture": (120, 240),
+}  # fmt: skip
+DOSES = (("hop2_dose_4", "hop2_dose_9", "second_hop"), ("both_half", "both_hops"))
+
+
+def test_hue_says_the_family_and_what_was_taught_and_shade_the_dose() -> None:
+    for arm in shipped_arms():
+        look = KNOWN[arm]
+        kind = look.family if look.family != "taught" else next(each for each in HUE_OF if arm.startswith(each))
+        _, a, b = lab(linear(look.colour))
+        low, high = HUE_OF[kind]
+        assert (degrees(atan2(b, a)) - low) % 360 < high - low, (arm, degrees(atan2(b, a)) % 360)
+    for arms in DOSES:
+        lightness = [lab(linear(KNOWN[arm].colour))[0] for arm in arms]
+        assert lightness == sorted(lightness, reverse=True), arms
+    assert set(HUES) == set(FAMILIES)
 
 
 @pytest.mark.parametrize("ground", GROUNDS)
