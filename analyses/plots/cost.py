@@ -86,7 +86,8 @@ def cost_frontier(table: pd.DataFrame, medians: pd.DataFrame, *, title: str) -> 
                 "yref": "y domain" if column == 1 else f"y{column} domain",
             }
             figure.add_annotation(text="//", showarrow=False, font={"color": GREYS["marker"]}, **mark, **where)
-    figure.update_xaxes(title="added compositions", **counts.layout | {"range": ends_x})
+    axis: dict[str, Any] = counts.layout | {"title": "added compositions", "range": ends_x}
+    figure.update_xaxes(axis)
     margin = {"t": ABOVE, "b": BELOW}
     return literal(figure.update_layout(template=TEMPLATE, title=title, height=HEIGHT, margin=margin, showlegend=False))
 
