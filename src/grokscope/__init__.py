@@ -7,9 +7,9 @@ import lazy_loader
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "analyses", "circuits", "tasks"]  # pyright: ignore[reportUnsupportedDunderAll]
-__getattr__, _, _ = lazy_loader.attach(__name__, submodules=__all__[1:])
+__all__ = ["analyses", "circuits", "tasks"]  # pyright: ignore[reportUnsupportedDunderAll]
+__getattr__, _, _ = lazy_loader.attach(__name__, submodules=__all__)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return ["__version__", *__all__]
