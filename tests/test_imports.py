@@ -72,4 +72,4 @@ def test_every_kind_of_result_can_be_found_by_its_name() -> None:
 
 def test_the_parts_are_attributes_of_grokscope() -> None:
     assert (grokscope.analyses, grokscope.circuits, grokscope.tasks) == (analyses, circuits, tasks)
-    assert dir(grokscope) == ["analyses", "circuits", "tasks"]
+    assert sorted(dir(grokscope)) == ["__version__", "analyses", "circuits", "tasks"]
