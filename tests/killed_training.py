@@ -24,7 +24,7 @@ def train_small(folder: str) -> None:
 def start(folder: Path) -> ForkServerProcess:
     """Start it in a process forked from one that has imported everything once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["grokscope.tasks"])
+    context.set_forkserver_preload(["grokscope.tasks.training.train"])
     process = context.Process(target=train_small, args=(str(folder),))
     process.start()
     return process

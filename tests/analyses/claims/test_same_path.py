@@ -94,7 +94,9 @@ def test_replicates_that_disagree_leave_it_open() -> None:
     assert not passed(result)["controls"]
 
 
-@pytest.mark.parametrize("measure", MARGINS)
+@pytest.mark.parametrize(
+    "measure", ["where", *(pytest.param(each, marks=pytest.mark.slow) for each in ("what", "how much"))]
+)
 def test_a_measure_that_does_not_see_what_is_different_says_invalid(measure: str) -> None:
     for far in ({}, dict.fromkeys(STATUS, FAR)):
         result = decide_same_path(world(known={measure: CLOSE}, far=far), "iid")

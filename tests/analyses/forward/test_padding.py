@@ -93,7 +93,7 @@ LATER = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("no norm", "att
 
 
 @pytest.mark.parametrize("kind", ["rotary", pytest.param("standard", marks=pytest.mark.slow), *LATER])
-@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("side", ["left", pytest.param("right", marks=pytest.mark.slow)])
 def test_a_padded_prompt_is_the_prompt_without_pads(side: str, kind: str) -> None:
     """Roles are counted from the answer; what stands at a pad has no effect at all."""
     model = padding_model(3, side, **SETTINGS[kind])

@@ -36,7 +36,7 @@ def three_passes(model, graph, tokens, ends: Edge, through: list[Node], differen
     return logits_at(model, tokens, graph.roles.index(graph.answer_role), [hook])
 
 
-@pytest.mark.parametrize("seed", seeds(12, fast=6))
+@pytest.mark.parametrize("seed", seeds(12, fast=3))
 def test_paths_equal_three_literal_passes(seed: int) -> None:
     settings = random_settings(seed) | {"n_layers": 3, "n_blocks": 3, "n_heads": 1 + seed % 2}
     model, pairs = random_model(seed, **settings), pairs_of_five(seed, answer_position=3 + seed % 2)

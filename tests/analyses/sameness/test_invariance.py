@@ -21,7 +21,7 @@ from grokscope.circuits import Circuit, compare
 
 MOST = 1e-3
 N_QUESTIONS = 64
-FAST = {("residual rotated", number) for number in ("state profile", "evidence profile", "direction transfer", "content")}
+FAST = {("residual rotated", number) for number in ("state profile", "evidence profile", "content")}
 FAST |= {(rewrite, "state profile") for rewrite in ("a head in seven", "idle blocks", "all together")}
 Numbers = Mapping[str, float]
 

@@ -97,7 +97,7 @@ def test_a_stopped_sweep_saves_says_how_far_it_came_and_goes_on(
         with pytest.raises(KeyboardInterrupt) as raised:
             sweep(jobs, tmp_path / "out", n_jobs=1)
     assert raised.value.exit_code == 128 + number and not (tmp_path / "out" / jobs[2].name).exists()
-    done = f"stopped: 1 of 3 trainings are finished; all others are saved in {tmp_path / 'out'}, the same call goes on"
+    done = f"stopped: 1 of 3 trainings are finished; what others had begun is saved in {tmp_path / 'out'}, the same call goes on"
     assert str(raised.value) == done
     table = sweep(jobs, tmp_path / "out", n_jobs=1)
     assert table["outcome"].tolist() == ["finished before", "trained", "trained"]
@@ -120,7 +120,7 @@ def test_trainings_in_workers_are_saved_and_no_worker_is_left(tmp_path: Path, nu
         assert process.stderr
         said = process.stderr.read().strip().splitlines()
         assert process.wait(60) == 128 + number
-    assert said[-1] == f"stopped: 0 of 3 trainings are finished; all others are saved in {tmp_path}, the same call goes on"
+    assert said[-1] == f"stopped: 0 of 3 trainings are finished; what others had begun is saved in {tmp_path}, the same call goes on"
     assert len(workers) == 2 and not any(Path(f"/proc/{pid}").exists() for pid in workers)
     for name in ("a-tiny-s0", "a-tiny-s1"):
         rows, states = Run.load(tmp_path / name).metrics["step"], sorted((tmp_path / name).glob("state_*"))
