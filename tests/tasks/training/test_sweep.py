@@ -120,7 +120,10 @@ def test_trainings_in_workers_are_saved_and_no_worker_is_left(tmp_path: Path, nu
         assert process.stderr
         said = process.stderr.read().strip().splitlines()
         assert process.wait(60) == 128 + number
-    assert said[-1] == f"stopped: 0 of 3 trainings are finished; what others had begun is saved in {tmp_path}, the same call goes on"
+    assert (
+        said[-1]
+        == f"stopped: 0 of 3 trainings are finished; what others had begun is saved in {tmp_path}, the same call goes on"
+    )
     assert len(workers) == 2 and not any(Path(f"/proc/{pid}").exists() for pid in workers)
     for name in ("a-tiny-s0", "a-tiny-s1"):
         rows, states = Run.load(tmp_path / name).metrics["step"], sorted((tmp_path / name).glob("state_*"))
