@@ -97,7 +97,8 @@ def test_a_stopped_sweep_saves_says_how_far_it_came_and_goes_on(
         with pytest.raises(KeyboardInterrupt) as raised:
             sweep(jobs, tmp_path / "out", n_jobs=1)
     assert raised.value.exit_code == 128 + number and not (tmp_path / "out" / jobs[2].name).exists()
-    done = f"stopped: 1 of 3 trainings are finished; what others had begun is saved in {tmp_path / 'out'}, the same call goes on"
+    saved = f"what others had begun is saved in {tmp_path / 'out'}, the same call goes on"
+    done = f"stopped: 1 of 3 trainings are finished; {saved}"
     assert str(raised.value) == done
     table = sweep(jobs, tmp_path / "out", n_jobs=1)
     assert table["outcome"].tolist() == ["finished before", "trained", "trained"]
