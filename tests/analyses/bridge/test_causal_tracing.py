@@ -22,7 +22,7 @@ def replaced(position: int, source: torch.Tensor, activation: torch.Tensor, hook
 
 
 @pytest.mark.parametrize("window", [1, 2])
-@pytest.mark.parametrize("seed", seeds(12, fast=6))
+@pytest.mark.parametrize("seed", seeds(12, fast=3))
 def test_states_equal_those_of_a_hooked_run(seed: int, window: int) -> None:
     model, pairs = random_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
     graph = graph_of(model, pairs.roles, pairs.answer_position)

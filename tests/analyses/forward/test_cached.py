@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import no_hooks_left, pairs_of_five, random_model, random_settings
+from conftest import no_hooks_left, pairs_of_five, random_model, random_settings, seeds
 
 from grokscope.analyses import graph_of
 from grokscope.analyses.forward.cached import States, run_and_cache, with_states
@@ -26,7 +26,7 @@ def hooks_of(layer: int, per_layer: list[States], copy: int) -> list[Hook]:
     ]
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", seeds(16, fast=6))
 def test_several_positions_and_layers_equal_a_hooked_run(seed: int) -> None:
     model, pairs = random_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
     run = run_and_cache(model, graph_of(model, pairs.roles, pairs.answer_position), pairs.clean)

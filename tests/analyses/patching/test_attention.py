@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from captum.attr import IntegratedGradients
-from conftest import calm_model, no_hooks_left, pairs_of_five, random_settings, wide_pairs
+from conftest import calm_model, no_hooks_left, pairs_of_five, random_settings, seeds, wide_pairs
 from transformer_lens import HookedTransformer
 
 from grokscope.analyses import AttentionResult, attribute_attention, edge_attribution, graph_of
@@ -29,7 +29,7 @@ def with_pattern(model, pairs: PromptPairs, layer: int, change) -> torch.Tensor:
     return logit_difference(logits_at(model, pairs.clean, pairs.answer_position, [hook]), pairs.answers, pairs.foils)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(8, fast=3))
 def test_knock_outs_and_integrals_equal_hooked_runs(seed: int) -> None:
     model, pairs = calm_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
     result = attribute_attention(model, pairs, tolerance=1e-3, max_memory=2**24)

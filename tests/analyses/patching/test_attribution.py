@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import calm_model, no_hooks_left, pairs_of_five, random_model, random_settings, strong_model, wide_pairs
+from conftest import calm_model, no_hooks_left, pairs_of_five, random_model, random_settings, seeds, strong_model, wide_pairs
 from padded import SETTINGS, padded_pairs, padding_model
 
 from grokscope.analyses import PatchingResult, discover, edge_attribution, graph_of, path_patch
@@ -18,7 +18,7 @@ from grokscope.analyses.patching.metrics import logit_difference
 from grokscope.tasks.questions.padding import aligned
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", seeds(12, fast=4))
 def test_eap_is_the_derivative_of_a_literal_patch(seed: int) -> None:
     model, pairs = calm_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)
     graph = graph_of(model, pairs.roles, pairs.answer_position)
@@ -49,7 +49,7 @@ def test_edges_of_the_embedding_integrate_to_the_whole_gap(direction: str, metho
     assert f"adds up within {result.completeness['residual'].max():.1%}" in result.caption and result.gap > 0
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(4, fast=2))
 def test_edges_of_every_sublayer_integrate_to_its_patch(seed: int) -> None:
     """All heads of a layer, or its MLP, at all positions, patched together by hooks on their output."""
     model, pairs = calm_model(seed, **random_settings(seed)), pairs_of_five(seed, answer_position=3 + seed % 2)

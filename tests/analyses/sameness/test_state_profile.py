@@ -48,7 +48,7 @@ def with_gap(model: HookedTransformer, pairs: PromptPairs) -> PromptPairs:
     return replace(pairs, answers=change.argmax(-1), foils=change.argmin(-1), unit=torch.zeros(len(pairs), dtype=torch.long))
 
 
-@pytest.mark.parametrize("seed", seeds(12, fast=6))
+@pytest.mark.parametrize("seed", seeds(12, fast=3))
 @torch.no_grad()
 def test_values_equal_those_of_hooked_runs(seed: int) -> None:
     model = random_model(seed, **random_settings(seed))
