@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import ConfigDict
-from safetensors import SafetensorError, numpy, safe_open
+from safetensors import numpy
 from transformer_lens import HookedTransformer
 
 from ...circuits import Edge
@@ -27,10 +26,12 @@ from ...circuits.interrupts import AT_ONCE, Stop, interrupt, noticing_interrupts
 from ...circuits.lock import only_writer
 from ...circuits.writing import write_atomic
 from ...tasks import PromptPairs
+from ...tasks.runs.tensors import labelled, metadata_of, tensor_bytes, tensors_of
 from ..forward.engine import budget
 from .metrics import AnyMetric, as_metric
 
-KIND, QUESTION, EFFECTS = "question of kept effects", "question.json", "effects.safetensors"
+KIND, QUESTION = "question of kept effects", "question.json"
+EFFECTS_KIND, EFFECTS = "kept effects", "effects.safetensors"
 FORMAT = 1
 SAVE_EVERY = 60.0  # seconds
 MOST_OF_TIME = 0.05  # that saving may take
@@ -109,12 +110,10 @@ def keeping(
         with noticing_interrupts(then=stop_at_once), only_writer(Path(folder)):
             yield begin(Path(folder), about, budget(max_memory, model))
     except KeyboardInterrupt as stopped:
-        said = (
-            str(stopped)
-            if str(stopped) != AT_ONCE
-            else f"stopped; what is measured is kept in {folder}, the same call goes on"
-        )
-        raise interrupt(said, signal_of(stopped)) from None
+        if str(stopped) != AT_ONCE:
+            raise
+        line = f"stopped; what is measured is kept in {folder}, the same call goes on"
+        raise interrupt(line, signal_of(stopped)) from None
 
 
 def hash_of_model(model: HookedTransformer) -> str:
@@ -123,7 +122,7 @@ def hash_of_model(model: HookedTransformer) -> str:
     digest = hashlib.sha256(repr(sorted(settings.items())).encode())
     for name, values in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(values.shape)} {values.dtype}".encode())
-        digest.update(values.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(tensor_bytes(values))
     return digest.hexdigest()[:12]
 
 
@@ -174,8 +173,8 @@ class Changes:
         if self.path is None:
             return
         start = time.perf_counter()
-        tensors = {"deltas": self.deltas, "done": self.done}
-        write_atomic(self.path, numpy.save(tensors, {"key": self.key, "checksum": _checksum(tensors)}))
+        plain = numpy.save({"deltas": self.deltas, "done": self.done})
+        write_atomic(self.path, labelled(plain, EFFECTS_KIND, {"key": self.key}))
         self.saved_at = time.perf_counter()
         self.wait = max(SAVE_EVERY, (self.saved_at - start) / MOST_OF_TIME)
 
@@ -196,22 +195,7 @@ def _read(path: Path, key: str) -> dict[str, np.ndarray]:
         FileError: if it is damaged, or of another question.
     """
     check_is_file(path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            about = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError) as error:
-        raise FileError(f"{path}: expected a safetensors file, but {error}; {_TO_DO}") from error
-    if tensors.keys() != {"deltas", "done"} or about.get("checksum") != _checksum(tensors):
-        raise FileError(f"{path}: it was damaged or changed by hand; {_TO_DO}")
-    if about.get("key") != key:
-        raise FileError(f"{path}: it is of another question than {QUESTION} beside it; {_TO_DO}")
-    return tensors
-
-
-def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name, values in sorted(tensors.items()):
-        digest.update(f"{name} {values.shape} {values.dtype}".encode())
-        digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()
+    data = path.read_bytes()
+    if metadata_of(data, EFFECTS_KIND, str(path)).get("key") != key:
+        raise FileError(f"{path}: it is of another question than the {QUESTION} in its folder; {_TO_DO}")
+    return tensors_of(data, numpy.load, str(path))

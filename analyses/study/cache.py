@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
-import torch
 
 from ...circuits import Result
 from ...circuits.documents import FileError, read_document, write_document
 from ...circuits.encoding import decode, encode
 from ...circuits.fields import record_of
 from ...tasks import Run
+from ...tasks.runs.tensors import tensor_bytes
 from ..claims.specimens import Arms
 
 FORMAT = 1
@@ -55,7 +55,7 @@ def fingerprint(subject: Arms | Run, *settings: Any) -> str:
     for name, specimen in sorted(subject.items()):
         digest.update(name.encode() + specimen.task.key.encode())
         for parameter in specimen.model.parameters():
-            digest.update(parameter.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+            digest.update(tensor_bytes(parameter))
     return digest.hexdigest()[:12]
 
 
