@@ -29,6 +29,7 @@ SHARED = (  # files, progress, interrupts, workers, what records print, equality
     ("circuits", "writing"),
     ("circuits", "documents"),
     ("circuits", "manifest"),
+    ("circuits", "tensor_files"),
     ("circuits", "lock"),
     ("circuits", "plain_text"),
     ("circuits", "card"),

@@ -15,18 +15,20 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import ConfigDict
 from safetensors import numpy
+from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from ...circuits import Edge
 from ...circuits.documents import FileError, check_is_file, read_document, validated, write_document
 from ...circuits.interrupts import AT_ONCE, Stop, interrupt, noticing_interrupts, signal_of, stop_at_once
 from ...circuits.lock import only_writer
+from ...circuits.tensor_files import labelled, metadata_of, tensors_of
 from ...circuits.writing import write_atomic
 from ...tasks import PromptPairs
-from ...tasks.runs.tensors import labelled, metadata_of, tensor_bytes, tensors_of
 from ..forward.engine import budget
 from .metrics import AnyMetric, as_metric
 
@@ -124,6 +126,11 @@ def hash_of_model(model: HookedTransformer) -> str:
         digest.update(f"{name} {tuple(values.shape)} {values.dtype}".encode())
         digest.update(tensor_bytes(values))
     return digest.hexdigest()[:12]
+
+
+def tensor_bytes(values: Tensor) -> bytes:
+    """A tensor's numbers as they lie in memory, row by row, of any dtype; for a digest."""
+    return values.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def hash_of_edges(edges: Iterable[Edge]) -> str:

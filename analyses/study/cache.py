@@ -13,8 +13,8 @@ from ...circuits.documents import FileError, read_document, write_document
 from ...circuits.encoding import decode, encode
 from ...circuits.fields import record_of
 from ...tasks import Run
-from ...tasks.runs.tensors import tensor_bytes
 from ..claims.specimens import Arms
+from ..patching.kept import tensor_bytes
 
 FORMAT = 1
 MeasurementType = TypeVar("MeasurementType")

@@ -167,9 +167,8 @@ class Run(ByContent):
         _check_steps(manifest, metrics["step"].tolist())
         if problems := model_problems(settings.model, task):
             raise CheckpointError(f"{folder / SETTINGS} names a model that cannot be built: {'; '.join(problems)}")
-        past = settings.past
-        configs = (settings.model, settings.training)
-        return cls(folder, task, *configs, metrics, manifest, past.initial, past.branch, past.extended)
+        came_from = (settings.initial, settings.branch, settings.extended)
+        return cls(folder, task, settings.model, settings.training, metrics, manifest, *came_from)
 
     @property
     def name(self) -> str:

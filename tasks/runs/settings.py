@@ -16,13 +16,13 @@ from safetensors.numpy import save as save_arrays
 
 from ...circuits.documents import FileError, check_inside, decoded, opened, parsed, read_text, to_document, validated
 from ...circuits.manifest import MANIFEST, Entry, Manifest, is_there
+from ...circuits.tensor_files import bare_metadata, labelled, metadata_of, tensors_of
 from ..models.config import ModelConfig
 from ..questions.kinds import TASK_KINDS, read_task
 from ..questions.task import Task
 from . import format_1
 from .folder import KIND, METRICS, SETTINGS, TASK, CheckpointError
 from .past import Branch, Extension, Past
-from .tensors import bare_metadata, labelled, metadata_of, tensors_of
 from .training_config import TrainConfig
 
 FORMAT = 2
@@ -181,11 +181,11 @@ def _task(data: bytes, about: Mapping[str, Any], folder: Path) -> Task:
 
 def check_resumable(
     folder: Path, task: Task, model_config: ModelConfig, train_config: TrainConfig, past: Past, *, resume: bool
-) -> RunSettings:
+) -> tuple[Manifest, RunSettings]:
     """Raise unless the run in a folder is to be resumed and has the very same settings, but for those of an extension.
 
     Returns:
-        The settings that are there.
+        The manifest and the settings that are there.
 
     Raises:
         FileExistsError: if it is not to be resumed.
@@ -197,7 +197,7 @@ def check_resumable(
             if (folder / METRICS).exists()
             else f"{folder} holds a training that was stopped before its first evaluation; continue it with resume=True"
         )
-    _, settings, there = read_settings(folder)
+    manifest, settings, there = read_settings(folder)
     changed = [
         f"{name} is {before!r} there, {now!r} was asked for"
         for saved, asked in ((settings.model, model_config), (settings.training, train_config))
@@ -218,4 +218,4 @@ def check_resumable(
             f"{folder} holds a run with other settings, in {SETTINGS} and {TASK}: {'; '.join(changed)}; "
             "choose another folder, where from_checkpoint= goes on from a checkpoint of this run with other settings"
         )
-    return settings
+    return manifest, settings

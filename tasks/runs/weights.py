@@ -8,11 +8,11 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from ...circuits.tensor_files import bare_metadata, labelled, metadata_of, tensors_of
 from ..models.building import load_parameters, n_parameters, trained_parameters
 from ..models.config import ModelConfig
 from ..questions.task import Task
 from .folder import CheckpointError
-from .tensors import bare_metadata, labelled, metadata_of, tensors_of
 
 if TYPE_CHECKING:
     import transformer_lens

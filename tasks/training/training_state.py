@@ -14,10 +14,12 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from ..runs.folder import CheckpointError
+from ...circuits.manifest import Manifest
+from ...circuits.tensor_files import labelled, metadata_of, tensors_of
+from ..runs.folder import SETTINGS, CheckpointError, RunWriter, state_name, state_steps
 from ..runs.metrics import is_step
+from ..runs.past import Past
 from ..runs.phases import CONSECUTIVE
-from ..runs.tensors import labelled, metadata_of, tensors_of
 from ..runs.weights import differences, value_problems
 
 KIND = "training state"
@@ -90,7 +92,7 @@ class TrainingState:
             run: which run it must belong to: the SHA-256 of `run.json`, which holds configs and task.
             step: of the state, as the file's name says.
             evaluated: the steps of the run's metrics; the state is of one of them, or has the losses since the one before.
-            earlier: likewise of what `run.json` was before the run was extended.
+            earlier: the SHA-256 of each `run.json` that the run had before it was extended; a state may name one of them.
             first: the step after which the run's training began.
 
         Raises:
@@ -146,6 +148,21 @@ class TrainingState:
             ]
             problems += [f"{group}: {problem}" for problem in value_problems(groups.get(group, {}))]
         return problems + [f"has an unknown {group}" for group in sorted(groups.keys() - {*wanted, *recent, _LOSSES})]
+
+
+def write_state(state: TrainingState, writer: RunWriter, *, keep: int) -> None:
+    """Write the state, and publish it with all that was written before; of older states only the last are kept."""
+    writer.write(state_name(state.step), state.to_bytes(writer.files[SETTINGS].sha256))
+    for step in state_steps(writer.manifest)[:-keep]:
+        del writer.files[state_name(step)]
+    writer.publish()
+
+
+def restore_state(state: TrainingState, manifest: Manifest, past: Past, step: int, evaluated: Sequence[int]) -> None:
+    """Bring a state to that of a step, as a run's folder keeps it."""
+    name, earlier = state_name(step), [each.sha256 for each in past.extended]
+    data, where, run = manifest.bytes_of(name), str(manifest.folder / name), manifest.files[SETTINGS].sha256
+    state.restore(data, where, run=run, step=step, evaluated=evaluated, earlier=earlier, first=past.first)
 
 
 def _own_problems(metadata: Mapping[str, str], run: str, step: int, earlier: Collection[str]) -> list[str]:

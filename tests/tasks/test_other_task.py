@@ -10,6 +10,7 @@ import torch
 from addition import Addition
 from safetensors.numpy import load_file, save
 
+from grokscope.circuits.tensor_files import labelled
 from grokscope.tasks import (
     TASK_KINDS,
     CheckpointError,
@@ -28,7 +29,6 @@ from grokscope.tasks import (
 )
 from grokscope.tasks.runs.folder import RunWriter
 from grokscope.tasks.runs.shipping import copy_run
-from grokscope.tasks.runs.tensors import labelled
 
 TESTED = np.random.default_rng(0).permutation([(a, b) for a in range(10) for b in range(10)])[:10]
 BIDIRECTIONAL = ModelConfig(d_model=32, n_heads=2, n_blocks=1, n_loops=2, bidirectional=True)

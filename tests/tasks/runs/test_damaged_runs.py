@@ -14,10 +14,10 @@ from safetensors.torch import load, save
 
 from grokscope.circuits.documents import to_document
 from grokscope.circuits.manifest import MANIFEST, Entry, Manifest
+from grokscope.circuits.tensor_files import FORMAT, labelled, metadata_of
 from grokscope.tasks import CheckpointError, Run, TwoHopTask, load_study
 from grokscope.tasks.runs.folder import KIND, RunWriter, checkpoint_name, table_file
 from grokscope.tasks.runs.shipping import copy_run
-from grokscope.tasks.runs.tensors import FORMAT, labelled, metadata_of
 
 WEIGHTS = checkpoint_name(60)
 FILES = ["run.json", "task.safetensors", "metrics.csv", "manifest.json", WEIGHTS, table_file("lens")]

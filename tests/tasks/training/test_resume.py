@@ -21,6 +21,7 @@ from torch import Tensor
 
 from grokscope.circuits.lock import LOCK, only_writer
 from grokscope.circuits.manifest import Manifest
+from grokscope.circuits.tensor_files import labelled, metadata_of
 from grokscope.tasks import (
     CheckpointError,
     FolderInUseError,
@@ -33,7 +34,6 @@ from grokscope.tasks import (
 )
 from grokscope.tasks.models.building import build_model
 from grokscope.tasks.runs.folder import RunWriter, checkpoint_name, state_name, table_file
-from grokscope.tasks.runs.tensors import labelled, metadata_of
 from grokscope.tasks.training import resuming
 from grokscope.tasks.training import train as training
 from grokscope.tasks.training.train import initial_state

@@ -10,9 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import torch
-
-from ...circuits.documents import FileError, decoded, own_version, parsed
+from .documents import FileError, decoded, own_version, parsed
 
 FORMAT = 2
 _METADATA = "__metadata__"
@@ -88,11 +86,6 @@ def tensors_of(data: bytes, load: Callable[[bytes], Tensors], where: str) -> Ten
         raise FileError(
             f"{where}: expected a safetensors file, but {type(error).__name__}: {error}; take a copy or make it again"
         ) from error
-
-
-def tensor_bytes(values: torch.Tensor) -> bytes:
-    """A tensor's numbers as they lie in memory, row by row, of any dtype; for a digest."""
-    return values.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _parts(data: bytes, where: str) -> tuple[dict[str, Any], bytes]:
