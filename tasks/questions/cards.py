@@ -9,6 +9,7 @@ from ...circuits.card import card, or_line, table
 from ...circuits.plain_text import counted, named, one_line, shortened
 
 if TYPE_CHECKING:
+    from .graph import KnowledgeGraph
     from .pairs import PromptPairs
     from .queries import Queries
     from .twohop import TwoHopTask
@@ -20,7 +21,7 @@ SHOWN_ROLES = 12
 @one_line
 def task_line(task: "TwoHopTask") -> Iterator[str]:
     """Sizes, regime, layout where it is not the usual one, and seed."""
-    yield from _sizes(task)
+    yield from _sizes(task.graph)
     yield shortened(task.regime)
     yield f"layout {task.layout}" if task.layout != "compact" else ""
     yield f"seed {task.seed}"
@@ -29,7 +30,7 @@ def task_line(task: "TwoHopTask") -> Iterator[str]:
 @or_line
 def task_card(task: "TwoHopTask") -> str:
     """The sizes, and how many questions each split has."""
-    told = (*_sizes(task), f"φ {task.phi:.1f}", f"layout {task.layout}", f"seed {task.seed}")
+    told = (*_sizes(task.graph), f"φ {task.phi:.1f}", f"layout {task.layout}", f"seed {task.seed}")
     rows = [(split, part, f"{_n_of(task, split, part):,}") for split, part in task.splits.items()]
     added = f"{counted(task.n_added, 'composition')} of OOD facts in train_inferred" if task.n_added else ""
     return card(type(task).__name__, task.regime, told, table(("split", "for", "questions"), rows, words=2, note=added))
@@ -45,13 +46,16 @@ def _n_of(task: "TwoHopTask", split: str, part: str) -> int:
     return int((chosen if task.is_atomic is None else chosen & task.is_atomic).sum())
 
 
-def _sizes(task: "TwoHopTask") -> tuple[str, str, str]:
-    graph = task.graph
+def _sizes(graph: "KnowledgeGraph") -> tuple[str, str, str]:
+    """How many entities, relations and facts."""
     return (
         counted(graph.n_entities, "entity", "entities"),
         counted(graph.n_relations, "relation"),
         counted(len(graph), "fact"),
     )
+
+
+graph_line = one_line(_sizes)
 
 
 @one_line

@@ -1,4 +1,4 @@
-"""Whether questions are what is given where they are needed, before anything is asked of them; of pairs see `given_pairs`.
+"""Checks that questions were given where they are needed, before anything is asked of them; for pairs see `given_pairs`.
 
 Names of splits, tensors, and pairs in place of questions are the slips; each error says how to get what is needed.
 """

@@ -1,4 +1,4 @@
-"""Whether prompt pairs are what is given where they are needed, before anything is measured on them; as `given`."""
+"""Checks that prompt pairs were given where they are needed, before anything is measured on them."""
 
 from typing import Any
 

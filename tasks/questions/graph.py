@@ -5,7 +5,7 @@ distinct relations, chosen without replacement; each tail is uniform over all en
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Int
 
 from ...circuits.arguments import make_native, native, refuse, seed_problems, shortly, whole_problems
-from ...circuits.plain_text import counted, one_line
 from ...circuits.same_content import ByContent
+from .cards import graph_line
 from .room import too_large_problems
 
 MOST_SLOTS = 2**28  # (head, relation) pairs; `fact_of` takes 8 bytes for each
@@ -75,11 +75,7 @@ class KnowledgeGraph(ByContent):
     def __len__(self) -> int:
         return len(self.heads)
 
-    @one_line
-    def __repr__(self) -> Iterator[str]:
-        yield counted(self.n_entities, "entity", "entities")
-        yield counted(self.n_relations, "relation")
-        yield counted(len(self), "fact")
+    __repr__ = graph_line
 
     @cached_property
     def key(self) -> str:

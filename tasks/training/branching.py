@@ -2,14 +2,13 @@
 
 import dataclasses
 
-from ...circuits.manifest import Manifest
 from ..models.config import ModelConfig
 from ..questions.task import Task
 from ..runs.checkpoints import Checkpoint, Run
-from ..runs.folder import SETTINGS, CheckpointError, checkpoint_name, state_name, state_steps
+from ..runs.folder import CheckpointError, checkpoint_name, state_name, state_steps
 from ..runs.past import Branch
 from ..runs.training_config import TrainConfig
-from .training_state import TrainingState
+from .training_state import TrainingState, restore_state
 
 
 def branch_problems(checkpoint: Checkpoint, task: Task, model_config: ModelConfig, config: TrainConfig) -> list[str]:
@@ -44,8 +43,9 @@ def check_has_state(checkpoint: Checkpoint) -> Run:
         CheckpointError: if it does not.
     """
     run = Run.load(checkpoint.manifest.folder)
-    if state_name(checkpoint.step) not in _files(run.manifest):
-        steps = [step for step in state_steps(run.manifest) if checkpoint_name(step) in run.manifest.files]
+    kept = [step for step in state_steps(run.manifest) if (run.folder / state_name(step)).exists()]
+    if checkpoint.step not in kept:
+        steps = [step for step in kept if checkpoint_name(step) in run.manifest.files]
         raise CheckpointError(
             f"{run.folder} keeps no training state of step {checkpoint.step}, from which from_checkpoint= could go on: a "
             f"run keeps that of its end; steps that have one: {', '.join(map(str, steps)) or 'none'}. initial= is possible "
@@ -62,14 +62,5 @@ def restore_origin(state: TrainingState, checkpoint: Checkpoint) -> None:
         CheckpointError: if there is none.
     """
     run = check_has_state(checkpoint)
-    name, owners = state_name(checkpoint.step), [each.sha256 for each in run.extended]
-    about = {"run": run.manifest.files[SETTINGS].sha256, "earlier": owners, "first": run.past.first}
-    evaluated = run.metrics["step"].tolist()
-    data = run.manifest.bytes_of(name)
-    state.restore(data, str(run.folder / name), step=checkpoint.step, evaluated=evaluated, **about)
+    restore_state(state, run.manifest, run.past, checkpoint.step, run.metrics["step"].tolist())
     state.begin_branch()
-
-
-def _files(manifest: Manifest) -> set[str]:
-    """What a manifest names and is there."""
-    return {name for name in manifest.files if (manifest.folder / name).exists()}

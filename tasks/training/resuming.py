@@ -30,11 +30,11 @@ from ..runs.folder import (
 )
 from ..runs.metrics import rows_until
 from ..runs.past import Past
-from ..runs.settings import RunSettings, check_resumable, read_settings, settings_bytes, task_bytes
+from ..runs.settings import RunSettings, check_resumable, settings_bytes, task_bytes
 from ..runs.training_config import TrainConfig
 from .branching import branch_of, check_has_state, restore_origin
 from .extending import check_extendable, differences, extends, extension
-from .training_state import TrainingState
+from .training_state import TrainingState, restore_state, write_state
 
 _TO_DO = "put back a copy of what is damaged or gone, or train again in another folder"
 
@@ -58,13 +58,13 @@ class Found:
     run: Run | None
 
     @classmethod
-    def read(cls, folder: Path) -> "Found":
-        """Read it.
+    def of(cls, manifest: Manifest, settings: RunSettings) -> "Found":
+        """Of what defines it, and what was read of it.
 
         Raises:
             CheckpointError: if the manifest names what there can only be after an evaluation, but no metrics.
         """
-        manifest, settings, _ = read_settings(folder)
+        folder = manifest.folder
         if METRICS in manifest.files:
             return cls(manifest, settings, Run.load(folder))
         steps, first = state_steps(manifest), settings.past.evaluation_steps(settings.training)[0]
@@ -80,13 +80,8 @@ class Found:
 
     @property
     def until(self) -> int:
-        """The step of the last evaluation; before the first one that after which training began."""
+        """The step of the last evaluation; if there was none, the step after which training began."""
         return self.evaluated[-1] if self.run else self.settings.past.first
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the run is."""
-        return self.run is not None and self.run.is_finished
 
 
 @dataclass(frozen=True)
@@ -142,16 +137,19 @@ class Asked:
                 left of a run without what makes it one; or what is asked for needs a state of training that is not kept.
         """
         check_parts(self.folder)
-        if not self._is_there():
-            if self.from_checkpoint:
-                check_has_state(self.from_checkpoint)
-            return None
-        found = Found.read(self.folder)
-        if found.run and extends(found.settings.training, self.train_config):
-            check_extendable(found.run, self.train_config)
-        elif found.run and found.is_finished:
-            return self._whole(found.run)
-        return None
+        found = self._found()
+        if found is None and self.from_checkpoint:
+            check_has_state(self.from_checkpoint)
+        return None if found is None or found.run is None or self._goes_on(found) else self._whole(found.run)
+
+    def _goes_on(self, found: Found) -> bool:
+        """Whether anything is left to train; an extension that is not possible is refused."""
+        if found.run is None:
+            return True
+        if not extends(found.settings.training, self.train_config):
+            return not found.run.is_finished
+        check_extendable(found.run, self.train_config)
+        return True
 
     def _whole(self, run: Run) -> Run:
         """A finished run, checked but for its state of training, on which nothing of it rests."""
@@ -170,17 +168,15 @@ class Asked:
         Returns:
             None if another process has finished it meanwhile.
         """
-        if not self._is_there():
+        found = self._found()
+        if found is None:
             writer, metrics, past = RunWriter(self.folder), b"", self.past
             writer.write(TASK, task_bytes(self.task))
             writer.begin(self._settings(past))
         else:
-            found = Found.read(self.folder)
-            is_extension, past = extends(found.settings.training, self.train_config), found.settings.past
-            if is_extension and found.run:
-                check_extendable(found.run, self.train_config)
-            elif found.is_finished:
+            if not self._goes_on(found):
                 return None
+            is_extension, past = extends(found.settings.training, self.train_config), found.settings.past
             writer, metrics = resumed(found, state)
             if past.branch and not state.step and not self.from_checkpoint:
                 raise CheckpointError(
@@ -189,8 +185,7 @@ class Asked:
             past = self._extended(found, writer, state) if is_extension else past
         if self.from_checkpoint and not state.step:  # what it goes on from is taken into the folder
             restore_origin(state, self.from_checkpoint)
-            writer.write(state_name(state.step), state.to_bytes(writer.files[SETTINGS].sha256))
-            writer.publish()
+            write_state(state, writer, keep=1)
         return Begun(writer, metrics, past.evaluation_steps(self.train_config))
 
     def _settings(self, past: Past) -> bytes:
@@ -211,16 +206,15 @@ class Asked:
             warnings.warn(f"{longer} start would leave: {'; '.join(said)}", ResumeWarning, stacklevel=2)
         return past
 
-    def _is_there(self) -> bool:
-        """Whether the folder holds this run, or a part of it; any other one is refused."""
+    def _found(self) -> Found | None:
+        """This run, or a part of it, if the folder holds one; any other one is refused."""
         if (self.folder / SETTINGS).exists():
-            there = (self.folder, self.task, self.model_config, self.train_config, self.past)
-            check_resumable(*there, resume=self.resume)
-            return True
+            asked = (self.folder, self.task, self.model_config, self.train_config, self.past)
+            return Found.of(*check_resumable(*asked, resume=self.resume))
         if is_there(self.folder) and METRICS in Manifest.read(self.folder, KIND).files:
             raise CheckpointError(f"{self.folder} lacks {SETTINGS} of its run; take a copy of it, or choose another folder")
         check_holds_no_part(self.folder)
-        return False
+        return None
 
 
 def resumed(found: Found, state: TrainingState) -> tuple[RunWriter, bytes]:
@@ -252,7 +246,6 @@ def resumed(found: Found, state: TrainingState) -> tuple[RunWriter, bytes]:
 def _restored(found: Found, state: TrainingState, damaged: Mapping[str, str]) -> int:
     """The step of the newest sound state before which all else is sound; a warning names what is not."""
     manifest, past, problems = found.manifest, found.settings.past, list(damaged.values())
-    owners = {"run": manifest.files[SETTINGS].sha256, "earlier": [each.sha256 for each in past.extended]}
     states = {step: state_name(step) for step in state_steps(manifest)}
     made_at = {checkpoint_name(step): step for step in checkpoint_steps(manifest)}
     until = min((made_at.get(name, 0) for name in damaged.keys() - states.values()), default=math.inf)
@@ -260,8 +253,7 @@ def _restored(found: Found, state: TrainingState, damaged: Mapping[str, str]) ->
         if name in damaged or step >= until:
             continue
         try:
-            data, where = manifest.bytes_of(name), str(manifest.folder / name)
-            state.restore(data, where, step=step, evaluated=found.evaluated, first=past.first, **owners)
+            restore_state(state, manifest, past, step, found.evaluated)
         except (FileError, OSError) as error:
             problems.append(str(error))
             continue

@@ -102,8 +102,8 @@ def sweep(
 
     Returns:
         A row for each job, in their order, with run, outcome (`trained`, `finished before` or `failed`), seconds, error
-        (empty unless it failed; a run that another process is training fails with its name), warning (empty unless a damaged
-        state of training was passed over), and the step of each phase reached.
+        (empty unless it failed; a run that another process is training fails with its name), warning (what a
+        `ResumeWarning` said), and the step of each phase reached.
 
     Raises:
         ValueError: if there is no job, one is something else, or two have the same name.

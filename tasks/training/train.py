@@ -7,13 +7,12 @@ code: "evaluation, lens and saved checkpoints use EMA weights").
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformer_lens import HookedTransformer
 
 from ...circuits.arguments import flag_problems, refuse, shortly
 from ...circuits.destination import folder_problems, input_problems, room_problems
@@ -39,14 +38,17 @@ from ..runs.folder import (
 )
 from ..runs.metrics import read_metrics, row_text
 from ..runs.phases import phases_reached
-from ..runs.settings import read_settings
+from ..runs.settings import read_manifest
 from ..runs.training_config import TrainConfig
 from ..runs.weights import checkpoint_bytes, load_weights
 from .batches import Examples, as_examples, batches, training_examples
 from .branching import branch_problems
 from .feasible import bytes_to_write, learning_problems
 from .resuming import Asked, Begun
-from .training_state import TrainingState
+from .training_state import TrainingState, write_state
+
+if TYPE_CHECKING:
+    import transformer_lens
 
 EVALUATION_BATCH = 4096  # prompts
 STATES = 2  # that are kept, so that a run can go on from the one before if the newest is damaged
@@ -206,7 +208,7 @@ def _take_steps(state: TrainingState, begun: Begun, asked: Asked, stop: Stop, sh
         state.seconds = time.perf_counter() - start
         row = {"step": step, "seconds": state.seconds, "loss": _finite_mean(state.losses, step, folder)}
         _check_finite(state, folder)
-        row |= evaluate(lambda asked: _correct(model_config, state.average, asked, task), queries, task.splits) | floors
+        row |= evaluate(lambda some: _correct(model_config, state.average, some, task), queries, task.splits) | floors
         written, state.losses = written + row_text(row, first=not written).encode(), []
         shown.set_postfix_str(_summary(row, task), refresh=False)
         state.remember_average()
@@ -221,15 +223,12 @@ def _save_state(state: TrainingState, writer: RunWriter, folder: Path) -> None:
         return
     _finite_mean(state.losses, state.step, folder)
     _check_finite(state, folder)
-    writer.write(state_name(state.step), state.to_bytes(writer.files[SETTINGS].sha256))
-    for step in state_steps(writer.manifest)[:-STATES]:
-        del writer.files[state_name(step)]
-    writer.publish()
+    write_state(state, writer, keep=STATES)
 
 
 def _at_once(state: TrainingState, asked: Asked) -> str:
     """What is said of a training that was interrupted within a step."""
-    there = state_steps(read_settings(asked.folder)[0])
+    there = state_steps(read_manifest(asked.folder))
     saved = f"saved at step {there[-1]:,} in {asked.folder}" if there else f"before anything was saved in {asked.folder}"
     return f"{asked.folder.name}: stopped at once at step {state.step:,}, {saved}; go on with resume=True"
 
@@ -247,14 +246,13 @@ def _save(state: TrainingState, begun: Begun, written: bytes, asked: Asked) -> s
         if checkpoint_name(step) not in writer.files:
             writer.write(checkpoint_name(step), checkpoint_bytes(step, state.recent[step]))
     writer.write(METRICS, written)
-    writer.write(state_name(state.step), state.to_bytes(writer.files[SETTINGS].sha256))
-    for step in state_steps(writer.manifest)[: -1 if ended else -STATES]:
-        del writer.files[state_name(step)]
-    writer.publish()
+    write_state(state, writer, keep=1 if ended else STATES)
     return ended
 
 
-def initial_state(model: HookedTransformer, model_config: ModelConfig, config: TrainConfig) -> TrainingState:
+def initial_state(
+    model: "transformer_lens.HookedTransformer", model_config: ModelConfig, config: TrainConfig
+) -> TrainingState:
     """The state before the first step."""
     parameters = trained_parameters(model, model_config)
     with_decay = set(decayed(parameters))
