@@ -287,10 +287,8 @@ def _strong(
 
 def _why_none(n_strong: int, rule: str) -> str:
     """Why no edge is kept by a rule that chose this many edges, before the unconnected ones were dropped."""
-    if rule == GIVEN:
-        chosen = f"{n_strong} edges were given" if n_strong else "no edge was given"
-    else:
-        chosen = f"{n_strong or 'no'} {'edge was' if n_strong < 2 else 'edges were'} strong enough ({rule})"
+    edges = f"{n_strong or 'no'} {'edge was' if n_strong < 2 else 'edges were'}"
+    chosen = f"{edges} given" if rule == GIVEN else f"{edges} strong enough ({rule})"
     apart = ", but none lies on a path of them from an embedding to the logits" if n_strong else ""
     return f"{chosen}{apart}; keep more" + ("" if rule == GIVEN else ", with a larger top_k or a lower threshold")
 

@@ -4,12 +4,11 @@ import functools
 import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 import typer
 
-from .interrupts import interrupt, signal_of
+from .interrupts import signal_of, stop_at_once
 from .plain_text import escape_what_it_lacks
 
 
@@ -25,7 +24,7 @@ def run_command(main: Callable[..., Any], *, stopped: str) -> None:
 
     @functools.wraps(main)
     def ending_with_a_line(*args: Any, **kwargs: Any) -> None:
-        before = signal.signal(signal.SIGTERM, _stop)
+        before = signal.signal(signal.SIGTERM, stop_at_once)
         try:
             main(*args, **kwargs)
         except KeyboardInterrupt as error:
@@ -35,7 +34,3 @@ def run_command(main: Callable[..., Any], *, stopped: str) -> None:
             signal.signal(signal.SIGTERM, before)
 
     typer.run(ending_with_a_line)
-
-
-def _stop(number: int, _frame: FrameType | None) -> None:
-    raise interrupt("", number)

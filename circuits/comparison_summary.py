@@ -11,7 +11,7 @@ import pandas as pd
 from .columns import Columns
 from .plain_text import plain
 from .result import Result
-from .units import fixed
+from .units import fixed, interval
 from .verdicts import CUT, Verdict, mean, verdicts
 from .yardstick import yardstick
 
@@ -102,8 +102,9 @@ def intervals(found: Sequence[Verdict]) -> str:
 
 def _line_of_several(found: Sequence[Verdict]) -> str:
     rows = [_row(each) for each in found]
-    whole = [f"{_pair(row)} {row['verdict']} {_interval(row, 'distance')}" for row in rows]
-    without = [f"{_pair(row)} {row['verdict']} {fixed(row['distance'], 3)}" for row in rows]
+    words = [f"{_pair(row)} {row['verdict']}" for row in rows]
+    whole = [_with(word, _interval(row, "distance"), row) for word, row in zip(words, rows, strict=True)]
+    without = [_with(word, fixed(row["distance"], 3), row) for word, row in zip(words, rows, strict=True)]
     said = whole if _n_fitting(whole) == len(found) else without
     n = max(1, _n_fitting(said))
     left = Counter(row["verdict"] for row in rows[n:])
@@ -115,7 +116,12 @@ def _line_of_several(found: Sequence[Verdict]) -> str:
     }
     known = {name: [row[column] for row in rows if not np.isnan(row[column])] for name, (_, column) in bounds.items()}
     yardsticks = "".join(f", {name} {fixed(bounds[name][0](each), 3)}" for name, each in known.items() if each)
-    return f"{', '.join(said[:n])}{more} apart ({ALL_EDGES}){yardsticks}".replace(" nan", "")
+    return f"{', '.join(said[:n])}{more} apart ({ALL_EDGES}){yardsticks}"
+
+
+def _with(word: str, distance: str, row: Mapping[str, Any]) -> str:
+    """A word and the distance, if there is one."""
+    return word if np.isnan(row["distance"]) else f"{word} {distance}"
 
 
 def _n_fitting(said: Sequence[str]) -> int:
@@ -197,8 +203,7 @@ def _yardsticks(row: Mapping[str, Any]) -> str:
 
 
 def _interval(row: Mapping[str, Any], value: str, low: str = "low", high: str = "high") -> str:
-    shown = fixed(row[value], 3)
-    return shown if np.isnan(row[low]) else f"{shown} [{fixed(row[low], 3)}, {fixed(row[high], 3)}]"
+    return f"{fixed(row[value], 3)} {interval(row[low], row[high])}".rstrip()
 
 
 def _scope(found: Sequence[Verdict]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from .units import fixed
+from .units import cell, fixed, interval
 from .verdicts import ALIGNED, COUNTS, DISTANCE
 
 NOTHING, OVERLAP = "–", r"overlap@(\d+)"
@@ -35,12 +35,12 @@ def _row(row: Mapping[Any, Any]) -> dict[str, str]:
         "b": str(row["b"]),
         "measure": _in_words(measure),
         "value": _value(measure, value),
-        "95 % interval": _interval(row),
-        "chance: mean": _number(row["chance"]),
-        "chance: 5 % most alike": _number(row["chance_bound"]),
-        "p of chance": _number(row["p"]),
-        "two halves of one circuit": _number(row["ceiling"]),
-        "halves: 2.5 % least alike": _number(row.get("ceiling_bound", math.nan)),
+        "95 % interval": interval(row["low"], row["high"]) or NOTHING,
+        "chance: mean": cell(row["chance"]),
+        "chance: 5 % most alike": cell(row["chance_bound"]),
+        "p of chance": cell(row["p"]),
+        "two halves of one circuit": cell(row["ceiling"]),
+        "halves: 2.5 % least alike": cell(row.get("ceiling_bound", math.nan)),
     }
 
 
@@ -59,12 +59,4 @@ def _value(measure: str, value: float) -> str:
     if (match := re.fullmatch(OVERLAP, measure)) and not math.isnan(value):
         either = 2 * int(match[1]) / (1 + value)
         return f"{fixed(value, 3)} ({round(value * either)} of {round(either)})"
-    return _number(value)
-
-
-def _interval(row: Mapping[Any, Any]) -> str:
-    return NOTHING if math.isnan(row["low"]) else f"[{fixed(row['low'], 3)}, {fixed(row['high'], 3)}]"
-
-
-def _number(value: float) -> str:
-    return NOTHING if math.isnan(value) else fixed(value, 3)
+    return cell(value)

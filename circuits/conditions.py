@@ -27,8 +27,7 @@ def compared_conditions(names: Iterable[str]) -> dict[Couple, list[Couple]]:
     names = list(names)
     found: dict[Couple, list[Couple]] = {}
     for conditions in combinations(dict.fromkeys(map(condition_of, names)), 2):
-        across = [couple for couple in combinations(names, 2) if {*map(condition_of, couple)} == {*conditions}]
-        found[conditions] = across
+        found[conditions] = [each for each in combinations(names, 2) if {*map(condition_of, each)} == {*conditions}]
     return found or {couple: [couple] for couple in combinations(names, 2)}
 
 

@@ -149,11 +149,11 @@ def _frames(drawn: Drawn) -> Frames:
 
 def _shown_problems(name: str, given: Any) -> list[str]:
     """Why something is no result to show next to circuits, and no table of one."""
-    by_label = given if isinstance(given, Mapping) else {} if given is None else {"": given}
-    wrong = {label: each for label, each in by_label.items() if _table(name, each) is None}
+    if given is None:
+        return []
+    named = {f"{name} of {label!r}": each for label, each in given.items()} if isinstance(given, Mapping) else {name: given}
     needed = f"needed is a result of analyses.{FUNCTIONS[name]}, or its {TABLES[name]}"
-    of = {label: f" of {label!r}" if isinstance(given, Mapping) else "" for label in wrong}
-    return [f"{name}{of[label]} is {shortly(each)}, {needed}" for label, each in wrong.items()]
+    return [f"{what} is {shortly(each)}, {needed}" for what, each in named.items() if _table(name, each) is None]
 
 
 def _table(name: str, given: Any) -> pd.DataFrame | None:
@@ -172,8 +172,7 @@ def _by_label(name: str, given: Shown | Mapping[str, Shown] | None, panels: Mapp
 
 
 def _tables(name: str, by_label: Mapping[str, Shown]) -> dict[str, pd.DataFrame]:
-    tables = {label: _table(name, each) for label, each in by_label.items()}
-    return {label: table for label, table in tables.items() if table is not None}
+    return {label: table for label, each in by_label.items() if (table := _table(name, each)) is not None}
 
 
 def _fragment(panels: Mapping[str, Frames], data: Mapping[str, Any], title: str) -> str:

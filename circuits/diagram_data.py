@@ -179,6 +179,7 @@ def _curve_data(curve: pd.DataFrame | None) -> list[list[float | None]]:
     if curve is None:
         return []
     rows = curve[curve["order"] == "|effect|"] if "order" in curve else curve
+    rows = rows[rows["n_edges"] > 0]  # of no edges there is nothing to say
     return [[int(k), *map(_short, rest)] for k, *rest in rows[["n_edges", "faithfulness", "low", "high"]].to_numpy()]
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from .circuit import Circuit
 from .result import Result
-from .units import fixed
+from .units import fixed, interval
 
 MEASURED = ("edges", "n_edges", "faithfulness", "low", "high", "n")
 NOT_OF_IT = "what they keep is not in the faithfulness that was given"
@@ -25,12 +25,12 @@ def kept_alone(circuit: Circuit, given: Result | pd.DataFrame | None) -> str:
     row = _row_of(circuit, given)
     if row is None:
         return NOT_OF_IT
-    model, own = str(getattr(given, "model", "")), str(circuit.provenance.get("model", ""))
-    where = f" in {model}" if model and own and model != own else ""  # a circuit can be judged in another model
+    judged, measured = str(getattr(given, "model", "")), str(circuit.provenance.get("model", ""))
+    where = f" in {judged}" if judged and measured and judged != measured else ""  # a circuit can be judged in another model
     if pd.isna(row["faithfulness"]):
         return f"what they keep{where} is undefined: {getattr(given, 'reason', '') or 'no reason is known'}"
-    bounds = "" if pd.isna(row["low"]) else f" [{fixed(row['low'], 2)}, {fixed(row['high'], 2)}]"
-    return f"they keep {fixed(row['faithfulness'], 2)}{bounds} of the gap{where}, on {row['n']} pairs"
+    kept = f"{fixed(row['faithfulness'], 2)} {interval(row['low'], row['high'], 2)}".rstrip()
+    return f"they keep {kept} of the gap{where}, on {row['n']} pairs"
 
 
 def _row_of(circuit: Circuit, given: Result | pd.DataFrame) -> dict[Any, Any] | None:

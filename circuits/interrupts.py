@@ -14,7 +14,6 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-AT_ONCE = "stopped"
 
 
 def interrupt(message: str, number: int = signal.SIGINT) -> KeyboardInterrupt:
@@ -40,9 +39,9 @@ def signal_of(error: KeyboardInterrupt) -> int:
     return getattr(error, "signal", int(signal.SIGINT))
 
 
-def stop_at_once(number: int) -> None:
-    """Interrupt, where there is nothing to finish."""
-    raise interrupt(AT_ONCE, number)
+def stop_at_once(number: int, _frame: FrameType | None = None) -> None:
+    """Interrupt where there is nothing to finish; whoever knows how far it came says it."""
+    raise interrupt("", number)
 
 
 @dataclass

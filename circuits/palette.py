@@ -1,4 +1,7 @@
-"""The one palette, read from `assets/palette.json`: Okabe and Ito's hues, which colour-blind readers can tell apart."""
+"""The one palette, read from `assets/palette.json`: Okabe and Ito's hues for diagrams and splits, others for arms.
+
+Colour-blind readers can tell them apart; of arms see `tasks/runs/arm_looks.py`.
+"""
 
 import json
 from pathlib import Path

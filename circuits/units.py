@@ -74,6 +74,15 @@ def cell(value: Any, *, digits: int = 3) -> str:
     return fixed(number, digits) if abs(number) < 100 else f"{number:,.0f}"
 
 
+def interval(low: float, high: float, digits: int = 3) -> str:
+    """Bounds in brackets; empty where there are none.
+
+    >>> interval(0.1, 0.25), interval(float("nan"), float("nan"))
+    ('[0.100, 0.250]', '')
+    """
+    return "" if math.isnan(low) else f"[{fixed(low, digits)}, {fixed(high, digits)}]"
+
+
 def listed(values: Mapping[Any, Any], *, digits: int = 3) -> str:
     """Values by name, in words.
 

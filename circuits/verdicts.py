@@ -98,9 +98,11 @@ def verdicts(table: pd.DataFrame, differences: pd.DataFrame, labels: Sequence[st
         within = [_distance(rows, couple) for couple in replicates_of(labels, conditions)]
         are_equal = not any(changed.get(couple, True) for couple in couples)
         cuts = [{name: int(rows[*couple, name]["value"]) for name in COUNTS} for couple in couples]
-        word, reason = _of_equal(across, cuts) if are_equal else _decided(across, within, margin)
-        counts = cuts[0]
-        found.append(Verdict(conditions, word, reason, tuple(across), tuple(within), counts))
+        if any(math.isnan(each.value) for each in across):
+            word, reason = UNDECIDED, NO_EFFECT
+        else:
+            word, reason = _of_equal(cuts) if are_equal else _decided(across, within, margin)
+        found.append(Verdict(conditions, word, reason, tuple(across), tuple(within), cuts[0]))
     return found
 
 
@@ -114,12 +116,9 @@ def _distance(rows: Mapping[tuple[str, str, str], Mapping[Any, Any]], couple: Co
     return Distance(**numbers, n=int(plain["n"]), n_units=int(plain["n_units"]))
 
 
-def _of_equal(across: Sequence[Distance], cuts: Sequence[Mapping[str, int]]) -> tuple[str, str]:
+def _of_equal(cuts: Sequence[Mapping[str, int]]) -> tuple[str, str]:
     """The word where all effects are equal: the same without a test if the same edges are kept, too."""
-    if any(math.isnan(each.value) for each in across):
-        return UNDECIDED, NO_EFFECT
-    if otherwise := [cut for cut in cuts if cut["lost"] or cut["gained"]]:
-        cut = otherwise[0]
+    if cut := next((cut for cut in cuts if cut["lost"] or cut["gained"]), None):
         stay = f"{cut['shared']} {'edge stays' if cut['shared'] == 1 else 'edges stay'}"
         return UNDECIDED, f"{CUT}: {stay}, {cut['lost']} lost, {cut['gained']} gained"
     return SAME, "all effects are equal to the last digit, and the same edges are kept"
@@ -127,8 +126,6 @@ def _of_equal(across: Sequence[Distance], cuts: Sequence[Mapping[str, int]]) -> 
 
 def _decided(across: Sequence[Distance], within: Sequence[Distance], margin: float | None) -> tuple[str, str]:
     """The word, and why."""
-    if any(math.isnan(each.value) for each in across):
-        return UNDECIDED, NO_EFFECT
     if any(math.isnan(each.low + each.halves_bound) for each in across):
         return UNDECIDED, "without intervals no distance can be told from noise"
     least, halves = min(each.aligned_low for each in across), max(each.halves_bound for each in across)

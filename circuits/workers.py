@@ -42,17 +42,9 @@ def in_workers(calls: Iterable[Any], *, n_jobs: int) -> Iterator[Iterator[Any]]:
         yield found
 
 
-@contextlib.contextmanager
-def listening() -> Iterator[None]:
+def listening() -> contextlib.AbstractContextManager[None]:
     """Let SIGTERM through within the block, for a call that notices it."""
-    if not CAN_HOLD_BACK:
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return _masked([signal.SIGTERM], hold=False)
 
 
 def tell_workers(_signal: int) -> None:
@@ -72,14 +64,20 @@ def _workers() -> list[int]:
     return [each.pid for each in multiprocessing.active_children() if isinstance(each, LokyProcess) and each.pid]
 
 
+def _held_back() -> contextlib.AbstractContextManager[None]:
+    if CAN_HOLD_BACK:
+        for tracker in (resource_tracker, loky_tracker):  # to start these lets signals through again
+            tracker.ensure_running()
+    return _masked(SIGNALS, hold=True)
+
+
 @contextlib.contextmanager
-def _held_back() -> Iterator[None]:
+def _masked(signals: Iterable[signal.Signals], *, hold: bool) -> Iterator[None]:
+    """Hold signals back within the block, or let them through, where the system can."""
     if not CAN_HOLD_BACK:
         yield
         return
-    for tracker in (resource_tracker, loky_tracker):  # to start these lets signals through again
-        tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK if hold else signal.SIG_UNBLOCK, signals)
     try:
         yield
     finally:

@@ -15,7 +15,10 @@ import typer
 
 from grokscope import analyses, circuits, tasks
 from grokscope.circuits.arguments import refuse
+from grokscope.circuits.command import run_command
 from grokscope.circuits.destination import file_problems
+from grokscope.circuits.units import listed
+from grokscope.circuits.verdicts import ALIGNED, DISTANCE
 from grokscope.circuits.writing import write_atomic
 
 GRAPHS = (1, 2, 3, 4, 5)
@@ -24,7 +27,7 @@ PHASES = {  # with weights, by arm that was trained twice on each graph
     "both_hops": ("ood_generalised", "final"),
 }
 PAIRS: dict[str, Any] = dict(split="test_inferred_iid", contrast="bridge", n=256, seed=0)
-MEASURES = ("jensen_shannon", "aligned jensen_shannon")
+MEASURES = (DISTANCE, ALIGNED)
 
 
 def main(
@@ -38,7 +41,7 @@ def main(
         comparison = compared([runs[f"{arm}-g{graph}-r{replicate}"] for replicate in (0, 1)], phase)
         rows.append({"arm": arm, "phase": phase, "graph": graph, **numbers(comparison)})
         measured = dict(comparison.measured)
-        typer.echo(rows[-1])
+        typer.echo(listed(rows[-1], digits=4))
     content = {"source": f"examples/{Path(__file__).name}", "preset": "ModelConfig.small()", **measured, "pairs": rows}
     write_atomic(out, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
@@ -60,4 +63,4 @@ def numbers(comparison: circuits.CircuitComparison) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main, stopped="stopped; nothing was written")

@@ -24,7 +24,7 @@ from transformer_lens import HookedTransformer
 
 from ...circuits import Edge
 from ...circuits.documents import FileError, check_is_file, read_document, validated, write_document
-from ...circuits.interrupts import AT_ONCE, Stop, interrupt, noticing_interrupts, signal_of, stop_at_once
+from ...circuits.interrupts import Stop, interrupt, noticing_interrupts, signal_of, stop_at_once
 from ...circuits.lock import only_writer
 from ...circuits.tensor_files import labelled, metadata_of, tensors_of
 from ...circuits.writing import write_atomic
@@ -112,7 +112,7 @@ def keeping(
         with noticing_interrupts(then=stop_at_once), only_writer(Path(folder)):
             yield begin(Path(folder), about, budget(max_memory, model))
     except KeyboardInterrupt as stopped:
-        if str(stopped) != AT_ONCE:
+        if str(stopped):
             raise
         line = f"stopped; what is measured is kept in {folder}, the same call goes on"
         raise interrupt(line, signal_of(stopped)) from None

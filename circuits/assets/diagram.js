@@ -50,14 +50,9 @@ function drawnEdges(frame, state) {
   return ranked(frame).filter((i) => Math.abs(frame.effect[i]) >= state.threshold);
 }
 
-// The sizes at which it was measured what the strongest edges keep; of no edges there is nothing to say.
-function sizesOf(panel) {
-  return panel.curve.filter(([size]) => size > 0);
-}
-
 // What the strongest k edges keep, at the largest measured size up to k; null if all are larger.
 function faithfulnessAt(panel, k) {
-  return sizesOf(panel).reduce((best, row) => (row[0] <= k && (!best || row[0] > best[0]) ? row : best), null);
+  return panel.curve.reduce((best, row) => (row[0] <= k && (!best || row[0] > best[0]) ? row : best), null);
 }
 
 // Edges on a path through the seeds, over the drawn edges: what feeds them and what they feed.

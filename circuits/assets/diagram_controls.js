@@ -120,12 +120,12 @@ function start(root) {
   // What the drawn edges keep, or as many of them as were measured.
   function keptBy(panel, frame, drawn) {
     if (state.cut === "kept") return frame.keeps && `, ${frame.keeps}`;
-    if (!sizesOf(panel).length || !drawn.length) return "";
+    if (!panel.curve.length || !drawn.length) return "";
     const kept = faithfulnessAt(panel, drawn.length);
-    if (!kept) return `, no size up to ${drawn.length} was measured, the smallest is ${Math.min(...sizesOf(panel).map(([k]) => k))}`;
+    if (!kept) return `, no size up to ${drawn.length} was measured, the smallest is ${Math.min(...panel.curve.map(([k]) => k))}`;
     const [size, value, low, high] = kept;
-    const who = size === drawn.length ? (size === 1 ? "it" : "they") : `the strongest ${size} of them, the next smaller measured size,`;
     if (value === null) return `, what the strongest ${size} keep is undefined`;
+    const who = size === drawn.length ? (size === 1 ? "it" : "they") : `the strongest ${size} of them, the next smaller measured size,`;
     return `, ${who} ${drawn.length === 1 ? "keeps" : "keep"} ${fixed(value, 2)}${low === null ? "" : ` [${fixed(low, 2)}, ${fixed(high, 2)}]`} of the gap`;
   }
 
