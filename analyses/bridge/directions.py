@@ -20,7 +20,6 @@ from ...circuits import ComputationGraph, Result
 from ...circuits.arguments import common_problems, number_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import PromptPairs, Queries
-from ...tasks.questions.given import queries_problems
 from ...tasks.questions.validity import inputs_of, vocabulary_problems
 from ..forward.cached import CachedRun, with_states
 from ..forward.head import same_vocabulary, token_embeddings, unembedding_directions
@@ -30,7 +29,7 @@ from ..statistics import random_like, wilson_row
 from .answers import Copies, Rows, answers_with
 from .bridge_means import BridgeMeans
 from .interchange import questions_with_donors, values_and_answers
-from .own_pairs import setting
+from .own_pairs import given_problems, setting
 from .sources import Source
 
 Cell = tuple[int, int, float]
@@ -104,7 +103,7 @@ def ablate_bridge(
         MemoryError: if not a single question fits into `max_memory`, next to the states that means are taken of.
     """
     common = common_problems(intermediate=intermediate, max_memory=max_memory, progress=progress, seed=seed)
-    refuse(common if queries is None else queries_problems(queries=queries) + common)
+    refuse(given_problems(queries) + common)
     source, queries, name = setting(model, task, queries, intermediate, seed=seed)
     graph = graph_of(model, queries.roles, queries.answer_position)
     means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed, max_memory=max_memory)
@@ -161,7 +160,7 @@ def steer_bridge(
         MemoryError: if not a single question fits into `max_memory`, next to the states that means are taken of.
     """
     common = common_problems(intermediate=intermediate, max_memory=max_memory, progress=progress, seed=seed)
-    refuse(([] if queries is None else queries_problems(queries=queries)) + _scale_problems(scales) + common)
+    refuse(given_problems(queries) + _scale_problems(scales) + common)
     source, queries, name = setting(model, task, queries, intermediate, seed=seed)
     problems = vocabulary_problems({f"the {name}": queries.intermediates[name]}, inputs_of(model.cfg))  # embedded, too
     refuse(problems)

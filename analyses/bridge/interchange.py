@@ -29,7 +29,6 @@ from ...circuits import ComputationGraph, Result
 from ...circuits.arguments import choice_problems, common_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import Donor, PromptPairs, Queries
-from ...tasks.questions.given import queries_problems
 from ..forward.cached import CachedRun, with_states
 from ..forward.model import graph_of
 from ..forward.states import StatesRun, run_states
@@ -37,7 +36,7 @@ from ..plots.heatmaps import cell_heatmaps
 from ..statistics import random_like, wilson_row
 from .answers import Copies, Rows, answers_of, answers_with
 from .bridge_means import BridgeMeans
-from .own_pairs import setting
+from .own_pairs import given_problems, setting
 from .pair_donors import DONOR, HELD_OUT
 from .sources import Source
 
@@ -129,7 +128,7 @@ def interchange(
     """
     choices = choice_problems(second_hop=(second_hop, ("ID", "OOD")), answered=(answered, ("right", "wrong")))
     common = common_problems(intermediate=intermediate, max_memory=max_memory, progress=progress, seed=seed)
-    refuse(([] if queries is None else queries_problems(queries=queries)) + choices + common)
+    refuse(given_problems(queries) + choices + common)
     source, queries, name = setting(model, task, queries, intermediate, seed=seed)
     graph = graph_of(model, queries.roles, queries.answer_position)
     means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed, max_memory=max_memory)

@@ -12,6 +12,7 @@ import torch
 from transformer_lens import HookedTransformer
 
 from ...tasks import PromptPairs, Queries
+from ...tasks.questions.given import queries_problems
 from ...tasks.questions.validity import outputs_of, taken_problems, vocabulary_problems
 from ..forward.model import check_model
 from .bridge_means import MIN_UNITS_FOR_MEAN
@@ -138,6 +139,11 @@ def setting(
     name = intermediate_of(queries, intermediate)
     queries.check_against(model, intermediates=[name])
     return Setting(source, queries, name)
+
+
+def given_problems(queries: Queries | None) -> list[str]:
+    """What is wrong with the questions to ask; pairs come without, see `setting`."""
+    return [] if queries is None else queries_problems(queries=queries)
 
 
 def questions_of(given: Queries | PromptPairs) -> Queries:

@@ -13,19 +13,19 @@ from typing import Literal
 
 import numpy as np
 
+from ...circuits.conditions import AGAIN, condition_of
 from ..bounds import ALPHA
 from ..sameness.equivalence import (
     UNDECIDED,
     Distances,
     EquivalenceResult,
-    condition_of,
     equivalence,
     lacking_pairs,
 )
 from ..sameness.path_distances import KNOWN, MARGINS, RESOLUTIONS, trainings_of
 from .path_measurement import PathMeasurement
 from .rules import EXPLORATORY, INVALID, SUPPORTED, Row, after_controls, equivalence_row
-from .specimens import AGAIN, Arms
+from .specimens import Arms
 
 Measured = Mapping[int, PathMeasurement]
 """By graph."""

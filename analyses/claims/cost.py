@@ -122,7 +122,7 @@ def _show(result: CostResult, report: Report) -> None:
     report.figure(
         result.figure(),
         "Each dot is a run: the step from which it answers that share of OOD+OOD questions, against the compositions added "
-        "to its training set; a line is the median over graphs, beside the name of its arm. Open triangles never got there "
+        "to its training set; a line is the median over graphs, with the name of its arm. Open triangles never got there "
         "within their training. Both axes are logarithmic; 0 stands apart.",
     )
     report.table(_in_words(result.summary))

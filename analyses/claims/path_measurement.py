@@ -11,20 +11,20 @@ from typing import Any
 import pandas as pd
 
 from ...circuits import Circuit, compare
-from ...circuits.conditions import condition_of
+from ...circuits.conditions import AGAIN, Couple, condition_of
 from ...tasks import perturb
 from ..bridge.causal_tracing import CausalTraceResult, causal_trace
 from ..bridge.evidence import EvidenceResult, bridge_evidence
 from ..bridge.lens import LensResult, logit_lens
 from ..patching.discovery import discover
 from ..sameness.path_distances import MIN_PAIRS, PathDistances, answered_pairs, couples_of, path_distances
-from .specimens import AGAIN, Arms
+from .specimens import Arms
 
 OOD = "test_inferred_ood"
 TRACED = ("h", "r1")  # the tokens that make the bridge
 JENSEN_SHANNON = {"jensen_shannon": "plain", "aligned jensen_shannon": "aligned"}
 """By the measure of `compare`, its column in `PathMeasurement.circuit_distances`."""
-Couples = Collection[tuple[str, str]]
+Couples = Collection[Couple]
 
 
 @dataclass(frozen=True, eq=False)

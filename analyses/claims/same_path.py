@@ -18,12 +18,13 @@ import pandas as pd
 
 from ...circuits import draw
 from ...circuits.arguments import common_problems, refuse
+from ...circuits.conditions import AGAIN, condition_of
 from ...circuits.progress import bar
 from ...circuits.units import fixed
 from ..bounds import distance_bounds, mean_bounds
 from ..bridge.verdicts import bridge_is
 from ..page import Report
-from ..sameness.equivalence import RESOLUTION, condition_of
+from ..sameness.equivalence import RESOLUTION
 from ..sameness.path_distances import MARGINS
 from .by_age import ByAgeResult, decide_by_age
 from .claim import Claim, Inputs, Job, Jobs, show_result, verdict_line
@@ -56,7 +57,7 @@ from .rules import (
     rows_to_frame,
     violations_row,
 )
-from .specimens import AGAIN, Arms, ArmsOfStudy, arm_checkpoints, graphs_problems, has_arms, if_saved
+from .specimens import Arms, ArmsOfStudy, arm_checkpoints, graphs_problems, has_arms, if_saved
 
 LATE = 3_100  # a step that every run of 15,000 saves
 ARMS: ArmsOfStudy = {

@@ -108,14 +108,14 @@ def keeping(
         return
     about = {"model": hash_of_model(model), "pairs": pairs.key, "edges": hash_of_edges(edges), "direction": direction}
     about |= {"metric": as_metric(metric).name, "max_memory": str(max_memory)}
-    try:  # between parts, where whoever measures looks for interrupts himself, there is nothing to finish
+    try:  # `patch_each` and `prune` notice interrupts themselves; between them there is nothing to finish
         with noticing_interrupts(then=stop_at_once), only_writer(Path(folder)):
             yield begin(Path(folder), about, budget(max_memory, model))
-    except KeyboardInterrupt as stopped:
-        if str(stopped):
+    except KeyboardInterrupt as error:
+        if str(error):
             raise
         line = f"stopped; what is measured is kept in {folder}, the same call goes on"
-        raise interrupt(line, signal_of(stopped)) from None
+        raise interrupt(line, signal_of(error)) from None
 
 
 def hash_of_model(model: HookedTransformer) -> str:
@@ -190,9 +190,14 @@ class Changes:
         self.save()
         n_targets, n_queries = self.deltas.shape
         far = f"patching: stopped with {self.done.mean():.0%} of {n_targets:,} effects on {n_queries:,} pairs measured"
-        if self.path is None:
-            return stop.interrupted(f"{far}; nothing is kept, since no folder was named by keep_in=")
-        return stop.interrupted(f"{far}, kept in {self.path.parent}; the same call goes on")
+        return stopped(stop, far, self.path)
+
+
+def stopped(stop: Stop, far: str, path: Path | None) -> KeyboardInterrupt:
+    """Says how far it came, where that is kept, if anywhere, and how to go on."""
+    if path is None:
+        return stop.interrupted(f"{far}; nothing is kept, since no folder was named by keep_in=")
+    return stop.interrupted(f"{far}, kept in {path.parent}; the same call goes on")
 
 
 def _read(path: Path, key: str) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 
 from ...circuits.documents import FileError, read_document, validated, write_document
 from ...circuits.interrupts import Stop
-from .kept import FORMAT, SAVE_EVERY, Question
+from .kept import FORMAT, SAVE_EVERY, Question, stopped
 
 KIND = "state of pruning"
 FEWEST = 4  # steps that are tried at once
@@ -81,9 +81,7 @@ class Pruning:
         """Save, and say how far it came and how to go on."""
         self.save()
         far = f"pruning: stopped with {self.n_tried:,} of {len(self.stays):,} edges tried"
-        if self.path is None:
-            return stop.interrupted(f"{far}; nothing is kept, since no folder was named by keep_in=")
-        return stop.interrupted(f"{far}, kept in {self.path.parent}; the same call goes on")
+        return stopped(stop, far, self.path)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from .theme import GREYS, TEMPLATE, arm_looks, literal, log_axis
 
 HEIGHT, ABOVE, BELOW = 470, 60, 60  # pixels
 ZERO = 1.1  # where the decades of an axis begin that has a 0
-BESIDE = 0.09  # of a decade, between arms with as many added compositions
+ASIDE = 0.09  # of a decade, between arms with as many added compositions
 HALF = 0.04  # of a decade, by which the line of a median is longer than its points lie apart
 NAMES = 1.3  # decades, room for names at the right
 
@@ -56,15 +56,15 @@ def cost_frontier(table: pd.DataFrame, medians: pd.DataFrame, *, title: str) -> 
     levels, looks = list(dict.fromkeys(table["level"])), arm_looks(table["arm"])
     figure = make_subplots(rows=1, cols=len(levels), shared_yaxes=True, horizontal_spacing=0.08)
     steps, counts = log_axis([*table["step"], *table["trained"]]), CountAxis(table["added"])
-    beside = _beside(medians)
-    ends_x = counts.ends[0] - max(beside.values(), default=0.0), counts.ends[1]  # a mark outside would have no name
+    aside = _aside(medians)
+    ends_x = counts.ends[0] - max(aside.values(), default=0.0), counts.ends[1]  # a mark outside would have no name
     for column, level in enumerate(levels, start=1):
         where: Any = {"row": 1, "col": column}
         marks: list[Mark] = []
         points: list[tuple[float, float]] = []
         for arm, rows in table[table["level"] == level].groupby("arm", sort=False):
             (of_arm,) = medians[(medians["arm"] == arm) & (medians["level"] == level)].to_dict("records")
-            x = [counts(added) + beside[str(arm)] for added in rows["added"]]
+            x = [counts(added) + aside[str(arm)] for added in rows["added"]]
             look, drawn = looks[str(arm)], rows["step"].fillna(rows["trained"])
             figure.add_trace(_points(rows, x, drawn, look.colour, look.label), **where)
             points += zip(x, np.log10(drawn), strict=True)
@@ -79,12 +79,7 @@ def cost_frontier(table: pd.DataFrame, medians: pd.DataFrame, *, title: str) -> 
         named = f"steps until OOD+OOD accuracy stays at {level:g}"
         figure.update_yaxes(title=named, showticklabels=True, **steps, **where)
         if counts.broken:
-            mark: Any = {
-                "x": ZERO / 2,
-                "y": 0,
-                "yanchor": "middle",
-                "yref": "y domain" if column == 1 else f"y{column} domain",
-            }
+            mark: Any = {"x": ZERO / 2, "y": 0, "yanchor": "middle", "yref": "y domain"}
             figure.add_annotation(text="//", showarrow=False, font={"color": GREYS["marker"]}, **mark, **where)
     axis: dict[str, Any] = counts.layout | {"title": "added compositions", "range": ends_x}
     figure.update_xaxes(axis)
@@ -105,10 +100,10 @@ def _points(rows: pd.DataFrame, x: list[float], y: pd.Series, colour: str, name:
     )
 
 
-def _beside(medians: pd.DataFrame) -> dict[str, float]:
+def _aside(medians: pd.DataFrame) -> dict[str, float]:
     """By arm, how far it is moved aside from others with as many added compositions."""
     found: dict[str, float] = {}
     for _, same in medians.drop_duplicates("arm").groupby("added"):
         middle = (len(same) - 1) / 2
-        found |= {str(arm): (place - middle) * BESIDE for place, arm in enumerate(same["arm"])}
+        found |= {str(arm): (place - middle) * ASIDE for place, arm in enumerate(same["arm"])}
     return found

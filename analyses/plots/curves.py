@@ -85,11 +85,10 @@ def _add_split(
 def _add_phases(figure: go.Figure, phases: Mapping[str, int], where: dict[str, int]) -> None:
     """Where each phase begins: a dashed line, with its name above the panel."""
     begun = {phase: step for phase, step in phases.items() if phase != "final"}
-    axis = "" if where["col"] == 1 else str(where["col"])
     for place, (phase, step) in enumerate(begun.items()):
         dashed: Any = {"line": {"color": GREYS["guide"], "dash": "dash", "width": 1}, **where}
         figure.add_vline(x=step, **dashed)
-        at: Any = {"x": step, "xref": f"x{axis}", "y": 1, "yref": f"y{axis} domain", "yshift": SMALL * place}
+        at: Any = {"x": step, "y": 1, "yref": "y domain", "yshift": SMALL * place, **where}
         figure.add_annotation(text=phase, showarrow=False, font={"size": 10}, xanchor="left", yanchor="bottom", **at)
 
 

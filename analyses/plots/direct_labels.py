@@ -72,10 +72,26 @@ def label_ends(figure: go.Figure, labels: Sequence[Label], panel: Panel) -> None
     for group in _together(labels, panel.width / panel.span_x):
         heights = [label.y * panel.height / panel.span_y for label in group]
         for label, shift in zip(group, apart_by(heights, LINE) - heights, strict=True):
-            tie: Any = {"ax": AWAY, "ay": -float(shift), "arrowcolor": label.colour, "arrowhead": 0, "arrowwidth": 1.2}
-            look: Any = {"font": {"size": TEXT, "color": GREYS["marker"]}, "xanchor": "left", "standoff": 3, "borderpad": 0}
-            at: Any = {"x": label.x, "y": label.y, "row": 1, "col": panel.column}
-            figure.add_annotation(text=label.text, showarrow=True, **tie, **look, **at)
+            write_tied(figure, label, (AWAY, float(shift)), panel.column, width=1.2, gap=3)
+
+
+def write_tied(
+    figure: go.Figure, label: Label, offset: tuple[float, float], column: int, *, width: float = 1.0, gap: float = 0.0
+) -> None:
+    """Write a name to the left or right of its place, with a thin tie to it.
+
+    Args:
+        figure: that is written on.
+        label: the name and its place.
+        offset: from the place to the name, to the right and up, in pixels.
+        column: of the figure.
+        width: of the tie, in pixels.
+        gap: between the place and the tie, in pixels.
+    """
+    tie: Any = {"ax": offset[0], "ay": -offset[1], "arrowcolor": label.colour, "arrowhead": 0, "arrowwidth": width}
+    look: Any = {"font": {"size": TEXT, "color": GREYS["marker"]}, "standoff": gap, "borderpad": 0}
+    at: Any = {"x": label.x, "y": label.y, "xanchor": "left" if offset[0] > 0 else "right", "row": 1, "col": column}
+    figure.add_annotation(text=label.text, showarrow=True, **tie, **look, **at)
 
 
 def _together(labels: Sequence[Label], pixels: float) -> list[list[Label]]:

@@ -4,14 +4,13 @@ A panel is as wide as the window and texts stay as they are, so a place is judge
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Bool, Float, Num
 
-from .direct_labels import LETTER, LINE, TEXT
-from .theme import GREYS
+from .direct_labels import LETTER, LINE, Label, write_tied
 
 WIDTHS = (380, 480, 640)  # pixels of a panel
 FREE = 7  # pixels around the middle of a mark
@@ -67,7 +66,7 @@ def label_marks(figure: go.Figure, marks: Sequence[Mark], points: Sequence[tuple
     Args:
         figure: that is written on.
         marks: that are named.
-        points: that are drawn beside, in the numbers of the axes.
+        points: that are drawn, too, in the numbers of the axes.
         axes: where.
     """
     lines = [(x, mark.y) for mark in marks for x in np.linspace(*mark.ends, 3)]
@@ -77,7 +76,9 @@ def label_marks(figure: go.Figure, marks: Sequence[Mark], points: Sequence[tuple
         tried = _tried(mark, axes)
         best = int(np.argmin(_cost(tried, drawn, written, axes)))
         written.append(tried.only(best))
-        _write(figure, mark, tried.offsets[best], axes.column)
+        across, up = map(float, tried.offsets[best])
+        label = Label(mark.text, mark.ends[int(across > 0)], mark.y, mark.colour)
+        write_tied(figure, label, (across, up), axes.column)
 
 
 def _pixels(points: Float[np.ndarray, "n 2"], axes: Axes) -> Points:
@@ -137,11 +138,3 @@ def _crossed(tried: Places, other: Places) -> Num[np.ndarray, " n"]:
     one = side(tried.start, tried.end, other.start) != side(tried.start, tried.end, other.end)
     two = side(other.start, other.end, tried.start) != side(other.start, other.end, tried.end)
     return (one & two).sum(axis=1)
-
-
-def _write(figure: go.Figure, mark: Mark, offset: Float[np.ndarray, " 2"], column: int) -> None:
-    right = bool(offset[0] > 0)
-    tie: Any = {"ax": float(offset[0]), "ay": -float(offset[1]), "arrowcolor": mark.colour, "arrowhead": 0, "arrowwidth": 1}
-    look: Any = {"font": {"size": TEXT, "color": GREYS["marker"]}, "xanchor": "left" if right else "right", "borderpad": 0}
-    at: Any = {"x": mark.ends[int(right)], "y": mark.y, "row": 1, "col": column}
-    figure.add_annotation(text=mark.text, showarrow=True, **tie, **look, **at)

@@ -1,5 +1,6 @@
 """What arms answer against what they use, a panel for each family of arms: a figure of tables, which computes nothing."""
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -36,13 +37,14 @@ def accuracy_against_use(table: pd.DataFrame, *, title: str) -> go.Figure:
     rows_of_names = 0
     for column, family in enumerate(families, start=1):
         arms = [arm for arm, look in looks.items() if look.family == family]
-        rows_of_names = max(rows_of_names, -(-len(arms) // IN_A_ROW))
+        n_rows = math.ceil(len(arms) / IN_A_ROW)
+        rows_of_names = max(rows_of_names, n_rows)
         for place, arm in enumerate(arms):
             colour, label, _ = looks[arm]
             figure.add_trace(_symbols(known[known["arm"] == arm], colour, label), row=1, col=column)
-            _name(figure, label, colour, -(-len(arms) // IN_A_ROW) - 1 - place // IN_A_ROW, place % IN_A_ROW, column)
+            _name(figure, label, colour, n_rows - 1 - place // IN_A_ROW, place % IN_A_ROW, column)
         heading = {"text": HUES[family], "font": {"size": TEXT, "color": GREYS["marker"]}}
-        figure.add_annotation(**heading, **_above(-(-len(arms) // IN_A_ROW), 0, column))
+        figure.add_annotation(**heading, **_above(n_rows, 0, column))
     _explain(figure, list(dict.fromkeys(known["phase"])))
     figure.update_xaxes(title="use of the bridge, beyond control", range=[-0.15, 1.08])
     figure.update_yaxes(**SHARE).update_yaxes(title="exact match", col=1)
@@ -72,18 +74,17 @@ def _symbols(rows: pd.DataFrame, colour: str, label: str) -> go.Scatter:
     )
 
 
-def _name(figure: go.Figure, label: str, colour: str, row: int, beside: int, column: int) -> None:
+def _name(figure: go.Figure, label: str, colour: str, row: int, across: int, column: int) -> None:
     """An arm's name above its panel, after a dot in its colour; rows upwards."""
-    at = _above(row, beside, column)
+    at = _above(row, across, column)
     figure.add_annotation(text="●", font={"size": TEXT + 3, "color": colour}, **at)
     figure.add_annotation(text=label, font={"size": TEXT, "color": GREYS["marker"]}, xshift=14, **at)
 
 
-def _above(row: int, beside: int, column: int) -> dict[str, Any]:
+def _above(row: int, across: int, column: int) -> dict[str, Any]:
     """Where a text above a panel is."""
-    axis = "" if column == 1 else str(column)
-    at: Any = {"xref": f"x{axis} domain", "yref": f"y{axis} domain", "x": beside / IN_A_ROW, "y": 1, "xanchor": "left"}
-    return at | {"yanchor": "bottom", "yshift": 4 + LINE * row, "showarrow": False}
+    at: Any = {"xref": "x domain", "yref": "y domain", "x": across / IN_A_ROW, "y": 1, "row": 1, "col": column}
+    return at | {"xanchor": "left", "yanchor": "bottom", "yshift": 4 + LINE * row, "showarrow": False}
 
 
 def _explain(figure: go.Figure, phases: list[str]) -> None:

@@ -1,6 +1,7 @@
 """Circuits as `equivalence` is given them: by graph and training; their distances, and what those of one graph say alone."""
 
 from collections.abc import Hashable, Mapping
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -53,17 +54,15 @@ def _on(graph: Hashable) -> str:
     return f"graph {graph}: " if graph != "" else ""
 
 
-def circuit_distances(circuits: Trainings) -> dict[Couple, float]:
-    """Jensen–Shannon, between all circuits of one graph.
+def jensen_shannon_by_couple(circuits: Trainings) -> dict[Couple, float]:
+    """The Jensen–Shannon distance between all circuits of one graph.
 
     Raises:
         ValueError: if they were not measured alike.
     """
     check_comparable(circuits)
     effects = {name: circuit.table["effect"].to_numpy(dtype=float)[:, None] for name, circuit in circuits.items()}
-    names = list(circuits)
-    couples = [(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
-    return {(a, b): float(jensen_shannon(effects[a], effects[b])[0]) for a, b in couples}
+    return {(a, b): float(jensen_shannon(effects[a], effects[b])[0]) for a, b in combinations(circuits, 2)}
 
 
 def alone(circuits: Trainings, conditions: Couple, margin: float | None) -> tuple[dict[str, Any], str]:

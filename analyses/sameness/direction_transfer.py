@@ -30,6 +30,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import Result
 from ...circuits.arguments import common_problems, name_problems, names_problems, refuse, whole_problems
 from ...circuits.columns import Columns
+from ...circuits.conditions import Couple
 from ...circuits.progress import with_bar
 from ...tasks import Queries
 from ...tasks.questions.validity import missing_problems
@@ -45,8 +46,6 @@ from .bridge_code import BridgeCode, Questions, Reference
 from .procrustes import carried_over, folds_by_value, mean_states
 
 CEILING = 0.5  # of answers that the model's direction must move, before it can be said that a donor's does not
-Couple = tuple[str, str]
-"""The names of a model and a donor."""
 OWN, TRANSFERRED = "own", "transferred"
 MEASURES = (OWN, TRANSFERRED, "null", "random")
 

@@ -25,7 +25,7 @@ from ...circuits.conditions import condition_of
 from ...circuits.units import fixed
 from ...circuits.verdicts import DIFFERENT, MAX_RATIO, SAME, UNDECIDED
 from ..bounds import ALPHA, MIN_GRAPHS, Bounds, distance_bounds
-from .circuit_distances import alone, circuit_distances, circuits_by_graph, conditions_of, lacking_circuits
+from .circuit_distances import alone, circuits_by_graph, conditions_of, jensen_shannon_by_couple, lacking_circuits
 
 ODD = 1.5  # margins: a single graph, or couple of replicates, that is further apart is no noise around the margin
 RESOLUTION = 1e-3  # by how much an exact rewrite of a model may move a distance
@@ -131,7 +131,7 @@ def equivalence(
     if len(circuits) == 1:
         row, reason = alone(next(iter(circuits.values())), (one, other), margin)
         return _result(pd.DataFrame([row]), [NOTHING] * 5, UNDECIDED, reason, counted, ratio, level, (one, other))
-    measured = {graph: circuit_distances(each) for graph, each in circuits.items()} or distances
+    measured = {graph: jensen_shannon_by_couple(each) for graph, each in circuits.items()} or distances
     return _over_graphs(measured, resolution, counted, ratio, level, (one, other))
 
 

@@ -22,7 +22,7 @@ from transformer_lens import HookedTransformer
 from ...circuits import Result
 from ...circuits.arguments import choice_problems, common_problems, refuse
 from ...circuits.columns import Columns
-from ...circuits.conditions import AGAIN
+from ...circuits.conditions import AGAIN, Couple
 from ...circuits.progress import with_bar
 from ...circuits.units import fixed
 from ...tasks import PromptPairs, Task, make_pairs, two_hop
@@ -30,7 +30,7 @@ from ...tasks.questions.pairing import n_pairable
 from ..bridge.evidence import EvidenceResult
 from ..bridge.verdicts import bridge_roles
 from .compared import as_couples, compared_problems, models_problems
-from .direction_transfer import Couple, DirectionTransferResult, content_distance, direction_transfers
+from .direction_transfer import DirectionTransferResult, content_distance, direction_transfers
 from .evidence_profile import evidence_profile
 from .profile import Profile
 from .profile_distance import profile_distance

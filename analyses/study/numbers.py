@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ...circuits.conditions import AGAIN
+from ...circuits.conditions import condition_of
 from ...circuits.writing import write_atomic
 from ..bridge.evidence import EvidenceResult
 from ..bridge.lens import LensResult
@@ -31,11 +31,6 @@ from .report import Findings
 
 FILE = "numbers.csv"
 NAN = float("nan")
-SHARES = (
-    *("accuracy_without_path", "path_without_accuracy", "alone.", "path.", "used", "readable.", "mended.", "answer_first."),
-    *("dissociation/control.", "dissociation/f1", "dissociation/f3", "dissociation/f4", "transfer/control.", "transfer/f2"),
-)
-"""How the names of rows begin, after the claim or with it, whose values are shares; others are distances or differences."""
 
 WHOLE_STATE = {"held_out": "value", "donor_right": "donor_right"}
 """By name, the column of the held-out donors' row."""
@@ -103,7 +98,7 @@ def _of_claim(found: ClaimResult, name: str) -> Iterator[Number]:
         key = f"{name}/{_joined(row.key)}"
         key = f"{key}@{_joined(row.split)}" if key in seen else key  # the first is on the claim's questions
         seen.add(key)
-        unit = _unit_of(key)
+        unit = row.kind.split()[0] if row.kind else "difference"
         yield Number(key, row.value, row.low, row.high, row.n, row.unit, unit)
         if row.m > 1:
             yield Number(f"{key}.strict", row.value, row.strict_low, row.strict_high, row.n, row.unit, unit)
@@ -145,7 +140,7 @@ def _evidence(measured: Mapping[str, Mapping[int, PathMeasurement]], name: str) 
     for comparison, by_graph in measured.items():
         for each in by_graph.values():
             for arm, evidence in each.evidence.items():
-                arm_alone = arm.removesuffix(AGAIN)
+                arm_alone = condition_of(arm)
                 if comparison_of.setdefault(arm_alone, comparison) == comparison:
                     rows.setdefault(arm_alone, []).append(_use(evidence) | _read(each.lens[arm]))
     for arm, of_arm in rows.items():
@@ -222,10 +217,3 @@ def _each(table: pd.DataFrame) -> Iterator[Any]:
 
 def _joined(words: Any) -> str:
     return str(words).replace(", ", ",").replace(" ", "_")
-
-
-def _unit_of(name: str) -> str:
-    claim, *_, row = name.split("/")
-    if row.startswith(SHARES) or f"{claim}/{row}".startswith(SHARES):
-        return "share"
-    return "distance" if row.startswith((*map(_joined, MARGINS), "circuits_", "control.")) else "difference"

@@ -6,7 +6,6 @@ Measurements are cached in the output folder and read again as long as weights, 
 interrupted analysis resumes from them. After a change of the code delete the folder `measured` there.
 """
 
-import glob
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -88,7 +87,8 @@ def analyse(
 
 def _measured(jobs: Mapping[Any, Job], folder: Path, n_jobs: int, progress: bool) -> dict[Any, Any]:
     """What jobs ask for, those first that have been measured before, so that the estimate is of the others."""
-    there = {key for key, job in jobs.items() if any(folder.glob(f"{glob.escape(job.name)}-*.json"))}
+    known = {path.stem.rpartition("-")[0] for path in folder.glob("*.json")}
+    there = {key for key, job in jobs.items() if job.name in known}
     in_order = sorted(jobs, key=lambda key: key not in there)
     n_workers = min(effective_n_jobs(n_jobs), max(1, len(jobs) - len(there)))
     left = len(jobs) - len(there)

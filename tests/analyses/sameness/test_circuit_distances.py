@@ -8,7 +8,7 @@ import pytest
 from planted import CHAIN, LOOSE_ENDS, noisy_circuit
 
 from grokscope.analyses import equivalence
-from grokscope.analyses.sameness.circuit_distances import circuit_distances
+from grokscope.analyses.sameness.circuit_distances import jensen_shannon_by_couple
 from grokscope.circuits import Circuit, Result, compare
 
 ONE = CHAIN | LOOSE_ENDS
@@ -35,14 +35,14 @@ def test_distances_of_circuits_are_those_of_their_comparison() -> None:
     table = compare(circuits, n_bootstrap=2, progress=False).table
     rows = table[table["measure"] == "jensen_shannon"]
     known = dict(zip(zip(rows["a"], rows["b"], strict=True), rows["value"], strict=True))
-    assert circuit_distances(circuits) == pytest.approx(known)
+    assert jensen_shannon_by_couple(circuits) == pytest.approx(known)
 
 
 def test_circuits_by_graph_decide_as_their_distances_do() -> None:
     for other, verdict, margin in ((ONE, "same", 0.2), (OTHER, "different", 0.12)):
         circuits = {seed: graph(other, seed) for seed in range(4)}
         found = equivalence(circuits, margin=margin)
-        distances = {seed: circuit_distances(each) for seed, each in circuits.items()}
+        distances = {seed: jensen_shannon_by_couple(each) for seed, each in circuits.items()}
         assert found.caption == equivalence(distances, ("a", "b"), margin=margin).caption
         assert found.verdict == verdict and found.conditions == ("a", "b") and found.table["pairs"].tolist() == [4] * 4
 
