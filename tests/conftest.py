@@ -1,10 +1,14 @@
 import signal
+import sys
+from collections.abc import Callable
 
+import jaxtyping
 import pytest
 import torch
 from handset import ROLES
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 
+from grokscope.circuits import progress
 from grokscope.tasks import ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, train
 from grokscope.tasks.models.building import tie_blocks
 
@@ -15,6 +19,33 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def seeds(n: int, *, fast: int) -> list[object]:
     """Seeds 0 to n − 1 as parameters; those from `fast` on are left to `make test-slow`."""
     return [seed if seed < fast else pytest.param(seed, marks=pytest.mark.slow) for seed in range(n)]
+
+
+@pytest.fixture
+def as_users_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Types are not checked at every call, so that the library's own messages are seen."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def not_aligned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shuffled circuits are not aligned, which takes long, where that is not asked about."""
+    for name, value in {"MIN_ALIGNED": 1, "ALIGNED_EDGES": 0}.items():
+        monkeypatch.setattr(sys.modules["grokscope.circuits.compare"], name, value)
+
+
+@pytest.fixture
+def few_shuffles(not_aligned: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shuffled circuits, which take most of the time, are few, where they decide nothing."""
+    monkeypatch.setattr(sys.modules["grokscope.circuits.compare"], "N_PERMUTATIONS", 3)
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
+    """What is written where standard error is no terminal; every update is a line."""
+    monkeypatch.setattr(progress, "DELAY", -1.0)
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    return lambda: capsys.readouterr().err.split("\n")[:-1]
 
 
 @pytest.fixture(scope="session")

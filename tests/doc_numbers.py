@@ -10,9 +10,9 @@ Comments, which no reader sees, tie text to sources:
   of it, `:low` and `:high`; `:of` makes two, `.count` and `:n`, as in `3 of 5`; and `g1..5` five, `g1` to `g5`.
 - `<!--table: cost-->` on a line before a table: all of it is made by a function, see `doc_tables.TABLES`.
 - `<!--numbers: SOURCE-->` in a paragraph says where the numbers before it are from that nothing here can compute: back to
-  the comment before, the begin of the sentence or of the cell, whichever is nearest. On a line before a block it does so for
-  the block; `<!--numbers of this section: SOURCE-->`, `<!--numbers of this page: SOURCE-->` do so for more. A source is a
-  file that is there, a target of the Makefile, a paper, `derived: HOW`, or `by hand on YYYY-MM-DD`, see `unknown_source`.
+  the comment before, the beginning of the sentence or of the cell, whichever is nearest. On a line before a block it does so
+  for the block; `<!--numbers of this section: SOURCE-->`, `<!--numbers of this page: SOURCE-->` do so for more. A source is
+  a file that is there, a target of the Makefile, a paper, `derived: HOW`, or `by hand on YYYY-MM-DD`, see `unknown_source`.
 
 Every number with a decimal point, a thousands separator or an interval, and both of `3 of 5`, need one of these. Not counted
 are code, addresses, and versions of programs.
@@ -22,7 +22,8 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,8 +91,7 @@ class Page:
     @cached_property
     def starts(self) -> list[int]:
         """Where each line begins, and the end."""
-        lines = self.text.splitlines(keepends=True)
-        return [sum(map(len, lines[:i])) for i in range(len(lines) + 1)]
+        return list(accumulate(map(len, self.text.splitlines(keepends=True)), initial=0))
 
     def blocks(self) -> list[tuple[int, int]]:
         """First line and the one after the last of every paragraph, heading and row of a table."""
@@ -172,7 +172,7 @@ def check(
             if at not in bound | inline and line not in sourced and (COUNTED.search(found[0]) or at in of):
                 problems.append(Problem(line + 1, f"{of.get(at, found[0])} does not say where it is from"))
     if lost := len(ANCHOR.findall(text)) - anchored:
-        problems.append(Problem(1, f"{lost} comments that name numbers stand at the begin of a line, or in code"))
+        problems.append(Problem(1, f"{lost} comments that name numbers stand at the beginning of a line, or in code"))
     return problems, edits
 
 
@@ -269,13 +269,19 @@ def edited(text: str, edits: list[Edit]) -> str:
     return text
 
 
-def checked_pages() -> Iterator[tuple[Path, list[Problem], list[Edit]]]:
-    """All pages against what is shipped."""
+@cache
+def checked(path: Path) -> tuple[list[Problem], list[Edit]]:
+    """A page, as it is, against what is shipped."""
     from doc_shipped import shipped
     from doc_tables import TABLES
 
+    return check(path.read_text(), shipped(), TABLES)
+
+
+def checked_pages() -> Iterator[tuple[Path, list[Problem], list[Edit]]]:
+    """All pages against what is shipped."""
     for path in PAGES:
-        yield path, *check(path.read_text(), shipped(), TABLES)
+        yield path, *checked(path)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Tables of documents that are made from what is shipped."""
 
-import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from functools import cache
 
 import pandas as pd
 from doc_numbers import like
 from doc_shipped import runs, shipped
+
+from grokscope.circuits import yardstick
 
 ARMS = {
     "natural": "natural",
@@ -40,7 +41,6 @@ ORIGINS = {
 NOT = "not reached"
 EVERY = 100  # steps between evaluations
 MANY = 5  # trainings in one cell of a table
-REPLICATES = Path(__file__).parents[1] / "circuits" / "assets" / "replicates.json"
 
 
 def pilot() -> list[list[str]]:
@@ -99,7 +99,7 @@ def new_facts() -> list[list[str]]:
 def replicates() -> list[list[str]]:
     """How far circuits of two trainings of one arm are apart, and two halves of one circuit, over the study's graphs."""
     phases, arms = ("id_generalised", "ood_generalised", "final"), ("natural", "both_hops")
-    measured = pd.DataFrame(json.loads(REPLICATES.read_text(encoding="utf-8"))["pairs"])
+    measured = pd.DataFrame(yardstick.shipped()["pairs"])
     found = measured.groupby(["arm", "phase"])[["jensen_shannon", "halves"]].agg(["min", "max"])
     table = [["arm", *(f"`{phase}`" for phase in phases)]]
     for column, word in (("jensen_shannon", ""), ("halves", "halves, ")):
@@ -111,12 +111,9 @@ def replicates() -> list[list[str]]:
 
 
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
-    "pilot": pilot,
-    "arms": arms,
-    "cost": cost,
-    "new_facts": new_facts,
-    "replicates": replicates,
+    made.__name__: cache(made) for made in (pilot, arms, cost, new_facts, replicates)
 }
+"""By the names that pages use; each is made once."""
 
 
 def _step(step: float) -> str:

@@ -44,6 +44,8 @@ CHAIN = {
     "L1H0@r2 -> logits@r2": -0.6,
 }
 LOOSE_ENDS = {"MLP0@r2 -> MLP1@r2": 0.95, "embed@r2 -> MLP1@r2": 0.5}
+ONE = CHAIN | LOOSE_ENDS
+OTHER = ONE | {"embed@h -> L0H0.v@h": 0.2}
 
 
 def noisy_circuit(values: dict[str, float], seed: int, n: int = 256, spread: float = 0.0) -> Circuit:
@@ -62,3 +64,9 @@ def noisy_circuit(values: dict[str, float], seed: int, n: int = 256, spread: flo
     numbers = {"effect": measured, "stderr": 0.01, "n": n, "gap": -gaps.mean(), "kept": abs(measured) > 0.05}
     provenance = {"metric": "logit_difference", "contrast": "bridge", "direction": "noising", "pairs": "p", "model": "m"}
     return Circuit(pd.DataFrame({**names, **numbers}), GRAPH, provenance, deltas, gaps)
+
+
+def with_replicates(one: dict[str, float], other: dict[str, float], first_seed: int, spread: float) -> dict[str, Circuit]:
+    """Two trainings of each of two conditions, a and b."""
+    values = {"a": one, "a again": one, "b": other, "b again": other}
+    return {name: noisy_circuit(each, first_seed + i, spread=spread) for i, (name, each) in enumerate(values.items())}

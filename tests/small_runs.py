@@ -17,9 +17,9 @@ from grokscope.tasks.runs.folder import state_name
 from grokscope.tasks.training import train as training
 
 
-def small() -> TwoHopTask:
+def small(seed: int = 0) -> TwoHopTask:
     """A task on which a step takes a few milliseconds."""
-    return TwoHopTask.random(n_entities=12, n_relations=8, out_degree=5, ood_fraction=0.2, test_fraction=0.1, seed=0)
+    return TwoHopTask.random(n_entities=12, n_relations=8, out_degree=5, ood_fraction=0.2, test_fraction=0.1, seed=seed)
 
 
 def trained(folder: Path, max_steps: int = 10, *, task: Any = None, start: Checkpoint | None = None, **changes: Any) -> Run:
@@ -56,21 +56,25 @@ def interrupted(action: Callable[[], object], step: int, *numbers: int) -> BaseE
     return None
 
 
+def same_tensors(one: Path, other: Path) -> bool:
+    """Whether files hold tensors of the same names and equal bits."""
+    a, b = load_file(one), load_file(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
 def same_weights(one: Run, other: Run, step: int) -> bool:
     """Whether checkpoints have equal bits."""
-    weights = [load_file(run.checkpoint(step).path) for run in (one, other)]
-    return all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0].keys() | weights[1].keys())
+    return same_tensors(one.checkpoint(step).path, other.checkpoint(step).path)
 
 
 def same_runs(a: Path, b: Path) -> None:
     """Equal metrics but for the seconds, equal bits in the same checkpoints, and the state of the end."""
-    metrics = [Run.load(folder).metrics.drop(columns="seconds") for folder in (a, b)]
+    one, other = (Run.load(folder) for folder in (a, b))
+    metrics = [run.metrics.drop(columns="seconds") for run in (one, other)]
     pd.testing.assert_frame_equal(*metrics, check_exact=True)
-    assert Run.load(a).steps == Run.load(b).steps
-    runs = [Run.load(folder) for folder in (a, b)]
-    assert all(same_weights(*runs, step) for step in runs[0].steps)
+    assert one.steps == other.steps
+    assert all(same_weights(one, other, step) for step in one.steps)
+    end = state_name(int(one.metrics["step"].iloc[-1]))
     for folder in (a, b):
-        end = int(Run.load(folder).metrics["step"].iloc[-1])
-        assert [path.name for path in folder.glob("state*")] == [state_name(end)] and not list(folder.rglob("*.partial"))
-    states = [load_file(folder / state_name(end)) for folder in (a, b)]
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0].keys() | states[1].keys())
+        assert [path.name for path in folder.glob("state*")] == [end] and not list(folder.rglob("*.partial"))
+    assert same_tensors(a / end, b / end)

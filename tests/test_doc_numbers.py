@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from doc_numbers import ANCHOR, PAGES, SOURCE, Value, check, checked_pages, edited, like, names, unknown_source
+from doc_numbers import ANCHOR, PAGES, SOURCE, Value, check, checked, checked_pages, edited, like, names, unknown_source
 from doc_shipped import MEASURED, RECORDED, shipped, study_of
 from doc_tables import TABLES as MADE
 
@@ -98,7 +98,7 @@ def test_what_holds_passes(text: str) -> None:
             "# A\n\n<!--numbers of this section: by hand on 2026-11-21-->\n\nIt.\n\n# B\n\nSome 4.5.",
             "4.5 does not say where it is from",
         ),
-        ("Here is .033\n<!--=apart--> too.", "1 comments that name numbers stand at the begin of a line, or in code"),
+        ("Here is .033\n<!--=apart--> too.", "1 comments that name numbers stand at the beginning of a line, or in code"),
         ("<!--table: two-->\n| a | b |\n|---|---|\n| x | .20 |\n", "the table two is not today's: | x | .10 |"),
         ("<!--table: none-->\n| a |\n|---|\n", "no table none, or none after the comment"),
     ],
@@ -156,7 +156,7 @@ README, TRAINING = PAGES[0], next(page for page in PAGES if page.name == "traini
 def test_a_number_that_is_falsified_is_noticed(path: Path, true: str, false: str) -> None:
     text = path.read_text()
     assert text.count(true) == 1
-    was, now = (check(each, shipped(), MADE)[0] for each in (text, text.replace(true, false)))
+    was, now = checked(path)[0], check(text.replace(true, false), shipped(), MADE)[0]
     assert not was and len(now) == 1 and "should be" in now[0].says
 
 

@@ -29,7 +29,7 @@ from grokscope.tasks.questions.donors import TwoHopDonors
 LONGEST, LONGEST_OF_RESULT, LARGEST_CARD = 140, 400, 20_000
 EMBEDDED = (circuits.Diagram, analyses.QueryView, analyses.AttentionView)
 """What shows itself with a script or a page in it, which has tests of its own; results show their tables or diagrams."""
-TAGS = set(["div", "style", "strong", "span", "table", "tr", "th", "td", "svg", "path", "text", "title"])
+TAGS = {"div", "style", "strong", "span", "table", "tr", "th", "td", "svg", "path", "text", "title"}
 
 
 @pytest.fixture(scope="module")

@@ -1,22 +1,21 @@
 """Impossible settings are refused before any work: each public callable × setting × bad value of `tests/settings.py`."""
 
 import ast
-import importlib.util
 import inspect
 import re
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
+from examples_by_path import example
 from handset import handset_model
 from settings import DATA, KINDS, ROWS, SETTINGS, kinds_of, public, same, settings_of
 from transformer_lens import HookedTransformer
@@ -32,10 +31,7 @@ class Worked(BaseException):
     """Something was done before a setting was refused; no `except Exception` hides it."""
 
 
-@pytest.fixture(autouse=True)
-def _as_users_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Types are not checked at every call, as tests otherwise do."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+pytestmark = pytest.mark.usefixtures("as_users_call")
 
 
 @pytest.fixture(scope="module")
@@ -226,14 +222,6 @@ def commands() -> dict[str, list[str]]:
     return found
 
 
-def command(file: str) -> Callable[..., Any]:
-    """The function that a command line calls."""
-    spec = importlib.util.spec_from_file_location(f"command_{Path(file).stem}", Path(__file__).parents[1] / file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
-
-
 WRITES = {  # by command, where it writes
     "analyses/study/demo.py": "folder to write",
     "analyses/study/run.py": "folder to write",
@@ -254,7 +242,7 @@ def test_each_command_that_writes_has_a_row() -> None:
 @pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize("file", WRITES)
 def test_commands_refuse_where_they_cannot_write_before_any_work(file: str, place: Path) -> None:
-    main = {"analyses/study/demo.py": demo.main, "analyses/study/run.py": study_run.main}.get(file) or command(file)
+    main = {"analyses/study/demo.py": demo.main, "analyses/study/run.py": study_run.main}.get(file) or example(file).main
     option = next(each for each in ("out", "work") if each in commands()[file])
     for value in KINDS[WRITES[file]][:3]:
         given = Path(_placed(value, place))

@@ -8,7 +8,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,10 +23,7 @@ from grokscope.circuits.writing import write_atomic
 SIZES: dict[str, Any] = dict(n_entities=12, n_relations=8, out_degree=5)
 
 
-@pytest.fixture(autouse=True)
-def _as_users_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Types are not checked at every call, as tests otherwise do."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+pytestmark = pytest.mark.usefixtures("as_users_call")
 
 
 RECORDS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {

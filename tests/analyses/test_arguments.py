@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import jaxtyping
 import pytest
 import torch
 from conftest import other_pairs, random_pairs, strong_model, wide_pairs
@@ -33,10 +32,7 @@ MEMORY: dict[str, Call] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a user calls them: tests otherwise check types at every call, and would refuse first."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+pytestmark = pytest.mark.usefixtures("as_users_call")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from itertools import pairwise
 
-import jaxtyping
 import numpy as np
 import pytest
 from scipy.special import digamma
@@ -75,10 +74,7 @@ WORLDS: dict[str, Callable[[], World]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _as_users_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Types are not checked at every call, of which there are many."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+pytestmark = pytest.mark.usefixtures("as_users_call")
 
 
 def coverage(world: World, n: int, draws: int, alpha: float = ALPHA) -> tuple[float, float]:

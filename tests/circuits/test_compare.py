@@ -1,5 +1,4 @@
 import dataclasses
-import sys
 
 import numpy as np
 import pytest
@@ -150,10 +149,8 @@ def test_chance_is_below_a_real_likeness_and_the_ceiling_above_it() -> None:
     assert distance["ceiling"] < distance["value"] < distance["chance_bound"] <= distance["chance"]
 
 
-def test_shuffled_circuits_are_as_alike_as_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = sys.modules["grokscope.circuits.compare"]
-    for name, value in {"MIN_ALIGNED": 1, "ALIGNED_EDGES": 0}.items():  # aligning them takes long, and is not asked about
-        monkeypatch.setattr(module, name, value)
+@pytest.mark.usefixtures("not_aligned")
+def test_shuffled_circuits_are_as_alike_as_chance() -> None:
     rng, p = np.random.default_rng(0), []
     a = circuit(CHAIN | LOOSE_ENDS)
     classes = [str(edge_class(edge)) for edge in a.measured_edges]

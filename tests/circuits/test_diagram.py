@@ -3,7 +3,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import jaxtyping
 import pandas as pd
 import pytest
 from planted import CHAIN, GRAPH, effects
@@ -158,8 +157,8 @@ class Judged(Result):
     curve: pd.DataFrame
 
 
-def test_results_are_shown_as_their_tables_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users call
+@pytest.mark.usefixtures("as_users_call")
+def test_results_are_shown_as_their_tables_are() -> None:
     curve = pd.DataFrame({"n_edges": [4, 20], "faithfulness": [0.8, 0.99], "low": [0.7, 0.9], "high": [0.9, 1.0]})
     lens = pd.DataFrame({"layer": [0], "after": ["layer"], "role": ["r1"], "target": ["bridge"], "top1": [0.97]})
     both, judged = {"a": circuit(CHAIN), "b": circuit(CHAIN)}, Judged(pd.DataFrame(), curve)

@@ -21,14 +21,6 @@ SHOWN = (
 )
 
 
-@pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
-    """What is written where standard error is no terminal; every update is a line."""
-    monkeypatch.setattr(progress, "DELAY", -1.0)
-    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
-    return lambda: capsys.readouterr().err.split("\n")[:-1]
-
-
 class Clock:
     """A time that passes when it is told to."""
 

@@ -2,15 +2,13 @@
 
 import dataclasses
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable
 
-import jaxtyping
 import numpy as np
 import pandas as pd
 import pytest
-from planted import CHAIN, GRAPH, LOOSE_ENDS, effects, noisy_circuit
+from planted import GRAPH, ONE, OTHER, effects, noisy_circuit, with_replicates
 
 from grokscope.circuits import Circuit, CircuitComparison, ComparisonSummary, Result, compare
 from grokscope.circuits.conditions import compared_conditions, replicates_of
@@ -18,19 +16,9 @@ from grokscope.circuits.similarity import jensen_shannon
 from grokscope.circuits.verdicts import DIFFERENT, SAME, UNDECIDED
 from grokscope.circuits.yardstick import shipped, yardstick
 
-ONE = CHAIN | LOOSE_ENDS
-OTHER = ONE | {"embed@h -> L0H0.v@h": 0.2}
+pytestmark = pytest.mark.usefixtures("few_shuffles", "as_users_call")
 TRUE = 0.195  # the distance of the two without noise
 Made = Callable[[int], dict[str, Circuit]]
-
-
-@pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shuffled circuits, which take most of the time and decide nothing, are few; types are not checked at every call."""
-    module = sys.modules["grokscope.circuits.compare"]
-    for name, value in {"N_PERMUTATIONS": 3, "MIN_ALIGNED": 1, "ALIGNED_EDGES": 0}.items():
-        monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 def compared(circuits: dict[str, Circuit], **settings: object) -> CircuitComparison:
@@ -58,12 +46,8 @@ def planted(seed: int) -> dict[str, Circuit]:
     return {"a": noisy_circuit(ONE, 2 * seed), "b": noisy_circuit(OTHER, 2 * seed + 1)}
 
 
-def trained(one: dict[str, float], other: dict[str, float], spread: float = 0.05) -> Made:
-    def made(seed: int) -> dict[str, Circuit]:
-        values = {"a": one, "a again": one, "b": other, "b again": other}
-        return {name: noisy_circuit(each, 4 * seed + i, spread=spread) for i, (name, each) in enumerate(values.items())}
-
-    return made
+def trained(one: dict[str, float], other: dict[str, float]) -> Made:
+    return lambda seed: with_replicates(one, other, 4 * seed, spread=0.05)
 
 
 def words(made: Made, seeds: int, **settings: object) -> Counter[str]:

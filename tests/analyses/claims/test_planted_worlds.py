@@ -7,7 +7,6 @@ are left out here, for they take most of the time.
 from collections.abc import Callable
 from typing import Any
 
-import jaxtyping
 import pytest
 from planted_studies import (
     DISSOCIATIONS,
@@ -32,9 +31,8 @@ CLAIM_OF = {"same": SUPPORTED, "different": CONTRADICTED, "undecided": UNDECIDED
 
 
 @pytest.fixture(autouse=True)
-def _as_users_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Types are not checked at every call, of which there are many."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+def _decided_alone(as_users_call: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands beside a decision is left out, and types are not checked at every call, of which there are many."""
     monkeypatch.setattr(dissociation, "beside", lambda each: [])
     monkeypatch.setattr(same_path, "beside_rows", lambda *given: [])
     monkeypatch.setattr(transfer, "beside", lambda table: [])

@@ -1,5 +1,6 @@
 """Every arm at every phase, against plain counts; accuracy by exposure, against plain loops; inside further trainings."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ from grokscope.analyses import logit_lens, realign
 from grokscope.analyses.claims.regimes import compare_regimes
 from grokscope.analyses.claims.transfer_evidence import transfer_evidence
 from grokscope.analyses.training.exposure import accuracy_by_exposure
-from grokscope.circuits import progress
 from grokscope.tasks import (
     CELLS,
     NewFacts,
@@ -26,15 +26,11 @@ from grokscope.tasks import (
 from grokscope.tasks.runs.shipping import copy_run
 
 
-def test_a_circuit_without_accuracy_and_neither_are_told_apart(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_circuit_without_accuracy_and_neither_are_told_apart(lines: Callable[[], list[str]]) -> None:
     """First hop at step 1,000 uses bridges of OOD facts and answers no OOD+OOD question; untied models do neither."""
     pilot = load_study("pilot")
-    monkeypatch.setattr(progress, "DELAY", -1.0)
-    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
     result = compare_regimes(Study(pilot.folder, {name: pilot.runs[name] for name in ("first_hop", "untied")}))
-    said = capsys.readouterr().err.strip().split("\n")
+    said = lines()
     n = len(result.table.drop_duplicates(["run", "step"]))
     assert all(line.startswith("opening checkpoints: ") for line in said) and f": {n} of {n} in" in said[-1]
     table = result.table.set_index(["arm", "phase"])

@@ -1,32 +1,19 @@
 """`equivalence` given circuits: their distances decide over graphs, those of one graph only say what they show alone."""
 
 import dataclasses
-import sys
 
-import jaxtyping
 import pytest
-from planted import CHAIN, LOOSE_ENDS, noisy_circuit
+from planted import ONE, OTHER, with_replicates
 
 from grokscope.analyses import equivalence
 from grokscope.analyses.sameness.circuit_distances import jensen_shannon_by_couple
 from grokscope.circuits import Circuit, Result, compare
 
-ONE = CHAIN | LOOSE_ENDS
-OTHER = ONE | {"embed@h -> L0H0.v@h": 0.2}
-
-
-@pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shuffled circuits, which take most of the time and decide nothing, are few; types are not checked at every call."""
-    module = sys.modules["grokscope.circuits.compare"]
-    for name, value in {"N_PERMUTATIONS": 3, "MIN_ALIGNED": 1, "ALIGNED_EDGES": 0}.items():
-        monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+pytestmark = pytest.mark.usefixtures("few_shuffles", "as_users_call")
 
 
 def graph(other: dict[str, float], seed: int) -> dict[str, Circuit]:
-    values = {"a": ONE, "a again": ONE, "b": other, "b again": other}
-    made = {name: noisy_circuit(each, 10 * seed + i, spread=0.02) for i, (name, each) in enumerate(values.items())}
+    made = with_replicates(ONE, other, 10 * seed, spread=0.02)
     return {name: dataclasses.replace(c, provenance={**c.provenance, "pairs": str(seed)}) for name, c in made.items()}
 
 

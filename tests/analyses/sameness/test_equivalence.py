@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jaxtyping
 import numpy as np
 import pytest
 from planted_trainings import SEPARATE, TRUTHS, studies, study
@@ -20,10 +19,7 @@ AB = ("a", "b")
 MARGIN = 0.1
 
 
-@pytest.fixture(autouse=True)
-def _as_users_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Types are not checked at every call, of which there are many."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+pytestmark = pytest.mark.usefixtures("as_users_call")
 
 
 def graph(between: float, within: float = 0.01) -> dict[tuple[str, str], float]:

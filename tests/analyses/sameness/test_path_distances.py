@@ -5,22 +5,20 @@ import re
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import numpy as np
 import pandas as pd
 import pytest
+from doc_blocks import python_blocks
 
 from grokscope import analyses, circuits, tasks
 from grokscope.analyses import PathDistances, path_distances
 from grokscope.analyses.sameness.compared import as_couples, compared_problems
 
-ROOT = Path(__file__).parents[3]
+PAGE = Path(__file__).parents[3] / "docs" / "sameness.md"
 NAMES = ("early", "early again", "grokked")
 
 
-@pytest.fixture(autouse=True)
-def _as_users_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+pytestmark = pytest.mark.usefixtures("as_users_call")
 
 
 def result(rows: list[tuple[str, str, str, str, float, str]]) -> PathDistances:
@@ -79,12 +77,8 @@ def code(text: str) -> list[str]:
     return [line.strip() for line in text.strip().split("\n")]
 
 
-def blocks() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "sameness.md").read_text(), re.DOTALL)
-
-
 def test_the_help_and_the_docs_have_one_example() -> None:
-    (block,) = [each for each in blocks() if "path_distances(" in each]
+    (block,) = [each for each in python_blocks(PAGE) if "path_distances(" in each]
     example = re.search(r"Example:\n(.*?)\n\n", inspect.getdoc(path_distances) or "", re.DOTALL)
     assert example and code(example[1]) == code(block)
 
@@ -93,7 +87,7 @@ def test_the_help_and_the_docs_have_one_example() -> None:
 def test_the_docs_python_runs() -> None:
     """All blocks of docs/sameness.md, in order."""
     names: dict[str, Any] = {"analyses": analyses, "circuits": circuits, "tasks": tasks}
-    for block in blocks():
+    for block in python_blocks(PAGE):
         exec(compile(block, "sameness.md", "exec"), names)
         if "path_distances(" in block:
             lines = block.strip().split("\n")

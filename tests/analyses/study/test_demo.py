@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from doc_blocks import python_blocks
 from wording import problems
 
 from grokscope import analyses, circuits, tasks
@@ -57,7 +58,7 @@ def test_the_report_is_one_page_without_network(quick: Path) -> None:
 
 def test_the_readmes_python_runs(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All blocks, in order, where `make demo` was run; models that it trains are tiny here."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    blocks = python_blocks(ROOT / "README.md")
     assert len(blocks) >= 3
     monkeypatch.chdir(quick)
     names: dict[str, object] = {}

@@ -1,7 +1,5 @@
 """What reports say of planted studies, and what tables make of values that are no numbers for readers."""
 
-from pathlib import Path
-
 import jaxtyping
 import numpy as np
 import pandas as pd
@@ -101,7 +99,7 @@ def test_a_planted_fault_is_seen(what: str) -> None:
     assert any(problem.startswith(what) for problem in problems(report.page()))
 
 
-def test_titles_count_the_graphs_of_rows_with_a_value(tmp_path: Path) -> None:
+def test_titles_count_the_graphs_of_rows_with_a_value() -> None:
     rows = [
         Row("a", "main", "a", "", value=0.1, n=5),
         Row("b", "main", "b", "", n=0),

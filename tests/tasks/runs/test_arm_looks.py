@@ -1,16 +1,16 @@
 """Arms that occur in one figure can be told apart, by readers with all cones and without the middle one."""
 
-import importlib.util
 import itertools
 from math import atan2, cos, degrees, exp, hypot, radians, sin
-from pathlib import Path
 
 import numpy as np
 import pytest
+from examples_by_path import example
 
 from grokscope.analyses.study.report import ORIGINS
 from grokscope.circuits.palette import PALETTE
 from grokscope.tasks.runs.arm_looks import FAMILIES, FREE, HUES, KNOWN, OTHER, arm_looks
+from grokscope.tasks.runs.study import SHIPPED
 
 LEAST, LEAST_DEUTERANOPIA = 15.0, 10.0  # CIEDE2000; 2.3 is a difference that is just noticed
 CONTRAST = 3.0  # WCAG 2.2, 1.4.11, of graphical objects
@@ -64,16 +64,13 @@ def contrast(first: str, second: str) -> float:
 
 def shipped_arms() -> tuple[str, ...]:
     """By the names of the shipped runs."""
-    folders = (Path(__file__).parents[3] / "examples" / "checkpoints" / "study").glob("*-g*-r*")
+    folders = (SHIPPED / "study").glob("*-g*-r*")
     return tuple(sorted({folder.name.rpartition("-g")[0] for folder in folders}))
 
 
 def origins() -> tuple[str, ...]:
     """Where further trainings of the study start."""
-    spec = importlib.util.spec_from_file_location("example_study", Path(__file__).parents[3] / "examples" / "study.py")
-    assert spec is not None and spec.loader is not None
-    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
-    return tuple(module.ORIGINS)
+    return tuple(example("examples/study.py").ORIGINS)
 
 
 MIXED = ("natural", "both_hops", "mine", "yours", "theirs", *(f"dose {n}" for n in range(6)))

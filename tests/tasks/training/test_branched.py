@@ -4,7 +4,6 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-import jaxtyping
 import pandas as pd
 import pytest
 from conftest import seeds
@@ -72,8 +71,8 @@ def test_it_does_not_need_its_origin_any_more(six: Run, tmp_path: Path) -> None:
         same_runs(whole.folder, trained(folder, start=start).folder)
 
 
-def test_what_is_no_checkpoint_is_named(six: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users call
+@pytest.mark.usefixtures("as_users_call")
+def test_what_is_no_checkpoint_is_named(six: Run, tmp_path: Path) -> None:
     for wrong in (six, six.folder, 6):
         with pytest.raises(ValueError, match=r"from_checkpoint is .*, needed is a checkpoint, such as run.checkpoint"):
             trained(tmp_path / "run", 8, start=wrong)

@@ -127,15 +127,14 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import torch
-from small_runs import signalled
+from small_runs import signalled, small
 from grokscope.circuits import progress
-from grokscope.tasks import ModelConfig, TrainConfig, TwoHopTask, train
+from grokscope.tasks import ModelConfig, TrainConfig, train
 
 torch.set_num_threads(1)
-task = TwoHopTask.random(n_entities=12, n_relations=8, out_degree=5, ood_fraction=0.2, test_fraction=0.1, seed=0)
 numbers = [int(number) for number in sys.argv[3].split(",")]
 with signalled(int(sys.argv[2]), *numbers):
-    train(task, ModelConfig.tiny(), TrainConfig.tiny(evaluate_every=100), sys.argv[1], resume=True, progress=False)
+    train(small(), ModelConfig.tiny(), TrainConfig.tiny(evaluate_every=100), sys.argv[1], resume=True, progress=False)
 """
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import joblib
 import pytest
 from joblib.externals.loky import get_reusable_executor
+from processes import IN_PROC, children, is_there
+from small_runs import small
 
 from grokscope.circuits.lock import LOCK, only_writer
-from grokscope.tasks import Job, ModelConfig, ResumeWarning, Run, TrainConfig, TwoHopTask, grid, sweep
+from grokscope.tasks import Job, ModelConfig, ResumeWarning, Run, TrainConfig, grid, sweep
 from grokscope.tasks.questions.evaluation import evaluate
 from grokscope.tasks.runs.folder import state_name
 from grokscope.tasks.training import train as training
@@ -21,20 +23,16 @@ from grokscope.tasks.training import train as training
 CONFIGS = {"tiny": (ModelConfig.tiny(), TrainConfig.tiny(max_steps=20, evaluate_every=10, n_checkpoints=1))}
 
 
-def small_task(seed: int = 0) -> TwoHopTask:
-    return TwoHopTask.random(n_entities=12, n_relations=8, out_degree=5, ood_fraction=0.2, test_fraction=0.1, seed=seed)
-
-
 def test_a_grid_has_every_combination_with_its_own_seed() -> None:
-    jobs = grid({"a": small_task(), "b": small_task(1)}, CONFIGS, [3, 4])
+    jobs = grid({"a": small(), "b": small(1)}, CONFIGS, [3, 4])
     assert [job.name for job in jobs] == ["a-tiny-s3", "a-tiny-s4", "b-tiny-s3", "b-tiny-s4"]
     assert [job.train_config.seed for job in jobs] == [3, 4, 3, 4] and jobs[2].task.seed == 1
 
 
 def test_one_failure_does_not_take_the_others_with_it_and_what_is_finished_is_skipped(tmp_path: Path) -> None:
-    jobs = grid({"a": small_task()}, CONFIGS, [0, 1])
+    jobs = grid({"a": small()}, CONFIGS, [0, 1])
     settings = {"learning_rate": 1e30, "warmup_steps": 0, "bfloat16": False}
-    broken = Job("broken", small_task(), ModelConfig.tiny(), TrainConfig.tiny(max_steps=20, **settings))
+    broken = Job("broken", small(), ModelConfig.tiny(), TrainConfig.tiny(max_steps=20, **settings))
     table = sweep([jobs[0], broken, jobs[1]], tmp_path, n_jobs=2)
     assert table["run"].tolist() == ["a-tiny-s0", "broken", "a-tiny-s1"]
     assert table["outcome"].tolist() == ["trained", "failed", "trained"]
@@ -42,13 +40,13 @@ def test_one_failure_does_not_take_the_others_with_it_and_what_is_finished_is_sk
     assert (table["final"].dropna() == 20).all() and Run.load(tmp_path / "a-tiny-s0").is_finished
     again = sweep(jobs, tmp_path, n_jobs=2)
     assert again["outcome"].tolist() == ["finished before"] * 2
-    changed = Job(jobs[0].name, small_task(7), *CONFIGS["tiny"])
+    changed = Job(jobs[0].name, small(7), *CONFIGS["tiny"])
     (error,) = sweep([changed], tmp_path, n_jobs=1)["error"]
     assert "holds a run with other settings" in error
 
 
 def test_names_must_differ_and_there_must_be_a_job(tmp_path: Path) -> None:
-    job = grid({"a": small_task()}, CONFIGS, [0])[0]
+    job = grid({"a": small()}, CONFIGS, [0])[0]
     with pytest.raises(ValueError, match="a-tiny-s0 occur twice"):
         sweep([job, job], tmp_path)
     with pytest.raises(ValueError, match="there is no job"):
@@ -56,7 +54,7 @@ def test_names_must_differ_and_there_must_be_a_job(tmp_path: Path) -> None:
 
 
 def test_a_run_that_another_process_trains_fails_with_its_name_and_is_not_touched(tmp_path: Path) -> None:
-    jobs = grid({"a": small_task()}, CONFIGS, [0, 1])
+    jobs = grid({"a": small()}, CONFIGS, [0, 1])
     with only_writer(tmp_path / jobs[0].name):
         table = sweep(jobs, tmp_path, n_jobs=1)
         assert [path.name for path in (tmp_path / jobs[0].name).iterdir()] == [LOCK]
@@ -67,7 +65,7 @@ def test_a_run_that_another_process_trains_fails_with_its_name_and_is_not_touche
 
 
 def test_the_table_says_where_a_damaged_state_was_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (job,) = grid({"a": small_task()}, {"tiny": (ModelConfig.tiny(), TrainConfig.tiny(max_steps=6, evaluate_every=2))}, [0])
+    (job,) = grid({"a": small()}, {"tiny": (ModelConfig.tiny(), TrainConfig.tiny(max_steps=6, evaluate_every=2))}, [0])
     with monkeypatch.context() as patch:
         seen: list[int] = []
         patch.setattr(training, "evaluate", lambda *args: seen.append(1) or (evaluate(*args) if len(seen) < 3 else 1 / 0))
@@ -83,7 +81,7 @@ def test_a_stopped_sweep_saves_says_how_far_it_came_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     config = TrainConfig.tiny(max_steps=6, evaluate_every=2, n_checkpoints=1)
-    jobs = grid({"a": small_task()}, {"tiny": (ModelConfig.tiny(), config)}, [0, 1, 2])
+    jobs = grid({"a": small()}, {"tiny": (ModelConfig.tiny(), config)}, [0, 1, 2])
     seen: list[int] = []
 
     def stopped(*args: object) -> object:
@@ -107,6 +105,7 @@ def test_a_stopped_sweep_saves_says_how_far_it_came_and_goes_on(
     assert found.metrics.drop(columns="seconds").equals(whole.metrics.drop(columns="seconds"))
 
 
+@IN_PROC
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_trainings_in_workers_are_saved_and_no_worker_is_left(tmp_path: Path, number: signal.Signals) -> None:
@@ -125,24 +124,18 @@ def test_trainings_in_workers_are_saved_and_no_worker_is_left(tmp_path: Path, nu
         said[-1]
         == f"stopped: 0 of 3 trainings are finished; what others had begun is saved in {tmp_path}, the same call goes on"
     )
-    assert len(workers) == 2 and not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    assert len(workers) == 2 and not any(is_there(pid) for pid in workers)
     for name in ("a-tiny-s0", "a-tiny-s1"):
         rows, states = Run.load(tmp_path / name).metrics["step"], sorted((tmp_path / name).glob("state_*"))
         assert int(states[-1].stem.partition("_")[2]) >= rows.iloc[-1], "nothing that was trained is lost"
 
 
-def children(of: int | None = None) -> list[int]:
-    """The processes that one, by default this one, has started."""
-    status = (path.read_text() for path in Path("/proc").glob("[0-9]*/status"))
-    fields = (dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line) for text in status)
-    return [int(each["Pid"]) for each in fields if int(each["PPid"]) == (of or os.getpid())]
-
-
+@IN_PROC
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_run_goes_on(tmp_path: Path) -> None:
     config = (ModelConfig.tiny(), TrainConfig.tiny(max_steps=200, evaluate_every=20, n_checkpoints=1))
     get_reusable_executor().shutdown(wait=True)  # workers of another test
-    jobs, before, killed = grid({"a": small_task()}, {"tiny": config}, [0, 1]), set(children()), []
+    jobs, before, killed = grid({"a": small()}, {"tiny": config}, [0, 1]), set(children()), []
 
     def kill_one() -> None:
         for _ in range(600):
@@ -169,7 +162,7 @@ def test_a_killed_worker_is_replaced_and_its_run_goes_on(tmp_path: Path) -> None
 @pytest.mark.filterwarnings("ignore")
 def test_the_same_call_runs_on_a_dask_cluster(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
-    jobs = grid({"a": small_task()}, CONFIGS, [0, 1])
+    jobs = grid({"a": small()}, CONFIGS, [0, 1])
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster),
