@@ -6,11 +6,11 @@ from typing import TypeVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph
 from ...circuits.progress import bar
 from ...tasks import Queries, top_token
+from ...tasks.transformerlens import Model
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.head import decode
 from ..forward.memory import Sizes, batches_of, budget, how_many
@@ -25,7 +25,7 @@ N_VECTORS = 4  # of all questions, in double precision, that are held while a ce
 
 @torch.no_grad()
 def answers_of(
-    model: HookedTransformer, graph: ComputationGraph, queries: Queries, *, max_memory: int | None = None
+    model: Model, graph: ComputationGraph, queries: Queries, *, max_memory: int | None = None
 ) -> Int[Tensor, " query"]:
     """What the model answers."""
     parts = [torch.zeros(0, dtype=torch.long, device="cpu")]
@@ -36,7 +36,7 @@ def answers_of(
 
 @torch.no_grad()
 def answers_with(
-    model: HookedTransformer,
+    model: Model,
     graph: ComputationGraph,
     queries: Queries,
     changed: Changed[Place],
@@ -80,9 +80,7 @@ def answers_with(
     return {place: torch.cat(parts, 1) for place, parts in found.items()}
 
 
-def said(
-    model: HookedTransformer, states: Float[Tensor, "query d_model"], *, max_memory: int | None = None
-) -> Int[Tensor, " query"]:
+def said(model: Model, states: Float[Tensor, "query d_model"], *, max_memory: int | None = None) -> Int[Tensor, " query"]:
     """The token that the model's head makes of each state, see `top_token`."""
     each = Sizes.of(model, 1).decoded
     n_at_once = how_many(max(1, len(states)), each, budget(max_memory, model), "the logits of one state")

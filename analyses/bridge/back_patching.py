@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import pandas as pd
 import torch
-from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
 from ...circuits.arguments import common_problems, refuse
@@ -19,6 +18,7 @@ from ...circuits.columns import Columns
 from ...tasks import Queries
 from ...tasks.questions.given import queries_problems
 from ...tasks.questions.validity import taken_problems
+from ...tasks.transformerlens import Model
 from ..forward.cached import CachedRun, with_states
 from ..forward.model import graph_of
 from ..forward.states import run_states
@@ -67,7 +67,7 @@ class BackPatchingResult(Result):
 
 @torch.no_grad()
 def back_patch(
-    model: HookedTransformer,
+    model: Model,
     queries: Queries,
     *,
     max_memory: int | None = None,
@@ -77,7 +77,7 @@ def back_patch(
     """Try every state of a later layer at the same position of every earlier layer.
 
     Args:
-        model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
+        model: any model that `graph_of` accepts; it is not changed.
         queries: questions, of which those answered wrongly are used.
         max_memory: bytes that may be used; by default a quarter of what is free.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.

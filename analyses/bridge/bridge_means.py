@@ -3,11 +3,11 @@
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph
 from ...tasks import Queries
 from ...tasks.questions.validity import check_same_roles
+from ...tasks.transformerlens import Model
 from ..forward.states import run_states
 from .sources import Source
 
@@ -40,7 +40,7 @@ class BridgeMeans:
 
     def __init__(
         self,
-        model: HookedTransformer,
+        model: Model,
         graph: ComputationGraph,
         source: Source,
         without: Queries,

@@ -13,7 +13,6 @@ import pandas as pd
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...circuits.arguments import common_problems, refuse, whole_problems
@@ -22,6 +21,7 @@ from ...circuits.progress import with_bar
 from ...tasks import Queries, top_token
 from ...tasks.questions.given import queries_problems
 from ...tasks.questions.validity import inputs_of, problems_with, prompt_problems, vocabulary_problems
+from ...tasks.transformerlens import Model
 from ..forward.cached import CachedRun, run_and_cache, with_states
 from ..forward.memory import batches_of
 from ..forward.model import check_model, graph_of
@@ -70,7 +70,7 @@ class CausalTraceResult(Result):
 
 @torch.no_grad()
 def causal_trace(
-    model: HookedTransformer,
+    model: Model,
     queries: Queries,
     perturbed: Mapping[str, Int[Tensor, "query pos"]],
     *,
@@ -81,7 +81,7 @@ def causal_trace(
     """Trace which states carry the answer.
 
     Args:
-        model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
+        model: any model that `graph_of` accepts; it is not changed.
         queries: the questions; those answered wrongly are left out.
         perturbed: prompts with another token, by what was replaced, see `tasks.perturb`.
         window: replace the state after this many layers, from the cell's layer on; 1 is causal tracing as published.
@@ -108,7 +108,7 @@ def causal_trace(
 
 @torch.no_grad()
 def trace_inputs(
-    model: HookedTransformer,
+    model: Model,
     queries: Queries,
     perturbed: Mapping[str, Int[Tensor, "query pos"]],
     *,
@@ -118,7 +118,7 @@ def trace_inputs(
     """As `causal_trace`, for what one input alone reads: a head's queries, keys or values, an MLP or the logits.
 
     Args:
-        model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
+        model: any model that `graph_of` accepts; it is not changed.
         queries: the questions; those answered wrongly are left out.
         perturbed: prompts with another token, by what was replaced, see `tasks.perturb`.
         max_memory: bytes that may be used; by default a quarter of what is free.
@@ -140,7 +140,7 @@ def trace_inputs(
 
 
 def _trace(
-    model: HookedTransformer,
+    model: Model,
     queries: Queries,
     perturbed: Mapping[str, Int[Tensor, "query pos"]],
     cells: Callable[[CachedRun, CachedRun], Iterator[tuple[Cell, Tensor]]],
@@ -177,7 +177,7 @@ def _trace(
     return CausalTraceResult(frame, model.cfg.model_name, queries.split)
 
 
-def _problems(model: HookedTransformer, queries: Queries, perturbed: Mapping[str, Tensor]) -> list[str]:
+def _problems(model: Model, queries: Queries, perturbed: Mapping[str, Tensor]) -> list[str]:
     """Why perturbed prompts are none: they must be tokens of the model in the queries' shape."""
     problems = [each for role, tokens in perturbed.items() for each in prompt_problems(f"perturbed {role}", tokens)]
     shape = tuple(queries.tokens.shape)

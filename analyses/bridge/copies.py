@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...circuits.arguments import common_problems, refuse
@@ -22,6 +21,7 @@ from ...circuits.columns import Columns
 from ...tasks import Queries, Task, TwoHopTask, two_hop
 from ...tasks.questions.given import queries_problems
 from ...tasks.questions.validity import layer_problems, missing_problems
+from ...tasks.transformerlens import Model
 from ..forward.cached import CachedRun, with_states
 from ..forward.model import check_model, graph_of
 from ..plots.bars import copies_bars
@@ -69,7 +69,7 @@ class BridgeCopiesResult(Result):
 
 @torch.no_grad()
 def bridge_copies(
-    model: HookedTransformer,
+    model: Model,
     task: Task,
     queries: Queries,
     *,
@@ -84,7 +84,7 @@ def bridge_copies(
     bridge b′ is drawn from those with a fact (b′, r2).
 
     Args:
-        model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
+        model: any model that `graph_of` accepts; it is not changed.
         task: of two-hop questions; gives the facts, and the questions for mean states.
         queries: two-hop questions of the task; those answered right are used.
         layer: after which the states are changed; −1 is the embedding.

@@ -14,13 +14,13 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
 from ...circuits.arguments import common_problems, number_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import PromptPairs, Queries
 from ...tasks.questions.validity import inputs_of, vocabulary_problems
+from ...tasks.transformerlens import Model
 from ..forward.cached import CachedRun, with_states
 from ..forward.head import same_vocabulary, token_embeddings, unembedding_directions
 from ..forward.model import graph_of
@@ -73,7 +73,7 @@ class BridgeDirectionResult(Result):
 
 @torch.no_grad()
 def ablate_bridge(
-    model: HookedTransformer,
+    model: Model,
     task: Source | PromptPairs,
     queries: Queries | None = None,
     *,
@@ -88,7 +88,7 @@ def ablate_bridge(
     of other units. `random`: a random vector of that length.
 
     Args:
-        model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
+        model: any model that `graph_of` accepts; it is not changed.
         task: gives donors and the questions for mean states; or prompt pairs with intermediates, of which the clean
             prompts of half the units are asked.
         queries: questions of the task; those that `interchange` would use are asked. Pairs hold theirs.
@@ -126,7 +126,7 @@ def ablate_bridge(
 
 @torch.no_grad()
 def steer_bridge(
-    model: HookedTransformer,
+    model: Model,
     task: Source | PromptPairs,
     queries: Queries | None = None,
     *,
@@ -144,7 +144,7 @@ def steer_bridge(
     `interchange`.
 
     Args:
-        model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
+        model: any model that `graph_of` accepts; it is not changed.
         task: gives donors and the questions for mean states; or prompt pairs with intermediates, of which the clean
             prompts of half the units are asked.
         queries: questions of the task; pairs hold theirs.

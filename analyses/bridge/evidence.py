@@ -17,12 +17,12 @@ from typing import Annotated, Any
 
 import pandas as pd
 import torch
-from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...circuits.arguments import common_problems, is_whole, name_problems, refuse, whole_problems
 from ...circuits.columns import Columns
 from ...tasks import PromptPairs, Queries, Run
+from ...tasks.transformerlens import Model
 from ..forward.model import graph_of
 from ..plots.curves import trajectory_curves
 from ..plots.heatmaps import evidence_heatmaps
@@ -124,7 +124,7 @@ class EvidenceResult(Result):
 
 @torch.no_grad()
 def bridge_evidence(
-    model: HookedTransformer | Run,
+    model: Model | Run,
     task: SplitSource | PromptPairs,
     split: str | None = None,
     *,
@@ -137,7 +137,7 @@ def bridge_evidence(
     """Gather the evidence on the bridge, or another intermediate, at every layer and position.
 
     Args:
-        model: any HookedTransformer whose options `graph_of` accepts, which is not changed; or a run.
+        model: any model that `graph_of` accepts, which is not changed; or a run.
         task: gives questions, donors and what was trained; or prompt pairs with intermediates. Say in their recipe,
             `{"held_out": True}`, if the model was never trained on the corrupt prompts.
         split: a split of the task's two-hop questions; pairs are asked themselves.
@@ -184,7 +184,7 @@ def bridge_evidence(
 
 
 def _questions(
-    model: HookedTransformer, task: SplitSource | PromptPairs, split: str | None, intermediate: str | None
+    model: Model, task: SplitSource | PromptPairs, split: str | None, intermediate: str | None
 ) -> tuple[Source, Queries, str]:
     """Where means and donors come from, the questions that may be asked, and about which intermediate."""
     if isinstance(task, PromptPairs):

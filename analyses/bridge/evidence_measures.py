@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph
 from ...circuits.progress import with_bar
 from ...tasks import NO_TOKEN, Donor, Queries
+from ...tasks.transformerlens import Model
 from ..forward.cached import CachedRun, with_states
 from ..forward.memory import budget
 from ..forward.states import run_states
@@ -40,7 +40,7 @@ TOGETHER_RUNS = 1  # that take at least what is held of a layer for all position
 
 
 def readings(
-    model: HookedTransformer,
+    model: Model,
     graph: ComputationGraph,
     read: Queries,
     means: BridgeMeans,
@@ -75,7 +75,7 @@ def _probe(means: BridgeMeans, layer: int, position: int, states: Float[Tensor, 
 
 
 def interventions(
-    model: HookedTransformer,
+    model: Model,
     graph: ComputationGraph,
     asked: Queries,
     found: list[Donor],

@@ -17,13 +17,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
-from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import Queries, Run
 from ...tasks.questions.validity import check_same_roles
+from ...tasks.transformerlens import Model
 from ..forward.memory import budget
 from ..forward.model import graph_of
 from ..forward.states import StatesRun, run_states
@@ -86,7 +86,7 @@ class GeometryResult(Result):
 
 @torch.no_grad()
 def bridge_geometry(
-    model: HookedTransformer | Run,
+    model: Model | Run,
     task: SplitSource,
     *,
     split: str = "test_inferred_ood",
@@ -96,7 +96,7 @@ def bridge_geometry(
     """Measure how states are arranged by bridge at every cell.
 
     Args:
-        model: any HookedTransformer whose options `graph_of` accepts, which is not changed; or a run.
+        model: any model that `graph_of` accepts, which is not changed; or a run.
         task: gives ID facts, by one trained composition each.
         split: questions whose hop-1 facts are compared with these, one for each fact.
         max_memory: bytes that may be used, the states of all questions included; by default a quarter of what is free.

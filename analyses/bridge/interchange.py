@@ -23,12 +23,12 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
 from ...circuits.arguments import choice_problems, common_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import Donor, PromptPairs, Queries
+from ...tasks.transformerlens import Model
 from ..forward.cached import CachedRun, with_states
 from ..forward.model import graph_of
 from ..forward.states import StatesRun, run_states
@@ -93,7 +93,7 @@ class InterchangeResult(Result):
 
 @torch.no_grad()
 def interchange(
-    model: HookedTransformer,
+    model: Model,
     task: Source | PromptPairs,
     queries: Queries | None = None,
     *,
@@ -107,7 +107,7 @@ def interchange(
     """Exchange the state at every layer and position for that of donors of several kinds.
 
     Args:
-        model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
+        model: any model that `graph_of` accepts; it is not changed.
         task: gives donors and the questions for mean states; or prompt pairs with intermediates, of which the clean
             prompts of half the units are asked.
         queries: questions of the task; pairs hold theirs.
@@ -176,7 +176,7 @@ def interchange(
 
 
 def questions_with_donors(
-    model: HookedTransformer,
+    model: Model,
     graph: ComputationGraph,
     source: Source,
     queries: Queries,
@@ -218,9 +218,7 @@ def donor_kinds(found: list[Donor], name: str) -> list[str]:
 DONOR_RUNS = 2  # plain runs that all donors of some questions take: the one that is made, and the states of all kinds
 
 
-def donor_runs(
-    model: HookedTransformer, graph: ComputationGraph, found: list[Donor], kinds: list[str]
-) -> dict[str, StatesRun]:
+def donor_runs(model: Model, graph: ComputationGraph, found: list[Donor], kinds: list[str]) -> dict[str, StatesRun]:
     """By kind of donor, a run of its prompts."""
     return {kind: run_states(model, graph, torch.stack([donor.prompts[kind] for donor in found])) for kind in kinds}
 

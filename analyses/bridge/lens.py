@@ -15,7 +15,6 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...circuits.arguments import common_problems, refuse
@@ -25,6 +24,7 @@ from ...tasks import PromptPairs, Queries, Run, top_token
 from ...tasks.questions.given_pairs import asked_problems
 from ...tasks.questions.layout import free_slots
 from ...tasks.questions.validity import outputs_of, taken_problems, vocabulary_problems
+from ...tasks.transformerlens import Model
 from ..forward.head import check_last_state, decode, same_vocabulary
 from ..forward.hooks import refuse_hooks
 from ..forward.memory import MAX_BATCH, Sizes, batches, budget, how_many
@@ -137,7 +137,7 @@ class LensResult(Result):
 
 @torch.no_grad()
 def logit_lens(
-    model: HookedTransformer | Run,
+    model: Model | Run,
     queries: Queries | PromptPairs,
     *,
     max_memory: int | None = None,
@@ -147,7 +147,7 @@ def logit_lens(
     """Read intermediates, answer and the question's tokens off every layer and position.
 
     Args:
-        model: any HookedTransformer without hooks, which is not changed; or a run, all of whose checkpoints are read.
+        model: any model without hooks, which is not changed; or a run, all of whose checkpoints are read.
         queries: questions with intermediates, two-hop, atomic or any other; or pairs, whose clean prompts are read.
         max_memory: bytes that may be used, what is kept of all queries included; by default a quarter of what is free.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
@@ -200,7 +200,7 @@ def relation_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table[at_relations] if at_relations.any() else table
 
 
-def _problems(queries: Queries, model: HookedTransformer) -> list[str]:
+def _problems(queries: Queries, model: Model) -> list[str]:
     columns = {f"the {name}": values for name, values in (("answer", queries.answers), *queries.intermediates.items())}
     names = queries.intermediates
     taken = {ANSWER, OTHER, *COLUMNS, "step", *queries.roles, *(n for n in names if n.startswith((SHUFFLED, FIRST)))}
@@ -211,7 +211,7 @@ def _problems(queries: Queries, model: HookedTransformer) -> list[str]:
     ]
 
 
-def _read_roles(queries: Queries, model: HookedTransformer) -> list[str]:
+def _read_roles(queries: Queries, model: Model) -> list[str]:
     """The roles whose tokens are looked for: those of the question, if the model could answer them."""
     return [role for role in queries.roles if role not in free_slots(queries.roles)] if same_vocabulary(model) else []
 
@@ -253,7 +253,7 @@ def _targets(queries: Queries, seed: int, roles: Sequence[str]) -> dict[str, Int
 
 
 def _stages(
-    model: HookedTransformer,
+    model: Model,
     queries: Queries,
     targets: Mapping[str, Int[Tensor, " query"]],
     seen: Bool[Tensor, "query pos"],
@@ -278,7 +278,7 @@ def _stages(
 
 
 def _read(
-    model: HookedTransformer,
+    model: Model,
     stage: Stage,
     states: Float[Tensor, "query pos d_model"],
     targets: Mapping[str, Int[Tensor, " query"]],

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from transformer_lens import HookedTransformer
 
 from ...tasks import PromptPairs, Queries
 from ...tasks.questions.given import queries_problems
 from ...tasks.questions.validity import outputs_of, taken_problems, vocabulary_problems
+from ...tasks.transformerlens import Model
 from ..forward.model import check_model
 from .bridge_means import MIN_UNITS_FOR_MEAN
 from .pair_donors import PairDonors, broken_assumptions
@@ -36,7 +36,7 @@ class OwnPairs:
     intermediate: str
 
     @classmethod
-    def of(cls, model: HookedTransformer, pairs: PromptPairs, intermediate: str | None) -> "OwnPairs":
+    def of(cls, model: Model, pairs: PromptPairs, intermediate: str | None) -> "OwnPairs":
         """Check pairs before any work is done with them.
 
         Raises:
@@ -114,7 +114,7 @@ class Setting(NamedTuple):
 
 
 def setting(
-    model: HookedTransformer,
+    model: Model,
     source: Source | PromptPairs,
     queries: Queries | None,
     intermediate: str | None,

@@ -25,7 +25,6 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...circuits.arguments import common_problems, names_problems, refuse
@@ -34,6 +33,7 @@ from ...circuits.progress import with_bar
 from ...tasks import NO_TOKEN, PromptPairs, Queries, Run, top_token
 from ...tasks.questions.given import queries_problems
 from ...tasks.questions.validity import check_same_roles, taken_problems
+from ...tasks.transformerlens import Model
 from ..forward.head import same_vocabulary, unembedding_directions
 from ..forward.memory import budget
 from ..forward.model import graph_of
@@ -107,7 +107,7 @@ class ProbeResult(Result):
 
 @torch.no_grad()
 def probe_bridge(
-    model: HookedTransformer | Run,
+    model: Model | Run,
     task: SplitSource | Queries | PromptPairs,
     *,
     transfer: Sequence[Queries] | None = None,
@@ -121,7 +121,7 @@ def probe_bridge(
     The probe is linear discriminant analysis with a ridge.
 
     Args:
-        model: any HookedTransformer whose options `graph_of` accepts, which is not changed; or a run.
+        model: any model that `graph_of` accepts, which is not changed; or a run.
         task: gives the ID facts, by one trained composition each; or questions with intermediates, or pairs, of whose clean
             prompts one is taken for each unit.
         transfer: questions of other units to test these probes on; by default the task's `test_inferred_ood`, or none.
@@ -293,7 +293,7 @@ class _Cell:
 
 
 def _tested(
-    model: HookedTransformer,
+    model: Model,
     cells: Sequence[_Cell],
     labels: Sequence[np.ndarray],
     plan: _Plan,
@@ -326,7 +326,7 @@ def _given(
 
 
 def _affine(
-    model: HookedTransformer, train: _Cell, states: Float[np.ndarray, "test d_model"], memory: int | None
+    model: Model, train: _Cell, states: Float[np.ndarray, "test d_model"], memory: int | None
 ) -> Int[np.ndarray, " test"]:
     """The most likely token of the final states that an affine map predicts."""
     if not len(states):

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, draw
 from ...circuits.arguments import is_whole, refuse, shortly
@@ -17,6 +16,7 @@ from ...circuits.plain_text import LONGEST, never_raising, shortened
 from ...circuits.writing import write_atomic
 from ...tasks import PromptPairs, TwoHopTask, top_token
 from ...tasks.questions.given_pairs import pairs_problems
+from ...tasks.transformerlens import Model
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.head import decode
 from ..forward.model import graph_of, residual_states
@@ -63,11 +63,11 @@ class QueryView:
 
 
 @torch.no_grad()
-def view_query(model: HookedTransformer, task: TwoHopTask, pairs: PromptPairs, number: int) -> QueryView:
+def view_query(model: Model, task: TwoHopTask, pairs: PromptPairs, number: int) -> QueryView:
     """Look at one question: lens, attention and top effects.
 
     Args:
-        model: any HookedTransformer whose options `graph_of` accepts; it is not changed.
+        model: any model that `graph_of` accepts; it is not changed.
         task: says what the tokens are.
         pairs: of `make_pairs`; the corrupt prompt says what an edge is patched with.
         number: which of the pairs.
@@ -131,7 +131,7 @@ def _meaning(task: TwoHopTask, pair: PromptPairs) -> dict[str, int]:
     return {"bridge": bridge, "answer": answer, "h": head, "r1": first, "r2": second}
 
 
-def _lens(model: HookedTransformer, task: TwoHopTask, pair: PromptPairs, meaning: dict[str, int]) -> pd.DataFrame:
+def _lens(model: Model, task: TwoHopTask, pair: PromptPairs, meaning: dict[str, int]) -> pd.DataFrame:
     what = {token: role for role, token in reversed(meaning.items())}
     rows = []
     for stage, states in residual_states(model, pair.clean, pair.answer_position).items():

@@ -6,18 +6,18 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...tasks import Queries
 from ...tasks.questions.padding import aligned
+from ...tasks.transformerlens import Model
 
 
-def as_read(model: HookedTransformer, queries: Queries) -> Queries:
+def as_read(model: Model, queries: Queries) -> Queries:
     """The questions with, at each role, the token that the model reads there, see `aligned`; not for running."""
     return replace(queries, tokens=aligned(model, queries.tokens, queries.answer_position).tokens)
 
 
-def seen_by(model: HookedTransformer, queries: Queries) -> Bool[Tensor, "query pos"]:
+def seen_by(model: Model, queries: Queries) -> Bool[Tensor, "query pos"]:
     """Which positions hold a token that the model sees, and no hidden pad, see `aligned`."""
     mask = aligned(model, queries.tokens, queries.answer_position).mask
     return torch.ones_like(queries.tokens, dtype=torch.bool) if mask is None else mask

@@ -13,13 +13,13 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import Queries, Run
 from ...tasks.questions.given import queries_problems
+from ...tasks.transformerlens import Model
 from ..forward.cached import CachedRun, with_states
 from ..forward.head import decode
 from ..forward.model import embedded, graph_of
@@ -84,7 +84,7 @@ class RealignmentResult(Result):
 
 @torch.no_grad()
 def realign(
-    model: HookedTransformer | Run,
+    model: Model | Run,
     task: Source,
     queries: Queries,
     *,
@@ -95,7 +95,7 @@ def realign(
     """Replace the state at r1 by another form of the entity read there, layer by layer.
 
     Args:
-        model: any HookedTransformer whose options `graph_of` accepts, which is not changed; or a run.
+        model: any model that `graph_of` accepts, which is not changed; or a run.
         task: gives the ID facts for the mean states.
         queries: two-hop questions.
         max_memory: bytes that may be used; by default a quarter of what is free.

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import pandas as pd
-from transformer_lens import HookedTransformer
 
+from ...tasks.transformerlens import Model
 from .evidence import EvidenceResult
 from .evidence_verdicts import CEILING, NO, OF_ALL_POSITIONS, TOGETHER, UNDECIDED, YES
 from .lens import LensResult
@@ -13,7 +13,7 @@ R1 = ("r1",)
 ANYWHERE = ("h", "r1", "r2", "answer", "end")  # see `tasks.layout`
 
 
-def bridge_roles(model: HookedTransformer) -> Sequence[str]:
+def bridge_roles(model: Model) -> Sequence[str]:
     """Where a model can make the bridge: a causal one at r1, where h and r1 are first seen together; else anywhere."""
     return R1 if model.cfg.attention_dir == "causal" else ANYWHERE
 

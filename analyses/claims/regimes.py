@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pandas as pd
-from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...circuits.arguments import common_problems, name_problems, refuse
 from ...circuits.columns import Columns
 from ...circuits.progress import bar
 from ...tasks import Checkpoint, Run, Study, shortcut_accuracy
+from ...tasks.transformerlens import Model
 from ..bridge.evidence import EvidenceResult, bridge_evidence
 from ..bridge.evidence_verdicts import MIN_UNITS_TO_JUDGE
 from ..bridge.lens import logit_lens
@@ -164,7 +164,7 @@ def show_regimes(result: RegimeResult, report: Report) -> None:
     report.table(result.summary)
 
 
-def _row(checkpoint: Checkpoint, model: HookedTransformer, run: Run, split: str, seed: int) -> dict[str, Any]:
+def _row(checkpoint: Checkpoint, model: Model, run: Run, split: str, seed: int) -> dict[str, Any]:
     questions = run.task.split(split)
     lens = logit_lens(model, questions, progress=False, seed=seed)
     together = lens.found_by_correct.set_index("quantity")["value"]

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from transformer_lens import HookedTransformer
 
 from ...circuits.conditions import AGAIN  # the replicate of an arm: another training on the same graph
 from ...circuits.plain_text import named, one_line
 from ...tasks import Checkpoint, Run, Study, Task, two_hop
 from ...tasks.questions.given import kind_of
+from ...tasks.transformerlens import Model
 
 Moment = str | Callable[[Run], int | None]
 """A phase of a run, or a function that gives the step; None if the run has no such moment."""
@@ -29,7 +29,7 @@ class Specimen:
         step: of its training; None if not known.
     """
 
-    model: HookedTransformer
+    model: Model
     task: Task
     accuracy: Mapping[str, float]
     step: int | None = None

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pandas as pd
-from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
 from ...circuits.progress import with_bar
 from ...tasks import CELLS, Run, Study
+from ...tasks.transformerlens import Model
 from ..bridge.evidence import bridge_evidence
 from ..bridge.lens import logit_lens
 from ..bridge.realignment import realign
@@ -92,7 +92,7 @@ def measure_transfer(run: Run, n_questions: int, seed: int = 0) -> Result:
     return Result(pd.DataFrame(rows))
 
 
-def _row(run: Run, model: HookedTransformer, split: str, n_questions: int, seed: int) -> dict[str, Any]:
+def _row(run: Run, model: Model, split: str, n_questions: int, seed: int) -> dict[str, Any]:
     questions = run.task.split(split)
     evidence = bridge_evidence(model, run.task, split, n=n_questions, progress=False, seed=seed)
     forms = realign(model, run.task, questions, progress=False, seed=seed).table

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...tasks.questions.padding import logits_at_answer
+from ...tasks.transformerlens import Model
 from ..statistics import double
 
 NUDGES = 8.0  # differences allowed, in multiples of what nudging does; 240 random models in four dtypes need 2.0 at most
@@ -28,7 +28,7 @@ COMPARED_AT_ONCE = 2**24  # logits of all positions, which bounds memory
 
 
 def check_agreement(
-    model: HookedTransformer,
+    model: Model,
     tokens: Int[Tensor, "query pos"],
     answer_position: int,
     logits: Float[Tensor, "query d_vocab"],
@@ -74,9 +74,7 @@ def check_passes(
         )
 
 
-def own_logits(
-    model: HookedTransformer, tokens: Int[Tensor, "query pos"], answer_position: int
-) -> Float[Tensor, "query d_vocab"]:
+def own_logits(model: Model, tokens: Int[Tensor, "query pos"], answer_position: int) -> Float[Tensor, "query d_vocab"]:
     """The logits of the model's forward pass where the answers are read."""
     n_at_once = max(1, COMPARED_AT_ONCE // (tokens.shape[1] * model.cfg.d_vocab_out))
     return torch.cat([logits_at_answer(model, part, answer_position) for part in tokens.split(n_at_once)])

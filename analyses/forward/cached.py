@@ -13,11 +13,11 @@ from functools import cached_property, partial
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 from transformer_lens.components.transformer_block import TransformerBlock
 
 from ...circuits import ComputationGraph, Node
 from ...tasks.questions.padding import aligned
+from ...tasks.transformerlens import Model
 from .agreement import check_agreement, nudge
 from .head import decode
 from .hooks import refuse_hooks
@@ -56,7 +56,7 @@ class CachedRun:
         mask: which positions are no hidden pads; None: all.
     """
 
-    model: HookedTransformer
+    model: Model
     graph: ComputationGraph
     embedding: Float[Tensor, "query pos d_model"]
     layers: Sequence[LayerCache]
@@ -112,7 +112,7 @@ class CachedRun:
 
 
 @torch.no_grad()
-def run_and_cache(model: HookedTransformer, graph: ComputationGraph, tokens: Int[Tensor, "query pos"]) -> CachedRun:
+def run_and_cache(model: Model, graph: ComputationGraph, tokens: Int[Tensor, "query pos"]) -> CachedRun:
     """Run prompts once and cache what later partial runs need.
 
     Raises:
@@ -184,7 +184,7 @@ def advance(run: CachedRun, layer: int, residual: Copies, first: int) -> Copies:
 
 
 def _run_blocks(
-    model: HookedTransformer,
+    model: Model,
     embedding: Float[Tensor, "query pos d_model"],
     mask: Bool[Tensor, "query pos"] | None,
     change: Callable[[Tensor], Tensor] = lambda residual: residual,

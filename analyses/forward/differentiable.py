@@ -8,8 +8,8 @@ from itertools import chain
 
 import torch
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
+from ...tasks.transformerlens import Model
 from .cached import CachedRun, LayerCache
 
 
@@ -33,6 +33,6 @@ def remembered(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.is_inference() else tensor
 
 
-def _remembered_model(model: HookedTransformer) -> HookedTransformer:
+def _remembered_model(model: Model) -> Model:
     made_so = any(tensor.is_inference() for tensor in chain(model.parameters(), model.buffers()))
     return copy.deepcopy(model) if made_so else model

@@ -13,9 +13,9 @@ from typing import Literal, Protocol, TypeVar, runtime_checkable
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node
+from ...tasks.transformerlens import Model
 from .cached import CachedRun, averaged, run_and_cache
 from .edge_sets import logits_with_edges
 from .gradients import input_gradients
@@ -112,7 +112,7 @@ class FastEngine:
         memory: bytes that may be used.
     """
 
-    model: HookedTransformer
+    model: Model
     graph: ComputationGraph
     memory: int
 
@@ -188,7 +188,7 @@ class FastEngine:
 
 
 def engine_of(
-    model: HookedTransformer, roles: tuple[str, ...], answer_position: int, *, max_memory: int | None = None
+    model: Model, roles: tuple[str, ...], answer_position: int, *, max_memory: int | None = None
 ) -> Engine[CachedRun]:
     """The engine that measures effects in a model on prompts with the given roles.
 

@@ -12,26 +12,26 @@ the other one: answers and intermediates are numbers of the output vocabulary, t
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 from transformer_lens.components.layer_norm import LayerNorm
 from transformer_lens.components.layer_norm_pre import LayerNormPre
 from transformer_lens.utilities.activation_functions import apply_softcap
 
 from ...tasks.questions.padding import aligned
+from ...tasks.transformerlens import Model
 from .agreement import check_passes
 
 ROUNDINGS = 64  # by how many roundings of the largest logit the head may differ from the model's forward pass
 MOST = 0.05  # and never by more than this share of it, in types that round coarsely
 
 
-def decode(model: HookedTransformer, states: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab_out"]:
+def decode(model: Model, states: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab_out"]:
     """The logits that the model would give if these were its last residual states."""
     normed = states if model.cfg.normalization_type is None else model.ln_final(states)
     return apply_softcap(model.unembed(normed), model.cfg.output_logits_soft_cap)
 
 
 def check_last_state(
-    model: HookedTransformer,
+    model: Model,
     tokens: Int[Tensor, "query pos"],
     answer_position: int,
     states: Float[Tensor, "query pos d_model"],
@@ -61,24 +61,24 @@ def check_last_state(
         )
 
 
-def same_vocabulary(model: HookedTransformer) -> bool:
+def same_vocabulary(model: Model) -> bool:
     """Whether a number means the same token in a prompt and in the logits, so that the prompt's tokens can be read."""
     return model.cfg.d_vocab_out == model.cfg.d_vocab
 
 
-def token_embeddings(model: HookedTransformer) -> Float[Tensor, "d_vocab d_model"]:
+def token_embeddings(model: Model) -> Float[Tensor, "d_vocab d_model"]:
     """What the model adds to the residual stream for each token, without position: normed, where it norms embeddings."""
     with torch.no_grad():
         return model.embed(torch.arange(model.cfg.d_vocab, device=model.W_E.device)[None])[0]
 
 
-def unembedding_directions(model: HookedTransformer) -> Float[Tensor, "d_vocab_out d_model"]:
+def unembedding_directions(model: Model) -> Float[Tensor, "d_vocab_out d_model"]:
     """What each token's logit is the dot product with, after the final norm; biases and soft cap left out."""
     return model.W_U.T
 
 
 def final_direction(
-    model: HookedTransformer,
+    model: Model,
     residual: Float[Tensor, "query d_model"],
     answers: Int[Tensor, " query"],
     foils: Int[Tensor, " query"],

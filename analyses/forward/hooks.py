@@ -1,13 +1,13 @@
 """What stands between a model and its numbers: hooks that a user left on it, and torch computing in another precision."""
 
 import torch
-from transformer_lens import HookedTransformer
 
 from ...circuits.arguments import refuse
 from ...tasks.questions.hooks import problems_of_hooks
+from ...tasks.transformerlens import Model
 
 
-def refuse_hooks(model: HookedTransformer) -> None:
+def refuse_hooks(model: Model) -> None:
     """The one rule for all analyses: a model that carries hooks, or is run under autocast, is refused.
 
     Partial runs would skip hooks, and what is then said of the model would be true of neither, with hooks or without. Under

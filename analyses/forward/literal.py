@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node
 from ...tasks.questions.padding import aligned
+from ...tasks.transformerlens import Model
 from .layer import head_outputs
 from .places import check_edges
 
@@ -29,7 +29,7 @@ Change = Callable[[Residual], Residual]
 
 
 @contextlib.contextmanager
-def hooked(model: HookedTransformer, hooks: list[Hook]) -> Iterator[None]:
+def hooked(model: Model, hooks: list[Hook]) -> Iterator[None]:
     """Run the block with hooks on the model and the inputs of heads and MLPs split, and restore the model on exit.
 
     Raises:
@@ -51,7 +51,7 @@ def hooked(model: HookedTransformer, hooks: list[Hook]) -> Iterator[None]:
 
 @torch.no_grad()
 def logits_at(
-    model: HookedTransformer, tokens: Int[Tensor, "query pos"], answer_position: int, hooks: list[Hook]
+    model: Model, tokens: Int[Tensor, "query pos"], answer_position: int, hooks: list[Hook]
 ) -> Float[Tensor, "query d_vocab"]:
     """The logits at the answer position of a run with hooks; they see the prompts as `aligned` makes them."""
     prompts = aligned(model, tokens.to(model.W_E.device), answer_position)
@@ -59,7 +59,7 @@ def logits_at(
         return model(prompts.tokens, attention_mask=prompts.mask)[:, answer_position]
 
 
-def recorder(model: HookedTransformer, graph: ComputationGraph, outputs: dict[Node, Residual]) -> list[Hook]:
+def recorder(model: Model, graph: ComputationGraph, outputs: dict[Node, Residual]) -> list[Hook]:
     """Hooks that note what each sender writes, at the moment it is written, into `outputs`."""
     has_positions = model.cfg.positional_embedding_type == "standard"
     roles = list(enumerate(graph.roles))
@@ -140,7 +140,7 @@ def output_hooks(graph: ComputationGraph, node: Node, difference: Residual) -> l
 
 
 def sender_outputs(
-    model: HookedTransformer, graph: ComputationGraph, tokens: Int[Tensor, "query pos"]
+    model: Model, graph: ComputationGraph, tokens: Int[Tensor, "query pos"]
 ) -> tuple[dict[Node, Residual], Float[Tensor, "query d_vocab"]]:
     """What every sender adds to the residual stream on plain prompts, and the logits at the answer position."""
     outputs: dict[Node, Residual] = {}
@@ -149,7 +149,7 @@ def sender_outputs(
 
 
 def patch_edge(
-    model: HookedTransformer,
+    model: Model,
     graph: ComputationGraph,
     base_tokens: Int[Tensor, "query pos"],
     edge: Edge,
@@ -169,7 +169,7 @@ def patch_edge(
 
 
 def patch_node(
-    model: HookedTransformer,
+    model: Model,
     graph: ComputationGraph,
     base_tokens: Int[Tensor, "query pos"],
     node: Node,
@@ -181,7 +181,7 @@ def patch_node(
 
 
 def run_with_edges(
-    model: HookedTransformer,
+    model: Model,
     graph: ComputationGraph,
     tokens: Int[Tensor, "query pos"],
     edges: Iterable[Edge | str],

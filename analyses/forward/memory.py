@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits.arguments import budget_problems, refuse
+from ...tasks.transformerlens import Model
 
 MAX_BATCH = 4096  # prompts run at once
 MAX_SET_ROWS = 1024  # the same for sets of edges, of which each prompt takes many times more
@@ -28,7 +28,7 @@ METRIC_COPIES = 4  # of logits in double precision that a metric makes
 LENS_COPIES = 5  # of logits that the lens makes to rank tokens and to compare with the model's
 
 
-def budget(max_memory: int | None, model: HookedTransformer) -> int:
+def budget(max_memory: int | None, model: Model) -> int:
     """The bytes that an analysis may use; by default a quarter of what is free.
 
     Raises:
@@ -118,7 +118,7 @@ class Sizes:
     item: int
 
     @classmethod
-    def of(cls, model: HookedTransformer, n_positions: int) -> "Sizes":
+    def of(cls, model: Model, n_positions: int) -> "Sizes":
         """For prompts of a length."""
         cfg, size = model.cfg, model.W_E.element_size()
         d_vocab = model.W_U.shape[1]
@@ -200,7 +200,7 @@ def how_many(n: int, each: int, allowed: int, what: str) -> int:
 
 
 def batches_of(
-    model: HookedTransformer,
+    model: Model,
     n: int,
     n_positions: int,
     max_memory: int | None = None,

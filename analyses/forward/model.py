@@ -5,7 +5,6 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 
 from ...circuits import ComputationGraph
@@ -13,6 +12,7 @@ from ...circuits.arguments import names_problems, refuse
 from ...circuits.roles import named_roles, role_problems
 from ...tasks.questions.padding import aligned
 from ...tasks.questions.validity import position_problems
+from ...tasks.transformerlens import Model
 
 _UNSUPPORTED = {
     "parallel_attn_mlp": (False, None),
@@ -40,8 +40,8 @@ def check_model(model: object) -> None:
         TypeError: naming its class.
         ValueError: naming parameters on the meta device.
     """
-    if not isinstance(model, HookedTransformer):
-        kind, inside = type(model), [name for name in WRAPPED if isinstance(getattr(model, name, None), HookedTransformer)]
+    if not isinstance(model, Model):
+        kind, inside = type(model), [name for name in WRAPPED if isinstance(getattr(model, name, None), Model)]
         whence = (
             "HookedTransformer.from_pretrained makes one of a published decoder, tasks.build_model and tasks.Run give one"
         )
@@ -56,7 +56,7 @@ def check_model(model: object) -> None:
         )
 
 
-def graph_of(model: HookedTransformer, roles: tuple[str, ...], answer_position: int) -> ComputationGraph:
+def graph_of(model: Model, roles: tuple[str, ...], answer_position: int) -> ComputationGraph:
     """The computation graph of a model on prompts with the given roles.
 
     Raises:
@@ -101,7 +101,7 @@ class Stage(NamedTuple):
 
 
 def residual_states(
-    model: HookedTransformer, tokens: Int[Tensor, "query pos"], answer_position: int
+    model: Model, tokens: Int[Tensor, "query pos"], answer_position: int
 ) -> dict[Stage, Float[Tensor, "query pos d_model"]]:
     """The residual stream at every stage, in order.
 
@@ -130,7 +130,7 @@ def residual_states(
     return {stage: cache[name] for stage, name in names.items()}
 
 
-def ends_of_loops(model: HookedTransformer) -> list[int]:
+def ends_of_loops(model: Model) -> list[int]:
     """The last layer of each pass of the shared blocks, whole or not; every layer, if no parameters are shared."""
     n_layers, n_blocks = model.cfg.n_layers, _n_distinct_blocks(model)
     if n_blocks == n_layers:
@@ -139,7 +139,7 @@ def ends_of_loops(model: HookedTransformer) -> list[int]:
 
 
 def embedded(
-    model: HookedTransformer, tokens: Int[Tensor, "query pos"], mask: Bool[Tensor, "query pos"] | None = None
+    model: Model, tokens: Int[Tensor, "query pos"], mask: Bool[Tensor, "query pos"] | None = None
 ) -> Float[Tensor, "query pos d_model"]:
     """Token embedding, and position embedding if the model adds one; positions that the mask hides are not counted."""
     embedding = model.embed(tokens)
@@ -148,7 +148,7 @@ def embedded(
     return embedding + model.pos_embed(tokens, 0, mask)
 
 
-def _refuse_one_module(model: HookedTransformer) -> None:
+def _refuse_one_module(model: Model) -> None:
     layers: dict[int, list[int]] = {}
     for layer, block in enumerate(model.blocks):
         layers.setdefault(id(block), []).append(layer)
@@ -159,7 +159,7 @@ def _refuse_one_module(model: HookedTransformer) -> None:
         )
 
 
-def _n_distinct_blocks(model: HookedTransformer) -> int:
+def _n_distinct_blocks(model: Model) -> int:
     """After how many layers the blocks' Parameter objects repeat."""
     keys = [tuple(id(parameter) for parameter in block.parameters()) for block in model.blocks]
     return next((n for n in range(1, len(keys) + 1) if all(key == keys[i % n] for i, key in enumerate(keys))), 0)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph
+from ...tasks.transformerlens import Model
 from .cached import run_and_cache
 from .memory import Sizes, batches_of
 
@@ -37,7 +37,7 @@ class StatesRun:
 
 @torch.no_grad()
 def run_states(
-    model: HookedTransformer, graph: ComputationGraph, tokens: Int[Tensor, "query pos"], *, max_memory: int | None = None
+    model: Model, graph: ComputationGraph, tokens: Int[Tensor, "query pos"], *, max_memory: int | None = None
 ) -> StatesRun:
     """Run prompts, as many at a time as memory allows next to what is kept of all of them.
 
@@ -60,7 +60,7 @@ def run_states(
     return StatesRun(graph, states, logits, stop)
 
 
-def states_bytes(model: HookedTransformer, n_positions: int) -> int:
+def states_bytes(model: Model, n_positions: int) -> int:
     """What is kept of each prompt."""
     sizes = Sizes.of(model, n_positions)
     return (sizes.n_layers + 1) * sizes.residual + sizes.logits

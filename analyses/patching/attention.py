@@ -21,7 +21,6 @@ import torch
 from circuitsvis.attention import attention_heads
 from jaxtyping import Float
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Result
 from ...circuits.arguments import common_problems, flag_problems, name_problems, refuse
@@ -32,6 +31,7 @@ from ...circuits.progress import with_bar
 from ...circuits.units import better, unit_of
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
+from ...tasks.transformerlens import Model
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.layer import attention_weights
 from ..forward.lines import TOLERANCE, Integral, n_points, steps_problems
@@ -151,7 +151,7 @@ class AttentionResult(Result):
 
 @torch.no_grad()
 def attribute_attention(
-    model: HookedTransformer,
+    model: Model,
     pairs: PromptPairs,
     *,
     steps: int = 5,
@@ -163,7 +163,7 @@ def attribute_attention(
     """Attribute the metric on the clean prompts to attention entries.
 
     Args:
-        model: any HookedTransformer whose options `graph_of` accepts; left unmodified.
+        model: any model that `graph_of` accepts; left unmodified.
         pairs: clean prompts, answers and foils are used.
         steps: Gauss–Legendre points on the line from no attention to the pattern; where attributions then miss what they
             should add up to, each half of the line gets as many, and so on.
@@ -216,7 +216,7 @@ def attribute_attention(
     return AttentionResult(_table(graph, by_query, pairs), *names, patterns, sums, *meaning)
 
 
-def _at_once(model: HookedTransformer, pairs: PromptPairs, steps: int, max_memory: int | None) -> tuple[int, int]:
+def _at_once(model: Model, pairs: PromptPairs, steps: int, max_memory: int | None) -> tuple[int, int]:
     """How many prompts may be read at once, and the bytes for what is computed of them."""
     sizes, half = Sizes.of(model, len(pairs.roles)), budget(max_memory, model) // 2
     results = len(pairs) * len(READINGS) * 8 * sizes.n_layers * sizes.n_heads * sizes.n_positions**2

@@ -17,13 +17,13 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node
 from ...circuits.arguments import common_problems, flag_problems, is_one_of, refuse, shortly, whole_problems
 from ...circuits.progress import with_bar
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
+from ...tasks.transformerlens import Model
 from ..forward.engine import AnyRun, Engine, engine_of
 from ..forward.lines import TOLERANCE, Integral, Places, Visit, integrate, rounding_of, steps_problems
 from ..forward.places import Differences, Gradients, Objective, Sublayer, component, input_place, order_of, sublayer_of
@@ -40,7 +40,7 @@ Estimates = Float[np.ndarray, "edge query"]
 
 @torch.no_grad()
 def edge_attribution(
-    model: HookedTransformer,
+    model: Model,
     pairs: PromptPairs,
     *,
     method: str = "eap",
@@ -67,7 +67,7 @@ def edge_attribution(
     divided until that holds for each query, see `completeness`.
 
     Args:
-        model: any HookedTransformer whose options `graph_of` accepts; left unmodified.
+        model: any model that `graph_of` accepts; left unmodified.
         pairs: clean and corrupt prompts.
         method: one of `METHODS`, see above.
         steps: Gauss–Legendre points on the line; where estimates then miss what they should sum to, each half of the line

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.progress import bar
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
+from ...tasks.transformerlens import Model
 from ..forward.engine import engine_of
 from ..forward.places import check_edges, open_edges_of
 from ..statistics import bootstrap_ratio, derangement
@@ -28,9 +28,7 @@ from .metrics import AnyMetric, as_metric, logit_difference
 from .resolution import Resolution, resolution_of, rounding_of
 
 
-def run_with_edges(
-    model: HookedTransformer, pairs: PromptPairs, edges: Iterable[Edge | str]
-) -> Float[Tensor, "query d_vocab"]:
+def run_with_edges(model: Model, pairs: PromptPairs, edges: Iterable[Edge | str]) -> Float[Tensor, "query d_vocab"]:
     """Run the clean prompts with only the given edges intact; every other edge carries the corrupt run's value.
 
     Each input reads the sum of what its senders write: in this run for the edges given, in the corrupt run for
@@ -52,7 +50,7 @@ def run_with_edges(
 
 
 def run_with_edge_sets(
-    model: HookedTransformer,
+    model: Model,
     pairs: PromptPairs,
     edge_sets: Sequence[Iterable[Edge | str]],
     *,
@@ -121,7 +119,7 @@ class CircuitRuns:
 
     def __init__(
         self,
-        model: HookedTransformer,
+        model: Model,
         pairs: PromptPairs,
         *,
         background: Background = "corrupt",

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
-from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, Edge
 from ...circuits.arguments import (
@@ -25,6 +24,7 @@ from ...circuits.interrupts import noticing_interrupts
 from ...circuits.progress import bar
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
+from ...tasks.transformerlens import Model
 from .attribution import METHODS, edge_attribution
 from .circuit_runs import CircuitRuns, check_enough
 from .effects import Direction
@@ -37,7 +37,7 @@ MOST = 64  # steps of pruning that are tried at once
 
 
 def discover(
-    model: HookedTransformer,
+    model: Model,
     pairs: PromptPairs,
     *,
     top_k: int | None = None,
@@ -56,7 +56,7 @@ def discover(
     What is chosen on these pairs should be judged on others, see `faithfulness`.
 
     Args:
-        model: any HookedTransformer that `path_patch` accepts; left unmodified.
+        model: any model that `path_patch` accepts; left unmodified.
         pairs: clean and corrupt prompts.
         top_k: keep this many edges of largest |effect|, then drop unconnected ones.
         threshold: keep edges with at least this |effect|; 0.02 if no other rule is given.

@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph, Edge, Node, Result
 from ...circuits.circuit import without_numbers
@@ -23,6 +22,7 @@ from ...circuits.interrupts import noticing_interrupts
 from ...circuits.progress import bar
 from ...circuits.units import after_number, shown, size_of_gap
 from ...tasks import PromptPairs
+from ...tasks.transformerlens import Model
 from ..forward.engine import AnyRun, Engine, Work
 from ..forward.places import Logits
 from ..plots.heatmaps import effect_heatmap
@@ -152,7 +152,7 @@ class PatchingResult(Result):
 
 @torch.no_grad()
 def patch_each(
-    model: HookedTransformer,
+    model: Model,
     engine: Engine[AnyRun],
     pairs: PromptPairs,
     targets: Sequence[Edge] | Sequence[Node],
@@ -219,7 +219,7 @@ def base_and_donor(pairs: PromptPairs, direction: str) -> tuple[Int[Tensor, "que
 
 
 def summarise(
-    model: HookedTransformer,
+    model: Model,
     pairs: PromptPairs,
     graph: ComputationGraph,
     targets: Sequence[Edge] | Sequence[Node],

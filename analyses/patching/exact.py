@@ -5,13 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from transformer_lens import HookedTransformer
-
 from ...circuits import ComputationGraph, Edge, Node
 from ...circuits.arguments import choice_problems, common_problems, refuse
 from ...circuits.destination import folder_problems
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
+from ...tasks.transformerlens import Model
 from ..forward.engine import engine_of
 from ..forward.places import check_edges, check_paths
 from .effects import Direction, PatchingResult, patch_each
@@ -22,7 +21,7 @@ Positions = Literal["separate", "together"]
 
 
 def path_patch(
-    model: HookedTransformer,
+    model: Model,
     pairs: PromptPairs,
     *,
     edges: Iterable[Edge | str] | None = None,
@@ -42,7 +41,7 @@ def path_patch(
     (tests compare it with `literal.patch_edge`). Effects of single edges do not add up.
 
     Args:
-        model: any HookedTransformer whose options `graph_of` accepts; left unmodified.
+        model: any model that `graph_of` accepts; left unmodified.
         pairs: clean and corrupt prompts.
         edges: which edges, as edges or names; by default all that can matter to the answer. With positions together names
             have no role: `MLP0 -> L1H0.v`.
@@ -113,7 +112,7 @@ def _paths(
 
 
 def activation_patch(
-    model: HookedTransformer,
+    model: Model,
     pairs: PromptPairs,
     *,
     direction: Direction = "noising",
@@ -126,7 +125,7 @@ def activation_patch(
     """Patch one node at a time: the embedding, each head and each MLP, at each position.
 
     Args:
-        model: any HookedTransformer whose options `graph_of` accepts; left unmodified.
+        model: any model that `graph_of` accepts; left unmodified.
         pairs: clean and corrupt prompts.
         direction: noising (corrupt into clean) or denoising (clean into corrupt).
         metric: a `Metric`, or a function of logits, answers and foils that gives one number for each query; by default the

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 from scipy.stats import ttest_1samp
-from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, Edge, Result
 from ...circuits.arguments import MOST_REPEATS, choice_problems, common_problems, refuse, whole_problems
@@ -18,6 +17,7 @@ from ...circuits.random_circuits import edge_class, random_circuits
 from ...circuits.units import after_number, fixed, shown
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
+from ...tasks.transformerlens import Model
 from ..plots.curves import faithfulness_curves
 from ..statistics import Values, holm, sums_by_unit
 from .choosing import said, shared_with_choosing
@@ -139,7 +139,7 @@ class FaithfulnessResult(Result):
 
 
 def faithfulness(
-    model: HookedTransformer,
+    model: Model,
     circuit: Circuit,
     pairs: PromptPairs,
     *,

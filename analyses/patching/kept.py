@@ -20,7 +20,6 @@ from jaxtyping import Bool, Float, Int
 from pydantic import ConfigDict
 from safetensors import numpy
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import Edge
 from ...circuits.documents import FileError, check_is_file, read_document, validated, write_document
@@ -29,6 +28,7 @@ from ...circuits.lock import only_writer
 from ...circuits.tensor_files import labelled, metadata_of, tensors_of
 from ...circuits.writing import write_atomic
 from ...tasks import PromptPairs
+from ...tasks.transformerlens import Model
 from ..forward.engine import budget
 from .metrics import AnyMetric, as_metric
 
@@ -89,7 +89,7 @@ def begin(folder: Path, about: Mapping[str, str], memory: int) -> Question:
 @contextlib.contextmanager
 def keeping(
     folder: str | Path | None,
-    model: HookedTransformer,
+    model: Model,
     pairs: PromptPairs,
     edges: Sequence[Edge],
     *,
@@ -118,7 +118,7 @@ def keeping(
         raise interrupt(line, signal_of(error)) from None
 
 
-def hash_of_model(model: HookedTransformer) -> str:
+def hash_of_model(model: Model) -> str:
     """Of its weights and its settings."""
     settings = {name: value for name, value in model.cfg.to_dict().items() if name not in ("device", "n_devices")}
     digest = hashlib.sha256(repr(sorted(settings.items())).encode())

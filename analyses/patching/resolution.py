@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph
+from ...tasks.transformerlens import Model
 from ..forward.places import Objective
 from ..statistics import double
 
@@ -45,7 +45,7 @@ class Resolution:
         return exact + signs * self.share * finite.abs().amax(-1, keepdim=True)
 
 
-def resolution_of(model: HookedTransformer, graph: ComputationGraph) -> Resolution:
+def resolution_of(model: Model, graph: ComputationGraph) -> Resolution:
     """How precisely a model computes the logits of a graph's answer."""
     dtype = next(model.parameters()).dtype
     summed = torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32).eps

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from transformer_lens import HookedTransformer
 
 from ...circuits import Circuit, Node, Result
 from ...circuits.arguments import common_problems, refuse
@@ -20,6 +19,7 @@ from ...circuits.columns import Columns
 from ...circuits.units import after_number, shown
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
+from ...tasks.transformerlens import Model
 from ..forward.engine import engine_of
 from ..plots.bars import transplant_bars
 from ..statistics import bootstrap_ratio
@@ -74,8 +74,8 @@ class TransplantResult(Result):
 
 
 def transplant(
-    model: HookedTransformer,
-    donor: HookedTransformer,
+    model: Model,
+    donor: Model,
     circuit: Circuit,
     pairs: PromptPairs,
     *,

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import ComputationGraph
 from ...circuits.progress import with_bar
 from ...tasks import Queries
+from ...tasks.transformerlens import Model
 from ..bridge.answers import Copies, Rows, answers_with
 from ..bridge.bridge_means import MIN_UNITS_FOR_MEAN, BridgeMeans
 from ..bridge.interchange import questions_with_donors, values_and_answers
@@ -81,7 +81,7 @@ class Reference:
 
     def __init__(
         self,
-        model: HookedTransformer,
+        model: Model,
         source: Source,
         without: Queries,
         *,

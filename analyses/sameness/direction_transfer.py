@@ -25,7 +25,6 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...circuits.arguments import common_problems, name_problems, names_problems, refuse, whole_problems
@@ -34,6 +33,7 @@ from ...circuits.conditions import Couple
 from ...circuits.progress import with_bar
 from ...tasks import Queries
 from ...tasks.questions.validity import missing_problems
+from ...tasks.transformerlens import Model
 from ..bridge.evidence_verdicts import MIN_UNITS_TO_JUDGE
 from ..bridge.own_pairs import intermediate_of
 from ..bridge.questions import halves_by_unit, sample
@@ -114,8 +114,8 @@ class DirectionTransferResult(Result):
 
 @torch.no_grad()
 def direction_transfer(
-    model: HookedTransformer,
-    donor: HookedTransformer,
+    model: Model,
+    donor: Model,
     task: SplitSource,
     split: str,
     *,
@@ -129,7 +129,7 @@ def direction_transfer(
     """Add a donor's direction from one bridge to another to a model's states and count the answers that follow.
 
     Args:
-        model: any HookedTransformer whose options `graph_of` accepts; neither it nor the donor is changed.
+        model: any model that `graph_of` accepts; neither it nor the donor is changed.
         donor: reads the same prompts; its widths, layers and basis may be others.
         task: gives questions, donors of bridges, and the facts for mean states, the same for both models.
         split: a split of the task's two-hop questions. Half of the units choose each model's cell, the others are measured.
@@ -154,7 +154,7 @@ def direction_transfer(
 
 @torch.no_grad()
 def direction_transfers(
-    models: Mapping[str, HookedTransformer],
+    models: Mapping[str, Model],
     couples: Collection[Couple],
     task: SplitSource,
     split: str,

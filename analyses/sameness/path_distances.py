@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...circuits.arguments import choice_problems, common_problems, refuse
@@ -27,6 +26,7 @@ from ...circuits.progress import with_bar
 from ...circuits.units import fixed
 from ...tasks import PromptPairs, Task, make_pairs, two_hop
 from ...tasks.questions.pairing import n_pairable
+from ...tasks.transformerlens import Model
 from ..bridge.evidence import EvidenceResult
 from ..bridge.verdicts import bridge_roles
 from .compared import as_couples, compared_problems, models_problems
@@ -132,7 +132,7 @@ def couples_of(names: Collection[str], compared: Collection[Couple]) -> list[Cou
 
 
 def path_distances(
-    models: Mapping[str, HookedTransformer],
+    models: Mapping[str, Model],
     task: Task,
     split: str,
     *,
@@ -192,7 +192,7 @@ def path_distances(
 
 
 def answered_pairs(
-    models: Mapping[str, HookedTransformer], task: Task, split: str, contrast: str, n: int, seed: int
+    models: Mapping[str, Model], task: Task, split: str, contrast: str, n: int, seed: int
 ) -> tuple[PromptPairs, PromptPairs]:
     """Prompt pairs of a contrast, and those that all models answer."""
     n = min(n, n_pairable(two_hop(task).split(split)))
@@ -200,9 +200,7 @@ def answered_pairs(
     return asked, asked.keep_correct(*models.values())
 
 
-def _profiles(
-    models: Mapping[str, HookedTransformer], pairs: PromptPairs, *, progress: bool, **setting: Any
-) -> dict[str, Profile]:
+def _profiles(models: Mapping[str, Model], pairs: PromptPairs, *, progress: bool, **setting: Any) -> dict[str, Profile]:
     """State profiles by model; none if there are too few pairs."""
     if len(pairs) < MIN_PAIRS:
         return {}

@@ -10,12 +10,12 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import torch
-from transformer_lens import HookedTransformer
 
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.progress import bar
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
+from ...tasks.transformerlens import Model
 from ..forward.cached import with_states
 from ..forward.engine import engine_of
 from ..patching.gap import Ends, below_rounding, check_metric, gap_and_reason, undefined
@@ -30,7 +30,7 @@ STATE = "state"
 
 @torch.no_grad()
 def state_profile(
-    model: HookedTransformer,
+    model: Model,
     pairs: PromptPairs,
     *,
     metric: AnyMetric = logit_difference,
@@ -41,7 +41,7 @@ def state_profile(
     """Patch the whole residual stream, after each layer and at each position by itself (noising).
 
     Args:
-        model: any HookedTransformer whose options `graph_of` accepts; left unmodified.
+        model: any model that `graph_of` accepts; left unmodified.
         pairs: clean and corrupt prompts.
         metric: a `Metric`, or a function of logits, answers and foils that gives one number for each query; by default the
             logit difference in nats.
@@ -79,7 +79,7 @@ def state_profile(
 
 
 def _changes(
-    model: HookedTransformer, pairs: PromptPairs, metric: AnyMetric, max_memory: int | None, *, progress: bool
+    model: Model, pairs: PromptPairs, metric: AnyMetric, max_memory: int | None, *, progress: bool
 ) -> tuple[np.ndarray, Ends]:
     """m(patched) − m(clean) by cell and query, and the metric on both prompts."""
     engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)

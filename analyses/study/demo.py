@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from transformer_lens import HookedTransformer
 
 from ...circuits import compare
 from ...circuits.arguments import common_problems, refuse, seed_problems, whole_problems
@@ -22,6 +21,7 @@ from ...circuits.plain_text import plain
 from ...circuits.progress import in_words, say
 from ...tasks import BOTH_HOPS, NATURAL, ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, make_pairs, train
 from ...tasks.questions.pairing import n_pairable
+from ...tasks.transformerlens import Model
 from ..bridge.evidence import bridge_evidence
 from ..bridge.lens import logit_lens
 from ..patching.discovery import discover
@@ -113,7 +113,7 @@ def _phase(run: Run, wanted: str) -> str:
     return wanted if wanted in run.phases else "final"
 
 
-def _pairs(task: TwoHopTask, n: int, seed: int, models: Mapping[str, HookedTransformer]) -> PromptPairs:
+def _pairs(task: TwoHopTask, n: int, seed: int, models: Mapping[str, Model]) -> PromptPairs:
     """Bridge pairs that every arm answers correctly, of the split both arms have never seen."""
     n = min(n, n_pairable(task.split(SPLIT)))
     return make_pairs(task, split=SPLIT, contrast="bridge", n=n, seed=seed).keep_correct(*models.values())

@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import pandas as pd
-from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...circuits.progress import with_bar
 from ...tasks import Run
+from ...tasks.transformerlens import Model
 
 ResultType = TypeVar("ResultType", bound=Result)
 
 
-def by_step(run: Run, analyse: Callable[[HookedTransformer], ResultType], *, progress: bool = True) -> ResultType:
+def by_step(run: Run, analyse: Callable[[Model], ResultType], *, progress: bool = True) -> ResultType:
     """Analyse each checkpoint of a run; every table of the result gets a column `step`, its first.
 
     Args:

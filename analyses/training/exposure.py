@@ -11,13 +11,13 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
-from transformer_lens import HookedTransformer
 
 from ...circuits import Result
 from ...circuits.arguments import refuse
 from ...circuits.columns import Columns
 from ...tasks import Queries, TwoHopTask, exact_match
 from ...tasks.questions.given import queries_problems
+from ...tasks.transformerlens import Model
 from ..forward.hooks import refuse_hooks
 from ..plots.claims import exposure_points
 from ..statistics import wilson_row
@@ -49,11 +49,11 @@ class ExposureResult(Result):
         return exposure_points(self.table, title=f"{self.caption} · bars: 95 % over facts")
 
 
-def accuracy_by_exposure(model: HookedTransformer, task: TwoHopTask, queries: Queries) -> ExposureResult:
+def accuracy_by_exposure(model: Model, task: TwoHopTask, queries: Queries) -> ExposureResult:
     """Sort questions by the exposure of their facts.
 
     Args:
-        model: any HookedTransformer without hooks; it is not changed.
+        model: any model without hooks; it is not changed.
         task: what it was trained on.
         queries: two-hop questions of the task.
 
