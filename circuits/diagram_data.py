@@ -119,7 +119,7 @@ def _picture(
                 f"{name(edge.sender)} -> {name(edge.receiver)}",
                 css_name(edge.kind),
                 place[edge.sender],
-                place[edge.receiver._replace(input="")],
+                place[graph.component_of(edge.receiver)],
                 layout.edge_path(graph, edge),
                 *(round(at, 1) for at in layout.middle(graph, edge)),
             ]

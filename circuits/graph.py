@@ -65,8 +65,10 @@ class ComputationGraph:
         n_blocks: int,
         causal: bool = True,
         has_mlp: bool = True,
+        n_key_value_heads: int | None = None,
+        parallel: bool = False,
     ) -> "ComputationGraph":
-        """The graph of a transformer whose layers are attention, then an MLP, on one residual stream.
+        """The graph of a transformer whose layers are attention and an MLP on one residual stream.
 
         Args:
             roles: names of the positions, in order.
@@ -76,16 +78,19 @@ class ComputationGraph:
             n_blocks: layers with distinct weights; layer L has those of block L mod n_blocks.
             causal: whether a position sees only itself and earlier ones.
             has_mlp: False for attention-only models.
+            n_key_value_heads: keys and values of a layer, if neighbouring heads share them (grouped-query attention): the
+                inputs k and v are numbered by these, and reach every head of their group.
+            parallel: whether a layer's MLP reads what its attention reads, instead of what attention leaves.
 
         Raises:
             ValueError: if answer_role is not among the roles, or a role is no name.
         """
-        sizes = {"n_layers": n_layers, "n_heads": n_heads, "n_blocks": n_blocks, "causal": causal, "has_mlp": has_mlp}
-        counts = {"n_layers": n_layers, "n_heads": n_heads, "n_blocks": n_blocks}
-        problems = roles_and_answer_problems(roles, answer_role) + size_problems(**counts)
-        refuse(problems + flag_problems(causal=causal, has_mlp=has_mlp))
+        counts = {"n_layers": n_layers, "n_heads": n_heads, "n_blocks": n_blocks, "n_key_value_heads": n_key_value_heads}
+        flags = {"causal": causal, "has_mlp": has_mlp, "parallel": parallel}
+        problems = roles_and_answer_problems(roles, answer_role) + size_problems(**counts) + flag_problems(**flags)
+        refuse(problems)
         names = named_roles(roles)
-        return cls(names, named_roles([answer_role])[0], transformer_steps(names, **sizes))
+        return cls(names, named_roles([answer_role])[0], transformer_steps(names, **counts, **flags))
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> "ComputationGraph":
@@ -154,6 +159,7 @@ class ComputationGraph:
                     Node(step.kind, role, step.layer, index, name)
                     for index in step.indices
                     for name, where in read_at.items()
+                    if index in step.indices_of(KINDS[step.kind].input(name))
                     for role in self.roles
                     if role in where
                 ]
@@ -186,6 +192,11 @@ class ComputationGraph:
         if receiver not in self._outputs:
             self._outputs[receiver] = self._find_outputs(receiver)
         return self._outputs[receiver]
+
+    def component_of(self, receiver: Node) -> Node:
+        """The component that has an input; of several that share it the first."""
+        step, entered = self.steps[self.number_of(receiver)], KINDS[receiver.kind].input(receiver.input)
+        return receiver._replace(index=step.sharing(receiver.index, entered)[0], input="")
 
     def visible_from(self, role: str) -> Sequence[str]:
         """The positions on which the output of a step at `role` can depend directly: what a head there attends to."""
@@ -265,6 +276,16 @@ class ComputationGraph:
         return self._size("n_heads")
 
     @property
+    def n_key_value_heads(self) -> int:
+        """Keys and values of a transformer's layer; as many as heads, unless these share them."""
+        return self._size("n_key_value_heads", self.n_heads)
+
+    @property
+    def parallel(self) -> bool:
+        """Whether in a transformer a layer's MLP reads what its attention reads."""
+        return self._size("parallel", False)
+
+    @property
     def causal(self) -> bool:
         """Whether in a transformer a position sees only itself and earlier ones."""
         return self._size("causal")
@@ -278,10 +299,10 @@ class ComputationGraph:
     def _transformer(self) -> dict[str, Any] | None:
         return transformer_settings(self.roles, self.steps)
 
-    def _size(self, name: str) -> Any:
+    def _size(self, name: str, default: Any = None) -> Any:
         if self._transformer is None:
             raise ValueError(f"only a transformer's graph has {name}, this is {self!r}")
-        return self._transformer[name]
+        return self._transformer.get(name, default)
 
     # What is looked up in loops
 
@@ -315,10 +336,11 @@ class ComputationGraph:
         step = self.steps[self.number_of(receiver)]
         if step is self.steps[-1]:
             return ()
-        if KINDS[receiver.kind].input(receiver.input).is_local:
-            return (receiver._replace(input=""),)
-        readers = (role for role, seen in zip(self.roles, step.sees or (), strict=True) if receiver.role in seen)
-        return tuple(Node(receiver.kind, role, receiver.layer, receiver.index) for role in readers)
+        entered = KINDS[receiver.kind].input(receiver.input)
+        indices, readers = step.sharing(receiver.index, entered), [receiver.role]
+        if not entered.is_local:
+            readers = [role for role, seen in zip(self.roles, step.sees or (), strict=True) if receiver.role in seen]
+        return tuple(Node(receiver.kind, role, receiver.layer, index) for index in indices for role in readers)
 
     def _read_at(self, step: Step, positions: set[str]) -> dict[str, set[str]]:
         """By input of a step, the positions at which it can matter to outputs at `positions`."""

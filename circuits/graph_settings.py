@@ -28,6 +28,8 @@ class _Transformer(_Graph):
     n_blocks: Annotated[int, Field(ge=1)]
     causal: bool = True
     has_mlp: bool = True
+    n_key_value_heads: Annotated[int, Field(ge=1, le=1_000)] | None = None
+    parallel: bool = False
 
 
 class _Step(BaseModel):
@@ -37,6 +39,7 @@ class _Step(BaseModel):
     layer: Annotated[int, Field(ge=-1, le=100_000)] = -1
     n: Annotated[int, Field(ge=1, le=100_000)] = 1
     group: int | None = None
+    n_sharing: Annotated[int, Field(ge=1)] = 1
     reads: Sequence[Annotated[int, Field(ge=0)]]
     sees: Sequence[Sequence[Role]]
 

@@ -21,6 +21,7 @@ class Input:
         is_local: whether it is read only at the position of the output, wherever else the node looks.
         is_choice: whether it only decides among the positions that the node sees, so that it cannot matter where there is
             only one.
+        is_shared: whether neighbouring nodes may share it, as heads share keys and values in grouped-query attention.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Input:
     port: float = 0.0
     is_local: bool = False
     is_choice: bool = False
+    is_shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,8 @@ KINDS: dict[str, Kind] = {
         "L{layer}H{index}",
         (
             Input("q", "blue", "into a query", bulge=-1.0, port=-12.0, is_local=True, is_choice=True),
-            Input("k", "orange", "into a key", bulge=-0.7, is_choice=True),
-            Input("v", "green", "into a value", bulge=1.0, port=12.0),
+            Input("k", "orange", "into a key", bulge=-0.7, is_choice=True, is_shared=True),
+            Input("v", "green", "into a value", bulge=1.0, port=12.0, is_shared=True),
         ),
         moves="moved by attention",
     ),

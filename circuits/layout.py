@@ -31,7 +31,7 @@ def node_width(node: Node) -> float:
 
 def nodes_of(graph: ComputationGraph) -> list[Node]:
     """Every node that is drawn."""
-    return list(dict.fromkeys([*graph.senders, *(receiver._replace(input="") for receiver in graph.receivers)]))
+    return list(dict.fromkeys([*graph.senders, *map(graph.component_of, graph.receivers)]))
 
 
 def node_table(graph: ComputationGraph) -> pd.DataFrame:
@@ -59,7 +59,7 @@ def middle(graph: ComputationGraph, edge: Edge) -> tuple[float, float]:
 
 def _curve(graph: ComputationGraph, edge: Edge) -> list[tuple[float, float]]:
     """The four points of an edge's Bézier curve; an edge that leads downwards, between loops, goes around."""
-    entered = edge.receiver._replace(input="")
+    entered = graph.component_of(edge.receiver)
     (x0, y0), (x1, y1) = centre(graph, edge.sender), centre(graph, entered)
     x1 += edge.look.port
     y0, y1 = y0 - NODE_HEIGHT / 2, y1 + NODE_HEIGHT / 2
@@ -81,7 +81,7 @@ def moves(graph: ComputationGraph, edges: list[Edge]) -> list[tuple[Node, Node]]
     """
     used = {edge.sender for edge in edges}
     found = {
-        (edge.receiver._replace(input=""), output): None
+        (output._replace(role=edge.receiver.role), output): None
         for edge in edges
         for output in graph.outputs_of(edge.receiver)
         if output in used and output.role != edge.receiver.role

@@ -44,7 +44,7 @@ def static_panel(label: str, circuit: Circuit, widest: float, keeps: str) -> str
 def _drawing(circuit: Circuit, widest: float) -> str:
     graph, edges = circuit.graph, circuit.kept_edges
     effects = dict(zip(map(str, edges), circuit.table.loc[circuit.table["kept"], "effect"], strict=True))
-    touched = {str(node._replace(input="")) for edge in edges for node in edge}
+    touched = {str(node) for edge in edges for node in (edge.sender, graph.component_of(edge.receiver))}
     moves = layout.moves(graph, edges)
     touched |= {str(node) for move in moves for node in move}
     parts = [ARROW]

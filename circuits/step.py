@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from .arguments import make_native, shortly
-from .kinds import KINDS
+from .kinds import KINDS, Input
 from .node import Node
 from .plain_text import LONGEST, never_raising, shortened
 from .roles import named_roles, role_problems
@@ -22,6 +22,7 @@ class Step:
         n: how many there are.
         group: of the weights: steps of one kind and group share theirs. Each layer has its own if not given.
         reads: numbers of the steps whose outputs add up to what these components read; all earlier ones if not given.
+        n_sharing: how many neighbours share each input that can be shared: the heads of a group in grouped-query attention.
         sees: for each position, in order, the names of those on which the output there depends; only itself if not given,
             and none where there is no such component.
     """
@@ -30,6 +31,7 @@ class Step:
     layer: int = -1
     n: int = 1
     group: int | None = None
+    n_sharing: int = 1
     reads: tuple[int, ...] | None = None
     sees: tuple[tuple[str, ...], ...] | None = None
 
@@ -52,6 +54,16 @@ class Step:
     def indices(self) -> Sequence[int]:
         """The numbers in the names of its components; −1 for a kind of which a layer has one."""
         return range(self.n) if KINDS[self.kind].is_numbered else (-1,)
+
+    def indices_of(self, entered: Input) -> Sequence[int]:
+        """The numbers in the names of one of its inputs: fewer than components, if they share it."""
+        return range(self.n // self.n_sharing) if entered.is_shared and self.n_sharing > 1 else self.indices
+
+    def sharing(self, index: int, entered: Input) -> Sequence[int]:
+        """The numbers of the components that read an input."""
+        if not entered.is_shared or self.n_sharing == 1:
+            return (index,)
+        return range(index * self.n_sharing, (index + 1) * self.n_sharing)
 
 
 def with_named_roles(step: Step) -> Step:
@@ -107,6 +119,10 @@ def _problems_of_one(number: int, step: Step, roles: Sequence[Any]) -> list[str]
     problems = []
     if step.n < 1 or (step.n > 1 and not kind.is_numbered):
         problems.append(f"has n = {step.n}, but names {kind.form} are for {'1 or more' if kind.is_numbered else 'one'}")
+    if step.n_sharing < 1 or step.n % step.n_sharing:
+        problems.append(f"has n = {step.n}, which cannot be shared out to n_sharing = {step.n_sharing} at a time")
+    if step.n_sharing > 1 and not any(each.is_shared for each in kind.inputs):
+        problems.append(f"has n_sharing = {step.n_sharing}, and no input that can be shared")
     if reads is not None and not all(0 <= each < number for each in reads):
         problems.append(f"reads {reads}, but only earlier steps can be read")
     if bool(kind.inputs) != bool(number if reads is None and kind.inputs else reads):

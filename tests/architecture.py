@@ -23,7 +23,7 @@ STOREYS = {
         "study",
         "face",
     ),
-    "tasks": ("printing", "questions", "models", "runs", "training", "face"),
+    "tasks": ("hooked_transformer", "transformerlens", "printing", "questions", "models", "runs", "training", "face"),
 }
 SHARED = (  # files, progress, interrupts, workers, what records print, equality, refusals; nothing that knows more
     ("circuits", "writing"),
@@ -167,8 +167,8 @@ def weights_in_their_rooms(module: Module) -> list[str]:
 
 
 def no_word_of_a_task(module: Module) -> list[str]:
-    """forward/ and patching/ know neither an intermediate nor a task; of tasks they import how pads are read and what
-    can be asked, and patching/ prompt pairs.
+    """forward/ and patching/ know neither an intermediate nor a task; of tasks they import how pads are read, what
+    can be asked and what a model is, and patching/ prompt pairs.
     """
     if module.package != "analyses" or module.room not in ("forward", "patching"):
         return []
@@ -177,7 +177,9 @@ def no_word_of_a_task(module: Module) -> list[str]:
     allowed = {("tasks", "PromptPairs")} if module.room == "patching" else set()
     asked = {("questions", name) for name in ("arguments", "hooks", "padding", "validity")}
     asked |= {("questions", "given_pairs")} if module.room == "patching" else set()
-    imported = [name for name in module.imports if name[0] == "tasks" and name[1:3] not in asked]
+    imported = [
+        name for name in module.imports if name[0] == "tasks" and name[1:3] not in asked and name[1] != "transformerlens"
+    ]
     return found + [f"imports {'.'.join(name)}" for name in imported if name not in allowed]
 
 

@@ -79,3 +79,26 @@ def test_inputs_meet_in_outputs_at_positions_that_see_them() -> None:
 def test_json_round_trip() -> None:
     graph = ComputationGraph.transformer(("h", "r1", "r2"), "r2", n_layers=4, n_heads=2, n_blocks=1)
     assert ComputationGraph.from_dict(graph.to_dict()) == graph
+
+
+def test_grouped_heads_share_keys_and_values() -> None:
+    graph = ComputationGraph.transformer(("x", "y"), "y", n_layers=2, n_heads=4, n_blocks=2, n_key_value_heads=2)
+    inputs = {node.component for node in graph.receivers if node.layer == 0}
+    assert inputs == {*(f"L0H{i}.q" for i in range(4)), *(f"L0H{i}.{name}" for i in range(2) for name in "kv"), "MLP0"}
+    fed = graph.outputs_of(Node.parse("L0H1.v@x"))
+    assert {str(node) for node in fed} == {"L0H2@x", "L0H3@x", "L0H2@y", "L0H3@y"}
+    assert str(graph.component_of(Node.parse("L1H1.k@y"))) == "L1H2@y"
+    assert ComputationGraph.from_dict(graph.to_dict()) == graph
+    assert (graph.n_heads, graph.n_key_value_heads) == (4, 2)
+
+
+def test_parallel_mlps_do_not_read_the_heads_of_their_layer() -> None:
+    graph = ComputationGraph.transformer(("x",), "x", n_layers=2, n_heads=2, n_blocks=2, parallel=True)
+    assert [str(node) for node in graph.senders_into(Node.parse("MLP1@x"))] == ["embed@x", "L0H0@x", "L0H1@x", "MLP0@x"]
+    assert graph.parallel
+    assert ComputationGraph.from_dict(graph.to_dict()) == graph
+
+
+def test_sizes_of_shared_keys_are_checked() -> None:
+    with pytest.raises(ValueError, match="n_heads=4 cannot share n_key_value_heads=3 evenly"):
+        ComputationGraph.transformer(("x",), "x", n_layers=1, n_heads=4, n_blocks=1, n_key_value_heads=3)
