@@ -25,6 +25,7 @@ STOREYS = {
     ),
     "tasks": ("hooked_transformer", "transformerlens", "printing", "questions", "models", "runs", "training", "face"),
 }
+TRANSFORMERLENS = ("hooked_transformer", "transformerlens")  # tasks/: the library, whichever version is installed
 SHARED = (  # files, progress, interrupts, workers, what records print, equality, refusals; nothing that knows more
     ("circuits", "writing"),
     ("circuits", "documents"),
@@ -158,7 +159,7 @@ def no_import_by_name(module: Module) -> list[str]:
 
 def weights_in_their_rooms(module: Module) -> list[str]:
     """Weights and hook points are named where models are built and run only."""
-    if module.path.parts[:2] in {("analyses", "forward"), ("tasks", "models")}:
+    if module.path.parts[:2] in {("analyses", "forward"), ("tasks", "models")} or module.room in TRANSFORMERLENS:
         return []
     weights = r"\b[Wb]_(?:[A-Z]|in|out|gate|pos|E_pos)\b|[\"']W_?[\"']"
     parts = r"\.(?:ln1|ln2|ln_final|mlp|attn|blocks|embed|pos_embed|unembed)\b|\bblocks\.[\d{]|[\"']blocks[\"']"
