@@ -67,6 +67,7 @@ class ComputationGraph:
         has_mlp: bool = True,
         n_key_value_heads: int | None = None,
         parallel: bool = False,
+        sinks: bool = False,
     ) -> "ComputationGraph":
         """The graph of a transformer whose layers are attention and an MLP on one residual stream.
 
@@ -81,12 +82,13 @@ class ComputationGraph:
             n_key_value_heads: keys and values of a layer, if neighbouring heads share them (grouped-query attention): the
                 inputs k and v are numbered by these, and reach every head of their group.
             parallel: whether a layer's MLP reads what its attention reads, instead of what attention leaves.
+            sinks: whether heads can also look nowhere.
 
         Raises:
             ValueError: if answer_role is not among the roles, or a role is no name.
         """
         counts = {"n_layers": n_layers, "n_heads": n_heads, "n_blocks": n_blocks, "n_key_value_heads": n_key_value_heads}
-        flags = {"causal": causal, "has_mlp": has_mlp, "parallel": parallel}
+        flags = {"causal": causal, "has_mlp": has_mlp, "parallel": parallel, "sinks": sinks}
         problems = roles_and_answer_problems(roles, answer_role) + size_problems(**counts) + flag_problems(**flags)
         refuse(problems)
         names = named_roles(roles)
@@ -347,7 +349,7 @@ class ComputationGraph:
         found = {}
         for each in KINDS[step.kind].inputs:
             seen = {role: sees for role, sees in zip(self.roles, step.sees or (), strict=True) if role in positions}
-            if each.is_choice:
+            if each.is_choice and not step.sinks:
                 seen = {role: sees for role, sees in seen.items() if len(sees) > 1}
             found[each.name] = set(seen) if each.is_local else {other for sees in seen.values() for other in sees}
         return found

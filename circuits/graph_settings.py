@@ -30,6 +30,7 @@ class _Transformer(_Graph):
     has_mlp: bool = True
     n_key_value_heads: Annotated[int, Field(ge=1, le=1_000)] | None = None
     parallel: bool = False
+    sinks: bool = False
 
 
 class _Step(BaseModel):
@@ -40,6 +41,7 @@ class _Step(BaseModel):
     n: Annotated[int, Field(ge=1, le=100_000)] = 1
     group: int | None = None
     n_sharing: Annotated[int, Field(ge=1)] = 1
+    sinks: bool = False
     reads: Sequence[Annotated[int, Field(ge=0)]]
     sees: Sequence[Sequence[Role]]
 

@@ -23,6 +23,7 @@ class Step:
         group: of the weights: steps of one kind and group share theirs. Each layer has its own if not given.
         reads: numbers of the steps whose outputs add up to what these components read; all earlier ones if not given.
         n_sharing: how many neighbours share each input that can be shared: the heads of a group in grouped-query attention.
+        sinks: whether looking nowhere can be chosen, too, as with attention sinks: then a choice matters at every position.
         sees: for each position, in order, the names of those on which the output there depends; only itself if not given,
             and none where there is no such component.
     """
@@ -32,6 +33,7 @@ class Step:
     n: int = 1
     group: int | None = None
     n_sharing: int = 1
+    sinks: bool = False
     reads: tuple[int, ...] | None = None
     sees: tuple[tuple[str, ...], ...] | None = None
 

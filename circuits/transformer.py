@@ -30,6 +30,7 @@ def transformer_steps(
     has_mlp: bool,
     n_key_value_heads: int | None = None,
     parallel: bool = False,
+    sinks: bool = False,
 ) -> tuple[Step, ...]:
     """Embedding, then in each layer heads and an MLP, then logits; layer L has the weights of block L mod n_blocks."""
     sharing = n_heads // (n_key_value_heads or n_heads)
@@ -38,7 +39,7 @@ def transformer_steps(
     steps = [Step("embed")]
     for layer in range(n_layers):
         before = tuple(range(len(steps)))
-        steps.append(Step("head", layer, n=n_heads, group=layer % n_blocks, n_sharing=sharing, sees=sees))
+        steps.append(Step("head", layer, n=n_heads, group=layer % n_blocks, n_sharing=sharing, sinks=sinks, sees=sees))
         if has_mlp:
             steps.append(Step("mlp", layer, group=layer % n_blocks, reads=before if parallel else None))
     return (*steps, Step("logits"))
@@ -60,4 +61,6 @@ def transformer_settings(roles: Sequence[str], steps: Sequence[Step]) -> dict[st
         settings["n_key_value_heads"] = heads[0].n // heads[0].n_sharing
     if settings["has_mlp"] and steps[2].reads == (0,):
         settings["parallel"] = True
+    if heads[0].sinks:
+        settings["sinks"] = True
     return settings if completed(transformer_steps(roles, **settings), roles) == tuple(steps) else None

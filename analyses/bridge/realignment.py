@@ -22,7 +22,7 @@ from ...tasks.questions.given import queries_problems
 from ...tasks.transformerlens import Model
 from ..forward.cached import CachedRun, with_states
 from ..forward.head import decode
-from ..forward.model import embedded, graph_of
+from ..forward.model import graph_of
 from ..plots.bars import realignment_bars
 from ..plots.curves import trajectory_curves
 from ..statistics import newcombe_interval, wilson
@@ -156,8 +156,8 @@ def _forms(
     run: CachedRun, means: BridgeMeans, entities: Int[Tensor, " query"], layer: int, position: int, n_entities: int
 ) -> Mapping[str, Float[Tensor, "query d_model"]]:
     """The state at a cell with some entities written in each form."""
-    model, state = run.model, run.state(layer)[:, position]
-    every = embedded(model, torch.arange(n_entities, device=state.device)[:, None])[:, 0]  # each entity at h
+    decoder, state = run.decoder, run.state(layer)[:, position]
+    every = decoder.embed(torch.arange(n_entities, device=state.device)[:, None], None)[:, 0]  # each entity at h
     change = every[entities] - every.mean(0)
     change = change / change.norm(dim=-1, keepdim=True) * state.norm(dim=-1, keepdim=True)
     has_mean = torch.tensor([means.has(int(entity)) for entity in entities], device=state.device)[:, None]

@@ -1,4 +1,4 @@
-"""A HookedTransformer run from the middle of a layer, on many changed copies of a cached run at once.
+"""A decoder run from the middle of a layer, on many changed copies of a cached run at once.
 
 A copy that differs from the cached run in what one component reads has to be computed only from that component on, and
 in a causal model only from that position on. Only the model's weights, norms and MLPs are used; `run_and_cache` compares its
@@ -13,17 +13,16 @@ from functools import cached_property, partial
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformer_lens.components.transformer_block import TransformerBlock
 
 from ...circuits import ComputationGraph, Node
 from ...tasks.questions.padding import aligned
 from ...tasks.transformerlens import Model
 from .agreement import check_agreement, nudge
-from .head import decode
+from .decoder import Decoder, Layer, device_of
 from .hooks import refuse_hooks
 from .layer import attention_output, attention_scores, gathered, head_outputs, mlp_output, normalised, project
 from .memory import batches_of
-from .model import embedded
+from .model import described
 
 Copies = Float[Tensor, "copy query _ d_model"]
 """Residual streams at neighbouring positions, of each copy of each query."""
@@ -35,10 +34,10 @@ class LayerCache:
 
     before: Float[Tensor, "query pos d_model"]
     q: Float[Tensor, "query pos head d_head"]
-    k: Float[Tensor, "query pos head d_head"]
-    v: Float[Tensor, "query pos head d_head"]
+    k: Float[Tensor, "query pos kv_head d_head"]
+    v: Float[Tensor, "query pos kv_head d_head_v"]
     scores: Float[Tensor, "query head pos pos"]
-    z: Float[Tensor, "query pos head d_head"]
+    z: Float[Tensor, "query pos head d_head_v"]
     middle: Float[Tensor, "query pos d_model"]
     after: Float[Tensor, "query pos d_model"]
 
@@ -48,7 +47,7 @@ class CachedRun:
     """A plain run of a model on some prompts.
 
     Attributes:
-        model: unmodified.
+        decoder: the model that was run, see `decoder`.
         graph: its computation graph.
         embedding: token and position embedding.
         layers: what each layer computed.
@@ -56,7 +55,7 @@ class CachedRun:
         mask: which positions are no hidden pads; None: all.
     """
 
-    model: Model
+    decoder: Decoder
     graph: ComputationGraph
     embedding: Float[Tensor, "query pos d_model"]
     layers: Sequence[LayerCache]
@@ -103,12 +102,16 @@ class CachedRun:
         if receiver.kind == "logits":
             return self.layers[-1].after
         cache = self.layers[receiver.layer]
-        return cache.before if receiver.kind == "head" else cache.middle
+        return cache.before if receiver.kind == "head" else self.read_by_mlp(receiver.layer)
+
+    def read_by_mlp(self, layer: int) -> Float[Tensor, "query pos d_model"]:
+        """The residual stream that a layer's MLP reads."""
+        cache = self.layers[layer]
+        return cache.before if self.decoder.parallel else cache.middle
 
     @cached_property
     def _head_outputs(self) -> list[Float[Tensor, "query pos head d_model"]]:
-        blocks = self.model.blocks
-        return [head_outputs(b, c.z) for c, b in zip(self.layers, blocks, strict=True)]
+        return [head_outputs(layer, c.z) for c, layer in zip(self.layers, self.decoder.layers, strict=True)]
 
 
 @torch.no_grad()
@@ -120,12 +123,12 @@ def run_and_cache(model: Model, graph: ComputationGraph, tokens: Int[Tensor, "qu
             not finite or differ from those computed here.
     """
     refuse_hooks(model)
-    tokens = tokens.to(model.W_E.device)
+    tokens, decoder = tokens.to(device_of(model)), described(model)
     answer = graph.roles.index(graph.answer_role)
     prompts = aligned(model, tokens, answer)
-    embedding = embedded(model, prompts.tokens, prompts.mask)
-    layers = _run_blocks(model, embedding, prompts.mask)
-    run = CachedRun(model, graph, embedding, layers, decode(model, layers[-1].after[:, answer]), prompts.mask)
+    embedding = decoder.embed(prompts.tokens, prompts.mask)
+    layers = _run_layers(decoder, embedding, prompts.mask)
+    run = CachedRun(decoder, graph, embedding, layers, decoder.decode(layers[-1].after[:, answer]), prompts.mask)
     check_agreement(model, tokens, answer, run.logits, lambda: _nudged(run))
     return run
 
@@ -166,33 +169,40 @@ def finish(run: CachedRun, layer: int, residual: Copies, first: int) -> Float[Te
     """
     for number in range(layer, run.graph.n_layers):
         residual = advance(run, number, residual, first)
-    return decode(run.model, residual[:, :, 0])
+    return run.decoder.decode(residual[:, :, 0])
 
 
 def advance(run: CachedRun, layer: int, residual: Copies, first: int) -> Copies:
     """What leaves a layer that copies enter, at the positions that `run.needed_after` gives; see `finish`."""
-    block, cache, rows = run.model.blocks[layer], run.layers[layer], run.needed_after(layer, slice(first, run.stop))
-    normed, queries = normalised(block.ln1, residual), slice(rows.start - first, rows.stop - first)
+    block, cache, rows = run.decoder.layers[layer], run.layers[layer], run.needed_after(layer, slice(first, run.stop))
+    normed, queries = normalised(block, residual), slice(rows.start - first, rows.stop - first)
     q = project(block, "q", normed[:, :, queries], rows.start, run.mask)
     k, v = (
         torch.cat([base[:, :first].expand(len(residual), -1, -1, -1, -1), project(block, name, normed, first, run.mask)], 2)
         for name, base in (("k", cache.k), ("v", cache.v))
     )
-    z = gathered(attention_scores(block, q, k, rows.start, run.mask), v)
-    middle = residual[:, :, queries] + attention_output(block, z)
-    return middle + mlp_output(block, middle)
+    z = gathered(block, attention_scores(block, q, k, rows.start, run.mask), v)
+    before = residual[:, :, queries]
+    return after_layer(run.decoder, block, before, before + attention_output(block, z))
 
 
-def _run_blocks(
-    model: Model,
+def after_layer(
+    decoder: Decoder, layer: Layer, before: Float[Tensor, "*batch d_model"], middle: Float[Tensor, "*batch d_model"]
+) -> Float[Tensor, "*batch d_model"]:
+    """What leaves a layer, given what enters it and the same with what attention adds."""
+    return middle + mlp_output(layer, before if decoder.parallel else middle)
+
+
+def _run_layers(
+    decoder: Decoder,
     embedding: Float[Tensor, "query pos d_model"],
     mask: Bool[Tensor, "query pos"] | None,
     change: Callable[[Tensor], Tensor] = lambda residual: residual,
 ) -> list[LayerCache]:
     """All layers; each reads what `change` makes of what the one before leaves."""
     layers, residual = [], embedding
-    for block in model.blocks:
-        layers.append(_run_block(block, change(residual), mask))
+    for layer in decoder.layers:
+        layers.append(_run_layer(decoder, layer, change(residual), mask))
         residual = layers[-1].after
     return layers
 
@@ -200,19 +210,19 @@ def _run_blocks(
 def _nudged(run: CachedRun) -> Float[Tensor, "query d_vocab"]:
     """The logits if every state had been rounded otherwise."""
     change = partial(nudge, generator=torch.Generator().manual_seed(0))
-    layers = _run_blocks(run.model, run.embedding, run.mask, change)
-    return decode(run.model, change(layers[-1].after[:, run.answer]))
+    layers = _run_layers(run.decoder, run.embedding, run.mask, change)
+    return run.decoder.decode(change(layers[-1].after[:, run.answer]))
 
 
-def _run_block(
-    block: TransformerBlock, before: Float[Tensor, "query pos d_model"], mask: Bool[Tensor, "query pos"] | None
+def _run_layer(
+    decoder: Decoder, layer: Layer, before: Float[Tensor, "query pos d_model"], mask: Bool[Tensor, "query pos"] | None
 ) -> LayerCache:
-    normed = normalised(block.ln1, before)
-    q, k, v = (project(block, name, normed, 0, mask) for name in "qkv")
-    scores = attention_scores(block, q, k, 0, mask)
-    z = gathered(scores, v)
-    middle = before + attention_output(block, z)
-    return LayerCache(before, q, k, v, scores, z, middle, middle + mlp_output(block, middle))
+    normed = normalised(layer, before)
+    q, k, v = (project(layer, name, normed, 0, mask) for name in "qkv")
+    scores = attention_scores(layer, q, k, 0, mask)
+    z = gathered(layer, scores, v)
+    middle = before + attention_output(layer, z)
+    return LayerCache(before, q, k, v, scores, z, middle, after_layer(decoder, layer, before, middle))
 
 
 States = Mapping[int, Float[Tensor, "copy query d_model"]]
@@ -230,7 +240,7 @@ def with_states(run: CachedRun, layer: int, states: States, *further: States) ->
         further: what is put in after each of the next layers; layers that the model does not have are ignored.
     """
     n_copies, (n, n_positions, _) = len(next(iter(states.values()))), run.embedding.shape
-    batches = batches_of(run.model, n, n_positions, n_runs=0, n_copies=n_copies)
+    batches = batches_of(run.decoder.source, n, n_positions, n_runs=0, n_copies=n_copies)
     if len(batches) <= 1:
         return _with_states(run, layer, states, *further)
     parts = []

@@ -9,8 +9,9 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from ...tasks.transformerlens import Model
 from .cached import CachedRun, LayerCache
+from .decoder import Decoder
+from .model import described
 
 
 @contextlib.contextmanager
@@ -25,7 +26,7 @@ def differentiable(run: CachedRun) -> CachedRun:
     layers = [LayerCache(*(remembered(getattr(cache, each.name)) for each in fields(cache))) for cache in run.layers]
     mask = None if run.mask is None else remembered(run.mask)
     changed = {"embedding": remembered(run.embedding), "logits": remembered(run.logits), "layers": layers, "mask": mask}
-    return replace(run, model=_remembered_model(run.model), **changed)
+    return replace(run, decoder=_remembered_decoder(run.decoder), **changed)
 
 
 def remembered(tensor: Tensor) -> Tensor:
@@ -33,6 +34,6 @@ def remembered(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.is_inference() else tensor
 
 
-def _remembered_model(model: Model) -> Model:
-    made_so = any(tensor.is_inference() for tensor in chain(model.parameters(), model.buffers()))
-    return copy.deepcopy(model) if made_so else model
+def _remembered_decoder(decoder: Decoder) -> Decoder:
+    made_so = any(each.is_inference() for each in chain(decoder.source.parameters(), decoder.source.buffers()))
+    return described(copy.deepcopy(decoder.source)) if made_so else decoder

@@ -18,9 +18,8 @@ from torch import Tensor
 
 from ...circuits import ComputationGraph, Node
 from .cached import CachedRun
-from .head import decode
-from .layer import attention_scores, gathered, head_outputs, mlp_output, normalised, rotated
-from .places import Logits, OpenEdges, Sublayer, input_place, n_senders, sender_place, sublayer_of
+from .layer import attention_scores, gathered, head_outputs, mlp_output, normalised, turned, weights_of
+from .places import Logits, OpenEdges, Sublayer, input_place, n_inputs_of, n_senders, sender_place, sublayer_of
 
 Changes = Mapping[Node, Float[Tensor, "query d_model"]]
 """Nodes whose output is not computed but given, as difference from the frozen one."""
@@ -142,7 +141,7 @@ class _Run:
     def logits(self) -> Float[Tensor, "set query d_vocab"]:
         """Final norm and unembedding."""
         mask = self._mask(("logits", self.graph.n_layers))
-        return decode(self.frozen.model, self._reads(self.frozen.layers[-1].after, mask)[self.frozen.answer, :, 0])
+        return self.frozen.decoder.decode(self._reads(self.frozen.layers[-1].after, mask)[self.frozen.answer, :, 0])
 
     def _first_sender(self, number: int) -> int:
         """How many nodes write at a position before a sublayer."""
@@ -151,7 +150,7 @@ class _Run:
 
     def _mask(self, sublayer: Sublayer) -> Float[Tensor, "_ set input sender"]:
         """Ones where an edge into a sublayer is open."""
-        n_inputs = 3 * self.graph.n_heads if sublayer[0] == "head" else 1
+        n_inputs = n_inputs_of(self.graph, sublayer)
         n_before = self._first_sender(self.layout.sublayers.index(sublayer))
         mask = self.differences.new_zeros((self.frozen.stop, len(self.open_edges), n_inputs, n_before))
         position, receiver, sender = self.layout.at[sublayer].to(mask.device)
@@ -173,25 +172,30 @@ class _Run:
         return found.add_(base[:, : self.frozen.stop].transpose(0, 1)[:, None, None])
 
     def _run_heads(self, layer: int) -> None:
-        block, cache = self.frozen.model.blocks[layer], self.frozen.layers[layer]
-        masks = self._mask(("head", layer)).split(self.graph.n_heads, 2)
+        block, cache = self.frozen.decoder.layers[layer], self.frozen.layers[layer]
+        n_keys = self.graph.n_key_value_heads
+        masks = self._mask(("head", layer)).split([self.graph.n_heads, n_keys, n_keys], 2)
         q, k, v = (self._projected(layer, name, mask) for name, mask in zip("qkv", masks, strict=True))
-        z_change = gathered(attention_scores(block, q, k, 0, self.frozen.mask), v) - cache.z[:, : self.frozen.stop]
+        z, frozen_z = gathered(block, attention_scores(block, q, k, 0, self.frozen.mask), v), cache.z[:, : self.frozen.stop]
         del q, k, v
-        self._written(("head", layer)).copy_(einops.rearrange(head_outputs(block, z_change), _BY_SENDER))
+        if block.norm_after is None:  # linear, so that one product gives the change
+            change = head_outputs(block, z - frozen_z)
+        else:
+            change = head_outputs(block, z) - head_outputs(block, frozen_z)
+        self._written(("head", layer)).copy_(einops.rearrange(change, _BY_SENDER))
 
     def _projected(
         self, layer: int, name: str, mask: Float[Tensor, "_ set head sender"]
     ) -> Float[Tensor, "set query _ head d_head"]:
         """Queries, keys or values, of which each head reads by itself."""
-        block, cache = self.frozen.model.blocks[layer], self.frozen.layers[layer]
-        weight, bias = getattr(block.attn, f"W_{name.upper()}"), getattr(block.attn, f"b_{name.upper()}")
-        normed = normalised(block.ln1, self._reads(cache.before, mask))
-        return rotated(block, name, einops.einsum(normed, weight, _PROJECTION) + bias, 0, self.frozen.mask)
+        block, cache = self.frozen.decoder.layers[layer], self.frozen.layers[layer]
+        weight, bias = weights_of(block, name)
+        normed = normalised(block, self._reads(cache.before, mask))
+        return turned(block, name, einops.einsum(normed, weight, _PROJECTION) + bias, 0, self.frozen.mask)
 
     def _run_mlp(self, layer: int) -> None:
-        block, cache = self.frozen.model.blocks[layer], self.frozen.layers[layer]
-        written = mlp_output(block, self._reads(cache.middle, self._mask(("mlp", layer)))[:, :, 0])
+        block, cache = self.frozen.decoder.layers[layer], self.frozen.layers[layer]
+        written = mlp_output(block, self._reads(self.frozen.read_by_mlp(layer), self._mask(("mlp", layer)))[:, :, 0])
         frozen = (cache.after - cache.middle)[:, : self.frozen.stop].transpose(0, 1)[:, None]
         torch.sub(written, frozen, out=self._written(("mlp", layer))[:, :, 0])
 

@@ -12,13 +12,12 @@ the other one: answers and intermediates are numbers of the output vocabulary, t
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens.components.layer_norm import LayerNorm
-from transformer_lens.components.layer_norm_pre import LayerNormPre
-from transformer_lens.utilities.activation_functions import apply_softcap
 
 from ...tasks.questions.padding import aligned
 from ...tasks.transformerlens import Model
 from .agreement import check_passes
+from .decoder import Decoder, device_of
+from .model import described
 
 ROUNDINGS = 64  # by how many roundings of the largest logit the head may differ from the model's forward pass
 MOST = 0.05  # and never by more than this share of it, in types that round coarsely
@@ -26,8 +25,7 @@ MOST = 0.05  # and never by more than this share of it, in types that round coar
 
 def decode(model: Model, states: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab_out"]:
     """The logits that the model would give if these were its last residual states."""
-    normed = states if model.cfg.normalization_type is None else model.ln_final(states)
-    return apply_softcap(model.unembed(normed), model.cfg.output_logits_soft_cap)
+    return described(model).decode(states)
 
 
 def check_last_state(
@@ -69,16 +67,16 @@ def same_vocabulary(model: Model) -> bool:
 def token_embeddings(model: Model) -> Float[Tensor, "d_vocab d_model"]:
     """What the model adds to the residual stream for each token, without position: normed, where it norms embeddings."""
     with torch.no_grad():
-        return model.embed(torch.arange(model.cfg.d_vocab, device=model.W_E.device)[None])[0]
+        return described(model).embed_tokens(torch.arange(model.cfg.d_vocab, device=device_of(model))[None])[0]
 
 
 def unembedding_directions(model: Model) -> Float[Tensor, "d_vocab_out d_model"]:
     """What each token's logit is the dot product with, after the final norm; biases and soft cap left out."""
-    return model.W_U.T
+    return described(model).W_U.T
 
 
 def final_direction(
-    model: Model,
+    decoder: Decoder,
     residual: Float[Tensor, "query d_model"],
     answers: Int[Tensor, " query"],
     foils: Int[Tensor, " query"],
@@ -88,16 +86,6 @@ def final_direction(
     Of the logits before the soft cap, if there is one: only these are sums of shares. The final norm's scale is fixed at
     that of the whole `residual`; its bias and the unembedding's belong to no part.
     """
-    unembedding = unembedding_directions(model)
+    unembedding = decoder.W_U.T
     direction = unembedding[answers.to(residual.device)] - unembedding[foils.to(residual.device)]
-    if model.cfg.normalization_type is None:
-        return direction
-    norm = model.ln_final
-    if isinstance(gain := getattr(norm, "w", None), Tensor):
-        direction = direction * gain
-    if isinstance(norm, (LayerNorm, LayerNormPre)):
-        residual = residual - residual.mean(-1, keepdim=True)
-        direction = direction - direction.mean(-1, keepdim=True)
-    # the library declares the norm as any module
-    scale = (residual.square().mean(-1, keepdim=True) + norm.eps).sqrt()  # pyright: ignore[reportOperatorIssue]
-    return direction / scale
+    return direction if decoder.norm is None else decoder.norm.direction(direction, residual)

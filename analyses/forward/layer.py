@@ -1,106 +1,138 @@
-"""The arithmetic of one layer: norm, queries, keys and values, attention, MLP, from a block's weights."""
+"""The arithmetic of one layer: norm, queries, keys and values, attention, MLP, from its description."""
 
 import math
 
 import einops
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import layer_norm
-from transformer_lens.components.layer_norm import LayerNorm
-from transformer_lens.components.layer_norm_pre import LayerNormPre
-from transformer_lens.components.transformer_block import TransformerBlock
+
+from .decoder import Attention, Layer, Mask
 
 MLP_ROWS = 2048  # hidden states of more rows do not fit into a processor's cache
-Mask = Bool[Tensor, "query all_pos"]
-"""Which positions of each prompt are no hidden pads; None stands for all."""
 
 
-def normalised(norm: torch.nn.Module, residual: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-    """What a norm makes of the residual stream; LayerNorm by torch's kernel, faster but in half precision not the same."""
-    if residual.dtype.itemsize < 4:
-        return norm(residual)
-    if isinstance(norm, LayerNorm):
-        return layer_norm(residual, residual.shape[-1:], norm.w, norm.b, norm.eps)
-    if isinstance(norm, LayerNormPre):
-        return layer_norm(residual, residual.shape[-1:], eps=norm.eps)
-    return norm(residual)
+def normalised(layer: Layer, residual: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+    """What queries, keys and values are projected from."""
+    return residual if layer.norm is None else layer.norm(residual)
 
 
 def project(
-    block: TransformerBlock, name: str, normed: Float[Tensor, "*batch pos d_model"], first: int, mask: Mask | None
+    layer: Layer, name: str, normed: Float[Tensor, "*batch pos d_model"], first: int, mask: Mask | None
 ) -> Float[Tensor, "*batch pos head d_head"]:
     """Queries, keys or values of all heads for what they read at positions from `first` on."""
-    return rotated(block, name, linear(block, name, normed), first, mask)
+    return turned(layer, name, linear(layer, name, normed), first, mask)
 
 
-def linear(
-    block: TransformerBlock, name: str, normed: Float[Tensor, "*batch pos d_model"]
-) -> Float[Tensor, "*batch pos head d_head"]:
-    """Queries, keys or values of all heads, before rotation by position."""
-    weight, bias = getattr(block.attn, f"W_{name.upper()}"), getattr(block.attn, f"b_{name.upper()}")
+def linear(layer: Layer, name: str, normed: Float[Tensor, "*batch pos d_model"]) -> Float[Tensor, "*batch pos head d_head"]:
+    """Queries, keys or values of all heads, before norms and rotation."""
+    weight, bias = weights_of(layer, name)
     return (normed @ weight.permute(1, 0, 2).flatten(1)).unflatten(-1, bias.shape) + bias
 
 
-def rotated(
-    block: TransformerBlock, name: str, values: Float[Tensor, "*batch query pos head d_head"], first: int, mask: Mask | None
+def weights_of(layer: Layer, name: str) -> tuple[Float[Tensor, "head d_model d_head"], Float[Tensor, "head d_head"]]:
+    """The matrices and biases of queries, keys or values."""
+    return getattr(layer.attention, f"W_{name.upper()}"), getattr(layer.attention, f"b_{name.upper()}")
+
+
+def turned(
+    layer: Layer, name: str, values: Float[Tensor, "*batch query pos head d_head"], first: int, mask: Mask | None
 ) -> Float[Tensor, "*batch query pos head d_head"]:
-    """Queries or keys at positions from `first` on, rotated by their position among those not hidden, if at all."""
-    if name == "v" or block.cfg.positional_embedding_type != "rotary":
-        return values
-    rows = values.flatten(0, -4)
-    if mask is not None:
-        mask = mask[:, : first + values.shape[-3]].repeat(len(rows) // len(mask), 1)
-    return block.attn.apply_rotary(rows, first, mask).view(values.shape)
+    """Queries, keys or values at positions from `first` on, of their projections."""
+    return getattr(layer.attention, f"turn_{name}")(values, first, mask)
 
 
 def attention_scores(
-    block: TransformerBlock,
+    layer: Layer,
     q: Float[Tensor, "*batch query_pos head d_head"],
-    k: Float[Tensor, "*batch pos head d_head"],
+    k: Float[Tensor, "*batch pos kv_head d_head"],
     first: int,
     mask: Mask | None,
 ) -> Float[Tensor, "*batch head query_pos pos"]:
     """Scores of queries at positions from `first` on, with keys from position 0 on; −∞ where a position cannot see."""
-    scores = q.transpose(-2, -3) @ k.transpose(-2, -3).mT / block.attn.attn_scale
-    if block.cfg.attention_dir == "causal":
-        query_pos, pos = scores.shape[-2:]
-        hidden = torch.ones(query_pos, pos, dtype=torch.bool, device=q.device).triu(first + 1)
+    attention, (query_pos, pos) = layer.attention, (q.shape[-3], k.shape[-3])
+    scores = q.transpose(-2, -3) @ by_head(attention, k).transpose(-2, -3).mT / attention.scale
+    scores = biased(attention, scores, slice(first, first + query_pos), slice(0, pos))
+    if attention.causal:
+        hidden = _hidden(attention, query_pos, pos, first, q.device)
         if mask is not None:  # as in TransformerLens, a bidirectional model sees its pads
             hidden = hidden | ~mask[:, None, None, :pos]
         scores = scores.masked_fill(hidden, -math.inf)
     return scores
 
 
-def attention_weights(scores: Float[Tensor, "*batch pos"]) -> Float[Tensor, "*batch pos"]:
-    """Where each position looks; a hidden pad, which sees nothing, nowhere."""
-    return scores.softmax(-1).nan_to_num(0.0)
+def by_head(attention: Attention, shared: Float[Tensor, "*batch kv_head d_head"]) -> Float[Tensor, "*batch head d_head"]:
+    """Keys or values of every head, of those that heads share."""
+    return shared if attention.n_sharing == 1 else shared.repeat_interleave(attention.n_sharing, -2)
+
+
+def biased(
+    attention: Attention, scores: Float[Tensor, "*batch query_pos pos"], queries: slice, keys: slice, head: int | None = None
+) -> Float[Tensor, "*batch query_pos pos"]:
+    """Products of some queries and keys, of all heads or of one, with soft cap and bias."""
+    if attention.soft_cap is not None:
+        scores = attention.soft_cap * torch.tanh(scores / attention.soft_cap)
+    if attention.bias is None:
+        return scores
+    bias = attention.bias(queries, keys)
+    return scores + (bias if head is None else bias[head])
+
+
+def _hidden(attention: Attention, query_pos: int, pos: int, first: int, device: torch.device) -> Tensor:
+    """Which positions each query does not see."""
+    hidden = torch.ones(query_pos, pos, dtype=torch.bool, device=device).triu(first + 1)
+    if attention.window is None:
+        return hidden
+    return hidden | torch.ones_like(hidden).tril(first - attention.window)
+
+
+def attention_weights(
+    attention: Attention, scores: Float[Tensor, "*batch query_pos pos"], head: int | None = None
+) -> Float[Tensor, "*batch query_pos pos"]:
+    """Where each position looks, of all heads or of one; a hidden pad, which sees nothing, nowhere."""
+    if attention.sinks is None:
+        return scores.softmax(-1).nan_to_num(0.0)
+    sink = attention.sinks[:, None, None] if head is None else attention.sinks[head]
+    column = sink.to(scores).expand(*scores.shape[:-1], 1)
+    return torch.cat([scores, column], -1).softmax(-1)[..., :-1].nan_to_num(0.0)
 
 
 def gathered(
-    scores: Float[Tensor, "*batch head query_pos pos"], v: Float[Tensor, "*batch pos head d_head"]
+    layer: Layer, scores: Float[Tensor, "*batch head query_pos pos"], v: Float[Tensor, "*batch pos kv_head d_head"]
 ) -> Float[Tensor, "*batch query_pos head d_head"]:
     """What each head gathers."""
-    return (attention_weights(scores) @ v.transpose(-2, -3)).transpose(-2, -3)
+    weights = attention_weights(layer.attention, scores)
+    return (weights @ by_head(layer.attention, v).transpose(-2, -3)).transpose(-2, -3)
 
 
-def attention_output(
-    block: TransformerBlock, z: Float[Tensor, "*batch pos head d_head"]
-) -> Float[Tensor, "*batch pos d_model"]:
+def attention_output(layer: Layer, z: Float[Tensor, "*batch pos head d_head"]) -> Float[Tensor, "*batch pos d_model"]:
     """What a layer's attention adds to the residual stream, given what its heads gathered; the output bias included."""
-    return einops.einsum(z, block.attn.W_O, "... head d_head, head d_head d_model -> ... d_model") + block.attn.b_O
+    written = summed(layer, z)
+    return written if layer.norm_after is None else layer.norm_after(written)
 
 
-def head_outputs(
-    block: TransformerBlock, z: Float[Tensor, "*batch pos head d_head"]
-) -> Float[Tensor, "*batch pos head d_model"]:
-    """What each head by itself adds to the residual stream; the output bias belongs to none."""
-    return einops.einsum(z, block.attn.W_O, "... head d_head, head d_head d_model -> ... head d_model")
+def summed(layer: Layer, z: Float[Tensor, "*batch pos head d_head"]) -> Float[Tensor, "*batch pos d_model"]:
+    """What all heads write, with the output bias, before a norm."""
+    attention = layer.attention
+    return einops.einsum(z, attention.W_O, "... head d_head, head d_head d_model -> ... d_model") + attention.b_O
 
 
-def mlp_output(block: TransformerBlock, reads: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+def head_outputs(layer: Layer, z: Float[Tensor, "*batch pos head d_head"]) -> Float[Tensor, "*batch pos head d_model"]:
+    """What each head by itself adds to the residual stream.
+
+    The output bias belongs to none. Where a norm follows it depends on the heads what becomes of the bias, so each of them
+    has an equal part of it, and the norm's scale is that of all heads' sum.
+    """
+    attention = layer.attention
+    written = einops.einsum(z, attention.W_O, "... head d_head, head d_head d_model -> ... head d_model")
+    if layer.norm_after is None:
+        return written
+    return layer.norm_after.shares(written + attention.b_O / len(attention.W_O), summed(layer, z))
+
+
+def mlp_output(layer: Layer, reads: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
     """What a layer's MLP adds if it reads this; nothing in an attention-only model."""
-    if block.cfg.attn_only:
+    if layer.mlp is None:
         return torch.zeros_like(reads)
-    rows = normalised(block.ln2, reads).flatten(0, -2)
-    return torch.cat([block.mlp(part[None])[0] for part in rows.split(MLP_ROWS)]).view(reads.shape)
+    rows = reads.flatten(0, -2)
+    return torch.cat([layer.mlp(part[None])[0] for part in rows.split(MLP_ROWS)]).view(reads.shape)

@@ -18,7 +18,9 @@ from torch import Tensor
 from ...circuits import ComputationGraph, Edge, Node
 from ...tasks.questions.padding import aligned
 from ...tasks.transformerlens import Model
+from .decoder import device_of
 from .layer import head_outputs
+from .model import described
 from .places import check_edges
 
 Hook = tuple[str, Callable[..., Tensor]]
@@ -54,14 +56,14 @@ def logits_at(
     model: Model, tokens: Int[Tensor, "query pos"], answer_position: int, hooks: list[Hook]
 ) -> Float[Tensor, "query d_vocab"]:
     """The logits at the answer position of a run with hooks; they see the prompts as `aligned` makes them."""
-    prompts = aligned(model, tokens.to(model.W_E.device), answer_position)
+    prompts = aligned(model, tokens.to(device_of(model)), answer_position)
     with hooked(model, hooks):
         return model(prompts.tokens, attention_mask=prompts.mask)[:, answer_position]
 
 
 def recorder(model: Model, graph: ComputationGraph, outputs: dict[Node, Residual]) -> list[Hook]:
     """Hooks that note what each sender writes, at the moment it is written, into `outputs`."""
-    has_positions = model.cfg.positional_embedding_type == "standard"
+    layers, has_positions = described(model).layers, model.cfg.positional_embedding_type == "standard"
     roles = list(enumerate(graph.roles))
 
     def embedding(activation: Float[Tensor, "query pos d_model"], hook: object) -> Tensor:
@@ -76,7 +78,7 @@ def recorder(model: Model, graph: ComputationGraph, outputs: dict[Node, Residual
 
     def heads(layer: int) -> Callable[..., Tensor]:
         def note(z: Float[Tensor, "query pos head d_head"], hook: object) -> Tensor:
-            written = head_outputs(model.blocks[layer], z)
+            written = head_outputs(layers[layer], z)
             for position, role in roles:
                 for head in range(graph.n_heads):
                     outputs[Node("head", role, layer, head)] = written[:, position, head]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...circuits.arguments import budget_problems, refuse
 from ...tasks.transformerlens import Model
+from .decoder import device_of, dtype_of
 
 MAX_BATCH = 4096  # prompts run at once
 MAX_SET_ROWS = 1024  # the same for sets of edges, of which each prompt takes many times more
@@ -35,7 +36,7 @@ def budget(max_memory: int | None, model: Model) -> int:
         ValueError: if it is no number of at least 1.
     """
     if max_memory is None:
-        return int(SHARE_OF_FREE * free_memory(model.W_E.device))
+        return int(SHARE_OF_FREE * free_memory(device_of(model)))
     refuse(budget_problems(max_memory))
     return int(max_memory)
 
@@ -120,8 +121,8 @@ class Sizes:
     @classmethod
     def of(cls, model: Model, n_positions: int) -> "Sizes":
         """For prompts of a length."""
-        cfg, size = model.cfg, model.W_E.element_size()
-        d_vocab = model.W_U.shape[1]
+        cfg, size = model.cfg, dtype_of(model).itemsize
+        d_vocab = cfg.d_vocab_out
         return cls(
             n_layers=cfg.n_layers,
             n_heads=cfg.n_heads,

@@ -3,31 +3,17 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 
 from ...circuits import ComputationGraph
 from ...circuits.arguments import names_problems, refuse
 from ...circuits.roles import named_roles, role_problems
 from ...tasks.questions.padding import aligned
 from ...tasks.questions.validity import position_problems
-from ...tasks.transformerlens import Model
-
-_UNSUPPORTED = {
-    "parallel_attn_mlp": (False, None),
-    "use_normalization_before_and_after": (False, None),
-    "n_key_value_heads": (None,),
-    "positional_embedding_type": ("standard", "rotary"),
-    "use_attn_in": (False, None),
-    "use_local_attn": (False, None),
-    "use_qk_norm": (False, None),
-    "clip_qkv": (None,),
-    "use_logn_attn": (False, None),
-    "use_attention_sinks": (False, None),
-    "attn_scores_soft_cap": (-1.0, 0.0, None),
-    "load_in_4bit": (False, None),
-}
+from ...tasks.transformerlens import HookedTransformer, Model
+from .decoder import Decoder, device_of
+from .hooked import describe_hooked, problems_of_hooked
 
 WRAPPED = ("_orig_mod", "module")
 """Where torch.compile, and DataParallel and its like, keep the model that they wrap."""
@@ -40,8 +26,8 @@ def check_model(model: object) -> None:
         TypeError: naming its class.
         ValueError: naming parameters on the meta device.
     """
-    if not isinstance(model, Model):
-        kind, inside = type(model), [name for name in WRAPPED if isinstance(getattr(model, name, None), Model)]
+    if not isinstance(model, HookedTransformer):
+        kind, inside = type(model), [name for name in WRAPPED if isinstance(getattr(model, name, None), HookedTransformer)]
         whence = (
             "HookedTransformer.from_pretrained makes one of a published decoder, tasks.build_model and tasks.Run give one"
         )
@@ -68,29 +54,26 @@ def graph_of(model: Model, roles: tuple[str, ...], answer_position: int) -> Comp
     names = named_roles(roles)
     problems = role_problems(names, len(names)) if not isinstance(roles, str) else names_problems(roles=roles)
     refuse(problems + [f"{each} {', '.join(map(str, names))}" for each in position_problems(answer_position, len(names))])
-    cfg = model.cfg
-    unsupported = [
-        f"{option}={getattr(cfg, option)!r}"
-        for option, values in _UNSUPPORTED.items()
-        if getattr(cfg, option, None) not in values
-    ]
-    if not cfg.n_layers:
-        unsupported.append("n_layers=0")
-    if cfg.original_architecture in POST_NORM_ARCHITECTURES:
-        unsupported.append(f"original_architecture={cfg.original_architecture!r}")
-    if cfg.use_dynamic_ntk_rope and len(roles) > (cfg.train_seq_length or cfg.n_ctx):
-        unsupported.append(f"use_dynamic_ntk_rope=True at {len(roles)} positions")
-    if unsupported:
+    if unsupported := problems_of_hooked(model, len(names)):
         raise ValueError(f"exact interventions are not defined here for a model with {', '.join(unsupported)}")
+    decoder, cfg = described(model), model.cfg
     return ComputationGraph.transformer(
         roles=tuple(roles),
         answer_role=roles[answer_position],
         n_layers=cfg.n_layers,
         n_heads=cfg.n_heads,
         n_blocks=_n_distinct_blocks(model),
-        causal=cfg.attention_dir == "causal",
-        has_mlp=not cfg.attn_only,
+        causal=decoder.causal,
+        has_mlp=decoder.layers[0].mlp is not None,
+        n_key_value_heads=len(decoder.layers[0].attention.W_K),
+        parallel=decoder.parallel,
+        sinks=any(layer.attention.sinks is not None for layer in decoder.layers),
     )
+
+
+def described(model: Model) -> Decoder:
+    """A model as plain weights and functions."""
+    return describe_hooked(model)
 
 
 class Stage(NamedTuple):
@@ -116,15 +99,15 @@ def residual_states(
     _refuse_one_module(model)
     if not model.cfg.n_layers:
         with torch.no_grad():
-            prompts = aligned(model, tokens.to(model.W_E.device), answer_position)
-            return {Stage(-1, "embedding"): embedded(model, prompts.tokens, prompts.mask)}
+            prompts = aligned(model, tokens.to(device_of(model)), answer_position)
+            return {Stage(-1, "embedding"): described(model).embed(prompts.tokens, prompts.mask)}
     names = {Stage(-1, "embedding"): "blocks.0.hook_resid_pre"}
     for layer in range(model.cfg.n_layers):
         if not (model.cfg.attn_only or model.cfg.parallel_attn_mlp):
             names[Stage(layer, "attention")] = f"blocks.{layer}.hook_resid_mid"
         names[Stage(layer, "layer")] = f"blocks.{layer}.hook_resid_post"
     with torch.no_grad():
-        prompts = aligned(model, tokens.to(model.W_E.device), answer_position)
+        prompts = aligned(model, tokens.to(device_of(model)), answer_position)
         options = {"attention_mask": prompts.mask, "names_filter": list(names.values())}
         _, cache = model.run_with_cache(prompts.tokens, **options)
     return {stage: cache[name] for stage, name in names.items()}
@@ -136,16 +119,6 @@ def ends_of_loops(model: Model) -> list[int]:
     if n_blocks == n_layers:
         return list(range(n_layers))
     return [*range(n_blocks - 1, n_layers - 1, n_blocks), n_layers - 1]
-
-
-def embedded(
-    model: Model, tokens: Int[Tensor, "query pos"], mask: Bool[Tensor, "query pos"] | None = None
-) -> Float[Tensor, "query pos d_model"]:
-    """Token embedding, and position embedding if the model adds one; positions that the mask hides are not counted."""
-    embedding = model.embed(tokens)
-    if model.cfg.positional_embedding_type != "standard":
-        return embedding
-    return embedding + model.pos_embed(tokens, 0, mask)
 
 
 def _refuse_one_module(model: Model) -> None:

@@ -7,10 +7,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..statistics import double
-from .cached import CachedRun, finish
+from .cached import CachedRun, after_layer, finish
 from .differentiable import differentiable, gradients_on, remembered
 from .head import final_direction
-from .layer import attention_output, attention_weights, mlp_output
+from .layer import attention_output, attention_weights, by_head, summed
 from .lines import Integral, Places, Visit, integrate, rounding_of
 from .places import Objective
 
@@ -20,16 +20,16 @@ Patterns = Float[Tensor, "copy query head pos key"]
 
 def pattern_of(run: CachedRun, layer: int) -> Pattern:
     """A layer's attention weights, at the positions that can affect the answer."""
-    return attention_weights(run.layers[layer].scores)[:, :, : run.stop, : run.stop]
+    return attention_weights(run.decoder.layers[layer].attention, run.layers[layer].scores)[:, :, : run.stop, : run.stop]
 
 
 def run_with_pattern(run: CachedRun, layer: int, pattern: Patterns) -> Float[Tensor, "copy query d_vocab"]:
     """The logits of copies of a run in which a layer's attention patterns are given."""
-    block, cache = run.model.blocks[layer], run.layers[layer]
+    block, cache = run.decoder.layers[layer], run.layers[layer]
     rows = run.needed_after(layer, slice(0, run.stop))
-    z = (pattern[:, :, :, rows] @ cache.v[:, : run.stop].transpose(1, 2)).transpose(2, 3)
-    middle = cache.before[:, rows] + attention_output(block, z)
-    return finish(run, layer + 1, middle + mlp_output(block, middle), 0)
+    z = (pattern[:, :, :, rows] @ by_head(block.attention, cache.v[:, : run.stop]).transpose(1, 2)).transpose(2, 3)
+    before = cache.before[:, rows].expand(len(pattern), -1, -1, -1)
+    return finish(run, layer + 1, after_layer(run.decoder, block, before, before + attention_output(block, z)), 0)
 
 
 def integrated_pattern(
@@ -75,10 +75,13 @@ def direct_contributions(
     Before the soft cap of the logits, if the model has one: a share of a sum is no share of what is bent afterwards. Biases
     of values are moved with the values; in a model that holds them in the output's bias, they belong to no entry.
     """
-    direction = final_direction(run.model, run.layers[-1].after[:, run.answer], answers, foils)
+    block, cache = run.decoder.layers[layer], run.layers[layer]
+    direction = final_direction(run.decoder, run.layers[-1].after[:, run.answer], answers, foils)
+    if block.norm_after is not None:
+        direction = block.norm_after.direction(direction, summed(block, cache.z[:, run.answer]))
     by_key = einops.einsum(
-        run.layers[layer].v[:, : run.stop],
-        run.model.blocks[layer].attn.W_O,
+        by_head(block.attention, cache.v[:, : run.stop]),
+        block.attention.W_O,
         direction,
         "query key head d_head, head d_head d_model, query d_model -> query head key",
     )

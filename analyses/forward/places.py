@@ -55,7 +55,15 @@ def sender_place(graph: ComputationGraph, node: Node) -> int:
 
 def input_place(graph: ComputationGraph, receiver: Node) -> int:
     """An input's place among those of its sublayer: all heads' queries, then keys, then values."""
-    return "qkv".index(receiver.input) * graph.n_heads + receiver.head if receiver.kind == "head" else 0
+    if receiver.kind != "head":
+        return 0
+    before = {"q": 0, "k": graph.n_heads, "v": graph.n_heads + graph.n_key_value_heads}
+    return before[receiver.input] + receiver.head
+
+
+def n_inputs_of(graph: ComputationGraph, sublayer: Sublayer) -> int:
+    """How many inputs a sublayer has at each position."""
+    return graph.n_heads + 2 * graph.n_key_value_heads if sublayer[0] == "head" else 1
 
 
 def check_edges(graph: ComputationGraph, edges: Iterable[Edge | str], possible: Iterable[Edge]) -> set[Edge]:

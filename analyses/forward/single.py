@@ -13,11 +13,11 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens.components.transformer_block import TransformerBlock
 
 from ...circuits import Edge, Node
 from .cached import CachedRun, Copies, LayerCache, finish, placed
-from .layer import attention_weights, mlp_output, normalised, project
+from .decoder import Layer
+from .layer import attention_weights, biased, linear, mlp_output, normalised, summed, turned
 from .places import Differences, Logits, component
 
 
@@ -111,7 +111,7 @@ def _through_mlps(run: CachedRun, layer: int, parts: list[_Part]) -> list[_Part]
     reads = [part.reads for part in parts if part.reads is not None]
     if not reads or not run.graph.has_mlp:
         return parts
-    written = mlp_output(run.model.blocks[layer], torch.cat([each.flatten(0, 2) for each in reads]))
+    written = mlp_output(run.decoder.layers[layer], torch.cat([each.flatten(0, 2) for each in reads]))
     outputs = iter(written.split([each.shape[:3].numel() for each in reads]))
     return [
         part if part.reads is None else part._replace(residual=part.residual + next(outputs).view(part.reads.shape))
@@ -159,12 +159,20 @@ def _reading(
     span = _span(run, receiver)
     if receiver.kind == "head":
         rows, middle = _heads_changed(run, receivers, changes[:, :, span], which, span)
-        return _Part(places, rows, middle, middle)
+        return _left_by_attention(run, places, receiver.layer, rows, middle)
     if receiver.kind == "logits":
         return _Part(places, span, run.layers[-1].after[:, span] + changes[which][:, :, span])
     span = run.needed_after(receiver.layer, span)
     middle, changed = run.layers[receiver.layer].middle[:, span], changes[which][:, :, span]
-    return _Part(places, span, middle.expand_as(changed), middle + changed)
+    return _Part(places, span, middle.expand_as(changed), run.read_by_mlp(receiver.layer)[:, span] + changed)
+
+
+def _left_by_attention(run: CachedRun, places: list[int], layer: int, rows: slice, middle: Copies) -> _Part:
+    """Copies in which attention adds something else; an MLP in parallel to it does not read that."""
+    if not run.decoder.parallel:
+        return _Part(places, rows, middle, middle)
+    cache = run.layers[layer]
+    return _Part(places, rows, middle + (cache.after - cache.middle)[:, rows])
 
 
 def _heads_changed(
@@ -184,13 +192,18 @@ def _heads_changed(
         span: the positions that are patched.
     """
     layer, name = receivers[0].layer, receivers[0].input
-    block, cache = run.model.blocks[layer], run.layers[layer]
+    block, cache = run.decoder.layers[layer], run.layers[layer]
     rows = run.needed_after(layer, span if name == "q" else slice(run.reached_from(span.start), run.stop))
-    changed = project(block, name, normalised(block.ln1, cache.before[:, span] + changes), span.start, run.mask)
+    projected = linear(block, name, normalised(block, cache.before[:, span] + changes))
+    if block.attention.heads_apart:
+        projected = turned(block, name, projected, span.start, run.mask)
     middles = []
-    for head, places in groupby(range(len(receivers)), key=lambda i: receivers[i].head):
-        z_change = _Z_CHANGES[name](block, cache, head, changed[which[list(places)], :, :, head], span, rows)
-        middles.append(cache.middle[:, rows] + z_change @ block.attn.W_O[head])
+    for index, places in groupby(range(len(receivers)), key=lambda i: receivers[i].index):
+        new = projected[which[list(places)], :, :, index]
+        inputs = {index: new} if block.attention.heads_apart else _together(run, layer, name, index, new, span)
+        heads = ((head, values) for number, values in inputs.items() for head in _readers(block, name, number))
+        written = [_Z_CHANGES[name](block, cache, *each, span, rows) @ block.attention.W_O[each[0]] for each in heads]
+        middles.append(_with_written(run, layer, rows, torch.stack(written).sum(0)))
     return rows, torch.cat(middles)
 
 
@@ -198,28 +211,56 @@ Changed = Float[Tensor, "copy query _ d_head"]
 """A head's new queries, keys or values at the patched positions."""
 
 
-def _by_query(block: TransformerBlock, cache: LayerCache, head: int, changed: Changed, span: slice, rows: slice) -> Changed:
+def _readers(block: Layer, name: str, index: int) -> Sequence[int]:
+    """The heads that have a query, a key or a value."""
+    n = block.attention.n_sharing
+    return range(index, index + 1) if name == "q" else range(index * n, (index + 1) * n)
+
+
+def _together(run: CachedRun, layer: int, name: str, index: int, new: Changed, span: slice) -> dict[int, Changed]:
+    """All queries, keys or values, with one projection new, where what becomes of one depends on the others."""
+    block = run.decoder.layers[layer]
+    projected = linear(block, name, normalised(block, run.layers[layer].before[:, span]))
+    projected = projected.expand(len(new), -1, -1, -1, -1).clone()
+    projected[:, :, :, index] = new
+    return dict(enumerate(turned(block, name, projected, span.start, run.mask).unbind(3)))
+
+
+def _with_written(run: CachedRun, layer: int, rows: slice, change: Copies) -> Copies:
+    """The residual stream after attention, whose heads write a change of what they wrote, before a norm if there is one."""
+    block, cache = run.decoder.layers[layer], run.layers[layer]
+    if block.norm_after is None:
+        return cache.middle[:, rows] + change
+    return cache.before[:, rows] + block.norm_after(summed(block, cache.z[:, rows]) + change)
+
+
+def _by_query(block: Layer, cache: LayerCache, head: int, changed: Changed, span: slice, rows: slice) -> Changed:
     """The change of what a head gathers at `rows`, with new queries."""
+    attention, shared = block.attention, head // block.attention.n_sharing
     queries = changed[:, :, rows.start - span.start : rows.stop - span.start]
-    scores = torch.einsum("cqrd,qkd->cqrk", queries, cache.k[:, :, head]) / block.attn.attn_scale
+    products = torch.einsum("cqrd,qkd->cqrk", queries, cache.k[:, :, shared]) / attention.scale
+    scores = biased(attention, products, rows, slice(0, cache.k.shape[1]), head)
     scores = scores.masked_fill(cache.scores[:, head, rows].isneginf(), -math.inf)
-    return torch.einsum("cqrk,qkd->cqrd", attention_weights(scores), cache.v[:, :, head]) - cache.z[:, rows, head]
+    weights = attention_weights(attention, scores, head)
+    return torch.einsum("cqrk,qkd->cqrd", weights, cache.v[:, :, shared]) - cache.z[:, rows, head]
 
 
-def _by_key(block: TransformerBlock, cache: LayerCache, head: int, changed: Changed, span: slice, rows: slice) -> Changed:
+def _by_key(block: Layer, cache: LayerCache, head: int, changed: Changed, span: slice, rows: slice) -> Changed:
     """The same with new keys."""
-    base = cache.scores[:, head, rows]
-    columns = torch.einsum("qrd,cqkd->cqrk", cache.q[:, rows, head], changed) / block.attn.attn_scale
+    attention, base = block.attention, cache.scores[:, head, rows]
+    products = torch.einsum("qrd,cqkd->cqrk", cache.q[:, rows, head], changed) / attention.scale
+    columns = biased(attention, products, rows, span, head)
     columns = columns.masked_fill(base[:, :, span].isneginf(), -math.inf)
     around = base.expand(len(changed), -1, -1, -1)
     scores = torch.cat([around[..., : span.start], columns, around[..., span.stop :]], -1)
-    return torch.einsum("cqrk,qkd->cqrd", attention_weights(scores), cache.v[:, :, head]) - cache.z[:, rows, head]
+    weights = attention_weights(attention, scores, head)
+    return torch.einsum("cqrk,qkd->cqrd", weights, cache.v[:, :, head // attention.n_sharing]) - cache.z[:, rows, head]
 
 
-def _by_value(block: TransformerBlock, cache: LayerCache, head: int, changed: Changed, span: slice, rows: slice) -> Changed:
+def _by_value(block: Layer, cache: LayerCache, head: int, changed: Changed, span: slice, rows: slice) -> Changed:
     """The same with new values."""
-    pattern = attention_weights(cache.scores[:, head, rows])[:, :, span]
-    return torch.einsum("qrk,cqkd->cqrd", pattern, changed - cache.v[:, span, head])
+    pattern = attention_weights(block.attention, cache.scores[:, head, rows], head)[:, :, span]
+    return torch.einsum("qrk,cqkd->cqrd", pattern, changed - cache.v[:, span, head // block.attention.n_sharing])
 
 
 _Z_CHANGES = {"q": _by_query, "k": _by_key, "v": _by_value}
@@ -234,4 +275,4 @@ def _node_changed(run: CachedRun, place: int, node: Node, difference: Copies) ->
     if node.kind == "mlp":
         return _Part([place], span, run.layers[node.layer].after[:, span] + difference[:, :, span])
     middle = run.layers[node.layer].middle[:, span] + difference[:, :, span]
-    return _Part([place], span, middle, middle)
+    return _left_by_attention(run, [place], node.layer, span, middle)

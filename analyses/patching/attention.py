@@ -243,14 +243,16 @@ def _knocked_out(
     entries = [tuple(entry) for entry in some.nonzero().tolist()]
     hidden = torch.arange(scores.shape[-1], device=scores.device)[:, None]
     change = torch.zeros(pattern.shape, dtype=torch.float64, device="cpu").masked_fill(visible.cpu(), math.nan)
-    sizes = Sizes.of(run.model, len(run.graph.roles))
+    attention = run.decoder.layers[layer].attention
+    sizes = Sizes.of(run.decoder.source, len(run.graph.roles))
     each = len(pattern) * (sizes.copy + 2 * sizes.scores)
     n_at_once = how_many(max(1, MAX_BATCH // len(pattern)), each, memory, "one knock-out")
     for start in range(0, len(entries), n_at_once):
         chunk = entries[start : start + n_at_once]
         copies = pattern.repeat(len(chunk), 1, 1, 1, 1)
         for copy, (head, query, key) in zip(copies, chunk, strict=True):
-            copy[:, head, query] = attention_weights(scores[:, head, query].index_fill(-1, hidden[key], -math.inf))
+            without = scores[:, head, query].index_fill(-1, hidden[key], -math.inf)
+            copy[:, head, query] = attention_weights(attention, without, head)
         after = metric_by_query(metric, run_with_pattern(run, layer, copies), pairs, run.logits)
         for (head, query, key), values in zip(chunk, after, strict=True):
             values = torch.from_numpy(values - before)

@@ -175,12 +175,8 @@ def _interrupt(*args: object, **kwargs: object) -> None:
 @pytest.mark.parametrize(
     ("settings", "option"),
     [
-        ({"parallel_attn_mlp": True}, "parallel_attn_mlp=True"),
-        ({"n_key_value_heads": 1}, "n_key_value_heads=1"),
         ({"positional_embedding_type": "shortformer"}, "positional_embedding_type='shortformer'"),
-        ({"use_local_attn": True, "attn_types": ["local", "global"], "window_size": 2}, "use_local_attn=True"),
-        ({"use_qk_norm": True}, "use_qk_norm=True"),
-        ({"attn_scores_soft_cap": 5.0}, "attn_scores_soft_cap=5.0"),
+        ({"use_logn_attn": True, "train_seq_length": 2}, "use_logn_attn=True at 3 positions"),
     ],
 )
 def test_options_that_are_not_done_exactly_are_refused_by_name(settings: dict[str, object], option: str) -> None:
