@@ -203,6 +203,11 @@ ROWS: dict[str, Row] = {
         {"contrast": "name to show", "roles": "roles"},
     ),
     "PromptPairs.check_against": (T.PromptPairs.check_against, lambda w: {"self": w.pairs, "model": w.model}, {}),
+    "PromptPairs.from_text": (
+        T.PromptPairs.from_text,
+        lambda w: {"model": w.model, "clean": ["a"], "corrupt": ["b"], "answers": [" c"], "foils": [" d"]},
+        {"template": "name or none", "pad": "choice or none"},
+    ),
     "PromptPairs.keep_correct": (T.PromptPairs.keep_correct, lambda w: {"self": w.pairs}, {}),
     "PromptPairs.apart_from": (T.PromptPairs.apart_from, lambda w: {"self": w.pairs, "hashes": w.pairs.hashes}, {}),
     "PromptPairs.shared_with": (T.PromptPairs.shared_with, lambda w: {"self": w.pairs, "hashes": w.pairs.hashes}, {}),

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Int
@@ -25,6 +25,7 @@ from .hooks import problems_of_hooks
 from .padding import check_forward
 from .queries import Queries
 from .rows import Rows
+from .text_pairs import pairs_of_text
 from .validity import (
     check,
     checked_rows,
@@ -38,6 +39,8 @@ from .validity import (
 
 if TYPE_CHECKING:
     import transformer_lens
+
+    from ..transformerlens import Model
 
 CUSTOM = "custom"  # whose numbers units are, where the recipe says nothing
 
@@ -101,6 +104,41 @@ class PromptPairs(Rows):
         position = int(self.answer_position) % len(roles)
         for name, value in (columns | {"unit": held(unit), "roles": roles, "answer_position": position}).items():
             object.__setattr__(self, name, value)
+
+    @classmethod
+    def from_text(
+        cls,
+        model: "Model",
+        clean: Sequence[str],
+        corrupt: Sequence[str],
+        answers: Sequence[str],
+        foils: Sequence[str],
+        *,
+        template: str | None = None,
+        pad: Literal["left"] | None = None,
+    ) -> "PromptPairs":
+        """Pairs from prompts in words, as the model's tokenizer reads them; the answer is read at the last position.
+
+        BOS is there where the model prepends it (`model.cfg.default_prepend_bos`).
+
+        Args:
+            model: a HookedTransformer or TransformerBridge with a fast tokenizer.
+            clean: the prompts to be explained.
+            corrupt: their counterparts, as many.
+            answers: the right answers to the clean prompts, one token each, as they follow the prompt: `" Mary"`.
+            foils: the right answers to the corrupt prompts.
+            template: what all prompts look like, with slots, as in `"{IO} and {S} went to the {place}"`. Positions are
+                called by their slot (`IO`; several tokens `place1`, `place2`), and between slots by their word (`went`;
+                again `to.2`), the first one of a model with BOS `bos`. Each slot has one number of tokens in all prompts.
+                By default positions are called by the words of the first of the longest prompts.
+            pad: `left` to pad shorter prompts, for a tokenizer that pads there; by default all prompts need one length.
+
+        Raises:
+            ValueError: if the model has no such tokenizer, or the texts make no pairs; with all problems at once, and the
+                tokens of the pairs at fault.
+        """
+        texts = {"clean": clean, "corrupt": corrupt, "answers": answers, "foils": foils}
+        return cls(**pairs_of_text(model, texts, template, pad))
 
     def _problems(self, roles: tuple[Any, ...], unit: Any) -> list[str]:
         """Why these are no pairs."""
