@@ -16,7 +16,7 @@ from .kinds import KINDS
 from .node import Edge, Node
 from .plain_text import LONGEST, never_raising, shortened
 from .roles import named_roles
-from .step import Step, completed, problems_of, roles_and_answer_problems, with_named_roles
+from .step import Step, completed, indices_of, problems_of, roles_and_answer_problems, sharing, with_named_roles
 from .transformer import size_problems, transformer_settings, transformer_steps
 
 
@@ -161,7 +161,7 @@ class ComputationGraph:
                     Node(step.kind, role, step.layer, index, name)
                     for index in step.indices
                     for name, where in read_at.items()
-                    if index in step.indices_of(KINDS[step.kind].input(name))
+                    if index in indices_of(step, KINDS[step.kind].input(name))
                     for role in self.roles
                     if role in where
                 ]
@@ -198,7 +198,7 @@ class ComputationGraph:
     def component_of(self, receiver: Node) -> Node:
         """The component that has an input; of several that share it the first."""
         step, entered = self.steps[self.number_of(receiver)], KINDS[receiver.kind].input(receiver.input)
-        return receiver._replace(index=step.sharing(receiver.index, entered)[0], input="")
+        return receiver._replace(index=sharing(step, receiver.index, entered)[0], input="")
 
     def visible_from(self, role: str) -> Sequence[str]:
         """The positions on which the output of a step at `role` can depend directly: what a head there attends to."""
@@ -339,7 +339,7 @@ class ComputationGraph:
         if step is self.steps[-1]:
             return ()
         entered = KINDS[receiver.kind].input(receiver.input)
-        indices, readers = step.sharing(receiver.index, entered), [receiver.role]
+        indices, readers = sharing(step, receiver.index, entered), [receiver.role]
         if not entered.is_local:
             readers = [role for role, seen in zip(self.roles, step.sees or (), strict=True) if receiver.role in seen]
         return tuple(Node(receiver.kind, role, receiver.layer, index) for index in indices for role in readers)

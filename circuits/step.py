@@ -57,15 +57,17 @@ class Step:
         """The numbers in the names of its components; −1 for a kind of which a layer has one."""
         return range(self.n) if KINDS[self.kind].is_numbered else (-1,)
 
-    def indices_of(self, entered: Input) -> Sequence[int]:
-        """The numbers in the names of one of its inputs: fewer than components, if they share it."""
-        return range(self.n // self.n_sharing) if entered.is_shared and self.n_sharing > 1 else self.indices
 
-    def sharing(self, index: int, entered: Input) -> Sequence[int]:
-        """The numbers of the components that read an input."""
-        if not entered.is_shared or self.n_sharing == 1:
-            return (index,)
-        return range(index * self.n_sharing, (index + 1) * self.n_sharing)
+def indices_of(step: Step, entered: Input) -> Sequence[int]:
+    """The numbers in the names of one of a step's inputs: fewer than components, if they share it."""
+    return range(step.n // step.n_sharing) if entered.is_shared and step.n_sharing > 1 else step.indices
+
+
+def sharing(step: Step, index: int, entered: Input) -> Sequence[int]:
+    """The numbers of the components that read an input."""
+    if not entered.is_shared or step.n_sharing == 1:
+        return (index,)
+    return range(index * step.n_sharing, (index + 1) * step.n_sharing)
 
 
 def with_named_roles(step: Step) -> Step:

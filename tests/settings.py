@@ -573,6 +573,11 @@ ROWS: dict[str, Row] = {
         lambda w: {"self": w.graph, "receiver": w.head},
         {"receiver": "node"},
     ),
+    "ComputationGraph.component_of": (
+        C.ComputationGraph.component_of,
+        lambda w: {"self": w.graph, "receiver": w.head},
+        {"receiver": "node"},
+    ),
     "ComputationGraph.senders_into": (
         C.ComputationGraph.senders_into,
         lambda w: {"self": w.graph, "receiver": w.head},
@@ -584,7 +589,8 @@ ROWS: dict[str, Row] = {
         lambda w: dict(GRAPH),
         {
             **dict.fromkeys(("n_layers", "n_heads", "n_blocks"), "bounded count"),
-            "has_mlp": "flag",
+            **dict.fromkeys(("has_mlp", "parallel", "sinks"), "flag"),
+            "n_key_value_heads": "bounded count or none",
             "answer_role": "choice",
             "roles": "roles",
         },
@@ -603,7 +609,9 @@ ROWS: dict[str, Row] = {
     "Step": (
         C.Step,
         lambda w: {"kind": "embed"},
-        dict.fromkeys(("kind", "layer", "n", "group", "reads", "sees"), "data"),  # refused by the graph of them
+        dict.fromkeys(
+            ("kind", "layer", "n", "group", "n_sharing", "sinks", "reads", "sees"), "data"
+        ),  # refused by the graph of them
     ),
     "compare": (
         C.compare,

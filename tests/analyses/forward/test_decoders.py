@@ -30,7 +30,7 @@ DECODERS = {
     "ALiBi": {"positional_embedding_type": "alibi"},
     "sinks": {"use_attention_sinks": True},
     "clipping": {"clip_qkv": 0.3, **ROTARY},
-    "experts": {"num_experts": 3, "experts_per_token": 2, "gated_mlp": True, "act_fn": "silu"},
+    "experts": {"num_experts": 3, "experts_per_token": 2, "gated_mlp": True, "act_fn": "silu", "dtype": torch.float32},
     "all at once": {
         "n_heads": 4,
         "d_head": 6,
