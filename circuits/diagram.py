@@ -14,24 +14,27 @@ from typing import Any
 
 import pandas as pd
 
+from . import layout
 from .arguments import is_whole, refuse, shortly
 from .circuit import Circuit
 from .comparable import check_comparable, ignore_problems, mapping_problems
 from .diagram_data import Frames, Shown, diagram_data
 from .graph import ComputationGraph
 from .kinds import KINDS, css_name
-from .layout import NODE_HEIGHT
+from .packed import packed
 from .page import BODY, page_of, save_page
 from .palette import ASSETS, style_sheet
 from .plain_text import plain
 from .result import Result
-from .static_drawing import MAX_WIDTH, MIN_WIDTH, static_panel
+from .static_drawing import MAX_WIDTH, MIN_WIDTH, WIDE, static_panel
 
 MARKS = {
     "bridge": '<rect class="gs-mark gs-bridge" x="3" y="2" width="7" height="7" transform="rotate(45 6.5 5.5)"/>',
     "answer": '<circle class="gs-mark gs-answer" cx="6.5" cy="6" r="4.5"/>',
 }
-SCRIPTS = ("diagram.js", "diagram_controls.js", "diagram_save.js")
+SCRIPTS = ("diagram_data.js", "diagram.js", "diagram_controls.js", "diagram_save.js")
+DRAWING = {"maxWidth": MAX_WIDTH, "minWidth": MIN_WIDTH, "nodeHeight": layout.NODE_HEIGHT, "rowHeight": layout.ROW_HEIGHT}
+DRAWING |= {"marginLeft": layout.MARGIN_LEFT, "reach": layout.REACH, "wide": WIDE}
 
 TABLES = {"lens": "table", "faithfulness": "curve"}
 FUNCTIONS = {"lens": "logit_lens", "faithfulness": "faithfulness"}
@@ -114,7 +117,8 @@ def draw(
 
 def script() -> str:
     """What brings diagrams to life: the same text in all of them, so that it can be declared, see `page`."""
-    parts = "\n".join((ASSETS / part).read_text(encoding="utf-8") for part in SCRIPTS)
+    lines = [line.strip() for part in SCRIPTS for line in (ASSETS / part).read_text(encoding="utf-8").splitlines()]
+    parts = "\n".join(line for line in lines if line and not line.startswith("//"))
     return f"(function () {{\n{parts}\ndocument.querySelectorAll('.grokscope').forEach(start);\n}})();"
 
 
@@ -176,18 +180,18 @@ def _tables(name: str, by_label: Mapping[str, Shown]) -> dict[str, pd.DataFrame]
 
 
 def _fragment(panels: Mapping[str, Frames], data: Mapping[str, Any], title: str) -> str:
-    drawing = {"maxWidth": MAX_WIDTH, "minWidth": MIN_WIDTH, "nodeHeight": NODE_HEIGHT}
-    content = json.dumps({**data, "drawing": drawing}, allow_nan=False, separators=(",", ":"))
+    content = json.dumps(packed({**data, "drawing": DRAWING}), allow_nan=False, separators=(",", ":"))
     content = content.replace("<", "\\u003c")  # so that no label can end the script
     keeps = [panel["frames"][-1]["keeps"] for panel in data["panels"]]
     last = [(label, list(frames.values())[-1]) for label, frames in panels.items()]
-    static = "".join(static_panel(*each, data["widest"], said) for each, said in zip(last, keeps, strict=True))
+    widest, n = data["widest"], data["at_first"]
+    static = "".join(static_panel(*each, widest, said, n) for each, said in zip(last, keeps, strict=True))
     graphs = [next(iter(frames.values())).graph for frames in panels.values()]
     has_marks = any(frame["marks"] for panel in data["panels"] for frame in panel["frames"])
     saved_as = html.escape(page_of(title, BODY, scripts=[script()]))
     return (
         f'<div class="grokscope" data-page="{saved_as}"><style>{style_sheet()}</style>'
-        f'<div class="gs-bar"></div>{_legend(graphs, data["widest"], has_marks=has_marks)}'
+        f'<div class="gs-bar"></div>{_legend(graphs, data, has_marks=has_marks)}'
         f'<div class="gs-panels">{static}</div>'
         f'<div class="gs-tip" role="status" aria-live="polite" hidden></div>'
         f'<script type="application/json" class="gs-data">{content}</script>'
@@ -195,7 +199,7 @@ def _fragment(panels: Mapping[str, Frames], data: Mapping[str, Any], title: str)
     )
 
 
-def _legend(graphs: Iterable[ComputationGraph], widest: float, *, has_marks: bool) -> str:
+def _legend(graphs: Iterable[ComputationGraph], data: Mapping[str, Any], *, has_marks: bool) -> str:
     steps = [step for graph in graphs for step in graph.steps]
     rows = {kind: row for kind, row in KINDS.items() if any(step.kind == kind for step in steps)}
     moves = {KINDS[step.kind].moves: None for step in steps if any(len(seen) > 1 for seen in step.sees or ())}
@@ -206,7 +210,12 @@ def _legend(graphs: Iterable[ComputationGraph], widest: float, *, has_marks: boo
     always = [_sample("gs-edge gs-plain gs-negative", "negative"), *(_sample("gs-move", text) for text in moves)]
     if has_marks:
         apart += [f'<svg width="13" height="12">{shape}</svg>{what} readable after it' for what, shape in MARKS.items()]
-    always.append(f"width: |effect|, widest {widest:.2f} of the clean–corrupt gap")
+    always.append(f"width: |effect|, widest {data['widest']:.2f} of the clean–corrupt gap")
+    always += [
+        f"the page holds {len(graph['senders']):,} of {graph['n_edges']:,} edges, the strongest of each circuit"
+        for graph in data["graphs"]
+        if len(graph["senders"]) < graph["n_edges"]
+    ]
     groups = {"gs-when-apart": apart, "gs-when-overlaid": overlaid, "gs-always": always}
     lines = [f'<span class="{when}">{line}</span>' for when, group in groups.items() for line in group]
     return f'<div class="gs-legend">{"".join(lines)}</div>'

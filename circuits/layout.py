@@ -16,6 +16,7 @@ ROW_HEIGHT, TALLEST_ROW, LEAST_HEIGHT = 48.0, 105.0, 440.0  # few rows stand fur
 NODE_GAP = 4.0  # between nodes side by side
 NODE_HEIGHT = 20.0
 MARGIN_LEFT, MARGIN_TOP = 46.0, 16.0
+REACH = 0.55  # how far from the middle of a column its edges are pulled, in its widths: no curve leaves the column
 
 
 def size(graph: ComputationGraph) -> tuple[float, float]:
@@ -24,14 +25,25 @@ def size(graph: ComputationGraph) -> tuple[float, float]:
     return MARGIN_LEFT + _column_width(graph) * len(graph.roles), MARGIN_TOP + height
 
 
+def spacing(graph: ComputationGraph) -> tuple[float, float]:
+    """How far columns, and rows, are apart in pixels."""
+    return _column_width(graph), _row_height(graph)
+
+
 def node_width(node: Node) -> float:
     """The width of a node's box in pixels."""
     return KINDS[node.kind].width
 
 
 def nodes_of(graph: ComputationGraph) -> list[Node]:
-    """Every node that is drawn."""
-    return list(dict.fromkeys([*graph.senders, *map(graph.component_of, graph.receivers)]))
+    """Every node that is drawn: step by step upwards, then one beside the other, then by position.
+
+    Heads that share an input are all where it is read, since each carries it on from there.
+    """
+    place = {role: i for i, role in enumerate(graph.roles)}
+    found = {*graph.senders, *map(graph.component_of, graph.receivers)}
+    found |= {output._replace(role=each.role) for each in graph.receivers for output in graph.outputs_of(each)}
+    return sorted(found, key=lambda node: (graph.number_of(node), node.index, place[node.role]))
 
 
 def node_table(graph: ComputationGraph) -> pd.DataFrame:
@@ -68,10 +80,12 @@ def _curve(graph: ComputationGraph, edge: Edge) -> list[tuple[float, float]]:
         around = edge.look.bulge * (width + 40.0)
         return [(x0, y0), (x0 + around, y0 - 0.8 * ROW_HEIGHT), (x1 + around, y1 + 0.8 * ROW_HEIGHT), (x1, y1)]
     rows_apart = abs(y0 - y1) / _row_height(graph)
-    clear_of_nodes = 0.0 if rows_apart < 1 else min(width + 9.0 * rows_apart, 0.55 * _column_width(graph))
+    clear_of_nodes = 0.0 if rows_apart < 1 else min(width + 9.0 * rows_apart, REACH * _column_width(graph))
     swing = edge.look.bulge * clear_of_nodes
     lift = 0.35 * (y0 - y1)
-    return [(x0, y0), (x0 + swing, y0 - lift), (x1 + swing, y1 + lift), (x1, y1)]
+    middle_x, reach = _column_x(graph, edge.sender.role), REACH * _column_width(graph)
+    between = [min(max(x + swing, middle_x - reach), middle_x + reach) for x in (x0, x1)]
+    return [(x0, y0), (between[0], y0 - lift), (between[1], y1 + lift), (x1, y1)]
 
 
 def moves(graph: ComputationGraph, edges: list[Edge]) -> list[tuple[Node, Node]]:

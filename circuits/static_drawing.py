@@ -7,43 +7,54 @@ import html
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy as np
+
 from . import layout
 from .circuit import Circuit
 from .graph import ComputationGraph
 from .kinds import css_name
-from .node import Edge
+from .node import Edge, Node
 from .palette import HUES, PAGE
+from .shown_edges import at_first
 from .units import fixed
 
 MAX_WIDTH, MIN_WIDTH = 9.0, 0.8
+WIDE = 1400.0  # pixels; a wider picture is not made smaller, but scrolled
+MOST_IDLE = 500  # of more nodes only those with edges are drawn
 ARROW = (
     '<marker id="gs-arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" markerHeight="6" orient="auto">'
     f'<path d="M0 0 L8 4 L0 8 z" fill="{PAGE["faint"]}"/></marker>'
 )
 
 
-def static_panel(label: str, circuit: Circuit, widest: float, keeps: str) -> str:
-    """A figure with heading, caption and drawing of the kept edges.
+def static_panel(label: str, circuit: Circuit, widest: float, keeps: str, n: int | None = None) -> str:
+    """A figure with heading, caption and drawing of the kept edges, or of the strongest few.
 
     Args:
         label: of the circuit, any text.
         circuit: what is drawn.
         widest: the |effect| drawn at full width.
         keeps: what the kept edges keep, see `kept_alone`.
+        n: of how many of the strongest edges; None for the kept ones.
     """
     width, height = layout.size(circuit.graph)
     heading = f"<h4>{html.escape(label)}</h4>" if label else ""
-    caption = f"{circuit.caption} · {keeps}" if keeps else circuit.caption
+    wide = ' class="gs-wide"' if width > WIDE else ""
+    rows = at_first(circuit, n)
+    said = keeps if n is None else f"drawn: {len(rows)} of {len(circuit.table)} edges"
+    caption = f"{circuit.caption} · {said}" if said else circuit.caption
     return (
-        f"<figure>{heading}<figcaption>{html.escape(caption)}</figcaption>"
-        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img" '
-        f'aria-label="{html.escape(label or "circuit")}">{_drawing(circuit, widest)}</svg></figure>'
+        f"<figure{wide}>{heading}<figcaption>{html.escape(caption)}</figcaption>"
+        f'<div class="gs-view"><svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img" '
+        f'aria-label="{html.escape(label or "circuit")}">{_drawing(circuit, rows, widest)}</svg></div></figure>'
     )
 
 
-def _drawing(circuit: Circuit, widest: float) -> str:
-    graph, edges = circuit.graph, circuit.kept_edges
-    effects = dict(zip(map(str, edges), circuit.table.loc[circuit.table["kept"], "effect"], strict=True))
+def _drawing(circuit: Circuit, rows: np.ndarray, widest: float) -> str:
+    graph, table = circuit.graph, circuit.table.iloc[rows]
+    names = zip(table["sender"], table["receiver"], strict=True)
+    edges = [Edge(Node.parse(sender), Node.parse(receiver)) for sender, receiver in names]
+    effects = dict(zip(map(str, edges), table["effect"], strict=True))
     touched = {str(node) for edge in edges for node in (edge.sender, graph.component_of(edge.receiver))}
     moves = layout.moves(graph, edges)
     touched |= {str(node) for move in moves for node in move}
@@ -63,7 +74,9 @@ def _drawing(circuit: Circuit, widest: float) -> str:
     ]
     weakest_first = sorted(edges, key=lambda edge: abs(effects[str(edge)]))
     parts += [_edge(edge, effects[str(edge)], graph, widest) for edge in weakest_first]
-    parts += [_node(node, node["node"] in touched) for node in layout.node_table(graph).to_dict("records")]
+    nodes = layout.node_table(graph).to_dict("records")
+    shown = nodes if len(nodes) <= MOST_IDLE else [node for node in nodes if node["node"] in touched]
+    parts += [_node(node, node["node"] in touched) for node in shown]
     return f'<g font-family="sans-serif" font-size="10.5" text-anchor="middle">{"".join(parts)}</g>'
 
 

@@ -60,20 +60,20 @@ function traced(graph, drawn, isSeed) {
   const [leaving, writing] = [new Map(), new Map()]; // edges by the node they leave, and by the nodes that what they feed writes
   const add = (map, node, i) => (map.has(node) ? map.get(node).push(i) : map.set(node, [i]));
   for (const i of drawn) {
-    add(leaving, graph.edges[i][2], i);
-    for (const node of graph.outputs[i]) add(writing, node, i);
+    add(leaving, graph.senders[i], i);
+    for (const node of graph.outputs(i)) add(writing, node, i);
   }
   const walk = (next) => {
     const found = new Set(drawn.filter(isSeed));
     for (const i of found) next(i).forEach((j) => found.add(j)); // a set is walked with what is added on the way
     return found;
   };
-  const downstream = walk((i) => graph.outputs[i].flatMap((node) => leaving.get(node) || []));
-  const upstream = walk((i) => writing.get(graph.edges[i][2]) || []);
+  const downstream = walk((i) => graph.outputs(i).flatMap((node) => leaving.get(node) || []));
+  const upstream = walk((i) => writing.get(graph.senders[i]) || []);
   return new Set([...downstream, ...upstream]);
 }
 
-// An empty picture of a graph: labels, nodes, and every edge and move, hidden. `panels` are the circuits it shows.
+// A picture of a graph: labels and nodes; edges and moves come as they are drawn. `panels` are the circuits it shows.
 function createPicture(graph, merged, panels, title, drawing) {
   const view = merged ? graph.merged : graph;
   const size = { width: view.width, height: view.height };
@@ -83,23 +83,39 @@ function createPicture(graph, merged, panels, title, drawing) {
   draw("path", { d: "M0 0 L8 4 L0 8 z", class: "gs-arrowhead" }, draw("marker", marker, draw("defs", {}, svg)));
   for (const [text, y] of view.rows) draw("text", { class: "gs-row", x: 4, y }, svg, text);
   for (const [text, x, y] of view.columns) draw("text", { class: "gs-role", x, y }, svg, text);
-  const moves = view.moves.map(([, , d]) =>
-    draw("path", { class: "gs-move", d, "marker-end": "url(#gs-arrow)", display: "none" }, svg));
-  const edges = view.edges.map(([name, kind, , , d], i) => {
-    const rim = draw("path", { class: `gs-edge gs-into-${kind}`, d, "data-place": i, "data-edge": name, display: "none" }, svg);
-    const core = panels.length > 1 ? draw("path", { class: "gs-core", d, display: "none" }, svg) : null;
-    return { rim, core };
-  });
+  const [moveGroup, edgeGroup, nodeGroup, labelGroup, marks] = Array.from({ length: 5 }, () => draw("g", {}, svg));
   const nodes = view.nodes.map(([name, component, x, y, width], i) => {
-    const group = draw("g", { class: "gs-node gs-idle", "data-node": i, "data-name": name }, svg);
+    const group = draw("g", { class: "gs-node gs-idle", "data-node": i, "data-name": name }, nodeGroup);
     const height = drawing.nodeHeight;
     draw("rect", { x: x - width / 2, y: y - height / 2, width, height, rx: 4 }, group);
     draw("text", { x, y: y + 3.5 }, group, component);
     return group;
   });
-  const labels = view.edges.map(([, , , , , x, y]) =>
-    merged ? draw("text", { class: "gs-loops", x, y, display: "none" }, svg) : null);
-  return { svg, graph, view, merged, panels, moves, edges, nodes, labels, marks: draw("g", {}, svg), drawing };
+  const groups = { moveGroup, edgeGroup, labelGroup, marks };
+  return { svg, graph, view, merged, panels, nodes, ...groups, moves: new Map(), edges: new Map(), labels: new Map(), drawing };
+}
+
+// The elements of an edge, made when it is first drawn.
+function edgeElements({ view, panels, edges, drawing }, place) {
+  if (!edges.has(place)) {
+    const d = pathOf(curveOf(view, place, drawing));
+    const rim = draw("path", { d, "data-place": place, "data-edge": nameOf(view, place) });
+    edges.set(place, { rim, core: panels.length > 1 ? draw("path", { class: "gs-core", d }) : null });
+  }
+  return edges.get(place);
+}
+
+// The edges that are drawn stand in the picture, in the order of the graph; the others wait outside.
+function placeEdges({ edgeGroup, members, edges }) {
+  const places = [...members.keys()].sort((a, b) => a - b);
+  const wanted = places.flatMap((place) => [edges.get(place).rim, edges.get(place).core].filter(Boolean));
+  const kept = new Set(wanted);
+  for (const element of [...edgeGroup.children]) if (!kept.has(element)) element.remove();
+  let next = edgeGroup.firstChild;
+  for (const element of wanted) {
+    if (element === next) next = next.nextSibling;
+    else edgeGroup.insertBefore(element, next);
+  }
 }
 
 // Bring a picture up to the state.
@@ -109,26 +125,28 @@ function updatePicture(picture, state, widest) {
   const drawn = frames.map((frame) => drawnEdges(frame, state));
   const seed = seedOf(picture, state.pinned);
   const lit = drawn.map((edges) => (seed ? traced(graph, edges, seed) : new Set()));
-  picture.members = view.edges.map(() => panels.map(() => []));
+  picture.members = new Map(); // of each place that is drawn, its edges by panel
   drawn.forEach((edges, p) => {
-    for (const i of edges) picture.members[merged ? graph.of_weights[i] : i][p].push(i);
+    for (const i of edges) {
+      const place = merged ? graph.of_weights[i] : i;
+      if (!picture.members.has(place)) picture.members.set(place, panels.map(() => []));
+      picture.members.get(place)[p].push(i);
+    }
   });
-  picture.strengths = picture.members.map((byPanel) =>
-    byPanel.map((edges, p) => edges.reduce((best, i) => {
+  picture.strengths = new Map();
+  const scale = (x) => Math.max(picture.drawing.minWidth, (picture.drawing.maxWidth * Math.abs(x)) / widest).toFixed(2);
+  for (const [place, byPanel] of picture.members) {
+    const strengths = byPanel.map((edges, p) => edges.reduce((best, i) => {
       const effect = frames[p].effect[i];
       return Math.abs(effect) > Math.abs(best) ? effect : best;
-    }, 0)));
-  const scale = (x) => Math.max(picture.drawing.minWidth, (picture.drawing.maxWidth * Math.abs(x)) / widest).toFixed(2);
-  picture.edges.forEach(({ rim, core }, place) => {
-    const byPanel = picture.members[place];
-    const isDrawn = byPanel.some((edges) => edges.length);
-    hide(rim, !isDrawn);
+    }, 0));
+    picture.strengths.set(place, strengths);
+    const { rim, core } = edgeElements(picture, place);
     if (core) hide(core, !byPanel.every((edges) => edges.length));
-    if (!isDrawn) return;
-    const [a, b = 0] = picture.strengths[place];
+    const [a, b = 0] = strengths;
     const isLit = byPanel.some((edges, p) => edges.some((i) => lit[p].has(i)));
     set(rim, "stroke-width", scale(Math.max(Math.abs(a), Math.abs(b))));
-    let kind = `gs-edge gs-into-${view.edges[place][1]}`;
+    let kind = `gs-edge gs-into-${lookOf(view, place)[0]}`;
     if (core) {
       kind = `gs-edge gs-${Math.abs(a) >= Math.abs(b) ? "a" : "b"}`;
       if (!byPanel[1].length) kind += " gs-only-a";
@@ -138,7 +156,8 @@ function updatePicture(picture, state, widest) {
     }
     const negative = Math.abs(a) >= Math.abs(b) ? a < 0 : b < 0;
     set(rim, "class", kind + (negative ? " gs-negative" : "") + (isLit ? " gs-lit" : ""));
-  });
+  }
+  placeEdges(picture);
   updateNodes(picture, drawn, lit);
   updateLabels(picture);
   updateMarks(picture, frames);
@@ -148,48 +167,55 @@ function updatePicture(picture, state, widest) {
 
 // Nodes that drawn edges touch, and what is carried along between positions.
 function updateNodes(picture, drawn, lit) {
-  const { graph, view, merged } = picture;
+  const { graph, view, merged, moves, moveGroup } = picture;
   const fold = (node) => (merged ? graph.fold[node] : node);
   const touched = new Set();
   const inTrace = new Set();
-  const carried = new Map();
+  const carried = new Map(); // whether it is lit, by where it leads from and to
   drawn.forEach((edges, p) => {
-    const used = new Set(edges.map((i) => graph.edges[i][2]));
+    const used = new Set(edges.map((i) => graph.senders[i]));
     for (const i of edges) {
-      const [, , sender, entered] = graph.edges[i];
-      for (const node of [sender, entered]) {
+      const ends = [graph.senders[i], entered(graph, i)];
+      for (const node of ends) {
         touched.add(fold(node));
         if (lit[p].has(i)) inTrace.add(fold(node));
       }
-      for (const output of graph.outputs[i]) {
-        const key = `${fold(entered)} ${fold(output)}`;
-        if (used.has(output)) carried.set(key, carried.get(key) || lit[p].has(i));
+      for (const output of graph.outputs(i)) {
+        const from = used.has(output) ? carriedFrom(graph, ends[1], output) : output;
+        if (from === output) continue;
+        const key = `${fold(from)} ${fold(output)}`;
+        carried.set(key, carried.get(key) || lit[p].has(i));
       }
     }
   });
-  view.moves.forEach(([from, to], i) => {
-    const key = `${from} ${to}`;
-    hide(picture.moves[i], !carried.has(key));
-    set(picture.moves[i], "class", carried.get(key) ? "gs-move gs-lit" : "gs-move");
-    if (carried.has(key)) [from, to].forEach((node) => touched.add(node));
-  });
+  for (const [key, isLit] of carried) {
+    const [from, to] = key.split(" ").map(Number);
+    if (!moves.has(key)) moves.set(key, draw("path", { d: pathOf(moveCurve(view, from, to)), "marker-end": "url(#gs-arrow)" }));
+    set(moves.get(key), "class", isLit ? "gs-move gs-lit" : "gs-move");
+    [from, to].forEach((node) => touched.add(node));
+  }
+  moveGroup.replaceChildren(...[...carried.keys()].map((key) => moves.get(key)));
   picture.nodes.forEach((group, i) => {
     set(group, "class", "gs-node" + (touched.has(i) ? "" : " gs-idle") + (inTrace.has(i) ? " gs-lit" : ""));
   });
 }
 
 // From which loop to which merged edges lead, as far as they are drawn.
-function updateLabels({ graph, labels, members }) {
-  labels.forEach((label, place) => {
-    if (!label) return;
-    const edges = [...new Set(members[place].flat())];
-    hide(label, !edges.length);
+function updateLabels({ graph, view, merged, labels, labelGroup, members, drawing }) {
+  if (!merged) return;
+  labelGroup.replaceChildren(...[...members].map(([place, byPanel]) => {
+    if (!labels.has(place)) {
+      const [x, y] = middleOf(curveOf(view, place, drawing));
+      labels.set(place, draw("text", { class: "gs-loops", x: x.toFixed(1), y: y.toFixed(1) }));
+    }
+    const edges = [...new Set(byPanel.flat())];
     const pairs = edges.map((i) => {
-      const [from, to] = graph.loops[i];
-      return `${from < 0 ? "in" : from}→${graph.outputs[i].length ? to : "out"}`;
+      const [from, to] = [graph.loops[graph.senders[i]], graph.loops[entered(graph, i)]];
+      return `${from < 0 ? "in" : from}→${graph.outputs(i).length ? to : "out"}`;
     });
-    label.textContent = pairs.length > 2 ? `${pairs.length} pairs` : pairs.join(", ");
-  });
+    labels.get(place).textContent = pairs.length > 2 ? `${pairs.length} pairs` : pairs.join(", ");
+    return labels.get(place);
+  }));
 }
 
 // What a lens reads after a node: a diamond for the bridge, a disc for the answer.
@@ -212,8 +238,8 @@ function updateMarks({ graph, view, merged, marks, panels, drawing }, frames) {
 function seedOf({ graph, view, merged }, pinned) {
   if (!pinned) return null;
   const fold = (node) => (merged ? graph.fold[node] : node);
-  const place = view.edges.findIndex(([name]) => name === pinned.edge);
+  const place = pinned.edge ? placeOf(view, pinned.edge) : -1;
   if (place >= 0) return (i) => (merged ? graph.of_weights[i] : i) === place;
   const node = view.nodes.findIndex(([name]) => name === pinned.node);
-  return node < 0 ? null : (i) => fold(graph.edges[i][2]) === node || fold(graph.edges[i][3]) === node;
+  return node < 0 ? null : (i) => fold(graph.senders[i]) === node || fold(entered(graph, i)) === node;
 }

@@ -4,37 +4,47 @@ function start(root) {
   if (root.dataset.started) return; // a notebook may show the same diagram twice
   const page = root.outerHTML; // as it came, to be saved again
   root.dataset.started = "yes";
-  const data = JSON.parse(root.querySelector(".gs-data").textContent);
+  const data = parse(root.querySelector(".gs-data").textContent);
+  const graphs = data.graphs.map((graph) => prepared(graph, data.looks));
   const bar = root.querySelector(".gs-bar");
   const holder = root.querySelector(".gs-panels");
   const tip = root.querySelector(".gs-tip");
   const measured = data.panels.flatMap((panel) => panel.frames.map((frame) => frame.step)).filter((step) => step !== null);
   const steps = [...new Set(measured)].sort((a, b) => a - b);
-  const most = Math.max(1, ...data.panels.map((panel) => data.graphs[panel.graph].edges.length));
-  const state = { cut: "kept", threshold: data.widest / 50, top: Math.min(10, most), step: steps[steps.length - 1] };
+  const most = Math.max(1, data.most);
+  const isLong = most > 1000; // then the slider goes by factors
+  const toSlider = (x) => 1000 + 333 * Math.log10(x / data.widest); // three decades
+  const least = data.left_out ? Math.min(1000, Math.max(0, Math.floor(toSlider(data.left_out)) + 1)) : 0; // weaker edges are not in the page
+  const toThreshold = (at) => data.widest * 10 ** ((at - 1000) / 333);
+  const threshold = Math.max(data.widest / 50, data.left_out && toThreshold(least));
+  const state = { cut: data.at_first ? "top" : "kept", threshold, top: data.at_first || Math.min(10, most) };
+  state.step = steps[steps.length - 1];
   Object.assign(state, { overlay: false, merged: false, pair: [0, 1], pinned: null, zoom: 1, at: [0, 0] });
   let pictures = [];
 
-  const nameOf = (panel) => panel.label || data.title;
+  const titleOf = (panel) => panel.label || data.title;
 
   function rebuild() {
     const shown = state.overlay ? [state.pair.map((i) => data.panels[i])] : data.panels.map((panel) => [panel]);
     holder.replaceChildren();
     pictures = shown.map((panels) => {
       const figure = tag("figure", {}, holder);
-      const title = panels.map(nameOf).join(" and ");
+      const title = panels.map(titleOf).join(" and ");
       if (panels[0].label) tag("h4", {}, figure, title);
       const caption = tag("figcaption", {}, figure);
-      const graph = data.graphs[panels[0].graph];
+      const graph = graphs[panels[0].graph];
       const picture = createPicture(graph, state.merged && graph.merged, panels, title, data.drawing);
-      figure.append(picture.svg);
+      const box = tag("div", { class: "gs-view" }, figure);
+      box.append(picture.svg);
+      if (picture.view.width > data.drawing.wide) figure.classList.add("gs-wide");
+      box.scrollLeft = box.scrollWidth; // the answer is mostly read at the last position
       listen(picture);
       return { ...picture, caption };
     });
     root.classList.toggle("gs-overlaid", state.overlay);
     state.pair.forEach((panel, side) => {
       const name = root.querySelector(`.gs-legend svg:has(.gs-${"ab"[side]}) + .gs-who`);
-      if (name && data.panels[panel]) name.textContent = `stronger in ${nameOf(data.panels[panel])}`;
+      if (name && data.panels[panel]) name.textContent = `stronger in ${titleOf(data.panels[panel])}`;
     });
     update();
   }
@@ -61,24 +71,28 @@ function start(root) {
     }
     const slider = tag("input", { type: "range", class: "gs-cut", "aria-label": "threshold or number of edges" }, bar);
     const number = tag("output", { class: "gs-number" }, bar);
-    const range = (max, value) => Object.assign(slider, { min: 0, max, step: 1, value });
-    const toSlider = (x) => Math.round(1000 + 333 * Math.log10(x / data.widest)); // three decades
-    cut.addEventListener("change", () => {
+    const range = (min, max, value) => Object.assign(slider, { min, max, step: 1, value });
+    const choose = () => {
       state.cut = cut.value;
-      if (cut.value === "threshold") range(1000, toSlider(state.threshold));
-      if (cut.value === "top") range(most, state.top);
+      if (cut.value === "threshold") range(least, 1000, Math.round(toSlider(state.threshold)));
+      if (cut.value === "top") range(0, isLong ? 1000 : most, isLong ? Math.round((1000 * Math.log(state.top)) / Math.log(most)) : state.top);
+    };
+    cut.value = state.cut;
+    choose();
+    cut.addEventListener("change", () => {
+      choose();
       update();
     });
     slider.addEventListener("input", () => {
-      if (state.cut === "top") state.top = Number(slider.value);
-      else state.threshold = data.widest * 10 ** ((slider.value - 1000) / 333);
+      if (state.cut === "top") state.top = isLong ? Math.round(most ** (slider.value / 1000)) : Number(slider.value);
+      else state.threshold = toThreshold(slider.value);
       update();
     });
     const count = tag("span", { class: "gs-count" }, bar);
     const stepOut = steps.length > 1 ? createSteps() : null;
     const sameGraph = data.panels.length > 1 && data.panels.every((panel) => panel.graph === data.panels[0].graph);
     if (sameGraph) createOverlay();
-    if (data.graphs.some((graph) => graph.merged)) toggle("by weights", "merged", "one node for each set of weights, all loops");
+    if (graphs.some((graph) => graph.merged)) toggle("by weights", "merged", "one node for each set of weights, all loops");
     const buttons = tag("span", { class: "gs-buttons" }, bar);
     const button = (text, title, act) => tag("button", { type: "button", title, "aria-label": title }, buttons, text)
       .addEventListener("click", act);
@@ -114,7 +128,7 @@ function start(root) {
   }
 
   function numberOf(panel, drawn) {
-    return `${drawn.length} of ${data.graphs[panel.graph].edges.length} edges`;
+    return `${drawn.length} of ${graphs[panel.graph].n_edges} edges`;
   }
 
   // What the drawn edges keep, or as many of them as were measured.
@@ -265,9 +279,8 @@ function start(root) {
 
   // Left and right walk along the drawn edges, strongest first, up and down along the nodes.
   function keyed(event, picture) {
-    const strength = (i) => Math.max(...picture.strengths[i].map(Math.abs));
-    const edges = picture.members.map((_, i) => i).filter((i) => picture.members[i].some((each) => each.length));
-    edges.sort((a, b) => strength(b) - strength(a));
+    const strength = (place) => Math.max(...picture.strengths.get(place).map(Math.abs));
+    const edges = [...picture.members.keys()].sort((a, b) => strength(b) - strength(a) || a - b);
     const walks = {
       ArrowRight: [edges, 1, "edge"], ArrowLeft: [edges, -1, "edge"],
       ArrowUp: [picture.nodes.map((_, i) => i), 1, "node"], ArrowDown: [picture.nodes.map((_, i) => i), -1, "node"],
@@ -277,7 +290,8 @@ function start(root) {
       if (!places.length) return;
       const at = places.indexOf(picture.focused && picture.focused[what] ? picture.focused.place : -1);
       const place = places[at < 0 ? (by > 0 ? 0 : places.length - 1) : (at + by + places.length) % places.length];
-      picture.focused = target(what === "edge" ? picture.edges[place].rim : picture.nodes[place]);
+      picture.focused = target(what === "edge" ? picture.edges.get(place).rim : picture.nodes[place]);
+      picture.focused.element.scrollIntoView({ block: "nearest", inline: "nearest" });
       show(picture, picture.focused);
     } else if ((event.key === "Enter" || event.key === " ") && picture.focused) {
       pin(picture.focused);
@@ -313,12 +327,13 @@ function start(root) {
 
   // Every circuit's numbers for an edge, or for all that share its weights.
   function aboutEdge({ graph, view, merged }, place) {
-    const names = graph.edges.filter((_, i) => (merged ? graph.of_weights[i] : i) === place).map(([name]) => name);
+    const same = merged ? graph.senders.map((_, i) => i).filter((i) => graph.of_weights[i] === place) : [place];
+    const names = same.map((i) => nameOf(graph, i));
     const lines = names.flatMap((name) => {
       const numbers = data.panels.map((panel) => numbersOf(panel, name));
       return names.length > 1 ? [name, ...numbers.map((line) => `  ${line}`)] : numbers;
     });
-    return (names.length > 1 ? lines : [view.edges[place][0], ...lines]).join("\n");
+    return (names.length > 1 ? lines : [nameOf(view, place), ...lines]).join("\n");
   }
 
   function fixed(value, digits) {
@@ -326,10 +341,10 @@ function start(root) {
   }
 
   function numbersOf(panel, name) {
-    const { edges } = data.graphs[panel.graph];
-    const i = edges.findIndex(([each]) => each === name);
+    const graph = graphs[panel.graph];
+    const i = placeOf(graph, name);
     const label = panel.label ? `${panel.label}: ` : "";
-    if (i < 0) return `${label}not measured`;
+    if (i < 0) return `${label}${graph.senders.length < graph.n_edges ? "not among the edges of this page" : "not measured"}`;
     const frame = frameOf(panel, state);
     if (frame.effect[i] === null) return `${label}no number${frame.reason ? `: ${frame.reason}` : ""}`;
     const error = frame.stderr[i] === null ? "" : ` ± ${(1.96 * frame.stderr[i]).toFixed(3)}`;
@@ -340,12 +355,13 @@ function start(root) {
   function aboutNode({ graph, merged }, { name, place }) {
     const is = (node) => (merged ? graph.fold[node] : node) === place;
     const lines = data.panels.map((panel) => {
-      if (data.graphs[panel.graph] !== graph) return null;
+      if (graphs[panel.graph] !== graph) return null;
       const frame = frameOf(panel, state);
       const drawn = drawnEdges(frame, state);
-      const count = (end) => drawn.filter((i) => is(graph.edges[i][end])).length;
+      const entering = drawn.filter((i) => is(entered(graph, i))).length;
+      const leaving = drawn.filter((i) => is(graph.senders[i])).length;
       const carries = frame.marks.filter(([node]) => is(node)).map(([, what, share]) => `${what} readable ${share.toFixed(3)}`);
-      const parts = [`${count(3)} drawn edges in`, `${count(2)} out`, ...carries];
+      const parts = [`${entering} drawn edges in`, `${leaving} out`, ...carries];
       return `${panel.label ? `${panel.label}: ` : ""}${parts.join(", ")}`;
     });
     return [name, ...lines.filter(Boolean)].join("\n");

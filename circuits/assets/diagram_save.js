@@ -31,9 +31,11 @@ function svgOf(pictures) {
   return new XMLSerializer().serializeToString(whole);
 }
 
-// The data of the page, without what the script cached in them.
+// The data of the page, without what the script cached in them; four bytes hold six digits.
 function jsonOf(data) {
-  return JSON.stringify(data, (key, value) => (key === "ranked" ? undefined : value));
+  const six = (x) => (x === null ? null : Number(x.toPrecision(6)));
+  const told = { effect: (list) => list.map(six), stderr: (list) => list.map(six), ranked: () => undefined };
+  return JSON.stringify(data, (key, value) => (told[key] ? told[key](value) : value));
 }
 
 // The page that the library writes, with the diagram in the place that it left for the body.

@@ -176,7 +176,7 @@ def test_it_is_drawn(mixer: ComputationGraph, circuit: Circuit) -> None:
     assert all(text in diagram.html for text in ("into a token mixer", "into a channel mixer", "moved between positions"))
     assert "into a query" not in diagram.html and "attention" not in panel
     (graph,) = diagram.data["graphs"]
-    kinds = {edge[1] for edge in graph["edges"]}
+    kinds = {diagram.data["looks"][look][0] for _, look, _ in graph["inputs"]}
     assert kinds == {"token-mixer", "channel-mixer", "logits"}
     assert {node[4] for node in graph["nodes"] if node[1].startswith("TokenMixer")} == {84.0}
     assert [name for name, *_ in graph["merged"]["nodes"]].count("B1.TokenMixer@r1") == 1

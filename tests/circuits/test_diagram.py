@@ -1,14 +1,18 @@
+import base64
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from planted import CHAIN, GRAPH, effects
 
 from grokscope.circuits import Circuit, ComputationGraph, Edge, Node, Result, draw, layout
 from grokscope.circuits.kinds import KINDS
+from grokscope.circuits.packed import packed
 from grokscope.circuits.palette import HUES, style_sheet
 from grokscope.tasks.runs.theme import COLOURS
 
@@ -21,6 +25,28 @@ def drawn_edges(html: str) -> list[list[str]]:
     """Names of the drawn edges, panel by panel."""
     panels = html.split("<figure>")[1:]
     return [re.findall(r'data-edge="([^"]+)"', panel) for panel in panels]
+
+
+def in_page(html: str) -> Any:
+    """The numbers of a page, with its packed lists as lists."""
+    match = re.search(r'class="gs-data">(.*?)</script>', html)
+    assert match is not None
+
+    def unpacked(value: dict[str, Any]) -> Any:
+        kinds = {"f32": "<f4", "u16": "<u2", "u32": "<u4"}
+        if len(value) != 1 or not (kind := kinds.get(next(iter(value)))):
+            return value
+        numbers = np.frombuffer(base64.b64decode(next(iter(value.values()))), kind)
+        return [None if x != x else x for x in numbers.tolist()]
+
+    return json.loads(match[1], object_hook=unpacked)
+
+
+def named_edges(graph: dict[str, Any]) -> list[str]:
+    return [
+        f"{graph['nodes'][sender][0]} -> {graph['inputs'][receiver][0]}"
+        for sender, receiver in zip(graph["senders"], graph["receivers"], strict=True)
+    ]
 
 
 def test_the_kept_edges_are_drawn_and_no_others() -> None:
@@ -43,17 +69,24 @@ def test_circuits_share_layout_scale_and_numbers() -> None:
     assert paths[0] == paths[1]
     widths = re.findall(r'data-edge="embed@h -&gt; L0H0.v@h"[^>]* stroke-width="([\d.]+)"', html)
     assert float(widths[1]) / float(widths[0]) == pytest.approx(0.5, abs=0.01)
-    match = re.search(r'class="gs-data">(.*?)</script>', html)
-    assert match is not None
-    data = json.loads(match[1])
+    data = in_page(html)
     assert [panel["label"] for panel in data["panels"]] == ["a", "b"] and len(data["graphs"]) == 1
-    names = [edge[0] for edge in data["graphs"][0]["edges"]]
+    names = named_edges(data["graphs"][0])
     for panel, source in zip(data["panels"], (a, b), strict=True):
         assert len(names) == len(source.table)
         frame = panel["frames"][0]
         for i, row in enumerate(source.table.itertuples()):
             assert names[i] == f"{row.sender} -> {row.receiver}" and frame["n"] == row.n and row.kept == (i in frame["kept"])
             assert [frame["effect"][i], frame["stderr"][i]] == pytest.approx([row.effect, row.stderr], rel=1e-5)
+
+
+def test_numbers_are_packed_without_a_loss_that_shows() -> None:
+    effects = [None, -0.0, 0.123457, -1.5e-7, 98765.4, *[0.1] * 5]
+    data = {"a": [{"effect": effects, "kept": [65535] * 9, "senders": [65536] * 9, "stderr": [0.5], "other": [1] * 20}]}
+    assert set(packed(data)["a"][0]["kept"]) == {"u16"} and set(packed(data)["a"][0]["senders"]) == {"u32"}
+    again = in_page(f'class="gs-data">{json.dumps(packed(data))}</script>')
+    six = [each if each is None else float(f"{each:.6g}") for each in again["a"][0].pop("effect")]
+    assert six == data["a"][0].pop("effect") and again == data
 
 
 def test_a_saved_page_needs_no_network(tmp_path: Path) -> None:

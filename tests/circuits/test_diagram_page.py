@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from planted import CHAIN, GRAPH, LOOPS, effects
 from playwright.sync_api import Browser, Page
 
 from grokscope.analyses import FaithfulnessResult
-from grokscope.circuits import Circuit, ComputationGraph, Diagram, draw, merge_loops
+from grokscope.circuits import Circuit, ComputationGraph, Diagram, Edge, draw, layout, merge_loops, shown_edges
 from grokscope.circuits.drawn_faithfulness import kept_alone
+from grokscope.circuits.merged import weights_of
 
 Shown = Callable[..., Page]
 
@@ -365,6 +366,145 @@ def test_dark_and_light_are_told_apart_and_readable(show: Shown) -> None:
         brightness = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (ink, paper)]
         assert abs(brightness[0] - brightness[1]) > 400
     assert colours[0][1] != colours[1][1]
+
+
+def numbers(path: str | None) -> list[float]:
+    return [float(x) for x in re.findall(r"-?[\d.]+", str(path))]
+
+
+def alike(points: Sequence[float], wanted: Sequence[float]) -> bool:
+    """Whether both are the same to the last of the digits that are written, which a half may round up or down."""
+    return len(points) == len(wanted) and all(abs(a - b) < 0.11 for a, b in zip(points, wanted, strict=True))
+
+
+WIDE = ComputationGraph.transformer(("a", "b"), "b", n_layers=3, n_heads=6, n_blocks=3, n_key_value_heads=3)
+
+
+@pytest.mark.parametrize("graph", [LOOPS, WIDE], ids=["loops", "wide, shared keys"])
+def test_curves_and_arcs_of_the_page_are_those_of_the_still_picture(graph: ComputationGraph, show: Shown) -> None:
+    page = show(draw(random_circuit(graph, 20)))
+    page.select_option(".gs-bar select", "top")
+    page.locator(".gs-cut").evaluate("e => { e.value = e.max; e.dispatchEvent(new Event('input')) }")
+    found = dict(
+        page.evaluate("[...document.querySelectorAll('figure .gs-edge')].map(e => [e.dataset.edge, e.getAttribute('d')])")
+    )
+    assert set(found) == set(map(str, graph.edges))
+    for edge in graph.edges:
+        assert alike(numbers(found[str(edge)]), numbers(layout.edge_path(graph, edge)))
+    moves = page.evaluate("[...document.querySelectorAll('figure .gs-move')].map(e => e.getAttribute('d'))")
+    wanted = sorted(numbers(layout.move_path(graph, *move)) for move in layout.moves(graph, list(graph.edges)))
+    assert len(moves) == len(wanted)
+    assert all(map(alike, sorted(map(numbers, moves)), wanted))
+
+
+def test_by_weights_the_curves_are_those_of_the_first_loop(show: Shown) -> None:
+    page = show(draw(A))
+    page.locator('[data-toggle="merged"]').check()
+    cut(page, "top", len(A.table))
+    get = "(e, names) => [...document.querySelectorAll(e)].map(e => names.map(name => e.getAttribute(name)))"
+    found = dict(page.evaluate(f"({get})('figure .gs-edge', ['data-edge', 'd'])"))
+    first = LOOPS.first_loop()
+    edges = dict.fromkeys(Edge(*map(LOOPS.first_use, edge)) for edge in A.measured_edges)
+    by_name = {"{}@{} -> {}@{}".format(*(x for n in e for x in (weights_of(n, LOOPS), n.role))): e for e in edges}
+    assert set(found) == set(by_name)
+    for name, edge in by_name.items():
+        assert alike(numbers(found[name]), numbers(layout.edge_path(first, edge)))
+    labels = sorted(numbers(" ".join(at)) for at in page.evaluate(f"({get})('figure .gs-loops', ['x', 'y'])"))
+    for at, wanted in zip(labels, sorted(layout.middle(first, edge) for edge in edges), strict=True):
+        assert alike(at, wanted)
+
+
+def random_circuit(graph: ComputationGraph, n_kept: int, seed: int = 0) -> Circuit:
+    """Effects of many sizes on all edges; of which the strongest are kept, connected or not."""
+    rng = np.random.default_rng(seed)
+    effect = rng.normal(size=len(graph.edges)) * 10.0 ** rng.uniform(-4, -1, size=len(graph.edges))
+    table = pd.DataFrame({"sender": [str(a) for a, _ in graph.edges], "receiver": [str(b) for _, b in graph.edges]})
+    kept = pd.Series(effect).abs().rank(ascending=False) <= n_kept
+    return Circuit(table.assign(effect=effect, stderr=abs(effect) / 5, n=32, gap=3.0, kept=kept), graph)
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if few edges were many."""
+    for name, value in {"MOST_HELD": 60, "MOST_AT_FIRST": 8, "THEN": 5}.items():
+        monkeypatch.setattr(shown_edges, name, value)
+
+
+@pytest.mark.usefixtures("few")
+def test_of_many_edges_the_page_holds_the_strongest_of_each_circuit_and_the_kept_ones(show: Shown) -> None:
+    both = {"a": random_circuit(LOOPS, 7, seed=1), "b": random_circuit(LOOPS, 7, seed=2)}
+    weakest = both["a"].table["effect"].abs().idxmin()
+    both["a"].table.loc[weakest, "kept"] = True
+    diagram = draw(both)
+    (graph,) = diagram.data["graphs"]
+    held = {
+        f"{graph['nodes'][a][0]} -> {graph['inputs'][b][0]}"
+        for a, b in zip(graph["senders"], graph["receivers"], strict=True)
+    }
+    size = {name: circuit.table["effect"].abs() for name, circuit in both.items()}
+    top = {name: names(circuit, size[name].rank(ascending=False) <= 30) for name, circuit in both.items()}
+    assert held == top["a"] | top["b"] | names(both["a"]) and graph["n_edges"] == len(LOOPS.edges)
+    assert f"the page holds {len(held)} of {len(LOOPS.edges)} edges, the strongest of each circuit" in diagram.html
+    left = max(size[name][[edge not in held for edge in all_names(circuit)]].max() for name, circuit in both.items())
+    assert diagram.data["left_out"] == left and diagram.data["most"] == 30
+    page = show(diagram)
+    assert drawn(page) == names(both["a"])
+    cut(page, "top", 10_000)
+    assert [drawn(page, panel) for panel in (0, 1)] == list(top.values())
+    assert page.locator(".gs-count").inner_text() == "a: 30 of 174 edges; b: 30 of 174 edges"
+    cut(page, "threshold", 0)
+    least = float(page.locator(".gs-cut").get_attribute("min") or 0)
+    threshold = diagram.data["widest"] * 10 ** ((least - 1000) / 333)
+    assert left < threshold < 1.02 * left
+    for panel, circuit in enumerate(both.values()):
+        assert drawn(page, panel) == names(circuit, circuit.table["effect"].abs() >= threshold)
+
+
+def all_names(circuit: Circuit) -> list[str]:
+    return (circuit.table["sender"] + " -> " + circuit.table["receiver"]).tolist()
+
+
+@pytest.mark.usefixtures("few")
+def test_if_more_are_kept_than_can_be_told_apart_the_page_begins_with_the_strongest(show: Shown) -> None:
+    circuit = random_circuit(GRAPH, 9)
+    strongest = names(circuit, circuit.table["effect"].abs().rank(ascending=False) <= 5)
+    said = f"{circuit.caption} · drawn: 5 of 44 edges"
+    still = show(draw(circuit), java_script_enabled=False)
+    assert drawn(still) == strongest and still.locator("figcaption").inner_text() == said
+    page = show(draw(circuit))
+    assert drawn(page) == strongest and page.locator("figcaption").inner_text() == said
+    assert page.locator(".gs-bar select").input_value() == "top" and page.locator(".gs-cut").input_value() == "5"
+    page.select_option(".gs-bar select", "kept")
+    assert drawn(page) == names(circuit)
+    assert draw(random_circuit(GRAPH, 8)).data["at_first"] is None
+
+
+def test_a_wide_picture_is_scrolled_and_keys_bring_what_they_reach_into_view(show: Shown) -> None:
+    roles = tuple(f"r{i}" for i in range(9))
+    graph = ComputationGraph.transformer(roles, "r8", n_layers=1, n_heads=1, n_blocks=1)
+    page = show(draw(random_circuit(graph, 9)), viewport={"width": 700, "height": 900})
+    svg = page.locator("figure svg")
+    assert svg.bounding_box()["width"] == draw(random_circuit(graph, 9)).data["graphs"][0]["width"] > 1400
+    assert page.evaluate("document.documentElement.scrollWidth") <= 700
+    box = "document.querySelector('.gs-hover').getBoundingClientRect()"
+    svg.focus()
+    for name in ("embed@r0", "embed@r1"):
+        page.keyboard.press("ArrowUp")
+        assert page.locator(".gs-tip").inner_text().startswith(name) and page.evaluate(
+            f"{box}.left >= 0 && {box}.right <= 700"
+        )
+
+
+def test_a_page_of_a_large_graph_is_small() -> None:
+    graph = ComputationGraph.transformer(("x",), "x", n_layers=6, n_heads=12, n_blocks=6)
+    assert len(graph.edges) > 2_700 and len(draw(random_circuit(graph, len(graph.edges))).html) < 150_000
+
+
+@pytest.mark.slow
+def test_a_page_of_the_size_of_gpt_2_with_fifteen_positions_is_small() -> None:
+    roles = tuple(f"t{i}" for i in range(15))
+    graph = ComputationGraph.transformer(roles, "t14", n_layers=12, n_heads=12, n_blocks=12)
+    assert len(graph.edges) > 400_000 and len(draw(random_circuit(graph, 1000)).html) < 2_000_000
 
 
 def test_a_pair_of_three_hundred_edges_is_small() -> None:
