@@ -7,6 +7,7 @@ callable without a row here, or a new parameter that is neither, fails `test_set
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
@@ -609,9 +610,7 @@ ROWS: dict[str, Row] = {
     "Step": (
         C.Step,
         lambda w: {"kind": "embed"},
-        dict.fromkeys(
-            ("kind", "layer", "n", "group", "n_sharing", "sinks", "reads", "sees"), "data"
-        ),  # refused by the graph of them
+        dict.fromkeys((each.name for each in fields(C.Step)), "data"),  # refused by the graph of them
     ),
     "compare": (
         C.compare,

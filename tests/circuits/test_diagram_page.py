@@ -377,7 +377,7 @@ def alike(points: Sequence[float], wanted: Sequence[float]) -> bool:
     return len(points) == len(wanted) and all(abs(a - b) < 0.11 for a, b in zip(points, wanted, strict=True))
 
 
-WIDE = ComputationGraph.transformer(("a", "b"), "b", n_layers=3, n_heads=6, n_blocks=3, n_key_value_heads=3)
+WIDE = ComputationGraph.transformer(("a", "b"), "b", n_layers=5, n_heads=6, n_blocks=5, n_key_value_heads=3)
 
 
 @pytest.mark.parametrize("graph", [LOOPS, WIDE], ids=["loops", "wide, shared keys"])
