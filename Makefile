@@ -2,6 +2,7 @@
 # make study      decides the paper's claims on the shipped runs, writes report/report.html
 # make notebook   opens the tour in JupyterLab
 # make test       every fast check; make test-slow the rest
+# make test-tl4   what of it can run with the newest TransformerLens 4; make test-tl4-quick a minute of that, for CI
 # Each installs into .venv what it needs; only Python 3.11 or later, pip and make have to be there.
 #
 # TORCH=cpu, with any of them, takes torch's CPU build, without GPU packages: make demo TORCH=cpu. Other builds are named as
@@ -15,8 +16,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 LIBRARY := $(VENV)/.installed-library
 NOTEBOOK := $(VENV)/.installed-notebook
 TEST := $(VENV)/.installed-test
+TL4 := $(VENV)-tl4
 
-.PHONY: demo study notebook test test-slow check browser clean
+.PHONY: demo study notebook test test-slow test-tl4 test-tl4-quick check browser clean
 
 demo: $(LIBRARY)
 	$(BIN)/python -m grokscope.analyses.demo --out demo
@@ -32,6 +34,15 @@ test: check browser
 
 test-slow: $(TEST)
 	$(BIN)/python -m pytest -m slow
+
+# Tests of what TransformerLens 3 alone has are skipped here, each with its reason.
+test-tl4: $(TL4)/.installed browser
+	OMP_NUM_THREADS=1 $(TL4)/bin/python -m pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder
+
+# The project's models and checkpoints. What is listed here has to take about a minute on two cores, since CI runs it too.
+test-tl4-quick: $(TL4)/.installed
+	OMP_NUM_THREADS=1 $(TL4)/bin/python -m pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder \
+	tests/tasks/test_hooked_transformer.py tests/tasks/models tests/tasks/questions/test_pairs.py
 
 # Pages are tested in the distribution's chromium; where it can not be installed those tests are skipped, and say so.
 browser:
@@ -63,5 +74,15 @@ $(VENV)/.torch-%: constraints.txt | $(BIN)/pip
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
+# The newest TransformerLens 4 on top of what is installed for `make test`, which thus is not installed twice: its folder comes
+# after this environment's own, so that here 4 is found and 3 is not.
+$(TL4)/.installed: $(TEST)
+	$(BIN)/python -m venv --without-pip $(TL4)
+	$(BIN)/python -c "import site; print(f'import site; site.addsitedir({site.getsitepackages()[0]!r})')" \
+	> $$($(TL4)/bin/python -c "import site; print(site.getsitepackages()[0])")/below.pth
+	sed "s/^transformer-lens==.*/transformer-lens>=4,<5/" constraints.txt > $(TL4)/constraints.txt
+	$(TL4)/bin/python -m pip install --quiet --upgrade --constraint $(TL4)/constraints.txt transformer-lens
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist demo report *.egg-info
+	rm -rf $(VENV) $(TL4) build dist demo report *.egg-info

@@ -52,6 +52,10 @@ class Model(Protocol):
         """As of a torch module."""
         ...
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """As of a torch module."""
+        ...
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Tokens [query, pos] to logits [query, pos, d_vocab]."""
         ...

@@ -23,9 +23,25 @@ STOREYS = {
         "study",
         "face",
     ),
-    "tasks": ("hooked_transformer", "transformerlens", "printing", "questions", "models", "runs", "training", "face"),
+    "tasks": (
+        "hooked_config",
+        "hooked_layers",
+        "hooked_transformer",
+        "transformerlens",
+        "printing",
+        "questions",
+        "models",
+        "runs",
+        "training",
+        "face",
+    ),
 }
-TRANSFORMERLENS = ("hooked_transformer", "transformerlens")  # tasks/: the library, whichever version is installed
+TRANSFORMERLENS = (
+    "hooked_config",
+    "hooked_layers",
+    "hooked_transformer",
+    "transformerlens",
+)  # tasks/: the library, whichever version is installed
 SHARED = (  # files, progress, interrupts, workers, what records print, equality, refusals; nothing that knows more
     ("circuits", "writing"),
     ("circuits", "documents"),

@@ -4,11 +4,11 @@ import functools
 from collections.abc import Callable
 
 from handset import handset_model
-from transformer_lens import HookedTransformer
 
 from grokscope import analyses
 from grokscope.circuits import Circuit
 from grokscope.tasks import PromptPairs, TwoHopTask
+from grokscope.tasks.transformerlens import HookedTransformer
 
 
 @functools.cache

@@ -7,9 +7,9 @@ layer and adds it to c in its second. `lookup_model` knows the 4,096 answers by 
 import itertools
 
 import torch
-from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from grokscope.tasks import PromptPairs
+from grokscope.tasks.transformerlens import HookedTransformer, HookedTransformerConfig
 
 DIGITS = 16
 ROLES = ("a", "b", "c")

@@ -1,19 +1,39 @@
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from importlib.metadata import version
 
 import jaxtyping
 import pytest
 import torch
 from handset import ROLES
-from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from grokscope.circuits import progress
 from grokscope.tasks import ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, train
+from grokscope.tasks.hooked_config import OnlyInTransformerLens3
 from grokscope.tasks.models.building import tie_blocks
+from grokscope.tasks.transformerlens import HookedTransformer, HookedTransformerConfig
+
+TRANSFORMERLENS = int(version("transformer-lens").split(".")[0])
 
 # what a shell starts in the background ignores SIGINT, as would the processes that tests start
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that is marked as one of another major version of TransformerLens."""
+    for mark in item.iter_markers("transformerlens"):
+        if mark.args != (TRANSFORMERLENS,):
+            pytest.skip(f"is about TransformerLens {mark.args[0]}, installed is {version('transformer-lens')}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    """Skip a test whose model has options that without TransformerLens 3 no HookedTransformer has."""
+    try:
+        return (yield)
+    except OnlyInTransformerLens3 as error:
+        pytest.skip(str(error))
 
 
 def seeds(n: int, *, fast: int) -> list[object]:

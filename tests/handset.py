@@ -1,9 +1,9 @@
 """What tests know of the models that are set by hand, see `tasks.models.by_hand`."""
 
 import torch
-from transformer_lens import HookedTransformer
 
 from grokscope.tasks.models.by_hand import SURE, copies_model, handset_model, lookup_model, pair_code_model
+from grokscope.tasks.transformerlens import HookedTransformer
 
 __all__ = [
     "BRIDGE_EDGES",

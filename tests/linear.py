@@ -6,10 +6,10 @@ blocks of the components that are planted as their senders, and from no other.
 
 import numpy as np
 import torch
-from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from grokscope.circuits import ComputationGraph, Edge, connected
 from grokscope.tasks import PromptPairs
+from grokscope.tasks.transformerlens import HookedTransformer, HookedTransformerConfig
 
 ROLES = ("h", "r1", "r2")
 N_LAYERS, N_HEADS, BLOCK, D_VOCAB = 3, 3, 4, 20

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from grokscope.analyses.forward import literal
 from grokscope.analyses.forward.places import (
@@ -21,6 +20,7 @@ from grokscope.analyses.forward.places import (
 )
 from grokscope.circuits import ComputationGraph, Edge, Node
 from grokscope.tasks.questions.padding import aligned
+from grokscope.tasks.transformerlens import HookedTransformer
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from grokscope.circuits import ComputationGraph, Edge, Node
+from grokscope.tasks.transformerlens import HookedTransformer
 
 Carry = Callable[[Edge, Tensor], Tensor]
 Outputs = dict[Node, Tensor]

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import torch
 from conftest import random_model
-from transformer_lens import HookedTransformer
 
 from grokscope.tasks import PromptPairs
+from grokscope.tasks.transformerlens import HookedTransformer
 
 PADDED_ROLES = ("x", "y", "h", "r1", "r2")
 PAD = 10

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
-from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from grokscope.tasks import Donor, PromptPairs, Queries, TwoHopTask
+from grokscope.tasks.transformerlens import HookedTransformer, HookedTransformerConfig
 
 Block = dict[str, Tensor]
 QK, OV = ("W_Q", "W_K", "b_Q", "b_K"), ("W_V", "b_V", "W_O")

@@ -5,11 +5,11 @@ import torch
 from conftest import random_model
 from handset import handset_model
 from rewrites import REWRITES, Renamed, folded_norms, idle_blocks, parts_of
-from transformer_lens import HookedTransformer
 from worlds import APPLICABLE, INAPPLICABLE, SPLIT, World, renamed, world
 
 from grokscope.analyses.forward.model import graph_of
 from grokscope.tasks import TwoHopTask
+from grokscope.tasks.transformerlens import HookedTransformer
 
 IN_SINGLE = (
     "norms folded",

@@ -18,13 +18,13 @@ import torch
 from examples_by_path import example
 from handset import handset_model
 from settings import DATA, KINDS, ROWS, SETTINGS, kinds_of, public, same, settings_of
-from transformer_lens import HookedTransformer
 
 from grokscope import analyses, circuits, tasks
 from grokscope.analyses.study import demo
 from grokscope.analyses.study import run as study_run
 from grokscope.tasks.models.building import trained_parameters
 from grokscope.tasks.training.feasible import bytes_to_write
+from grokscope.tasks.transformerlens import HookedTransformer
 
 
 class Worked(BaseException):

@@ -6,11 +6,11 @@ from functools import cache
 
 import torch
 from rewrites import REWRITES, Renamed, built, parts_of
-from transformer_lens import HookedTransformer
 
 from grokscope.tasks import ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, make_pairs, train
 from grokscope.tasks.questions.pairing import n_pairable
 from grokscope.tasks.runs.study import SHIPPED
+from grokscope.tasks.transformerlens import HookedTransformer
 
 SPLIT = "test_inferred_iid"
 N_PAIRS = 64

@@ -18,14 +18,12 @@ from ..questions.task import Task
 from .config import ModelConfig
 
 if TYPE_CHECKING:
-    import transformer_lens
+    from ..transformerlens import HookedTransformer
 
 BYTES_OF_LAYER = 100_000  # of the modules and hook points of an unrolled layer, weights apart
 
 
-def build_model(
-    config: ModelConfig, task: Task, *, seed: int = 0, device: str = "cpu"
-) -> "transformer_lens.HookedTransformer":
+def build_model(config: ModelConfig, task: Task, *, seed: int = 0, device: str = "cpu") -> "HookedTransformer":
     """A freshly initialised model for a task.
 
     Matrices start normal with standard deviation 0.02, those that write into the residual stream start at zero.
@@ -40,7 +38,7 @@ def build_model(
         ValueError: if the model is bidirectional and the task's prompts are not of one length.
     """
     refuse(model_problems(config, task) + seed_problems(seed) + device_problems(device))
-    from transformer_lens import HookedTransformer, HookedTransformerConfig  # takes seconds, and runs are read without
+    from ..transformerlens import HookedTransformer, HookedTransformerConfig  # takes seconds, and runs are read without
 
     sizes = HookedTransformerConfig(
         n_layers=config.n_layers,
@@ -94,7 +92,7 @@ def n_parameters(config: ModelConfig, task: Task) -> int:
     return embedded + config.n_blocks * block + 2 * d_model + unembedded
 
 
-def tie_blocks(model: "transformer_lens.HookedTransformer", n_blocks: int) -> None:
+def tie_blocks(model: "HookedTransformer", n_blocks: int) -> None:
     """Let block L use the Parameter objects of block L mod n_blocks."""
     for layer in range(n_blocks, model.cfg.n_layers):
         for name, parameter in model.blocks[layer % n_blocks].named_parameters():
@@ -102,7 +100,7 @@ def tie_blocks(model: "transformer_lens.HookedTransformer", n_blocks: int) -> No
             setattr(model.blocks[layer].get_submodule(path), leaf, parameter)
 
 
-def trained_parameters(model: "transformer_lens.HookedTransformer", config: ModelConfig) -> dict[str, nn.Parameter]:
+def trained_parameters(model: "HookedTransformer", config: ModelConfig) -> dict[str, nn.Parameter]:
     """The distinct parameters that training changes, by the first of their names."""
     parameters = dict(model.named_parameters())
     if config.tie_embeddings:
@@ -111,7 +109,7 @@ def trained_parameters(model: "transformer_lens.HookedTransformer", config: Mode
 
 
 def tied_forward(
-    model: "transformer_lens.HookedTransformer",
+    model: "HookedTransformer",
     config: ModelConfig,
     tokens: Int[Tensor, "batch pos"],
     parameters: Mapping[str, Tensor] | None = None,
@@ -129,9 +127,7 @@ def tied_forward(
 
 
 @torch.no_grad()
-def load_parameters(
-    model: "transformer_lens.HookedTransformer", config: ModelConfig, parameters: Mapping[str, Tensor]
-) -> None:
+def load_parameters(model: "HookedTransformer", config: ModelConfig, parameters: Mapping[str, Tensor]) -> None:
     """Copy trained parameters into the model, the tied unembedding included."""
     for name, parameter in trained_parameters(model, config).items():
         parameter.copy_(parameters[name])

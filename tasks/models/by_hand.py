@@ -28,12 +28,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from ..questions.graph import KnowledgeGraph
 from ..questions.layout import n_positions
 from ..questions.splits import excluding
 from ..questions.twohop import TwoHopTask
+from ..transformerlens import HookedTransformer, HookedTransformerConfig
 
 TWO_HOPS, CODE, DECOY = "two hops by hand", "pair code by hand", "lookup with decoy by hand"
 GATE = 4.0  # how strongly a relation opens its neurons: heads up to this strength leave the others shut

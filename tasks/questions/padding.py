@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 Forward = Callable[[Tensor], Tensor]
-"""Tokens [query, pos] to logits [query, pos, d_vocab]; a HookedTransformer is one."""
+"""Tokens [query, pos] to logits [query, pos, d_vocab]; a model of TransformerLens is one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ def logits_at_answer(
     if not isinstance(logits, Tensor) or logits.ndim != 3:
         raise TypeError(
             f"a {type(forward).__name__} gives {type(logits).__name__} for tokens, not logits [query, pos, d_vocab], as a "
-            "transformer_lens.HookedTransformer does"
+            "model of TransformerLens does"
         )
     places = answer_position % tokens.shape[1] - aligned(forward, tokens, answer_position).moved.to(logits.device)
     return logits[torch.arange(len(logits), device=logits.device), places]
@@ -93,8 +93,7 @@ def check_forward(forward: object) -> None:
 
 
 _POSSIBLE = (
-    "needed is a transformer_lens.HookedTransformer, or a function of tokens [query, pos] that gives logits "
-    "[query, pos, d_vocab]"
+    "needed is a model of TransformerLens, or a function of tokens [query, pos] that gives logits [query, pos, d_vocab]"
 )
 
 
@@ -111,9 +110,9 @@ def _asked(forward: Forward, tokens: Int[Tensor, "query pos"]) -> object:
 
 
 def _is_hooked(forward: object) -> bool:
-    from transformer_lens import HookedTransformer  # only where a model is asked, see `tasks.models.building.build_model`
+    from ..transformerlens import Model  # only where a model is asked, see `tasks.models.building.build_model`
 
-    return isinstance(forward, HookedTransformer)
+    return isinstance(forward, Model)
 
 
 def _ends_in_pad(tokenizer: object, tokens: Int[Tensor, "query pos"], answer: int) -> Bool[Tensor, " query"]:

@@ -38,7 +38,7 @@ from .validity import (
 )
 
 if TYPE_CHECKING:
-    import transformer_lens
+    from ..transformerlens import Model
 
     from ..transformerlens import Model
 
@@ -256,7 +256,7 @@ class PromptPairs(Rows):
             unit=self.unit[rows],
         )
 
-    def check_against(self, model: "transformer_lens.HookedTransformer") -> None:
+    def check_against(self, model: "Model") -> None:
         """Raise unless there is a pair and the model has all tokens and positions, see `validity.check`."""
         check(model, self)
 
@@ -300,7 +300,7 @@ class PromptPairs(Rows):
         )
         return first, second
 
-    def keep_correct(self, *models: "transformer_lens.HookedTransformer") -> "PromptPairs":
+    def keep_correct(self, *models: "Model") -> "PromptPairs":
         """The pairs that every model answers correctly on both prompts; the recipe says how many were asked.
 
         Raises:

@@ -44,7 +44,7 @@ from .training_config import TrainConfig
 from .weights import check_size, load_weights, read_weights
 
 if TYPE_CHECKING:
-    import transformer_lens
+    from ..transformerlens import HookedTransformer
 
 _TO_DO = "take a copy of it, or continue training with resume=True if it was stopped"
 
@@ -73,7 +73,7 @@ class Checkpoint(ByContent):
 
     __repr__, _repr_html_ = checkpoint_line, checkpoint_card
 
-    def model(self, *, n_loops: int | None = None, device: str = "cpu") -> "transformer_lens.HookedTransformer":
+    def model(self, *, n_loops: int | None = None, device: str = "cpu") -> "HookedTransformer":
         """The weights in a plain HookedTransformer, tied as its config says, in evaluation mode.
 
         Args:

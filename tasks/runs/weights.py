@@ -15,7 +15,7 @@ from ..questions.task import Task
 from .folder import CheckpointError
 
 if TYPE_CHECKING:
-    import transformer_lens
+    from ..transformerlens import HookedTransformer
 
 KIND = "checkpoint"
 MOST_SHOWN = 5  # problems of one file that a message lists
@@ -68,9 +68,7 @@ def check_size(config: ModelConfig, task: Task, weights: Mapping[str, Tensor], w
         raise CheckpointError(f"{where} does not fit {config}: it holds {found:,} numbers, {needed:,} are needed")
 
 
-def load_weights(
-    model: "transformer_lens.HookedTransformer", config: ModelConfig, weights: Mapping[str, Tensor], where: str
-) -> None:
+def load_weights(model: "HookedTransformer", config: ModelConfig, weights: Mapping[str, Tensor], where: str) -> None:
     """Put a checkpoint's weights into a model.
 
     Raises:
@@ -80,9 +78,7 @@ def load_weights(
     load_parameters(model, config, weights)
 
 
-def check_shapes(
-    weights: Mapping[str, Tensor], model: "transformer_lens.HookedTransformer", config: ModelConfig, where: str
-) -> None:
+def check_shapes(weights: Mapping[str, Tensor], model: "HookedTransformer", config: ModelConfig, where: str) -> None:
     """Raise unless weights are those of a model of that config, by their names and shapes."""
     expected = {name: tuple(p.shape) for name, p in trained_parameters(model, config).items()}
     found = {name: tuple(p.shape) for name, p in weights.items()}

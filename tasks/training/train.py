@@ -48,7 +48,7 @@ from .resuming import Asked, Begun
 from .training_state import TrainingState, write_state
 
 if TYPE_CHECKING:
-    import transformer_lens
+    from ..transformerlens import HookedTransformer
 
 EVALUATION_BATCH = 4096  # prompts
 STATES = 2  # that are kept, so that a run can go on from the one before if the newest is damaged
@@ -250,9 +250,7 @@ def _save(state: TrainingState, begun: Begun, written: bytes, asked: Asked) -> s
     return ended
 
 
-def initial_state(
-    model: "transformer_lens.HookedTransformer", model_config: ModelConfig, config: TrainConfig
-) -> TrainingState:
+def initial_state(model: "HookedTransformer", model_config: ModelConfig, config: TrainConfig) -> TrainingState:
     """The state before the first step."""
     parameters = trained_parameters(model, model_config)
     with_decay = set(decayed(parameters))

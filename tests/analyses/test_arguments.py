@@ -8,7 +8,6 @@ import torch
 from conftest import other_pairs, random_pairs, strong_model, wide_pairs
 from handset import handset_model
 from torch import nn
-from transformer_lens import HookedTransformer
 
 from grokscope import analyses
 from grokscope.analyses.patching import discovery
@@ -22,6 +21,7 @@ from grokscope.tasks import (
     make_pairs,
     predictions,
 )
+from grokscope.tasks.transformerlens import HookedTransformer
 
 Call = Callable[[HookedTransformer, TwoHopTask, PromptPairs, Any], Any]
 MEMORY: dict[str, Call] = {

@@ -8,11 +8,11 @@ import torch
 from calls import CALLS
 from conftest import no_hooks_left
 from handset import handset_model
-from transformer_lens import HookedTransformer
 
 from grokscope import analyses
 from grokscope.circuits import Circuit
 from grokscope.tasks import PromptPairs, TwoHopTask, make_pairs
+from grokscope.tasks.transformerlens import HookedTransformer
 
 WITHOUT_RUNNING = {"graph_of"}  # looks at a model and runs nothing
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 from conftest import random_model
-from transformer_lens import HookedTransformer
 
 from grokscope import analyses
 from grokscope.analyses.training.exposure import accuracy_by_exposure
 from grokscope.circuits import Circuit, ComputationGraph, compare, draw
 from grokscope.tasks import PromptPairs, Queries, TwoHopTask, exact_match, make_pairs, perturb, shortcut_accuracy
+from grokscope.tasks.transformerlens import HookedTransformer
 
 D_VOCAB = 38  # of the task: 24 entities and 14 relations
 PAIRS: dict[str, Callable[[HookedTransformer, PromptPairs, TwoHopTask], Any]] = {

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from handset import handset_model
-from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from grokscope import analyses
 from grokscope.analyses.bridge.probing import fit_probe, said_by
@@ -29,6 +28,7 @@ from grokscope.tasks import (
 )
 from grokscope.tasks.models.building import trained_parameters
 from grokscope.tasks.training.train import _correct
+from grokscope.tasks.transformerlens import HookedTransformer, HookedTransformerConfig
 
 SPLIT = "test_inferred_iid"
 

@@ -11,7 +11,6 @@ from calls import ASKED, CALLS, SPLIT
 from conftest import wide_pairs
 from handset import handset_model
 from same import assert_same
-from transformer_lens import HookedTransformer
 
 from grokscope import analyses
 from grokscope.analyses.patching.gap import metric_values
@@ -28,6 +27,7 @@ from grokscope.tasks import (
     predictions,
     train,
 )
+from grokscope.tasks.transformerlens import HookedTransformer
 
 
 @pytest.fixture(scope="module")

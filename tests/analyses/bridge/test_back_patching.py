@@ -6,12 +6,12 @@ from functools import partial
 import pytest
 import torch
 from conftest import no_hooks_left, random_model, random_pairs
-from transformer_lens import HookedTransformer
 
 from grokscope.analyses import back_patch, graph_of
 from grokscope.analyses.forward.literal import logits_at
 from grokscope.analyses.forward.model import Stage, residual_states
 from grokscope.tasks import Queries
+from grokscope.tasks.transformerlens import HookedTransformer
 
 POSITION, SOURCE, TARGET = 2, 1, -1
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from conftest import no_hooks_left, pairs_of_five, random_model
 from handset import SURE, handset_model
-from transformer_lens import HookedTransformer
 
 from grokscope.analyses import BridgeCopiesResult, bridge_copies, graph_of
 from grokscope.analyses.bridge.bridge_means import BridgeMeans
@@ -14,6 +13,7 @@ from grokscope.analyses.bridge.copies import _with_other_bridges
 from grokscope.analyses.forward.cached import run_and_cache, with_states
 from grokscope.analyses.forward.literal import logits_at
 from grokscope.tasks import KnowledgeGraph, TwoHopTask
+from grokscope.tasks.transformerlens import HookedTransformer
 
 PLACES = (("h",), ("r1",), ("h", "r1"))
 SPLIT = "test_inferred_ood_id"

@@ -9,7 +9,6 @@ import pytest
 import torch
 from conftest import no_hooks_left, random_model
 from handset import copies_model, handset_model, lookup_model, pair_code_model
-from transformer_lens import HookedTransformer
 
 from grokscope.analyses import EvidenceResult, bridge_evidence
 from grokscope.analyses.bridge.bridge_effects import BridgeEffects, apart_from_unit
@@ -19,6 +18,7 @@ from grokscope.analyses.bridge.questions import halves_by_unit, sample
 from grokscope.analyses.bridge.verdicts import bridge_is
 from grokscope.analyses.forward.model import graph_of
 from grokscope.tasks import Run, TwoHopTask
+from grokscope.tasks.transformerlens import HookedTransformer
 
 VERDICTS = ["readable", "probe_readable", "necessary", "used"]
 

@@ -5,12 +5,12 @@ import pytest
 import torch
 from conftest import no_hooks_left, random_model
 from handset import handset_model
-from transformer_lens import HookedTransformer
 
 from grokscope.analyses import InterchangeResult, interchange
 from grokscope.analyses.bridge.bridge_means import BridgeMeans
 from grokscope.analyses.forward.model import Stage, residual_states
 from grokscope.tasks import Queries, TwoHopTask
+from grokscope.tasks.transformerlens import HookedTransformer
 
 WHOLE_STATE = ("held out", "trained", "same bridge", "other bridge")
 DECISIVE = ("held out", "trained", "same bridge", "bridge direction")

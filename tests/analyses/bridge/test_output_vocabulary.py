@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from handset import handset_model
-from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from grokscope.analyses import bridge_evidence, interchange, logit_lens, path_patch, probe_bridge, realign, steer_bridge
 from grokscope.tasks import Queries, TwoHopTask, make_pairs
+from grokscope.tasks.transformerlens import HookedTransformer, HookedTransformerConfig
 
 SPLIT = "test_inferred_iid"
 

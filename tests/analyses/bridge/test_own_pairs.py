@@ -6,7 +6,6 @@ import pytest
 import torch
 from carry import DIGITS, ROLES, answer_of, carry_model, carry_of, carry_pairs, lookup_model
 from conftest import no_hooks_left, random_model, random_pairs
-from transformer_lens import HookedTransformer
 
 from grokscope.analyses import (
     EvidenceResult,
@@ -20,6 +19,7 @@ from grokscope.analyses import (
 from grokscope.analyses.bridge.own_pairs import OwnPairs
 from grokscope.analyses.bridge.sources import Source, SplitSource
 from grokscope.tasks import PromptPairs, Queries, TwoHopTask
+from grokscope.tasks.transformerlens import HookedTransformer
 
 
 @pytest.fixture(scope="module")

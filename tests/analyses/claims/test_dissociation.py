@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from handset import copies_model, handset_model, pair_code_model
-from transformer_lens import HookedTransformer
 
 from grokscope.analyses import InterchangeResult, Specimen, accuracy_without_circuit
 from grokscope.analyses.bridge.evidence import EvidenceResult
@@ -34,6 +33,7 @@ from grokscope.analyses.claims.dissociation_measurement import (
 from grokscope.analyses.claims.rules import ClaimResult
 from grokscope.tasks import TwoHopTask
 from grokscope.tasks.models.by_hand import CODE, DECOY, TWO_HOPS, models_by_hand
+from grokscope.tasks.transformerlens import HookedTransformer
 
 TOGETHER = "all positions"
 YES, NO, OPEN, CEILING = "yes", "no", "undecided", "undecided (ceiling)"

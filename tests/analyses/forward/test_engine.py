@@ -7,13 +7,13 @@ import pytest
 import torch
 from conftest import no_hooks_left, random_model, strong_model, wide_pairs
 from literal_engine import LiteralEngine
-from transformer_lens import HookedTransformer
 
 from grokscope.analyses import activation_patch, edge_attribution, graph_of, path_patch, run_with_edges, transplant
 from grokscope.analyses.forward import engine
 from grokscope.analyses.patching.circuit_runs import CircuitRuns
 from grokscope.circuits import Circuit
 from grokscope.tasks import PromptPairs
+from grokscope.tasks.transformerlens import HookedTransformer
 
 Measurement = Callable[[HookedTransformer, PromptPairs], object]
 

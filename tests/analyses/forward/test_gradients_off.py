@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import no_hooks_left, random_model, strong_model, wide_pairs
-from transformer_lens import HookedTransformer
 
 from grokscope import analyses
 from grokscope.analyses.forward import agreement, literal
 from grokscope.analyses.forward.cached import run_and_cache
 from grokscope.circuits import Node
 from grokscope.tasks import ModelConfig, PromptPairs, TrainConfig, TwoHopTask, train
+from grokscope.tasks.transformerlens import HookedTransformer
 
 METHODS = ("eap", "eap_ig_inputs", "eap_ig_activations")
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from conftest import calm_model, no_hooks_left, random_model, random_pairs, wide_pairs
 from literal_engine import LiteralEngine
-from transformer_lens import HookedTransformer
 
 from grokscope.analyses import LensResult, attribute_attention, graph_of, logit_lens
 from grokscope.analyses.forward.engine import FastEngine
@@ -16,6 +15,7 @@ from grokscope.analyses.forward.head import decode, token_embeddings
 from grokscope.analyses.forward.places import Logits, open_edges_of
 from grokscope.analyses.patching.metrics import logit_difference
 from grokscope.tasks import Queries
+from grokscope.tasks.transformerlens import HookedTransformer
 
 NORMS = ("LN", "LNPre", "RMS", "RMSPre", None)
 VARIANTS = (

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import no_hooks_left, strong_model, wide_pairs
-from transformer_lens import HookedTransformer
 
 from grokscope.analyses import (
     activation_patch,
@@ -35,6 +34,7 @@ from grokscope.analyses.patching.metrics import logit_difference
 from grokscope.circuits import Circuit
 from grokscope.circuits.progress import with_bar
 from grokscope.tasks import PromptPairs, Queries
+from grokscope.tasks.transformerlens import HookedTransformer
 
 TIGHT, AMPLE = 2**19, 2**32
 SCRIPT = Path(__file__).parents[3] / "examples" / "benchmarks" / "memory.py"

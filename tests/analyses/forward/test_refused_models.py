@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pytest
 import torch
 from conftest import random_model, strong_model, wide_pairs
-from transformer_lens import HookedTransformer
 
 from grokscope.analyses import attribute_attention, edge_attribution, logit_difference, logit_lens, path_patch
 from grokscope.analyses.forward.literal import logits_at
 from grokscope.analyses.forward.model import residual_states
 from grokscope.tasks import Queries
+from grokscope.tasks.transformerlens import HookedTransformer
 
 MEASURES = [path_patch, edge_attribution, attribute_attention]
 

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from conftest import no_hooks_left, pairs_of_five, random_model, random_pairs, random_settings, seeds
-from transformer_lens import HookedTransformer
 
 from grokscope.analyses import graph_of, path_patch
 from grokscope.analyses.forward.cached import run_and_cache
@@ -11,6 +10,7 @@ from grokscope.analyses.forward.literal import input_hook, logits_at, output_hoo
 from grokscope.analyses.forward.single import Logits, component, edge_logits, node_logits
 from grokscope.circuits import ComputationGraph, Edge, Node
 from grokscope.tasks import PromptPairs
+from grokscope.tasks.transformerlens import HookedTransformer
 
 
 def differences_of(model: HookedTransformer, graph: ComputationGraph, pairs: PromptPairs) -> dict[Node, torch.Tensor]:

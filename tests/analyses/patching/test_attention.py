@@ -10,7 +10,6 @@ import pytest
 import torch
 from captum.attr import IntegratedGradients
 from conftest import calm_model, no_hooks_left, pairs_of_five, random_settings, seeds, wide_pairs
-from transformer_lens import HookedTransformer
 
 from grokscope.analyses import AttentionResult, attribute_attention, edge_attribution, graph_of
 from grokscope.analyses.forward.cached import run_and_cache
@@ -21,6 +20,7 @@ from grokscope.analyses.patching.completeness import completeness
 from grokscope.analyses.patching.gap import metric_values
 from grokscope.analyses.patching.metrics import logit_difference
 from grokscope.tasks import PromptPairs
+from grokscope.tasks.transformerlens import HookedTransformer
 
 
 def with_pattern(model, pairs: PromptPairs, layer: int, change) -> torch.Tensor:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import no_hooks_left, random_model, random_pairs, strong_model, wide_pairs
-from transformer_lens import HookedTransformer
 
 from grokscope.analyses import (
     Metric,
@@ -25,6 +24,7 @@ from grokscope.analyses.patching.gap import below_rounding, gap_and_reason
 from grokscope.analyses.patching.metrics import as_metric
 from grokscope.analyses.patching.resolution import Resolution
 from grokscope.tasks import PromptPairs
+from grokscope.tasks.transformerlens import HookedTransformer
 
 N = 20
 SPREAD = np.linspace(-1, 1, N)

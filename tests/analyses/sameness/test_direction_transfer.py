@@ -10,7 +10,6 @@ import scipy.linalg
 import torch
 from conftest import no_hooks_left, random_model
 from handset import handset_model, lookup_model
-from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from grokscope.analyses import DirectionTransferResult, content_distance, direction_transfer, graph_of
 from grokscope.analyses.bridge.questions import halves_by_unit
@@ -19,6 +18,7 @@ from grokscope.analyses.sameness.bridge_code import Reference
 from grokscope.analyses.sameness.direction_transfer import _changes, _questions
 from grokscope.analyses.sameness.procrustes import RANK, carried_over, folds_by_value, mean_states, turn
 from grokscope.tasks import KnowledgeGraph, TwoHopTask, load_study
+from grokscope.tasks.transformerlens import HookedTransformer, HookedTransformerConfig
 
 SPLIT = "test_inferred_iid"
 measured = partial(direction_transfer, split=SPLIT, n=100, progress=False)

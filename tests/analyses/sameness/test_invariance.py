@@ -13,11 +13,11 @@ from functools import cache
 import pytest
 import torch
 from rewrites import REWRITES, dead_heads, each_block, halved_blocks, idle_blocks, split_head
-from transformer_lens import HookedTransformer
 from worlds import APPLICABLE, SPLIT, WORLDS, World, renamed, world
 
 from grokscope import analyses
 from grokscope.circuits import Circuit, compare
+from grokscope.tasks.transformerlens import HookedTransformer
 
 MOST = 1e-3
 N_QUESTIONS = 64

@@ -8,12 +8,12 @@ import pytest
 import torch
 from conftest import no_hooks_left, pairs_of_five, random_model, random_settings, seeds, strong_model, wide_pairs
 from handset import handset_model
-from transformer_lens import HookedTransformer
 
 from grokscope.analyses import Profile, exact_match, profile_distance, state_profile
 from grokscope.analyses.forward.literal import logits_at
 from grokscope.analyses.sameness import state_profile as module
 from grokscope.tasks import PromptPairs, TwoHopTask, make_pairs
+from grokscope.tasks.transformerlens import HookedTransformer
 
 
 def put(position: int, state: torch.Tensor, activation: torch.Tensor, hook: object) -> torch.Tensor:
