@@ -44,10 +44,6 @@ class Model(Protocol):
         """As of a torch module."""
         ...
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """As of a torch module."""
-        ...
-
     def named_parameters(self, *args: Any, **kwargs: Any) -> Any:
         """As of a torch module."""
         ...

@@ -87,9 +87,8 @@ def in_turn(*maps: Map | None) -> Map:
 def _norm(module: Any) -> Norm | None:
     if module is None or isinstance(module, nn.Identity):
         return None
-    kind = type(module).__name__
-    gain, bias = getattr(module, "w", None), getattr(module, "b", None)
-    return Norm(module, float(module.eps), not kind.startswith("RMS"), gain, bias)
+    centred = getattr(module, "centred", not type(module).__name__.startswith("RMS"))
+    return Norm(module, float(module.eps), centred, getattr(module, "w", None), getattr(module, "b", None))
 
 
 def _attention(attn: Any, cfg: Any) -> Attention:
