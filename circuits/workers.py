@@ -37,9 +37,11 @@ def in_workers(calls: Iterable[Any], *, n_jobs: int) -> Iterator[Iterator[Any]]:
         # loky replaces a worker whose memory has grown by 300 MB since its first call, as that of torch does, which keeps
         # what it has freed. It does so between calls, so that nothing is lost, and yet warns of it.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)
+        warnings.filterwarnings("ignore", "[0-9]+ tasks ", UserWarning)  # were cancelled: of who stops early, who knows it
         with _held_back():  # while joblib starts workers, and the thread that starts later ones; both inherit it
             found: Any = Parallel(n_jobs=n_jobs, **how)(calls)
-        yield found
+        with contextlib.closing(found):
+            yield found
 
 
 def listening() -> contextlib.AbstractContextManager[None]:

@@ -29,9 +29,9 @@ from ..forward.lines import TOLERANCE, Integral, Places, Visit, integrate, round
 from ..forward.places import Differences, Gradients, Objective, Sublayer, component, input_place, order_of, sublayer_of
 from ..statistics import double
 from .completeness import completeness
-from .effects import Direction, PatchingResult, base_and_donor, summarise
+from .effects import Direction, PatchingResult, summarise
 from .exact import path_patch
-from .gap import Ends, check_metric, metric_values
+from .gap import Ends, base_and_donor, check_metric, metric_values
 from .metrics import AnyMetric, logit_difference
 from .resolution import Resolution, Signal, resolution_of
 

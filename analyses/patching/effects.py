@@ -4,23 +4,25 @@ The effect of a patch is Σ_q [m(patched) − m(base)] / Σ_q [m(donor) − m(ba
 everything gives 1, patching nothing 0. Noising puts the corrupt run into the clean one, denoising the reverse.
 """
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ...circuits import ComputationGraph, Edge, Node, Result
 from ...circuits.circuit import without_numbers
 from ...circuits.columns import Columns
-from ...circuits.interrupts import noticing_interrupts
+from ...circuits.interrupts import noticing_interrupts, stop_at_once
 from ...circuits.progress import bar
 from ...circuits.units import after_number, shown, size_of_gap
+from ...circuits.workers import end_workers
 from ...tasks import PromptPairs
 from ...tasks.transformerlens import Model
 from ..forward.engine import AnyRun, Engine, Work
@@ -28,10 +30,11 @@ from ..forward.places import Logits
 from ..plots.heatmaps import effect_heatmap
 from ..statistics import bootstrap_ratio
 from .completeness import largest_residual
-from .gap import Ends, below_rounding, check_metric, gap_and_reason, undefined
+from .gap import Ends, below_rounding, check_metric, gap_and_reason, note_all, undefined
 from .kept import Changes, Question
 from .metrics import AnyMetric
 from .resolution import resolution_of
+from .shards import Asked, Found, measured_here
 
 Direction = Literal["noising", "denoising"]
 
@@ -165,6 +168,7 @@ def patch_each(
     progress: bool,
     seed: int,
     kept: Question | None = None,
+    there: Callable[[Asked, Bool[np.ndarray, "target batch"]], Iterator[Found]] | None = None,
 ) -> PatchingResult:
     """Patch each edge or node by itself and summarise what it does to the metric.
 
@@ -181,41 +185,55 @@ def patch_each(
         progress: show a bar if it takes longer than a moment.
         seed: of the bootstrap.
         kept: whose folder keeps what is measured so far, see `kept`.
+        there: measures in place of this process, see `workers`.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C or SIGTERM; it says how far it came.
     """
-    base, donor = base_and_donor(pairs, direction)
     resolution = resolution_of(model, engine.graph)
     batches = engine.batches(len(pairs), work, results=8 * len(targets) * len(pairs))
     changes, ends = Changes.of(len(targets), batches, kept), Ends(metric, len(pairs), direction, resolution)
-    check_metric(engine, metric, pairs, resolution, batches)
-    with noticing_interrupts() as stop, bar(changes.deltas.size, "patching", show=progress, unit=" runs") as shown_bar:
-        for number, part_rows in enumerate(batches):
-            part, rows = pairs.take(part_rows), part_rows.numpy()
-            run, other = engine.run(base[part_rows], donor[part_rows])
-            by_query = ends.note(rows, part, run, other)
-            left = np.flatnonzero(~changes.done[:, number])
-            shown_bar.skip((len(targets) - len(left)) * len(rows))
-            for places, logits in patched(run, other, [targets[i] for i in left.tolist()]) if len(left) else ():
-                changes.note(number, left[places], rows, by_query(logits) - ends.base[rows])
-                shown_bar.update(len(places) * len(rows))
-                if stop.asked:
-                    raise changes.stopped(stop)
+    asked = Asked(pairs, targets, direction, metric, batches, alone=work == "copies")
+    if there is None:
+        check_metric(engine, metric, pairs, resolution, batches)
+        found = measured_here(engine, patched, asked, ends, changes.done)
+    else:
+        note_all(engine, pairs, ends, batches)
+        found = there(asked, changes.done)
+    _note_each(found, changes, batches, progress=progress, at_once=there is not None)
     changes.save()
     deltas = changes.deltas
     return summarise(model, pairs, engine.graph, targets, deltas, ends, per_query=per_query, seed=seed)
 
 
-def base_and_donor(pairs: PromptPairs, direction: str) -> tuple[Int[Tensor, "query pos"], Int[Tensor, "query pos"]]:
-    """The prompts that are run, and those whose values are put into them.
+def _note_each(
+    found: Iterator[Found],
+    changes: Changes,
+    batches: Sequence[Int[Tensor, " _"]],
+    *,
+    progress: bool,
+    at_once: bool,
+) -> None:
+    """Note changes as they are found, under one bar.
 
     Raises:
-        ValueError: for an unknown direction.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM; after what is under way, or at once where that is in other processes.
     """
-    if direction not in ("noising", "denoising"):
-        raise ValueError(f"direction must be 'noising' or 'denoising', got {direction!r}")
-    return (pairs.clean, pairs.corrupt) if direction == "noising" else (pairs.corrupt, pairs.clean)
+    then, rows = stop_at_once if at_once else None, [each.numpy() for each in batches]
+    measuring = bar(changes.deltas.size, "patching", show=progress, unit=" runs")
+    with noticing_interrupts(then=then) as stop, measuring as shown_bar, contextlib.closing(found):  # pyright: ignore
+        shown_bar.skip(int(changes.done.sum(0) @ np.array([len(each) for each in rows])))
+        try:
+            for number, places, values in found:
+                changes.note(number, np.array(places), rows[number], values)
+                shown_bar.update(values.size)
+                if stop.asked:
+                    raise changes.stopped(stop)
+        except KeyboardInterrupt as error:
+            if str(error) or not at_once:
+                raise
+            end_workers()
+            raise changes.stopped(stop) from None
 
 
 def summarise(

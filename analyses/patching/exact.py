@@ -11,11 +11,12 @@ from ...circuits.destination import folder_problems
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
-from ..forward.engine import engine_of
+from ..forward.engine import budget, engine_of
 from ..forward.places import check_edges, check_paths
 from .effects import Direction, PatchingResult, patch_each
 from .kept import keeping
 from .metrics import AnyMetric, logit_difference
+from .workers import Workers, measured_there, on_threads
 
 Positions = Literal["separate", "together"]
 
@@ -40,6 +41,10 @@ def path_patch(
     Exact: everything after the patched input is recomputed, norms included, as in a forward pass with that edge replaced
     (tests compare it with `literal.patch_edge`). Effects of single edges do not add up.
 
+    Inside `joblib.parallel_config(n_jobs=…)`, or with `backend="dask"`, single edges are measured by those workers, each
+    with one thread of torch, or `inner_max_num_threads`. Killed ones are replaced; the numbers are those of one process
+    with as many threads, to the bit.
+
     Args:
         model: any model that `graph_of` accepts; left unmodified.
         pairs: clean and corrupt prompts.
@@ -55,7 +60,8 @@ def path_patch(
         keep_in: a folder in which what is measured so far is kept, about every minute and on Ctrl-C or SIGTERM, so that the
             same call goes on and gives the same numbers, to the bit. It belongs to this model, these pairs, edges and
             settings; of a metric it knows the name alone.
-        max_memory: bytes that may be used, results included; by default a quarter of what is free.
+        max_memory: bytes that may be used, results included, by each worker if there are some; by default a quarter of what
+            is free, for all together.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the bootstrap.
 
@@ -66,6 +72,7 @@ def path_patch(
             logits that are not finite; for a metric of the wrong shape, or without a finite number for some prompts; for a
             folder that keeps the effects of something else, or with longer paths.
         MemoryError: if not a single pair of prompts fits into `max_memory`.
+        RuntimeError: if workers are killed again and again.
         KeyboardInterrupt: on Ctrl-C or SIGTERM; it says how far it came and how to go on.
     """
     common: dict[str, Any] = {"direction": direction, "per_query": per_query, "max_memory": max_memory}
@@ -74,7 +81,9 @@ def path_patch(
     kept += ["keep_in goes with single edges, without through"] if keep_in is not None and through else []
     refuse(choice + kept + common_problems(**common, progress=progress, seed=seed))
     pairs.check_against(model)
-    engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
+    workers = None if through else Workers.asked()
+    memory = budget(max_memory, model) // (workers.n_jobs if workers and max_memory is None else 1)
+    engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=memory)
     options: dict[str, Any] = {"direction": direction, "metric": metric}
     more: dict[str, Any] = {"per_query": per_query, "progress": progress, "seed": seed}
     if through:
@@ -82,10 +91,16 @@ def path_patch(
         patched = partial(engine.path_logits, through=between)
         return patch_each(model, engine, pairs, targets, patched, "sets", **options, **more)
     targets = _targets(engine.graph, edges, positions)
-    with keeping(keep_in, model, pairs, targets, **options, max_memory=max_memory) as question:
+    with keeping(keep_in, model, pairs, targets, **options, max_memory=max_memory, memory=memory) as question:
         if question is not None:  # which goes on with the memory of its first call
-            engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=question.memory)
-        return patch_each(model, engine, pairs, targets, engine.edge_logits, "copies", **options, **more, kept=question)
+            memory = question.memory
+        remake = partial(engine_of, roles=pairs.roles, answer_position=pairs.answer_position, max_memory=memory)
+        engine, there = remake(model), None
+        if workers is not None:
+            there = partial(measured_there, workers=workers, model=model, remake=remake, folder=question and question.folder)
+        more |= {"kept": question, "there": there}
+        with on_threads(workers and workers.threads):
+            return patch_each(model, engine, pairs, targets, engine.edge_logits, "copies", **options, **more)
 
 
 def _targets(graph: ComputationGraph, edges: Iterable[Edge | str] | None, positions: Positions) -> list[Edge]:

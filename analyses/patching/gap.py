@@ -58,6 +58,17 @@ class Ends:
         return -self.donor_gaps if self.direction == "noising" else self.donor_gaps
 
 
+def base_and_donor(pairs: PromptPairs, direction: str) -> tuple[Int[Tensor, "query pos"], Int[Tensor, "query pos"]]:
+    """The prompts that are run, and those whose values are put into them.
+
+    Raises:
+        ValueError: for an unknown direction.
+    """
+    if direction not in ("noising", "denoising"):
+        raise ValueError(f"direction must be 'noising' or 'denoising', got {direction!r}")
+    return (pairs.clean, pairs.corrupt) if direction == "noising" else (pairs.corrupt, pairs.clean)
+
+
 def metric_by_query(
     metric: AnyMetric,
     logits: Float[Tensor, "*copy query d_vocab"],
@@ -112,11 +123,19 @@ def check_metric(
     Raises:
         ValueError: naming the metric and the queries.
     """
-    ends = Ends(metric, len(pairs), "noising", resolution)
+    if len(batches) > 1:  # a single part is checked when it is run
+        note_all(engine, pairs, Ends(metric, len(pairs), "noising", resolution), batches)
+
+
+def note_all(engine: Engine[AnyRun], pairs: PromptPairs, ends: Ends, batches: Sequence[Int[Tensor, " _"]]) -> None:
+    """Run all prompts, part by part, and note the metric on them.
+
+    Raises:
+        ValueError: if it has no number for some of them.
+    """
+    base, donor = base_and_donor(pairs, ends.direction)
     for rows in batches:
-        if len(rows) < len(pairs):  # a single part is checked when it is run
-            part = pairs.take(rows)
-            ends.note(rows.numpy(), part, *engine.run(part.clean, part.corrupt))
+        ends.note(rows.numpy(), pairs.take(rows), *engine.run(base[rows], donor[rows]))
 
 
 def check_finite(

@@ -96,8 +96,19 @@ def keeping(
     direction: str,
     metric: AnyMetric,
     max_memory: int | None,
+    memory: int | None = None,
 ) -> Iterator[Question | None]:
     """Hold a folder for what is measured of a model on pairs; None if none is named.
+
+    Args:
+        folder: that is held.
+        model: that is measured.
+        pairs: on which.
+        edges: that are measured.
+        direction: noising or denoising.
+        metric: what is measured.
+        max_memory: as asked for.
+        memory: bytes that a first call may use; by default what `max_memory` gives.
 
     Raises:
         ValueError: if it keeps the effects of something else.
@@ -110,7 +121,7 @@ def keeping(
     about |= {"metric": as_metric(metric).name, "max_memory": str(max_memory)}
     try:  # `patch_each` and `prune` notice interrupts themselves; between them there is nothing to finish
         with noticing_interrupts(then=stop_at_once), only_writer(Path(folder)):
-            yield begin(Path(folder), about, budget(max_memory, model))
+            yield begin(Path(folder), about, budget(max_memory, model) if memory is None else memory)
     except KeyboardInterrupt as error:
         if str(error):
             raise
