@@ -18,6 +18,7 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.backend import resource_tracker as loky_tracker
 from joblib.externals.loky.backend.process import LokyProcess
 
+from .cluster import active_cluster, on_cluster
 from .interrupts import SIGNALS
 
 CAN_HOLD_BACK = hasattr(signal, "pthread_sigmask")
@@ -29,8 +30,15 @@ def in_workers(calls: Iterable[Any], *, n_jobs: int) -> Iterator[Iterator[Any]]:
 
     Args:
         calls: made by `joblib.delayed`.
-        n_jobs: at a time; −1 for one on each core. 1 is in this process.
+        n_jobs: at a time; −1 for one on each core. 1 is in this process. A cluster decides for itself.
+
+    Raises:
+        BrokenExecutor: if workers were killed, by what is taken from the calls.
     """
+    if (client := active_cluster()) is not None:
+        with contextlib.closing(on_cluster(client, calls)) as found:
+            yield found
+        return
     # as a generator, which joblib's backend `multiprocessing` refuses: it forks, and hangs after torch has used threads
     how: dict[str, Any] = {"return_as": "generator_unordered", "batch_size": 1, "pre_dispatch": "n_jobs"}
     with warnings.catch_warnings():

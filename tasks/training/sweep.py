@@ -8,6 +8,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import Any
 import pandas as pd
 import torch
 from joblib import delayed
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from ...circuits.arguments import flag_problems, native, process_problems, refuse, shortly, whole_problems
 from ...circuits.destination import file_name_problems, folder_problems, room_problems
@@ -148,7 +148,7 @@ def _trained(jobs: Sequence[Job], out: Path, n_jobs: int, threads: int, stop: St
                     yield row
                 elif row.process == os.getpid():  # where trainings are in this process they notice in place of it
                     stop.signal = row.signal
-    except TerminatedWorkerError:
+    except BrokenExecutor:
         return
 
 
