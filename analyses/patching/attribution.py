@@ -5,13 +5,12 @@ The change of the metric when one input reads a sender's donor output is estimat
 clean run. Gradients are taken before the input's norm, so that the norm is part of what is linearised.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import einops
 import numpy as np
 import pandas as pd
 import torch
@@ -24,18 +23,18 @@ from ...circuits.progress import with_bar
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
-from ..forward.engine import AnyRun, Engine, engine_of
+from ..forward.engine import AnyRun, Choice, Engine, engine_of, method_by
 from ..forward.lines import TOLERANCE, Integral, Places, Visit, integrate, rounding_of, steps_problems
-from ..forward.places import Differences, Gradients, Objective, Sublayer, component, input_place, order_of, sublayer_of
+from ..forward.places import Differences, Gradients, Objective, Sublayer, order_of, sublayer_of
 from ..statistics import double
+from .atp_star import atp_star, with_softmax
 from .completeness import completeness
 from .effects import Direction, PatchingResult, summarise
-from .exact import path_patch
-from .gap import Ends, base_and_donor, check_metric, metric_values
+from .exact import Positions, path_patch, targets_of
+from .gap import Ends, base_and_donor, metric_values
 from .metrics import AnyMetric, logit_difference
+from .products import Estimates, Products
 from .resolution import Resolution, Signal, resolution_of
-
-Estimates = Float[np.ndarray, "edge query"]
 
 
 @torch.no_grad()
@@ -44,6 +43,7 @@ def edge_attribution(
     pairs: PromptPairs,
     *,
     method: str = "eap",
+    edges: Iterable[Edge | str] | None = None,
     steps: int = 5,
     tolerance: float = TOLERANCE,
     direction: Direction = "noising",
@@ -52,6 +52,7 @@ def edge_attribution(
     error_against_exact: bool = False,
     n_compared: int = 200,
     max_memory: int | None = None,
+    engine: Choice = "auto",
     progress: bool = True,
     seed: int = 0,
 ) -> PatchingResult:
@@ -60,7 +61,9 @@ def edge_attribution(
     `eap`: the gradient at the base run (Syed et al. 2023, arXiv 2310.10348). `eap_ig_inputs`: the mean gradient on the
     straight line between the base and donor prompts' embeddings, positions included (Hanna et al. 2024, arXiv 2403.17806,
     whose points are evenly spaced, start at the corrupt end and leave positions out). `eap_ig_activations`: the mean
-    gradient between base and donor output of the sender's sublayer, a line for each.
+    gradient between base and donor output of the sender's sublayer, a line for each. `eap_qk`: as `eap`, with the attention
+    softmax recomputed for each changed query and key. `atp_star`: the same, averaged over gradients with one layer's output
+    held constant, as sizes without a sign, all above 0 (Kramár et al. 2024, arXiv 2403.00745, AtP*, there for nodes).
 
     Integrated gradients add up: the estimates of the edges that leave the embedding, or with `eap_ig_activations` any
     sublayer, sum to what the donor's output of all of it changes on the base prompts, whose pads stay hidden. Lines are
@@ -70,6 +73,9 @@ def edge_attribution(
         model: any model that `graph_of` accepts; left unmodified.
         pairs: clean and corrupt prompts.
         method: one of `METHODS`, see above.
+        edges: which edges, as edges or names; by default all that can matter to the answer, each position by itself. An edge
+            whose nodes have no role is estimated at all positions together, as `path_patch` patches it: the estimates of
+            its positions are added while they are computed. `graph.component_edges` are all of these.
         steps: Gauss–Legendre points on the line; where estimates then miss what they should sum to, each half of the line
             gets as many, and so on. `eap` does not use them.
         tolerance: how far a query's estimates may miss what they should sum to, as a share of it; `math.inf` takes the
@@ -81,6 +87,7 @@ def edge_attribution(
             have numbers.
         n_compared: size of that sample, at least 2.
         max_memory: bytes that may be used, results included; by default a quarter of what is free.
+        engine: see `path_patch`.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the bootstrap and the sample.
 
@@ -92,50 +99,73 @@ def edge_attribution(
         UserWarning: if integrated gradients do not add up within the tolerance.
 
     Raises:
-        ValueError: for an unknown method or one that gives another shape, for a metric that cannot be differentiated, for
-            steps or a tolerance that are not above 0, and as `path_patch`.
+        KeyError: for edges that the model does not have.
+        ValueError: if some edges have positions and others none; for an unknown method or one that gives another shape, for
+            a metric that cannot be differentiated, for steps or a tolerance that are not above 0, and as `path_patch`.
     """
-    common: dict[str, Any] = {"direction": direction, "per_query": per_query, "max_memory": max_memory}
+    common: dict[str, Any] = {"direction": direction, "per_query": per_query, "max_memory": max_memory, "engine": engine}
     problems = pairs_problems(pairs=pairs)
     problems += [] if is_one_of(method, METHODS) else [f"no method {shortly(method)}; there are {', '.join(METHODS)}"]
     problems += steps_problems(steps, tolerance) + flag_problems(error_against_exact=error_against_exact)
     counts = whole_problems(2, n_compared=n_compared)
     refuse(problems + counts + common_problems(**common, progress=progress, seed=seed))
     pairs.check_against(model)
-    how, engine = METHODS[method], engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
-    graph = engine.graph
+    how = METHODS[method]
+    runner = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory, engine=engine)
+    graph = runner.graph
+    targets = _targets(graph, edges)
     base, donor = base_and_donor(pairs, direction)
     resolution = resolution_of(model, graph)
-    batches = engine.batches(len(pairs), "gradients", results=8 * len(graph.edges) * len(pairs))
-    deltas, ends = np.empty((len(graph.edges), len(pairs))), Ends(metric, len(pairs), direction, resolution)
-    check_metric(engine, metric, pairs, resolution, batches)
+    batches = runner.batches(len(pairs), "gradients", results=8 * len(targets) * len(pairs))
+    deltas, ends = np.empty((len(targets), len(pairs))), Ends(metric, len(pairs), direction, resolution)
     signal = Signal(ends.metric.name, resolution)
     integrals: dict[str | int, list[Integral]] = {}
     for part_rows in with_bar(batches, "attributing", show=progress):
         rows = part_rows.numpy()
         part = pairs.take(part_rows)
-        run, other = engine.run(base[part_rows], donor[part_rows])
+        run, other = runner.run(base[part_rows], donor[part_rows])
         ends.note(rows, part, run, other)
         clean = (run if direction == "noising" else other).logits
         objective = signal.watch(partial(metric_values, metric, pairs=part, clean=clean))
-        found = how.find(engine, (run, other), objective, steps, tolerance)
+        found = how.find(runner, targets, (run, other), objective, steps, tolerance)
         for line, integral in found.integrals.items():
             integrals.setdefault(line, []).append(integral.without_gradients)
-        deltas[:, rows] = _of_all_edges(found.estimates, method, len(graph.edges), len(part))
+        estimates = _of_all_edges(found.estimates, method, len(targets), len(part))
+        if len(part) == len(pairs):
+            deltas = estimates  # which may be large, so there is no second copy of them
+        else:
+            deltas[:, rows] = estimates
+    if not how.signed:
+        deltas *= np.sign(ends.donor_gaps.sum())
     weak = signal.reason or _too_small(deltas, ends, resolution)
     without = f"{weak} {_where(direction, how.uses_steps)}" if weak else ""
     summary = {"per_query": per_query, "seed": seed, "without_signal": without}
-    result = summarise(model, pairs, graph, graph.edges, deltas, ends, **summary)
+    result = summarise(model, pairs, graph, targets, deltas, ends, **summary)
     sums = completeness(integrals, "line", tolerance=tolerance) if how.integrates and not weak else None
-    result = replace(result, method=f"{method}, {steps} steps" if how.uses_steps else method, completeness=sums)
+    named = f"{method}, {steps} steps" if how.uses_steps else method
+    result = replace(result, method=method_by(runner, named), completeness=sums)
     if not error_against_exact or result.reason:
         return result
-    sample = np.sort(np.random.default_rng(seed).permutation(len(graph.edges))[:n_compared])
-    edges = [graph.edges[i] for i in sample]
-    exact = path_patch(
-        model, pairs, edges=edges, direction=direction, metric=metric, max_memory=max_memory, progress=progress, seed=seed
-    )
+    sample = np.sort(np.random.default_rng(seed).permutation(len(targets))[:n_compared])
+    checked: dict[str, Any] = {"edges": [targets[i] for i in sample], "positions": _positions(targets)}
+    same: dict[str, Any] = {"direction": direction, "metric": metric, "max_memory": max_memory, "engine": engine}
+    exact = path_patch(model, pairs, **checked, **same, progress=progress, seed=seed)
     return replace(result, error=_agreement(result.table["effect"].to_numpy()[sample], exact.table["effect"].to_numpy()))
+
+
+def _targets(graph: ComputationGraph, edges: Iterable[Edge | str] | None) -> Sequence[Edge]:
+    """The edges asked for, from the inputs upwards."""
+    if edges is None:
+        return graph.edges
+    asked = [Edge.parse(edge) if isinstance(edge, str) else edge for edge in edges]
+    if 0 < (n := sum(not edge.receiver.role for edge in asked)) < len(asked):
+        raise ValueError(f"{n} of {len(asked)} edges have no position: all edges have one, or none has")
+    return targets_of(graph, asked, _positions(asked))
+
+
+def _positions(edges: Sequence[Edge]) -> Positions:
+    """Whether edges have positions."""
+    return "together" if edges and not edges[0].receiver.role else "separate"
 
 
 def _too_small(deltas: Estimates, ends: Ends, resolution: Resolution) -> str:
@@ -175,54 +205,83 @@ class Found(NamedTuple):
     integrals: Mapping[str | int, Integral] = MappingProxyType({})
 
 
-def _eap(engine: Engine[AnyRun], base: AnyRun, donor: AnyRun, objective: Objective, steps: int) -> Estimates:
-    changes = engine.differences(base, donor)
-    return _products(engine.graph, engine.graph.edges, changes, engine.input_gradients(base, objective, {}))
+def _eap(
+    engine: Engine[AnyRun], edges: Sequence[Edge], base: AnyRun, donor: AnyRun, objective: Objective, steps: int
+) -> Estimates:
+    products = Products(engine.graph, edges, engine.differences(base, donor))
+    return products.of(engine.input_gradients(base, objective, {}))
 
 
 def _ig_inputs(
-    engine: Engine[AnyRun], base: AnyRun, donor: AnyRun, objective: Objective, steps: int, tolerance: float
+    engine: Engine[AnyRun],
+    edges: Sequence[Edge],
+    base: AnyRun,
+    donor: AnyRun,
+    objective: Objective,
+    steps: int,
+    tolerance: float,
 ) -> Found:
     changes = engine.differences(base, donor)
-    integral = _mean_gradient(engine, base, objective, ("embed", -1), changes, steps, tolerance)
-    return Found(_products(engine.graph, engine.graph.edges, changes, integral.gradients), {"embed": integral})
+    change, products = _of_sublayer(engine, changes, ("embed", -1)), Products(engine.graph, edges, changes)
+    integral = _mean_estimates(engine, base, objective, ("embed", -1), change, products, steps, tolerance)
+    return Found(_by_edge(integral), {"embed": integral.without_gradients})
 
 
 def _ig_activations(
-    engine: Engine[AnyRun], base: AnyRun, donor: AnyRun, objective: Objective, steps: int, tolerance: float
+    engine: Engine[AnyRun],
+    edges: Sequence[Edge],
+    base: AnyRun,
+    donor: AnyRun,
+    objective: Objective,
+    steps: int,
+    tolerance: float,
 ) -> Found:
     graph, changes = engine.graph, engine.differences(base, donor)
     places: dict[Sublayer, list[int]] = {}
-    for i, edge in enumerate(graph.edges):
+    for i, edge in enumerate(edges):
         places.setdefault(sublayer_of(graph, edge.sender), []).append(i)
-    estimates, integrals = np.empty((len(graph.edges), len(base.logits))), {}
+    estimates, integrals = np.empty((len(edges), len(base.logits))), {}
     for sublayer, rows in places.items():
         kind, layer = sublayer
-        integral = _mean_gradient(engine, base, objective, sublayer, changes, steps, tolerance)
-        estimates[rows] = _products(graph, [graph.edges[i] for i in rows], changes, integral.gradients)
+        change, products = _of_sublayer(engine, changes, sublayer), Products(graph, [edges[i] for i in rows], changes)
+        integral = _mean_estimates(engine, base, objective, sublayer, change, products, steps, tolerance)
+        estimates[rows] = _by_edge(integral)
         integrals[kind if layer < 0 else f"{kind} {layer}"] = integral.without_gradients
     return Found(estimates, integrals)
+
+
+def _of_sublayer(engine: Engine[AnyRun], changes: Differences, sublayer: Sublayer) -> Float[Tensor, "query pos d_model"]:
+    """What all nodes of a sublayer together write differently."""
+    return torch.stack([change for node, change in changes.items() if sublayer_of(engine.graph, node) == sublayer]).sum(0)
 
 
 class Method(NamedTuple):
     """How effects are estimated.
 
     Attributes:
-        estimate: engine, base run, donor run, objective and number of steps to the estimated change of the metric by each
-            edge of the engine's graph.
+        estimate: engine, edges, base run, donor run, objective and number of steps to the estimated change of the metric by
+            each edge and query; an edge whose nodes have no role stands for all positions together.
         uses_steps: whether the number of steps matters, so that results name it.
         integrates: whether `estimate` takes a tolerance too, after the steps, and returns `Found`.
+        signed: whether estimates have a sign; those that have none are given that of the gap, so that effects are above 0.
     """
 
     estimate: Callable[..., Estimates | Found]
     uses_steps: bool = True
     integrates: bool = False
+    signed: bool = True
 
     def find(
-        self, engine: Engine[AnyRun], runs: Sequence[AnyRun], objective: Objective, steps: int, tolerance: float
+        self,
+        engine: Engine[AnyRun],
+        edges: Sequence[Edge],
+        runs: Sequence[AnyRun],
+        objective: Objective,
+        steps: int,
+        tolerance: float,
     ) -> Found:
         """What the method finds for base and donor run."""
-        found = self.estimate(engine, *runs, objective, steps, *([tolerance] if self.integrates else []))
+        found = self.estimate(engine, edges, *runs, objective, steps, *([tolerance] if self.integrates else []))
         return found if isinstance(found, Found) else Found(found)
 
 
@@ -230,25 +289,27 @@ METHODS = {
     "eap": Method(_eap, uses_steps=False),
     "eap_ig_inputs": Method(_ig_inputs, integrates=True),
     "eap_ig_activations": Method(_ig_activations, integrates=True),
+    "eap_qk": Method(with_softmax, uses_steps=False),
+    "atp_star": Method(atp_star, uses_steps=False, signed=False),
 }
 
 
-def _mean_gradient(
+def _mean_estimates(
     engine: Engine[AnyRun],
     base: AnyRun,
     objective: Objective,
     sublayer: Sublayer,
-    changes: Differences,
+    change: Float[Tensor, "query pos d_model"],
+    products: Products,
     steps: int,
     tolerance: float,
 ) -> Integral:
-    """The mean gradient on the line between base and donor output of one sublayer, by what reads it.
+    """The mean of edges' products on the line between base and donor output of one sublayer, which writes `change` more.
 
     The estimates of the edges that leave the sublayer sum to what the donor's output in its place changes. Values on the
     line are kept as gradients are taken. The line's end is run, too: it hides the pads of the base prompts, so that it is
-    not the donor run where that has other pads.
+    not the donor run where that has other pads. Of its gradients none is asked for.
     """
-    change = torch.stack([value for node, value in changes.items() if sublayer_of(engine.graph, node) == sublayer]).sum(0)
     values: list[Tensor] = []
     last: list[Tensor] = []  # only the latest logits, which are large
 
@@ -258,48 +319,40 @@ def _mean_gradient(
         values.append(found.detach())
         return found
 
-    def slopes(points: Float[np.ndarray, " query"]) -> Gradients:
-        added = torch.from_numpy(points).to(change)[:, None, None] * change
-        found = engine.input_gradients(base, noted, {sublayer: added})
-        return {at: gradient for at, gradient in found.items() if _is_after(at, sublayer)}
+    def gradients_at(points: Float[np.ndarray, " query"]) -> Gradients:
+        return engine.input_gradients(base, noted, {sublayer: torch.from_numpy(points).to(change)[:, None, None] * change})
 
     def visit(points: Places, weights: Places) -> Visit:
         values.clear()
-        gradients: dict[Sublayer, Tensor] = {}
+        total, estimates = (
+            torch.zeros_like(change),
+            torch.zeros(products.n_edges, len(change), dtype=torch.float64, device="cpu"),
+        )
         for here, share in zip(points, weights, strict=True):
-            for at, slope in slopes(here).items():
-                weighted = torch.from_numpy(share).to(slope)[:, None, None, None] * slope
-                gradients[at] = gradients[at] + weighted if at in gradients else weighted
-        total = torch.stack([each.sum(2) for each in gradients.values()]).sum(0)
+            gradients = gradients_at(here)
+            for at in (each for each in gradients if _is_after(each, sublayer)):
+                gradient = gradients[at]
+                total += torch.from_numpy(share).to(change)[:, None, None] * gradient.sum(2)
+                if at in products.rows:
+                    estimates[products.rows[at]] += products.into(at, gradient) * torch.from_numpy(share)
         attributed = double(total * change).sum((1, 2)).cpu().numpy()
-        return Visit(torch.stack(values).cpu().numpy(), gradients, attributed)
+        return Visit(torch.stack(values).cpu().numpy(), {"edges": estimates.T}, attributed)
 
-    slopes(np.ones(len(change)))
+    gradients_at(np.ones(len(change)))
     ends = base.logits, last[0]
     start, stop = (objective(logits).detach().cpu().numpy() for logits in ends)
     rounding = np.maximum(*(rounding_of(objective, logits) for logits in ends))
     return integrate(visit, start, stop, rounding=rounding, steps=steps, tolerance=tolerance)
 
 
+def _by_edge(integral: Integral) -> Estimates:
+    """The estimates of `_mean_estimates`."""
+    return integral.gradients["edges"].T.numpy()
+
+
 def _is_after(reader: Sublayer, sender: Sublayer) -> bool:
     """Whether a sublayer reads what another one writes."""
     return order_of(Node(reader[0], "", reader[1])) > order_of(Node(sender[0], "", sender[1]))
-
-
-def _products(graph: ComputationGraph, edges: Sequence[Edge], changes: Differences, gradients: Gradients) -> Estimates:
-    """The sender's change · the gradient of what the receiver reads; all edges into one sublayer and position at once."""
-    found = np.empty((len(edges), len(next(iter(changes.values())))))
-    places: dict[tuple[Sublayer, int], list[int]] = {}
-    for i, edge in enumerate(edges):
-        places.setdefault((sublayer_of(graph, edge.receiver), graph.roles.index(edge.receiver.role)), []).append(i)
-    for (sublayer, position), rows in places.items():
-        senders = list(dict.fromkeys(component(edges[i].sender) for i in rows))
-        change = torch.stack([changes[sender][:, position] for sender in senders])
-        by_input = gradients[sublayer][:, position]
-        product = einops.einsum(change, by_input, "sender query d_model, query input d_model -> sender input query")
-        inputs = [input_place(graph, edges[i].receiver) for i in rows]
-        found[rows] = product.cpu().double().numpy()[[senders.index(component(edges[i].sender)) for i in rows], inputs]
-    return found
 
 
 def _agreement(estimated: Float[np.ndarray, " edge"], exact: Float[np.ndarray, " edge"]) -> dict[str, float]:

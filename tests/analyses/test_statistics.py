@@ -7,6 +7,7 @@ from grokscope.analyses.statistics import (
     bootstrap_ratio,
     derangement,
     newcombe_interval,
+    ratio_and_stderr,
     resampled_ratios,
     stderr_of_mean,
     sums_by_unit,
@@ -59,6 +60,26 @@ def test_the_ratio_is_of_sums_and_the_draws_are_literal() -> None:
         draws.append(numerators[:, rows].sum(1) / denominators[rows].sum())
     np.testing.assert_allclose(stderr, np.std(draws, axis=0, ddof=1))
     np.testing.assert_allclose(interval.T, np.quantile(draws, [0.025, 0.975], axis=0))
+
+
+@pytest.mark.parametrize("n_drawn", [5, 40, 300])
+@pytest.mark.parametrize("n_units", [2, 7, 25])
+def test_errors_without_intervals_are_those_of_the_resamples(n_units: int, n_drawn: int) -> None:
+    rng = np.random.default_rng(n_units)
+    numerators, denominators, unit = rng.normal(size=(6, 25)), rng.uniform(-1, 4, size=25), np.arange(25) % n_units
+    numerators[0], numerators[1], numerators[2, 3] = 0.0, 2 * denominators, np.nan
+    expected = bootstrap_ratio(numerators, denominators, unit=unit, n_bootstrap=n_drawn, seed=5)
+    found = ratio_and_stderr(numerators, denominators, unit=unit, n_bootstrap=n_drawn, seed=5)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-9, atol=1e-13)
+    assert found[1][1] < 1e-13 < found[1][3] and np.isnan(found[1][2])  # a constant ratio is known, to the last digit
+
+
+def test_errors_without_intervals_of_one_unit_no_row_and_gaps_that_cancel() -> None:
+    values = np.ones((2, 4))
+    assert np.isnan(ratio_and_stderr(values, values[0], unit=[3] * 4)[1]).all()
+    assert ratio_and_stderr(values[:0], values[0])[1].shape == (0,)
+    assert np.isnan(ratio_and_stderr(values, np.array([1.0, -1.0, 1.0, 1.0]))[1]).all()  # some resamples have no gap
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,20 +1,24 @@
 """Attributions against finite differences of literal patches, and against what integrated gradients must add up to."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from conftest import calm_model, no_hooks_left, pairs_of_five, random_model, random_settings, seeds, strong_model, wide_pairs
+from examples_by_path import example
 from padded import SETTINGS, padded_pairs, padding_model
 
 from grokscope.analyses import PatchingResult, discover, edge_attribution, graph_of, path_patch
 from grokscope.analyses.forward.engine import Engine, Run, engine_of
 from grokscope.analyses.forward.literal import logits_at, output_hooks, patch_edge, sender_outputs
 from grokscope.analyses.forward.places import Objective, component
-from grokscope.analyses.patching.attribution import METHODS, Method, _products
+from grokscope.analyses.patching.attribution import METHODS, Method
 from grokscope.analyses.patching.metrics import logit_difference
+from grokscope.analyses.patching.products import Products
+from grokscope.circuits import Edge
 from grokscope.tasks.questions.padding import aligned
 
 
@@ -84,7 +88,8 @@ def test_estimates_equal_a_literal_loop_with_many_midpoints_and_a_few_points_are
         total = 0.0
         for point, weight in zip(points, weights, strict=True):
             gradients = engine.input_gradients(base, objective, {("embed", -1): float(point) * change})
-            total = total + weight * _products(engine.graph, engine.graph.edges, engine.differences(base, donor), gradients)
+            products = Products(engine.graph, engine.graph.edges, engine.differences(base, donor))
+            total = total + weight * products.of(gradients)
         return total
 
     def ours(**settings: float) -> np.ndarray:
@@ -103,6 +108,50 @@ def test_estimates_equal_a_literal_loop_with_many_midpoints_and_a_few_points_are
         >= edge_attribution(model, pairs, method="eap_ig_inputs").completeness["residual"].max()
     )
     np.testing.assert_allclose(ours(max_memory=2**19), ours(), rtol=1e-9, atol=1e-12)  # a query depends on no other one
+
+
+@pytest.mark.parametrize("method", ["eap", "eap_ig_inputs", "eap_ig_activations"])
+def test_edges_without_roles_are_the_sums_over_positions_and_some_edges_are_those_of_all(method: str) -> None:
+    model, pairs = strong_model(1), wide_pairs(1)
+    every = edge_attribution(model, pairs, method=method, per_query=True)
+    edges = every.graph.component_edges
+    together = edge_attribution(model, pairs, method=method, edges=edges, per_query=True)
+    sums = dict.fromkeys(edges, 0.0)
+    for edge, delta in zip(every.graph.edges, every.deltas, strict=True):
+        sums[Edge(*(node._replace(role="") for node in edge))] += delta
+    np.testing.assert_allclose(together.deltas, np.stack(list(sums.values())), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(together.table["effect"].sum(), every.table["effect"].sum())
+    assert together.table["sender"].tolist() == [str(edge.sender) for edge in edges]
+    assert together.method == every.method and together.graph == every.graph
+    some = every.graph.edges[5::7]
+    part = edge_attribution(model, pairs, method=method, edges=[str(edge) for edge in some][::-1], per_query=True)
+    np.testing.assert_allclose(part.deltas, every.deltas[5::7], rtol=1e-9, atol=1e-12)
+    assert part.table["receiver"].tolist() == [str(edge.receiver) for edge in some]
+
+
+def test_the_benchmark_finds_what_plain_hooks_find(capsys: pytest.CaptureFixture[str]) -> None:
+    benchmark = example("examples/benchmarks/gpt2_size.py")
+    sizes = {"n_layers": 2, "n_heads": 2, "d_model": 16, "d_vocab": 20, "n_positions": 4, "n_pairs": 6}
+    threads = torch.get_num_threads()
+    for row in benchmark.ROWS:
+        benchmark.main(row=row, repeats=1, n_edges=46, n_looped=46, threads=threads, **sizes)
+        printed = capsys.readouterr().out.splitlines()
+        found = dict(zip(printed[-2].split(), printed[-1].split(), strict=False))
+        assert found["row"] == row and found["edges"] == "46" and "cores" in printed[0]
+        assert float(found["difference"]) < 1e-5
+
+
+def test_edges_are_those_of_the_model_and_all_of_one_kind() -> None:
+    model, pairs = strong_model(0), wide_pairs(0)
+    result = edge_attribution(model, pairs, edges=["embed -> logits"], error_against_exact=True, n_compared=2)
+    exact = path_patch(model, pairs, edges=["embed -> logits"], positions="together").table["effect"]
+    assert result.error["relative_error"] == pytest.approx(abs(result.table["effect"] / exact - 1)[0])
+    with pytest.raises(KeyError, match=r"1 edges are not in the graph .*: embed@h -> L7H0.q@h"):
+        edge_attribution(model, pairs, edges=["embed@h -> L7H0.q@h"])
+    with pytest.raises(ValueError, match="1 of 2 edges have no position: all edges have one, or none has"):
+        edge_attribution(model, pairs, edges=["embed@r2 -> logits@r2", "embed -> logits"])
+    with pytest.raises(ValueError, match="edges is empty"):
+        edge_attribution(model, pairs, edges=[])
 
 
 def test_estimates_that_do_not_add_up_are_named() -> None:
@@ -131,9 +180,9 @@ def test_without_norms_direct_edges_to_the_logits_are_exact() -> None:
 def test_a_method_added_to_the_registry_is_known_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """One function and one line: here, the size of what the sender changes, times the number of steps."""
 
-    def size(engine: Engine, base: Run, donor: Run, objective: Objective, steps: int) -> np.ndarray:
+    def size(engine: Engine, edges: Sequence[Edge], base: Run, donor: Run, objective: Objective, steps: int) -> np.ndarray:
         changes = engine.differences(base, donor)
-        at = {edge: engine.graph.roles.index(edge.sender.role) for edge in engine.graph.edges}
+        at = {edge: engine.graph.roles.index(edge.sender.role) for edge in edges}
         norms = [changes[component(edge.sender)][:, place].norm(dim=-1) for edge, place in at.items()]
         return steps * torch.stack(norms).numpy()
 
@@ -166,7 +215,9 @@ def test_the_error_against_exact_effects_is_measured_and_shown() -> None:
 
 
 def test_a_method_that_gives_another_shape_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def by_query(engine: Engine[Run], base: Run, donor: Run, objective: Objective, steps: int) -> np.ndarray:
+    def by_query(
+        engine: Engine[Run], edges: Sequence[Edge], base: Run, donor: Run, objective: Objective, steps: int
+    ) -> np.ndarray:
         return np.ones(len(base.logits))
 
     monkeypatch.setitem(METHODS, "by query", Method(by_query, uses_steps=False))
