@@ -20,9 +20,11 @@ from .hashes import hash_problems
 from .node import Edge, Node
 from .plain_text import named, one_line, shortened
 from .result import Result
+from .roles import ALL_POSITIONS
 from .units import after_number, shown
 
 COLUMNS = ("sender", "receiver", "effect", "stderr", "n", "gap", "kept")
+VERIFIED = ("exact", "sampled", "estimated")  # what the column `verified` may say of an edge, if there is one
 HELD = Columns(words="sender receiver", numbers="effect stderr gap", whole="n", flags="kept")
 DEFAULT_THRESHOLD = 0.02
 GIVEN = "given"  # the rule that edges chosen in another way were kept by
@@ -39,7 +41,9 @@ class Circuit(Result):
             stderr: its standard error over queries, or over units of them;
             n: number of queries;
             gap: mean clean–corrupt difference of the metric;
-            kept: whether the edge belongs to the circuit.
+            kept: whether the edge belongs to the circuit;
+            verified, if edges were screened: "exact" for those measured since their estimate is large, "sampled" for those
+            drawn from the others and measured as exactly, "estimated" for those of which there is an estimate alone.
         graph: the computation graph that the edges belong to.
         provenance: how the effects were measured (metric, unit, contrast, pairs, model, direction), how edges were kept, the
             reason why effects have no number, and why no edge was kept (empty).
@@ -79,6 +83,8 @@ class Circuit(Result):
         if self.deltas is not None and (self.deltas.ndim != 2 or self.deltas.shape[: len(sizes)] != sizes):
             problems.append(f"deltas have the shape {self.deltas.shape}, needed are edges and queries, {sizes}")
         by_query = {"deltas": self.deltas, "donor_gaps": self.donor_gaps}
+        if unknown := [each for each in self.table.get("verified", ()) if each not in VERIFIED]:
+            problems.append(f"the column 'verified' holds {shortly(unknown[0])}, needed are {', '.join(VERIFIED)}")
         wrong = [name for name, each in by_query.items() if each is not None and each.dtype.kind not in "iuf"]
         return problems + [f"{name} are no numbers but {by_query[name].dtype}" for name in wrong]  # pyright: ignore
 
@@ -94,7 +100,9 @@ class Circuit(Result):
     ) -> "Circuit":
         """Keep the strongest edges of a measurement, or given ones, then those that connect the input with the answer.
 
-        An edge whose effect has no number is never kept; if none has one, the circuit is empty and says why.
+        An edge whose effect has no number is never kept; if none has one, the circuit is empty and says why. Edges that were
+        estimated where others were measured (see `verified`) are kept only if they are given. Edges without positions are
+        those of `graph.together`.
 
         Args:
             effects: a result of `analyses.path_patch`, or its frame (which carries graph and provenance in `attrs`), with
@@ -118,7 +126,8 @@ class Circuit(Result):
         strong, rule = _strong(measured.table, top_k, threshold, edges)
         all_edges = _edges_of(measured.table)
         kept = connected(measured.graph, [edge for edge, is_strong in zip(all_edges, strong, strict=True) if is_strong])
-        table = measured.table.assign(kept=[edge in kept for edge in all_edges])[list(COLUMNS)].reset_index(drop=True)
+        table = measured.table.assign(kept=[edge in kept for edge in all_edges])
+        table = table[[*COLUMNS, *(["verified"] if "verified" in table else [])]].reset_index(drop=True)
         table.attrs = {}  # a frame carries graph and provenance there, a circuit has fields for them
         provenance = {**measured.provenance, "kept": f"{rule}, connected"}
         if not kept:
@@ -157,6 +166,7 @@ class Circuit(Result):
         missing = without_numbers(self.table["effect"], "effects")
         why = [f"{missing}: {about['reason']}"] if missing and about.get("reason") else []
         why += [self.why_empty] if self.why_empty != about.get("reason") else []
+        why += [str(about["verified"])] if about.get("verified") else []
         return " · ".join([str(part) for part in [*parts, sizes, *why] if part])
 
     @one_line
@@ -189,6 +199,11 @@ def _provenance_problems(provenance: Any) -> list[str]:
 def has_number(effects: pd.Series) -> np.ndarray:
     """Whether each effect is a number; infinite ones are none."""
     return np.isfinite(effects.to_numpy(dtype=float))
+
+
+def measured_rows(table: pd.DataFrame) -> np.ndarray:
+    """Which edges of a table are not merely estimated next to others that were measured."""
+    return (table["verified"] != "estimated").to_numpy() if "verified" in table else np.ones(len(table), dtype=bool)
 
 
 def without_numbers(effects: pd.Series, what: str) -> str:
@@ -245,12 +260,20 @@ class _Measured:
         """Copies of all of it, with the rows in the order of the graph's edges, however they came."""
         if problem := self._by_query_problem():
             raise ValueError(f"the changes by query are not those of the table: {problem}")
-        place = {(str(edge.sender), str(edge.receiver)): number for number, edge in enumerate(self.graph.edges)}
-        rows = list(zip(self.table["sender"], self.table["receiver"], strict=True))
+        table, graph = _at_positions(self.table, self.graph)
+        place = {(str(edge.sender), str(edge.receiver)): number for number, edge in enumerate(graph.edges)}
+        rows = list(zip(table["sender"], table["receiver"], strict=True))
         order = np.argsort([place.get(row, len(place)) for row in rows], kind="stable").astype(int)
         deltas = None if self.deltas is None else self.deltas[order]
         gaps = None if self.donor_gaps is None else self.donor_gaps.copy()
-        return _Measured(self.table.iloc[order], deltas, gaps, self.graph, deepcopy(dict(self.provenance)))
+        return _Measured(table.iloc[order], deltas, gaps, graph, deepcopy(dict(self.provenance)))
+
+
+def _at_positions(table: pd.DataFrame, graph: ComputationGraph) -> tuple[pd.DataFrame, ComputationGraph]:
+    """Edges without positions as those of the graph in which one position stands for all."""
+    if not len(table) or "@" in table["sender"].iloc[0]:
+        return table, graph
+    return table.assign(**{name: table[name] + f"@{ALL_POSITIONS}" for name in ("sender", "receiver")}), graph.together
 
 
 def _measured(effects: Result | pd.DataFrame, graph: ComputationGraph | None) -> _Measured:
@@ -270,11 +293,12 @@ def _strong(
 ) -> tuple[np.ndarray, str]:
     """Which rows are kept before the unconnected ones are dropped, and by which rule; none without a number."""
     known = has_number(table["effect"])
-    strength = np.where(known, table["effect"].abs().to_numpy(dtype=float), -np.inf)
     if edges is not None:
         names = {(str(edge.sender), str(edge.receiver)) for edge in edges}
         given = np.array([pair in names for pair in zip(table["sender"], table["receiver"], strict=True)], dtype=bool)
         return given & known, GIVEN
+    known &= measured_rows(table)
+    strength = np.where(known, table["effect"].abs().to_numpy(dtype=float), -np.inf)
     if top_k is None:
         threshold = DEFAULT_THRESHOLD if threshold is None else threshold
         return known & (strength >= threshold), f"|effect| ≥ {threshold:g}"

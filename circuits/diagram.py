@@ -208,6 +208,8 @@ def _legend(graphs: Iterable[ComputationGraph], data: Mapping[str, Any], *, has_
     overlaid = [_sample("gs-edge gs-a", "stronger in the first"), _sample("gs-edge gs-b", "stronger in the second")]
     overlaid.append(_sample("gs-core", "what they share"))
     always = [_sample("gs-edge gs-plain gs-negative", "negative"), *(_sample("gs-move", text) for text in moves)]
+    if any(frame["estimated"] for panel in data["panels"] for frame in panel["frames"]):
+        always.append(_sample("gs-edge gs-plain gs-estimated", "estimated, not measured"))
     if has_marks:
         apart += [f'<svg width="13" height="12">{shape}</svg>{what} readable after it' for what, shape in MARKS.items()]
     always.append(f"width: |effect|, widest {data['widest']:.2f} of the clean–corrupt gap")

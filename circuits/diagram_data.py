@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from . import layout
-from .circuit import Circuit
+from .circuit import Circuit, measured_rows
 from .drawn_faithfulness import kept_alone
 from .graph import ComputationGraph
 from .kinds import KINDS, Input, css_name
@@ -174,9 +174,10 @@ def _runs(places: Iterable[int]) -> list[int]:
 def _frame_data(
     step: int | None, circuit: Circuit, rows: np.ndarray, lens: pd.DataFrame | None, judged: Shown | None
 ) -> dict[str, Any]:
-    """One circuit: step, caption, why effects are missing, n, gap, effects, standard errors, places of kept edges, marks.
+    """One circuit: step, caption, why effects are missing, n, gap, effects, standard errors, places of edges, marks.
 
-    Of the edges are those that the page holds.
+    Of the edges are those that the page holds. Places are those of the kept ones, and of those that are only estimated where
+    others were measured.
 
     The gap is in words, with its unit; effects and standard errors are shares of it. Of the kept edges it also says what
     they keep, in words.
@@ -194,6 +195,7 @@ def _frame_data(
         "effect": [_short(value) for value in held["effect"]],
         "stderr": [_short(value) for value in held["stderr"]],
         "kept": [i for i, kept in enumerate(held["kept"]) if kept],
+        "estimated": np.flatnonzero(~measured_rows(held)).tolist(),
         "keeps": kept_alone(circuit, judged),
         "marks": [] if lens is None else _marks(step, circuit.graph, lens),
     }

@@ -15,7 +15,7 @@ from .graph_settings import check_settings
 from .kinds import KINDS
 from .node import Edge, Node
 from .plain_text import LONGEST, never_raising, shortened
-from .roles import named_roles
+from .roles import ALL_POSITIONS, named_roles
 from .step import Step, completed, indices_of, problems_of, roles_and_answer_problems, sharing, with_named_roles
 from .transformer import size_problems, transformer_settings, transformer_steps
 
@@ -141,10 +141,27 @@ class ComputationGraph:
         return tuple(Edge(sender, receiver) for receiver in self.receivers for sender in self.senders_into(receiver))
 
     @cached_property
+    def n_edges(self) -> int:
+        """How many edges there are; they are counted without making them."""
+        return sum(len(self.senders_into(receiver)) for receiver in self.receivers)
+
+    @cached_property
     def component_edges(self) -> tuple[Edge, ...]:
         """The edges without their positions, each once."""
-        merged = (Edge(edge.sender._replace(role=""), edge.receiver._replace(role="")) for edge in self.edges)
-        return tuple(dict.fromkeys(merged))
+        positions: dict[Node, list[str]] = {}
+        for receiver in self.receivers:
+            positions.setdefault(receiver._replace(role=""), []).append(receiver.role)
+        writers: dict[tuple[int, tuple[str, ...]], tuple[Node, ...]] = {}  # many inputs read the same
+        for receiver, roles in positions.items():
+            at = self.number_of(receiver), tuple(roles)
+            if at not in writers:
+                nodes = (node._replace(role="") for role in roles for node in self._writers[at[0], role])
+                writers[at] = tuple(dict.fromkeys(nodes))
+        return tuple(
+            Edge(sender, receiver)
+            for receiver, roles in positions.items()
+            for sender in writers[self.number_of(receiver), tuple(roles)]
+        )
 
     @cached_property
     def receivers(self) -> tuple[Node, ...]:
@@ -171,7 +188,8 @@ class ComputationGraph:
     @cached_property
     def senders(self) -> tuple[Node, ...]:
         """All nodes whose output can matter to the answer."""
-        return tuple(dict.fromkeys(edge.sender for edge in self.edges))
+        read = dict.fromkeys((self.number_of(receiver), receiver.role) for receiver in self.receivers)
+        return tuple(dict.fromkeys(node for each in read for node in self._writers[each]))
 
     @cached_property
     def sources(self) -> frozenset[Node]:
@@ -254,6 +272,20 @@ class ComputationGraph:
     def untied(self) -> "ComputationGraph":
         """The same graph if no layers shared weights."""
         return replace(self, steps=tuple(replace(step, group=step.layer) for step in self.steps))
+
+    @cached_property
+    def together(self) -> "ComputationGraph":
+        """The graph of edges that stand for all positions: one role, `all`, and the edges are `component_edges`.
+
+        Which positions heads choose from is not told apart in it, but there are some: queries and keys matter, as if they
+        could look nowhere (`Step.sinks`).
+        """
+        steps = []
+        for step in self.steps:
+            has_choice = any(each.is_choice for each in KINDS[step.kind].inputs)
+            sees = ((ALL_POSITIONS,),) if any(step.sees or ()) else ((),)
+            steps.append(replace(step, sees=sees, sinks=step.sinks or has_choice))
+        return ComputationGraph((ALL_POSITIONS,), ALL_POSITIONS, tuple(steps))
 
     # Sizes
 

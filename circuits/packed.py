@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-FLOATS, WHOLES = ("effect", "stderr"), ("kept", "senders", "receivers")
+FLOATS, WHOLES = ("effect", "stderr"), ("kept", "estimated", "senders", "receivers")
 SHORT = 8  # numbers; fewer are written as digits
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from .arguments import is_whole, native
 
+ALL_POSITIONS = "all"  # the role that stands for all positions, see `ComputationGraph.together`
+
 
 def named_roles(roles: Any) -> tuple[Any, ...]:
     """Roles as names; whole numbers become their digits. What is no list of roles is the only one, which is then refused."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import layout
-from .circuit import Circuit
+from .circuit import Circuit, measured_rows
 from .graph import ComputationGraph
 from .kinds import css_name
 from .node import Edge, Node
@@ -55,6 +55,7 @@ def _drawing(circuit: Circuit, rows: np.ndarray, widest: float) -> str:
     names = zip(table["sender"], table["receiver"], strict=True)
     edges = [Edge(Node.parse(sender), Node.parse(receiver)) for sender, receiver in names]
     effects = dict(zip(map(str, edges), table["effect"], strict=True))
+    estimated = {str(edge) for edge, is_measured in zip(edges, measured_rows(table), strict=True) if not is_measured}
     touched = {str(node) for edge in edges for node in (edge.sender, graph.component_of(edge.receiver))}
     moves = layout.moves(graph, edges)
     touched |= {str(node) for move in moves for node in move}
@@ -73,7 +74,7 @@ def _drawing(circuit: Circuit, rows: np.ndarray, widest: float) -> str:
         for move in moves
     ]
     weakest_first = sorted(edges, key=lambda edge: abs(effects[str(edge)]))
-    parts += [_edge(edge, effects[str(edge)], graph, widest) for edge in weakest_first]
+    parts += [_edge(edge, effects[str(edge)], graph, widest, str(edge) in estimated) for edge in weakest_first]
     nodes = layout.node_table(graph).to_dict("records")
     shown = nodes if len(nodes) <= MOST_IDLE else [node for node in nodes if node["node"] in touched]
     parts += [_node(node, node["node"] in touched) for node in shown]
@@ -90,9 +91,11 @@ def _node(node: Mapping[Hashable, Any], is_touched: bool) -> str:
     )
 
 
-def _edge(edge: Edge, effect: float, graph: ComputationGraph, widest: float) -> str:
+def _edge(edge: Edge, effect: float, graph: ComputationGraph, widest: float, is_estimated: bool) -> str:
     width = max(MIN_WIDTH, MAX_WIDTH * abs(effect) / widest)
-    sign = ' gs-negative" stroke-dasharray="6 4"' if effect < 0 else '"'
+    sign = (" gs-negative" if effect < 0 else "") + (" gs-estimated" if is_estimated else "") + '"'
+    if is_estimated or effect < 0:
+        sign += ' stroke-dasharray="1 4"' if is_estimated else ' stroke-dasharray="6 4"'
     name, colour = html.escape(str(edge)), HUES[edge.look.colour]
     return (
         f'<path class="gs-edge gs-into-{css_name(edge.kind)}{sign} data-edge="{name}" fill="none" stroke="{colour}" '

@@ -36,6 +36,10 @@ class Model(Protocol):
         """A context with hooks in place."""
         ...
 
+    def run_with_cache(self, *args: Any, **kwargs: Any) -> Any:
+        """Logits, and activations by the names of their hook points."""
+        ...
+
     def parameters(self, *args: Any, **kwargs: Any) -> Any:
         """As of a torch module."""
         ...

@@ -157,7 +157,7 @@ def _forms(
 ) -> Mapping[str, Float[Tensor, "query d_model"]]:
     """The state at a cell with some entities written in each form."""
     decoder, state = run.decoder, run.state(layer)[:, position]
-    every = decoder.embed(torch.arange(n_entities, device=state.device)[:, None], None)[:, 0]  # each entity at h
+    every = decoder.embedded(torch.arange(n_entities, device=state.device)[:, None], None)[:, 0]  # each entity at h
     change = every[entities] - every.mean(0)
     change = change / change.norm(dim=-1, keepdim=True) * state.norm(dim=-1, keepdim=True)
     has_mean = torch.tensor([means.has(int(entity)) for entity in entities], device=state.device)[:, None]

@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from ...tasks.questions.padding import logits_at_answer
+from ...tasks.questions.padding import aligned
 from ...tasks.transformerlens import Model
 from ..statistics import double
 
@@ -69,15 +69,37 @@ def check_passes(
     if (bad := ~(changes <= share * size)).any():
         raise ValueError(
             f"the model's logits change from one pass to the next on {_prompts(bad, tokens)}, by up to "
-            f"{float(changes.max()):.2g} (of {size:.2g}), as with dropout in training mode, and no "
-            "effect could be told from chance; call model.eval()"
+            f"{float(changes.max()):.2g} (of {size:.2g}), also in evaluation mode, and no effect could be told from chance"
         )
 
 
 def own_logits(model: Model, tokens: Int[Tensor, "query pos"], answer_position: int) -> Float[Tensor, "query d_vocab"]:
-    """The logits of the model's forward pass where the answers are read."""
+    """The logits of the model's forward pass where the answers are read; only there are they computed.
+
+    It is the whole pass of the model's code, but for what enters the unembedding: the states where answers are read. A
+    model that calls no `unembed` is asked for the logits at all positions.
+    """
     n_at_once = max(1, COMPARED_AT_ONCE // (tokens.shape[1] * model.cfg.d_vocab_out))
-    return torch.cat([logits_at_answer(model, part, answer_position) for part in tokens.split(n_at_once)])
+    return torch.cat([_logits_of(model, part, answer_position) for part in tokens.split(n_at_once)])
+
+
+def _logits_of(model: Model, tokens: Int[Tensor, "query pos"], answer_position: int) -> Float[Tensor, "query d_vocab"]:
+    moved = aligned(model, tokens, answer_position).moved.to(tokens.device)
+    at = torch.arange(len(tokens), device=tokens.device), answer_position % tokens.shape[1] - moved
+    called = []
+
+    def where_read(unembed: nn.Module, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        called.append(unembed)
+        return states[0][at][:, None], *states[1:]
+
+    unembed = getattr(model, "unembed", None)
+    handle = unembed.register_forward_pre_hook(where_read) if isinstance(unembed, nn.Module) else None
+    try:
+        logits = model(tokens)
+    finally:
+        if handle is not None:
+            handle.remove()
+    return logits[:, 0] if called else logits[at]
 
 
 def nudge(state: Float[Tensor, "*batch d_model"], generator: torch.Generator) -> Float[Tensor, "*batch d_model"]:

@@ -8,7 +8,7 @@ What is computed is computed in the model's dtype. Pads are treated as the model
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property, partial
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,11 +18,13 @@ from ...circuits import ComputationGraph, Node
 from ...tasks.questions.padding import aligned
 from ...tasks.transformerlens import Model
 from .agreement import check_agreement, nudge
+from .at_rest import at_rest
 from .decoder import Decoder, Layer, device_of
 from .hooks import refuse_hooks
 from .layer import attention_output, attention_scores, gathered, head_outputs, mlp_output, normalised, project
 from .memory import batches_of
-from .model import described
+from .model import check_described, described
+from .places import Sublayer
 
 Copies = Float[Tensor, "copy query _ d_model"]
 """Residual streams at neighbouring positions, of each copy of each query."""
@@ -53,6 +55,7 @@ class CachedRun:
         layers: what each layer computed.
         logits: at the answer position.
         mask: which positions are no hidden pads; None: all.
+        heads: by layer, what heads write on average, where norms follow that do not average; None: what `layers` give.
     """
 
     decoder: Decoder
@@ -61,6 +64,7 @@ class CachedRun:
     layers: Sequence[LayerCache]
     logits: Float[Tensor, "query d_vocab"]
     mask: Bool[Tensor, "query pos"] | None = None
+    heads: Sequence[Float[Tensor, "query pos head d_model"]] | None = None
 
     @property
     def answer(self) -> int:
@@ -90,12 +94,15 @@ class CachedRun:
         """The residual stream after a layer; −1 is the embedding."""
         return self.layers[layer].after if layer >= 0 else self.embedding
 
-    def written_by(self, node: Node) -> Float[Tensor, "query pos d_model"]:
-        """What a component adds to the residual stream, at all positions; the node's role is ignored."""
-        if node.kind == "embed":
-            return self.embedding
-        cache = self.layers[node.layer]
-        return cache.after - cache.middle if node.kind == "mlp" else self._head_outputs[node.layer][:, :, node.head]
+    def written_by(self, sublayer: Sublayer) -> Float[Tensor, "query pos node d_model"]:
+        """What each node of a sublayer adds to the residual stream, at all positions."""
+        kind, layer = sublayer
+        if kind == "head" and self.heads is not None:
+            return self.heads[layer]
+        if kind == "head":
+            return head_outputs(self.decoder.layers[layer], self.layers[layer].z)
+        written = self.embedding if kind == "embed" else self.layers[layer].after - self.layers[layer].middle
+        return written[:, :, None]
 
     def read_by(self, receiver: Node) -> Float[Tensor, "query pos d_model"]:
         """The residual stream that an input reads, at all positions."""
@@ -109,10 +116,6 @@ class CachedRun:
         cache = self.layers[layer]
         return cache.before if self.decoder.parallel else cache.middle
 
-    @cached_property
-    def _head_outputs(self) -> list[Float[Tensor, "query pos head d_model"]]:
-        return [head_outputs(layer, c.z) for c, layer in zip(self.layers, self.decoder.layers, strict=True)]
-
 
 @torch.no_grad()
 def run_and_cache(model: Model, graph: ComputationGraph, tokens: Int[Tensor, "query pos"]) -> CachedRun:
@@ -122,11 +125,13 @@ def run_and_cache(model: Model, graph: ComputationGraph, tokens: Int[Tensor, "qu
         ValueError: if the model carries hooks, an answer would be read at a pad, or for some prompt the model's logits are
             not finite or differ from those computed here.
     """
+    check_described(model, len(graph.roles))
     refuse_hooks(model)
+    model = at_rest(model)
     tokens, decoder = tokens.to(device_of(model)), described(model)
     answer = graph.roles.index(graph.answer_role)
     prompts = aligned(model, tokens, answer)
-    embedding = decoder.embed(prompts.tokens, prompts.mask)
+    embedding = decoder.embedded(prompts.tokens, prompts.mask)
     layers = _run_layers(decoder, embedding, prompts.mask)
     run = CachedRun(decoder, graph, embedding, layers, decoder.decode(layers[-1].after[:, answer]), prompts.mask)
     check_agreement(model, tokens, answer, run.logits, lambda: _nudged(run))
@@ -140,6 +145,9 @@ def averaged(runs: Iterable[CachedRun], n: int) -> CachedRun:
     """
     total, n_prompts = None, 0
     for run in runs:
+        if any(layer.norm_after is not None for layer in run.decoder.layers):
+            heads = [run.written_by(("head", layer)) for layer in range(run.graph.n_layers)]
+            run = replace(run, heads=heads)
         summed = _combined(lambda values: values.sum(0, keepdim=True), run)
         total = summed if total is None else _combined(torch.add, total, summed)
         n_prompts += len(run.embedding)
@@ -155,7 +163,10 @@ def _combined(combine: Callable[..., Tensor], *runs: CachedRun) -> CachedRun:
         for caches in zip(*(run.layers for run in runs), strict=True)
     ]
     embedding, logits = (combine(*(getattr(run, name) for run in runs)) for name in ("embedding", "logits"))
-    return replace(runs[0], embedding=embedding, layers=layers, logits=logits, mask=None)
+    heads = (
+        None if runs[0].heads is None else [combine(*each) for each in zip(*(run.heads or () for run in runs), strict=True)]
+    )
+    return replace(runs[0], embedding=embedding, layers=layers, logits=logits, heads=heads, mask=None)
 
 
 def finish(run: CachedRun, layer: int, residual: Copies, first: int) -> Float[Tensor, "copy query d_vocab"]:

@@ -34,6 +34,7 @@ class Norm:
         centred: whether the mean is taken off, as in LayerNorm, or not, as in RMSNorm.
         gain: what it is multiplied by; None: 1.
         bias: what is added in the end; None: nothing.
+        by_module: whether torch's kernel for LayerNorm would compute it in another precision.
     """
 
     module: Map
@@ -41,10 +42,11 @@ class Norm:
     centred: bool
     gain: Float[Tensor, " d_model"] | None = None
     bias: Float[Tensor, " d_model"] | None = None
+    by_module: bool = False
 
     def __call__(self, states: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """What the norm makes of states; LayerNorm by torch's kernel, faster but in half precision not the same."""
-        if self.centred and states.dtype.itemsize >= 4:
+        if self.centred and not self.by_module and states.dtype.itemsize >= 4:
             return layer_norm(states, states.shape[-1:], self.gain, self.bias, self.eps)
         return self.module(states)
 
@@ -96,6 +98,7 @@ class Attention:
         soft_cap: of scores; None: there is none.
         bias: see `Bias`.
         sinks: the score of each head for looking nowhere.
+        softmax_in: the dtype of the softmax; None: that of the model.
     """
 
     W_Q: Float[Tensor, "head d_model d_head"]
@@ -116,6 +119,7 @@ class Attention:
     soft_cap: float | None = None
     bias: Bias | None = None
     sinks: Float[Tensor, " head"] | None = None
+    softmax_in: torch.dtype | None = None
 
     @property
     def n_sharing(self) -> int:
@@ -132,12 +136,14 @@ class Layer:
         attention: its weights.
         norm_after: of what attention writes, before it joins the residual stream; None: there is none.
         mlp: from what the MLP reads in the residual stream to what it adds there, norms included; None: there is no MLP.
+        parallel: whether the MLP reads what attention reads.
     """
 
     norm: Map | None
     attention: Attention
     norm_after: Norm | None
     mlp: Map | None
+    parallel: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,9 +153,8 @@ class Decoder:
     Attributes:
         source: the model itself, which is run for its logits.
         embed_tokens: tokens to what they add to the residual stream, without position.
-        embed: tokens and their mask to what enters the first layer.
+        embedded: tokens and their mask to what enters the first layer.
         layers: in order.
-        parallel: whether MLPs read what attention reads.
         norm: of the last states; None: there is none.
         unembed: from normed last states to logits.
         W_U: what logits are products with; soft caps and biases left out.
@@ -157,9 +162,8 @@ class Decoder:
 
     source: Model
     embed_tokens: Map
-    embed: Callable[[Int[Tensor, "query pos"], Mask | None], Float[Tensor, "query pos d_model"]]
+    embedded: Callable[[Int[Tensor, "query pos"], Mask | None], Float[Tensor, "query pos d_model"]]
     layers: Sequence[Layer]
-    parallel: bool
     norm: Norm | None
     unembed: Map
     W_U: Float[Tensor, "d_model d_vocab_out"]
@@ -169,14 +173,19 @@ class Decoder:
         """Whether positions see earlier ones only, in every layer."""
         return all(layer.attention.causal for layer in self.layers)
 
+    @property
+    def parallel(self) -> bool:
+        """Whether MLPs read what attention reads; layers are alike in this."""
+        return self.layers[0].parallel
+
     def decode(self, states: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab_out"]:
         """The logits that the model would give if these were its last residual states."""
         return self.unembed(states if self.norm is None else self.norm.module(states))
 
 
 def device_of(model: Model) -> torch.device:
-    """Where its parameters are."""
-    return next(iter(model.parameters())).device
+    """Where its parameters are; the processor, if it has none."""
+    return next((each.device for each in model.parameters()), torch.device("cpu"))
 
 
 def dtype_of(model: Model) -> torch.dtype:

@@ -9,6 +9,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+from ...tasks.transformerlens import Model
 from .cached import CachedRun, LayerCache
 from .decoder import Decoder
 from .model import described
@@ -34,6 +35,12 @@ def remembered(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.is_inference() else tensor
 
 
+def remembered_model(model: Model) -> Model:
+    """The model, or a copy if its parameters were made in inference mode."""
+    made_so = any(each.is_inference() for each in chain(model.parameters(), model.buffers()))
+    return copy.deepcopy(model) if made_so else model
+
+
 def _remembered_decoder(decoder: Decoder) -> Decoder:
-    made_so = any(each.is_inference() for each in chain(decoder.source.parameters(), decoder.source.buffers()))
-    return described(copy.deepcopy(decoder.source)) if made_so else decoder
+    source = remembered_model(decoder.source)
+    return decoder if source is decoder.source else described(source)

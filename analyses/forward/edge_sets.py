@@ -181,7 +181,7 @@ class _Run:
         if block.norm_after is None:  # linear, so that one product gives the change
             change = head_outputs(block, z - frozen_z)
         else:
-            change = head_outputs(block, z) - head_outputs(block, frozen_z)
+            change = head_outputs(block, z) - self.frozen.written_by(("head", layer))[:, : self.frozen.stop]
         self._written(("head", layer)).copy_(einops.rearrange(change, _BY_SENDER))
 
     def _projected(

@@ -1,28 +1,35 @@
 """What measuring effects needs of a model, and what does it.
 
 Patching asks an engine, never a model: any model that can answer these few questions can be patched. `FastEngine` answers
-them by stacked partial runs (`cached`, `single`, `paths`, `edge_sets`, `gradients`); the interventions of `literal` define
-the right answers.
+them by stacked partial runs (`cached`, `single`, `paths`, `edge_sets`, `gradients`), `HooksEngine` by whole runs with hooks;
+the interventions of `literal` define the right answers.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...circuits import ComputationGraph, Edge, Node
+from ...circuits.arguments import common_problems, refuse
 from ...tasks.transformerlens import Model
+from .at_rest import at_rest
 from .cached import CachedRun, averaged, run_and_cache
+from .choices import Choices, choice_changes
 from .edge_sets import logits_with_edges
-from .gradients import input_gradients
-from .memory import EDGE_BYTES, ENOUGH, MAX_BATCH, MAX_SET_ROWS, N_COPIES, Sizes, batches, budget, how_many, readable
-from .model import graph_of
+from .gradients import Slopes, input_gradients, slopes
+from .hook_points import points_of
+from .hooks_engine import HooksEngine
+from .memory import ENOUGH_GRADIENTS, MAX_BATCH, MAX_SET_ROWS, Sizes, budget
+from .model import check_described, graph_of, hooked_graph, problems_of
 from .paths import path_logits
-from .places import Differences, Gradients, Logits, Objective, OpenEdges, Sublayer
+from .places import Differences, Gathered, Gradients, Logits, Objective, OpenEdges, Sublayer
+from .room import Room, Work
 from .single import differences, edge_logits, node_logits
 
 
@@ -37,8 +44,8 @@ class Run(Protocol):
 
 
 AnyRun = TypeVar("AnyRun", bound=Run)
-Work = Literal["copies", "sets", "gradients"]
-"""What is done with runs: patched copies of them, runs with sets of edges, gradients."""
+Choice = Literal["auto", "fast", "hooks"]
+"""Of an engine; auto: the fast one, where it knows all that the model computes."""
 
 
 @runtime_checkable
@@ -48,6 +55,9 @@ class Engine(Protocol[AnyRun]):
     Wherever base and donor are given, a target is patched by replacing what its sender writes on the base prompts by what
     it writes on the donor prompts, each target by itself, as many at once as memory allows.
     """
+
+    name: ClassVar[str]
+    """Fast or hooks, see `engine_of`."""
 
     @property
     def graph(self) -> ComputationGraph:
@@ -102,6 +112,21 @@ class Engine(Protocol[AnyRun]):
         ...
 
 
+@runtime_checkable
+class ChoosingEngine(Engine[AnyRun], Protocol[AnyRun]):
+    """An engine that also knows how heads choose where to look; other engines need not."""
+
+    def slopes(self, base: AnyRun, objective: Objective, *, dropped: int | None = None) -> Slopes:
+        """Gradients by what inputs read and by what heads gather; what a dropped layer writes counts as constant."""
+        ...
+
+    def choice_changes(
+        self, base: AnyRun, changes: Differences, slopes: Sequence[Gathered], *, together: bool = False
+    ) -> Iterator[Choices]:
+        """What edges into queries and keys change, the softmax recomputed, and linear in what heads gather."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class FastEngine:
     """Stacked partial runs of a HookedTransformer, see `Engine`.
@@ -112,39 +137,28 @@ class FastEngine:
         memory: bytes that may be used.
     """
 
+    name: ClassVar[str] = "fast"
     model: Model
     graph: ComputationGraph
     memory: int
 
     def batches(self, n: int, work: Work, *, results: int = 0) -> Sequence[Int[Tensor, " row"]]:
-        """Half of the memory is for results and runs, half for what is computed from these, see `memory`."""
-        (each, most), wanted = self._work(work), 1 if work == "gradients" else N_COPIES
-        runs = how_many(n, self._sizes.pair, self._half - results, _purpose(work, results))
-        copies = how_many(n * wanted, each, self._half, _purpose(work, 0))
-        return batches(n, min(runs, max(1, copies // wanted), most))
+        """See `Engine`."""
+        return self._room.batches(n, work, results)
+
+    @cached_property
+    def _room(self) -> Room:
+        sizes = Sizes.of(self.model, len(self.graph.roles))
+        works = {
+            "copies": (sizes.copy, MAX_BATCH),
+            "sets": (sizes.edge_set, MAX_SET_ROWS),
+            "gradients": (sizes.gradients, max(1, min(MAX_BATCH, ENOUGH_GRADIENTS // sizes.gradients))),
+        }
+        return Room.of(self.memory, self.graph, sizes.pair, works)
 
     def _at_once(self, work: Work, run: CachedRun) -> int:
         """How many copies of a run fit."""
-        (each, most), n = self._work(work), len(run.embedding)
-        return how_many(max(1, min(most, ENOUGH // each) // n), each * n, self._half, _purpose(work, 0))
-
-    @property
-    def _half(self) -> int:
-        """Of the bytes that tensors may take."""
-        return max(0, self.memory - EDGE_BYTES * len(self.graph.edges)) // 2
-
-    @property
-    def _sizes(self) -> Sizes:
-        return Sizes.of(self.model, len(self.graph.roles))
-
-    def _work(self, work: Work) -> tuple[int, int]:
-        """Bytes that a prompt takes, and how many prompts there may be at most."""
-        sizes = self._sizes
-        return {
-            "copies": (sizes.copy, MAX_BATCH),
-            "sets": (sizes.edge_set, MAX_SET_ROWS),
-            "gradients": (sizes.gradients, MAX_BATCH),
-        }[work]
+        return self._room.at_once(work, len(run.embedding))
 
     def run(self, *prompts: Int[Tensor, "query pos"]) -> Sequence[CachedRun]:
         """One run of all prompts, divided."""
@@ -186,10 +200,25 @@ class FastEngine:
         """See `gradients`."""
         return input_gradients(base, objective, added)
 
+    def slopes(self, base: CachedRun, objective: Objective, *, dropped: int | None = None) -> Slopes:
+        """See `gradients`."""
+        return slopes(base, objective, dropped=dropped)
+
+    def choice_changes(
+        self, base: CachedRun, changes: Differences, slopes: Sequence[Gathered], *, together: bool = False
+    ) -> Iterator[Choices]:
+        """See `choices`."""
+        return choice_changes(base, changes, slopes, together=together, n_copies=self._at_once("copies", base))
+
 
 def engine_of(
-    model: Model, roles: tuple[str, ...], answer_position: int, *, max_memory: int | None = None
-) -> Engine[CachedRun]:
+    model: Model,
+    roles: tuple[str, ...],
+    answer_position: int,
+    *,
+    max_memory: int | None = None,
+    engine: Choice = "auto",
+) -> Engine[Any]:
     """The engine that measures effects in a model on prompts with the given roles.
 
     Args:
@@ -197,18 +226,29 @@ def engine_of(
         roles: of the prompts' positions.
         answer_position: where the answer is read.
         max_memory: bytes that may be used; by default a quarter of what is free.
+        engine: the fast one is exact where it knows all that the model computes, and chosen there; the one of hooks is
+            slower and needs only hook points.
 
     Raises:
-        ValueError: if the model has an option for which interventions would not be exact, or there is no budget.
+        ValueError: if the model has an option that the fast engine is asked for and does not know, or hook points that an
+            engine of hooks needs are missing, or there is no budget.
     """
-    return FastEngine(model, graph_of(model, roles, answer_position), budget(max_memory, model))
+    refuse(common_problems(engine=engine))
+    memory = budget(max_memory, model)
+    if engine == "fast":
+        check_described(model, len(roles))
+    if engine != "hooks" and not problems_of(model, len(roles)):
+        return FastEngine(model, graph_of(model, roles, answer_position), memory)
+    quiet = at_rest(model)
+    points = points_of(quiet)
+    return HooksEngine(quiet, points, hooked_graph(quiet, points, roles, answer_position), memory)
 
 
-def _purpose(work: Work, results: int) -> str:
-    """What a refusal names."""
-    kept = f", next to {readable(results)} of results," if results else ""
-    return {
-        "copies": f"one patched copy of one pair of prompts{kept}",
-        "sets": f"one set of edges on one pair of prompts{kept}",
-        "gradients": f"the gradient of one pair of prompts{kept}",
-    }[work]
+def method_by(engine: Engine[Any], method: str) -> str:
+    """A method's name in results: it says so where the engine is not the fast one."""
+    return method if engine.name == "fast" else f"{method}, by {engine.name}"
+
+
+def engine_in(method: str) -> str:
+    """The name of the engine that `method_by` noted."""
+    return "hooks" if method.endswith(", by hooks") else "fast"

@@ -16,6 +16,7 @@ from torch import Tensor
 from ...tasks.questions.padding import aligned
 from ...tasks.transformerlens import Model
 from .agreement import check_passes
+from .at_rest import at_rest
 from .decoder import Decoder, device_of
 from .model import described
 
@@ -41,6 +42,7 @@ def check_last_state(
     Raises:
         ValueError: if they differ by more than rounding, are not finite, or change from one pass to the next.
     """
+    model = at_rest(model)
     prompts = aligned(model, tokens.to(states.device), answer_position)
     expected, found = model(prompts.tokens, attention_mask=prompts.mask), decode(model, states)
     if (broken := ~expected.isfinite().flatten(1).all(1)).any():

@@ -30,16 +30,15 @@ def problems_of_hooked(model: HookedTransformer, n_positions: int) -> list[str]:
     return problems
 
 
-def describe_hooked(model: HookedTransformer) -> Decoder:
+def describe_hooked(model: Any) -> Decoder:
     """Read a HookedTransformer."""
     cfg: Any = model.cfg
     after = cfg.original_architecture in POST_NORM
     return Decoder(
         source=model,
         embed_tokens=model.embed,
-        embed=partial(_embedded, model),
+        embedded=partial(_embedded, model),
         layers=[_layer(block, cfg, after) for block in model.blocks],
-        parallel=bool(cfg.parallel_attn_mlp),
         norm=None if cfg.normalization_type is None else _norm(model.ln_final),
         unembed=partial(_unembedded, model),
         W_U=model.unembed.W_U,
@@ -69,7 +68,8 @@ def _layer(block: Any, cfg: Any, norms_after: bool) -> Layer:
         norms = block.ln1, getattr(block, "ln1_post", None), getattr(block, "ln2", None), getattr(block, "ln2_post", None)
     before, after, before_mlp, after_mlp = map(_norm, norms)
     mlp = None if cfg.attn_only else in_turn(before_mlp, block.mlp, after_mlp)
-    return Layer(norm=before, attention=_attention(block.attn, cfg), norm_after=after, mlp=mlp)
+    attention = _attention(block.attn, cfg)
+    return Layer(norm=before, attention=attention, norm_after=after, mlp=mlp, parallel=bool(cfg.parallel_attn_mlp))
 
 
 def in_turn(*maps: Map | None) -> Map:

@@ -90,11 +90,12 @@ def attention_weights(
     attention: Attention, scores: Float[Tensor, "*batch query_pos pos"], head: int | None = None
 ) -> Float[Tensor, "*batch query_pos pos"]:
     """Where each position looks, of all heads or of one; a hidden pad, which sees nothing, nowhere."""
+    dtype = scores.dtype
     if attention.sinks is None:
-        return scores.softmax(-1).nan_to_num(0.0)
+        return scores.softmax(-1, dtype=attention.softmax_in).to(dtype).nan_to_num(0.0)
     sink = attention.sinks[:, None, None] if head is None else attention.sinks[head]
     column = sink.to(scores).expand(*scores.shape[:-1], 1)
-    return torch.cat([scores, column], -1).softmax(-1)[..., :-1].nan_to_num(0.0)
+    return torch.cat([scores, column], -1).softmax(-1, dtype=attention.softmax_in).to(dtype)[..., :-1].nan_to_num(0.0)
 
 
 def gathered(
@@ -128,6 +129,16 @@ def head_outputs(layer: Layer, z: Float[Tensor, "*batch pos head d_head"]) -> Fl
     if layer.norm_after is None:
         return written
     return layer.norm_after.shares(written + attention.b_O / len(attention.W_O), summed(layer, z))
+
+
+def run_layer(
+    layer: Layer, before: Float[Tensor, "query pos d_model"], mask: Mask | None
+) -> tuple[Float[Tensor, "query pos d_model"], Float[Tensor, "query pos d_model"]]:
+    """The residual stream after attention, and after the layer."""
+    normed = normalised(layer, before)
+    q, k, v = (project(layer, name, normed, 0, mask) for name in "qkv")
+    middle = before + attention_output(layer, gathered(layer, attention_scores(layer, q, k, 0, mask), v))
+    return middle, middle + mlp_output(layer, before if layer.parallel else middle)
 
 
 def mlp_output(layer: Layer, reads: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:

@@ -21,6 +21,7 @@ from .decoder import device_of, dtype_of
 MAX_BATCH = 4096  # prompts run at once
 MAX_SET_ROWS = 1024  # the same for sets of edges, of which each prompt takes many times more
 ENOUGH = 2**28  # bytes of copies at once; more is slower, since it must be cleared first, and bars would stand still
+ENOUGH_GRADIENTS = 2**30  # the same for backward passes, which need a large model's states of fewer prompts to be as fast
 SHARE_OF_FREE = 0.25
 N_COPIES = 16  # wanted of each prompt: copies that enter at one place share work
 UNKNOWN = 4 * 2**30  # bytes taken as free where the system does not say
@@ -141,19 +142,25 @@ class Sizes:
     def run(self) -> int:
         """A cached run, the model's forward pass that it is compared with, and what computing it takes."""
         kept = self.residual + self.n_layers * (2 * self.residual + 4 * self.heads + self.scores) + self.logits
-        working = 6 * self.residual + 6 * self.heads + 3 * self.scores + self.hidden + 2 * self.n_positions * self.logits
+        working = 6 * self.residual + 6 * self.heads + 3 * self.scores + 3 * self.hidden + 2 * self.logits
         return kept + working
 
     @property
     def pair(self) -> int:
-        """A run of the base and one of the donor prompt, what all heads of both write, and the differences."""
-        return 2 * (self.run + self.n_layers * self.n_heads * self.residual) + self.n_senders * self.residual
+        """A run of the base and one of the donor prompt, what the heads of a layer of both write, and all differences."""
+        return 2 * (self.run + self.n_heads * self.residual) + self.n_senders * self.residual
 
     @property
     def copy(self) -> int:
         """A changed copy of a run on its way through the layers, and its logits."""
         layer = 9 * self.residual + 9 * self.heads + 3 * self.scores
         return layer + self.decoded
+
+    @property
+    def whole_pass(self) -> int:
+        """A copy's pass through the whole model, its logits at all positions, and what hooks hold of it."""
+        working = 8 * self.residual + 9 * self.heads + 3 * self.scores + 2 * self.hidden
+        return working + 2 * self.n_positions * self.logits + self.decoded
 
     @property
     def edge_set(self) -> int:
@@ -169,9 +176,14 @@ class Sizes:
 
     @property
     def gradients(self) -> int:
-        """The same, with the gradients by what every input reads, their mean over points, and a layer's through its norm."""
-        by_input = (3 * self.n_heads + 1) * self.residual
-        return self.backward + 3 * self.n_layers * by_input + 4 * by_input
+        """The same, with all differences once more and the gradients by queries, keys and values.
+
+        Of one layer at a time also what goes through its norm, and products in double precision and in another order.
+        """
+        by_input, n_inputs = (3 * self.n_heads + 1) * self.residual, 3 * self.n_heads
+        kept = self.n_layers * (3 * self.heads + self.residual) + self.n_senders * self.residual
+        products = (self.item + 16) * self.n_positions * self.n_senders * n_inputs
+        return self.backward + kept + 3 * by_input + products
 
     @property
     def lens(self) -> int:
@@ -240,6 +252,15 @@ def readable(n_bytes: int) -> str:
     while value >= 1024 and len(units) > 1:
         value, units = value / 1024, units[1:]
     return f"{value:.1f} {units[0]}"
+
+
+def evenly(n: int, most: int) -> int:
+    """The size of as few parts as possible of about the same size, none of which is larger than `most`.
+
+    >>> evenly(32, 29)
+    16
+    """
+    return -(-n // max(1, -(-n // most)))
 
 
 def batches(n: int, size: int) -> list[Int[Tensor, " row"]]:

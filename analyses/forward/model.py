@@ -1,6 +1,6 @@
-"""What of a HookedTransformer an analysis needs: its computation graph and residual states; see `head` for the logits."""
+"""What of a model an analysis needs: its computation graph and residual states; see `head` for the logits."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -11,12 +11,19 @@ from ...circuits.arguments import names_problems, refuse
 from ...circuits.roles import named_roles, role_problems
 from ...tasks.questions.padding import aligned
 from ...tasks.questions.validity import position_problems
-from ...tasks.transformerlens import HookedTransformer, Model
+from ...tasks.transformerlens import HookedTransformer, Model, TransformerBridge
+from .at_rest import at_rest
+from .bridged import describe_bridge, problems_of_bridge
 from .decoder import Decoder, device_of
+from .hook_checks import reading_of
+from .hook_points import Points, has_hook_points, points_of
 from .hooked import describe_hooked, problems_of_hooked
+from .layer import run_layer
 
 WRAPPED = ("_orig_mod", "module")
 """Where torch.compile, and DataParallel and its like, keep the model that they wrap."""
+
+KNOWN = (HookedTransformer, TransformerBridge)
 
 
 def check_model(model: object) -> None:
@@ -26,13 +33,14 @@ def check_model(model: object) -> None:
         TypeError: naming its class.
         ValueError: naming parameters on the meta device.
     """
-    if not isinstance(model, HookedTransformer):
-        kind, inside = type(model), [name for name in WRAPPED if isinstance(getattr(model, name, None), HookedTransformer)]
+    if not isinstance(model, KNOWN):
+        kind, inside = type(model), [name for name in WRAPPED if isinstance(getattr(model, name, None), KNOWN)]
         whence = (
-            "HookedTransformer.from_pretrained makes one of a published decoder, tasks.build_model and tasks.Run give one"
+            "TransformerBridge.boot_transformers makes one of a published decoder, tasks.build_model and tasks.Run give one"
         )
         raise TypeError(
-            f"a model must be a transformer_lens.HookedTransformer, got a {kind.__module__}.{kind.__qualname__}; "
+            "a model must be a transformer_lens.HookedTransformer or TransformerBridge, got a "
+            f"{kind.__module__}.{kind.__qualname__}; "
             + (f"pass the one that it wraps, model.{inside[0]}" if inside else whence)
         )
     if empty := [name for name, parameter in model.named_parameters() if parameter.is_meta]:
@@ -46,23 +54,19 @@ def graph_of(model: Model, roles: tuple[str, ...], answer_position: int) -> Comp
     """The computation graph of a model on prompts with the given roles.
 
     Raises:
-        TypeError: if it is no HookedTransformer.
-        ValueError: if the position is none of the roles'; if the model has an option whose interventions would not be
-            exact; all such options are named.
+        TypeError: if its insides are not known here, and it has no hook points of a decoder.
+        ValueError: if the position is none of the roles'; if the model is known by its hook points only and these do not do
+            for exact interventions; all problems are named.
     """
+    if problems_of(model, len(roles)):
+        model = at_rest(model)
+        return hooked_graph(model, points_of(model), roles, answer_position)
     check_model(model)
-    names = named_roles(roles)
-    problems = role_problems(names, len(names)) if not isinstance(roles, str) else names_problems(roles=roles)
-    refuse(problems + [f"{each} {', '.join(map(str, names))}" for each in position_problems(answer_position, len(names))])
-    if unsupported := problems_of_hooked(model, len(names)):
-        raise ValueError(f"exact interventions are not defined here for a model with {', '.join(unsupported)}")
-    decoder, cfg = described(model), model.cfg
-    return ComputationGraph.transformer(
-        roles=tuple(roles),
-        answer_role=roles[answer_position],
-        n_layers=cfg.n_layers,
-        n_heads=cfg.n_heads,
-        n_blocks=_n_distinct_blocks(model),
+    decoder = described(model)
+    return _graph(
+        model,
+        roles,
+        answer_position,
         causal=decoder.causal,
         has_mlp=decoder.layers[0].mlp is not None,
         n_key_value_heads=len(decoder.layers[0].attention.W_K),
@@ -71,9 +75,73 @@ def graph_of(model: Model, roles: tuple[str, ...], answer_position: int) -> Comp
     )
 
 
+def hooked_graph(model: Model, points: Points, roles: tuple[str, ...], answer_position: int) -> ComputationGraph:
+    """The same of a model that is known by its hook points.
+
+    Raises:
+        ValueError: as `graph_of`.
+    """
+    reading = reading_of(model, points)
+    return _graph(
+        model,
+        roles,
+        answer_position,
+        causal=reading.causal,
+        has_mlp=points.has_mlp,
+        n_key_value_heads=points.n_key_value_heads,
+        parallel=reading.parallel,
+        sinks=reading.sinks,
+    )
+
+
+def _graph(model: Model, roles: tuple[str, ...], answer_position: int, **shape: Any) -> ComputationGraph:
+    names = named_roles(roles)
+    problems = role_problems(names, len(names)) if not isinstance(roles, str) else names_problems(roles=roles)
+    refuse(problems + [f"{each} {', '.join(map(str, names))}" for each in position_problems(answer_position, len(names))])
+    return ComputationGraph.transformer(
+        roles=tuple(roles),
+        answer_role=roles[answer_position],
+        n_layers=model.cfg.n_layers,
+        n_heads=model.cfg.n_heads,
+        n_blocks=_n_distinct_blocks(model),
+        **shape,
+    )
+
+
+def problems_of(model: Model, n_positions: int) -> list[str]:
+    """What of a model its description leaves out, on prompts of a length.
+
+    Raises:
+        TypeError: if there is neither a description nor hook points of a decoder.
+    """
+    if isinstance(model, HookedTransformer):
+        check_model(model)
+        return problems_of_hooked(model, n_positions)
+    if isinstance(model, TransformerBridge):
+        return problems_of_bridge(model, n_positions)
+    if not has_hook_points(model):
+        check_model(model)
+    return [f"the insides of a {type(model).__name__}"]
+
+
+def check_described(model: Model, n_positions: int) -> None:
+    """Raise unless the model's description says all that it computes.
+
+    Raises:
+        TypeError: if there is none of its class.
+        ValueError: naming the options that it leaves out.
+    """
+    check_model(model)
+    if unsupported := problems_of(model, n_positions):
+        raise ValueError(
+            f"exact interventions are not defined here for a model with {', '.join(unsupported)}, but by hooks: path_patch, "
+            "activation_patch, edge_attribution and discover do that"
+        )
+
+
 def described(model: Model) -> Decoder:
     """A model as plain weights and functions."""
-    return describe_hooked(model)
+    return describe_bridge(model) if isinstance(model, TransformerBridge) else describe_hooked(model)
 
 
 class Stage(NamedTuple):
@@ -92,15 +160,18 @@ def residual_states(
     Prompts with trailing pads are moved until their last real token stands at the answer position, see `aligned`.
 
     Raises:
-        TypeError: if it is no HookedTransformer.
+        TypeError: if it is no HookedTransformer or TransformerBridge.
         ValueError: if several layers are one module, whose hooks cannot tell them apart.
     """
     check_model(model)
+    model = at_rest(model)
     _refuse_one_module(model)
+    if isinstance(model, TransformerBridge):
+        return _described_states(model, tokens, answer_position)
     if not model.cfg.n_layers:
         with torch.no_grad():
             prompts = aligned(model, tokens.to(device_of(model)), answer_position)
-            return {Stage(-1, "embedding"): described(model).embed(prompts.tokens, prompts.mask)}
+            return {Stage(-1, "embedding"): described(model).embedded(prompts.tokens, prompts.mask)}
     names = {Stage(-1, "embedding"): "blocks.0.hook_resid_pre"}
     for layer in range(model.cfg.n_layers):
         if not (model.cfg.attn_only or model.cfg.parallel_attn_mlp):
@@ -113,6 +184,19 @@ def residual_states(
     return {stage: cache[name] for stage, name in names.items()}
 
 
+@torch.no_grad()
+def _described_states(model: Model, tokens: Int[Tensor, "query pos"], answer_position: int) -> dict[Stage, Tensor]:
+    """The states as `described` computes them: in a bridge not every family has hook points for all of them."""
+    prompts, decoder = aligned(model, tokens.to(device_of(model)), answer_position), described(model)
+    states = {Stage(-1, "embedding"): decoder.embedded(prompts.tokens, prompts.mask)}
+    for number, layer in enumerate(decoder.layers):
+        middle, after = run_layer(layer, list(states.values())[-1], prompts.mask)
+        if layer.mlp is not None and not layer.parallel:
+            states[Stage(number, "attention")] = middle
+        states[Stage(number, "layer")] = after
+    return states
+
+
 def ends_of_loops(model: Model) -> list[int]:
     """The last layer of each pass of the shared blocks, whole or not; every layer, if no parameters are shared."""
     n_layers, n_blocks = model.cfg.n_layers, _n_distinct_blocks(model)
@@ -121,7 +205,7 @@ def ends_of_loops(model: Model) -> list[int]:
     return [*range(n_blocks - 1, n_layers - 1, n_blocks), n_layers - 1]
 
 
-def _refuse_one_module(model: Model) -> None:
+def _refuse_one_module(model: Any) -> None:
     layers: dict[int, list[int]] = {}
     for layer, block in enumerate(model.blocks):
         layers.setdefault(id(block), []).append(layer)
@@ -132,7 +216,7 @@ def _refuse_one_module(model: Model) -> None:
         )
 
 
-def _n_distinct_blocks(model: Model) -> int:
+def _n_distinct_blocks(model: Any) -> int:
     """After how many layers the blocks' Parameter objects repeat."""
     keys = [tuple(id(parameter) for parameter in block.parameters()) for block in model.blocks]
     return next((n for n in range(1, len(keys) + 1) if all(key == keys[i % n] for i, key in enumerate(keys))), 0)

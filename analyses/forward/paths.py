@@ -25,19 +25,36 @@ def path_logits(
         differences: what senders write on the donor prompts minus what they write on the base prompts.
         through: the nodes in between, the same for all paths; a path ignores those that do not lie between its ends.
         n_paths: patched at once.
+
+    Raises:
+        ValueError: if several of the nodes in between are heads of one layer that share a norm.
     """
+    coupled = not all(layer.norm_after is None and layer.attention.heads_apart for layer in run.decoder.layers)
+    layers = [node.layer for node in {node._replace(role="") for node in through} if node.kind == "head"]
+    if coupled and len(set(layers)) < len(layers):
+        raise ValueError(
+            "several heads of one layer share a norm, so what one writes depends on the others; paths through more than one "
+            "of them are patched with engine='hooks', each with the others unchanged"
+        )
     for sender, places in groupby(sorted(range(len(ends)), key=lambda i: ends[i].sender), lambda i: ends[i].sender):
         group = list(places)
         change = differences[component(sender)][:, run.graph.roles.index(sender.role)]
         for start in range(0, len(group), n_paths):
             some = group[start : start + n_paths]
-            open_edges = open_edges_of(run.graph, [path_edges(run.graph, ends[i], through) for i in some])
+            open_edges = open_edges_of(run.graph, [path_edges(run.graph, ends[i], through, coupled=coupled) for i in some])
             for rows, logits in logits_with_edges(run, open_edges, {sender: change}, n_sets=n_paths):
                 yield [some[row] for row in rows], logits
 
 
-def path_edges(graph: ComputationGraph, ends: Edge, through: Collection[Node]) -> set[Edge]:
-    """The edges that carry changes: those along the path, and all that leave what comes after the receiver."""
+def path_edges(graph: ComputationGraph, ends: Edge, through: Collection[Node], *, coupled: bool = False) -> set[Edge]:
+    """The edges that carry changes: those along the path, and all that leave what comes after the receiver.
+
+    Args:
+        graph: the model's graph.
+        ends: sender and receiver.
+        through: see `path_logits`.
+        coupled: whether what a head writes depends on the other heads of its layer, as under a norm of their sum.
+    """
     sender, receiver = ends
     writers = {sender} | {node for node in through if order_of(sender) < order_of(node) < order_of(receiver)}
     between = writers - {sender}
@@ -45,11 +62,13 @@ def path_edges(graph: ComputationGraph, ends: Edge, through: Collection[Node]) -
     for edge in graph.edges:
         read_by = set(graph.outputs_of(edge.receiver)) & between
         on_path = edge.sender in writers and (read_by or edge.receiver == receiver)
-        if on_path or _follows(graph, edge.sender, receiver):
+        if on_path or _follows(graph, edge.sender, receiver, coupled):
             found.add(edge)
     return found
 
 
-def _follows(graph: ComputationGraph, node: Node, receiver: Node) -> bool:
+def _follows(graph: ComputationGraph, node: Node, receiver: Node, coupled: bool) -> bool:
     """Whether a node is what a receiver feeds, or comes later."""
+    if coupled and receiver.kind == node.kind == "head" and node.layer == receiver.layer:
+        return True
     return node in graph.outputs_of(receiver) or order_of(node) > order_of(receiver)

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...circuits import ComputationGraph, Edge, Node
+from ...circuits.roles import ALL_POSITIONS
 
 Sublayer = tuple[str, int]
 """Nodes computed together: ("embed", −1), a layer's heads ("head", L), its MLP ("mlp", L), ("logits", n_layers)."""
@@ -15,6 +16,8 @@ Differences = Mapping[Node, Float[Tensor, "query pos d_model"]]
 """By component (a node without its role): what it writes on the donor prompts minus what it writes on the base prompts."""
 Gradients = Mapping[Sublayer, Float[Tensor, "query pos input d_model"]]
 """By sublayer: of what each of its inputs reads, in the order of `input_place`."""
+Gathered = Mapping[int, Float[Tensor, "query pos head d_head"]]
+"""By layer: gradients by what each head gathers, before the output matrix."""
 Logits = Iterator[tuple[list[int], Float[Tensor, "target query d_vocab"]]]
 """Indices into a list of targets, and the logits with each of these targets patched by itself."""
 OpenEdges = Bool[Tensor, "set edge"]
@@ -79,6 +82,29 @@ def check_edges(graph: ComputationGraph, edges: Iterable[Edge | str], possible: 
             f"{', '.join(graph.roles)}: {'; '.join(unknown[:5])}"
         )
     return parsed
+
+
+def at_all_positions(graph: ComputationGraph, edges: Iterable[Edge | str]) -> list[Edge | str]:
+    """Edges, with those of `graph.together`, or without positions, at every position where the graph has them."""
+    found: list[Edge | str] = []
+    for each in edges:
+        edge = Edge.parse(each) if isinstance(each, str) else each
+        stands_for_all = edge.receiver.role in ("", ALL_POSITIONS) and edge.receiver.role not in graph.roles
+        found += _positions_of(graph).get(without_positions(edge), [edge]) if stands_for_all else [edge]
+    return found
+
+
+def without_positions(edge: Edge) -> Edge:
+    """The edge between components."""
+    return Edge(edge.sender._replace(role=""), edge.receiver._replace(role=""))
+
+
+@lru_cache(maxsize=8)
+def _positions_of(graph: ComputationGraph) -> Mapping[Edge, list[Edge]]:
+    found: dict[Edge, list[Edge]] = {}
+    for edge in graph.edges:
+        found.setdefault(without_positions(edge), []).append(edge)
+    return found
 
 
 def open_edges_of(graph: ComputationGraph, edge_sets: Sequence[Collection[Edge]]) -> OpenEdges:

@@ -7,6 +7,7 @@ logits need no layer at all. The literal interventions of `literal` are the orac
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import chain, groupby
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from ...circuits import Edge, Node
 from .cached import CachedRun, Copies, LayerCache, finish, placed
 from .decoder import Layer
 from .layer import attention_weights, biased, linear, mlp_output, normalised, summed, turned
-from .places import Differences, Logits, component
+from .places import Differences, Logits, component, sublayer_of
 
 
 def edge_logits(run: CachedRun, edges: Sequence[Edge], differences: Differences, *, n_copies: int) -> Logits:
@@ -35,7 +36,12 @@ def edge_logits(run: CachedRun, edges: Sequence[Edge], differences: Differences,
         for _, places in groupby(chunk, key=lambda i: _input_kind(edges[i].receiver)):
             yield _inputs_changed(run, edges, list(places), differences)
 
-    changed = [bool(differences[component(edge.sender)][:, _span(run, edge.receiver)].any()) for edge in edges]
+    @cache
+    def changes(sender: Node, start: int, stop: int) -> bool:
+        return bool(differences[sender][:, start:stop].any())
+
+    spans = [_span(run, edge.receiver) for edge in edges]
+    changed = [changes(component(edge.sender), each.start, each.stop) for edge, each in zip(edges, spans, strict=True)]
     return _stacked(run, [edge.receiver for edge in edges], enter, n_copies, changed)
 
 
@@ -64,7 +70,9 @@ def node_logits(run: CachedRun, nodes: Sequence[Node], differences: Differences,
 def differences(base: CachedRun, donor: CachedRun, targets: Sequence[Edge] | Sequence[Node]) -> Differences:
     """What the targets' components write on the donor prompts minus what they write on the base prompts."""
     components = dict.fromkeys(component(target.sender if isinstance(target, Edge) else target) for target in targets)
-    return {node: donor.written_by(node) - base.written_by(node) for node in components}
+    sublayers = dict.fromkeys(sublayer_of(base.graph, node) for node in components)
+    changes = {at: donor.written_by(at) - base.written_by(at) for at in sublayers}  # of one sublayer at a time
+    return {node: changes[sublayer_of(base.graph, node)][:, :, max(node.head, 0)] for node in components}
 
 
 class _Part(NamedTuple):

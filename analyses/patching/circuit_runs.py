@@ -20,8 +20,8 @@ from ...circuits.progress import bar
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
-from ..forward.engine import engine_of
-from ..forward.places import check_edges, open_edges_of
+from ..forward.engine import Choice, engine_of
+from ..forward.places import Logits, at_all_positions, check_edges, open_edges_of, without_positions
 from ..statistics import bootstrap_ratio, derangement
 from .gap import below_rounding, check_finite, gap_and_reason, metric_by_query
 from .metrics import AnyMetric, as_metric, logit_difference
@@ -37,7 +37,8 @@ def run_with_edges(model: Model, pairs: PromptPairs, edges: Iterable[Edge | str]
     Args:
         model: left unmodified.
         pairs: clean and corrupt prompts.
-        edges: the circuit, as edges or their names.
+        edges: the circuit, as edges or their names; those without positions, `L0H0 -> MLP1`, or of `graph.together` are
+            intact at every position.
 
     Returns:
         The logits at the answer position.
@@ -72,7 +73,7 @@ def run_with_edge_sets(
     open_edges = _open_edges(engine.graph, edge_sets)
     shape = (len(open_edges), len(pairs), model.cfg.d_vocab_out)
     batches = engine.batches(len(pairs), "sets", results=8 * math.prod(shape))
-    found: Tensor | None = None
+    found: Any = None
     with bar(len(open_edges) * len(pairs), "running circuits", show=progress, unit=" runs") as shown:
         for rows in batches:
             (corrupt,), (clean,) = engine.run(pairs.corrupt[rows]), engine.run(pairs.clean[rows])
@@ -90,11 +91,12 @@ def _open_edges(graph: ComputationGraph, edge_sets: Sequence[Iterable[Edge | str
     Raises:
         KeyError: if some are not in the graph.
     """
-    return open_edges_of(graph, [check_edges(graph, edges, graph.edges) for edges in edge_sets])
+    return open_edges_of(graph, [check_edges(graph, at_all_positions(graph, edges), graph.edges) for edges in edge_sets])
 
 
 Background = Literal["corrupt", "resampled", "mean"]
 MIN_PAIRS = 8
+ROWS_AT_ONCE = 2**26  # bytes of sets of edges at every position
 
 
 def check_enough(pairs: PromptPairs) -> None:
@@ -108,7 +110,7 @@ class CircuitRuns:
     """Runs any circuits of one model on the same pairs, as many at once as memory allows.
 
     Attributes:
-        graph: the model's computation graph.
+        graph: the model's computation graph, or that of its edges at all positions together.
         pairs: what it is run on.
         full: the metric by query with all edges, that is on the clean prompts.
         empty: the metric by query with no edge.
@@ -123,8 +125,10 @@ class CircuitRuns:
         pairs: PromptPairs,
         *,
         background: Background = "corrupt",
+        together: bool = False,
         metric: AnyMetric = logit_difference,
         max_memory: int | None = None,
+        engine: Choice = "auto",
         progress: bool = True,
         seed: int = 0,
     ) -> None:
@@ -134,8 +138,13 @@ class CircuitRuns:
         refuse(pairs_problems(pairs=pairs) + common)
         pairs.check_against(model)
         check_enough(pairs)
-        self._engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
+        self._engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory, engine=engine)
         self.graph, self.pairs, self._metric, self._progress = self._engine.graph, pairs, as_metric(metric), progress
+        self._places: Int[np.ndarray, " edge"] | None = None  # by edge at one position, the number of that of the graph
+        if together:
+            number = {without_positions(edge): place for place, edge in enumerate(self.graph.together.edges)}
+            self._places = np.array([number[without_positions(edge)] for edge in self.graph.edges])
+            self.graph = self.graph.together
         self._corrupt = pairs.corrupt[derangement(len(pairs), seed=seed)] if background == "resampled" else pairs.corrupt
         self._mean: Any = self._averaged() if background == "mean" else None
         resolution = resolution_of(model, self.graph)
@@ -168,11 +177,11 @@ class CircuitRuns:
             ValueError: if the metric has no finite number for a circuit; it names the queries.
         """
         rows_open = circuits if isinstance(circuits, np.ndarray) else self.open_edges(circuits)
-        open_edges, found = torch.from_numpy(rows_open), np.empty((len(rows_open), len(self.pairs)))
+        found = np.empty((len(rows_open), len(self.pairs)))
         with bar(found.size, what, show=self._progress, unit=" runs") as shown:
             for rows, clean, background in self._batches(found.nbytes + rows_open.nbytes):
                 by_query = partial(metric_by_query, self._metric, pairs=self.pairs.take(rows), clean=clean.logits)
-                for places, logits in self._engine.logits_with_edges(background, clean, open_edges):
+                for places, logits in self._run(background, clean, rows_open):
                     found[np.array(places)[:, None], rows.numpy()] = by_query(logits)
                     shown.update(len(places) * len(rows))
         worst = found[np.isfinite(found).all(1).argmin()] if len(found) else self.full
@@ -197,13 +206,24 @@ class CircuitRuns:
 
     def _ends(self, resolution: Resolution) -> Float[np.ndarray, "3 query"]:
         """The metric with all edges, with none, and by how much rounding may change their difference."""
-        found, none = np.empty((3, len(self.pairs))), _open_edges(self.graph, [[]])
+        found, none = np.empty((3, len(self.pairs))), np.zeros((1, len(self.graph.edges)), dtype=bool)
         for rows, clean, background in self._batches(0):
             by_query = partial(metric_by_query, self._metric, pairs=self.pairs.take(rows), clean=clean.logits)
-            ((_, (empty,)),) = self._engine.logits_with_edges(background, clean, none)
+            ((_, (empty,)),) = self._run(background, clean, none)
             rounding = sum(rounding_of(by_query, logits, resolution) for logits in (clean.logits, empty))
             found[:, rows.numpy()] = by_query(clean.logits), by_query(empty), rounding
         return found
+
+    def _run(self, background: Any, clean: Any, rows_open: Bool[np.ndarray, "set edge"]) -> Logits:
+        """The logits with each set of edges open; where edges stand for all positions, some sets after the others."""
+        if self._places is None:
+            yield from self._engine.logits_with_edges(background, clean, torch.from_numpy(rows_open))
+            return
+        n_at_once = max(1, ROWS_AT_ONCE // len(self._places))
+        for start in range(0, len(rows_open), n_at_once):
+            some = torch.from_numpy(rows_open[start : start + n_at_once][:, self._places])
+            for places, logits in self._engine.logits_with_edges(background, clean, some):
+                yield [start + place for place in places], logits
 
     def _batches(self, results: int) -> Iterator[tuple[Int[Tensor, " row"], Any, Any]]:
         """Some pairs after the others: their rows, clean runs, and what closed edges carry."""

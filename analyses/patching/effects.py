@@ -7,7 +7,7 @@ everything gives 1, patching nothing 0. Noising puts the corrupt run into the cl
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -25,10 +25,10 @@ from ...circuits.units import after_number, shown, size_of_gap
 from ...circuits.workers import end_workers
 from ...tasks import PromptPairs
 from ...tasks.transformerlens import Model
-from ..forward.engine import AnyRun, Engine, Work
+from ..forward.engine import AnyRun, Engine, Work, method_by
 from ..forward.places import Logits
 from ..plots.heatmaps import effect_heatmap
-from ..statistics import bootstrap_ratio
+from ..statistics import ratio_and_stderr
 from .completeness import largest_residual
 from .gap import Ends, below_rounding, check_metric, gap_and_reason, note_all, undefined
 from .kept import Changes, Question
@@ -61,7 +61,7 @@ class PatchingResult(Result):
         reason: why effects are NaN, all or some of them; empty if none is.
         deltas: m(patched) − m(base) by row and query, if asked for.
         donor_gaps: m(donor) − m(base) by query, if asked for.
-        method: exact, or how effects were estimated.
+        method: exact, or how effects were estimated; it ends with `by hooks` where the fast engine did not do.
         error: of estimates, on a sample of n_edges edges patched exactly: rank_correlation, and relative_error, the
             length of the error as a share of that of the exact effects.
         unit: of the metric; empty if nobody said.
@@ -122,7 +122,7 @@ class PatchingResult(Result):
         if self.higher_is_better is not None and (low > 0 or high < 0) and (self.gap > 0) != self.higher_is_better:
             text += " · the corrupt prompts do better"
         if self.method != "exact":
-            text += f" · estimated by {self.method}"
+            text += f" · {self.method}" if self.method.startswith("exact") else f" · estimated by {self.method}"
         if self.error:
             text += (
                 " (rank correlation {rank_correlation:z.2f}, relative error {relative_error:.2f}, {n_edges} edges)".format(
@@ -203,7 +203,8 @@ def patch_each(
     _note_each(found, changes, batches, progress=progress, at_once=there is not None)
     changes.save()
     deltas = changes.deltas
-    return summarise(model, pairs, engine.graph, targets, deltas, ends, per_query=per_query, seed=seed)
+    result = summarise(model, pairs, engine.graph, targets, deltas, ends, per_query=per_query, seed=seed)
+    return replace(result, method=method_by(engine, "exact"))
 
 
 def _note_each(
@@ -266,8 +267,8 @@ def summarise(
     reason = below_rounding(ends.gaps, ends.rounding, ends.resolution) or reason or without_signal
     effect, stderr = np.full((2, len(targets)), np.nan)
     if not reason:
-        finite = np.where(np.isfinite(deltas), deltas, np.nan)
-        effect, stderr, _ = bootstrap_ratio(finite, ends.donor_gaps, unit=pairs.unit, seed=seed)
+        finite = deltas if np.isfinite(deltas).all() else np.where(np.isfinite(deltas), deltas, np.nan)
+        effect, stderr = ratio_and_stderr(finite, ends.donor_gaps, unit=pairs.unit, seed=seed)
     return PatchingResult(
         table=pd.DataFrame(
             {**_names(targets), "effect": effect, "stderr": stderr, "n": len(pairs), "gap": gap, "n_units": pairs.n_units}

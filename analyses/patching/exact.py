@@ -11,7 +11,7 @@ from ...circuits.destination import folder_problems
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
-from ..forward.engine import budget, engine_of
+from ..forward.engine import Choice, budget, engine_of
 from ..forward.places import check_edges, check_paths
 from .effects import Direction, PatchingResult, patch_each
 from .kept import keeping
@@ -33,6 +33,7 @@ def path_patch(
     per_query: bool = False,
     keep_in: str | Path | None = None,
     max_memory: int | None = None,
+    engine: Choice = "auto",
     progress: bool = True,
     seed: int = 0,
 ) -> PatchingResult:
@@ -62,6 +63,8 @@ def path_patch(
             settings; of a metric it knows the name alone.
         max_memory: bytes that may be used, results included, by each worker if there are some; by default a quarter of what
             is free, for all together.
+        engine: `"fast"`, for models whose insides are known here; `"hooks"`, as exact and slower, for any with hook points;
+            `"auto"`, the fast one where it can be. The result's `method` says if it is the one of hooks.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the bootstrap.
 
@@ -75,7 +78,7 @@ def path_patch(
         RuntimeError: if workers are killed again and again.
         KeyboardInterrupt: on Ctrl-C or SIGTERM; it says how far it came and how to go on.
     """
-    common: dict[str, Any] = {"direction": direction, "per_query": per_query, "max_memory": max_memory}
+    common: dict[str, Any] = {"direction": direction, "per_query": per_query, "max_memory": max_memory, "engine": engine}
     choice = pairs_problems(pairs=pairs) + choice_problems(positions=(positions, ("separate", "together")))
     kept = [] if keep_in is None else folder_problems(keep_in=keep_in)
     kept += ["keep_in goes with single edges, without through"] if keep_in is not None and through else []
@@ -83,27 +86,29 @@ def path_patch(
     pairs.check_against(model)
     workers = None if through else Workers.asked()
     memory = budget(max_memory, model) // (workers.n_jobs if workers and max_memory is None else 1)
-    engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=memory)
+    runs: dict[str, Any] = {"roles": pairs.roles, "answer_position": pairs.answer_position, "engine": engine}
+    runner = engine_of(model, **runs, max_memory=memory)
     options: dict[str, Any] = {"direction": direction, "metric": metric}
     more: dict[str, Any] = {"per_query": per_query, "progress": progress, "seed": seed}
     if through:
-        targets, between = _paths(engine.graph, edges, through, positions)
-        patched = partial(engine.path_logits, through=between)
-        return patch_each(model, engine, pairs, targets, patched, "sets", **options, **more)
-    targets = _targets(engine.graph, edges, positions)
-    with keeping(keep_in, model, pairs, targets, **options, max_memory=max_memory, memory=memory) as question:
+        targets, between = _paths(runner.graph, edges, through, positions)
+        patched = partial(runner.path_logits, through=between)
+        return patch_each(model, runner, pairs, targets, patched, "sets", **options, **more)
+    targets = targets_of(runner.graph, edges, positions)
+    about: dict[str, Any] = {**options, "max_memory": max_memory, "memory": memory, "engine": runner.name}
+    with keeping(keep_in, model, pairs, targets, **about) as question:
         if question is not None:  # which goes on with the memory of its first call
             memory = question.memory
-        remake = partial(engine_of, roles=pairs.roles, answer_position=pairs.answer_position, max_memory=memory)
-        engine, there = remake(model), None
+        remake = partial(engine_of, **runs, max_memory=memory)
+        runner, there = remake(model), None
         if workers is not None:
             there = partial(measured_there, workers=workers, model=model, remake=remake, folder=question and question.folder)
         more |= {"kept": question, "there": there}
         with on_threads(workers and workers.threads):
-            return patch_each(model, engine, pairs, targets, engine.edge_logits, "copies", **options, **more)
+            return patch_each(model, runner, pairs, targets, runner.edge_logits, "copies", **options, **more)
 
 
-def _targets(graph: ComputationGraph, edges: Iterable[Edge | str] | None, positions: Positions) -> list[Edge]:
+def targets_of(graph: ComputationGraph, edges: Iterable[Edge | str] | None, positions: Positions) -> list[Edge]:
     """The edges asked for, from the inputs upwards."""
     possible = graph.edges if positions == "separate" else graph.component_edges
     wanted = set(possible) if edges is None else check_edges(graph, edges, possible)
@@ -134,6 +139,7 @@ def activation_patch(
     metric: AnyMetric = logit_difference,
     per_query: bool = False,
     max_memory: int | None = None,
+    engine: Choice = "auto",
     progress: bool = True,
     seed: int = 0,
 ) -> PatchingResult:
@@ -147,22 +153,24 @@ def activation_patch(
             logit difference in nats.
         per_query: keep the change of every query.
         max_memory: bytes that may be used, results included; by default a quarter of what is free.
+        engine: `"fast"`, for models whose insides are known here; `"hooks"`, as exact and slower, for any with hook points;
+            `"auto"`, the fast one where it can be. The result's `method` says if it is the one of hooks.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the bootstrap.
 
     Raises:
         ValueError: as `path_patch`.
     """
-    common: dict[str, Any] = {"direction": direction, "per_query": per_query, "max_memory": max_memory}
+    common: dict[str, Any] = {"direction": direction, "per_query": per_query, "max_memory": max_memory, "engine": engine}
     refuse(pairs_problems(pairs=pairs) + common_problems(**common, progress=progress, seed=seed))
     pairs.check_against(model)
-    engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
+    runner = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory, engine=engine)
     return patch_each(
         model,
-        engine,
+        runner,
         pairs,
-        engine.graph.senders,
-        engine.node_logits,
+        runner.graph.senders,
+        runner.node_logits,
         "copies",
         direction=direction,
         metric=metric,

@@ -14,6 +14,7 @@ from ...circuits import Circuit, Edge, Result
 from ...circuits.arguments import MOST_REPEATS, choice_problems, common_problems, refuse, whole_problems
 from ...circuits.columns import Columns
 from ...circuits.random_circuits import edge_class, random_circuits
+from ...circuits.roles import ALL_POSITIONS
 from ...circuits.units import after_number, fixed, shown
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
@@ -181,9 +182,9 @@ def faithfulness(
         raise ValueError(
             f"the circuit keeps none of its {len(circuit.table)} edges{circuit.why_empty and f': {circuit.why_empty}'}"
         )
-    runs = CircuitRuns(
-        model, pairs, background=background, metric=metric, max_memory=max_memory, progress=progress, seed=seed
-    )
+    how: dict[str, Any] = {"background": background, "metric": metric, "max_memory": max_memory}
+    together = circuit.graph.roles == (ALL_POSITIONS,)
+    runs = CircuitRuns(model, pairs, together=together, **how, progress=progress, seed=seed)
     if runs.graph != circuit.graph:
         raise ValueError(f"the circuit is of another graph than the model: {circuit.graph} against {runs.graph}")
     random = random_circuits(circuit.graph, kept, n_random, rng=np.random.default_rng(seed), progress=progress)

@@ -97,6 +97,7 @@ def keeping(
     metric: AnyMetric,
     max_memory: int | None,
     memory: int | None = None,
+    engine: str = "fast",
 ) -> Iterator[Question | None]:
     """Hold a folder for what is measured of a model on pairs; None if none is named.
 
@@ -109,6 +110,7 @@ def keeping(
         metric: what is measured.
         max_memory: as asked for.
         memory: bytes that a first call may use; by default what `max_memory` gives.
+        engine: the name of what measures.
 
     Raises:
         ValueError: if it keeps the effects of something else.
@@ -119,6 +121,7 @@ def keeping(
         return
     about = {"model": hash_of_model(model), "pairs": pairs.key, "edges": hash_of_edges(edges), "direction": direction}
     about |= {"metric": as_metric(metric).name, "max_memory": str(max_memory)}
+    about |= {} if engine == "fast" else {"engine": engine}  # which gives other last bits
     try:  # `patch_each` and `prune` notice interrupts themselves; between them there is nothing to finish
         with noticing_interrupts(then=stop_at_once), only_writer(Path(folder)):
             yield begin(Path(folder), about, budget(max_memory, model) if memory is None else memory)

@@ -1,8 +1,8 @@
 """A model on its way to other processes: its structure, sent with every call, and its numbers, sent once.
 
-How objects travel is joblib's business, and a model it would send again with every call, 650 MB of GPT-2's size. So all
-numbers lie in a file, and the structure holds tensors without numbers in their places. A large array joblib would send
-once, but through dask it is lost with the worker that had it first, and the call waits for ever.
+Joblib and dask would send a model again with every call, 650 MB of GPT-2's size. So all numbers lie in a file, and the
+structure holds tensors without numbers in their places. Dask can also hold data for its workers, but what it was handed is
+lost with the last worker that has it, and all calls that need it are cancelled.
 """
 
 import copy

@@ -8,7 +8,7 @@ import contextlib
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, CancelledError
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,6 @@ from .shards import Asked, Found
 
 MODEL = "model-of-workers.safetensors"
 MAX_ROUNDS = 5  # in a row in which workers are killed and no shard is finished
-LOST = ("KilledWorker", "FutureCancelledError", "FuturesCancelledError")  # dask's, by name, since it need not be installed
 
 
 @dataclass(frozen=True)
@@ -105,9 +104,7 @@ def _in_rounds(
         try:
             with in_workers(calls, n_jobs=workers.n_jobs) as found:
                 yield from found
-        except Exception as error:
-            if not _is_lost(error):
-                raise
+        except BrokenExecutor as error:
             lost = error
         n_lost = n_lost + 1 if lost and done.sum() == n_done else 0
         if n_lost == MAX_ROUNDS:
@@ -125,11 +122,6 @@ def folder_for(folder: Path | None) -> Iterator[Path]:
             yield Path(room)
         finally:
             (Path(room) / MODEL).unlink(missing_ok=True)
-
-
-def _is_lost(error: Exception) -> bool:
-    """Whether a worker or what was sent to it is gone, and not the work at fault."""
-    return isinstance(error, BrokenExecutor | CancelledError) or type(error).__name__ in LOST
 
 
 @dataclass(frozen=True)
@@ -173,10 +165,8 @@ class _Held:
     """What a worker has made and needs again; one of each kind, until another is asked for."""
 
     def __init__(self) -> None:
-        self._lock, self._things = (
-            threading.Lock(),
-            dict[str, tuple[str, Any]](),
-        )  # a worker of dask may have several threads
+        self._lock = threading.Lock()  # a worker of dask may have several threads
+        self._things: dict[str, tuple[str, Any]] = {}
 
     def once(self, kind: str, key: str, make: Callable[[], Any]) -> Any:
         """What was made for a key."""

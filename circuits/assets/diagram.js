@@ -43,6 +43,12 @@ function ranked(frame) {
   return frame.ranked;
 }
 
+// Whether there is only an estimate of an edge, where others were measured.
+function isEstimated(frame, i) {
+  frame.estimates = frame.estimates || new Set(frame.estimated);
+  return frame.estimates.has(i);
+}
+
 // Which edges are drawn: those of the circuit, those of at least a strength, or the strongest ones.
 function drawnEdges(frame, state) {
   if (state.cut === "kept") return frame.kept;
@@ -155,7 +161,8 @@ function updatePicture(picture, state, widest) {
       set(core, "class", isLit ? "gs-core gs-lit" : "gs-core");
     }
     const negative = Math.abs(a) >= Math.abs(b) ? a < 0 : b < 0;
-    set(rim, "class", kind + (negative ? " gs-negative" : "") + (isLit ? " gs-lit" : ""));
+    const estimated = byPanel.every((edges, p) => edges.every((i) => isEstimated(frames[p], i)));
+    set(rim, "class", kind + (negative ? " gs-negative" : "") + (estimated ? " gs-estimated" : "") + (isLit ? " gs-lit" : ""));
   }
   placeEdges(picture);
   updateNodes(picture, drawn, lit);

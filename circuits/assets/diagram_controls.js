@@ -349,7 +349,8 @@ function start(root) {
     if (frame.effect[i] === null) return `${label}no number${frame.reason ? `: ${frame.reason}` : ""}`;
     const error = frame.stderr[i] === null ? "" : ` ± ${(1.96 * frame.stderr[i]).toFixed(3)}`;
     const drawn = drawnEdges(frame, state).includes(i) ? "" : " (not drawn)";
-    return `${label}${fixed(frame.effect[i], 3)}${error} of a gap of ${frame.gap}, n = ${frame.n}${drawn}`;
+    const how = isEstimated(frame, i) ? ", estimated" : "";
+    return `${label}${fixed(frame.effect[i], 3)}${error} of a gap of ${frame.gap}, n = ${frame.n}${how}${drawn}`;
   }
 
   function aboutNode({ graph, merged }, { name, place }) {

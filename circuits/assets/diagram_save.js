@@ -34,7 +34,7 @@ function svgOf(pictures) {
 // The data of the page, without what the script cached in them; four bytes hold six digits.
 function jsonOf(data) {
   const six = (x) => (x === null ? null : Number(x.toPrecision(6)));
-  const told = { effect: (list) => list.map(six), stderr: (list) => list.map(six), ranked: () => undefined };
+  const told = { effect: (list) => list.map(six), stderr: (list) => list.map(six), ranked: () => undefined, estimates: () => undefined };
   return JSON.stringify(data, (key, value) => (told[key] ? told[key](value) : value));
 }
 

@@ -22,11 +22,11 @@ import ot  # pyright: ignore[reportMissingImports]  # an extra
 import pandas as pd
 import torch
 import typer
-from transformer_lens import HookedTransformer
 
 from grokscope import analyses, tasks
 from grokscope.analyses.sameness.profile_distance import discrete_frechet
 from grokscope.circuits import Circuit, Node
+from grokscope.tasks.transformerlens import HookedTransformer, Model
 
 SPLIT = "test_inferred_iid"
 ARMS = {
@@ -48,7 +48,7 @@ class Measured:
     effects: Mapping[str, float]
 
 
-def measure(model: HookedTransformer, pairs: tasks.PromptPairs) -> Measured:
+def measure(model: Model, pairs: tasks.PromptPairs) -> Measured:
     """What the distances are made of."""
     nodes = analyses.activation_patch(model, pairs, progress=False).table
     effects = dict(zip(nodes["node"], nodes["effect"], strict=True))
@@ -197,7 +197,7 @@ def main(study: str = "study", graphs: int = 3, n: int = 256) -> None:
     torch.set_num_threads(1)
     tables, first = [], True
     for graph, arms in list(analyses.study_arms(tasks.load_study(study), ARMS).items())[:graphs]:
-        models = {name: arm.model for name, arm in arms.items()}
+        models: dict[str, Any] = {name: arm.model for name, arm in arms.items()}
         asked = tasks.make_pairs(arms["early"].task, split=SPLIT, contrast="bridge", n=n, seed=0)
         pairs = asked.keep_correct(*models.values())
         measured = {name: measure(model, pairs) for name, model in models.items()}

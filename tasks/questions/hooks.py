@@ -7,7 +7,7 @@ from .padding import Forward
 
 def hooks_in_place(model: nn.Module) -> list[str]:
     """The modules of a model that carry hooks, of TransformerLens or of torch; the model by itself is called `model`."""
-    return [name or "model" for name, module in model.named_modules() if any(map(len, _hooks(module)))]
+    return [name or "model" for name, module in model.named_modules() if any(map(_foreign, _hooks(module)))]
 
 
 def problems_of_hooks(model: Forward, why: str) -> list[str]:
@@ -23,6 +23,17 @@ def problems_of_hooks(model: Forward, why: str) -> list[str]:
         f"the model carries hooks at {', '.join(names[:4])}{', …' if len(names) > 4 else ''}, and {why}; remove them with "
         "model.reset_hooks(including_permanent=True), those of torch by their handles"
     ]
+
+
+def _foreign(hooks: dict) -> bool:
+    """Whether any of a module's hooks is none of those by which a TransformerBridge works."""
+    return not all(map(_of_bridge, hooks.values()))
+
+
+def _of_bridge(hook: object) -> bool:
+    """Whether a hook, or what a hook point wraps in it, is defined by TransformerLens' bridges."""
+    inside = [cell.cell_contents for cell in getattr(hook, "__closure__", None) or ()]
+    return any(str(getattr(each, "__module__", "")).startswith("transformer_lens.model_bridge") for each in (hook, *inside))
 
 
 def _hooks(module: nn.Module) -> list[dict]:

@@ -40,7 +40,6 @@ from .validity import (
 if TYPE_CHECKING:
     from ..transformerlens import Model
 
-    from ..transformerlens import Model
 
 CUSTOM = "custom"  # whose numbers units are, where the recipe says nothing
 

@@ -130,7 +130,7 @@ def test_what_cannot_be_asked_is_named(world: tuple) -> None:
             lambda m: exact_match(m, pairs.queries()),
             lambda m: pairs.keep_correct(m),
         ):
-            with pytest.raises(TypeError, match=f"{kind}.*needed is a transformer_lens.HookedTransformer"):
+            with pytest.raises(TypeError, match=f"{kind}.*needed is a model of TransformerLens"):
                 ask(model)
 
 

@@ -44,7 +44,7 @@ def test_the_table_holds_every_public_function_that_takes_a_model() -> None:
         if not inspect.isfunction(value):
             return False
         first = next(iter(inspect.signature(value).parameters.values()), None)
-        return first is not None and "HookedTransformer" in str(first.annotation)
+        return first is not None and "transformerlens.Model" in str(first.annotation)
 
     found = {name for name in analyses.__all__ if takes_a_model(getattr(analyses, name))}
     assert found == set(CALLS) | WITHOUT_RUNNING

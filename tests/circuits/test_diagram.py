@@ -62,6 +62,24 @@ def test_width_is_proportional_to_the_effect_and_dashes_mean_negative() -> None:
     assert re.findall(r'gs-negative"[^>]* data-edge="([^"]+)"', html) == ["L1H0@r2 -&gt; logits@r2"]
 
 
+def test_edges_that_are_only_estimated_are_dotted() -> None:
+    frame = effects(CHAIN).to_frame() if isinstance(effects(CHAIN), Result) else effects(CHAIN)
+    last = "L1H0@r2 -> logits@r2"
+    is_last = frame["sender"] + " -> " + frame["receiver"] == last
+    frame["verified"] = np.where(is_last, "estimated", "exact")
+    given = [Edge.parse(name) for name in CHAIN]
+    html = draw(Circuit.from_effects(frame, edges=given)).html
+    assert re.findall(r'gs-estimated"[^>]* stroke-dasharray="1 4"[^>]* data-edge="([^"]+)"', html) == [
+        last.replace(">", "&gt;")
+    ]
+    assert "estimated, not measured" in html and "estimated, not measured" not in draw(circuit(CHAIN)).html
+    data = in_page(html)
+    (frame_data,) = data["panels"][0]["frames"]
+    assert frame_data["estimated"] == [named_edges(data["graphs"][0]).index(last)]
+    kept = {str(edge) for edge in Circuit.from_effects(frame, threshold=0.02).kept_edges}
+    assert last not in kept, "unless it is given, an estimate does not make an edge part of a circuit"
+
+
 def test_circuits_share_layout_scale_and_numbers() -> None:
     a, b = circuit(CHAIN), circuit({**CHAIN, "embed@h -> L0H0.v@h": 0.45})
     html = draw({"a": a, "b": b}).html

@@ -108,6 +108,16 @@ def test_the_slider_draws_exactly_the_edges_beyond_it(show: Shown) -> None:
     assert page.locator(".gs-count").inner_text() == f"a: 40 of {total} edges; b: 40 of {total} edges"
 
 
+def test_edges_that_are_only_estimated_are_dotted_and_said_to_be(show: Shown) -> None:
+    is_weak = (A.table["effect"].abs() < 0.05).to_numpy()
+    table = A.table.assign(verified=np.where(is_weak, "estimated", "exact"))
+    page = show(draw(Circuit(table, A.graph, A.provenance)))
+    cut(page, "top", 40)
+    dotted = page.locator(".gs-estimated[data-edge]").evaluate_all("all => all.map(x => x.dataset.edge)")
+    assert set(dotted) == drawn(page) - names(A, table["verified"] == "exact") and dotted
+    assert page.locator(f'[data-edge="{dotted[0]}"]').evaluate("x => getComputedStyle(x).strokeDasharray") == "1px, 4px"
+
+
 def test_hovering_shows_the_numbers_of_the_data_in_both_circuits(show: Shown) -> None:
     page = show(draw(BOTH))
     for row in A.table[A.table["kept"]].head(3).itertuples():

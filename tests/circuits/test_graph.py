@@ -76,6 +76,15 @@ def test_inputs_meet_in_outputs_at_positions_that_see_them() -> None:
     assert graph.outputs_of(Node.parse("logits@r2")) == ()
 
 
+@pytest.mark.parametrize("answer", ["a", "c"])
+@pytest.mark.parametrize("options", [{}, {"causal": False}, {"has_mlp": False}, {"n_key_value_heads": 1, "parallel": True}])
+def test_edges_without_positions_senders_and_counts_are_those_of_all_edges(options: dict, answer: str) -> None:
+    graph = ComputationGraph.transformer(("a", "b", "c"), answer, n_layers=2, n_heads=2, n_blocks=1, **options)
+    merged = (Edge(*(node._replace(role="") for node in edge)) for edge in graph.edges)
+    assert graph.component_edges == tuple(dict.fromkeys(merged)) and graph.n_edges == len(graph.edges)
+    assert graph.senders == tuple(dict.fromkeys(edge.sender for edge in graph.edges))
+
+
 def test_json_round_trip() -> None:
     graph = ComputationGraph.transformer(("h", "r1", "r2"), "r2", n_layers=4, n_heads=2, n_blocks=1)
     assert ComputationGraph.from_dict(graph.to_dict()) == graph

@@ -106,3 +106,27 @@ def test_gradients_are_those_of_hooked_runs(name: str) -> None:
         expected = (ends[0] - ends[1]) / (2 * step)
         at = gradients[sublayer_of(graph, receiver)][:, graph.roles.index(receiver.role), input_place(graph, receiver)]
         torch.testing.assert_close((at * direction).sum(-1), expected, rtol=close, atol=close)
+
+
+@pytest.mark.parametrize("name", ["norms before and after", "norms over heads, and after", "all at once"])
+def test_longer_paths_and_means_know_what_heads_share(name: str) -> None:
+    """A path without nodes in between is an edge; with all edges open, nothing is left of the mean prompt."""
+    model, pairs = random_model(3, **DECODERS[name]), random_pairs(4, n=3)
+    engine = engine_of(model, pairs.roles, -1)
+    graph = engine.graph
+    base, donor = engine.run(pairs.clean, pairs.corrupt)
+    edges = [edge for edge in graph.edges if edge.receiver.kind == "head"][::7]
+    paths = {
+        i: logits
+        for places, found in engine.path_logits(base, donor, edges, [])
+        for i, logits in zip(places, found, strict=True)
+    }
+    for places, found in engine.edge_logits(base, donor, edges):
+        for place, logits in zip(places, found, strict=True):
+            torch.testing.assert_close(paths[place], logits, rtol=1e-9, atol=1e-9)
+    mean = engine.averaged([base, donor], 3)
+    for _, found in engine.logits_with_edges(mean, base, open_edges_of(graph, [graph.edges])):
+        torch.testing.assert_close(found[0], base.logits, rtol=1e-9, atol=1e-9)
+    heads = [node for node in graph.senders if node.kind == "head" and node.layer == 0 and node.role == "r2"]
+    with pytest.raises(ValueError, match="several heads of one layer share a norm"):
+        list(engine.path_logits(base, donor, edges[-1:], heads))

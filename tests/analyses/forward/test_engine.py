@@ -1,4 +1,4 @@
-"""The seam is enough: with an engine of literal hooked runs in place of the fast one, every effect comes out the same."""
+"""The seam is enough: with the engine of hooked runs in place of the fast one, every effect comes out the same."""
 
 from collections.abc import Callable
 
@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import no_hooks_left, random_model, strong_model, wide_pairs
-from literal_engine import LiteralEngine
 
 from grokscope.analyses import activation_patch, edge_attribution, graph_of, path_patch, run_with_edges, transplant
 from grokscope.analyses.forward import engine
+from grokscope.analyses.forward.hook_points import points_of
+from grokscope.analyses.forward.hooks_engine import HooksEngine
 from grokscope.analyses.patching.circuit_runs import CircuitRuns
-from grokscope.circuits import Circuit
+from grokscope.circuits import Circuit, ComputationGraph
 from grokscope.tasks import PromptPairs
 from grokscope.tasks.transformerlens import HookedTransformer
 
@@ -54,16 +55,18 @@ def test_a_second_engine_gives_the_same_effects(monkeypatch: pytest.MonkeyPatch,
     model, pairs = strong_model(0), wide_pairs(0)
     fast = torch.as_tensor(MEASUREMENTS[name](model, pairs))
     built = []
-    monkeypatch.setattr(
-        engine, "FastEngine", lambda model, graph, memory: built.append(LiteralEngine(model, graph)) or built[-1]
-    )
+    monkeypatch.setattr(engine, "FastEngine", lambda model, graph, memory: built.append(_hooks(model, graph)) or built[-1])
     slow = torch.as_tensor(MEASUREMENTS[name](model, pairs))
     assert built and fast.abs().max() > 1e-3
     torch.testing.assert_close(fast, slow, rtol=1e-8, atol=1e-8)
     assert no_hooks_left(model)
 
 
+def _hooks(model: HookedTransformer, graph: ComputationGraph) -> HooksEngine:
+    return HooksEngine(model, points_of(model), graph, 2**30)
+
+
 def test_both_fit_the_protocol() -> None:
     model, pairs = strong_model(0), wide_pairs(0)
-    for each in (engine.engine_of(model, pairs.roles, -1), LiteralEngine(model, graph_of(model, pairs.roles, -1))):
+    for each in (engine.engine_of(model, pairs.roles, -1), _hooks(model, graph_of(model, pairs.roles, -1))):
         assert isinstance(each, engine.Engine) and isinstance(each.run(pairs.clean)[0], engine.Run)

@@ -16,7 +16,7 @@ from grokscope.circuits import Node
 from grokscope.tasks import ModelConfig, PromptPairs, TrainConfig, TwoHopTask, train
 from grokscope.tasks.transformerlens import HookedTransformer
 
-METHODS = ("eap", "eap_ig_inputs", "eap_ig_activations")
+METHODS = ("eap", "eap_ig_inputs", "eap_ig_activations", "atp_star")
 
 
 def numbers(model: HookedTransformer, pairs: PromptPairs) -> dict[str, np.ndarray]:

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import calm_model, no_hooks_left, random_model, random_pairs, wide_pairs
-from literal_engine import LiteralEngine
 
 from grokscope.analyses import LensResult, attribute_attention, graph_of, logit_lens
 from grokscope.analyses.forward.engine import FastEngine
 from grokscope.analyses.forward.head import decode, token_embeddings
+from grokscope.analyses.forward.hook_points import points_of
+from grokscope.analyses.forward.hooks_engine import HooksEngine
 from grokscope.analyses.forward.places import Logits, open_edges_of
 from grokscope.analyses.patching.metrics import logit_difference
 from grokscope.tasks import Queries
@@ -170,7 +171,7 @@ def by_place(found: Logits) -> Iterator[tuple[int, torch.Tensor]]:
 def test_partial_runs_and_gradients_go_through_the_same_head(settings: dict[str, object]) -> None:
     model, pairs = random_model(1, **settings), random_pairs(1)
     graph = graph_of(model, pairs.roles, -1)
-    fast, slow = FastEngine(model, graph, 2**30), LiteralEngine(model, graph)
+    fast, slow = FastEngine(model, graph, 2**30), HooksEngine(model, points_of(model), graph, 2**30)
     (base, donor), literal = fast.run(pairs.clean, pairs.corrupt), slow.run(pairs.clean, pairs.corrupt)
     torch.testing.assert_close(base.logits, literal[0].logits)
     edges = graph.edges[::4]

@@ -7,6 +7,7 @@ from conftest import no_hooks_left, random_model, random_pairs, seeds
 
 from grokscope.analyses import graph_of
 from grokscope.analyses.forward.literal import hooked, patch_edge, patch_node, run_with_edges, sender_outputs
+from grokscope.analyses.forward.model import check_described
 
 MODELS = [
     {},
@@ -181,7 +182,7 @@ def _interrupt(*args: object, **kwargs: object) -> None:
 )
 def test_options_that_are_not_done_exactly_are_refused_by_name(settings: dict[str, object], option: str) -> None:
     with pytest.raises(ValueError, match=f"not defined here for a model with .*{option}"):
-        graph_of(random_model(0, **settings), ("h", "r1", "r2"), -1)
+        check_described(random_model(0, **settings), 3)
 
 
 def test_the_graph_sees_which_layers_are_tied() -> None:

@@ -107,7 +107,7 @@ LONG = ("faithfulness", "greedy")  # half a minute each
 def test_the_budget_changes_no_number(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes, found = [], []
     split = memory.batches
-    for module in ("engine", "memory"):
+    for module in ("room", "memory"):
         monkeypatch.setattr(
             f"grokscope.analyses.forward.{module}.batches", lambda n, size: sizes.append(size) or split(n, size)
         )

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import no_hooks_left, random_model
-from literal_engine import LiteralEngine
 from padded import PAD, PADDED_ROLES, PADS, SETTINGS, own_logits, padded_pairs, padding_model, without_pads
 
 from grokscope.analyses import (
@@ -23,6 +22,8 @@ from grokscope.analyses import (
 from grokscope.analyses.forward import literal
 from grokscope.analyses.forward.cached import run_and_cache
 from grokscope.analyses.forward.engine import FastEngine
+from grokscope.analyses.forward.hook_points import points_of
+from grokscope.analyses.forward.hooks_engine import HooksEngine
 from grokscope.analyses.forward.model import Stage, residual_states
 from grokscope.analyses.forward.places import Logits, open_edges_of
 from grokscope.circuits import Edge, Node
@@ -42,7 +43,7 @@ def found(logits: Logits, n: int) -> torch.Tensor:
 def test_fast_equals_literal_and_both_start_from_the_models_own_logits(side: str, pads: str, kind: str) -> None:
     model = padding_model(1, side, strength=1.0, **SETTINGS[kind])
     pairs, graph = padded_pairs(model, side, pads), graph_of(model, PADDED_ROLES, -1)
-    fast, slow = FastEngine(model, graph, 2**30), LiteralEngine(model, graph)
+    fast, slow = FastEngine(model, graph, 2**30), HooksEngine(model, points_of(model), graph, 2**30)
     runs, literals = fast.run(pairs.clean, pairs.corrupt), slow.run(pairs.clean, pairs.corrupt)
     for run, other, tokens in zip(runs, literals, (pairs.clean, pairs.corrupt), strict=True):
         torch.testing.assert_close(run.logits, own_logits(model, tokens, PAD))
@@ -78,7 +79,7 @@ def test_gradients_equal_the_literal_ones(side: str, pads: str, kind: str) -> No
     pairs, graph = padded_pairs(model, side, pads), graph_of(model, PADDED_ROLES, -1)
     answers, foils = pairs.answers, pairs.foils
     gradients = []
-    for engine in (FastEngine(model, graph, 2**30), LiteralEngine(model, graph)):
+    for engine in (FastEngine(model, graph, 2**30), HooksEngine(model, points_of(model), graph, 2**30)):
         base, donor = engine.run(pairs.clean, pairs.corrupt)
         change = engine.differences(base, donor)[Node("mlp", "", 0) if graph.has_mlp else Node("embed", "")]
         added = {("mlp", 0) if graph.has_mlp else ("embed", -1): change / 2}

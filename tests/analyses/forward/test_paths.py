@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from conftest import pairs_of_five, random_model, random_settings, seeds
+from conftest import pairs_of_five, random_model, random_pairs, random_settings, seeds
 
 from grokscope.analyses import graph_of, path_patch
+from grokscope.analyses.forward.engine import engine_of
 from grokscope.analyses.forward.literal import input_hook, logits_at, recorder, sender_outputs
 from grokscope.analyses.patching.metrics import logit_difference
 from grokscope.circuits import ComputationGraph, Edge, Node
@@ -54,6 +55,23 @@ def test_paths_equal_three_literal_passes(seed: int) -> None:
         change = logit_difference(literal - before, pairs.answers, pairs.foils)  # which is linear
         tolerance = 1e-11 * float(before.abs().max())  # without norms logits can be huge
         torch.testing.assert_close(torch.as_tensor(result.deltas[row]), change, rtol=1e-9, atol=tolerance, msg=str(path))
+
+
+@pytest.mark.parametrize("settings", [{}, {"n_heads": 4, "d_head": 6, "n_key_value_heads": 2}], ids=str)
+def test_by_hooks_each_node_in_between_is_alone_where_a_norm_follows(settings: dict[str, object]) -> None:
+    after = {"use_normalization_before_and_after": True, "normalization_type": "RMS"}
+    model, pairs = random_model(0, **after, **settings), random_pairs(0, n=2)
+    engine = engine_of(model, pairs.roles, -1, engine="hooks")
+    graph, (base, donor) = engine.graph, engine.run(pairs.clean, pairs.corrupt)
+    clean, _ = sender_outputs(model, graph, pairs.clean)
+    corrupt, _ = sender_outputs(model, graph, pairs.corrupt)
+    through = [node for node in graph.senders if node.kind == "mlp" or (node.kind == "head" and node.head != 1)]
+    ends = [Edge(graph.senders[0], receiver) for receiver in graph.receivers if order(receiver) > 1][::7]
+    for places, found in engine.path_logits(base, donor, ends, through):
+        for place, logits in zip(places, found, strict=True):
+            difference = corrupt[ends[place].sender] - clean[ends[place].sender]
+            literal = three_passes(model, graph, pairs.clean, ends[place], through, difference, clean)
+            torch.testing.assert_close(logits, literal, rtol=1e-9, atol=1e-9)
 
 
 def test_without_nodes_in_between_a_path_is_an_edge() -> None:

@@ -7,7 +7,7 @@ from conftest import no_hooks_left, pairs_of_five, random_model, random_pairs, r
 from grokscope.analyses import graph_of, path_patch
 from grokscope.analyses.forward.cached import run_and_cache
 from grokscope.analyses.forward.literal import input_hook, logits_at, output_hooks, patch_edge, patch_node, sender_outputs
-from grokscope.analyses.forward.single import Logits, component, edge_logits, node_logits
+from grokscope.analyses.forward.single import Logits, component, differences, edge_logits, node_logits
 from grokscope.circuits import ComputationGraph, Edge, Node
 from grokscope.tasks import PromptPairs
 from grokscope.tasks.transformerlens import HookedTransformer
@@ -15,8 +15,7 @@ from grokscope.tasks.transformerlens import HookedTransformer
 
 def differences_of(model: HookedTransformer, graph: ComputationGraph, pairs: PromptPairs) -> dict[Node, torch.Tensor]:
     clean, corrupt = (run_and_cache(model, graph, tokens) for tokens in (pairs.clean, pairs.corrupt))
-    nodes = {component(sender) for sender in graph.senders}
-    return {node: corrupt.written_by(node) - clean.written_by(node) for node in nodes}
+    return differences(clean, corrupt, graph.senders)
 
 
 def collected(logits: Logits, n: int) -> torch.Tensor:
