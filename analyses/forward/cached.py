@@ -56,6 +56,7 @@ class CachedRun:
         logits: at the answer position.
         mask: which positions are no hidden pads; None: all.
         heads: by layer, what heads write on average, where norms follow that do not average; None: what `layers` give.
+        changed_from: the first position at which a target that is patched at all positions is.
     """
 
     decoder: Decoder
@@ -65,6 +66,7 @@ class CachedRun:
     logits: Float[Tensor, "query d_vocab"]
     mask: Bool[Tensor, "query pos"] | None = None
     heads: Sequence[Float[Tensor, "query pos head d_model"]] | None = None
+    changed_from: int = 0
 
     @property
     def answer(self) -> int:
@@ -115,6 +117,18 @@ class CachedRun:
         """The residual stream that a layer's MLP reads."""
         cache = self.layers[layer]
         return cache.before if self.decoder.parallel else cache.middle
+
+
+def from_first_change(base: CachedRun, donor: CachedRun) -> CachedRun:
+    """The base run, to be patched from the first token on that the donor prompts have otherwise.
+
+    Before it nothing in a causal model differs, if both are runs of one model that hides the same pads.
+    """
+    same_mask = base.mask is donor.mask or (base.mask is not None and donor.mask is not None and base.mask.equal(donor.mask))
+    if not base.graph.causal or not same_mask or base.decoder.source is not donor.decoder.source:
+        return base
+    differs = (base.embedding != donor.embedding).flatten(2).any(2).any(0)[: base.answer]
+    return replace(base, changed_from=int(differs.int().argmax()) if differs.any() else base.answer)
 
 
 @torch.no_grad()

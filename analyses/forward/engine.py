@@ -19,7 +19,7 @@ from ...circuits import ComputationGraph, Edge, Node
 from ...circuits.arguments import common_problems, refuse
 from ...tasks.transformerlens import Model
 from .at_rest import at_rest
-from .cached import CachedRun, averaged, run_and_cache
+from .cached import CachedRun, averaged, from_first_change, run_and_cache
 from .choices import Choices, choice_changes
 from .edge_sets import logits_with_edges
 from .gradients import Slopes, input_gradients, slopes
@@ -172,7 +172,8 @@ class FastEngine:
 
     def edge_logits(self, base: CachedRun, donor: CachedRun, edges: Sequence[Edge]) -> Logits:
         """See `single`."""
-        return edge_logits(base, edges, differences(base, donor, edges), n_copies=self._at_once("copies", base))
+        changes, n_copies = differences(base, donor, edges), self._at_once("copies", base)
+        return edge_logits(from_first_change(base, donor), edges, changes, n_copies=n_copies)
 
     def path_logits(self, base: CachedRun, donor: CachedRun, ends: Sequence[Edge], through: Collection[Node]) -> Logits:
         """See `paths`."""
@@ -181,7 +182,8 @@ class FastEngine:
 
     def node_logits(self, base: CachedRun, donor: CachedRun, nodes: Sequence[Node]) -> Logits:
         """See `single`."""
-        return node_logits(base, nodes, differences(base, donor, nodes), n_copies=self._at_once("copies", base))
+        changes, n_copies = differences(base, donor, nodes), self._at_once("copies", base)
+        return node_logits(from_first_change(base, donor), nodes, changes, n_copies=n_copies)
 
     def logits_with_edges(self, background: CachedRun, run: CachedRun, open_edges: OpenEdges) -> Logits:
         """See `edge_sets`; the embeddings of `run` are what differs from the background."""

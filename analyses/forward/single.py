@@ -138,7 +138,7 @@ def _span(run: CachedRun, node: Node) -> slice:
     """The positions at which a node is patched."""
     if node.kind == "logits":
         return slice(run.answer, run.answer + 1)
-    start = run.graph.roles.index(node.role) if node.role else 0
+    start = run.graph.roles.index(node.role) if node.role else run.changed_from
     return slice(start, start + 1 if node.role else run.stop)
 
 

@@ -5,7 +5,8 @@ import torch
 from conftest import no_hooks_left, pairs_of_five, random_model, random_pairs, random_settings, seeds
 
 from grokscope.analyses import graph_of, path_patch
-from grokscope.analyses.forward.cached import run_and_cache
+from grokscope.analyses.forward.cached import from_first_change, run_and_cache
+from grokscope.analyses.forward.engine import engine_of
 from grokscope.analyses.forward.literal import input_hook, logits_at, output_hooks, patch_edge, patch_node, sender_outputs
 from grokscope.analyses.forward.single import Logits, component, differences, edge_logits, node_logits
 from grokscope.circuits import ComputationGraph, Edge, Node
@@ -110,3 +111,17 @@ def test_what_changes_nothing_has_no_effect_to_the_bit() -> None:
     unchanged = (result.table["sender"] == "embed@r2").to_numpy()
     assert unchanged.any() and (result.deltas[unchanged] == 0).all()
     assert (result.deltas[~unchanged] != 0).any(1).mean() > 0.9
+
+
+@pytest.mark.parametrize("settings", [{}, {"attention_dir": "bidirectional"}, {"n_key_value_heads": 1}], ids=str)
+@pytest.mark.parametrize("first", [1, 2])
+def test_edges_at_all_positions_start_where_prompts_begin_to_differ(settings: dict[str, object], first: int) -> None:
+    model, pairs = random_model(1, **settings), random_pairs(2)
+    corrupt = torch.cat([pairs.clean[:, :first], pairs.corrupt[:, first:]], 1)
+    fast, hooks = (engine_of(model, pairs.roles, -1, engine=name) for name in ("fast", "hooks"))
+    edges, found = fast.graph.component_edges, {}
+    for engine in (fast, hooks):
+        found[engine.name] = collected(engine.edge_logits(*engine.run(pairs.clean, corrupt), edges), len(edges))
+    torch.testing.assert_close(found["fast"], found["hooks"], rtol=1e-9, atol=1e-9)
+    begins = from_first_change(*fast.run(pairs.clean, corrupt)).changed_from
+    assert begins == (0 if "attention_dir" in settings else first)
