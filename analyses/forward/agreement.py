@@ -9,6 +9,7 @@ Chance is no rounding: a model whose passes on the same prompts differ would wid
 first. The second pass is made only where the first one differs by more than what is surely rounding.
 """
 
+import threading
 from collections.abc import Callable
 
 import torch
@@ -86,9 +87,11 @@ def own_logits(model: Model, tokens: Int[Tensor, "query pos"], answer_position: 
 def _logits_of(model: Model, tokens: Int[Tensor, "query pos"], answer_position: int) -> Float[Tensor, "query d_vocab"]:
     moved = aligned(model, tokens, answer_position).moved.to(tokens.device)
     at = torch.arange(len(tokens), device=tokens.device), answer_position % tokens.shape[1] - moved
-    called = []
+    called, here = [], threading.get_ident()
 
     def where_read(unembed: nn.Module, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if threading.get_ident() != here:  # another thread runs the same model
+            return states
         called.append(unembed)
         return states[0][at][:, None], *states[1:]
 

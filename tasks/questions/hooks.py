@@ -33,7 +33,11 @@ def _foreign(hooks: dict) -> bool:
 def _of_bridge(hook: object) -> bool:
     """Whether a hook, or what a hook point wraps in it, is defined by TransformerLens' bridges."""
     inside = [cell.cell_contents for cell in getattr(hook, "__closure__", None) or ()]
-    return any(str(getattr(each, "__module__", "")).startswith("transformer_lens.model_bridge") for each in (hook, *inside))
+    return any(str(getattr(each, "__module__", "")).startswith(_NOT_OF_USERS) for each in (hook, *inside))
+
+
+_NOT_OF_USERS = ("transformer_lens.model_bridge", f"{__name__.partition('.')[0]}.analyses.forward.agreement")
+"""Where hooks are defined by which bridges work, and the one by which another thread asks a model for its logits."""
 
 
 def _hooks(module: nn.Module) -> list[dict]:
