@@ -58,6 +58,7 @@ def graph_of(model: Model, roles: tuple[str, ...], answer_position: int) -> Comp
         ValueError: if the position is none of the roles'; if the model is known by its hook points only and these do not do
             for exact interventions; all problems are named.
     """
+    _check_places(roles, answer_position)
     if problems_of(model, len(roles)):
         model = at_rest(model)
         return hooked_graph(model, points_of(model), roles, answer_position)
@@ -94,10 +95,13 @@ def hooked_graph(model: Model, points: Points, roles: tuple[str, ...], answer_po
     )
 
 
-def _graph(model: Model, roles: tuple[str, ...], answer_position: int, **shape: Any) -> ComputationGraph:
+def _check_places(roles: tuple[str, ...], answer_position: int) -> None:
     names = named_roles(roles)
     problems = role_problems(names, len(names)) if not isinstance(roles, str) else names_problems(roles=roles)
     refuse(problems + [f"{each} {', '.join(map(str, names))}" for each in position_problems(answer_position, len(names))])
+
+
+def _graph(model: Model, roles: tuple[str, ...], answer_position: int, **shape: Any) -> ComputationGraph:
     return ComputationGraph.transformer(
         roles=tuple(roles),
         answer_role=roles[answer_position],
