@@ -39,10 +39,11 @@ test-slow: $(TEST)
 test-tl4: $(TL4)/.installed browser
 	OMP_NUM_THREADS=1 $(TL4)/bin/python -m pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder
 
-# The project's models and checkpoints. What is listed here has to take about a minute on two cores, since CI runs it too.
+# The models and checkpoints of the project, and bridges. What is listed here has to take about a minute on two cores, since CI runs it too.
 test-tl4-quick: $(TL4)/.installed
 	OMP_NUM_THREADS=1 $(TL4)/bin/python -m pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder \
-	tests/tasks/test_hooked_transformer.py tests/tasks/models tests/tasks/questions/test_pairs.py
+	tests/tasks/test_hooked_transformer.py tests/tasks/models tests/tasks/questions/test_pairs.py \
+	tests/analyses/forward/test_bridges.py tests/analyses/patching/test_second_oracle.py
 
 # Pages are tested in the distribution's chromium; where it can not be installed those tests are skipped, and say so.
 browser:
