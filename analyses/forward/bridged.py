@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from .bridge_attention import Positions, attention_of
 from .bridge_flow import Flow, Unread, flows, some_tokens
 from .decoder import Decoder, Layer, Map, Mask, Norm
-from .hooked import capped, in_turn
-from .layer import run_layer
+from .hooked import in_turn
+from .layer import capped, run_layer
 
 ROUNDINGS = 512  # by how many roundings of the largest logit the description may differ from the model in a probing run
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...circuits import Node
 from .cached import CachedRun, LayerCache
 from .decoder import Layer
-from .layer import attention_weights, biased, by_head, linear, normalised, turned
+from .layer import attention_weights, biased, by_head, linear, normalised, turned, turned_with_one, with_sink
 from .places import Differences, Gathered, component
 
 
@@ -103,9 +103,7 @@ def _changed(
     unchanged = linear(block, name, normalised(block, cache.before[:, span]))
     found = []
     for index in range(projected.shape[3]):  # one input that changes is normed together with all others
-        all_inputs = unchanged.expand_as(projected).clone()
-        all_inputs[:, :, :, index] = projected[:, :, :, index]
-        new = turned(block, name, all_inputs, span.start, run.mask)
+        new = turned_with_one(block, name, unchanged, index, projected[:, :, :, index], span.start, run.mask)
         found.append(changed_by(block, cache, span, new, by_weight).sum(-1))
     return torch.stack(found, -1)
 
@@ -173,20 +171,10 @@ def _by_keys(
     before = cache.scores[..., position]
     scores = biased(attention, products, slice(0, cache.q.shape[1]), span)[..., 0].masked_fill(before.isneginf(), -math.inf)
     others = cache.scores.index_fill(-1, torch.tensor([position], device=before.device), -math.inf)
-    level = _with_sink(block, others).logsumexp(-1)
+    level = with_sink(attention, others).logsumexp(-1)
     moved = ((scores - level).sigmoid() - (before - level).sigmoid()).nan_to_num(0.0)  # NaN: sees nothing at all
     elsewhere = (attention_weights(attention, others) * by_weight).sum(-1)
     return torch.einsum("cqhi,sqhi->scqh", moved, by_weight[..., position] - elsewhere)
-
-
-def _with_sink(
-    block: Layer, scores: Float[Tensor, "query head query_pos pos"]
-) -> Float[Tensor, "query head query_pos all_pos"]:
-    """Scores, with that of looking nowhere if there is one."""
-    sinks = block.attention.sinks
-    if sinks is None:
-        return scores
-    return torch.cat([scores, sinks[:, None, None].to(scores).expand(*scores.shape[:-1], 1)], -1)
 
 
 _CHANGES = {"q": _by_queries, "k": _by_keys}

@@ -129,7 +129,7 @@ class ChoosingEngine(Engine[AnyRun], Protocol[AnyRun]):
 
 @dataclass(frozen=True, eq=False)
 class FastEngine:
-    """Stacked partial runs of a HookedTransformer, see `Engine`.
+    """Stacked partial runs of a described model, see `Engine`.
 
     Attributes:
         model: left unmodified.

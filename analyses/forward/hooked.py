@@ -3,12 +3,12 @@
 from functools import partial
 from typing import Any
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ...tasks.transformerlens import HookedTransformer
 from .decoder import Attention, Decoder, Layer, Map, Mask, Norm, Turn, as_projected
+from .layer import capped
 
 POSITIONS = ("standard", "rotary", "alibi")
 POST_NORM = ("Olmo2ForCausalLM", "Olmo3ForCausalLM")  # their blocks' norms come after attention and MLP
@@ -54,11 +54,6 @@ def _embedded(model: Any, tokens: Int[Tensor, "query pos"], mask: Mask | None) -
 
 def _unembedded(model: Any, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab_out"]:
     return capped(model.unembed(normed), model.cfg.output_logits_soft_cap)
-
-
-def capped(values: Float[Tensor, "*batch last"], cap: float | None) -> Float[Tensor, "*batch last"]:
-    """Values softly held below a cap; None, or what is not above 0, stands for no cap."""
-    return values if cap is None or cap <= 0 else cap * torch.tanh(values / cap)
 
 
 def _layer(block: Any, cfg: Any, norms_after: bool) -> Layer:

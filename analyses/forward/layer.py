@@ -42,6 +42,21 @@ def turned(
     return getattr(layer.attention, f"turn_{name}")(values, first, mask)
 
 
+def turned_with_one(
+    layer: Layer,
+    name: str,
+    unchanged: Float[Tensor, "query pos head d_head"],
+    index: int,
+    new: Float[Tensor, "copy query pos d_head"],
+    first: int,
+    mask: Mask | None,
+) -> Float[Tensor, "copy query pos head d_head"]:
+    """All queries, keys or values, with one projection new, where what becomes of one depends on the others."""
+    projected = unchanged.expand(len(new), -1, -1, -1, -1).clone()
+    projected[:, :, :, index] = new
+    return turned(layer, name, projected, first, mask)
+
+
 def attention_scores(
     layer: Layer,
     q: Float[Tensor, "*batch query_pos head d_head"],
@@ -70,12 +85,16 @@ def biased(
     attention: Attention, scores: Float[Tensor, "*batch query_pos pos"], queries: slice, keys: slice, head: int | None = None
 ) -> Float[Tensor, "*batch query_pos pos"]:
     """Products of some queries and keys, of all heads or of one, with soft cap and bias."""
-    if attention.soft_cap is not None:
-        scores = attention.soft_cap * torch.tanh(scores / attention.soft_cap)
+    scores = capped(scores, attention.soft_cap)
     if attention.bias is None:
         return scores
     bias = attention.bias(queries, keys)
     return scores + (bias if head is None else bias[head])
+
+
+def capped(values: Float[Tensor, "*batch last"], cap: float | None) -> Float[Tensor, "*batch last"]:
+    """Values softly held below a cap; None, or what is not above 0, stands for no cap."""
+    return values if cap is None or cap <= 0 else cap * torch.tanh(values / cap)
 
 
 def _hidden(attention: Attention, query_pos: int, pos: int, first: int, device: torch.device) -> Tensor:
@@ -90,12 +109,18 @@ def attention_weights(
     attention: Attention, scores: Float[Tensor, "*batch query_pos pos"], head: int | None = None
 ) -> Float[Tensor, "*batch query_pos pos"]:
     """Where each position looks, of all heads or of one; a hidden pad, which sees nothing, nowhere."""
-    dtype = scores.dtype
+    weights = with_sink(attention, scores, head).softmax(-1, dtype=attention.softmax_in).to(scores.dtype)
+    return weights[..., : scores.shape[-1]].nan_to_num(0.0)
+
+
+def with_sink(
+    attention: Attention, scores: Float[Tensor, "*batch pos"], head: int | None = None
+) -> Float[Tensor, "*batch all_pos"]:
+    """Scores of all heads or of one, with that of looking nowhere if there is one."""
     if attention.sinks is None:
-        return scores.softmax(-1, dtype=attention.softmax_in).to(dtype).nan_to_num(0.0)
+        return scores
     sink = attention.sinks[:, None, None] if head is None else attention.sinks[head]
-    column = sink.to(scores).expand(*scores.shape[:-1], 1)
-    return torch.cat([scores, column], -1).softmax(-1, dtype=attention.softmax_in).to(dtype)[..., :-1].nan_to_num(0.0)
+    return torch.cat([scores, sink.to(scores).expand(*scores.shape[:-1], 1)], -1)
 
 
 def gathered(

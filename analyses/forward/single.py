@@ -18,7 +18,7 @@ from torch import Tensor
 from ...circuits import Edge, Node
 from .cached import CachedRun, Copies, LayerCache, finish, placed
 from .decoder import Layer
-from .layer import attention_weights, biased, linear, mlp_output, normalised, summed, turned
+from .layer import attention_weights, biased, linear, mlp_output, normalised, summed, turned, turned_with_one
 from .places import Differences, Logits, component, sublayer_of
 
 
@@ -226,12 +226,10 @@ def _readers(block: Layer, name: str, index: int) -> Sequence[int]:
 
 
 def _together(run: CachedRun, layer: int, name: str, index: int, new: Changed, span: slice) -> dict[int, Changed]:
-    """All queries, keys or values, with one projection new, where what becomes of one depends on the others."""
+    """By index, all queries, keys or values with one projection new, see `turned_with_one`."""
     block = run.decoder.layers[layer]
-    projected = linear(block, name, normalised(block, run.layers[layer].before[:, span]))
-    projected = projected.expand(len(new), -1, -1, -1, -1).clone()
-    projected[:, :, :, index] = new
-    return dict(enumerate(turned(block, name, projected, span.start, run.mask).unbind(3)))
+    unchanged = linear(block, name, normalised(block, run.layers[layer].before[:, span]))
+    return dict(enumerate(turned_with_one(block, name, unchanged, index, new, span.start, run.mask).unbind(3)))
 
 
 def _with_written(run: CachedRun, layer: int, rows: slice, change: Copies) -> Copies:
