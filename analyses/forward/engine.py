@@ -26,7 +26,7 @@ from .gradients import Slopes, input_gradients, slopes
 from .hook_points import points_of
 from .hooks_engine import HooksEngine
 from .memory import ENOUGH_GRADIENTS, MAX_BATCH, MAX_SET_ROWS, Sizes, budget
-from .model import check_described, graph_of, hooked_graph, problems_of
+from .model import check_described, check_reachable, graph_of, hooked_graph, problems_of
 from .paths import path_logits
 from .places import Differences, Gathered, Gradients, Logits, Objective, OpenEdges, Sublayer
 from .room import Room, Work
@@ -232,6 +232,7 @@ def engine_of(
             slower and needs only hook points.
 
     Raises:
+        TypeError: if its insides are not known here, and it has no hook points of a decoder.
         ValueError: if the model has an option that the fast engine is asked for and does not know, or hook points that an
             engine of hooks needs are missing, or there is no budget.
     """
@@ -241,6 +242,7 @@ def engine_of(
         check_described(model, len(roles))
     if engine != "hooks" and not problems_of(model, len(roles)):
         return FastEngine(model, graph_of(model, roles, answer_position), memory)
+    check_reachable(model)
     quiet = at_rest(model)
     points = points_of(quiet)
     return HooksEngine(quiet, points, hooked_graph(quiet, points, roles, answer_position), memory)

@@ -90,7 +90,12 @@ class Points:
 
 
 def has_hook_points(model: object) -> bool:
-    """Whether it has sizes, layers and hook points of a decoder, by name; whether they are called is seen in `points_of`."""
+    """Whether it has sizes, layers and hook points of a decoder, by name; whether they are called is seen in `points_of`.
+
+    What torch.compile makes of a model shows the model's attributes, but may run without its hooks.
+    """
+    if hasattr(model, "_orig_mod"):
+        return False
     named = [f"blocks.0.{name}" for name in NAMES["after"]]
     sizes = all(hasattr(getattr(model, "cfg", None), name) for name in ("n_layers", "n_heads", "d_model", "d_vocab"))
     return sizes and hasattr(model, "blocks") and any(name in getattr(model, "hook_dict", ()) for name in named)

@@ -50,6 +50,17 @@ def check_model(model: object) -> None:
         )
 
 
+def check_reachable(model: object) -> None:
+    """Raise unless its insides are known here, or it has hook points of a decoder.
+
+    Raises:
+        TypeError: naming its class.
+        ValueError: naming parameters on the meta device.
+    """
+    if not has_hook_points(model):
+        check_model(model)
+
+
 def graph_of(model: Model, roles: tuple[str, ...], answer_position: int) -> ComputationGraph:
     """The computation graph of a model on prompts with the given roles.
 
@@ -123,8 +134,7 @@ def problems_of(model: Model, n_positions: int) -> list[str]:
         return problems_of_hooked(model, n_positions)
     if isinstance(model, TransformerBridge):
         return problems_of_bridge(model, n_positions)
-    if not has_hook_points(model):
-        check_model(model)
+    check_reachable(model)
     return [f"the insides of a {type(model).__name__}"]
 
 

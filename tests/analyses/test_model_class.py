@@ -15,9 +15,20 @@ from grokscope.circuits import Circuit
 from grokscope.tasks import PromptPairs, TwoHopTask
 from grokscope.tasks.transformerlens import HookedTransformerConfig
 
+
+
+def _with_numbers(model: torch.nn.Module) -> torch.nn.Module:
+    """With weights of its own: an encoder's are whatever the memory held."""
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(0))
+    return model
+
+
 SMALL = dict(n_layers=1, d_model=8, n_ctx=3, n_heads=2, d_head=4, d_mlp=8, d_vocab=64, act_fn="gelu", device="cpu")
 BUILDERS = {
-    "HookedEncoder": lambda: transformer_lens.HookedEncoder(HookedTransformerConfig(**SMALL, attention_dir="bidirectional")),
+    "HookedEncoder": lambda: _with_numbers(
+        transformer_lens.HookedEncoder(HookedTransformerConfig(**SMALL, attention_dir="bidirectional"))
+    ),
     "HookedEncoderDecoder": lambda: transformer_lens.HookedEncoderDecoder(
         HookedTransformerConfig(
             **SMALL,
