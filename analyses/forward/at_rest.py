@@ -1,11 +1,15 @@
-"""A model as it is when it is not being trained: without dropout, and the user's model left as it is."""
+"""A model as effects are measured in it: without dropout, in single precision at least, and the user's left as it is."""
 
 import copy
 from itertools import chain
+from typing import Any
 
+import torch
 from torch.nn.modules.dropout import _DropoutNd
 
-from ...tasks.transformerlens import HookedTransformer, Model
+from ...tasks.transformerlens import HookedTransformer, Model, TransformerBridge
+
+HALF = (torch.bfloat16, torch.float16)
 
 
 def at_rest(model: Model) -> Model:
@@ -22,3 +26,28 @@ def at_rest(model: Model) -> Model:
         return model
     shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
     return copy.deepcopy(model, shared).eval()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def in_single(model: Model) -> Model:
+    """The model, or where some of its numbers have 16 bits a copy in which they have 32, in twice the memory.
+
+    Its weights are the same; what is computed from them is rounded 2¹⁶ times more finely (of bf16), so that small effects
+    are no rounding.
+    """
+    if not any(each.dtype in HALF for each in model.parameters()):
+        return model
+    copied: Any = copy.deepcopy(model)
+    if isinstance(copied, TransformerBridge):
+        copied.to(torch.float32, print_details=False)
+        _convert_attributes(copied)
+        return copied
+    copied.float().cfg.dtype = torch.float32  # which norms of TransformerLens round to
+    return copied
+
+
+def _convert_attributes(bridge: Any) -> None:
+    """Convert what `to` does not reach: the weights that compatibility mode keeps outside of a module's parameters."""
+    for module in bridge.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, torch.Tensor) and value.dtype in HALF:
+                setattr(module, name, value.float())

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...circuits import ComputationGraph, Edge, Node
 from ...circuits.arguments import common_problems, refuse
 from ...tasks.transformerlens import Model
-from .at_rest import at_rest
+from .at_rest import at_rest, in_single
 from .cached import CachedRun, averaged, from_first_change, run_and_cache
 from .choices import Choices, choice_changes
 from .edge_sets import logits_with_edges
@@ -224,7 +224,7 @@ def engine_of(
     """The engine that measures effects in a model on prompts with the given roles.
 
     Args:
-        model: left unmodified.
+        model: left unmodified; numbers of 16 bits are copied to 32, see `in_single`.
         roles: of the prompts' positions.
         answer_position: where the answer is read.
         max_memory: bytes that may be used; by default a quarter of what is free.
@@ -237,12 +237,13 @@ def engine_of(
             engine of hooks needs are missing, or there is no budget.
     """
     refuse(common_problems(engine=engine))
+    check_reachable(model)
+    model = in_single(model)
     memory = budget(max_memory, model)
     if engine == "fast":
         check_described(model, len(roles))
     if engine != "hooks" and not problems_of(model, len(roles)):
         return FastEngine(model, graph_of(model, roles, answer_position), memory)
-    check_reachable(model)
     quiet = at_rest(model)
     points = points_of(quiet)
     return HooksEngine(quiet, points, hooked_graph(quiet, points, roles, answer_position), memory)

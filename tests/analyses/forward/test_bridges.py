@@ -160,3 +160,21 @@ def test_states_lead_to_the_logits(name: str) -> None:
         check_last_state(bridge, tokens, -1, list(states.values())[-1])
     assert (Stage(0, "attention") in states) == (name != "GPTNeoXForCausalLM")
     assert token_embeddings(bridge).shape == (D_VOCAB, bridge.cfg.d_model)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not support fold_ln")
+@pytest.mark.parametrize("compatible", [False, True])
+@pytest.mark.parametrize("name", FAST)
+def test_a_bridge_of_half_precision_is_computed_in_single(name: str, compatible: bool) -> None:
+    bridge = bridge_of(name, torch.bfloat16, compatible=compatible)
+    prompts = torch.randint(D_VOCAB, (2, 3, len(ROLES)), generator=torch.Generator().manual_seed(1))
+    (found,) = engine_of(bridge, ROLES, -1).run(prompts[0])
+    assert {each.dtype for each in bridge.parameters()} == {torch.bfloat16}
+    with torch.no_grad():
+        own = bridge(prompts[0])[:, -1]
+    if not compatible:  # whose weights outside of parameters `to` does not convert
+        (expected,) = engine_of(bridge.to(torch.float32, print_details=False), ROLES, -1).run(prompts[0])
+        assert torch.equal(found.logits, expected.logits)
+    assert found.logits.dtype == torch.float32
+    error = float((own.float() - found.logits).abs().max() / found.logits.abs().max())
+    assert 0 < error < 32 * torch.finfo(torch.bfloat16).eps

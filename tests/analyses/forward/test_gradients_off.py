@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,6 +71,30 @@ def test_each_dtype_gives_what_it_can_resolve(dtype: torch.dtype) -> None:
     for name, values in numbers(model, pairs).items():
         error = np.nanmax(np.abs(values - exact[name])) / np.nanmax(np.abs(exact[name]))
         assert error < 48 * torch.finfo(dtype).eps, name
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("engine", ["fast", "hooks"])
+def test_half_precision_is_measured_in_single_with_the_same_weights(dtype: torch.dtype, engine: str) -> None:
+    """To the bit the effects of the model converted by hand; and those by hooks in 16 bits, up to rounding."""
+    pairs, model, converted = wide_pairs(0), strong_model(0).to(dtype), strong_model(0).to(dtype).to(torch.float32)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    how: dict[str, Any] = {"engine": engine, "per_query": True, "progress": False}
+    found, expected = (analyses.path_patch(each, pairs, **how).deltas for each in (model, converted))
+    assert found is not None and expected is not None and np.array_equal(found, expected)
+    assert model.cfg.dtype == dtype and no_hooks_left(model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(value.dtype != before[name].dtype for name, value in model.state_dict().items())
+
+    graph, rows = analyses.graph_of(model, pairs.roles, -1), torch.arange(len(pairs))
+    (clean, base), (corrupt, _) = (literal.sender_outputs(model, graph, tokens) for tokens in (pairs.clean, pairs.corrupt))
+    in_half = []
+    for sender, receiver in graph.edges[::7]:
+        hook = literal.input_hook(graph, receiver, lambda reads, by=corrupt[sender] - clean[sender]: reads + by)
+        change = literal.logits_at(model, pairs.clean, -1, [hook]).double() - base.double()
+        in_half.append((change[rows, pairs.answers] - change[rows, pairs.foils]).numpy())
+    error = np.abs(np.array(in_half) - found[::7]).max() / np.abs(found).max()
+    assert 0 < error < 48 * torch.finfo(dtype).eps
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
