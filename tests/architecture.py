@@ -183,13 +183,16 @@ def weights_in_their_rooms(module: Module) -> list[str]:
     return [f"names {match}" for match in sorted(set(re.findall(names, module.source)))]
 
 
+MODEL_CLASSES = ("at_rest", "bridge_attention", "bridge_flow", "bridged", "model")
+
+
 def no_word_of_a_task(module: Module) -> list[str]:
     """forward/ and patching/ know neither an intermediate nor a task; of tasks they import how pads are read, what
     can be asked and what a model is, and patching/ prompt pairs. A TransformerBridge is no intermediate.
     """
     if module.package != "analyses" or module.room not in ("forward", "patching"):
         return []
-    of_models = module.room == "forward" and module.path.stem in ("bridge_attention", "bridge_flow", "bridged", "model")
+    of_models = module.room == "forward" and module.path.stem in MODEL_CLASSES
     words = ("" if of_models else "bridge|") + r"(?<![a-z0-9])r1(?![a-z0-9])|two_?hop"
     found = [f"says {match}" for match in re.findall(words, module.source, re.IGNORECASE)]
     allowed = {("tasks", "PromptPairs")} if module.room == "patching" else set()

@@ -18,8 +18,8 @@ from torch import Tensor
 from ...circuits import Edge, Node
 from .cached import CachedRun, Copies, LayerCache, finish, placed
 from .decoder import Layer
-from .layer import attention_weights, biased, linear, mlp_output, normalised, summed, turned, turned_with_one
-from .places import Differences, Logits, component, sublayer_of
+from .layer import attention_weights, biased, head_outputs, linear, mlp_output, normalised, summed, turned, turned_with_one
+from .places import Differences, Logits, Sublayer, component, sublayer_of
 
 
 def edge_logits(run: CachedRun, edges: Sequence[Edge], differences: Differences, *, n_copies: int) -> Logits:
@@ -71,8 +71,17 @@ def differences(base: CachedRun, donor: CachedRun, targets: Sequence[Edge] | Seq
     """What the targets' components write on the donor prompts minus what they write on the base prompts."""
     components = dict.fromkeys(component(target.sender if isinstance(target, Edge) else target) for target in targets)
     sublayers = dict.fromkeys(sublayer_of(base.graph, node) for node in components)
-    changes = {at: donor.written_by(at) - base.written_by(at) for at in sublayers}  # of one sublayer at a time
+    changes = {at: _change(base, donor, at) for at in sublayers}  # of one sublayer at a time
     return {node: changes[sublayer_of(base.graph, node)][:, :, max(node.head, 0)] for node in components}
+
+
+def _change(base: CachedRun, donor: CachedRun, at: Sublayer) -> Float[Tensor, "query pos node d_model"]:
+    """What each node of a sublayer writes more in the donor run; of heads what their change of what is gathered writes."""
+    (kind, layer), block = at, base.decoder.layers[max(0, at[1])]
+    only_gathered = kind == "head" and block.norm_after is None and base.heads is None and donor.heads is None
+    if only_gathered and base.decoder.source is donor.decoder.source:
+        return head_outputs(block, donor.layers[layer].z - base.layers[layer].z)
+    return donor.written_by(at) - base.written_by(at)
 
 
 class _Part(NamedTuple):

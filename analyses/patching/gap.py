@@ -98,8 +98,11 @@ def metric_values(
         ValueError: if the metric does not give one number for each query, or compares with a clean run that is not given.
     """
     metric, shape, given = as_metric(metric), logits.shape[:-1], logits
-    logits = double(given) if given.dtype != torch.float64 else double(given).clone()  # a metric may change its copy
     rows = [column.to(logits.device).expand(shape).clone().flatten() for column in (pairs.answers, pairs.foils)]
+    if metric.reads == "two":
+        given, clean = (each if each is None else _of_two(each, pairs) for each in (given, clean))
+        rows = [torch.full_like(row, place) for place, row in enumerate(rows)]
+    logits = double(given) if given.dtype != torch.float64 else double(given).clone()  # a metric may change its copy
     if metric.reference == "clean":
         if clean is None:
             raise ValueError(f"{metric.name} compares with the logits of the clean run, which are not known here")
@@ -109,6 +112,12 @@ def metric_values(
         got = f"the shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
         raise ValueError(f"the metric must give one number for each of the {shape.numel()} queries, got {got}")
     return values.double().view(shape)
+
+
+def _of_two(logits: Float[Tensor, "*copy query d_vocab"], pairs: PromptPairs) -> Float[Tensor, "*copy query 2"]:
+    """The logits of answer and foil."""
+    places = torch.stack([pairs.answers, pairs.foils], -1).to(logits.device)
+    return logits.gather(-1, places.expand(*logits.shape[:-1], 2))
 
 
 def check_metric(

@@ -31,6 +31,8 @@ class Metric:
         unit: such as `nats` or `probability`; empty if nobody said, then labels say "units of NAME".
         higher_is_better: whether a larger number means a better answer; None if nobody said.
         reference: `"clean"` if it compares with the clean run of the same model on the same rows.
+        reads: `"two"` if only the logits of answer and foil matter. It then gets only these, as a vocabulary of two tokens,
+            which saves the conversion of all others.
 
     >>> Metric(lambda logits, answers, foils: logits.amax(-1), name="largest", unit="nats").name
     'largest'
@@ -41,6 +43,7 @@ class Metric:
     unit: str = ""
     higher_is_better: bool | None = None
     reference: Literal["", "clean"] = ""
+    reads: Literal["all", "two"] = "all"
 
     def __post_init__(self) -> None:
         wrong = {name: given for name in ("name", "unit") if not isinstance(given := getattr(self, name), str)}
@@ -49,6 +52,8 @@ class Metric:
             problems.append(f"a metric's measure is a function of logits, answers and foils, got {self.measure!r}")
         if self.reference not in ("", "clean"):
             problems.append(f"a metric's reference is 'clean' or nothing, got {self.reference!r}")
+        if self.reads not in ("all", "two"):
+            problems.append(f"a metric reads 'all' logits or 'two', got {self.reads!r}")
         if self.higher_is_better is not None:
             problems += flag_problems(higher_is_better=self.higher_is_better)
         refuse(problems)
@@ -107,7 +112,7 @@ def _exact_match(logits: Logits, answers: Tokens, foils: Tokens) -> Bool[Tensor,
     return _picked(logits, answers) > others.amax(-1)
 
 
-logit_difference = Metric(_logit_difference, "logit_difference", "nats", higher_is_better=True)
+logit_difference = Metric(_logit_difference, "logit_difference", "nats", higher_is_better=True, reads="two")
 """How much the answer is preferred to the foil: logit(answer) − logit(foil), in nats."""
 cross_entropy = Metric(_cross_entropy, "cross_entropy", "nats", higher_is_better=False)
 """−log p(answer), in nats, whatever the foils."""

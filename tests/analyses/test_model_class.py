@@ -16,7 +16,6 @@ from grokscope.tasks import PromptPairs, TwoHopTask
 from grokscope.tasks.transformerlens import HookedTransformerConfig
 
 
-
 def _with_numbers(model: torch.nn.Module) -> torch.nn.Module:
     """With weights of its own: an encoder's are whatever the memory held."""
     for parameter in model.parameters():
