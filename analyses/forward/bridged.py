@@ -12,6 +12,8 @@ from typing import Any, overload
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import gelu
+from transformers.activations import NewGELUActivation
 
 from .bridge_attention import Positions, attention_of
 from .bridge_flow import Flow, Unread, flows, some_tokens
@@ -32,7 +34,7 @@ def describe_bridge(bridge: Any) -> Decoder:
         layers=_Layers(bridge),
         norm=None if last is None else _norm(last, bridge.cfg),
         unembed=partial(_unembedded, bridge),
-        W_U=bridge.unembed.original_component.weight.T * _multiplier_of_logits(bridge.original_model),
+        W_U=_unembedding(bridge),
     )
 
 
@@ -118,6 +120,11 @@ def _unembedded(bridge: Any, normed: Float[Tensor, "*batch d_model"]) -> Float[T
     return capped(logits, cap or getattr(model, "output_logits_soft_cap", None))
 
 
+def _unembedding(bridge: Any) -> Float[Tensor, "d_model d_vocab_out"]:
+    matrix, multiplier = bridge.unembed.original_component.weight.T, _multiplier_of_logits(bridge.original_model)
+    return matrix if multiplier == 1 else matrix * multiplier
+
+
 def _multiplier_of_logits(model: Any) -> float:
     """Of Cohere and Granite."""
     scale = getattr(model, "logit_scale", None)
@@ -139,6 +146,9 @@ def _mlp_written(block: Any, mlp: Any, adds: bool, read: Tensor) -> Tensor:
     """What an MLP makes of what it reads; modules are run without torch's hooks, by which bridges take notes."""
     if mlp.name is None:
         inner = block.original_component.activation_fn(mlp.submodules["in"].forward(read))
+        return mlp.submodules["out"].forward(inner)
+    if isinstance(getattr(mlp.original_component, "act", None), NewGELUActivation) and {"in", "out"} <= set(mlp.submodules):
+        inner = gelu(mlp.submodules["in"].forward(read), approximate="tanh")  # which GPT-2's module takes eight steps for
         return mlp.submodules["out"].forward(inner)
     written = mlp.forward(read, torch.zeros_like(read)) if adds else mlp.forward(read)
     return written[0] if isinstance(written, tuple) else written

@@ -26,7 +26,7 @@ from .gradients import Slopes, input_gradients, slopes
 from .hook_points import points_of
 from .hooks_engine import HooksEngine
 from .memory import ENOUGH_GRADIENTS, MAX_BATCH, MAX_SET_ROWS, Sizes, budget
-from .model import check_described, check_reachable, graph_of, hooked_graph, problems_of
+from .model import check_described, check_places, check_reachable, described_graph, hooked_graph, problems_of
 from .paths import path_logits
 from .places import Differences, Gathered, Gradients, Logits, Objective, OpenEdges, Sublayer
 from .room import Room, Work
@@ -237,13 +237,14 @@ def engine_of(
             engine of hooks needs are missing, or there is no budget.
     """
     refuse(common_problems(engine=engine))
+    check_places(roles, answer_position)
     check_reachable(model)
     model = in_single(model)
     memory = budget(max_memory, model)
     if engine == "fast":
         check_described(model, len(roles))
     if engine != "hooks" and not problems_of(model, len(roles)):
-        return FastEngine(model, graph_of(model, roles, answer_position), memory)
+        return FastEngine(model, described_graph(model, roles, answer_position), memory)
     quiet = at_rest(model)
     points = points_of(quiet)
     return HooksEngine(quiet, points, hooked_graph(quiet, points, roles, answer_position), memory)

@@ -69,11 +69,15 @@ def graph_of(model: Model, roles: tuple[str, ...], answer_position: int) -> Comp
         ValueError: if the position is none of the roles'; if the model is known by its hook points only and these do not do
             for exact interventions; all problems are named.
     """
-    _check_places(roles, answer_position)
+    check_places(roles, answer_position)
     if problems_of(model, len(roles)):
         model = at_rest(model)
         return hooked_graph(model, points_of(model), roles, answer_position)
-    check_model(model)
+    return described_graph(model, roles, answer_position)
+
+
+def described_graph(model: Model, roles: tuple[str, ...], answer_position: int) -> ComputationGraph:
+    """The same of a model whose description says all that it computes, see `problems_of`."""
     decoder = described(model)
     return _graph(
         model,
@@ -106,7 +110,12 @@ def hooked_graph(model: Model, points: Points, roles: tuple[str, ...], answer_po
     )
 
 
-def _check_places(roles: tuple[str, ...], answer_position: int) -> None:
+def check_places(roles: tuple[str, ...], answer_position: int) -> None:
+    """Raise unless an answer can be read at the position of one of the roles.
+
+    Raises:
+        ValueError: naming all problems.
+    """
     names = named_roles(roles)
     problems = role_problems(names, len(names)) if not isinstance(roles, str) else names_problems(roles=roles)
     refuse(problems + [f"{each} {', '.join(map(str, names))}" for each in position_problems(answer_position, len(names))])

@@ -97,10 +97,9 @@ def path_patch(
     targets = targets_of(runner.graph, edges, positions)
     about: dict[str, Any] = {**options, "max_memory": max_memory, "memory": memory, "engine": runner.name}
     with keeping(keep_in, model, pairs, targets, **about) as question:
-        if question is not None:  # which goes on with the memory of its first call
-            memory = question.memory
-        remake = partial(engine_of, **runs, max_memory=memory)
-        runner, there = remake(model), None
+        remake, there = partial(engine_of, **runs, max_memory=memory if question is None else question.memory), None
+        if question is not None and question.memory != memory:  # it goes on with the memory of its first call
+            runner = remake(model)
         if workers is not None:
             there = partial(measured_there, workers=workers, model=model, remake=remake, folder=question and question.folder)
         more |= {"kept": question, "there": there}
