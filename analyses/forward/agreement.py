@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ...tasks.questions.padding import aligned
+from ...tasks.questions.padding import aligned, told_of_pads
 from ...tasks.transformerlens import Model
 from ..statistics import double
 
@@ -85,8 +85,8 @@ def own_logits(model: Model, tokens: Int[Tensor, "query pos"], answer_position: 
 
 
 def _logits_of(model: Model, tokens: Int[Tensor, "query pos"], answer_position: int) -> Float[Tensor, "query d_vocab"]:
-    moved = aligned(model, tokens, answer_position).moved.to(tokens.device)
-    at = torch.arange(len(tokens), device=tokens.device), answer_position % tokens.shape[1] - moved
+    prompts = aligned(model, tokens, answer_position)
+    at = torch.arange(len(tokens), device=tokens.device), answer_position % tokens.shape[1] - prompts.moved.to(tokens.device)
     called, here = [], threading.get_ident()
 
     def where_read(unembed: nn.Module, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -98,7 +98,7 @@ def _logits_of(model: Model, tokens: Int[Tensor, "query pos"], answer_position: 
     unembed = getattr(model, "unembed", None)
     handle = unembed.register_forward_pre_hook(where_read) if isinstance(unembed, nn.Module) else None
     try:
-        logits = model(tokens)
+        logits = model(tokens, **told_of_pads(model, prompts))
     finally:
         if handle is not None:
             handle.remove()

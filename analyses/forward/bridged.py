@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 from transformers.activations import NewGELUActivation
 
+from ...circuits.plain_text import shortened
 from .bridge_attention import Positions, attention_of
 from .bridge_flow import Flow, Unread, flows, some_tokens
 from .decoder import Decoder, Layer, Map, Mask, Norm
@@ -60,6 +61,8 @@ def problems_of_bridge(bridge: Any, n_positions: int) -> list[str]:
         logits, expected = decoder.decode(state), bridge(tokens)
     except Unread as problem:
         return [f"{kind} {problem}"]
+    except Exception as problem:  # any, for a module of transformers may be made in any way: hooks need not know it
+        return [f"{kind} blocks, which could not be described ({type(problem).__name__}: {shortened(str(problem))})"]
     error, size = float((logits - expected).abs().max()), float(expected.abs().max())
     if error <= ROUNDINGS * torch.finfo(logits.dtype).eps * size:
         return []

@@ -56,9 +56,10 @@ def random_model(n_layers: int, n_heads: int, d_model: int, d_vocab: int, n_posi
     return HookedTransformer(config, move_to_device=False)
 
 
-def random_pairs(model: HookedTransformer, n: int) -> tasks.PromptPairs:
-    """Pairs whose answer the model prefers in the clean run and whose foil in the corrupt one."""
+def random_pairs(model: HookedTransformer, n: int, n_shared: int) -> tasks.PromptPairs:
+    """Pairs whose answer the model prefers in the clean run and whose foil in the corrupt one; their first tokens agree."""
     clean, corrupt = torch.randint(model.cfg.d_vocab, (2, n, model.cfg.n_ctx), generator=torch.Generator().manual_seed(0))
+    corrupt[:, :n_shared] = clean[:, :n_shared]
     with torch.no_grad():
         change = torch.cat([(model(a[None]) - model(b[None]))[:, -1] for a, b in zip(clean, corrupt, strict=True)])
     roles = tuple(f"p{i}" for i in range(model.cfg.n_ctx))
@@ -255,13 +256,16 @@ def main(
     d_model: Annotated[int, typer.Option(help="width")] = 768,
     d_vocab: Annotated[int, typer.Option(help="tokens")] = 50_257,
     n_positions: Annotated[int, typer.Option(help="length of the prompts")] = 15,
+    n_shared: Annotated[
+        int, typer.Option(min=0, help="first tokens that both prompts of a pair have, as of a template")
+    ] = 0,
     n_pairs: Annotated[int, typer.Option(help="prompt pairs")] = 32,
     threads: Annotated[int, typer.Option(help="of torch")] = 2,
 ) -> None:
     """Measure and print."""
     torch.set_num_threads(threads)
     model = random_model(n_layers, n_heads, d_model, d_vocab, n_positions)
-    pairs = random_pairs(model, n_pairs)
+    pairs = random_pairs(model, n_pairs, n_shared)
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     cores = f"{os.cpu_count()} cores, {threads} threads{load}"
     typer.echo(f"{platform.machine()}, {cores}; Python {platform.python_version()}, torch {torch.__version__}")

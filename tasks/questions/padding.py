@@ -68,13 +68,14 @@ def logits_at_answer(
     forward: Forward, tokens: Int[Tensor, "query pos"], answer_position: int
 ) -> Float[Tensor, "query d_vocab"]:
     """The logits of a forward pass where each prompt's answer is read: at the answer position or before trailing pads."""
-    logits = _asked(forward, tokens)
+    prompts = aligned(forward, tokens, answer_position)
+    logits = _asked(forward, tokens, **told_of_pads(forward, prompts))
     if not isinstance(logits, Tensor) or logits.ndim != 3:
         raise TypeError(
             f"a {type(forward).__name__} gives {type(logits).__name__} for tokens, not logits [query, pos, d_vocab], as a "
             "model of TransformerLens does"
         )
-    places = answer_position % tokens.shape[1] - aligned(forward, tokens, answer_position).moved.to(logits.device)
+    places = answer_position % tokens.shape[1] - prompts.moved.to(logits.device)
     return logits[torch.arange(len(logits), device=logits.device), places]
 
 
@@ -97,10 +98,19 @@ _POSSIBLE = (
 )
 
 
-def _asked(forward: Forward, tokens: Int[Tensor, "query pos"]) -> object:
+def told_of_pads(forward: Forward, prompts: Aligned) -> dict[str, Tensor]:
+    """What a model is told so that it hides leading pads as they are: a TransformerBridge does not look for them itself."""
+    if prompts.mask is None or prompts.moved.any():
+        return {}
+    from ..transformerlens import TransformerBridge  # only where a model is asked
+
+    return {"attention_mask": prompts.mask} if isinstance(forward, TransformerBridge) else {}
+
+
+def _asked(forward: Callable[..., Tensor], tokens: Int[Tensor, "query pos"], **told: Tensor) -> object:
     """What it gives, logits or not; a module that cannot take tokens, such as a layer, is named."""
     if not isinstance(forward, nn.Module) or _is_hooked(forward):
-        return forward(tokens)
+        return forward(tokens, **told)
     try:
         return forward(tokens)
     except torch.OutOfMemoryError:

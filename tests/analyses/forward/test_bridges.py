@@ -2,19 +2,24 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from families import D_VOCAB, FAMILIES, Family, bridge_of, computing_in
 from literal_bridge import LiteralBridge
 from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge import TransformerBridge
+from worded import word_tokenizer
 
+from grokscope.analyses import path_patch
 from grokscope.analyses.forward import bridge_attention, model
 from grokscope.analyses.forward.engine import engine_of
 from grokscope.analyses.forward.head import check_last_state, token_embeddings
 from grokscope.analyses.forward.model import Stage, graph_of, residual_states
 from grokscope.analyses.forward.places import open_edges_of
 from grokscope.circuits import Edge
+from grokscope.tasks import PromptPairs, predictions
 
 ROLES = ("a", "b", "c", "d", "e")
 CLOSE = {torch.float64: 1e-11, torch.float32: 1e-5}
@@ -178,3 +183,25 @@ def test_a_bridge_of_half_precision_is_computed_in_single(name: str, compatible:
     assert found.logits.dtype == torch.float32
     error = float((own.float() - found.logits).abs().max() / found.logits.abs().max())
     assert 0 < error < 32 * torch.finfo(torch.bfloat16).eps
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("name", FAST)
+def test_pads_of_a_bridges_prompts_change_nothing(name: str, side: str) -> None:
+    bridge = bridge_of(name, torch.float32)
+    bridge.tokenizer = word_tokenizer([" ".join(f"w{i}" for i in range(D_VOCAB - 3))], side=side)
+    bridge.cfg.default_prepend_bos, pad = False, bridge.tokenizer.pad_token_id
+    clean, corrupt = torch.randint(3, D_VOCAB, (2, 4, 3), generator=torch.Generator().manual_seed(0))
+    answers, foils = torch.arange(4, 8), torch.arange(9, 13)
+    short = PromptPairs(clean, corrupt, answers, foils, roles=("a", "b", "c"))
+    before, after = (2, 0) if side == "left" else (0, 2)
+    clean, corrupt = (F.pad(tokens, (before, after), value=pad) for tokens in (short.clean, short.corrupt))
+    padded = PromptPairs(clean, corrupt, answers, foils, roles=ROLES)
+    assert predictions(bridge, padded.clean, -1).equal(predictions(bridge, short.clean, -1))
+    names = dict(zip(("a", "b", "c"), ROLES[2:], strict=True))
+    some = graph_of(bridge, short.roles, -1).edges[::9]
+    expected = path_patch(bridge, short, edges=some, per_query=True)
+    edges = [Edge(*(node._replace(role=names[node.role]) for node in edge)) for edge in some]
+    for engine in ("fast", "hooks"):
+        found = path_patch(bridge, padded, edges=edges, per_query=True, engine=engine)
+        np.testing.assert_allclose(found.deltas, expected.deltas, atol=1e-4 * np.abs(expected.deltas).max())
