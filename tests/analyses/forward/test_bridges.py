@@ -1,5 +1,6 @@
 """Bridges to published families, each exact against hooks on the modules that it wraps."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -185,8 +186,13 @@ def test_a_bridge_of_half_precision_is_computed_in_single(name: str, compatible:
     assert 0 < error < 32 * torch.finfo(torch.bfloat16).eps
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        *itertools.product(["GPT2LMHeadModel", "Gemma2ForCausalLM"], ["left", "right"]),
+        *(pytest.param(name, "left", marks=pytest.mark.slow) for name in FAMILIES if name not in FAST),
+    ],
+)
 def test_pads_of_a_bridges_prompts_change_nothing(name: str, side: str) -> None:
     bridge = bridge_of(name, torch.float32)
     bridge.tokenizer = word_tokenizer([" ".join(f"w{i}" for i in range(D_VOCAB - 3))], side=side)
