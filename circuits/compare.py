@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 
 from .alignment import nearest
 from .arguments import common_problems, flag_problems, native, number_problems, refuse, whole_problems
-from .circuit import Circuit
+from .circuit import Circuit, measured_rows
 from .comparable import check_comparable, mapping_problems
 from .comparison import CircuitComparison
 from .moves import Moves
@@ -102,7 +102,15 @@ def _measured(circuits: Mapping[str, Circuit]) -> dict[str, Any]:
     """How the circuits were measured, which is the same for all."""
     first = next(iter(circuits.values()))
     names = ("metric", "unit", "contrast", "direction", "split")
-    return {name: first.provenance.get(name) for name in names} | {"graph": first.graph.to_dict()}
+    estimated = {label: n for label, circuit in circuits.items() if (n := _n_estimated(circuit))}
+    about = {name: first.provenance.get(name) for name in names} | {"graph": first.graph.to_dict()}
+    return about | ({"estimated": estimated} if estimated else {})
+
+
+def _n_estimated(circuit: Circuit) -> int:
+    """How many of its effects were never measured."""
+    measured = str(circuit.provenance.get("method", "exact")).startswith("exact")
+    return int((~measured_rows(circuit.table)).sum()) if measured else len(circuit.table)
 
 
 def _size_problems(top_k: Any) -> list[str]:

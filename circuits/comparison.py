@@ -9,7 +9,7 @@ import pandas as pd
 
 from .arguments import refuse
 from .columns import Columns
-from .comparison_summary import ComparisonSummary, headline, intervals, summary_of
+from .comparison_summary import ComparisonSummary, estimates, headline, intervals, summary_of
 from .comparison_table import table_in_words
 from .figure_text import escaped
 from .palette import PAGE
@@ -40,7 +40,8 @@ class CircuitComparison(Result):
         alignment: by pair, which circuit's loops and heads were moved for it, and how.
         labels: the circuits' names; `taught again` is a second training of `taught`.
         margin: the largest distance that counts as none, named before anything was compared; None if none was.
-        measured: how the circuits were measured: metric, unit, contrast, direction, split and graph.
+        measured: how the circuits were measured: metric, unit, contrast, direction, split and graph; of those with effects
+            that are only estimated, how many.
     """
 
     table: Annotated[
@@ -72,7 +73,8 @@ class CircuitComparison(Result):
         """The word and the distance of each two conditions, as far as a line holds them; and on how much that rests."""
         found = verdicts(self.table, self.differences, self.labels, self.margin)
         sizes = f"{len(self.edges)} live edges · n = {int(self.table['n'].min())} queries · {intervals(found)}"
-        return f"{headline(found, self.labels)} · {sizes}"
+        estimated = estimates(self.measured)
+        return f"{headline(found, self.labels)} · {sizes}{' · ' if estimated else ''}{estimated}"
 
     @property
     def in_words(self) -> pd.DataFrame:

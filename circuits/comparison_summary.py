@@ -69,8 +69,16 @@ def summary_of(
     """The summary of a comparison; see there for the arguments."""
     found = verdicts(table, differences, labels, margin)
     sentences = [*(_of_several(found) if len(found) > 1 else map(_sentence, found)), *_scope(found)]
+    if estimated := estimates(measured):
+        sentences.append(f"Distances are between all effects, of which {estimated}: no interval knows their error.")
     sentences += [] if any(each.within for each in found) or not found else [yardstick(measured)]
     return ComparisonSummary(pd.DataFrame([_row(each, margin) for each in found]), (*sentences, PATH))
+
+
+def estimates(measured: Mapping[str, Any]) -> str:
+    """Of how many effects of which circuits there are estimates alone; empty if all are measured."""
+    counts = measured.get("estimated") or {}
+    return " and ".join(f"{n:,} of {label} are estimates" for label, n in counts.items())
 
 
 def headline(found: Sequence[Verdict], labels: Sequence[str]) -> str:

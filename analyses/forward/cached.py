@@ -23,7 +23,7 @@ from .decoder import Decoder, Layer, device_of
 from .hooks import refuse_hooks
 from .layer import attention_output, attention_scores, gathered, head_outputs, mlp_output, normalised, project
 from .memory import batches_of
-from .model import check_described, described
+from .model import check_described, check_model, described
 from .places import Sublayer
 
 Copies = Float[Tensor, "copy query _ d_model"]
@@ -139,9 +139,10 @@ def run_and_cache(model: Model, graph: ComputationGraph, tokens: Int[Tensor, "qu
         ValueError: if the model carries hooks, an answer would be read at a pad, or for some prompt the model's logits are
             not finite or differ from those computed here.
     """
-    check_described(model, len(graph.roles))
+    check_model(model)
     refuse_hooks(model)
     model = at_rest(model)
+    check_described(model, len(graph.roles))
     tokens, decoder = tokens.to(device_of(model)), described(model)
     answer = graph.roles.index(graph.answer_role)
     prompts = aligned(model, tokens, answer)

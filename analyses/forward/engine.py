@@ -239,15 +239,14 @@ def engine_of(
     refuse(common_problems(engine=engine))
     check_places(roles, answer_position)
     check_reachable(model)
-    model = in_single(model)
+    model = in_single(at_rest(model))
     memory = budget(max_memory, model)
     if engine == "fast":
         check_described(model, len(roles))
     if engine != "hooks" and not problems_of(model, len(roles)):
         return FastEngine(model, described_graph(model, roles, answer_position), memory)
-    quiet = at_rest(model)
-    points = points_of(quiet)
-    return HooksEngine(quiet, points, hooked_graph(quiet, points, roles, answer_position), memory)
+    points = points_of(model)
+    return HooksEngine(model, points, hooked_graph(model, points, roles, answer_position), memory)
 
 
 def method_by(engine: Engine[Any], method: str) -> str:

@@ -101,6 +101,9 @@ def writes_of(
     whole = plain(z).sum(-2) + plain.b_O
     if _alike(whole, written):
         return plain
+    times = (whole * written).sum() / whole.square().sum()  # some models multiply what joins the residual stream
+    if _alike(times * whole, written):
+        return Writes(times * plain.W_O, times * plain.b_O)
     for norm in (getattr(block, name, None) for name in NORMS):
         if norm is not None and _alike(norm(whole), written):
             return Writes(plain.W_O, plain.b_O, MeasuredNorm.of(norm, whole))

@@ -18,6 +18,7 @@ from .decoder import Decoder, device_of
 from .hook_checks import reading_of
 from .hook_points import Points, has_hook_points, points_of
 from .hooked import describe_hooked, problems_of_hooked
+from .hooked_pass import Prompts, logits_and_noted
 from .layer import run_layer
 
 WRAPPED = ("_orig_mod", "module")
@@ -70,8 +71,9 @@ def graph_of(model: Model, roles: tuple[str, ...], answer_position: int) -> Comp
             for exact interventions; all problems are named.
     """
     check_places(roles, answer_position)
+    check_reachable(model)
+    model = at_rest(model)
     if problems_of(model, len(roles)):
-        model = at_rest(model)
         return hooked_graph(model, points_of(model), roles, answer_position)
     return described_graph(model, roles, answer_position)
 
@@ -150,6 +152,10 @@ def problems_of(model: Model, n_positions: int) -> list[str]:
 def check_described(model: Model, n_positions: int) -> None:
     """Raise unless the model's description says all that it computes.
 
+    Args:
+        model: in evaluation mode, see `at_rest`.
+        n_positions: of the prompts.
+
     Raises:
         TypeError: if there is none of its class.
         ValueError: naming the options that it leaves out.
@@ -158,12 +164,13 @@ def check_described(model: Model, n_positions: int) -> None:
     if unsupported := problems_of(model, n_positions):
         raise ValueError(
             f"exact interventions are not defined here for a model with {', '.join(unsupported)}, but by hooks: path_patch, "
-            "activation_patch, edge_attribution and discover do that"
+            "activation_patch, edge_attribution, discover, run_with_edges and faithfulness do that"
         )
 
 
 def described(model: Model) -> Decoder:
-    """A model as plain weights and functions."""
+    """A model, at rest, as plain weights and functions."""
+    model = at_rest(model)
     return describe_bridge(model) if isinstance(model, TransformerBridge) else describe_hooked(model)
 
 
@@ -190,7 +197,8 @@ def residual_states(
     model = at_rest(model)
     _refuse_one_module(model)
     if isinstance(model, TransformerBridge):
-        return _described_states(model, tokens, answer_position)
+        known = not problems_of(model, tokens.shape[1])
+        return (_described_states if known else _noted_states)(model, tokens, answer_position)
     if not model.cfg.n_layers:
         with torch.no_grad():
             prompts = aligned(model, tokens.to(device_of(model)), answer_position)
@@ -217,6 +225,21 @@ def _described_states(model: Model, tokens: Int[Tensor, "query pos"], answer_pos
         if layer.mlp is not None and not layer.parallel:
             states[Stage(number, "attention")] = middle
         states[Stage(number, "layer")] = after
+    return states
+
+
+@torch.no_grad()
+def _noted_states(model: Model, tokens: Int[Tensor, "query pos"], answer_position: int) -> dict[Stage, Tensor]:
+    """The states as a bridge's hook points hold them, where its description leaves something out."""
+    points, prompts = points_of(model), aligned(model, tokens.to(device_of(model)), answer_position)
+    names = [name for at in points.layers for name in (at.before, at.attention, at.after)]
+    _, noted = logits_and_noted(model, Prompts(prompts.tokens, prompts.mask), {}, names)
+    held = {name: values[0] for name, values in noted.items()}
+    states, parallel = {Stage(-1, "embedding"): held[points.layers[0].before]}, reading_of(model, points).parallel
+    for number, at in enumerate(points.layers):
+        if points.has_mlp and not parallel:
+            states[Stage(number, "attention")] = held[at.before] + held[at.attention]
+        states[Stage(number, "layer")] = held[at.after]
     return states
 
 

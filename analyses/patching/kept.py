@@ -80,8 +80,9 @@ def begin(folder: Path, about: Mapping[str, str], memory: int) -> Question:
     if not path.exists():
         write_document(path, KIND, {"about": dict(about), "memory": memory}, written_format=FORMAT, indent=1)
     there = validated(_Written, read_document(path, [KIND], known_format=FORMAT).content, str(path))
-    if names := [name for name in {**there.about, **about} if there.about.get(name) != about.get(name)]:
-        other = "; ".join(f"{name}: {there.about.get(name)}, asked is {about.get(name)}" for name in names)
+    kept, asked = ({"engine": "fast", **each} for each in (there.about, about))
+    if names := [name for name in {**kept, **asked} if kept.get(name) != asked.get(name)]:
+        other = "; ".join(f"{name}: {kept.get(name)}, asked is {asked.get(name)}" for name in names)
         raise ValueError(f"keep_in: {folder} keeps effects of something else ({other}); {_TO_DO}")
     return Question(there.about, there.memory, folder)
 

@@ -82,7 +82,7 @@ def _changes(
     model: Model, pairs: PromptPairs, metric: AnyMetric, max_memory: int | None, *, progress: bool
 ) -> tuple[np.ndarray, Ends]:
     """m(patched) − m(clean) by cell and query, and the metric on both prompts."""
-    engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
+    engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory, engine="fast")
     cells = list(product(range(-1, engine.graph.n_layers), range(len(pairs.roles))))
     deltas, resolution = np.empty((len(cells), len(pairs))), resolution_of(model, engine.graph)
     ends = Ends(metric, len(pairs), "noising", resolution)

@@ -209,3 +209,15 @@ def test_undefined_effects_are_refused_with_their_reason() -> None:
     b = Circuit(a.table.assign(effect=np.nan), a.graph, {**a.provenance, "reason": "the gap is small"})
     with pytest.raises(ValueError, match=r"undefined effects \(b: the gap is small\)"):
         compare({"a": a, "b": b})
+
+
+def test_effects_that_are_only_estimated_are_counted() -> None:
+    a, b = circuit(CHAIN), circuit(OTHER)
+    assert "estimates" not in compare({"a": a, "b": b}).caption
+    verified = ["estimated"] * 3 + ["exact"] * (len(a.table) - 3)
+    screened = dataclasses.replace(a, table=a.table.assign(verified=verified))
+    estimated = dataclasses.replace(b, provenance={**b.provenance, "method": "estimated by eap"})
+    comparison = compare({"a": screened, "b": estimated})
+    said = f"3 of a are estimates and {len(b.table)} of b are estimates"
+    assert said in comparison.caption and said in str(comparison.summary())
+    assert type(comparison).from_json(comparison.to_json()).caption == comparison.caption

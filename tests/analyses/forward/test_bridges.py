@@ -14,7 +14,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from worded import word_tokenizer
 
 from grokscope.analyses import path_patch
-from grokscope.analyses.forward import bridge_attention, model
+from grokscope.analyses.forward import bridge_attention, bridged, model
 from grokscope.analyses.forward.engine import engine_of
 from grokscope.analyses.forward.head import check_last_state, token_embeddings
 from grokscope.analyses.forward.model import Stage, graph_of, residual_states
@@ -211,3 +211,52 @@ def test_pads_of_a_bridges_prompts_change_nothing(name: str, side: str) -> None:
     for engine in ("fast", "hooks"):
         found = path_patch(bridge, padded, edges=edges, per_query=True, engine=engine)
         np.testing.assert_allclose(found.deltas, expected.deltas, atol=1e-4 * np.abs(expected.deltas).max())
+
+
+@pytest.mark.parametrize("name", ["GPTNeoXForCausalLM", "OPTForCausalLM"])
+def test_a_bridge_with_dropout_in_training_mode_is_measured_at_rest(name: str) -> None:
+    dropout = {"GPTNeoXForCausalLM": {"hidden_dropout": 0.3}, "OPTForCausalLM": {"dropout": 0.3}}[name]
+    bridge = bridge_of(name, torch.float32, **dropout)
+    clean, corrupt = torch.randint(3, D_VOCAB, (2, 3, len(ROLES)), generator=torch.Generator().manual_seed(0))
+    pairs = PromptPairs(clean, corrupt, torch.arange(4, 7), torch.arange(9, 12), roles=ROLES)
+    edges = graph_of(bridge, ROLES, -1).edges[::29]
+    expected = path_patch(bridge, pairs, edges=edges, per_query=True)
+    bridge.train()
+    found = path_patch(bridge, pairs, edges=edges, per_query=True)
+    assert bridge.training and found.method == expected.method == "exact"
+    assert np.array_equal(found.deltas, expected.deltas)
+    assert graph_of(bridge, ROLES, -1) == expected.graph
+    engine = engine_of(bridge, ROLES, -1)
+    (base,), (again,) = engine.run(clean), engine.run(clean)
+    assert all(torch.equal(each, base.logits) for _, logits in engine.edge_logits(base, again, edges) for each in logits)
+
+
+def test_what_no_description_covers_is_read_and_patched_by_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in training mode, and where reading the model fails in any way."""
+    bridge = bridge_of("GPT2LMHeadModel", torch.float32)
+    tokens = torch.randint(3, D_VOCAB, (2, len(ROLES)), generator=torch.Generator().manual_seed(0))
+    expected = residual_states(bridge, tokens, -1)
+
+    def fails(*args: object) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(bridged, "attention_of", fails)
+    (problem,) = model.problems_of(bridge, len(ROLES))
+    assert "could not be described (RuntimeError: mat1 and mat2" in problem
+    for each in (bridge, bridge.train()):
+        assert engine_of(each, ROLES, -1).name == "hooks"
+    found = residual_states(bridge, tokens, -1)
+    assert list(found) == list(expected)
+    for stage, state in expected.items():
+        close(found[stage], state)
+
+
+def test_what_joins_the_residual_stream_may_be_multiplied_for_hooks_too() -> None:
+    bridge = bridge_of("GraniteForCausalLM", torch.float32)
+    clean, corrupt = torch.randint(3, D_VOCAB, (2, 3, len(ROLES)), generator=torch.Generator().manual_seed(0))
+    pairs = PromptPairs(clean, corrupt, torch.arange(4, 7), torch.arange(9, 12), roles=ROLES)
+    edges = graph_of(bridge, ROLES, -1).edges[::17]
+    expected, found = (
+        path_patch(bridge, pairs, edges=edges, per_query=True, engine=name).deltas for name in ("fast", "hooks")
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())

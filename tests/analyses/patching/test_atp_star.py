@@ -224,5 +224,5 @@ def test_for_small_changes_the_softmax_is_as_good_as_linear() -> None:
 
 
 def test_an_engine_that_cannot_recompute_the_softmax_is_named() -> None:
-    with pytest.raises(ValueError, match=r"HooksEngine cannot recompute the softmax.*eap_ig_inputs"):
+    with pytest.raises(ValueError, match=r"which the engine of hooks cannot do; leave out engine=.hooks.*eap_ig_inputs"):
         edge_attribution(random_model(1), random_pairs(1), method="atp_star", engine="hooks")
