@@ -41,7 +41,7 @@ def describe_bridge(bridge: Any) -> Decoder:
 
 @torch.no_grad()
 def problems_of_bridge(bridge: Any, n_positions: int) -> list[str]:
-    """Why a bridge at rest computes something that `describe_bridge` does not say; prompts of some tokens are run to know."""
+    """Why a bridge at rest computes something that `describe_bridge` does not say, known from prompts of some tokens."""
     kind = f"{type(bridge.original_model).__name__}'s"
     if not getattr(bridge.cfg, "n_layers", 0):
         return ["n_layers=0"]

@@ -67,8 +67,8 @@ def _weighted(
     if not isinstance(engine, ChoosingEngine):
         raise ValueError(
             "eap_qk and atp_star recompute the softmax for changed queries and keys, which the engine of "
-            f"{engine.name} cannot do; leave out engine={engine.name!r} if it was asked for, estimate with eap, eap_ig_inputs "
-            "or eap_ig_activations, or measure exactly"
+            f"{engine.name} cannot do; leave out engine={engine.name!r} if it was asked for, estimate with eap, "
+            "eap_ig_inputs or eap_ig_activations, or measure exactly"
         )
     changes, found = engine.differences(base, donor), np.zeros((len(edges), len(base.logits)))
     straight = [i for i, edge in enumerate(edges) if not edge.look.is_choice]
