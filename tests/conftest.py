@@ -6,6 +6,7 @@ from importlib.metadata import version
 import jaxtyping
 import pytest
 import torch
+import transformer_lens  # noqa: F401 (what the library imports first, jaxtyping's import hook compiles again in every process)
 from handset import ROLES
 
 from grokscope.circuits import progress
