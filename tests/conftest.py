@@ -11,6 +11,7 @@ import transformer_lens  # noqa: F401 (what the library imports first, jaxtyping
 from handset import ROLES
 
 from grokscope.circuits import arguments, progress
+from grokscope.circuits.conditions import condition_of
 from grokscope.tasks import ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, train
 from grokscope.tasks.hooked_config import OnlyInTransformerLens3
 from grokscope.tasks.models.building import tie_blocks
@@ -21,8 +22,8 @@ TRANSFORMERLENS = int(version("transformer-lens").split(".")[0])
 # what a shell starts in the background ignores SIGINT, as would the processes that tests start
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# they take anything and are asked most often, thousands of times in a call
-for each in (arguments.is_whole, arguments.is_number, arguments.native):
+# they are asked thousands of times in a call, and say by themselves what they cannot take
+for each in (arguments.is_whole, arguments.is_number, arguments.native, condition_of):
     no_type_check(each)
 
 
