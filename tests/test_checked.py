@@ -14,7 +14,7 @@ def defined(whole: bool, width: int) -> Callable[..., object]:
     if whole:
 
         @jaxtyped(typechecker=checked)
-        def found(number: int) -> int:
+        def found(number: int) -> int:  # pyright: ignore[reportRedeclaration]
             return number * width
 
     else:
@@ -49,7 +49,8 @@ def test_the_class_of_an_argument_is_that_of_the_same_call() -> None:
         return Local, take
 
     (first, take_first), (second, take_second) = of_its_class(), of_its_class()
-    take_first(first()), take_second(second())
+    take_first(first())
+    take_second(second())
     with pytest.raises(TypeCheckError):
         take_second(first())
 
