@@ -2,13 +2,16 @@ import signal
 import sys
 from collections.abc import Callable, Generator
 from importlib.metadata import version
+from typing import no_type_check
 
 import jaxtyping
 import pytest
 import torch
+import transformer_lens  # noqa: F401 (what the library imports first, jaxtyping's import hook compiles again in every process)
 from handset import ROLES
 
-from grokscope.circuits import progress
+from grokscope.circuits import arguments, progress
+from grokscope.circuits.conditions import condition_of
 from grokscope.tasks import ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, train
 from grokscope.tasks.hooked_config import OnlyInTransformerLens3
 from grokscope.tasks.models.building import tie_blocks
@@ -18,6 +21,10 @@ TRANSFORMERLENS = int(version("transformer-lens").split(".")[0])
 
 # what a shell starts in the background ignores SIGINT, as would the processes that tests start
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# they are asked thousands of times in a call, and say by themselves what they cannot take
+for each in (arguments.is_whole, arguments.is_number, arguments.native, condition_of):
+    no_type_check(each)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

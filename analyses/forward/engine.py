@@ -8,7 +8,6 @@ the interventions of `literal` define the right answers.
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -28,7 +27,7 @@ from .hooks_engine import HooksEngine
 from .memory import ENOUGH_GRADIENTS, MAX_BATCH, MAX_SET_ROWS, Sizes, budget
 from .model import check_described, check_places, check_reachable, described_graph, hooked_graph, problems_of
 from .paths import path_logits
-from .places import Differences, Gathered, Gradients, Logits, Objective, OpenEdges, Sublayer
+from .places import Differences, Gathered, Gradients, Logits, Objective, OpenEdges, Sublayer, rows_of
 from .room import Room, Work
 from .single import differences, edge_logits, node_logits
 
@@ -163,8 +162,7 @@ class FastEngine:
     def run(self, *prompts: Int[Tensor, "query pos"]) -> Sequence[CachedRun]:
         """One run of all prompts, divided."""
         whole = run_and_cache(self.model, self.graph, torch.cat(prompts))
-        ends = accumulate(map(len, prompts))
-        return [whole.part(slice(end - len(each), end)) for each, end in zip(prompts, ends, strict=True)]
+        return [whole.part(rows) for rows in rows_of(prompts)]
 
     def averaged(self, runs: Iterable[CachedRun], n: int) -> CachedRun:
         """The mean of everything that is cached."""

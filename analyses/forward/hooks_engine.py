@@ -7,7 +7,6 @@ prompts at once. `hooks_changes` says how a single input is changed where a mode
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 from typing import ClassVar
 
 import torch
@@ -24,7 +23,7 @@ from .hooks_paths import along_paths
 from .hooks_run import HooksRun, averaged, run_with_hooks
 from .hooks_sets import with_open_edges
 from .memory import MAX_BATCH, MAX_SET_ROWS, Sizes
-from .places import Differences, Gradients, Logits, Objective, OpenEdges, Sublayer, component, order_of
+from .places import Differences, Gradients, Logits, Objective, OpenEdges, Sublayer, component, order_of, rows_of
 from .room import Room, Work
 
 
@@ -67,8 +66,7 @@ class HooksEngine:
     def run(self, *prompts: Int[Tensor, "query pos"]) -> Sequence[HooksRun]:
         """One run of all prompts, divided."""
         whole = run_with_hooks(self.model, self.points, self.graph, torch.cat(prompts))
-        ends = accumulate(map(len, prompts))
-        return [whole.part(slice(end - len(each), end)) for each, end in zip(prompts, ends, strict=True)]
+        return [whole.part(rows) for rows in rows_of(prompts)]
 
     def averaged(self, runs: Iterable[HooksRun], n: int) -> HooksRun:
         """The mean of everything that is read and written."""

@@ -10,6 +10,7 @@ before its norm.
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -107,38 +108,29 @@ def recorder(model: Model, graph: ComputationGraph, outputs: dict[Node, Residual
 def input_hook(graph: ComputationGraph, receiver: Node, change: Change) -> Hook:
     """A hook that changes what one input reads at its position."""
     position = graph.roles.index(receiver.role)
-
-    def at_position(activation: Float[Tensor, "query pos d_model"], hook: object) -> Tensor:
-        activation = activation.clone()
-        activation[:, position] = change(activation[:, position])
-        return activation
-
-    def at_head(activation: Float[Tensor, "query pos head d_model"], hook: object) -> Tensor:
-        activation = activation.clone()
-        activation[:, position, receiver.head] = change(activation[:, position, receiver.head])
-        return activation
-
     if receiver.kind == "head":
-        return f"blocks.{receiver.layer}.hook_{receiver.input}_input", at_head
-    if receiver.kind == "mlp":
-        return f"blocks.{receiver.layer}.hook_mlp_in", at_position
-    return f"blocks.{graph.n_layers - 1}.hook_resid_post", at_position
+        name, place = f"blocks.{receiver.layer}.hook_{receiver.input}_input", (position, receiver.head)
+    elif receiver.kind == "mlp":
+        name, place = f"blocks.{receiver.layer}.hook_mlp_in", (position,)
+    else:
+        name, place = f"blocks.{graph.n_layers - 1}.hook_resid_post", (position,)
+    return name, partial(_changed, place, change)
 
 
 def output_hooks(graph: ComputationGraph, node: Node, difference: Residual) -> list[Hook]:
     """A hook that adds `difference` to what a node writes, for every reader of it."""
-    position = graph.roles.index(node.role)
+    names = {"embed": "hook_embed", "mlp": f"blocks.{node.layer}.hook_mlp_out"}
+    name = names.get(node.kind, f"blocks.{node.layer}.hook_attn_out")
+    return [(name, partial(_changed, (graph.roles.index(node.role),), partial(torch.add, difference)))]
 
-    def add(activation: Float[Tensor, "query pos d_model"], hook: object) -> Tensor:
-        activation = activation.clone()
-        activation[:, position] += difference
-        return activation
 
-    if node.kind == "embed":
-        return [("hook_embed", add)]
-    if node.kind == "mlp":
-        return [(f"blocks.{node.layer}.hook_mlp_out", add)]
-    return [(f"blocks.{node.layer}.hook_attn_out", add)]
+def _changed(
+    place: tuple[int, ...], change: Change, activation: Float[Tensor, "query pos *head d_model"], hook: object
+) -> Float[Tensor, "query pos *head d_model"]:
+    """What passes a hook point, changed at a position, or at a position's head."""
+    activation = activation.clone()
+    activation[:, *place] = change(activation[:, *place])
+    return activation
 
 
 def sender_outputs(
@@ -203,14 +195,12 @@ def run_with_edges(
     hooks = recorder(model, graph, live)
     for receiver in graph.receivers:
         cut = [sender for sender in graph.senders_into(receiver) if Edge(sender, receiver) not in intact]
-        hooks.append(input_hook(graph, receiver, _swapping(cut, live, background)))
+        hooks.append(input_hook(graph, receiver, partial(_swapped, cut, live, background)))
     return logits_at(model, tokens, graph.roles.index(graph.answer_role), hooks)
 
 
-def _swapping(cut: list[Node], live: Mapping[Node, Residual], background: Mapping[Node, Residual]) -> Change:
-    """A change of what an input reads: the background's output of the cut senders instead of their live one."""
-
-    def change(reads: Residual) -> Residual:
-        return reads + sum((background[sender] - live[sender] for sender in cut), start=torch.zeros_like(reads))
-
-    return change
+def _swapped(
+    cut: list[Node], live: Mapping[Node, Residual], background: Mapping[Node, Residual], reads: Residual
+) -> Residual:
+    """What an input reads with the background's output of the cut senders instead of their live one."""
+    return reads + sum((background[sender] - live[sender] for sender in cut), start=torch.zeros_like(reads))

@@ -1,10 +1,11 @@
-"""Where nodes, edges and paths of a graph stand in the tensors of a run, and the types of these. Needs no model."""
+"""Where prompts, nodes, edges and paths of a graph stand in the tensors of a run, and the types of these. Needs no model."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ...circuits import ComputationGraph, Edge, Node
@@ -24,6 +25,12 @@ OpenEdges = Bool[Tensor, "set edge"]
 """Which of a graph's edges, in their order, are open in each set."""
 Objective = Callable[[Tensor], Tensor]
 """Logits [query, d_vocab] at the answer position to one number for each query."""
+
+
+def rows_of(prompts: Sequence[Int[Tensor, "_ pos"]]) -> list[slice]:
+    """Which rows each of several sets of prompts has in a run of all of them."""
+    ends = accumulate(map(len, prompts))
+    return [slice(end - len(each), end) for each, end in zip(prompts, ends, strict=True)]
 
 
 def component(node: Node) -> Node:

@@ -81,13 +81,14 @@ def test_sharp_lines_are_divided_until_a_literal_loop_agrees() -> None:
     sums, once = result.completeness.set_index("layer"), attribute_attention(model, pairs, tolerance=math.inf).completeness
     assert once["residual"].max() > 0.01 > 1e-3 >= sums["residual"].max() and once["steps"].max() == 5
     pattern = torch.from_numpy(result.patterns[0])
-    literal, n_points = torch.zeros_like(pattern), 2000
-    for k in range(n_points):
-        scaled = ((k + 0.5) / n_points * pattern).requires_grad_()
+    literal, points = torch.zeros_like(pattern), (torch.arange(2000, dtype=pattern.dtype) + 0.5) / 2000
+    for some in points.split(100):  # in one run
+        scaled = torch.einsum("n,q...->nq...", some, pattern).flatten(0, 1).requires_grad_()
+        clean, answers, foils = (torch.cat([each] * len(some)) for each in (pairs.clean, pairs.answers, pairs.foils))
         hook = ("blocks.0.attn.hook_pattern", lambda _, hook, scaled=scaled: scaled)
-        logits = model.run_with_hooks(pairs.clean, fwd_hooks=[hook])[:, -1]
-        values = logit_difference(logits, pairs.answers, pairs.foils)
-        literal += pattern * torch.autograd.grad(values.sum(), scaled)[0] / n_points
+        values = logit_difference(model.run_with_hooks(clean, fwd_hooks=[hook])[:, -1], answers, foils)
+        gradients = torch.autograd.grad(values.sum(), scaled)[0].unflatten(0, (len(some), -1))
+        literal += pattern * gradients.sum(0) / len(points)
     rows = result.table.query("layer == 0")[["head", "query", "key", "integrated"]]
     expected = literal.mean(0)
     for head, query, key, value in rows.itertuples(index=False, name=None):

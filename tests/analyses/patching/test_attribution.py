@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -95,7 +96,7 @@ def test_estimates_equal_a_literal_loop_with_many_midpoints_and_a_few_points_are
     def ours(**settings: float) -> np.ndarray:
         return edge_attribution(model, pairs, method="eap_ig_inputs", per_query=True, **settings).deltas
 
-    literal = estimates((np.arange(800) + 0.5) / 800, np.full(800, 1 / 800))
+    literal = estimates((np.arange(200) + 0.5) / 200, np.full(200, 1 / 200))
     scale = np.abs(literal).max()
     np.testing.assert_allclose(ours(tolerance=1e-5), literal, atol=1e-4 * scale)
     nodes, weights = np.polynomial.legendre.leggauss(5)
@@ -225,10 +226,19 @@ def test_a_method_that_gives_another_shape_is_refused(monkeypatch: pytest.Monkey
         edge_attribution(strong_model(2), wide_pairs(2), method="by query")
 
 
-@pytest.mark.parametrize("pads", ["clean", "corrupt", "different"])
-@pytest.mark.parametrize("kind", ["standard", "rotary"])
-@pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("direction", ["noising", "denoising"])
+QUICK = {  # every side in every direction, and each of the pads and kinds
+    ("clean", "standard", "left", "noising"),
+    ("different", "rotary", "right", "noising"),
+    ("corrupt", "rotary", "left", "denoising"),
+    ("different", "standard", "right", "denoising"),
+}
+MASKS = product(("clean", "corrupt", "different"), ("standard", "rotary"), ("left", "right"), ("noising", "denoising"))
+
+
+@pytest.mark.parametrize(
+    ("pads", "kind", "side", "direction"),
+    [each if each in QUICK else pytest.param(*each, marks=pytest.mark.slow) for each in MASKS],
+)
 def test_the_line_ends_under_the_base_prompts_mask(pads: str, kind: str, side: str, direction: str) -> None:
     """The donor's embedding, run by the model itself with the pads of the base prompts hidden."""
     model = padding_model(1, side, strength=1.0, **SETTINGS[kind])

@@ -3,7 +3,6 @@
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -18,10 +17,9 @@ import pytest
 import torch
 from conftest import calm_model, random_model, random_pairs, strong_model, wide_pairs
 from joblib._parallel_backends import ThreadingBackend
-from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from patched_in_workers import measured
-from processes import IN_PROC, children, is_there
+from processes import IN_PROC, stopped, worker_killed
 from torch import nn
 
 from grokscope.analyses import PatchingResult, discover, path_patch
@@ -228,23 +226,13 @@ def test_a_worker_keeps_one_model_and_says_if_it_does_not_see_it(tmp_path: Path)
 @pytest.mark.slow
 @IN_PROC
 def test_a_killed_process_is_replaced(tmp_path: Path) -> None:
-    get_reusable_executor().shutdown(wait=True)  # workers of another test
-    before, killed, whole = set(children()), [], measured(tmp_path / "whole", 0.0)
-
-    def kill_one() -> None:
-        for _ in range(1200):
-            time.sleep(0.05)
-            new = [pid for pid in children() if pid not in before and b"loky" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-            if len(new) > 1 and len([*(tmp_path / "there").glob("measured-*")]) > 3:
-                os.kill(new[-1], signal.SIGKILL)
-                return killed.append(new[-1])
-
-    killer = threading.Thread(target=kill_one)
-    killer.start()
-    with joblib.parallel_config(backend="loky", n_jobs=2):
-        found = measured(tmp_path / "there", 0.2)
-    killer.join()
-    assert killed and same(found, whole)
+    whole, there = measured(tmp_path / "whole", 0.0), tmp_path / "there"
+    with (
+        worker_killed(once=lambda: len([*there.glob("measured-*")]) > 3),
+        joblib.parallel_config(backend="loky", n_jobs=2),
+    ):
+        found = measured(there, 0.2)
+    assert same(found, whole)
 
 
 @pytest.mark.slow
@@ -279,19 +267,10 @@ def test_killed_workers_of_a_dask_cluster_are_replaced(tmp_path: Path, n_killed:
 @IN_PROC
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_ends_all_processes_and_keeps_what_was_finished(tmp_path: Path, number: signal.Signals) -> None:
-    """Ctrl-C reaches all processes of a terminal, SIGTERM the first one alone."""
-    command = [sys.executable, str(Path(__file__).parents[2] / "patched_in_workers.py"), str(tmp_path), "1"]
-    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
-        while len([*tmp_path.glob("measured-*")]) < 4:
-            time.sleep(0.05)
-            assert process.poll() is None
-        there = [pid for pid in children(process.pid) if b"Loky" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
-        assert process.stderr
-        said = process.stderr.read().strip().splitlines()
-        assert process.wait(60) == 128 + number
-    assert said[-1].endswith(f"measured, kept in {tmp_path}; the same call goes on"), said
-    assert len(there) == 2 and not any(is_there(pid) for pid in there)
+    said = stopped(
+        "patched_in_workers.py", str(tmp_path), "1", number=number, once=lambda: len([*tmp_path.glob("measured-*")]) > 3
+    )
+    assert said.endswith(f"measured, kept in {tmp_path}; the same call goes on")
     n_before = len([*tmp_path.glob("measured-*")])
     found = measured(tmp_path, 0.0)
     n_all, whole = len([*tmp_path.glob("measured-*")]), measured(tmp_path / "whole", 0.0)

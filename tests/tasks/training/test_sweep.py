@@ -2,16 +2,11 @@
 
 import os
 import signal
-import subprocess
-import sys
-import threading
-import time
 from pathlib import Path
 
 import joblib
 import pytest
-from joblib.externals.loky import get_reusable_executor
-from processes import IN_PROC, children, is_there
+from processes import IN_PROC, stopped, worker_killed
 from small_runs import small
 
 from grokscope.circuits.lock import LOCK, only_writer
@@ -109,22 +104,11 @@ def test_a_stopped_sweep_saves_says_how_far_it_came_and_goes_on(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_trainings_in_workers_are_saved_and_no_worker_is_left(tmp_path: Path, number: signal.Signals) -> None:
-    """Ctrl-C reaches all processes of a terminal, SIGTERM the first one alone."""
-    command = [sys.executable, str(Path(__file__).parents[2] / "stopped_sweep.py"), str(tmp_path), "2"]
-    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True) as process:
-        while len([*tmp_path.glob("*/metrics.csv")]) < 2:
-            time.sleep(0.05)
-            assert process.poll() is None
-        workers = [pid for pid in children(process.pid) if b"Loky" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
-        assert process.stderr
-        said = process.stderr.read().strip().splitlines()
-        assert process.wait(60) == 128 + number
-    assert (
-        said[-1]
-        == f"stopped: 0 of 3 trainings are finished; what others had begun is saved in {tmp_path}, the same call goes on"
+    said = stopped(
+        "stopped_sweep.py", str(tmp_path), "2", number=number, once=lambda: len([*tmp_path.glob("*/metrics.csv")]) > 1
     )
-    assert len(workers) == 2 and not any(is_there(pid) for pid in workers)
+    saved = f"what others had begun is saved in {tmp_path}, the same call goes on"
+    assert said == f"stopped: 0 of 3 trainings are finished; {saved}"
     for name in ("a-tiny-s0", "a-tiny-s1"):
         rows, states = Run.load(tmp_path / name).metrics["step"], sorted((tmp_path / name).glob("state_*"))
         assert int(states[-1].stem.partition("_")[2]) >= rows.iloc[-1], "nothing that was trained is lost"
@@ -134,22 +118,10 @@ def test_trainings_in_workers_are_saved_and_no_worker_is_left(tmp_path: Path, nu
 @pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_run_goes_on(tmp_path: Path) -> None:
     config = (ModelConfig.tiny(), TrainConfig.tiny(max_steps=200, evaluate_every=20, n_checkpoints=1))
-    get_reusable_executor().shutdown(wait=True)  # workers of another test
-    jobs, before, killed = grid({"a": small()}, {"tiny": config}, [0, 1]), set(children()), []
-
-    def kill_one() -> None:
-        for _ in range(600):
-            time.sleep(0.1)
-            new = [pid for pid in children() if pid not in before and b"loky" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-            if new and any(tmp_path.glob("*/metrics.csv")):
-                os.kill(new[-1], signal.SIGKILL)
-                return killed.append(new[-1])
-
-    killer = threading.Thread(target=kill_one)
-    killer.start()
-    table = sweep(jobs, tmp_path, n_jobs=2)
-    killer.join()
-    assert killed and (table["outcome"] != "failed").all() and (table["final"] == 200).all()
+    jobs = grid({"a": small()}, {"tiny": config}, [0, 1])
+    with worker_killed(once=lambda: any(tmp_path.glob("*/metrics.csv"))):
+        table = sweep(jobs, tmp_path, n_jobs=2)
+    assert (table["outcome"] != "failed").all() and (table["final"] == 200).all()
     whole = sweep(jobs[:1], tmp_path / "whole", n_jobs=1)
     assert whole["final"].tolist() == [200]
     kept, plain = (
