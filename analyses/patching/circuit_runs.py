@@ -28,7 +28,9 @@ from .metrics import AnyMetric, as_metric, logit_difference
 from .resolution import Resolution, resolution_of, rounding_of
 
 
-def run_with_edges(model: Model, pairs: PromptPairs, edges: Iterable[Edge | str]) -> Float[Tensor, "query d_vocab"]:
+def run_with_edges(
+    model: Model, pairs: PromptPairs, edges: Iterable[Edge | str], *, engine: Choice = "auto"
+) -> Float[Tensor, "query d_vocab"]:
     """Run the clean prompts with only the given edges intact; every other edge carries the corrupt run's value.
 
     Each input reads the sum of what its senders write: in this run for the edges given, in the corrupt run for
@@ -39,6 +41,7 @@ def run_with_edges(model: Model, pairs: PromptPairs, edges: Iterable[Edge | str]
         pairs: clean and corrupt prompts.
         edges: the circuit, as edges or their names; those without positions, `L0H0 -> MLP1`, or of `graph.together` are
             intact at every position.
+        engine: see `path_patch`.
 
     Returns:
         The logits at the answer position.
@@ -47,7 +50,7 @@ def run_with_edges(model: Model, pairs: PromptPairs, edges: Iterable[Edge | str]
         KeyError: if edges are not in the model's graph.
         ValueError: see `path_patch`.
     """
-    return run_with_edge_sets(model, pairs, [edges])[0]
+    return run_with_edge_sets(model, pairs, [edges], engine=engine)[0]
 
 
 def run_with_edge_sets(
@@ -56,6 +59,7 @@ def run_with_edge_sets(
     edge_sets: Sequence[Iterable[Edge | str]],
     *,
     max_memory: int | None = None,
+    engine: Choice = "auto",
     progress: bool = True,
 ) -> Float[Tensor, "set query d_vocab"]:
     """As `run_with_edges`, for many circuits together, such as random ones for a null.
@@ -65,20 +69,21 @@ def run_with_edge_sets(
         pairs: clean and corrupt prompts.
         edge_sets: the circuits.
         max_memory: bytes that may be used, the returned logits included; by default a quarter of what is free.
+        engine: see `path_patch`.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
     """
-    refuse(pairs_problems(pairs=pairs) + common_problems(max_memory=max_memory, progress=progress))
+    refuse(pairs_problems(pairs=pairs) + common_problems(max_memory=max_memory, engine=engine, progress=progress))
     pairs.check_against(model)
-    engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory)
-    open_edges = _open_edges(engine.graph, edge_sets)
+    runner = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory, engine=engine)
+    open_edges = _open_edges(runner.graph, edge_sets)
     shape = (len(open_edges), len(pairs), model.cfg.d_vocab_out)
-    batches = engine.batches(len(pairs), "sets", results=8 * math.prod(shape))
+    batches = runner.batches(len(pairs), "sets", results=8 * math.prod(shape))
     found: Any = None
     with bar(len(open_edges) * len(pairs), "running circuits", show=progress, unit=" runs") as shown:
         for rows in batches:
-            (corrupt,), (clean,) = engine.run(pairs.corrupt[rows]), engine.run(pairs.clean[rows])
+            (corrupt,), (clean,) = runner.run(pairs.corrupt[rows]), runner.run(pairs.clean[rows])
             found = clean.logits.new_empty(shape) if found is None else found
-            for places, logits in engine.logits_with_edges(corrupt, clean, open_edges):
+            for places, logits in runner.logits_with_edges(corrupt, clean, open_edges):
                 found[torch.tensor(places, device="cpu")[:, None], rows] = logits
                 shown.update(len(places) * len(rows))
     assert found is not None  # there is a pair, so there is a batch

@@ -19,6 +19,7 @@ from ...circuits.units import after_number, fixed, shown
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
+from ..forward.engine import Choice
 from ..plots.curves import faithfulness_curves
 from ..statistics import Values, holm, sums_by_unit
 from .choosing import said, shared_with_choosing
@@ -149,6 +150,7 @@ def faithfulness(
     allow_shared: bool = False,
     metric: AnyMetric = logit_difference,
     max_memory: int | None = None,
+    engine: Choice = "auto",
     progress: bool = True,
     seed: int = 0,
 ) -> FaithfulnessResult:
@@ -165,6 +167,7 @@ def faithfulness(
             says how many do.
         metric: see `path_patch`.
         max_memory: bytes that may be used, results included; by default a quarter of what is free.
+        engine: see `path_patch`.
         progress: show a bar, in terminals and notebooks, for what takes longer than two seconds.
         seed: of the random circuits, the shuffled rankings, the resampled prompts and the bootstrap.
 
@@ -174,7 +177,7 @@ def faithfulness(
     """
     counts = whole_problems(0, most=MOST_REPEATS, n_random=n_random)
     choice = choice_problems(background=(background, ("corrupt", "resampled", "mean")))
-    common = common_problems(allow_shared=allow_shared, max_memory=max_memory, progress=progress, seed=seed)
+    common = common_problems(allow_shared=allow_shared, max_memory=max_memory, engine=engine, progress=progress, seed=seed)
     refuse(pairs_problems(pairs=pairs) + counts + choice + common)
     pairs.check_against(model)
     shared = shared_with_choosing(circuit.provenance, pairs, allow_shared=allow_shared)
@@ -182,7 +185,7 @@ def faithfulness(
         raise ValueError(
             f"the circuit keeps none of its {len(circuit.table)} edges{circuit.why_empty and f': {circuit.why_empty}'}"
         )
-    how: dict[str, Any] = {"background": background, "metric": metric, "max_memory": max_memory}
+    how: dict[str, Any] = {"background": background, "metric": metric, "max_memory": max_memory, "engine": engine}
     together = circuit.graph.roles == (ALL_POSITIONS,)
     runs = CircuitRuns(model, pairs, together=together, **how, progress=progress, seed=seed)
     if runs.graph != circuit.graph:

@@ -11,9 +11,11 @@ from conftest import no_hooks_left, random_model, random_pairs, strong_model, wi
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, GPTNeoXConfig, LlamaConfig
 
-from grokscope.analyses import activation_patch, discover, edge_attribution, graph_of, path_patch
+from grokscope import analyses
+from grokscope.analyses import activation_patch, discover, edge_attribution, faithfulness, graph_of, path_patch
 from grokscope.analyses.forward.engine import Engine, engine_of
 from grokscope.analyses.forward.head_writes import MeasuredNorm
+from grokscope.analyses.forward.hooks_engine import HooksEngine
 from grokscope.analyses.forward.literal import patch_edge, patch_node, run_with_edges, sender_outputs
 from grokscope.analyses.forward.places import Logits, open_edges_of
 from grokscope.circuits import ComputationGraph, Edge, Node
@@ -247,6 +249,20 @@ def test_results_say_which_engine_measured() -> None:
     circuits = [discover(model, pairs, greedy=0.3, engine=engine, progress=False) for engine in ("fast", "hooks")]
     assert circuits[1].provenance["method"] == "exact, by hooks"
     assert set(circuits[0].kept_edges) == set(circuits[1].kept_edges)
+
+
+def test_circuits_are_judged_by_either_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, pairs, made = strong_model(0), wide_pairs(0, n=9), []
+    monkeypatch.setattr(HooksEngine, "run", lambda *args, run=HooksEngine.run: made.append(1) or run(*args))
+    circuit = discover(model, pairs, top_k=12, progress=False)
+    how: dict[str, Any] = {"n_random": 3, "allow_shared": True, "progress": False}
+    fast, hooks = (faithfulness(model, circuit, pairs, engine=name, **how).table for name in ("fast", "hooks"))
+    assert made and fast.drop(columns="edges").columns.equals(hooks.drop(columns="edges").columns)
+    np.testing.assert_allclose(fast["faithfulness"], hooks["faithfulness"], atol=1e-8)
+    n_made = len(made)
+    alone = [analyses.run_with_edges(model, pairs, circuit.kept_edges, engine=name) for name in ("fast", "hooks")]
+    torch.testing.assert_close(*alone, rtol=1e-9, atol=1e-9)
+    assert len(made) > n_made
 
 
 def test_the_fast_engine_is_not_forced_on_what_it_does_not_know() -> None:
