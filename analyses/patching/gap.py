@@ -100,7 +100,7 @@ def metric_values(
     metric, shape, given = as_metric(metric), logits.shape[:-1], logits
     rows = [column.to(logits.device).expand(shape).clone().flatten() for column in (pairs.answers, pairs.foils)]
     if metric.reads == "two":
-        given, clean = (each if each is None else _of_two(each, pairs) for each in (given, clean))
+        given, clean = _of_two(given, pairs), clean if clean is None else _of_two(clean, pairs)
         rows = [torch.full_like(row, place) for place, row in enumerate(rows)]
     logits = double(given) if given.dtype != torch.float64 else double(given).clone()  # a metric may change its copy
     if metric.reference == "clean":
