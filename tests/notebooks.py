@@ -15,6 +15,16 @@ LITTLE = {
     "claim_transfer": {"n_questions": 48},
     "claim_cost": {"graphs": [1]},
     "your_own_model": {"n_steps": 60},
+    "any_model": {
+        "n_steps": 150,
+        "n_layers": 2,
+        "n_heads": 4,
+        "width": 32,
+        "n_tokens": 100,
+        "n_prompts": 8,
+        "n_verified": 101,
+        "published": False,
+    },
     "published_data": {"max_steps": 100},
 }
 WARNED_OF = ("ignore:.*:DeprecationWarning", "ignore:.*TCP.*")
