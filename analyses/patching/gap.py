@@ -98,11 +98,12 @@ def metric_values(
         ValueError: if the metric does not give one number for each query, or compares with a clean run that is not given.
     """
     metric, shape, given = as_metric(metric), logits.shape[:-1], logits
-    rows = [column.to(logits.device).expand(shape).clone().flatten() for column in (pairs.answers, pairs.foils)]
+    columns = [pairs.answers, pairs.foils]
     if metric.reads == "two":
         given, clean = _of_two(given, pairs), clean if clean is None else _of_two(clean, pairs)
-        rows = [torch.full_like(row, place) for place, row in enumerate(rows)]
+        columns = [torch.full_like(column, place) for place, column in enumerate(columns)]
     logits = double(given) if given.dtype != torch.float64 else double(given).clone()  # a metric may change its copy
+    rows = [column.to(logits.device).expand(shape).clone().flatten() for column in columns]
     if metric.reference == "clean":
         if clean is None:
             raise ValueError(f"{metric.name} compares with the logits of the clean run, which are not known here")
@@ -116,8 +117,8 @@ def metric_values(
 
 def _of_two(logits: Float[Tensor, "*copy query d_vocab"], pairs: PromptPairs) -> Float[Tensor, "*copy query 2"]:
     """The logits of answer and foil."""
-    places = torch.stack([pairs.answers, pairs.foils], -1).to(logits.device)
-    return logits.gather(-1, places.expand(*logits.shape[:-1], 2))
+    places = torch.stack([pairs.answers, pairs.foils], -1).cpu()  # which index tensors of any device
+    return logits[..., torch.arange(len(pairs), device="cpu")[:, None], places]
 
 
 def check_metric(

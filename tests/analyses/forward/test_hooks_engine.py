@@ -272,6 +272,8 @@ def test_the_fast_engine_is_not_forced_on_what_it_does_not_know() -> None:
         ValueError, match="not defined here for a model with positional_embedding_type='shortformer', but by"
     ):
         path_patch(model, pairs, engine="fast")
+    with pytest.raises(ValueError, match="shortformer', but by hooks: path_patch"):
+        analyses.state_profile(model, pairs, progress=False)
     assert path_patch(model, pairs, progress=False).method == "exact, by hooks"
 
 
