@@ -42,8 +42,8 @@ class HookedTransformerConfig:
     positional_embedding_type: str = "standard"
     eps: float = 1e-5
     use_attn_scale: bool = True
-    attn_scores_soft_cap: float = -1.0
-    output_logits_soft_cap: float = -1.0
+    attn_scores_soft_cap: float | None = -1.0
+    output_logits_soft_cap: float | None = -1.0
     use_split_qkv_input: bool = False
     use_hook_mlp_in: bool = False
     use_attn_result: bool = False

@@ -215,6 +215,6 @@ def _addmm(bias: Tensor, weights: Tensor, x: Float[Tensor, "*rows d_in"]) -> Flo
     return torch.addmm(bias, x.view(-1, x.shape[-1]), weights).unflatten(0, x.shape[:-1])
 
 
-def soft_capped(values: Tensor, cap: float) -> Tensor:
+def soft_capped(values: Tensor, cap: float | None) -> Tensor:
     """Values that stay below the cap, if there is one above 0."""
     return cap * torch.tanh(values / cap) if cap and cap > 0 else values

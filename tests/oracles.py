@@ -29,10 +29,11 @@ def run(model: HookedTransformer, graph: ComputationGraph, tokens: Tensor, carry
             outputs.update({Node("head", role, layer, head): heads[role] for role in graph.roles})
         for role in graph.roles:
             if graph.has_mlp:
-                reads = _norm(block.ln2, _read(model, graph, outputs, carry, Node("mlp", role, layer)))
+                reads = _norm(model, block.ln2, _read(model, graph, outputs, carry, Node("mlp", role, layer)))
                 hidden = _activation(model, reads @ block.mlp.W_in + block.mlp.b_in)
                 outputs[Node("mlp", role, layer)] = hidden @ block.mlp.W_out + block.mlp.b_out
     final = _norm(
+        model,
         getattr(model, "ln_final", torch.nn.Identity()),
         _read(model, graph, outputs, carry, Node("logits", graph.answer_role)),
     )
@@ -80,7 +81,7 @@ def _head_outputs(
         weight, bias = getattr(attention, f"W_{name.upper()}")[head], getattr(attention, f"b_{name.upper()}")[head]
         for role in graph.roles:
             receiver = Node("head", role, layer, head, name)
-            by_role[role] = _norm(block.ln1, _read(model, graph, outputs, carry, receiver)) @ weight + bias
+            by_role[role] = _norm(model, block.ln1, _read(model, graph, outputs, carry, receiver)) @ weight + bias
     written = {}
     for query in graph.roles:
         keys = graph.visible_from(query)
@@ -90,12 +91,11 @@ def _head_outputs(
     return written
 
 
-def _norm(module: torch.nn.Module, reads: Tensor) -> Tensor:
+def _norm(model: HookedTransformer, module: torch.nn.Module, reads: Tensor) -> Tensor:
     """LayerNorm with gain and bias, LayerNorm without (folded), RMSNorm, or none."""
-    kind = type(module).__name__
-    if kind == "Identity":
+    if isinstance(module, torch.nn.Identity):
         return reads
-    centred = reads if kind.startswith("RMS") else reads - reads.mean()
+    centred = reads if model.cfg.normalization_type.startswith("RMS") else reads - reads.mean()
     scaled = centred / torch.sqrt(centred.pow(2).mean() + module.eps)
     gain, bias = getattr(module, "w", None), getattr(module, "b", None)
     scaled = scaled if gain is None else scaled * gain

@@ -15,9 +15,9 @@ from typing import Annotated
 
 import torch
 import typer
-from transformer_lens import HookedTransformer
 
 from grokscope import analyses, tasks
+from grokscope.tasks.transformerlens import HookedTransformer
 
 
 def seconds(analyse: Callable[[HookedTransformer], object], checkpoint: tasks.Checkpoint) -> float:

@@ -29,12 +29,12 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
-from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from grokscope import analyses, circuits, tasks
 from grokscope.analyses.forward.literal import hooked, input_hook, logits_at, sender_outputs
 from grokscope.analyses.forward.places import input_place, sender_place
 from grokscope.analyses.statistics import bootstrap_ratio, ratio_and_stderr
+from grokscope.tasks.transformerlens import HookedTransformer, HookedTransformerConfig
 
 GIB = 2**30
 STEPS = 5

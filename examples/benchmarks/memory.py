@@ -23,9 +23,9 @@ from typing import Annotated, Any
 import pandas as pd
 import torch
 import typer
-from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from grokscope import analyses, circuits, tasks
+from grokscope.tasks.transformerlens import HookedTransformer, HookedTransformerConfig
 
 MIB = 2**20
 UNBOUNDED = 2**50

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformer_lens import HookedTransformer
 
 from grokscope import analyses, circuits, tasks
 from grokscope.analyses.forward.literal import input_hook, logits_at, sender_outputs
+from grokscope.tasks.transformerlens import HookedTransformer
 
 N_PAIRS, SAMPLE, ROUNDS = 64, 40, 5
 MODES: tuple[Literal["together", "separate"], ...] = ("together", "separate")

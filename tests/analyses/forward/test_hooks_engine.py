@@ -354,7 +354,11 @@ def across(model: Any) -> None:
     ("break_it", "message"),
     [
         (scaled, r"what attention and MLP of layer 0 add .* is not what blocks.0.hook_resid_post has more than"),
-        (gated, "attention of layer 0 reads the residual stream not by queries, keys and values alone"),
+        pytest.param(  # a function that our own class does not have
+            gated,
+            "attention of layer 0 reads the residual stream not by queries, keys and values alone",
+            marks=pytest.mark.transformerlens(3),
+        ),
         (across, "in layer 1 what is read at one position changes q, k, v at others"),
     ],
 )

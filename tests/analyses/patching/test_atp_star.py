@@ -5,7 +5,6 @@ import pytest
 import torch
 from conftest import calm_model, no_hooks_left, pairs_of_five, random_model, random_pairs, random_settings, seeds
 from padded import SETTINGS, padded_pairs, padding_model
-from transformer_lens import HookedTransformer
 
 from grokscope.analyses import edge_attribution
 from grokscope.analyses.forward import literal
@@ -15,6 +14,7 @@ from grokscope.analyses.patching.atp_star import drop_weights
 from grokscope.analyses.patching.products import Products
 from grokscope.circuits import ComputationGraph, Edge, Node
 from grokscope.tasks import PromptPairs
+from grokscope.tasks.transformerlens import HookedTransformer
 
 STEP = 1e-5
 ROTARY = {"positional_embedding_type": "rotary", "rotary_dim": 4, "rotary_adjacent_pairs": False}

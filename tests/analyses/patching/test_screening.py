@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import random_model, random_pairs
-from transformer_lens import HookedTransformer
 
 from grokscope.analyses import discover, edge_attribution, faithfulness, path_patch, run_with_edges
 from grokscope.analyses.patching.screening import DEFAULT_SCREEN, choose, most_missed
 from grokscope.circuits import Circuit, ComputationGraph
 from grokscope.tasks import PromptPairs
+from grokscope.tasks.transformerlens import HookedTransformer
 
 
 @functools.cache
