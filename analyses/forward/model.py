@@ -34,6 +34,11 @@ def check_model(model: object) -> None:
         TypeError: naming its class.
         ValueError: naming parameters on the meta device.
     """
+    _check_class(model)
+    _check_numbers(model)
+
+
+def _check_class(model: object) -> None:
     if not isinstance(model, KNOWN):
         kind, inside = type(model), [name for name in WRAPPED if isinstance(getattr(model, name, None), KNOWN)]
         whence = (
@@ -44,6 +49,9 @@ def check_model(model: object) -> None:
             f"{kind.__module__}.{kind.__qualname__}; "
             + (f"pass the one that it wraps, model.{inside[0]}" if inside else whence)
         )
+
+
+def _check_numbers(model: Any) -> None:
     if empty := [name for name, parameter in model.named_parameters() if parameter.is_meta]:
         raise ValueError(
             f"the model holds no numbers: {len(empty)} of its parameters are on the meta device, the first is {empty[0]}; "
@@ -59,7 +67,8 @@ def check_reachable(model: object) -> None:
         ValueError: naming parameters on the meta device.
     """
     if not has_hook_points(model):
-        check_model(model)
+        _check_class(model)
+    _check_numbers(model)
 
 
 def graph_of(model: Model, roles: tuple[str, ...], answer_position: int) -> ComputationGraph:

@@ -260,3 +260,10 @@ def test_what_joins_the_residual_stream_may_be_multiplied_for_hooks_too() -> Non
         path_patch(bridge, pairs, edges=edges, per_query=True, engine=name).deltas for name in ("fast", "hooks")
     )
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_bridge_without_numbers_is_refused() -> None:
+    bridge = bridge_of("GPT2LMHeadModel").to("meta", print_details=False)
+    for call in (graph_of, engine_of):
+        with pytest.raises(ValueError, match=r"the model holds no numbers: .* on the meta device"):
+            call(bridge, ROLES, -1)
