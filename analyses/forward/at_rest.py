@@ -28,12 +28,13 @@ def at_rest(model: Model) -> Model:
     return copy.deepcopy(model, shared).eval()  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def in_single(model: Model) -> Model:
-    """The model, or where some of its numbers have 16 bits a copy in which they have 32, in twice the memory.
+def as_measured(model: Model) -> Model:
+    """The model at rest, or where some of its numbers have 16 bits a copy in which they have 32, in twice the memory.
 
     Its weights are the same; what is computed from them is rounded 2¹⁶ times more finely (of bf16), so that small effects
     are no rounding.
     """
+    model = at_rest(model)
     if not any(each.dtype in HALF for each in model.parameters()):
         return model
     copied: Any = copy.deepcopy(model)

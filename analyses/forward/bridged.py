@@ -145,14 +145,20 @@ def _mlp(block: Any, flow: Flow, cfg: Any) -> Map | None:
 
 def _mlp_written(block: Any, mlp: Any, adds: bool, read: Tensor) -> Tensor:
     """What an MLP makes of what it reads; modules are run without torch's hooks, by which bridges take notes."""
-    if mlp.name is None:
-        inner = block.original_component.activation_fn(mlp.submodules["in"].forward(read))
-        return mlp.submodules["out"].forward(inner)
-    if isinstance(getattr(mlp.original_component, "act", None), NewGELUActivation) and {"in", "out"} <= set(mlp.submodules):
-        inner = gelu(mlp.submodules["in"].forward(read), approximate="tanh")  # which GPT-2's module takes eight steps for
-        return mlp.submodules["out"].forward(inner)
+    if (activation := _between(block, mlp)) is not None:
+        return mlp.submodules["out"].forward(activation(mlp.submodules["in"].forward(read)))
     written = mlp.forward(read, torch.zeros_like(read)) if adds else mlp.forward(read)
     return written[0] if isinstance(written, tuple) else written
+
+
+def _between(block: Any, mlp: Any) -> Map | None:
+    """What is done between an MLP's two matrices where they are called one by one; None: it is called as a whole."""
+    if mlp.name is None:
+        return block.original_component.activation_fn
+    is_gelu = isinstance(getattr(mlp.original_component, "act", None), NewGELUActivation)
+    if is_gelu and {"in", "out"} <= set(mlp.submodules):
+        return partial(gelu, approximate="tanh")  # which GPT-2's module takes eight steps for
+    return None
 
 
 def _norm_after(flow: Flow, cfg: Any) -> Norm | None:

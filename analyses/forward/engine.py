@@ -17,7 +17,7 @@ from torch import Tensor
 from ...circuits import ComputationGraph, Edge, Node
 from ...circuits.arguments import common_problems, refuse
 from ...tasks.transformerlens import Model
-from .at_rest import at_rest, in_single
+from .at_rest import as_measured
 from .cached import CachedRun, averaged, from_first_change, run_and_cache
 from .choices import Choices, choice_changes
 from .edge_sets import logits_with_edges
@@ -222,7 +222,7 @@ def engine_of(
     """The engine that measures effects in a model on prompts with the given roles.
 
     Args:
-        model: left unmodified; numbers of 16 bits are copied to 32, see `in_single`.
+        model: left unmodified; numbers of 16 bits are copied to 32, see `as_measured`.
         roles: of the prompts' positions.
         answer_position: where the answer is read.
         max_memory: bytes that may be used; by default a quarter of what is free.
@@ -237,11 +237,11 @@ def engine_of(
     refuse(common_problems(engine=engine))
     check_places(roles, answer_position)
     check_reachable(model)
-    model = in_single(at_rest(model))
+    model = as_measured(model)
     memory = budget(max_memory, model)
     if engine == "fast":
         check_described(model, len(roles))
-    if engine != "hooks" and not problems_of(model, len(roles)):
+    if engine == "fast" or (engine == "auto" and not problems_of(model, len(roles))):
         return FastEngine(model, described_graph(model, roles, answer_position), memory)
     points = points_of(model)
     return HooksEngine(model, points, hooked_graph(model, points, roles, answer_position), memory)

@@ -32,7 +32,7 @@ from ...circuits.units import better, unit_of
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
-from ..forward.at_rest import at_rest, in_single
+from ..forward.at_rest import as_measured
 from ..forward.cached import CachedRun, run_and_cache
 from ..forward.layer import attention_weights
 from ..forward.lines import TOLERANCE, Integral, n_points, steps_problems
@@ -188,7 +188,7 @@ def attribute_attention(
     pairs.check_against(model)
     about = as_metric(metric)
     graph = graph_of(model, pairs.roles, pairs.answer_position)
-    model = in_single(at_rest(model))
+    model = as_measured(model)
     found: dict[tuple[int, str], list[Tensor]] = {}
     integrals: dict[str | int, list[Integral]] = {layer: [] for layer in range(graph.n_layers)}
     n_at_once, memory = _at_once(model, pairs, steps, max_memory)

@@ -47,7 +47,7 @@ class Resolution:
 
 def resolution_of(model: Model, graph: ComputationGraph) -> Resolution:
     """How precisely effects in a model are computed from the logits of a graph's answer."""
-    dtype = torch.promote_types(next(model.parameters()).dtype, torch.float32)  # see `in_single`
+    dtype = torch.promote_types(next(model.parameters()).dtype, torch.float32)  # see `as_measured`
     summed = torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32).eps
     one_step = torch.finfo(dtype).eps + math.sqrt(model.cfg.d_model) * summed
     return Resolution(dtype, math.sqrt(len(graph.steps)) * one_step)
