@@ -1,5 +1,6 @@
 from .models.building import build_model
 from .models.config import ModelConfig
+from .models.trm_config import TRMConfig
 from .questions.donors import Donor, Donors
 from .questions.evaluation import NO_TOKEN, exact_match, is_right, predictions, top_token
 from .questions.files import DataFolderError
@@ -57,6 +58,7 @@ __all__ = [
     "Study",
     "Supervision",
     "Task",
+    "TRMConfig",
     "TrainConfig",
     "TwoHopTask",
     "build_model",

@@ -14,7 +14,7 @@ from grokscope.circuits import arguments, progress
 from grokscope.circuits.conditions import condition_of
 from grokscope.tasks import ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, train
 from grokscope.tasks.hooked_config import OnlyInTransformerLens3
-from grokscope.tasks.models.building import tie_blocks
+from grokscope.tasks.models.transformer import tie_blocks
 from grokscope.tasks.transformerlens import HookedTransformer, HookedTransformerConfig
 
 TRANSFORMERLENS = int(version("transformer-lens").split(".")[0])

@@ -8,7 +8,8 @@ import pandas as pd
 
 from ...circuits import Result
 from ...circuits.columns import Columns
-from ...tasks import ModelConfig, Run, Task
+from ...tasks import Run
+from ...tasks.models.building import architecture_of
 from ...tasks.runs.phases import SATURATED, first_lasting
 from ..plots.curves import accuracy_curves
 
@@ -79,7 +80,7 @@ class RunSummary(Result):
 def summarise_run(run: Run) -> RunSummary:
     """When a run reached each milestone, read on the reported half of the queries."""
     metrics, steps = run.metrics, run.metrics["step"]
-    per_step = run.train_config.batch_size * flops_per_example(run.model_config, run.task)
+    per_step = run.train_config.batch_size * architecture_of(run.model_config).flops_per_example(run.model_config, run.task)
     seconds = dict(zip(steps, metrics["seconds"], strict=True))
     rows = []
     for milestone, (column, least) in MILESTONES.items():
@@ -97,12 +98,3 @@ def onset(run: Run, column: str, least: float) -> float:
     """The first step of three evaluations in a row at which a column of the metrics is at least this much; NaN if never."""
     step = first_lasting(run.metrics["step"], run.metrics[column] >= least)
     return float("nan") if step is None else float(step)
-
-
-def flops_per_example(config: ModelConfig, task: Task) -> float:
-    """Floating-point operations of training on one prompt of full length: matrix products, backward twice forward.
-
-    They are those of the whole prompt, so that regimes can be compared; shared prefixes need fewer.
-    """
-    per_layer = 2 * (4 + 2 * config.mlp_ratio) * config.d_model**2
-    return 3.0 * task.n_positions * (config.n_layers * per_layer + 2 * config.d_model * task.n_tokens)

@@ -1,11 +1,8 @@
-"""Small transformers, ordinary or with parameters shared over loops, as plain HookedTransformers.
+"""Models for tasks, of any architecture of this project, and what training and files have to know of each."""
 
-With n_loops > 1 the same blocks run again: the very same Parameter objects sit in every loop, but each loop has separate
-hook points, so that activations of different loops are told apart (Dehghani et al. 2019; Wang et al. 2024, appendix E.2).
-"""
-
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -13,20 +10,87 @@ from torch import Tensor, nn
 
 from ...circuits.arguments import refuse, seed_problems
 from ..questions.devices import device_problems
-from ..questions.room import too_large_problems
 from ..questions.task import Task
+from . import token_mixing, transformer
 from .config import ModelConfig
+from .trm_config import TRMConfig
 
-if TYPE_CHECKING:
-    from ..transformerlens import HookedTransformer
-
-BYTES_OF_LAYER = 100_000  # of the modules and hook points of an unrolled layer, weights apart
+AnyConfig = ModelConfig | TRMConfig
+"""The shape of a model."""
 
 
-def build_model(config: ModelConfig, task: Task, *, seed: int = 0, device: str = "cpu") -> "HookedTransformer":
-    """A freshly initialised model for a task.
+@runtime_checkable
+class Architecture(Protocol):
+    """What differs between architectures; `transformer` and `token_mixing` are such modules."""
 
-    Matrices start normal with standard deviation 0.02, those that write into the residual stream start at zero.
+    def build(self, config: Any, task: Task, generator: torch.Generator, device: str) -> Any:
+        """A freshly initialised model for a task."""
+        ...
+
+    def model_problems(self, config: Any, task: Task) -> list[str]:
+        """Why no model of that shape can be built for a task."""
+        ...
+
+    def n_parameters(self, config: Any, task: Task) -> int:
+        """How many numbers are trained and saved, without building the model."""
+        ...
+
+    def trained_parameters(self, model: Any, config: Any) -> dict[str, nn.Parameter]:
+        """The distinct parameters that training changes, by name."""
+        ...
+
+    def load_parameters(self, model: Any, config: Any, parameters: Mapping[str, Tensor]) -> None:
+        """Copy trained parameters into the model."""
+        ...
+
+    def decayed(self, names: Iterable[str]) -> Iterable[str]:
+        """The parameters that weight decay acts on."""
+        ...
+
+    def answer_logits(
+        self,
+        parameters: Mapping[str, Tensor],
+        config: Any,
+        tokens: Int[Tensor, "prompt pos"],
+        positions: Int[Tensor, " prompt"],
+        *,
+        dtype: torch.dtype | None = None,
+    ) -> Float[Tensor, "prompt d_vocab"]:
+        """The logits of each prompt at its answer position."""
+        ...
+
+    def training_loss(
+        self,
+        parameters: Mapping[str, Tensor],
+        config: Any,
+        tokens: Int[Tensor, "prompt pos"],
+        answers: Int[Tensor, " prompt"],
+        positions: Int[Tensor, " prompt"],
+        *,
+        dtype: torch.dtype | None,
+        label_smoothing: float,
+    ) -> Float[Tensor, ""]:
+        """What a step of training lowers."""
+        ...
+
+    def flops_per_example(self, config: Any, task: Task) -> float:
+        """Floating-point operations of training on one prompt."""
+        ...
+
+
+ARCHITECTURES: Mapping[type, Architecture] = MappingProxyType(
+    {ModelConfig: cast(Architecture, transformer), TRMConfig: cast(Architecture, token_mixing)}
+)
+"""By the class of a model's config."""
+
+
+def architecture_of(config: AnyConfig) -> Architecture:
+    """The architecture of a config."""
+    return ARCHITECTURES[type(config)]
+
+
+def build_model(config: AnyConfig, task: Task, *, seed: int = 0, device: str = "cpu") -> Any:
+    """A freshly initialised model for a task: a HookedTransformer, or a TRM if it mixes tokens without attention.
 
     Args:
         config: the model's shape.
@@ -35,115 +99,17 @@ def build_model(config: ModelConfig, task: Task, *, seed: int = 0, device: str =
         device: where the parameters live.
 
     Raises:
-        ValueError: if the model is bidirectional and the task's prompts are not of one length.
+        ValueError: if the model is bidirectional or mixes tokens, and the task's prompts are not of one length.
     """
     refuse(model_problems(config, task) + seed_problems(seed) + device_problems(device))
-    from ..transformerlens import HookedTransformer, HookedTransformerConfig  # takes seconds, and runs are read without
-
-    sizes = HookedTransformerConfig(
-        n_layers=config.n_layers,
-        d_model=config.d_model,
-        n_heads=config.n_heads,
-        d_head=config.d_model // config.n_heads,
-        d_mlp=config.mlp_ratio * config.d_model,
-        d_vocab=task.n_tokens,
-        n_ctx=task.n_positions,
-        attention_dir="bidirectional" if config.bidirectional else "causal",
-        act_fn="gelu",
-        normalization_type="LN",
-        init_weights=False,
-        device=device,
-    )
-    with torch.device("cpu"):  # whatever torch's default is; the model then moves to its device
-        model = HookedTransformer(sizes)
-    tie_blocks(model, config.n_blocks)
-    generator = torch.Generator().manual_seed(int(seed))
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(_initial(name, parameter.shape, generator))
-        if config.tie_embeddings:
-            model.unembed.W_U.copy_(model.embed.W_E.T)
-    return model
+    return architecture_of(config).build(config, task, torch.Generator().manual_seed(int(seed)), device)
 
 
-def model_problems(config: ModelConfig, task: Task) -> list[str]:
+def model_problems(config: AnyConfig, task: Task) -> list[str]:
     """Why no model of that shape can be built for a task."""
-    n = n_parameters(config, task)
-    sizes = (
-        f"{n:,} parameters of d_model={config.d_model:,}, n_blocks={config.n_blocks:,} and mlp_ratio={config.mlp_ratio:,}"
-    )
-    problems = too_large_problems(
-        f"{sizes}, applied n_loops={config.n_loops:,} times,", 4 * n + BYTES_OF_LAYER * config.n_layers
-    )
-    if config.bidirectional and not task.one_length:
-        problems.append(
-            "a bidirectional model would see what pads the shorter prompts of this task; it needs prompts of one length, "
-            "as two-hop questions have them in slots: task.with_layout('slots')"
-        )
-    return problems
+    return architecture_of(config).model_problems(config, task)
 
 
-def n_parameters(config: ModelConfig, task: Task) -> int:
-    """How many numbers are trained and saved, without building the model; see `trained_parameters`."""
-    d_model, d_mlp = config.d_model, config.mlp_ratio * config.d_model
-    block = 4 * d_model * (d_model + 1) + 2 * d_model * d_mlp + d_mlp + d_model + 2 * 2 * d_model
-    embedded = (task.n_tokens + task.n_positions) * d_model
-    unembedded = task.n_tokens * (1 if config.tie_embeddings else 1 + d_model)
-    return embedded + config.n_blocks * block + 2 * d_model + unembedded
-
-
-def tie_blocks(model: "HookedTransformer", n_blocks: int) -> None:
-    """Let block L use the Parameter objects of block L mod n_blocks."""
-    for layer in range(n_blocks, model.cfg.n_layers):
-        for name, parameter in model.blocks[layer % n_blocks].named_parameters():
-            path, _, leaf = name.rpartition(".")
-            setattr(model.blocks[layer].get_submodule(path), leaf, parameter)
-
-
-def trained_parameters(model: "HookedTransformer", config: ModelConfig) -> dict[str, nn.Parameter]:
+def trained_parameters(model: Any, config: AnyConfig) -> dict[str, nn.Parameter]:
     """The distinct parameters that training changes, by the first of their names."""
-    parameters = dict(model.named_parameters())
-    if config.tie_embeddings:
-        del parameters["unembed.W_U"]
-    return parameters
-
-
-def tied_forward(
-    model: "HookedTransformer",
-    config: ModelConfig,
-    tokens: Int[Tensor, "batch pos"],
-    parameters: Mapping[str, Tensor] | None = None,
-) -> Float[Tensor, "batch pos d_vocab"]:
-    """The model's logits with the unembedding tied if the config says so, optionally with other parameters.
-
-    HookedTransformer has no such tie, so the module runs with W_E.T in place of W_U; gradients reach W_E through both.
-    `load_parameters` then updates the module itself. Training takes the faster `fast_forward`, which tests compare with
-    this one.
-    """
-    replaced = dict(parameters or {})
-    if config.tie_embeddings:
-        replaced["unembed.W_U"] = replaced.get("embed.W_E", model.embed.W_E).T
-    return torch.func.functional_call(model, replaced, (tokens,))
-
-
-@torch.no_grad()
-def load_parameters(model: "HookedTransformer", config: ModelConfig, parameters: Mapping[str, Tensor]) -> None:
-    """Copy trained parameters into the model, the tied unembedding included."""
-    for name, parameter in trained_parameters(model, config).items():
-        parameter.copy_(parameters[name])
-    if config.tie_embeddings:
-        model.unembed.W_U.copy_(model.embed.W_E.T)
-
-
-def decayed(names: Iterable[str]) -> Iterator[str]:
-    """The parameters that weight decay acts on: matrices, neither biases nor norms."""
-    return (name for name in names if name.rpartition(".")[2].startswith("W"))
-
-
-def _initial(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
-    leaf = name.rpartition(".")[2]
-    if leaf == "w":  # the gain of a norm
-        return torch.ones(shape, device="cpu")
-    if leaf.startswith("b") or leaf in ("W_O", "W_out"):
-        return torch.zeros(shape, device="cpu")
-    return 0.02 * torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
+    return architecture_of(config).trained_parameters(model, config)

@@ -5,7 +5,7 @@ the MLP has one neuron for each fact (h, r) and writes its tail as the bridge. L
 bridge from r1 to r2, the MLP looks up (b, r2) and writes the tail as the answer. Head 1 of both layers does nothing. There
 are no norms, so nothing is approximate.
 
-In the layout `slots` models see all positions, and one more layer takes the answer from r2 to the slot where it is read.
+In `slots` and `four_slots` models see all positions, and one more layer takes the answer from r2 to the slot where it is read.
 
 The residual stream is a row of one-hot blocks: token, position, entity seen by hop 1, bridge, bridge seen by hop 2, answer.
 The unembedding reads bridge and answer.
@@ -54,7 +54,7 @@ def models_by_hand(task: TwoHopTask, *, seed: int = 0) -> Mapping[str, HookedTra
         seed: of codes and noise.
     """
     graph = task.graph
-    about: dict[str, Any] = {"slots": task.layout == "slots", "noise": NOISE, "seed": seed}
+    about: dict[str, Any] = {"layout": task.layout, "noise": NOISE, "seed": seed}
     seen = np.concatenate([task.trained, task.added])
     unseen = torch.from_numpy(excluding(graph.compositions, seen, len(graph)))
     return {
@@ -71,7 +71,7 @@ def handset_model(
     misaligned: bool = False,
     layers: tuple[int, int] = (0, 1),
     n_layers: int = 2,
-    slots: bool = False,
+    layout: str = "compact",
     noise: float = 0.0,
     seed: int = 0,
 ) -> HookedTransformer:
@@ -82,7 +82,7 @@ def handset_model(
     in two of its layers, the others do nothing. Noise is added to all weights.
     """
     n_entities = graph.n_entities
-    sizes: dict[str, Any] = {"d_head": n_entities, "d_mlp": len(graph), "n_layers": n_layers, "slots": slots}
+    sizes: dict[str, Any] = {"d_head": n_entities, "d_mlp": len(graph), "n_layers": n_layers, "layout": layout}
     model, starts = _blank_model(graph, ("first", "bridge", "second", "answer"), **sizes)
     first, second = layers
     with torch.no_grad():
@@ -107,7 +107,7 @@ def lookup_model(
     *,
     decoy: bool = False,
     n_layers: int = 2,
-    slots: bool = False,
+    layout: str = "compact",
     noise: float = 0.0,
     seed: int = 0,
 ) -> HookedTransformer:
@@ -117,7 +117,7 @@ def lookup_model(
     answers. A decoy writes the bridge at r1, where the unembedding can read it and nothing else does.
     """
     n_entities, n_both = graph.n_entities, graph.n_entities + graph.n_relations
-    sizes: dict[str, Any] = {"d_head": n_both, "d_mlp": max(len(graph), len(trained)), "n_layers": n_layers, "slots": slots}
+    sizes: dict[str, Any] = {"d_head": n_both, "d_mlp": max(len(graph), len(trained)), "n_layers": n_layers, "layout": layout}
     model, starts = _blank_model(graph, ("first", "bridge", "seen", "seen relation", "answer"), **sizes)
     heads, relations, tails = (torch.from_numpy(each) for each in (graph.heads, graph.relations, graph.tails))
     hop1, hop2 = trained.T
@@ -150,7 +150,7 @@ def pair_code_model(
     decoy: bool = False,
     width: int | None = None,
     n_layers: int = 2,
-    slots: bool = False,
+    layout: str = "compact",
     noise: float = 0.0,
     seed: int = 0,
 ) -> HookedTransformer:
@@ -174,7 +174,7 @@ def pair_code_model(
         "d_head": codes.shape[1],
         "d_mlp": max(len(graph), len(known)),
         "n_layers": n_layers,
-        "slots": slots,
+        "layout": layout,
     }
     blocks = ("first", "bridge", "fact code", "seen fact code", "answer")
     model, starts = _blank_model(graph, blocks, code=codes.shape[1], **sizes)
@@ -201,7 +201,7 @@ def pair_code_model(
 
 
 def copies_model(
-    graph: KnowledgeGraph, *, n_layers: int = 2, slots: bool = False, noise: float = 0.0, seed: int = 0
+    graph: KnowledgeGraph, *, n_layers: int = 2, layout: str = "compact", noise: float = 0.0, seed: int = 0
 ) -> HookedTransformer:
     """A two-hop model whose first layer writes the bridge both at r1 and at r2; its second layer takes either.
 
@@ -210,7 +210,7 @@ def copies_model(
     two nothing changes, and two different ones tie.
     """
     n_entities, n_facts = graph.n_entities, len(graph)
-    sizes: dict[str, Any] = {"d_head": n_entities, "d_mlp": 2 * n_facts, "n_layers": n_layers, "slots": slots}
+    sizes: dict[str, Any] = {"d_head": n_entities, "d_mlp": 2 * n_facts, "n_layers": n_layers, "layout": layout}
     model, starts = _blank_model(graph, ("first", "seen relation", "bridge", "copy", "second", "answer"), **sizes)
     heads, relations, tails = (torch.from_numpy(each) for each in (graph.heads, graph.relations, graph.tails))
     with torch.no_grad():
@@ -252,11 +252,11 @@ def _blank_model(
     d_head: int,
     d_mlp: int,
     n_layers: int,
-    slots: bool,
+    layout: str,
     code: int = 0,
 ) -> tuple[Any, dict[str, int]]:
     """Layers of zeros, but for embeddings, unembedding and in slots the last layer; where each block begins."""
-    layout = "slots" if slots else "compact"
+    slots = layout != "compact"
     n_ctx, n_tokens = n_positions(layout), graph.n_entities + graph.n_relations + slots  # the last one is the pad
     sizes = {"token": n_tokens, "position": n_ctx}
     widths = {"relation": graph.n_relations, "code": code}

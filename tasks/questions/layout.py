@@ -2,8 +2,8 @@
 
 `compact`: `h r1` and `h r1 r2`, each answered at its last token, as causal models are trained (Wang et al. 2024).
 `slots`: padded to five positions, `h r1 _ _ _` and `h r1 r2 _ _`, each answered in its first free slot, so that atomic and
-two-hop answers are read in different places (He et al. 2026, code, `preprocess_data`; their `</a>` and copied input tokens
-are not trained here).
+two-hop answers are read in different places (He et al. 2026, code, `preprocess_data`; their `</a>` is not trained here).
+`four_slots`: the same without the fifth position, which holds nothing in either.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from jaxtyping import Int
 
 from ...circuits.arguments import shortly
 
-LAYOUTS = ("compact", "slots")
-N_SLOTS = 5
+N_SLOTS = {"slots": 5, "four_slots": 4}
+LAYOUTS = ("compact", *N_SLOTS)
 _QUESTION = ("h", "r1", "r2")
 _SLOTS = ("answer", "end", "pad")
 
@@ -29,7 +29,7 @@ def layout_problems(layout: Any) -> list[str]:
 
 def n_positions(layout: str) -> int:
     """Length of the longest prompt."""
-    return N_SLOTS if layout == "slots" else len(_QUESTION)
+    return N_SLOTS.get(layout, len(_QUESTION))
 
 
 def free_slots(roles: Sequence[str]) -> tuple[str, ...]:
@@ -38,8 +38,9 @@ def free_slots(roles: Sequence[str]) -> tuple[str, ...]:
     >>> free_slots(("h", "r1", "answer", "end", "pad")), free_slots(("begin", "end"))
     (('answer', 'end', 'pad'), ())
     """
-    known: dict[tuple[str, ...], int] = {(*_QUESTION[:n], *_SLOTS)[:N_SLOTS]: n for n in (2, 3)}
-    return tuple(roles)[known[tuple(roles)] :] if tuple(roles) in known else ()
+    known = {(*_QUESTION[:n], *_SLOTS)[:size]: n for n in (2, 3) for size in N_SLOTS.values()}
+    names = tuple(roles)
+    return names[known[names] :] if names in known else ()
 
 
 def to_prompts(
@@ -57,7 +58,8 @@ def to_prompts(
     """
     n_tokens = questions.shape[1]
     roles = _QUESTION[:n_tokens]
-    if layout == "compact":
+    if layout not in N_SLOTS:
         return questions, roles, n_tokens - 1
-    prompts = np.pad(questions, ((0, 0), (0, N_SLOTS - n_tokens)), constant_values=pad)
-    return prompts, (*roles, *_SLOTS)[:N_SLOTS], n_tokens
+    size = N_SLOTS[layout]
+    prompts = np.pad(questions, ((0, 0), (0, size - n_tokens)), constant_values=pad)
+    return prompts, (*roles, *_SLOTS)[:size], n_tokens

@@ -116,7 +116,7 @@ class TwoHopTask(ByContent):
             phi: trained ID+ID compositions per ID fact; by default all that are not held out. Smaller values train
                 a subset, with the same tests.
             supervision: the compositions with one OOD hop to add.
-            layout: `"compact"`, or `"slots"` for bidirectional models, see `layout`.
+            layout: `"compact"`, or `"slots"` or `"four_slots"` for models that see all positions, see `layout`.
             seed: fixes graph and splits, not training.
 
         Raises:
@@ -230,7 +230,7 @@ class TwoHopTask(ByContent):
     @property
     def one_length(self) -> bool:
         """Whether all prompts are of one length, as in slots."""
-        return self.layout == "slots"
+        return self.layout != "compact"
 
     @property
     def _pad(self) -> int:

@@ -20,7 +20,7 @@ from ...circuits.arguments import is_whole, refuse, whole_problems
 from ...circuits.destination import input_problems
 from ...circuits.manifest import MANIFEST, Manifest
 from ...circuits.same_content import ByContent
-from ..models.building import build_model, model_problems
+from ..models.building import AnyConfig, build_model, model_problems
 from ..models.config import ModelConfig
 from ..questions.devices import device_problems
 from ..questions.evaluation import n_reported
@@ -44,7 +44,7 @@ from .training_config import TrainConfig
 from .weights import check_size, load_weights, read_weights
 
 if TYPE_CHECKING:
-    from ..transformerlens import HookedTransformer
+    from ..transformerlens import Model
 
 _TO_DO = "take a copy of it, or continue training with resume=True if it was stopped"
 
@@ -67,14 +67,14 @@ class Checkpoint(ByContent):
     label: str = field(compare=False)
     step: int
     accuracy: Mapping[str, float]
-    model_config: ModelConfig
+    model_config: AnyConfig
     task: Task
     manifest: Manifest
 
     __repr__, _repr_html_ = checkpoint_line, checkpoint_card
 
-    def model(self, *, n_loops: int | None = None, device: str = "cpu") -> "HookedTransformer":
-        """The weights in a plain HookedTransformer, tied as its config says, in evaluation mode.
+    def model(self, *, n_loops: int | None = None, device: str = "cpu") -> "Model":
+        """The weights in a plain HookedTransformer, tied as its config says, or in a TRM, in evaluation mode.
 
         Args:
             n_loops: apply the blocks this often, instead of as often as in training. Fewer loops are an early exit: the
@@ -86,8 +86,10 @@ class Checkpoint(ByContent):
             CheckpointError: if it was changed since it was written, or does not fit the config.
         """
         loops = [] if n_loops is None else whole_problems(1, n_loops=n_loops)
+        if n_loops is not None and not isinstance(self.model_config, ModelConfig):
+            loops.append(f"n_loops is for models whose blocks are looped, not for {self.model_config.architecture}")
         refuse(loops + device_problems(device))
-        config = self.model_config if n_loops is None else dataclasses.replace(self.model_config, n_loops=n_loops)
+        config = self.model_config if n_loops is None else dataclasses.replace(self.model_config, n_loops=n_loops)  # pyright: ignore[reportCallIssue]
         weights = self.weights()
         check_size(config, self.task, weights, str(self.path))
         model = build_model(config, self.task, device=device)
@@ -133,7 +135,7 @@ class Run(ByContent):
 
     folder: Path
     task: Task
-    model_config: ModelConfig
+    model_config: AnyConfig
     train_config: TrainConfig
     metrics: pd.DataFrame
     manifest: Manifest

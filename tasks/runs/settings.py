@@ -17,7 +17,7 @@ from safetensors.numpy import save as save_arrays
 from ...circuits.documents import FileError, check_inside, decoded, opened, parsed, read_text, to_document, validated
 from ...circuits.manifest import MANIFEST, Entry, Manifest, is_there
 from ...circuits.tensor_files import bare_metadata, labelled, metadata_of, tensors_of
-from ..models.config import ModelConfig
+from ..models.building import AnyConfig
 from ..questions.kinds import TASK_KINDS, read_task
 from ..questions.task import Task
 from . import format_1
@@ -45,7 +45,7 @@ class RunSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     task: dict[str, JsonValue]
-    model: ModelConfig
+    model: AnyConfig
     training: TrainConfig
     initial: str
     torch: str
@@ -59,7 +59,7 @@ class RunSettings(BaseModel):
 
 
 def settings_bytes(
-    task: Task, model_config: ModelConfig, train_config: TrainConfig, past: Past, version: str = torch.__version__
+    task: Task, model_config: AnyConfig, train_config: TrainConfig, past: Past, version: str = torch.__version__
 ) -> bytes:
     """The file `run.json`; the arguments are as in `RunSettings`."""
     content = {
@@ -180,7 +180,7 @@ def _task(data: bytes, about: Mapping[str, Any], folder: Path) -> Task:
 
 
 def check_resumable(
-    folder: Path, task: Task, model_config: ModelConfig, train_config: TrainConfig, past: Past, *, resume: bool
+    folder: Path, task: Task, model_config: AnyConfig, train_config: TrainConfig, past: Past, *, resume: bool
 ) -> tuple[Manifest, RunSettings]:
     """Raise unless the run in a folder is to be resumed and has the very same settings, but for those of an extension.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...circuits.lock import only_writer
 from ...circuits.manifest import MANIFEST, Entry, Manifest, is_there
-from ..models.building import load_parameters
+from ..models.building import architecture_of
 from ..questions.evaluation import evaluate, evaluation_queries, exact_match
 from .checkpoints import Checkpoint, Run
 from .folder import KIND as RUN
@@ -125,7 +125,7 @@ def _scores_the_same(checkpoint: Checkpoint) -> Callable[[Mapping[str, Tensor]],
     wanted = accuracies()
 
     def is_good(weights: Mapping[str, Tensor]) -> bool:
-        load_parameters(model, config, weights)
+        architecture_of(config).load_parameters(model, config, weights)
         found = accuracies()
         return all(
             abs(found[name] - value) <= TOLERANCE for name, value in wanted.items() if value == value

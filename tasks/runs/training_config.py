@@ -25,7 +25,7 @@ from ...circuits.plain_text import never_raising
 from ..printing import as_call
 from .phases import PHASES
 
-PRESETS = ("tiny", "small", "small_bidirectional", "paper")
+PRESETS = ("tiny", "small", "small_bidirectional", "small_trm", "paper")
 STOPS = PHASES[:-1]  # every run ends at the final step
 MOST_STEPS = 1_000_000_000  # a thousand times the published ones
 MOST_EXAMPLES = 10_000_000  # of a step
@@ -46,7 +46,7 @@ class TrainConfig:
             cheaper, since a prefix is computed once.
         learning_rate: after `warmup_steps` of linear warm-up, constant.
         betas: AdamW's.
-        weight_decay: on matrices; none on biases and norms.
+        weight_decay: on matrices, none on biases and norms; on all of a token-mixing network.
         label_smoothing: of the cross-entropy.
         warmup_steps: see learning_rate.
         clip_norm: the gradient's largest norm; `math.inf` turns clipping off.
@@ -127,6 +127,12 @@ class TrainConfig:
         """What makes `ModelConfig.small_bidirectional()` generalise; keyword arguments replace single settings."""
         settings: dict[str, Any] = {"max_steps": 15_000, "learning_rate": 2e-3, "batch_size": 512}
         return cls(**with_changes(cls, settings, changes))
+
+    @classmethod
+    def small_trm(cls, **changes: Any) -> "TrainConfig":
+        """What makes `TRMConfig.small()` generalise; keyword arguments replace single settings."""
+        settings: dict[str, Any] = {"max_steps": 15_000, "learning_rate": 4e-3, "batch_size": 512, "betas": (0.9, 0.95)}
+        return cls(**with_changes(cls, settings | {"weight_decay": 0.5}, changes))
 
     @classmethod
     def paper(cls, **changes: Any) -> "TrainConfig":

@@ -9,13 +9,12 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from ...circuits.tensor_files import bare_metadata, labelled, metadata_of, tensors_of
-from ..models.building import load_parameters, n_parameters, trained_parameters
-from ..models.config import ModelConfig
+from ..models.building import AnyConfig, architecture_of, trained_parameters
 from ..questions.task import Task
 from .folder import CheckpointError
 
 if TYPE_CHECKING:
-    from ..transformerlens import HookedTransformer
+    from ..transformerlens import Model
 
 KIND = "checkpoint"
 MOST_SHOWN = 5  # problems of one file that a message lists
@@ -61,24 +60,24 @@ def value_problems(tensors: Mapping[str, Tensor]) -> list[str]:
     return found[:MOST_SHOWN] + ([f"and {len(found) - MOST_SHOWN} more"] if len(found) > MOST_SHOWN else [])
 
 
-def check_size(config: ModelConfig, task: Task, weights: Mapping[str, Tensor], where: str) -> None:
+def check_size(config: AnyConfig, task: Task, weights: Mapping[str, Tensor], where: str) -> None:
     """Raise if weights are far too few for a config, before a model of that size is built."""
-    needed, found = n_parameters(config, task), sum(tensor.numel() for tensor in weights.values())
+    needed, found = architecture_of(config).n_parameters(config, task), sum(tensor.numel() for tensor in weights.values())
     if 2 * found < needed:
         raise CheckpointError(f"{where} does not fit {config}: it holds {found:,} numbers, {needed:,} are needed")
 
 
-def load_weights(model: "HookedTransformer", config: ModelConfig, weights: Mapping[str, Tensor], where: str) -> None:
+def load_weights(model: "Model", config: AnyConfig, weights: Mapping[str, Tensor], where: str) -> None:
     """Put a checkpoint's weights into a model.
 
     Raises:
         CheckpointError: if they do not fit the config.
     """
     check_shapes(weights, model, config, where)
-    load_parameters(model, config, weights)
+    architecture_of(config).load_parameters(model, config, weights)
 
 
-def check_shapes(weights: Mapping[str, Tensor], model: "HookedTransformer", config: ModelConfig, where: str) -> None:
+def check_shapes(weights: Mapping[str, Tensor], model: "Model", config: AnyConfig, where: str) -> None:
     """Raise unless weights are those of a model of that config, by their names and shapes."""
     expected = {name: tuple(p.shape) for name, p in trained_parameters(model, config).items()}
     found = {name: tuple(p.shape) for name, p in weights.items()}

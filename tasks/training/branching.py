@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ..models.config import ModelConfig
+from ..models.building import AnyConfig
 from ..questions.task import Task
 from ..runs.checkpoints import Checkpoint, Run
 from ..runs.folder import CheckpointError, checkpoint_name, state_name, state_steps
@@ -11,7 +11,7 @@ from ..runs.training_config import TrainConfig
 from .training_state import TrainingState, restore_state
 
 
-def branch_problems(checkpoint: Checkpoint, task: Task, model_config: ModelConfig, config: TrainConfig) -> list[str]:
+def branch_problems(checkpoint: Checkpoint, task: Task, model_config: AnyConfig, config: TrainConfig) -> list[str]:
     """Why training cannot go on from a checkpoint with another task and config."""
     asked, there = dataclasses.asdict(model_config), dataclasses.asdict(checkpoint.model_config)
     sizes = {"n_tokens": (checkpoint.task.n_tokens, task.n_tokens)}

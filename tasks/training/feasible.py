@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from ..models.building import n_parameters
-from ..models.config import ModelConfig
+from ..models.building import AnyConfig, architecture_of
 from ..questions.kinds import TASK_KINDS
 from ..questions.task import Task, splits_for
 from ..runs.folder import checkpoint_name
@@ -28,7 +27,7 @@ def learning_problems(task: Task, config: TrainConfig) -> list[str]:
     return problems
 
 
-def bytes_to_write(folder: Path, task: Task, model_config: ModelConfig, config: TrainConfig) -> int:
+def bytes_to_write(folder: Path, task: Task, model_config: AnyConfig, config: TrainConfig) -> int:
     """What checkpoints and training states take on the disk at most at once, less what the folder holds of them.
 
     A new state is written before the older of two goes, so that there are three. Settings, task and metrics are small and
@@ -36,7 +35,7 @@ def bytes_to_write(folder: Path, task: Task, model_config: ModelConfig, config: 
     """
     there = {path.name: path.stat().st_size for path in (*folder.glob("state_*"), *folder.glob("checkpoints/step_*"))}
     due = {Path(checkpoint_name(step)).name for step in config.checkpoint_steps}
-    one = BYTES * n_parameters(model_config, task)
+    one = BYTES * architecture_of(model_config).n_parameters(model_config, task)
     n_checkpoints = min(len(config.evaluation_steps), len(due) + len(PHASES))
     held = sum(n_bytes for name, n_bytes in there.items() if name in due or name.startswith("state_"))
     return max(0, one * (n_checkpoints + 3 * SETS_IN_STATE) - held)

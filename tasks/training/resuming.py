@@ -10,7 +10,7 @@ from pathlib import Path
 from ...circuits.destination import folder_problems
 from ...circuits.documents import FileError
 from ...circuits.manifest import MANIFEST, Entry, Manifest, is_there
-from ..models.config import ModelConfig
+from ..models.building import AnyConfig
 from ..questions.task import Task
 from ..runs.checkpoints import Checkpoint, CheckpointError, Run
 from ..runs.folder import (
@@ -115,7 +115,7 @@ class Asked:
 
     folder: Path
     task: Task
-    model_config: ModelConfig
+    model_config: AnyConfig
     train_config: TrainConfig
     initial: Checkpoint | None
     from_checkpoint: Checkpoint | None

@@ -25,7 +25,7 @@ from ...circuits.plain_text import named, one_line, shortened
 from ...circuits.progress import bar
 from ...circuits.same_content import ByContent
 from ...circuits.workers import end_workers, in_workers, listening, tell_workers
-from ..models.config import ModelConfig
+from ..models.building import AnyConfig
 from ..questions.task import Task
 from ..runs.checkpoints import Checkpoint, CheckpointError, Run
 from ..runs.training_config import TrainConfig
@@ -50,7 +50,7 @@ class Job(ByContent):
 
     name: str
     task: Task
-    model_config: ModelConfig
+    model_config: AnyConfig
     train_config: TrainConfig
     initial: Checkpoint | None = None
 
@@ -67,7 +67,7 @@ class Job(ByContent):
 
 
 def grid(
-    tasks: Mapping[str, Task], configs: Mapping[str, tuple[ModelConfig, TrainConfig]], seeds: Iterable[int]
+    tasks: Mapping[str, Task], configs: Mapping[str, tuple[AnyConfig, TrainConfig]], seeds: Iterable[int]
 ) -> list[Job]:
     """Every task with every config and every training seed.
 

@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from ...circuits.arguments import flag_problems, refuse, shortly
 from ...circuits.destination import folder_problems, input_problems, room_problems
 from ...circuits.interrupts import Stop, interrupt, noticing_interrupts, signal_of
 from ...circuits.progress import bar, say
-from ..models.building import build_model, decayed, model_problems, trained_parameters
-from ..models.config import ModelConfig
-from ..models.fast_forward import answer_logits
+from ..models.building import AnyConfig, architecture_of, build_model, model_problems, trained_parameters
 from ..questions.devices import device_problems
 from ..questions.evaluation import evaluate, evaluation_queries, shortcut_floors, top_token
 from ..questions.queries import Queries
@@ -48,7 +45,7 @@ from .resuming import Asked, Begun
 from .training_state import TrainingState, write_state
 
 if TYPE_CHECKING:
-    from ..transformerlens import HookedTransformer
+    from ..transformerlens import Model
 
 EVALUATION_BATCH = 4096  # prompts
 STATES = 2  # that are kept, so that a run can go on from the one before if the newest is damaged
@@ -56,7 +53,7 @@ STATES = 2  # that are kept, so that a run can go on from the one before if the 
 
 def train(
     task: Task,
-    model_config: ModelConfig,
+    model_config: AnyConfig,
     train_config: TrainConfig,
     out: str | Path,
     *,
@@ -250,10 +247,10 @@ def _save(state: TrainingState, begun: Begun, written: bytes, asked: Asked) -> s
     return ended
 
 
-def initial_state(model: "HookedTransformer", model_config: ModelConfig, config: TrainConfig) -> TrainingState:
+def initial_state(model: "Model", model_config: AnyConfig, config: TrainConfig) -> TrainingState:
     """The state before the first step."""
     parameters = trained_parameters(model, model_config)
-    with_decay = set(decayed(parameters))
+    with_decay = set(architecture_of(model_config).decayed(parameters))
     groups = [
         {"params": [p for name, p in parameters.items() if name in with_decay], "weight_decay": config.weight_decay},
         {"params": [p for name, p in parameters.items() if name not in with_decay], "weight_decay": 0.0},
@@ -264,7 +261,7 @@ def initial_state(model: "HookedTransformer", model_config: ModelConfig, config:
 
 
 def take_step(
-    state: TrainingState, examples: Examples, rows: Int[Tensor, " row"], model_config: ModelConfig, config: TrainConfig
+    state: TrainingState, examples: Examples, rows: Int[Tensor, " row"], model_config: AnyConfig, config: TrainConfig
 ) -> Float[Tensor, ""]:
     """One step of the optimiser and of the average; the loss."""
     state.step += 1
@@ -272,8 +269,8 @@ def take_step(
     columns = (examples.tokens, examples.answers, examples.positions)
     tokens, answers, positions = (column[rows].to(device) for column in columns)
     dtype = torch.bfloat16 if config.bfloat16 else None
-    logits = answer_logits(parameters, model_config, tokens, positions, dtype=dtype).float()
-    loss = cross_entropy(logits, answers, label_smoothing=config.label_smoothing)
+    how: dict[str, Any] = {"dtype": dtype, "label_smoothing": config.label_smoothing}
+    loss = architecture_of(model_config).training_loss(parameters, model_config, tokens, answers, positions, **how)
     state.optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(parameters.values(), config.clip_norm)
@@ -286,12 +283,13 @@ def take_step(
 
 @torch.no_grad()
 def _correct(
-    model_config: ModelConfig, parameters: dict[str, Tensor], queries: Queries, task: Task
+    model_config: AnyConfig, parameters: dict[str, Tensor], queries: Queries, task: Task
 ) -> Bool[Tensor, " query"]:
     """Which queries the parameters answer correctly."""
     device, examples = next(iter(parameters.values())).device, as_examples(queries, task.n_positions)
     columns = (column.to(device).split(EVALUATION_BATCH) for column in (examples.tokens, examples.positions))
     parts = zip(*columns, strict=True)
+    answer_logits = architecture_of(model_config).answer_logits
     logits = [answer_logits(parameters, model_config, *part) for part in parts if len(part[0])]
     return (
         top_token(torch.cat(logits)).cpu() == queries.answers if logits else torch.empty(0, dtype=torch.bool, device="cpu")

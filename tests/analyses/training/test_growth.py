@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from grokscope.analyses import RunSummary, summarise_run
-from grokscope.analyses.training.growth import flops_per_example
+from grokscope.tasks.models.building import architecture_of
 from grokscope.tasks import ModelConfig, Run, TwoHopTask, build_model
 
 
@@ -28,7 +28,7 @@ def test_milestones_are_the_first_of_three_in_a_row_and_others_are_nan(tiny_run:
     summary = summarise_run(run)
     assert summary.table["step"].tolist() == [200, 500, 400, 600]
     assert summary.table["seconds"].tolist() == [20, 50, 40, 60]
-    per_step = 256 * flops_per_example(run.model_config, run.task)
+    per_step = 256 * architecture_of(run.model_config).flops_per_example(run.model_config, run.task)
     np.testing.assert_allclose(summary.table["flops"], summary.table["step"] * per_step)
     assert summary.grokking_delay == 400 and summary.stability == pytest.approx(1 / 7)
     never = summarise_run(planted(tiny_run, train[:4], iid[:4], ood[:4]))
@@ -45,7 +45,7 @@ def test_flops_are_those_that_torch_counts(task: TwoHopTask) -> None:
         model = build_model(config, task)
         with FlopCounterMode(display=False) as counter:
             model(torch.zeros(5, 3, dtype=torch.long)).sum().backward()
-        ratio = 5 * flops_per_example(config, task) / counter.get_total_flops()
+        ratio = 5 * architecture_of(config).flops_per_example(config, task) / counter.get_total_flops()
         assert ratio == pytest.approx(1.0, abs=0.05)
 
 

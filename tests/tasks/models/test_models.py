@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from grokscope.tasks import ModelConfig, TwoHopTask, build_model
-from grokscope.tasks.models.building import load_parameters, tied_forward, trained_parameters
+from grokscope.tasks.models.transformer import load_parameters, tied_forward, trained_parameters
 
 SHARED = ModelConfig(d_model=16, n_heads=2, n_blocks=2, n_loops=3)
 
