@@ -75,6 +75,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "embed": Kind("embed"),
+    "init": Kind("init"),
     "head": Kind(
         "L{layer}H{index}",
         (
@@ -84,6 +85,7 @@ KINDS: dict[str, Kind] = {
         ),
         moves="moved by attention",
     ),
+    "mixer": Kind("MIX{layer}", (Input("", "orange", "into a token mixer", bulge=-0.9),), moves="moved by token mixing"),
     "mlp": Kind("MLP{layer}", (Input("", "grey", "into an MLP", bulge=0.8),)),
     "logits": Kind("logits", (Input("", "purple", "into the logits", bulge=-1.0),)),
 }

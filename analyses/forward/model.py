@@ -9,6 +9,7 @@ from torch import Tensor
 from ...circuits import ComputationGraph
 from ...circuits.arguments import names_problems, refuse
 from ...circuits.roles import named_roles, role_problems
+from ...tasks.models.trm import TRM
 from ...tasks.questions.padding import aligned
 from ...tasks.questions.validity import position_problems
 from ...tasks.transformerlens import HookedTransformer, Model, TransformerBridge
@@ -20,11 +21,12 @@ from .hook_points import Points, has_hook_points, points_of
 from .hooked import describe_hooked, problems_of_hooked
 from .hooked_pass import Prompts, logits_and_noted
 from .layer import run_layer
+from .trm_graph import trm_graph
 
 WRAPPED = ("_orig_mod", "module")
 """Where torch.compile, and DataParallel and its like, keep the model that they wrap."""
 
-KNOWN = (HookedTransformer, TransformerBridge)
+KNOWN = (HookedTransformer, TransformerBridge, TRM)
 
 
 def check_model(model: object) -> None:
@@ -45,7 +47,7 @@ def _check_class(model: object) -> None:
             "TransformerBridge.boot_transformers makes one of a published decoder, tasks.build_model and tasks.Run give one"
         )
         raise TypeError(
-            "a model must be a transformer_lens.HookedTransformer or TransformerBridge, got a "
+            "a model must be a transformer_lens.HookedTransformer or TransformerBridge, or a TRM of this project, got a "
             f"{kind.__module__}.{kind.__qualname__}; "
             + (f"pass the one that it wraps, model.{inside[0]}" if inside else whence)
         )
@@ -82,6 +84,8 @@ def graph_of(model: Model, roles: tuple[str, ...], answer_position: int) -> Comp
     check_places(roles, answer_position)
     check_reachable(model)
     model = at_rest(model)
+    if isinstance(model, TRM):
+        return trm_graph(model, roles, answer_position)
     if problems_of(model, len(roles)):
         return hooked_graph(model, points_of(model), roles, answer_position)
     return described_graph(model, roles, answer_position)
@@ -154,6 +158,8 @@ def problems_of(model: Model, n_positions: int) -> list[str]:
         return problems_of_hooked(model, n_positions)
     if isinstance(model, TransformerBridge):
         return problems_of_bridge(model, n_positions)
+    if isinstance(model, TRM):
+        return ["token mixing instead of attention"]
     check_reachable(model)
     return [f"the insides of a {type(model).__name__}"]
 
