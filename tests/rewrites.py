@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from grokscope.tasks import Donor, PromptPairs, Queries, TwoHopTask
+from grokscope.tasks.hooked_config import OnlyInTransformerLens3
 from grokscope.tasks.transformerlens import HookedTransformer, HookedTransformerConfig
 
 Block = dict[str, Tensor]
@@ -210,6 +211,8 @@ def folded_norms(model: HookedTransformer, _: Generator) -> HookedTransformer:
     if model.cfg.normalization_type != "LN":
         raise ValueError(f"there are no gains to fold in norms of the type {model.cfg.normalization_type}")
     folded = untied_blocks(model)
+    if not hasattr(folded, "load_and_process_state_dict"):
+        raise OnlyInTransformerLens3("no HookedTransformer whose norms can be folded")
     folded.load_and_process_state_dict(folded.state_dict(), center_unembed=False)
     parts, first = parts_of(folded), {}
     blocks = [parts.blocks[first.setdefault(id(block), i)] for i, block in enumerate(parts_of(model).blocks)]

@@ -9,12 +9,12 @@ from notebooks import LITTLE, NOTEBOOKS, WARNED_OF, run_notebook
 
 from grokscope.tasks import ModelConfig, NewFacts, TrainConfig, TwoHopTask, train
 
-FAST = ("your_own_model",)
+MARKS = {"your_own_model": pytest.mark.transformerlens(3)}  # others are slow; its reader has a HookedTransformer
 HERE = [name for name in LITTLE if name != "tour"]
 
 
 @pytest.mark.filterwarnings(*WARNED_OF)
-@pytest.mark.parametrize("name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in HERE])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, pytest.mark.slow)) for name in HERE])
 def test_notebook_runs(name: str, tmp_path: Path) -> None:
     parameters = {"folder": str(_transfers(tmp_path))} if name == "claim_transfer" else {}
     run_notebook(name, tmp_path, **parameters)
