@@ -197,6 +197,7 @@ def no_word_of_a_task(module: Module) -> list[str]:
     found = [f"says {match}" for match in re.findall(words, module.source, re.IGNORECASE)]
     allowed = {("tasks", "PromptPairs")} if module.room == "patching" else set()
     asked = {("questions", name) for name in ("arguments", "hooks", "padding", "validity")}
+    asked |= {("models", "trm")}
     asked |= {("questions", "given_pairs")} if module.room == "patching" else set()
     imported = [
         name for name in module.imports if name[0] == "tasks" and name[1:3] not in asked and name[1] != "transformerlens"

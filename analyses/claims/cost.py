@@ -106,7 +106,9 @@ def cost_of_waiting(study: Study, *, levels: Sequence[float] = LEVELS) -> CostRe
     about = study.summary.set_index("run")
     rows = []
     for name, run in study.runs.items():
-        per_step = run.train_config.batch_size * architecture_of(run.model_config).flops_per_example(run.model_config, run.task)
+        per_step = run.train_config.batch_size * architecture_of(run.model_config).flops_per_example(
+            run.model_config, run.task
+        )
         arm = about.loc[[name], ["arm", "seed", "replicate"]].iloc[0].to_dict()
         rows += [{"run": name, **arm, **_row(run, level, per_step)} for level in levels]
     return CostResult(pd.DataFrame(rows))

@@ -15,8 +15,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from grokscope import tasks
-from grokscope.tasks.models.transformer import tied_forward, trained_parameters
 from grokscope.tasks.models.fast_forward import answer_logits
+from grokscope.tasks.models.transformer import tied_forward, trained_parameters
 from grokscope.tasks.training.batches import Examples, training_examples
 
 

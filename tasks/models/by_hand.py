@@ -117,7 +117,12 @@ def lookup_model(
     answers. A decoy writes the bridge at r1, where the unembedding can read it and nothing else does.
     """
     n_entities, n_both = graph.n_entities, graph.n_entities + graph.n_relations
-    sizes: dict[str, Any] = {"d_head": n_both, "d_mlp": max(len(graph), len(trained)), "n_layers": n_layers, "layout": layout}
+    sizes: dict[str, Any] = {
+        "d_head": n_both,
+        "d_mlp": max(len(graph), len(trained)),
+        "n_layers": n_layers,
+        "layout": layout,
+    }
     model, starts = _blank_model(graph, ("first", "bridge", "seen", "seen relation", "answer"), **sizes)
     heads, relations, tails = (torch.from_numpy(each) for each in (graph.heads, graph.relations, graph.tails))
     hop1, hop2 = trained.T

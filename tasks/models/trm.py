@@ -58,8 +58,8 @@ class GatedMLP(nn.Module):
 
     def __init__(self, size: int, hidden: int) -> None:
         super().__init__()
-        self.W_gate, self.W_in = (nn.Parameter(torch.empty(size, hidden)) for _ in range(2))
-        self.W_out = nn.Parameter(torch.empty(hidden, size))
+        self.W_gate, self.W_in = (nn.Parameter(torch.empty(size, hidden, device="cpu")) for _ in range(2))
+        self.W_out = nn.Parameter(torch.empty(hidden, size, device="cpu"))
 
     def forward(self, x: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch size"]:
         """The output."""
@@ -111,14 +111,17 @@ class TRM(HookedRootModule):
         super().__init__()
         self.cfg = TRMSizes(shape, d_vocab, n_ctx)
         self.embed, self.unembed, self.hook_embed = nn.Module(), nn.Module(), HookPoint()
-        self.embed.W_E = nn.Parameter(torch.empty(d_vocab, shape.d_model))
-        self.unembed.W_U = nn.Parameter(torch.empty(shape.d_model, d_vocab))
+        self.embed.W_E = nn.Parameter(torch.empty(d_vocab, shape.d_model, device="cpu"))
+        self.unembed.W_U = nn.Parameter(torch.empty(shape.d_model, d_vocab, device="cpu"))
         if shape.n_prefix:
             self.prefix = nn.Module()
-            self.prefix.W = nn.Parameter(torch.empty(shape.d_model))
+            self.prefix.W = nn.Parameter(torch.empty(shape.d_model, device="cpu"))
         if shape.halting:
             self.halt = nn.Module()
-            self.halt.W, self.halt.b = nn.Parameter(torch.empty(shape.d_model, 2)), nn.Parameter(torch.empty(2))
+            self.halt.W, self.halt.b = (
+                nn.Parameter(torch.empty(shape.d_model, 2, device="cpu")),
+                nn.Parameter(torch.empty(2, device="cpu")),
+            )
         n_pos = shape.n_prefix + n_ctx
         self.core = nn.ModuleList([Core(shape, n_pos) for _ in range(shape.n_blocks)])
         self.blocks = nn.ModuleList([Application(shape) for _ in range(shape.n_layers)])

@@ -5,7 +5,15 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict
 
-from ...circuits.arguments import choice_problems, flag_problems, make_native, number_problems, refuse, whole_problems, with_changes
+from ...circuits.arguments import (
+    choice_problems,
+    flag_problems,
+    make_native,
+    number_problems,
+    refuse,
+    whole_problems,
+    with_changes,
+)
 from ...circuits.plain_text import never_raising
 from ..printing import as_call
 
@@ -55,7 +63,9 @@ class TRMConfig:
         make_native(self)
         names = ("d_model", "d_mixer", "d_mlp", "n_blocks", "h_cycles", "l_cycles")
         problems = whole_problems(1, **{name: getattr(self, name) for name in names})
-        problems += whole_problems(0, n_prefix=self.n_prefix) + number_problems(0, above=True, embedding_scale=self.embedding_scale)
+        problems += whole_problems(0, n_prefix=self.n_prefix) + number_problems(
+            0, above=True, embedding_scale=self.embedding_scale
+        )
         problems += choice_problems(mixer_norm=(self.mixer_norm, NORMS))
         flags = ("last_cycle_only", "copy_loss", "halting")
         refuse(problems + flag_problems(**{name: getattr(self, name) for name in flags}))

@@ -66,13 +66,12 @@ class Job(ByContent):
         yield f"from {named(self.initial.label)}" if self.initial else ""
 
 
-def grid(
-    tasks: Mapping[str, Task], configs: Mapping[str, tuple[AnyConfig, TrainConfig]], seeds: Iterable[int]
-) -> list[Job]:
+def grid(tasks: Mapping[str, Task], configs: Mapping[str, tuple[AnyConfig, TrainConfig]], seeds: Iterable[int]) -> list[Job]:
     """Every task with every config and every training seed.
 
     >>> from grokscope.tasks import TwoHopTask
     >>> task = TwoHopTask.random(n_entities=20, n_relations=8, out_degree=5)
+    >>> from grokscope.tasks import ModelConfig
     >>> jobs = grid({"natural": task}, {"tiny": (ModelConfig.tiny(), TrainConfig.tiny())}, [0, 1])
     >>> [job.name for job in jobs]
     ['natural-tiny-s0', 'natural-tiny-s1']

@@ -282,9 +282,7 @@ def take_step(
 
 
 @torch.no_grad()
-def _correct(
-    model_config: AnyConfig, parameters: dict[str, Tensor], queries: Queries, task: Task
-) -> Bool[Tensor, " query"]:
+def _correct(model_config: AnyConfig, parameters: dict[str, Tensor], queries: Queries, task: Task) -> Bool[Tensor, " query"]:
     """Which queries the parameters answer correctly."""
     device, examples = next(iter(parameters.values())).device, as_examples(queries, task.n_positions)
     columns = (column.to(device).split(EVALUATION_BATCH) for column in (examples.tokens, examples.positions))

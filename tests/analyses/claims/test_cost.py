@@ -9,8 +9,8 @@ import pytest
 
 from grokscope.analyses import cost_of_waiting
 from grokscope.analyses.training.growth import summarise_run
-from grokscope.tasks.models.building import architecture_of
 from grokscope.tasks import BOTH_HOPS, Run, Study
+from grokscope.tasks.models.building import architecture_of
 
 
 def made_up(run: Run, name: str, reaches: dict[float, int], *, seed: int, last: int = 1000) -> Run:
@@ -46,7 +46,9 @@ def test_steps_flops_and_added_compositions_are_those_of_the_runs(study: Study, 
     found = cost_of_waiting(study)
     row = found.table[(found.table["run"] == "natural-g2-r0") & (found.table["level"] == 0.9)].iloc[0]
     assert (row["step"], row["added"], row["trained"]) == (800, 0, 1000)
-    per_step = tiny_run.train_config.batch_size * architecture_of(tiny_run.model_config).flops_per_example(tiny_run.model_config, tiny_run.task)
+    per_step = tiny_run.train_config.batch_size * architecture_of(tiny_run.model_config).flops_per_example(
+        tiny_run.model_config, tiny_run.task
+    )
     assert row["flops"] == 800 * per_step
     both = found.table[found.table["arm"] == "both"].iloc[0]
     assert both["added"] == len(tiny_run.task.with_supervision(BOTH_HOPS).added) > 0

@@ -7,8 +7,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from grokscope.analyses import RunSummary, summarise_run
-from grokscope.tasks.models.building import architecture_of
 from grokscope.tasks import ModelConfig, Run, TwoHopTask, build_model
+from grokscope.tasks.models.building import architecture_of
 
 
 def planted(run: Run, train: list[float], iid: list[float], ood: list[float]) -> Run:

@@ -5,8 +5,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from grokscope.tasks import ModelConfig, TwoHopTask, build_model
-from grokscope.tasks.models.transformer import load_parameters, tied_forward, trained_parameters
 from grokscope.tasks.models.fast_forward import answer_logits, distinct_prefixes
+from grokscope.tasks.models.transformer import load_parameters, tied_forward, trained_parameters
 from grokscope.tasks.training.batches import training_examples
 
 
