@@ -188,6 +188,19 @@ ROWS: dict[str, Row] = {
         f"ModelConfig.{name}": (getattr(T.ModelConfig, name), lambda w: {}, {"changes": "data"})
         for name in ("paper", "small", "small_bidirectional", "tiny")
     },
+    "TRMConfig": (
+        T.TRMConfig,
+        lambda w: dict(d_model=32, d_mixer=8, d_mlp=64),
+        {
+            **dict.fromkeys(("d_model", "d_mixer", "d_mlp", "n_blocks", "h_cycles", "l_cycles"), "count"),
+            **{"n_prefix": "count from 0", "embedding_scale": "number above 0", "mixer_norm": "choice"},
+            **dict.fromkeys(("last_cycle_only", "copy_loss", "halting"), "flag"),
+        },
+    ),
+    **{
+        f"TRMConfig.{name}": (getattr(T.TRMConfig, name), lambda w: {}, {"changes": "data"})
+        for name in ("published", "small", "tiny")
+    },
     "NewFacts": (
         T.NewFacts,
         lambda w: {name: getattr(w.new, name) for name in inspect.signature(T.NewFacts).parameters},
@@ -262,6 +275,7 @@ ROWS: dict[str, Row] = {
     "TrainConfig.paper": (T.TrainConfig.paper, lambda w: {}, {"changes": "data"}),
     "TrainConfig.small": (T.TrainConfig.small, lambda w: {}, {"changes": "data"}),
     "TrainConfig.small_bidirectional": (T.TrainConfig.small_bidirectional, lambda w: {}, {"changes": "data"}),
+    "TrainConfig.small_trm": (T.TrainConfig.small_trm, lambda w: {}, {"changes": "data"}),
     "TrainConfig.tiny": (T.TrainConfig.tiny, lambda w: {}, {"changes": "data"}),
     "TwoHopTask": (
         T.TwoHopTask,
@@ -693,6 +707,7 @@ UNUSUAL: dict[str, tuple[tuple[Any, Any], ...]] = {
     "share": (*UNIT, (np.int64(1), 1)),
     "share below 1": UNIT,
     "flag": ((np.bool_(True), True), (np.bool_(False), False)),
+    "choice": ((Word("positions"), "positions"),),
     "choice or none": ((Word("id_generalised"), "id_generalised"), (None, None)),
     "decays": (
         ([0.9, 0.98], (0.9, 0.98)),

@@ -23,7 +23,7 @@ from grokscope.circuits import Node, Result
 from grokscope.circuits.card import Curve, curves
 from grokscope.circuits.manifest import Manifest
 from grokscope.circuits.same_content import ByContent, same
-from grokscope.tasks import ModelConfig, PromptPairs, Queries, Run, Study, Supervision, TrainConfig, TwoHopTask
+from grokscope.tasks import ModelConfig, PromptPairs, Queries, Run, Study, Supervision, TrainConfig, TRMConfig, TwoHopTask
 from grokscope.tasks.questions.donors import TwoHopDonors
 
 LONGEST, LONGEST_OF_RESULT, LARGEST_CARD = 140, 400, 20_000
@@ -80,6 +80,7 @@ MAKERS: dict[type, Callable[[SimpleNamespace, str], Any]] = {
     tasks.KnowledgeGraph: lambda world, name: world.task.graph,
     Manifest: lambda world, name: replace(world.run.manifest, kind=name),
     ModelConfig: lambda world, name: ModelConfig(d_model=64, n_heads=4, n_blocks=2, n_loops=3),
+    TRMConfig: lambda world, name: TRMConfig(d_model=64, d_mixer=4, d_mlp=8, n_prefix=3),
     tasks.NewFacts: lambda world, name: tasks.NewFacts.random(world.task, n=5),
     PromptPairs: paired,
     Queries: asked,
@@ -207,6 +208,8 @@ CONFIGS = [
         ModelConfig(d_model=128, n_heads=1, n_blocks=1, n_loops=2),
         "ModelConfig(d_model=128, n_heads=1, n_blocks=1, n_loops=2)",
     ),
+    (TRMConfig.small(), "TRMConfig.small()"),
+    (TRMConfig(d_model=8, d_mixer=4, d_mlp=8), "TRMConfig(d_model=8, d_mixer=4, d_mlp=8)"),
     (TrainConfig.small(max_steps=200), "TrainConfig.small(max_steps=200)"),
     (TrainConfig(max_steps=200), "TrainConfig(max_steps=200)"),
     (TrainConfig.paper(), "TrainConfig.paper()"),
@@ -225,6 +228,7 @@ def test_settings_print_the_shortest_call_that_makes_them(config: object, said: 
 def test_what_settings_print_makes_them_again(seed: int) -> None:
     rng = np.random.default_rng(seed)
     presets = [getattr(kind, name)() for kind in (ModelConfig, TrainConfig) for name in ("tiny", "small", "paper")]
+    presets += [getattr(TRMConfig, name)() for name in ("tiny", "small", "published")]
     for config in (*presets, Supervision()):
         names = [each.name for each in fields(config)]
         for name in rng.permutation(names)[: int(rng.integers(3))]:
@@ -232,9 +236,8 @@ def test_what_settings_print_makes_them_again(seed: int) -> None:
             other = {bool: not value, float: 0.25, str: value}.get(type(value))
             other = value * 4 if type(value) is int else (0.5, 0.75) if type(value) is tuple else other
             config = replace(config, **{name: other})
-        made = eval(
-            repr(config), {"ModelConfig": ModelConfig, "TrainConfig": TrainConfig, "Supervision": Supervision, "math": math}
-        )
+        kinds = {kind.__name__: kind for kind in (ModelConfig, TRMConfig, TrainConfig, Supervision)}
+        made = eval(repr(config), {**kinds, "math": math})
         assert made == config
 
 

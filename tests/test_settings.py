@@ -264,16 +264,17 @@ def test_a_graph_that_fills_memory_is_refused_with_what_it_takes() -> None:
 SMALL: dict[str, Any] = dict(n_entities=12, n_relations=8, out_degree=5)
 SHAPES = [
     tasks.ModelConfig.tiny(),
+    tasks.TRMConfig.tiny(n_prefix=2, halting=True),
     tasks.ModelConfig(d_model=12, n_heads=3, n_blocks=2, n_loops=1, mlp_ratio=3, tie_embeddings=False),
 ]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=["tied", "untied"])
+@pytest.mark.parametrize("shape", SHAPES, ids=["tied", "token mixing", "untied"])
 def test_a_disk_that_is_too_small_is_refused_with_the_numbers(
-    shape: tasks.ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shape: tasks.ModelConfig | tasks.TRMConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is said to be needed covers what a training leaves, and nothing is written where it is not there."""
-    task = tasks.TwoHopTask.random(**SMALL)
+    task = tasks.TwoHopTask.random(**SMALL, layout="four_slots")
     config = tasks.TrainConfig.tiny(max_steps=3, evaluate_every=1, n_checkpoints=1)
     needed = bytes_to_write(tmp_path / "run", task, shape, config)
     one = 4 * sum(each.numel() for each in trained_parameters(tasks.build_model(shape, task), shape).values())

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.usefixtures("as_users_call")
 RECORDS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "TrainConfig": (tasks.TrainConfig, dict(max_steps=10)),
     "ModelConfig": (tasks.ModelConfig, dict(d_model=32, n_heads=2, n_blocks=1, n_loops=2)),
+    "TRMConfig": (tasks.TRMConfig, dict(d_model=32, d_mixer=8, d_mlp=64)),
     "Supervision": (tasks.Supervision, {}),
 }
 CASES = [

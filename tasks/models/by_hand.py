@@ -5,7 +5,7 @@ the MLP has one neuron for each fact (h, r) and writes its tail as the bridge. L
 bridge from r1 to r2, the MLP looks up (b, r2) and writes the tail as the answer. Head 1 of both layers does nothing. There
 are no norms, so nothing is approximate.
 
-In `slots` and `four_slots` models see all positions, and one more layer takes the answer from r2 to the slot where it is read.
+In slots models see all positions, and one more layer takes the answer from r2 to the slot where it is read.
 
 The residual stream is a row of one-hot blocks: token, position, entity seen by hop 1, bridge, bridge seen by hop 2, answer.
 The unembedding reads bridge and answer.

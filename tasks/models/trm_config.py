@@ -23,7 +23,9 @@ NORMS = ("positions", "channels")
 
 @dataclass(frozen=True, kw_only=True)
 class TRMConfig:
-    """The shape of a tiny recursive model with token mixing (Jolicoeur-Martineau 2025, arXiv 2510.04871; He et al. 2026, code).
+    """The shape of a tiny recursive model with token mixing.
+
+    Jolicoeur-Martineau 2025, arXiv 2510.04871, in the form of He et al. 2026, code.
 
     Two states are refined in turn by the same blocks F: l_cycles times z_L ← F(z_L + z_H + x), where x are the embedded
     tokens, then z_H ← F(z_H + z_L); all of that h_cycles times. The head reads z_H. A block is two gated MLPs, each followed

@@ -60,8 +60,8 @@ def training_loss(
     if not config.halting:
         return loss
     wrong = torch.zeros_like(asked).masked_scatter(asked, logits.argmax(1) != labels[asked])
-    halts = (final[0].float() @ parameters["halt.W"] + parameters["halt.b"])[:, 0]
-    return loss + HALTING_SHARE * binary_cross_entropy_with_logits(halts, (~wrong.any(1)).float())
+    halts = (final[0].to(parameters["halt.W"].dtype) @ parameters["halt.W"] + parameters["halt.b"])[:, 0]
+    return loss + HALTING_SHARE * binary_cross_entropy_with_logits(halts, (~wrong.any(1)).to(halts))
 
 
 def _labels(config: TRMConfig, tokens: Tensor, answers: Tensor, positions: Tensor) -> Int[Tensor, "prompt pos"]:
