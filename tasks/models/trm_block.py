@@ -32,9 +32,9 @@ class TRMBlock(NamedTuple):
 
     def __call__(self, states: Float[Tensor, "pos batch d_model"]) -> Float[Tensor, "pos batch d_model"]:
         """The block's output."""
-        mixed = _GatedMLP.apply(states.flatten(1), *self.mixer, True).view_as(states)
+        mixed = _GatedMixer.apply(states.flatten(1), *self.mixer).view_as(states)
         middle = normed(states + mixed, self.norm_over)
-        changed = _GatedMLP.apply(middle.flatten(0, 1), *self.mlp, False).view_as(states)
+        changed = _GatedMLP.apply(middle.flatten(0, 1), *self.mlp).view_as(states)
         return normed(middle + changed, -1)
 
 
@@ -43,29 +43,53 @@ def normed(states: Float[Tensor, "*sizes"], dim: int) -> Float[Tensor, "*sizes"]
     return _Norm.apply(states, dim)  # pyright: ignore[reportReturnType] # torch types `apply` as returning anything or None
 
 
-class _GatedMLP(torch.autograd.Function):
-    """A gated MLP over rows x [row, in_] or, as `by_column`, over columns x [in_, column]."""
+class _GatedMixer(torch.autograd.Function):
+    """A gated MLP of columns x [pos, column]; gate and value are two halves of one product, which is faster here."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, W_gate: Tensor, W_in: Tensor, W_out: Tensor, by_column: bool) -> Tensor:
-        gate, value = _times(x, W_gate, by_column), _times(x, W_in, by_column)
+    def forward(ctx: Any, x: Tensor, W_gate: Tensor, W_in: Tensor, W_out: Tensor) -> Tensor:
+        W_both = torch.cat([W_gate, W_in], 1)
+        both = W_both.T @ x
+        gate, value = both.chunk(2)
+        opened = silu(gate)
+        hidden = opened * value
+        ctx.save_for_backward(x, W_both, W_out, both, opened, hidden)
+        return W_out.T @ hidden
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (x, W_both, W_out, both, opened, hidden), (slope,) = ctx.saved_tensors, grads
+        to_both = torch.empty_like(both)
+        (gate, value), (to_gate, to_value) = both.chunk(2), to_both.chunk(2)
+        to_hidden = W_out @ slope
+        torch.mul(to_hidden, opened, out=to_value)
+        torch.ops.aten.silu_backward.grad_input(to_hidden.mul_(value), gate, grad_input=to_gate)
+        to_gates, to_values = (x @ to_both.T).chunk(2, 1)
+        return W_both @ to_both, to_gates, to_values, hidden @ slope.T
+
+
+class _GatedMLP(torch.autograd.Function):
+    """A gated MLP of rows x [row, d_model]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, W_gate: Tensor, W_in: Tensor, W_out: Tensor) -> Tensor:
+        gate, value = x @ W_gate, x @ W_in
         opened = silu(gate)
         hidden = opened * value
         ctx.save_for_backward(x, W_gate, W_in, W_out, gate, value, opened, hidden)
-        ctx.by_column = by_column
-        return _times(hidden, W_out, by_column)
+        return hidden @ W_out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, W_gate, W_in, W_out, gate, value, opened, hidden = ctx.saved_tensors
-        (slope,), by_column = grads, ctx.by_column
-        to_hidden = _back(slope, W_out, by_column)
+        (slope,) = grads
+        to_hidden = slope @ W_out.T
         to_value = to_hidden * opened
         to_gate = torch.ops.aten.silu_backward(to_hidden.mul_(value), gate)
-        to_x = _back(to_gate, W_gate, by_column).add_(_back(to_value, W_in, by_column))
-        weights = ((x, to_gate), (x, to_value), (hidden, slope))
-        return to_x, *(_by_weight(*each, by_column) for each in weights), None
+        to_x = (to_gate @ W_gate.T).addmm_(to_value, W_in.T)
+        return to_x, x.T @ to_gate, x.T @ to_value, hidden.T @ slope
 
 
 class _Norm(torch.autograd.Function):
@@ -84,16 +108,3 @@ class _Norm(torch.autograd.Function):
         (result, inverse), (slope,) = ctx.saved_tensors, grads
         along = (slope * result).mean(ctx.dim, keepdim=True)
         return torch.addcmul(slope, result, along, value=-1).mul_(inverse), None
-
-
-def _times(x: Tensor, weight: Tensor, by_column: bool) -> Tensor:
-    return weight.T @ x if by_column else x @ weight
-
-
-def _back(slope: Tensor, weight: Tensor, by_column: bool) -> Tensor:
-    """The gradient by what a product was taken of."""
-    return weight @ slope if by_column else slope @ weight.T
-
-
-def _by_weight(x: Tensor, slope: Tensor, by_column: bool) -> Tensor:
-    return x @ slope.T if by_column else x.T @ slope
