@@ -160,3 +160,18 @@ def assert_gradients(shape, parameters, queries, wanted):
     for name, one, other in zip(parameters, found, wanted, strict=True):
         scale = float(other.abs().max())
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6 * scale + 1e-12, msg=name)
+
+
+def test_a_longer_training_ends_with_the_bits_of_one_that_was_as_long_from_the_start(tmp_path):
+    shape = TRMConfig.tiny(n_prefix=1, halting=True, copy_loss=True)
+    short, long = (tasks.TrainConfig.small_trm(max_steps=n, evaluate_every=3, batch_size=32) for n in (3, 6))
+    tasks.train(TASK, shape, short, tmp_path / "resumed", progress=False)
+    runs = [tasks.train(TASK, shape, long, tmp_path / name, resume=True, progress=False) for name in ("resumed", "whole")]
+    assert runs[0].model_config == shape and runs[0].steps == runs[1].steps
+    one, other = (run.checkpoint("final") for run in runs)
+    assert one.weights().keys() == other.weights().keys() == dict(build_model(shape, TASK).named_parameters()).keys()
+    assert all(torch.equal(one.weights()[name], other.weights()[name]) for name in one.weights())
+    queries = TASK.split("test_inferred_iid")
+    torch.testing.assert_close(one.model()(queries.tokens), other.model()(queries.tokens), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="n_loops is for models whose blocks are looped, not for 1 block × 4, token mixing"):
+        one.model(n_loops=2)
