@@ -146,7 +146,7 @@ def patch_path(
 def run_with_edges(
     model: TRM, graph: ComputationGraph, tokens: Int[Tensor, "query pos"], background: Outputs, open_edges: Collection[Edge]
 ) -> Float[Tensor, "query d_vocab"]:
-    """The logits if every receiver has a replay of its own: of this run's outputs where edges are open, else the background's."""
+    """The logits if every receiver has a private replay, with this run's outputs where edges are open."""
     live = {"hook_embed": outputs_of(model, tokens)["hook_embed"]}
 
     def read(component: Node) -> Tensor:

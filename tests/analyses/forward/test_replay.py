@@ -3,10 +3,10 @@
 from functools import cache
 from typing import Any
 
+import literal_replay as literal
 import pytest
 import torch
 
-import literal_replay as literal
 from grokscope.analyses.forward.engine import engine_of
 from grokscope.analyses.forward.places import open_edges_of
 from grokscope.analyses.forward.replay_engine import ReplayEngine
