@@ -19,6 +19,8 @@ from .replay_gradients import changes_of_shares, input_gradients, reading_gradie
 from .replay_sets import logits_with_open_edges, path_logits
 from .room import Room, Work
 
+CACHED = 2**25  # bytes of copies at once: much of the time goes to the token mixers' hidden layers, and through memory
+
 
 @dataclass(frozen=True, eq=False)
 class ReplayEngine:
@@ -110,5 +112,12 @@ def room_of(model: TRM, graph: ComputationGraph, memory: int) -> Room:
     kept = 2 * shape.n_layers * (inside + 8 * state)  # by the backward pass
     products = (item + 16) * n_pos * n_states + 2 * n_states * state
     gradients = 2 * kept + 4 * n_states * state + products + logits
-    works = {"copies": (copy, MAX_BATCH), "sets": (edge_set, MAX_SET_ROWS), "gradients": (gradients, MAX_BATCH)}
+    works = {
+        name: (each, max(1, min(most, CACHED // each)))
+        for name, each, most in (
+            ("copies", copy, MAX_BATCH),
+            ("sets", edge_set, MAX_SET_ROWS),
+            ("gradients", gradients, MAX_BATCH),
+        )
+    }
     return Room.of(memory, graph, 2 * run + n_states * state, works)
