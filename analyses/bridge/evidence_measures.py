@@ -11,8 +11,8 @@ from ...circuits import ComputationGraph
 from ...circuits.progress import with_bar
 from ...tasks import NO_TOKEN, Donor, Queries
 from ...tasks.transformerlens import Model
-from ..forward.cached import CachedRun, with_states
 from ..forward.memory import budget
+from ..forward.state_runs import StateRun, with_states
 from ..forward.states import run_states
 from ..statistics import newcombe_interval, random_like, wilson
 from .answers import Copies, Rows, answers_with, said
@@ -93,7 +93,7 @@ def interventions(
     (new_values, wanted), name = values_and_answers(found), effects.intermediate
     kinds, positions = donor_kinds(found, name), range(len(graph.roles))
 
-    def changed(run: CachedRun, part: Rows) -> Iterator[tuple[Cell, Copies]]:
+    def changed(run: StateRun, part: Rows) -> Iterator[tuple[Cell, Copies]]:
         donors = donor_runs(model, graph, [found[row] for row in part.tolist()], kinds)
         yield DONORS_THEMSELVES, torch.stack([donors[kind].logits for kind in kinds])
         generator = torch.Generator().manual_seed(int(seed))

@@ -29,8 +29,8 @@ from ...circuits.arguments import choice_problems, common_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import Donor, PromptPairs, Queries
 from ...tasks.transformerlens import Model
-from ..forward.cached import CachedRun, with_states
 from ..forward.model import graph_of
+from ..forward.state_runs import StateRun, with_states
 from ..forward.states import StatesRun, run_states
 from ..plots.heatmaps import cell_heatmaps
 from ..statistics import random_like, wilson_row
@@ -138,7 +138,7 @@ def interchange(
     new_values, wanted = values_and_answers(found)
     kinds = donor_kinds(found, name)
 
-    def exchanged(run: CachedRun, part: Rows) -> Iterator[tuple[tuple[int, int], Copies]]:
+    def exchanged(run: StateRun, part: Rows) -> Iterator[tuple[tuple[int, int], Copies]]:
         donors = donor_runs(model, graph, [found[row] for row in part.tolist()], kinds)
         yield DONORS_THEMSELVES, torch.stack([donors[kind].logits for kind in kinds])
         generator = torch.Generator().manual_seed(int(seed))

@@ -15,6 +15,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ...circuits.arguments import budget_problems, refuse
+from ...tasks.models.trm import TRM
+from ...tasks.models.trm_config import TRMConfig
 from ...tasks.transformerlens import Model
 from .decoder import device_of, dtype_of
 
@@ -124,6 +126,8 @@ class Sizes:
         """For prompts of a length."""
         cfg, size = model.cfg, dtype_of(model).itemsize
         d_vocab = cfg.d_vocab_out
+        if isinstance(model, TRM):
+            return cls._of_trm(cfg.shape, n_positions, size, d_vocab)
         return cls(
             n_layers=cfg.n_layers,
             n_heads=cfg.n_heads,
@@ -132,6 +136,27 @@ class Sizes:
             heads=size * n_positions * cfg.n_heads * cfg.d_head,
             scores=size * n_positions**2 * cfg.n_heads,
             hidden=0 if cfg.attn_only else size * n_positions * (cfg.d_mlp or 0),
+            logits=size * d_vocab,
+            exact=8 * d_vocab,
+            n_positions=n_positions,
+            item=size,
+        )
+
+    @classmethod
+    def _of_trm(cls, shape: TRMConfig, n_positions: int, size: int, d_vocab: int) -> "Sizes":
+        """Of a token-mixing network: a token mixer counts as one head, its hidden states as what that holds.
+
+        They are not kept of every application, so that this is more than is used.
+        """
+        n_all = shape.n_prefix + n_positions
+        return cls(
+            n_layers=shape.n_layers,
+            n_heads=1,
+            n_senders=2 + 2 * shape.n_layers,
+            residual=size * n_all * shape.d_model,
+            heads=size * shape.d_mixer * shape.d_model,
+            scores=0,
+            hidden=size * n_all * shape.d_mlp,
             logits=size * d_vocab,
             exact=8 * d_vocab,
             n_positions=n_positions,
