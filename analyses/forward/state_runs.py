@@ -46,7 +46,7 @@ def with_states(run: StateRun, layer: int, states: States, *further: States) -> 
         further: what is put in after each of the next layers; layers that the model does not have are ignored.
     """
     n_copies, (n, n_positions, _) = len(next(iter(states.values()))), run.embedding.shape
-    model = run.decoder.source if isinstance(run, CachedRun) else run.model
+    model = run.decoder.source if isinstance(run, CachedRun) else run.recursion.source
     batches = batches_of(model, n, n_positions, n_runs=0, n_copies=n_copies)
     if len(batches) <= 1:
         return _with_states(run, layer, states, *further)
@@ -58,4 +58,4 @@ def with_states(run: StateRun, layer: int, states: States, *further: States) -> 
 
 
 def _with_states(run: StateRun, layer: int, *replaced: States) -> Float[Tensor, "copy query d_vocab"]:
-    return (cached_with if isinstance(run, CachedRun) else replayed_with)(run, layer, replaced)  # pyright: ignore
+    return cached_with(run, layer, replaced) if isinstance(run, CachedRun) else replayed_with(run, layer, replaced)
