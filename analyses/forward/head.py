@@ -11,6 +11,7 @@ the other one: answers and intermediates are numbers of the output vocabulary, t
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -53,7 +54,7 @@ class Ends:
 def ends_of(model: Model) -> Ends:
     """The two ends of a model."""
     if isinstance(model, TRM):
-        W_U = model.unembed.W_U
+        W_U: Any = model.unembed.W_U
         return Ends(lambda tokens, _: model.embedded(tokens), model.embedded, lambda states: states @ W_U, W_U)
     decoder = described(model)
     return Ends(decoder.embedded, decoder.embed_tokens, decoder.decode, decoder.W_U)

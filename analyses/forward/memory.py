@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ...circuits.arguments import budget_problems, refuse
 from ...tasks.models.trm import TRM
-from ...tasks.models.trm_config import TRMConfig
 from ...tasks.transformerlens import Model
 from .decoder import device_of, dtype_of
 
@@ -124,10 +123,10 @@ class Sizes:
     @classmethod
     def of(cls, model: Model, n_positions: int) -> "Sizes":
         """For prompts of a length."""
+        if isinstance(model, TRM):
+            return cls._of_trm(model, n_positions)
         cfg, size = model.cfg, dtype_of(model).itemsize
         d_vocab = cfg.d_vocab_out
-        if isinstance(model, TRM):
-            return cls._of_trm(cfg.shape, n_positions, size, d_vocab)
         return cls(
             n_layers=cfg.n_layers,
             n_heads=cfg.n_heads,
@@ -143,11 +142,12 @@ class Sizes:
         )
 
     @classmethod
-    def _of_trm(cls, shape: TRMConfig, n_positions: int, size: int, d_vocab: int) -> "Sizes":
+    def _of_trm(cls, model: TRM, n_positions: int) -> "Sizes":
         """Of a token-mixing network: a token mixer counts as one head, its hidden states as what that holds.
 
         They are not kept of every application, so that this is more than is used.
         """
+        shape, size = model.cfg.shape, dtype_of(model).itemsize
         n_all = shape.n_prefix + n_positions
         return cls(
             n_layers=shape.n_layers,
@@ -157,8 +157,8 @@ class Sizes:
             heads=size * shape.d_mixer * shape.d_model,
             scores=0,
             hidden=size * n_all * shape.d_mlp,
-            logits=size * d_vocab,
-            exact=8 * d_vocab,
+            logits=size * model.cfg.d_vocab_out,
+            exact=8 * model.cfg.d_vocab_out,
             n_positions=n_positions,
             item=size,
         )

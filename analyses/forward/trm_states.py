@@ -6,7 +6,6 @@ it is z_L or z_H, which stay until they are refined again. The embedding (layer 
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 

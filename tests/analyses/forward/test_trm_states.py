@@ -99,7 +99,7 @@ def test_parts_that_memory_allows_give_the_same() -> None:
 def test_states_and_head_are_the_modules(shape: str) -> None:
     model = network(shape)
     states = residual_states(model, QUERIES.tokens, QUERIES.answer_position)
-    assert list(states)[0] == Stage(-1, "embedding") and len(states) == 1 + model.cfg.n_layers
+    assert next(iter(states)) == Stage(-1, "embedding") and len(states) == 1 + model.cfg.n_layers
     held = run_states(model, graph_of(model, QUERIES.roles, QUERIES.answer_position), QUERIES.tokens)
     for stage, state in states.items():
         torch.testing.assert_close(held.state(stage.layer), state)
