@@ -114,7 +114,7 @@ class Reference:
         """The states at a cell of all facts whose value has enough of them."""
         state, facts = self.means.run.state(cell[0]), self.is_known[self.means.values]
         states = double(state[facts.to(state.device)][:, self._positions(cell)])
-        if self.model.cfg.normalization_type in CENTRED:
+        if getattr(self.model.cfg, "normalization_type", None) in CENTRED:
             states = states - states.mean(-1, keepdim=True)
         return BridgeCode(cell, states.flatten(1).cpu().numpy(), self._numbers[self.means.values[facts]].numpy())
 
