@@ -10,6 +10,7 @@ from .bridge.lens import LensResult, logit_lens
 from .bridge.probing import ProbeResult, probe_bridge
 from .bridge.query_view import QueryView, view_query
 from .bridge.realignment import RealignmentResult, realign
+from .bridge.standing import bridge_standing
 from .claims.by_age import ByAgeResult, same_path_by_age
 from .claims.cost import CostResult, cost_of_waiting
 from .claims.dissociation import accuracy_without_circuit
@@ -97,6 +98,7 @@ __all__ = [
     "bridge_copies",
     "bridge_evidence",
     "bridge_geometry",
+    "bridge_standing",
     "causal_trace",
     "compare_regimes",
     "content_distance",

@@ -418,9 +418,10 @@ ROWS: dict[str, Row] = {
     "bridge_evidence": (
         A.bridge_evidence,
         lambda w: {"model": w.model, "task": w.task, "split": "test_inferred_iid"},
-        {"n": "count from 0", "split": "given name"},
+        {"n": "count from 0", "split": "given name", "second_hop": "choice"},
     ),
     "bridge_geometry": (A.bridge_geometry, lambda w: {"model": w.model, "task": w.task}, {}),
+    "bridge_standing": (A.bridge_standing, lambda w: {"evidence": w.evidence}, {}),
     "causal_trace": (
         A.causal_trace,
         lambda w: {"model": w.model, "queries": w.queries, "perturbed": {"h": w.queries.tokens}},

@@ -11,14 +11,14 @@ from ...circuits import ComputationGraph
 from ...circuits.progress import bar
 from ...tasks import Queries, top_token
 from ...tasks.transformerlens import Model
-from ..forward.cached import CachedRun, run_and_cache
 from ..forward.head import decode
 from ..forward.memory import Sizes, batches_of, budget, how_many
+from ..forward.state_runs import StateRun, run_model
 
 Place = TypeVar("Place", bound=Hashable)
 Rows = Int[Tensor, " row"]
 Copies = Float[Tensor, "copy row d_vocab"]
-Changed = Callable[[CachedRun, Rows], Iterator[tuple[Place, Copies]]]
+Changed = Callable[[StateRun, Rows], Iterator[tuple[Place, Copies]]]
 """A run of some of the questions and their numbers to the logits of its changed copies, a set of them for each place."""
 N_VECTORS = 4  # of all questions, in double precision, that are held while a cell is changed
 
@@ -30,7 +30,7 @@ def answers_of(
     """What the model answers."""
     parts = [torch.zeros(0, dtype=torch.long, device="cpu")]
     for rows in batches_of(model, *queries.tokens.shape, max_memory=max_memory, n_copies=0):
-        parts.append(top_token(run_and_cache(model, graph, queries.tokens[rows]).logits).cpu())
+        parts.append(top_token(run_model(model, graph, queries.tokens[rows]).logits).cpu())
     return torch.cat(parts)
 
 
@@ -74,7 +74,7 @@ def answers_with(
     found: dict[Place, list[Tensor]] = {}
     with bar(n_places * len(queries), what, show=progress) as shown:
         for rows in batches_of(model, *queries.tokens.shape, max_memory=max_memory, **options):
-            for place, logits in changed(run_and_cache(model, graph, queries.tokens[rows]), rows):
+            for place, logits in changed(run_model(model, graph, queries.tokens[rows]), rows):
                 found.setdefault(place, []).append(top_token(logits).cpu())
                 shown.update(len(rows))
     return {place: torch.cat(parts, 1) for place, parts in found.items()}

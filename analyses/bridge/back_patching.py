@@ -19,8 +19,8 @@ from ...tasks import Queries
 from ...tasks.questions.given import queries_problems
 from ...tasks.questions.validity import taken_problems
 from ...tasks.transformerlens import Model
-from ..forward.cached import CachedRun, with_states
 from ..forward.model import graph_of
+from ..forward.state_runs import StateRun, with_states
 from ..forward.states import run_states
 from ..plots.heatmaps import back_patching_heatmaps
 from ..statistics import derangement, wilson
@@ -101,7 +101,7 @@ def back_patch(
     states, n = run_states(model, graph, wrong.tokens, max_memory=max_memory), len(wrong)
     other, places = derangement(n, seed=seed), _places(graph, states.stop)
 
-    def patched(run: CachedRun, part: Rows) -> Iterator[tuple[tuple[int, int, int], Copies]]:
+    def patched(run: StateRun, part: Rows) -> Iterator[tuple[tuple[int, int, int], Copies]]:
         for position, target, source in places:
             late = states.state(source)[:, position]
             yield (position, target, source), with_states(run, target, {position: torch.stack([late, late[other]])[:, part]})

@@ -22,10 +22,11 @@ from ...tasks import Queries, top_token
 from ...tasks.questions.given import queries_problems
 from ...tasks.questions.validity import inputs_of, problems_with, prompt_problems, vocabulary_problems
 from ...tasks.transformerlens import Model
-from ..forward.cached import CachedRun, run_and_cache, with_states
+from ..forward.cached import CachedRun
 from ..forward.memory import batches_of
-from ..forward.model import check_model, graph_of
+from ..forward.model import check_described, check_model, graph_of
 from ..forward.single import input_logits
+from ..forward.state_runs import StateRun, run_model, with_states
 from ..plots.heatmaps import cell_heatmaps, effect_heatmap
 from ..statistics import wilson_row
 
@@ -97,7 +98,7 @@ def causal_trace(
     problems = queries_problems(queries=queries) + whole_problems(1, most=n_layers, window=window)
     refuse(problems + common_problems(max_memory=max_memory, progress=progress))
 
-    def cells(run: CachedRun, other: CachedRun) -> Iterator[tuple[Cell, Tensor]]:
+    def cells(run: StateRun, other: StateRun) -> Iterator[tuple[Cell, Tensor]]:
         for layer, (position, role) in product(range(-1, run.graph.n_layers), enumerate(run.graph.roles)):
             layers = range(layer, min(layer + window, run.graph.n_layers))
             states = [{position: other.state(each)[None, :, position]} for each in layers]
@@ -130,12 +131,15 @@ def trace_inputs(
     """
     refuse(queries_problems(queries=queries) + common_problems(max_memory=max_memory, progress=progress))
 
-    def cells(run: CachedRun, other: CachedRun) -> Iterator[tuple[Cell, Tensor]]:
+    def cells(run: StateRun, other: StateRun) -> Iterator[tuple[Cell, Tensor]]:
+        assert isinstance(run, CachedRun) and isinstance(other, CachedRun)  # of a model that is described
         receivers = run.graph.receivers
         for places, logits in input_logits(run, other, receivers, n_copies=N_COPIES):
             for i, each in zip(places, logits, strict=True):
                 yield {"receiver": str(receivers[i])}, each
 
+    check_model(model)
+    check_described(model, queries.tokens.shape[1])
     return _trace(model, queries, perturbed, cells, max_memory, progress, n_copies=N_COPIES)
 
 
@@ -143,7 +147,7 @@ def _trace(
     model: Model,
     queries: Queries,
     perturbed: Mapping[str, Int[Tensor, "query pos"]],
-    cells: Callable[[CachedRun, CachedRun], Iterator[tuple[Cell, Tensor]]],
+    cells: Callable[[StateRun, StateRun], Iterator[tuple[Cell, Tensor]]],
     max_memory: int | None,
     progress: bool,
     *,
@@ -158,11 +162,11 @@ def _trace(
     answered = []
     batches = batches_of(model, *queries.tokens.shape, max_memory=max_memory, n_runs=2, n_copies=n_copies)
     for rows in with_bar(batches, "tracing", show=progress):
-        run = run_and_cache(model, graph, queries.tokens[rows])
+        run = run_model(model, graph, queries.tokens[rows])
         right = top_token(run.logits).cpu() == queries.answers[rows]
         answered.append(rows[right])
         for role, tokens in perturbed.items():
-            for cell, logits in cells(run, run_and_cache(model, graph, tokens[rows])):
+            for cell, logits in cells(run, run_model(model, graph, tokens[rows])):
                 differs = top_token(logits).cpu() != queries.answers[rows]
                 changed.setdefault((("perturbed", role), *cell.items()), []).append(differs[right])
     asked = queries.take(torch.cat(answered))

@@ -22,8 +22,8 @@ from ...tasks import Queries, Task, TwoHopTask, two_hop
 from ...tasks.questions.given import queries_problems
 from ...tasks.questions.validity import layer_problems, missing_problems
 from ...tasks.transformerlens import Model
-from ..forward.cached import CachedRun, with_states
 from ..forward.model import check_model, graph_of
+from ..forward.state_runs import StateRun, with_states
 from ..plots.bars import copies_bars
 from ..statistics import random_like, wilson_row
 from .answers import Copies, Rows, answers_of, answers_with
@@ -113,7 +113,7 @@ def bridge_copies(
     random = {at: random_like(each, torch.Generator().manual_seed(int(seed))) for at, each in change.items()}
     both = {at: torch.stack([change[at], random[at]]) for at in positions}
 
-    def exchanged(run: CachedRun, part: Rows) -> Iterator[tuple[int, Copies]]:
+    def exchanged(run: StateRun, part: Rows) -> Iterator[tuple[int, Copies]]:
         for place, roles in enumerate(places):
             at = [queries.roles.index(role) for role in roles]
             states = {position: run.state(layer)[:, position] + both[position][:, part] for position in at}

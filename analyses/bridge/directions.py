@@ -21,9 +21,9 @@ from ...circuits.columns import Columns
 from ...tasks import PromptPairs, Queries
 from ...tasks.questions.validity import inputs_of, vocabulary_problems
 from ...tasks.transformerlens import Model
-from ..forward.cached import CachedRun, with_states
 from ..forward.head import same_vocabulary, token_embeddings, unembedding_directions
 from ..forward.model import graph_of
+from ..forward.state_runs import StateRun, with_states
 from ..plots.heatmaps import cell_heatmaps
 from ..statistics import random_like, wilson_row
 from .answers import Copies, Rows, answers_with
@@ -110,7 +110,7 @@ def ablate_bridge(
     options: dict[str, Any] = {"second_hop": "ID", "seed": seed, "max_memory": max_memory}
     asked, _ = questions_with_donors(model, graph, source, queries, means, **options)
 
-    def ablated(run: CachedRun, part: Rows) -> Iterator[tuple[Cell, Copies]]:
+    def ablated(run: StateRun, part: Rows) -> Iterator[tuple[Cell, Copies]]:
         generator = torch.Generator().manual_seed(int(seed))
         for layer, position in _cells(graph):
             change = means.overall(layer, position) - means.of(layer, position, asked.intermediates[name])
@@ -172,7 +172,7 @@ def steer_bridge(
     tables = {"embedding": token_embeddings(model)} if same_vocabulary(model) else {}
     tables |= {"unembedding": unembedding_directions(model)}
 
-    def steered(run: CachedRun, part: Rows) -> Iterator[tuple[Cell, Copies]]:
+    def steered(run: StateRun, part: Rows) -> Iterator[tuple[Cell, Copies]]:
         generator = torch.Generator().manual_seed(int(seed))
         fixed = [vectors[new_values[part]] - vectors[values[part]] for vectors in tables.values()]
         for layer, position in _cells(graph):
@@ -192,7 +192,7 @@ def _cells(graph: ComputationGraph) -> list[tuple[int, int]]:
     return list(product(range(-1, graph.n_layers), range(len(graph.roles))))
 
 
-def _logits(run: CachedRun, layer: int, position: int, changes: Float[Tensor, "copy row d_model"]) -> Copies:
+def _logits(run: StateRun, layer: int, position: int, changes: Float[Tensor, "copy row d_model"]) -> Copies:
     """The logits with each change added to the state at a cell."""
     return with_states(run, layer, {position: run.state(layer)[:, position] + changes})
 

@@ -12,14 +12,14 @@ nothing about a bridge: at r1 of a causal model it is the donor's question (see 
 (h, r1, r2), or codes of the facts (h, r1), answers too.
 """
 
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import torch
 
 from ...circuits import Result
-from ...circuits.arguments import common_problems, is_whole, name_problems, refuse, whole_problems
+from ...circuits.arguments import choice_problems, common_problems, is_whole, name_problems, refuse, whole_problems
 from ...circuits.columns import Columns
 from ...tasks import PromptPairs, Queries, Run
 from ...tasks.transformerlens import Model
@@ -28,18 +28,21 @@ from ..plots.curves import trajectory_curves
 from ..plots.heatmaps import evidence_heatmaps
 from ..plots.style import layer_name
 from ..training.by_step import by_step
+from .best_cells import ALL, RIGHT, WRONG, best_rows
 from .bridge_effects import BridgeEffects
 from .bridge_means import BridgeMeans
-from .evidence_measures import interventions, readings
+from .evidence_measures import SHUFFLED_PROBE, interventions, readings
 from .evidence_verdicts import TOGETHER, reason, verdicts
 from .interchange import questions_with_donors
 from .own_pairs import OwnPairs, intermediate_of
-from .pair_donors import HELD_OUT
+from .pair_donors import DONOR, HELD_OUT
 from .questions import halves_by_unit, sample
 from .sources import Source, SplitSource, check_source
 
-MEASURES = ("lens", "probe", "ablation", "trained", HELD_OUT, "same bridge", "direction")
-"""The measures of two-hop questions. Pairs have `donor` instead of those two kinds, and `same <intermediate>`."""
+MEASURES = ("lens", "probe", "ablation", "trained", HELD_OUT, "other r2", "same bridge", "direction")
+"""The measures of two-hop questions. Pairs have `donor` instead of those three kinds, and `same <intermediate>`."""
+BEST = ("ablation", "trained", HELD_OUT, DONOR, "other r2", "direction")
+"""The interventions for which a best place is asked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +63,8 @@ class EvidenceResult(Result):
             want of units, else empty. Of all positions only necessary, aligned and used are asked, the others are empty.
         measures: the numbers: a row for each cell and measure (see `MEASURES`; of all positions ablation and direction):
             value: share of questions: bridge top-1; probe right; answer changed by ablation; answer tail(b′, r2) with a
-            held-out, or trained, donor, or with the difference of means; answer unchanged with the same bridge;
+            held-out, or trained, donor, one asked another r2, or with the difference of means; answer unchanged with the
+            same bridge;
             control: the same for a shuffled bridge, a random direction, or a third bridge's state, where an intermediate
             has only two values a state with the same one (NaN: none);
             excess: value − control; low, high: its 95 % interval over units, Newcombe's (for `same bridge` Wilson's of the
@@ -69,12 +73,32 @@ class EvidenceResult(Result):
             Results saved by earlier versions lack these three, `all positions`, and `used` as it is now.
         model: the model's name.
         split: what the questions are.
+        second_hop: whether the donors' (b′, r2) are ID or OOD facts; empty for prompt pairs, and in
+            results saved by earlier versions, whose are ID.
+        every_layer: as `measures`, but of one position after every layer from 0 on, and without `layer`: the state of a run
+            with the change, or of the donor, is put in there each time. A loop may undo what is changed once.
+        best: each measure at its best place, chosen on other units than those counted (`best_cells`), embeddings left out:
+            where: `one cell`; `one position, every layer`; `all positions, one layer`; of the lens also `any cell`, the
+            share of questions for which it gives the bridge anywhere;
+            cells: the places that were chosen, of two halves of the units; answered: which questions are counted, `all`, or
+            those answered `right` or `wrong` (interventions are made where the answer is right);
+            `probe, shuffled labels`: a probe trained on labels shuffled over units;
+            value to n_facts as in `measures`; whole_state: how many answers follow a held-out donor's state there;
+            donor_right: as in `measures`.
+            Results saved by earlier versions lack the last two tables.
     """
 
     table: Annotated[pd.DataFrame, Columns(words="role used reason", whole="layer n_judged")]
     measures: Annotated[pd.DataFrame, Columns(words="role measure", numbers="value excess", whole="layer n_facts")]
     model: str
     split: str
+    second_hop: str = ""
+    every_layer: Annotated[pd.DataFrame, Columns(words="role measure", numbers="value excess", whole="n_facts")] = field(
+        default_factory=pd.DataFrame
+    )
+    best: Annotated[
+        pd.DataFrame, Columns(words="where measure cells answered", numbers="value control low high", whole="n n_facts")
+    ] = field(default_factory=pd.DataFrame)
 
     @property
     def caption(self) -> str:
@@ -129,6 +153,7 @@ def bridge_evidence(
     split: str | None = None,
     *,
     n: int = 256,
+    second_hop: Literal["ID", "OOD"] = "ID",
     intermediate: str | None = None,
     max_memory: int | None = None,
     progress: bool = True,
@@ -142,6 +167,8 @@ def bridge_evidence(
             `{"held_out": True}`, if the model was never trained on the corrupt prompts.
         split: a split of the task's two-hop questions; pairs are asked themselves.
         n: at most this many questions, covering at most half of the units that there are to take means from.
+        second_hop: whether the donors' (b′, r2) are ID or OOD facts; what has never been composed may not be answered,
+            though the bridge is used. Pairs do not know.
         intermediate: its name, if the questions carry several.
         max_memory: bytes that may be used; by default a quarter of what is free.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
@@ -154,11 +181,13 @@ def bridge_evidence(
         MemoryError: if not a single question fits into `max_memory`, next to the states that means are taken of.
     """
     common = common_problems(intermediate=intermediate, max_memory=max_memory, progress=progress, seed=seed)
+    common += choice_problems(second_hop=(second_hop, ("ID", "OOD")))
     refuse(whole_problems(0, n=n) + common + ([] if split is None else name_problems(split=split)))
     if not isinstance(task, PromptPairs):
         check_source(task, SplitSource, also=", or prompt pairs")
     if isinstance(model, Run):
-        options = {"n": n, "intermediate": intermediate, "max_memory": max_memory, "progress": False, "seed": seed}
+        options: dict[str, Any] = {"second_hop": second_hop}
+        options |= {"n": n, "intermediate": intermediate, "max_memory": max_memory, "progress": False, "seed": seed}
         return by_step(model, lambda each: bridge_evidence(each, task, split, **options), progress=progress)
     source, questions, name = _questions(model, task, split, intermediate)
     queries = sample(questions, n, max_units=source.n_reference // 2, seed=seed)  # the others are for means and probes
@@ -169,18 +198,28 @@ def bridge_evidence(
     means = BridgeMeans(model, graph, source, queries, intermediate=name, seed=seed, max_memory=max_memory)
     read, judged = halves_by_unit(queries, seed=seed)
     limits: dict[str, Any] = {"max_memory": max_memory, "seed": seed}
-    rows = readings(model, graph, read, means, progress=progress, **limits) if len(read) else []
+    outcomes, best = [], []
+    if len(read):
+        outcomes, right = readings(model, graph, read, means, progress=progress, **limits)
+        best = best_rows(outcomes, read, {ALL: torch.ones_like(right), RIGHT: right, WRONG: ~right}, seed=seed)
+    rows = [each.row(read) for each in outcomes if each.measure != SHUFFLED_PROBE]
     try:
-        asked, found = questions_with_donors(model, graph, source, judged, means, second_hop="ID", **limits)
+        asked, found = questions_with_donors(model, graph, source, judged, means, second_hop=second_hop, **limits)
     except ValueError:
-        asked = judged.take(torch.arange(0, device="cpu"))
+        asked, changed = judged.take(torch.arange(0, device="cpu")), []
     else:
-        rows += interventions(model, graph, asked, found, BridgeEffects(means, queries), progress=progress, **limits)
+        changed = interventions(model, graph, asked, found, BridgeEffects(means, queries), progress=progress, **limits)
+        every = torch.ones(len(asked), dtype=torch.bool, device="cpu")
+        best += best_rows([each for each in changed if each.measure in BEST], asked, {RIGHT: every}, seed=seed)
+    rows += [each.row(asked) for each in changed if each.layer is not None]
     measures = pd.DataFrame(rows)
     cells = [(layer, role) for layer in range(-1, graph.n_layers) for role in (*graph.roles, TOGETHER)]
     table = verdicts(pd.DataFrame(cells, columns=["layer", "role"]), measures, name)
     table = table.assign(n_read=read.n_units, n_judged=asked.n_units, reason=reason(read, judged, asked))
-    return EvidenceResult(table, measures, model.cfg.model_name, questions.split)
+    every_layer = pd.DataFrame([each.row(asked) for each in changed if each.layer is None])
+    status = "" if isinstance(task, PromptPairs) else second_hop
+    about = model.cfg.model_name, questions.split, status
+    return EvidenceResult(table, measures, *about, every_layer, pd.DataFrame(best))
 
 
 def _questions(

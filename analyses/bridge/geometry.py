@@ -7,7 +7,7 @@ the same entities at two places; similarity of two clouds of 64 points in 128 di
 comes with the same for permuted entities.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Any
@@ -24,6 +24,7 @@ from ...circuits.columns import Columns
 from ...tasks import Queries, Run
 from ...tasks.questions.validity import check_same_roles
 from ...tasks.transformerlens import Model
+from ..forward.head import same_vocabulary, token_embeddings, unembedding_directions
 from ..forward.memory import budget
 from ..forward.model import graph_of
 from ..forward.states import StatesRun, run_states
@@ -47,6 +48,10 @@ class GeometryResult(Result):
             `OOD alignment`: of an OOD fact's state with the mean state of its bridge over ID facts;
             value and its 95 % interval low, high (±1.96 standard errors over facts); control: the same with another
             bridge's mean; n_facts;
+            `embedding alignment`, `unembedding alignment`: mean cosine of a bridge's mean state with what is added for the
+            same token in a prompt, and with what its logit is the product with, all centred over these bridges; control:
+            another bridge's; n_facts then the number of bridges (no embeddings where the model answers from another
+            vocabulary); results saved by earlier versions lack these;
             `effective rank` of the bridges' mean states (Roy & Vetterli 2007: exp of the entropy of the normalised singular
             values; NaN for interval and control), n_facts then the number of bridges.
         match: a row for each layer of "b as output", at r1, and each layer of "b as input", at h, with
@@ -129,7 +134,9 @@ def bridge_geometry(
         runs.append((queries, run_states(model, graph, queries.tokens, max_memory=max(1, left))))
         left -= runs[-1][1].n_bytes
     cells = product(range(-1, graph.n_layers), range(runs[0][1].stop))
-    rows = [row for cell in cells for row in _arrangement(runs, counts, cell, seed)]
+    ends = {"embedding": token_embeddings(model)} if same_vocabulary(model) else {}
+    ends |= {"unembedding": unembedding_directions(model)}
+    rows = [row for cell in cells for row in _arrangement(runs, counts, ends, cell, seed)]
     return GeometryResult(pd.DataFrame(rows), _match(runs[0][1], reference, n_entities, seed), model.cfg.model_name, split)
 
 
@@ -153,9 +160,13 @@ def effective_rank(x: Float[Tensor, "point d"]) -> float:
 
 
 def _arrangement(
-    runs: list[tuple[Queries, StatesRun]], counts: Int[Tensor, " entity"], cell: tuple[int, int], seed: int
+    runs: list[tuple[Queries, StatesRun]],
+    counts: Int[Tensor, " entity"],
+    ends: Mapping[str, Float[Tensor, "token d_model"]],
+    cell: tuple[int, int],
+    seed: int,
 ) -> list[dict[str, Any]]:
-    """Cohesion, alignment and effective rank at one cell."""
+    """Cohesion, alignments and effective rank at one cell."""
     layer, position = cell
     place = {"layer": layer, "role": runs[0][1].graph.roles[position]}
     reference_states, reference_bridges = runs[0][1].state(layer)[:, position].cpu().double(), runs[0][0].bridges
@@ -168,14 +179,25 @@ def _arrangement(
         states, bridges = run.state(layer)[usable, position].cpu().double() - centre, queries.bridges[usable]
         n = counts[bridges, None]
         same = (n * means[bridges] - states) / (n - 1) if run is runs[0][1] else means[bridges]
-        other = means[_another(bridges, known, seed)]
-        values, control = cosine_similarity(states, same), cosine_similarity(states, other)
-        half = Z95 * float(values.std()) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-        row = {"measure": measure, "value": (value := float(values.mean())), "low": value - half, "high": value + half}
-        rows.append(place | row | {"control": float(control.mean()), "n_facts": len(values)})
+        rows.append(place | {"measure": measure} | _alignment(states, same, means[_another(bridges, known, seed)]))
+    centred = means[known] - means[known].mean(0)
+    for name, table in ends.items():
+        of_token = table.cpu().double() - table[known.to(table.device)].cpu().double().mean(0)
+        vectors = of_token[known], of_token[_another(known, known, seed)]
+        rows.append(place | {"measure": f"{name} alignment"} | _alignment(centred, *vectors))
     nothing = dict.fromkeys(("low", "high", "control"), float("nan"))
     rank = {"measure": "effective rank", "value": effective_rank(means[known]), **nothing, "n_facts": len(known)}
     return [*rows, place | rank]
+
+
+def _alignment(
+    states: Float[Tensor, "fact d_model"], same: Float[Tensor, "fact d_model"], other: Float[Tensor, "fact d_model"]
+) -> dict[str, float]:
+    """The mean cosine with what belongs to the same bridge, its interval, and with what belongs to another."""
+    values, control = cosine_similarity(states, same), cosine_similarity(states, other)
+    half = Z95 * float(values.std()) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    row = {"value": (value := float(values.mean())), "low": value - half, "high": value + half}
+    return row | {"control": float(control.mean()), "n_facts": len(values)}
 
 
 def _another(bridges: Int[Tensor, " fact"], known: Int[Tensor, " bridge"], seed: int) -> Int[Tensor, " fact"]:

@@ -29,8 +29,8 @@ from ...circuits.arguments import choice_problems, common_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import Donor, PromptPairs, Queries
 from ...tasks.transformerlens import Model
-from ..forward.cached import CachedRun, with_states
 from ..forward.model import graph_of
+from ..forward.state_runs import StateRun, with_states
 from ..forward.states import StatesRun, run_states
 from ..plots.heatmaps import cell_heatmaps
 from ..statistics import random_like, wilson_row
@@ -40,7 +40,7 @@ from .own_pairs import given_problems, setting
 from .pair_donors import DONOR, HELD_OUT
 from .sources import Source
 
-OTHER_VALUE = (HELD_OUT, "trained", DONOR)
+OTHER_VALUE = (HELD_OUT, "trained", DONOR, "other r2")
 """The kinds of donor whose intermediate is another and whose answer should follow."""
 
 
@@ -53,9 +53,10 @@ class InterchangeResult(Result):
             donor: `held out` and `trained`: a state of (h′, r1′, r2), which leads to tail(b′, r2) and was not, or was, among
             the training compositions (`trained` only if there are such); of prompt pairs instead `donor`, the corrupt
             prompt, called `held out` if the pairs' recipe says so (see `pair_donors`); `same bridge`: a state of another
-            unit with the same bridge; `other bridge`: a third bridge's state, judged by tail(b′, r2); `bridge direction`:
-            the mean state of b′ minus that of b added, both over questions of other units; `random direction`: a random
-            vector of that length added. An intermediate of another name stands in place of `bridge`;
+            unit with the same bridge; `other bridge`: a third bridge's state, judged by tail(b′, r2); `other r2`: a state of
+            (h′, r1′, r2′), which holds b′ and not what follows from it here (for models that see all positions at once);
+            `bridge direction`: the mean state of b′ minus that of b added, both over questions of other units; `random
+            direction`: a random vector of that length added. An intermediate of another name stands in place of `bridge`;
             success: share of answers tail(b′, r2), or for `same bridge` of right answers, tail(b, r2);
             low, high: its 95 % Wilson interval over units;
             kept: share of right answers;
@@ -138,7 +139,7 @@ def interchange(
     new_values, wanted = values_and_answers(found)
     kinds = donor_kinds(found, name)
 
-    def exchanged(run: CachedRun, part: Rows) -> Iterator[tuple[tuple[int, int], Copies]]:
+    def exchanged(run: StateRun, part: Rows) -> Iterator[tuple[tuple[int, int], Copies]]:
         donors = donor_runs(model, graph, [found[row] for row in part.tolist()], kinds)
         yield DONORS_THEMSELVES, torch.stack([donors[kind].logits for kind in kinds])
         generator = torch.Generator().manual_seed(int(seed))
@@ -212,7 +213,9 @@ def values_and_answers(found: list[Donor]) -> tuple[Int[Tensor, " query"], Int[T
 
 def donor_kinds(found: list[Donor], name: str) -> list[str]:
     """The kinds of prompts that donors have."""
-    return [kind for kind in (*OTHER_VALUE, f"same {name}", f"other {name}") if kind in found[0].prompts]
+    return [
+        kind for kind in (*OTHER_VALUE, f"same {name}", f"other {name}") if all(kind in donor.prompts for donor in found)
+    ]
 
 
 DONOR_RUNS = 2  # plain runs that all donors of some questions take: the one that is made, and the states of all kinds
@@ -223,7 +226,7 @@ def donor_runs(model: Model, graph: ComputationGraph, found: list[Donor], kinds:
     return {kind: run_states(model, graph, torch.stack([donor.prompts[kind] for donor in found])) for kind in kinds}
 
 
-DONORS_THEMSELVES = (-2, -1)
+DONORS_THEMSELVES: tuple[int, int] = (-2, -1)
 """In place of a cell: what the model answers to the donors' prompts as they are."""
 
 

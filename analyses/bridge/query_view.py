@@ -1,4 +1,4 @@
-"""One question on one page: what each state says, where heads look, and which edges carry the answer."""
+"""One question on one page: what each state says, where heads look if there are any, and which edges carry the answer."""
 
 import html
 from collections.abc import Hashable, Mapping
@@ -17,10 +17,11 @@ from ...circuits.writing import write_atomic
 from ...tasks import PromptPairs, TwoHopTask, top_token
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
-from ..forward.cached import CachedRun, run_and_cache
+from ..forward.cached import CachedRun
 from ..forward.head import decode
 from ..forward.model import graph_of, residual_states
 from ..forward.patterns import pattern_of
+from ..forward.state_runs import run_model
 from ..page import Report
 from ..patching.attention import AttentionView, view_attention
 from ..patching.exact import path_patch
@@ -87,7 +88,7 @@ def view_query(model: Model, task: TwoHopTask, pairs: PromptPairs, number: int) 
     pair = pairs.take(torch.tensor([number], device="cpu"))
     pair.check_against(model)
     meaning = _meaning(task, pair)
-    run = run_and_cache(model, graph_of(model, pair.roles, pair.answer_position), pair.clean)
+    run = run_model(model, graph_of(model, pair.roles, pair.answer_position), pair.clean)
     names = {role: task.token_name(token) for role, token in meaning.items()}
     said = task.token_name(int(run.logits[0].argmax()))
     question = f"({names['h']}, {names['r1']}, {names['r2']}) → {names['bridge']} → {names['answer']}"
@@ -99,9 +100,10 @@ def view_query(model: Model, task: TwoHopTask, pairs: PromptPairs, number: int) 
     report.heading("What each state would answer")
     report.paragraph("Logit lens: the most likely token and its probability; coloured where it is part of this question.")
     report.fragment(_lens_grid(lens))
-    report.heading("Where heads look")
-    attention = _attention(run, pair, names)
-    report.fragment(attention.html, scripts=[attention.script])
+    if isinstance(run, CachedRun):  # a network that mixes tokens has no heads
+        report.heading("Where heads look")
+        attention = _attention(run, pair, names)
+        report.fragment(attention.html, scripts=[attention.script])
     corrupt = " ".join(map(task.token_name, pair.corrupt[0].tolist()))
     report.heading("Which edges carry the answer")
     gap = f"{names['answer']} loses {effects.gap:.2f} nats to {task.token_name(int(pair.foils[0]))}"

@@ -20,9 +20,9 @@ from ...circuits.columns import Columns
 from ...tasks import Queries, Run
 from ...tasks.questions.given import queries_problems
 from ...tasks.transformerlens import Model
-from ..forward.cached import CachedRun, with_states
-from ..forward.head import decode
+from ..forward.head import Ends, decode, ends_of
 from ..forward.model import graph_of
+from ..forward.state_runs import StateRun, with_states
 from ..plots.bars import realignment_bars
 from ..plots.curves import trajectory_curves
 from ..statistics import newcombe_interval, wilson
@@ -128,11 +128,13 @@ def realign(
     random = torch.randint(n_entities, (len(queries),), generator=torch.Generator().manual_seed(int(seed)), device="cpu")
     read = torch.zeros(graph.n_layers + 1, len(queries), dtype=torch.long, device="cpu")
 
-    def realigned(run: CachedRun, part: Rows) -> Iterator[tuple[tuple[int, str], Copies]]:
+    def realigned(run: StateRun, part: Rows) -> Iterator[tuple[tuple[int, str], Copies]]:
         for layer in range(-1, graph.n_layers):
             read[layer + 1, part] = decode(model, run.state(layer)[:, position])[:, :n_entities].argmax(-1).cpu()
             for entity, tokens in zip(ENTITIES, (read[layer + 1], queries.bridges, random), strict=True):
-                states = _forms(run, means, tokens[part], layer, position, n_entities)
+                states = _forms(
+                    ends_of(model), run.state(layer)[:, position], means, tokens[part], layer, position, n_entities
+                )
                 yield (layer, entity), with_states(run, layer, {position: torch.stack(list(states.values()))})
 
     options: dict[str, Any] = {
@@ -153,11 +155,16 @@ def realign(
 
 
 def _forms(
-    run: CachedRun, means: BridgeMeans, entities: Int[Tensor, " query"], layer: int, position: int, n_entities: int
+    ends: Ends,
+    state: Float[Tensor, "query d_model"],
+    means: BridgeMeans,
+    entities: Int[Tensor, " query"],
+    layer: int,
+    position: int,
+    n_entities: int,
 ) -> Mapping[str, Float[Tensor, "query d_model"]]:
     """The state at a cell with some entities written in each form."""
-    decoder, state = run.decoder, run.state(layer)[:, position]
-    every = decoder.embedded(torch.arange(n_entities, device=state.device)[:, None], None)[:, 0]  # each entity at h
+    every = ends.embedded(torch.arange(n_entities, device=state.device)[:, None], None)[:, 0]  # each entity at h
     change = every[entities] - every.mean(0)
     change = change / change.norm(dim=-1, keepdim=True) * state.norm(dim=-1, keepdim=True)
     has_mean = torch.tensor([means.has(int(entity)) for entity in entities], device=state.device)[:, None]

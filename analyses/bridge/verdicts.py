@@ -15,7 +15,7 @@ ANYWHERE = ("h", "r1", "r2", "answer", "end")  # see `tasks.layout`
 
 def bridge_roles(model: Model) -> Sequence[str]:
     """Where a model can make the bridge: a causal one at r1, where h and r1 are first seen together; else anywhere."""
-    return R1 if model.cfg.attention_dir == "causal" else ANYWHERE
+    return R1 if getattr(model.cfg, "attention_dir", None) == "causal" else ANYWHERE
 
 
 def bridge_cells(evidence: EvidenceResult, roles: Sequence[str] = R1) -> pd.DataFrame:

@@ -22,7 +22,6 @@ from .at_rest import at_rest
 from .decoder import Decoder, Layer, device_of
 from .hooks import refuse_hooks
 from .layer import attention_output, attention_scores, gathered, head_outputs, mlp_output, normalised, project
-from .memory import batches_of
 from .model import check_described, check_model, described
 from .places import Sublayer
 
@@ -255,29 +254,15 @@ States = Mapping[int, Float[Tensor, "copy query d_model"]]
 """By position: what replaces the whole residual stream there, for each copy of each query."""
 
 
-@torch.no_grad()
-def with_states(run: CachedRun, layer: int, states: States, *further: States) -> Float[Tensor, "copy query d_vocab"]:
-    """The logits with the residual stream replaced at some positions after a layer (−1: the embedding).
+def cached_with(run: CachedRun, layer: int, replaced: Sequence[States]) -> Float[Tensor, "copy query d_vocab"]:
+    """The logits with the residual stream replaced at some positions after a layer and after those that follow it.
 
     Args:
         run: the cached run.
-        layer: after which `states` are put in.
-        states: by position.
-        further: what is put in after each of the next layers; layers that the model does not have are ignored.
+        layer: after which the first states are put in; −1: the embedding.
+        replaced: by layer, from `layer` on; those of layers that the model does not have are ignored.
     """
-    n_copies, (n, n_positions, _) = len(next(iter(states.values()))), run.embedding.shape
-    batches = batches_of(run.decoder.source, n, n_positions, n_runs=0, n_copies=n_copies)
-    if len(batches) <= 1:
-        return _with_states(run, layer, states, *further)
-    parts = []
-    for rows in (slice(int(each[0]), int(each[-1]) + 1) for each in batches):
-        of_rows = ({position: state[:, rows] for position, state in each.items()} for each in (states, *further))
-        parts.append(_with_states(run.part(rows), layer, *of_rows))
-    return torch.cat(parts, 1)
-
-
-def _with_states(run: CachedRun, layer: int, states: States, *further: States) -> Float[Tensor, "copy query d_vocab"]:
-    last, replaced = run.graph.n_layers - 1, (states, *further)
+    last, (states, *further) = run.graph.n_layers - 1, replaced
     n_copies, positions = len(next(iter(states.values()))), [position for each in replaced for position in each]
     if min(positions) >= run.stop or (layer == last and run.answer not in states):
         return run.logits.expand(n_copies, -1, -1)  # to the bit, where nothing can reach the answer

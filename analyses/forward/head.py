@@ -9,15 +9,20 @@ The output vocabulary may differ from that of the prompts (`d_vocab_out`). Then 
 the other one: answers and intermediates are numbers of the output vocabulary, the tokens of prompts of the input's.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ...tasks.models.trm import TRM
 from ...tasks.questions.padding import aligned
 from ...tasks.transformerlens import Model
 from .agreement import check_passes
 from .at_rest import at_rest
-from .decoder import Decoder, device_of
+from .decoder import Decoder, Map, device_of
 from .model import described
 
 ROUNDINGS = 64  # by how many roundings of the largest logit the head may differ from the model's forward pass
@@ -26,7 +31,33 @@ MOST = 0.05  # and never by more than this share of it, in types that round coar
 
 def decode(model: Model, states: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab_out"]:
     """The logits that the model would give if these were its last residual states."""
-    return described(model).decode(states)
+    return ends_of(model).decode(states)
+
+
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """What is before the first state and after the last one.
+
+    Attributes:
+        embedded: tokens and their mask to what enters the first layer.
+        embed_tokens: tokens to what they add to it, without position.
+        decode: last states to logits.
+        W_U: what logits are products with; biases and soft caps left out.
+    """
+
+    embedded: Callable[[Int[Tensor, "query pos"], Bool[Tensor, "query pos"] | None], Float[Tensor, "query pos d_model"]]
+    embed_tokens: Map
+    decode: Map
+    W_U: Float[Tensor, "d_model d_vocab_out"]
+
+
+def ends_of(model: Model) -> Ends:
+    """The two ends of a model."""
+    if isinstance(model, TRM):
+        W_U: Any = model.unembed.W_U
+        return Ends(lambda tokens, _: model.embedded(tokens), model.embedded, lambda states: states @ W_U, W_U)
+    decoder = described(model)
+    return Ends(decoder.embedded, decoder.embed_tokens, decoder.decode, decoder.W_U)
 
 
 def check_last_state(
@@ -44,14 +75,15 @@ def check_last_state(
     """
     model = at_rest(model)
     prompts = aligned(model, tokens.to(states.device), answer_position)
-    expected, found = model(prompts.tokens, attention_mask=prompts.mask), decode(model, states)
+    told = {} if isinstance(model, TRM) else {"attention_mask": prompts.mask}
+    expected, found = model(prompts.tokens, **told), decode(model, states)
     if (broken := ~expected.isfinite().flatten(1).all(1)).any():
         n, first = int(broken.sum()), int(broken.nonzero()[0, 0])
         raise ValueError(f"the model's logits are not finite on {n} of {len(tokens)} prompts, the first is {first}")
     error, size = (found - expected).abs().flatten(1).amax(1), float(expected.abs().max())
     share = min(ROUNDINGS * torch.finfo(expected.dtype).eps, MOST)
     if not (agree := error <= share * size).all():
-        again = model(prompts.tokens, attention_mask=prompts.mask)
+        again = model(prompts.tokens, **told)
         check_passes(expected.flatten(1), again.flatten(1), tokens, model.cfg.n_layers)
         n, first = int((~agree).sum()), int((~agree).nonzero()[0, 0])
         raise ValueError(
@@ -69,12 +101,12 @@ def same_vocabulary(model: Model) -> bool:
 def token_embeddings(model: Model) -> Float[Tensor, "d_vocab d_model"]:
     """What the model adds to the residual stream for each token, without position: normed, where it norms embeddings."""
     with torch.no_grad():
-        return described(model).embed_tokens(torch.arange(model.cfg.d_vocab, device=device_of(model))[None])[0]
+        return ends_of(model).embed_tokens(torch.arange(model.cfg.d_vocab, device=device_of(model))[None])[0]
 
 
 def unembedding_directions(model: Model) -> Float[Tensor, "d_vocab_out d_model"]:
     """What each token's logit is the dot product with, after the final norm; biases and soft cap left out."""
-    return described(model).W_U.T
+    return ends_of(model).W_U.T
 
 
 def final_direction(

@@ -15,6 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ...circuits.arguments import budget_problems, refuse
+from ...tasks.models.trm import TRM
 from ...tasks.transformerlens import Model
 from .decoder import device_of, dtype_of
 
@@ -122,6 +123,8 @@ class Sizes:
     @classmethod
     def of(cls, model: Model, n_positions: int) -> "Sizes":
         """For prompts of a length."""
+        if isinstance(model, TRM):
+            return cls._of_trm(model, n_positions)
         cfg, size = model.cfg, dtype_of(model).itemsize
         d_vocab = cfg.d_vocab_out
         return cls(
@@ -134,6 +137,28 @@ class Sizes:
             hidden=0 if cfg.attn_only else size * n_positions * (cfg.d_mlp or 0),
             logits=size * d_vocab,
             exact=8 * d_vocab,
+            n_positions=n_positions,
+            item=size,
+        )
+
+    @classmethod
+    def _of_trm(cls, model: TRM, n_positions: int) -> "Sizes":
+        """Of a token-mixing network: a token mixer counts as one head, its hidden states as what that holds.
+
+        They are not kept of every application, so that this is more than is used.
+        """
+        shape, size = model.cfg.shape, dtype_of(model).itemsize
+        n_all = shape.n_prefix + n_positions
+        return cls(
+            n_layers=shape.n_layers,
+            n_heads=1,
+            n_senders=2 + 2 * shape.n_layers,
+            residual=size * n_all * shape.d_model,
+            heads=size * shape.d_mixer * shape.d_model,
+            scores=0,
+            hidden=size * n_all * shape.d_mlp,
+            logits=size * model.cfg.d_vocab_out,
+            exact=8 * model.cfg.d_vocab_out,
             n_positions=n_positions,
             item=size,
         )

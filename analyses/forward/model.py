@@ -199,18 +199,20 @@ class Stage(NamedTuple):
 def residual_states(
     model: Model, tokens: Int[Tensor, "query pos"], answer_position: int
 ) -> dict[Stage, Float[Tensor, "query pos d_model"]]:
-    """The residual stream at every stage, in order.
+    """The residual stream at every stage, in order; of a token-mixing network what each application of a block puts out.
 
     Without MLPs, and where attention and MLP run in parallel, there is no state between attention and the layer's end.
     Prompts with trailing pads are moved until their last real token stands at the answer position, see `aligned`.
 
     Raises:
-        TypeError: if it is no HookedTransformer or TransformerBridge.
+        TypeError: if its insides are not known here.
         ValueError: if several layers are one module, whose hooks cannot tell them apart.
     """
     check_model(model)
     model = at_rest(model)
     _refuse_one_module(model)
+    if isinstance(model, TRM):
+        return _states_of_trm(model, tokens)
     if isinstance(model, TransformerBridge):
         known = not problems_of(model, tokens.shape[1])
         return (_described_states if known else _noted_states)(model, tokens, answer_position)
@@ -228,6 +230,15 @@ def residual_states(
         options = {"attention_mask": prompts.mask, "names_filter": list(names.values())}
         _, cache = model.run_with_cache(prompts.tokens, **options)
     return {stage: cache[name] for stage, name in names.items()}
+
+
+@torch.no_grad()
+def _states_of_trm(model: TRM, tokens: Int[Tensor, "query pos"]) -> dict[Stage, Tensor]:
+    """The embedding that is put into every refinement, and the states after each application."""
+    names = {Stage(-1, "embedding"): "hook_embed"}
+    names |= {Stage(layer, "layer"): f"blocks.{layer}.hook_out" for layer in range(model.cfg.n_layers)}
+    _, cache = model.run_with_cache(tokens.to(device_of(model)), names_filter=list(names.values()))
+    return {stage: cache[name][:, model.cfg.shape.n_prefix :] for stage, name in names.items()}
 
 
 @torch.no_grad()
@@ -279,5 +290,7 @@ def _refuse_one_module(model: Any) -> None:
 
 def _n_distinct_blocks(model: Any) -> int:
     """After how many layers the blocks' Parameter objects repeat."""
+    if isinstance(model, TRM):
+        return model.cfg.shape.n_blocks
     keys = [tuple(id(parameter) for parameter in block.parameters()) for block in model.blocks]
     return next((n for n in range(1, len(keys) + 1) if all(key == keys[i % n] for i, key in enumerate(keys))), 0)

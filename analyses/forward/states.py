@@ -1,4 +1,4 @@
-"""The residual stream of many prompts, run some at a time; of what a run caches, only this and the logits are kept.
+"""The residual stream of many prompts, run some at a time; of what a run holds, only this and the logits are kept.
 
 It takes (layers + 1) × positions × d_model numbers for each prompt, a sixth or less of a `CachedRun`.
 """
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ...circuits import ComputationGraph
 from ...tasks.transformerlens import Model
-from .cached import run_and_cache
 from .memory import Sizes, batches_of
+from .state_runs import run_model, stop_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,16 +42,16 @@ def run_states(
     """Run prompts, as many at a time as memory allows next to what is kept of all of them.
 
     Raises:
-        ValueError: as `run_and_cache`.
+        ValueError: as `run_model`.
         MemoryError: if that is not a single one.
     """
     (n, n_positions), n_layers = tokens.shape, graph.n_layers
     kept = n * states_bytes(model, n_positions)
     states, logits, stop = [], None, 0
     for rows in batches_of(model, n, n_positions, max_memory, n_copies=0, results=kept) or [torch.arange(0, device="cpu")]:
-        run = run_and_cache(model, graph, tokens[rows])
+        run = run_model(model, graph, tokens[rows])
         if logits is None:
-            logits, stop = run.logits.new_empty(n, run.logits.shape[-1]), run.stop
+            logits, stop = run.logits.new_empty(n, run.logits.shape[-1]), stop_of(run)
             states = [run.embedding.new_empty(n, *run.embedding.shape[1:]) for _ in range(n_layers + 1)]
         for layer in range(-1, n_layers):
             states[layer + 1][rows] = run.state(layer)

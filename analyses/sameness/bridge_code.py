@@ -22,8 +22,8 @@ from ..bridge.answers import Copies, Rows, answers_with
 from ..bridge.bridge_means import MIN_UNITS_FOR_MEAN, BridgeMeans
 from ..bridge.interchange import questions_with_donors, values_and_answers
 from ..bridge.sources import Source
-from ..forward.cached import CachedRun, with_states
 from ..forward.model import graph_of
+from ..forward.state_runs import StateRun, with_states
 from ..statistics import double
 from .procrustes import Code, States, mean_states
 
@@ -114,7 +114,7 @@ class Reference:
         """The states at a cell of all facts whose value has enough of them."""
         state, facts = self.means.run.state(cell[0]), self.is_known[self.means.values]
         states = double(state[facts.to(state.device)][:, self._positions(cell)])
-        if self.model.cfg.normalization_type in CENTRED:
+        if getattr(self.model.cfg, "normalization_type", None) in CENTRED:
             states = states - states.mean(-1, keepdim=True)
         return BridgeCode(cell, states.flatten(1).cpu().numpy(), self._numbers[self.means.values[facts]].numpy())
 
@@ -134,7 +134,7 @@ class Reference:
     ) -> Int[Tensor, "copy query"]:
         """What the model answers with each change added to its states at a cell."""
 
-        def changed(run: CachedRun, part: Rows) -> Iterator[tuple[Cell, Copies]]:
+        def changed(run: StateRun, part: Rows) -> Iterator[tuple[Cell, Copies]]:
             yield cell, self._with(run, cell, changes[:, part])
 
         kept = self.means.run.n_bytes + changes.nbytes
@@ -150,7 +150,7 @@ class Reference:
     def _positions(self, cell: Cell) -> list[int]:
         return [self.graph.roles.index(role) for role in cell[1]]
 
-    def _with(self, run: CachedRun, cell: Cell, changes: Float[Tensor, "copy row place"]) -> Copies:
+    def _with(self, run: StateRun, cell: Cell, changes: Float[Tensor, "copy row place"]) -> Copies:
         state, positions = run.state(cell[0]), self._positions(cell)
         parts = changes.to(state.dtype).to(state.device).unflatten(-1, (len(positions), -1)).unbind(2)
         states = {at: state[:, at] + part for at, part in zip(positions, parts, strict=True)}

@@ -16,8 +16,8 @@ from ...circuits.progress import bar
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
-from ..forward.cached import with_states
 from ..forward.engine import engine_of
+from ..forward.state_runs import with_states
 from ..patching.gap import Ends, below_rounding, check_metric, gap_and_reason, undefined
 from ..patching.metrics import AnyMetric, logit_difference
 from ..patching.resolution import resolution_of

@@ -58,6 +58,9 @@ class TwoHopDonors:
         in_training: the compositions that are trained.
         second_hop: `"ID"` or `"OOD"`: the status of the second facts.
         rng: draws one fact of each kind.
+
+    A model that sees all positions at once may hold the answer anywhere. A donor that asks b′ another relation holds b′ and
+    not the answer that follows from it in the question.
     """
 
     ASKS: ClassVar[Mapping[str, str]] = {
@@ -65,6 +68,7 @@ class TwoHopDonors:
         "trained": "(h′, r1′, r2), trained",
         "same bridge": "(h″, r1″, r2), same answer",
         "other bridge": "(h‴, r1‴, r2), a third answer",
+        "other r2": "(h′, r1′, r2′), another answer of b′",
     }
 
     def __init__(
@@ -76,6 +80,7 @@ class TwoHopDonors:
         rng: np.random.Generator,
     ) -> None:
         self.graph, self.is_ood, self.rng = graph, is_ood, rng
+        self.more = rng.spawn(1)[0]  # for what came later, so that the draws before stay what they were
         compositions, codes = graph.compositions, np.array([len(graph), 1])
         usable = ~is_ood[compositions[:, 0]] & (is_ood[compositions[:, 1]] == (second_hop == "OOD"))
         compositions = compositions[usable]
@@ -122,6 +127,12 @@ class TwoHopDonors:
         chosen = {kind: int(self.rng.choice(facts)) for kind, facts in kinds.items() if len(facts)}
         prompts = {kind: self._asking(queries.tokens[row], fact) for kind, fact in chosen.items()}
         answers = {kind: self._answer(fact, int(relation)) for kind, fact in chosen.items()}
+        of_bridge = np.flatnonzero((self.graph.heads == new) & ~np.isin(self.graph.tails, [answer, new_answer]))
+        if len(of_bridge):
+            second = int(self.more.choice(of_bridge))
+            prompts["other r2"] = prompts["held out"].clone() if "held out" in prompts else prompts["trained"].clone()
+            prompts["other r2"][2] = self.graph.n_entities + int(self.graph.relations[second])
+            answers["other r2"], chosen["other r2"] = int(self.graph.tails[second]), second
         return Donor(prompts, int(new), new_answer, answers, {kind: self.ASKS[kind] for kind in chosen})
 
     def _answer(self, fact: int, relation: int) -> int:

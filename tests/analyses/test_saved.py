@@ -428,7 +428,8 @@ def test_files_of_older_formats_hold_what_they_held(number: int, name: str, tmp_
     again = json.loads(result.to_json())
     since = {field: again["content"].pop(field) for field in again["content"].keys() - of_2["fields"].keys()}
     assert (again["kind"], again["format"], again["content"]) == (name, 3, of_2["fields"])
-    assert not any(since.values())  # fields that came later are at their defaults
+    later = {field: value for field, value in since.items() if not (isinstance(value, dict) and value["n"] == 0)}
+    assert not any(later.values())  # fields that came later are at their defaults, tables empty
     assert_same(result, Result.load(path))
     with pytest.raises(FileError, match=r"old.json: expected a \w+, this is a " + name):
         (circuits.CircuitComparison if name == "Circuit" else Circuit).load(path)

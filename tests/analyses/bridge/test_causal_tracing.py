@@ -9,9 +9,10 @@ from conftest import no_hooks_left, pairs_of_five, random_model, random_settings
 from handset import handset_model
 
 from grokscope.analyses import causal_trace, graph_of, trace_inputs
-from grokscope.analyses.forward.cached import run_and_cache, with_states
+from grokscope.analyses.forward.cached import run_and_cache
 from grokscope.analyses.forward.literal import input_hook, logits_at
 from grokscope.analyses.forward.single import input_logits
+from grokscope.analyses.forward.state_runs import with_states
 from grokscope.tasks import PERTURBED_ROLES, TwoHopTask, is_right, perturb
 
 

@@ -10,8 +10,9 @@ from handset import SURE, handset_model
 from grokscope.analyses import BridgeCopiesResult, bridge_copies, graph_of
 from grokscope.analyses.bridge.bridge_means import BridgeMeans
 from grokscope.analyses.bridge.copies import _with_other_bridges
-from grokscope.analyses.forward.cached import run_and_cache, with_states
+from grokscope.analyses.forward.cached import run_and_cache
 from grokscope.analyses.forward.literal import logits_at
+from grokscope.analyses.forward.state_runs import with_states
 from grokscope.tasks import KnowledgeGraph, TwoHopTask
 from grokscope.tasks.transformerlens import HookedTransformer
 

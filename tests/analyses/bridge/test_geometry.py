@@ -96,3 +96,12 @@ def test_a_run_by_step_and_what_is_refused(task: TwoHopTask, tiny_run: Run) -> N
     lonely = TwoHopTask.random(n_entities=4, n_relations=3, out_degree=1, ood_fraction=0.0, seed=2)
     with pytest.raises(ValueError, match="bridges have 2 ID facts or more, needed are 2"):
         bridge_geometry(handset_model(lonely.graph), lonely)
+
+
+def test_mean_states_lie_along_what_a_planted_model_reads_and_not_in_a_rotated_one(evidence_world: TwoHopTask) -> None:
+    graph = evidence_world.graph
+    plain, rotated = (bridge_geometry(handset_model(graph, rotated=turned), evidence_world) for turned in (False, True))
+    # the unembedding reads bridge and answer with one vector, of which the bridge is half
+    for result, least, most in ((plain, 0.6, 0.5**0.5), (rotated, -0.2, 0.2)):
+        row = result.table.query("layer == 0 and role == 'r1' and measure == 'unembedding alignment'").iloc[0]
+        assert least <= round(row["value"], 6) <= most and abs(row["control"]) < 0.2 and row["n_facts"] == 16

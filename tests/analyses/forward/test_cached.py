@@ -7,8 +7,9 @@ import torch
 from conftest import no_hooks_left, pairs_of_five, random_model, random_settings, seeds
 
 from grokscope.analyses import graph_of
-from grokscope.analyses.forward.cached import States, run_and_cache, with_states
+from grokscope.analyses.forward.cached import States, run_and_cache
 from grokscope.analyses.forward.literal import Hook, logits_at
+from grokscope.analyses.forward.state_runs import with_states
 
 
 def replaced(states: States, activation: torch.Tensor, hook: object) -> torch.Tensor:

@@ -170,7 +170,10 @@ def test_donors_are_what_their_kind_says(task: TwoHopTask, second_hop: str) -> N
         n_found += 1
         (_, _, r2), bridge = queries.tokens[row].tolist(), int(queries.bridges[row])
         facts = {kind: number[h, r1 - base] for kind, (h, r1, _) in ((k, p.tolist()) for k, p in donor.prompts.items())}
-        assert all(int(prompt[2]) == r2 for prompt in donor.prompts.values())
+        assert all(int(prompt[2]) == r2 for kind, prompt in donor.prompts.items() if kind != "other r2")
+        elsewhere = number[donor.value, int(donor.prompts["other r2"][2]) - base]  # b′ has that relation, too
+        assert facts["other r2"] == facts["held out"] and int(donor.prompts["other r2"][2]) != r2
+        assert triples[elsewhere][2] == donor.answers["other r2"] not in (donor.answer, int(queries.answers[row]))
         assert not task.is_ood[list(facts.values())].any()
         second = number[donor.value, r2 - base]
         assert triples[second][2] == donor.answer != int(queries.answers[row]) and donor.value != bridge
