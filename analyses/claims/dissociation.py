@@ -39,7 +39,7 @@ from .dissociation_rows import (
 from .gatekeeping import decide
 from .regimes import RegimeResult, regime_jobs, regimes_of, show_regimes
 from .rules import CONTRADICTED, SUPPORTED, UNDECIDED, ClaimResult, check, passes, rows_to_frame
-from .specimens import Arms, ArmsOfStudy, arm_checkpoints, graphs_problems, has_arms, last_before_ood
+from .specimens import Arms, ArmsOfStudy, arm_checkpoints, graphs_problems, has_arms, last_before_ood, mixes_tokens
 
 ARMS: ArmsOfStudy = {
     "exposed": ("second_hop", "ood_generalised"),
@@ -53,8 +53,9 @@ BESIDE: ArmsOfStudy = {"untied": ("untied", "final")}
 PRESETS: Mapping[str, ArmsOfStudy] = {
     "causal": ARMS,
     "bidirectional": {name: (f"{arm}_slots", moment) for name, (arm, moment) in ARMS.items()},
+    "token mixing": ARMS,
 }
-"""Where a study has the arms, by architecture. Being readable means different things in the two."""
+"""Where a study has the arms, by architecture. Being readable means different things in each."""
 NAME = "accuracy without circuit"
 ALONE = "alone."  # before the key of a direction that is judged by itself
 
@@ -94,7 +95,7 @@ def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> Clai
         for row in directions(each, said, m=1)
     ]
     decision = decide([*main, *against])
-    table = rows_to_frame([*main, *controls(said), *alone, *beside(each)])
+    table = rows_to_frame([*main, *controls(each, said), *alone, *beside(each)])
     return ClaimResult(
         table,
         rows_to_frame([*against, probe_alike(each), moved_alike(each)]),
@@ -166,7 +167,8 @@ class DissociationFinding:
 
 def _jobs(inputs: Inputs) -> Jobs:
     settings = (inputs.n_questions, inputs.seed)
-    presets = {name: arms for name, arms in PRESETS.items() if has_arms(inputs.study, arms)}
+    there = ("token mixing",) if mixes_tokens(inputs.study) else ("causal", "bidirectional")
+    presets = {name: PRESETS[name] for name in there if has_arms(inputs.study, PRESETS[name])}
     if "causal" in presets and has_arms(inputs.study, BESIDE):
         presets["causal"] = {**ARMS, **BESIDE}
     apart = {

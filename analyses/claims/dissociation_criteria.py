@@ -13,7 +13,7 @@ from ...tasks.models.by_hand import CODE, DECOY, TWO_HOPS
 from ..bridge.evidence import EvidenceResult
 from ..bridge.evidence_verdicts import TOGETHER
 from ..bridge.verdicts import ANYWHERE, bridge_cells, bridge_is, bridge_read
-from .dissociation_measurement import HOP1_OOD, IID, OOD, DissociationMeasurement
+from .dissociation_measurement import HOP1_OOD, IID, OOD, PROBE, RANDOM, DissociationMeasurement
 
 HIGH, LOW, BEYOND_SHORTCUT = 0.9, 0.1, 0.3  # exact match
 PATH_READABLE = 0.8  # share of OOD bridges that must surely be read
@@ -31,8 +31,14 @@ def accuracy_without_path(one: DissociationMeasurement, name: str) -> bool | Non
 
 
 def path(one: DissociationMeasurement, name: str) -> bool | None:
-    """OOD bridges are used where the second hop is ID, and in OOD+OOD questions a lens reads them where ID ones are used."""
-    return _path(one, name, by_lens)
+    """OOD bridges are used where the second hop is ID, and in OOD+OOD questions they are read where ID ones are used.
+
+    Of random weights, which answer nothing, it is asked only whether anything is read anywhere.
+    """
+    read = by_probe if one.reading == PROBE else by_lens
+    if name == RANDOM:
+        return bool((read(one, name)["low"] >= PATH_READABLE).any())
+    return _path(one, name, read)
 
 
 def path_by_probe(one: DissociationMeasurement, name: str) -> bool | None:
@@ -97,7 +103,9 @@ def _path(
 HAS_NO_PATH: Mapping[str, bool] = {CODE: True, DECOY: True, TWO_HOPS: False, "natural": False}
 """Controls of `accuracy_without_path`, and what it must say."""
 HAS_PATH: Mapping[str, bool] = {name: not has_none for name, has_none in HAS_NO_PATH.items()}
-"""Controls of `path`."""
+"""Controls of `path` where a lens reads."""
+HAS_PATH_BY_PROBE: Mapping[str, bool] = {"natural": True, RANDOM: False}
+"""The same where a probe reads."""
 
 
 def control_outcomes(

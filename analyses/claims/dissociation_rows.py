@@ -12,6 +12,7 @@ from .dissociation_criteria import (
     BEYOND_SHORTCUT,
     HAS_NO_PATH,
     HAS_PATH,
+    HAS_PATH_BY_PROBE,
     HIGH,
     LOW,
     PATH_READABLE,
@@ -24,7 +25,7 @@ from .dissociation_criteria import (
     readable,
     used,
 )
-from .dissociation_measurement import HOP1_OOD, OOD, DissociationMeasurement
+from .dissociation_measurement import HOP1_OOD, OOD, PROBE, DissociationMeasurement
 from .rules import (
     EXPLORATORY,
     Row,
@@ -39,11 +40,15 @@ WITHOUT_PATH, WITHOUT_ACCURACY = "accuracy_without_path", "path_without_accuracy
 DIRECTIONS = {WITHOUT_PATH: "accuracy without path", WITHOUT_ACCURACY: "path without accuracy"}
 ALIKE = 0.1  # difference of probe accuracies
 N_FALSIFIERS = 2
-CRITERIA: Mapping[str, tuple[Criterion, Mapping[str, bool]]] = {
-    WITHOUT_PATH: (accuracy_without_path, HAS_NO_PATH),
-    WITHOUT_ACCURACY: (path, HAS_PATH),
-}
-"""By direction, the criterion that must be right on its controls, and what it must say of each."""
+
+
+def criteria_of(each: Sequence[DissociationMeasurement]) -> Mapping[str, tuple[Criterion, Mapping[str, bool]]]:
+    """By direction, the criterion that must be right on its controls, and what it must say of each."""
+    reads_by_probe = any(one.reading == PROBE for one in each)
+    return {
+        WITHOUT_PATH: (accuracy_without_path, HAS_NO_PATH),
+        WITHOUT_ACCURACY: (path, HAS_PATH_BY_PROBE if reads_by_probe else HAS_PATH),
+    }
 
 
 def path_before(one: DissociationMeasurement) -> bool | None:
@@ -57,7 +62,8 @@ Controls = Mapping[str, Mapping[str, Sequence[bool | None]]]
 
 def on_controls(each: Sequence[DissociationMeasurement]) -> Controls:
     """What both criteria say of their controls."""
-    return {key: control_outcomes(each, criterion, known) for key, (criterion, known) in CRITERIA.items()}
+    criteria = criteria_of(each)
+    return {key: control_outcomes(each, criterion, known) for key, (criterion, known) in criteria.items()}
 
 
 def directions(each: Sequence[DissociationMeasurement], said: Controls, m: int) -> list[Row]:
@@ -86,10 +92,10 @@ def directions(each: Sequence[DissociationMeasurement], said: Controls, m: int) 
     ]
 
 
-def controls(said: Controls) -> list[Row]:
+def controls(each: Sequence[DissociationMeasurement], said: Controls) -> list[Row]:
     """A row for each criterion and control: on how many graphs it says what is so."""
     rows = []
-    for key, (_, known) in CRITERIA.items():
+    for key, (_, known) in criteria_of(each).items():
         for name, outcomes in said[key].items():
             quantity = f"criterion of {DIRECTIONS[key]} says {'yes' if known[name] else 'no'}: {name}"
             rows.append(control_row(Row(f"control.{key}.{name}", "control", quantity, OOD), outcomes))

@@ -44,6 +44,7 @@ from .contrasts import (
     with_two_arms,
 )
 from .gatekeeping import decide
+from .late_step import late_arms
 from .path_checks import path_checks
 from .path_measurement import JENSEN_SHANNON, PathMeasurement, measure_paths, n_measured
 from .rules import (
@@ -57,7 +58,7 @@ from .rules import (
     rows_to_frame,
     violations_row,
 )
-from .specimens import Arms, ArmsOfStudy, arm_checkpoints, graphs_problems, has_arms, if_saved
+from .specimens import Arms, ArmsOfStudy, arm_checkpoints, graphs_problems, has_arms, if_saved, mixes_tokens
 
 LATE = 3_100  # a step that every run of 15,000 saves
 ARMS: ArmsOfStudy = {
@@ -279,6 +280,8 @@ def _jobs(inputs: Inputs) -> Jobs:
 def _comparison_jobs(inputs: Inputs, name: str) -> Iterator[tuple[int, Job]]:
     """A job for each graph that has two arms to compare, with all arms that it has."""
     split, arms, beside = COMPARISONS[name]
+    if name == "main" and mixes_tokens(inputs.study):
+        arms = {**arms, **late_arms(inputs.study)}
     there = {arm: where for arm, where in arms.items() if has_arms(inputs.study, {arm: where})}
     compared = couples(beside or (*BY_STATUS, *PAPER, MIXED, *BY_AGE))
     settings = (split, compared, inputs.n_pairs, inputs.n_questions, inputs.seed)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ...circuits.conditions import AGAIN  # the replicate of an arm: another training on the same graph
 from ...circuits.plain_text import named, one_line
-from ...tasks import Checkpoint, Run, Study, Task, two_hop
+from ...tasks import Checkpoint, Run, Study, Task, TRMConfig, two_hop
 from ...tasks.questions.given import kind_of
 from ...tasks.transformerlens import Model
 
@@ -100,6 +100,11 @@ def open_arms(checkpoints: Mapping[str, Checkpoint]) -> Arms:
 def has_arms(study: Study, arms: ArmsOfStudy) -> bool:
     """Whether a study has at least one run of each arm."""
     return {arm for arm, _ in arms.values()} <= set(study.summary["arm"])
+
+
+def mixes_tokens(study: Study) -> bool:
+    """Whether all models of a study are token-mixing networks."""
+    return all(isinstance(run.model_config, TRMConfig) for run in study.runs.values())
 
 
 def last_before_ood(run: Run) -> int | None:
