@@ -75,6 +75,13 @@ def edge_attribution(
     softmax recomputed for each changed query and key. `atp_star`: the same, averaged over gradients with one layer's output
     held constant, as sizes without a sign, all above 0 (Kramár et al. 2024, arXiv 2403.00745, AtP*, there for nodes).
 
+    In a token-mixing network what is read is no sum of outputs. There `eap` and both EAP-IG take the gradient by what is
+    read back through the replay to the output, norms included. `eap_shares` holds the scales of each run instead: a
+    sender's share of what is read is its output times the scales of all later norms. Shares add up, so the estimates of the
+    edges into an input sum to the first-order change by all that it reads, as those of `eap` do not; but it ranks them worse
+    (rank correlation of |effect| with exact ones .34 against .90; one network, 416 edges, 125 pairs). Elsewhere the two are
+    one.
+
     Integrated gradients add up: the estimates of the edges that leave the embedding, or with `eap_ig_activations` any
     sublayer, sum to what the donor's output of all of it changes on the base prompts, whose pads stay hidden. Lines are
     divided until that holds for each query, see `completeness`.
@@ -225,11 +232,8 @@ def _eap(
 def _eap_shares(
     engine: Engine[AnyRun], edges: Sequence[Edge], base: AnyRun, donor: AnyRun, objective: Objective, steps: int
 ) -> Estimates:
-    if not isinstance(engine, SharingEngine):
-        raise ValueError(
-            "eap_shares holds the scales of norms between what is written and what is read, of which there are none in a "
-            f"model with the engine of {engine.name}: what it would estimate is eap"
-        )
+    if not isinstance(engine, SharingEngine):  # nothing is normed between what is written and what is read
+        return _eap(engine, edges, base, donor, objective, steps)
     products = Products(engine.graph, edges, partial(engine.changes_of_shares, base, donor))
     return products.of(engine.reading_gradients(base, objective))
 
