@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import pytest
 import torch
 
 from grokscope.tasks import PromptPairs, TRMConfig, TwoHopTask, build_model
@@ -9,12 +10,15 @@ from grokscope.tasks.models.trm import TRM
 
 SMALL = {"d_model": 8, "d_mixer": 4, "d_mlp": 12}
 SHAPES = {
-    "positions": TRMConfig.tiny(**SMALL, l_cycles=2),
     "short": TRMConfig.tiny(**SMALL),
+    "two blocks": TRMConfig.tiny(**SMALL, n_blocks=2, h_cycles=1, mixer_norm="channels"),
+    "positions": TRMConfig.tiny(**SMALL, l_cycles=2),
     "channels": TRMConfig.tiny(**SMALL, l_cycles=2, mixer_norm="channels"),
-    "two blocks": TRMConfig.tiny(**SMALL, n_blocks=2),
     "three cycles": TRMConfig.tiny(**SMALL, h_cycles=3, mixer_norm="channels"),
+    "two blocks, two cycles": TRMConfig.tiny(**SMALL, n_blocks=2),
 }
+FAST = ("short", "two blocks")
+EVERY = [pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in SHAPES]
 ROLES = ("h", "r1", "r2", "answer")
 
 

@@ -14,7 +14,7 @@ from ...tasks.models.trm import TRM
 from .memory import MAX_BATCH, MAX_SET_ROWS, METRIC_COPIES
 from .places import Differences, Gradients, Logits, Objective, OpenEdges, Sublayer, component, rows_of
 from .replay import ReplayRun, averaged, number_of_output, replay_run
-from .replay_edges import patched_logits
+from .replay_edges import first_order, patched_logits
 from .replay_gradients import changes_of_shares, input_gradients, reading_gradients
 from .replay_sets import logits_with_open_edges, path_logits
 from .room import Room, Work
@@ -88,6 +88,13 @@ class ReplayEngine:
     ) -> Gradients:
         """See `replay_gradients`."""
         return input_gradients(base, objective, added)
+
+    def first_order(
+        self, base: ReplayRun, donor: ReplayRun, edges: Sequence[Edge], objective: Objective
+    ) -> Float[Tensor, "edge query"]:
+        """See `replay_edges`."""
+        gradients = reading_gradients(base, objective)
+        return first_order(base, donor, edges, gradients, n_copies=self._at_once("copies", base))
 
     def reading_gradients(self, base: ReplayRun, objective: Objective) -> Gradients:
         """See `replay_gradients`."""

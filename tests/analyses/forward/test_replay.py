@@ -7,7 +7,7 @@ import literal_replay as literal
 import pytest
 import torch
 from conftest import random_model
-from token_mixing import ROLES, SHAPES, mixing_model, mixing_pairs
+from token_mixing import EVERY, ROLES, mixing_model, mixing_pairs
 
 from grokscope.analyses.forward.edge_sets import logits_with_edges
 from grokscope.analyses.forward.engine import FastEngine, engine_of
@@ -46,7 +46,7 @@ def found_by(logits: Any, n: int) -> torch.Tensor:
     return torch.stack([found[i] for i in range(n)])
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", EVERY)
 def test_edges_and_nodes(name: str) -> None:
     """Every edge, every node, and edges of the initial states, which change nothing to the bit."""
     runner, (base, donor) = engine(name), tokens(name)
@@ -66,7 +66,7 @@ def test_edges_and_nodes(name: str) -> None:
         torch.testing.assert_close(logits, expected, rtol=1e-11, atol=1e-11, msg=f"{node}")
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", EVERY)
 def test_edges_at_all_positions(name: str) -> None:
     """An edge without a position is its sender's whole output in one replay."""
     runner, (base, donor) = engine(name), tokens(name)
@@ -80,7 +80,7 @@ def test_edges_at_all_positions(name: str) -> None:
         torch.testing.assert_close(logits, expected, rtol=1e-11, atol=1e-11, msg=f"{edge}")
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", EVERY)
 def test_sets_of_edges(name: str) -> None:
     """Nothing open is the background, everything the run, and random sets are what they literally are."""
     runner, (base, donor) = engine(name), tokens(name)
@@ -103,7 +103,7 @@ def test_sets_of_edges(name: str) -> None:
     torch.testing.assert_close(alone, found, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", EVERY)
 def test_one_edge_closed_or_open_is_path_patching_of_it(name: str) -> None:
     """Where nothing lies between its ends: an edge into the logits open alone, and one from the embedding closed alone."""
     runner, (base, donor) = engine(name), tokens(name)
@@ -116,7 +116,7 @@ def test_one_edge_closed_or_open_is_path_patching_of_it(name: str) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", EVERY)
 def test_paths(name: str) -> None:
     """Through mixers and MLPs, some of them of one application; without any in between a path is its edge."""
     runner, (base, donor) = engine(name), tokens(name)
@@ -143,7 +143,7 @@ def test_paths(name: str) -> None:
     torch.testing.assert_close(found, found_by(runner.edge_logits(run, other, edges), len(edges)), rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", ["channels", "positions"])
+@pytest.mark.parametrize("name", ["two blocks", "short"])
 def test_share_of_one_position_in_another_by_token_mixing(name: str) -> None:
     """The path through one row of a mixer recomputes its hidden layer with one position replaced, and takes that row."""
     runner, (base, donor) = engine(name), tokens(name)
