@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...circuits import ComputationGraph, Edge, Node
 from ...tasks.models.trm import TRM
-from .memory import MAX_BATCH, MAX_SET_ROWS, METRIC_COPIES
+from .memory import ENOUGH, MAX_BATCH, MAX_SET_ROWS, METRIC_COPIES
 from .places import Differences, Gradients, Logits, Objective, OpenEdges, Sublayer, component, rows_of
 from .replay import ReplayRun, averaged, number_of_output, replay_run
 from .replay_edges import first_order, patched_logits
@@ -119,12 +119,7 @@ def room_of(model: TRM, graph: ComputationGraph, memory: int) -> Room:
     kept = 2 * shape.n_layers * (inside + 8 * state)  # by the backward pass
     products = (item + 16) * n_pos * n_states + 2 * n_states * state
     gradients = 2 * kept + 4 * n_states * state + products + logits
-    works = {
-        name: (each, max(1, min(most, CACHED // each)))
-        for name, each, most in (
-            ("copies", copy, MAX_BATCH),
-            ("sets", edge_set, MAX_SET_ROWS),
-            ("gradients", gradients, MAX_BATCH),
-        )
-    }
+    most = {"copies": (copy, MAX_BATCH, CACHED), "sets": (edge_set, MAX_SET_ROWS, CACHED)}
+    most["gradients"] = gradients, MAX_BATCH, ENOUGH
+    works = {name: (each, max(1, min(rows, n_bytes // each))) for name, (each, rows, n_bytes) in most.items()}
     return Room.of(memory, graph, 2 * run + n_states * state, works)

@@ -7,7 +7,7 @@ import literal_replay as literal
 import pytest
 import torch
 from conftest import random_model
-from token_mixing import EVERY, ROLES, mixing_model, mixing_pairs
+from token_mixing import EVERY, ROLES, SHAPES, mixing_model, mixing_pairs, world
 
 from grokscope.analyses.forward.edge_sets import logits_with_edges
 from grokscope.analyses.forward.engine import FastEngine, engine_of
@@ -18,6 +18,7 @@ from grokscope.analyses.forward.replay_edges import patched_logits
 from grokscope.analyses.forward.replay_engine import ReplayEngine
 from grokscope.analyses.forward.replay_sets import logits_with_open_edges
 from grokscope.circuits import ComputationGraph, Edge, Node, Step
+from grokscope.tasks import build_model
 from grokscope.tasks.transformerlens import HookedTransformer
 
 N = 3
@@ -223,3 +224,30 @@ def _in_transformer(graph: ComputationGraph, edge: Edge) -> list[Edge]:
     sender, receiver = (node._replace(kind="head", index=0) if node.kind == "mixer" else node for node in edge)
     names = "qkv" if receiver.kind == "head" else [""]
     return [each for name in names if (each := Edge(sender, receiver._replace(input=name))) in set(graph.edges)]
+
+
+def test_a_network_that_computes_something_else_is_refused() -> None:
+    """Another norm than its config says, hooks that somebody left, and prompts that it cannot read."""
+    model, pairs = build_model(SHAPES["short"], world(), seed=3), mixing_pairs("short", N)
+    model.blocks[1].mixer_norm.dim = -1
+    with pytest.raises(ValueError, match="the model's logits differ from those of its blocks run one by one on 3 of 3"):
+        engine_of(model, ROLES, -1).run(pairs.clean)
+    model.blocks[1].mixer_norm.dim = 1
+    engine_of(model, ROLES, -1).run(pairs.clean)
+    model.add_hook("blocks.0.hook_mid", lambda state, hook: state)
+    with pytest.raises(ValueError, match="hook"):
+        engine_of(model, ROLES, -1).run(pairs.clean)
+    with pytest.raises(ValueError, match="the network mixes 4 positions, the prompts have 3"):
+        engine_of(model, ROLES[:3], -1)
+
+
+def test_the_mean_run_is_rebuilt_from_mean_outputs() -> None:
+    runner, pairs = engine("short"), mixing_pairs("short", 5)
+    (run,) = runner.run(pairs.clean)
+    parts = [run.part(slice(0, 2)), run.part(slice(2, 5))]
+    mean = runner.averaged([runner.averaged(parts, 1)], 2)
+    outputs = {name: values.mean(0, keepdim=True) for name, values in literal.outputs_of(runner.model, pairs.clean).items()}
+    reads = literal.replay(runner.model, outputs)
+    torch.testing.assert_close(mean.logits[1], reads["logits"][0, -1] @ runner.model.unembed.W_U)
+    torch.testing.assert_close(mean.state(0)[0], reads["MIX1"][0] - runner.model.z_h)
+    assert run.part(slice(1, 2)).embedding.shape == (1, 4, 8)
