@@ -93,9 +93,14 @@ def patch_edge(
 
 def from_receiver(model: TRM, graph: ComputationGraph, tokens: Tensor, outputs: Outputs, receiver: Node) -> Tensor:
     """The logits if one receiver reads what follows from some outputs, and everything later what it makes of it."""
+    with torch.no_grad():
+        return reading_put(model, graph, tokens, receiver, replay(model, outputs)[receiver.component])
+
+
+def reading_put(model: TRM, graph: ComputationGraph, tokens: Tensor, receiver: Node, reads: Tensor) -> Tensor:
+    """The logits if one receiver reads something else."""
     answer = graph.roles.index(graph.answer_role)
     with torch.no_grad():
-        reads = replay(model, outputs)[receiver.component]
         if receiver.kind == "logits":
             return reads[:, answer] @ model.unembed.W_U
         return logits_with(model, tokens, answer, {hook_of(receiver): written_by(model, receiver, reads)})

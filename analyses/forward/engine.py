@@ -130,8 +130,14 @@ class ChoosingEngine(Engine[AnyRun], Protocol[AnyRun]):
 
 
 @runtime_checkable
-class SharingEngine(Engine[AnyRun], Protocol[AnyRun]):
-    """An engine of models in which reading is no sum of outputs, but one of their shares, given the scales of norms."""
+class ReadingEngine(Engine[AnyRun], Protocol[AnyRun]):
+    """An engine of models in which reading is no sum of outputs."""
+
+    def first_order(
+        self, base: AnyRun, donor: AnyRun, edges: Sequence[Edge], objective: Objective
+    ) -> Float[Tensor, "edge query"]:
+        """What each edge changes in what its receiver reads, times the gradient of an objective by that."""
+        ...
 
     def changes_of_shares(self, base: AnyRun, donor: AnyRun, at: Sublayer) -> Differences:
         """What more each component has in what a sublayer reads on the donor prompts, by the scales of each run itself."""

@@ -13,8 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ...tasks.models.trm import TRM, GatedMLP
-from ...tasks.models.trm_block import EPS
+from ...tasks.models.trm import EPS, TRM, GatedMLP
 
 States = Float[Tensor, "_ ... d_model"]
 """By position, and after that copies or queries."""

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...circuits import ComputationGraph, Edge, Node
-from .places import Logits
+from ..statistics import double
+from .places import Gradients, Logits, sublayer_of
 from .recursion import States
 from .replay import ReplayRun, number_of_output, number_of_reading
 
@@ -87,8 +88,42 @@ def _chunks(places: list[int], n: int) -> Iterator[list[int]]:
     return (places[start : start + n] for start in range(0, len(places), n))
 
 
+@torch.no_grad()
+def first_order(
+    base: ReplayRun, donor: ReplayRun, edges: Sequence[Edge], gradients: Gradients, *, n_copies: int
+) -> Float[Tensor, "edge query"]:
+    """What each edge changes in what its receiver reads, times the gradient by that, in double precision on the CPU.
+
+    Args:
+        base: the prompts that are run.
+        donor: whose outputs are put in.
+        edges: those without a role are patched at all positions at once.
+        gradients: by what components read, as one gradient for all senders.
+        n_copies: of each query, at once.
+    """
+    found = torch.zeros(len(edges), len(base.logits), dtype=torch.float64, device="cpu")
+    patches = [Patch.of(base.graph, edge) for edge in edges]
+    order = sorted((i for i, each in enumerate(patches) if each.output >= 0), key=lambda i: (patches[i].reading, patches[i]))
+    for reading, group in groupby(order, key=lambda i: patches[i].reading):
+        places = list(group)
+        gradient = gradients[sublayer_of(base.graph, edges[places[0]].receiver)][:, :, 0].transpose(0, 1)
+        for some in _chunks(places, n_copies):
+            change = _changed(base, donor, [patches[i] for i in some]) - base.readings[reading][:, None]
+            found[some] = double((change * gradient[:, None]).sum(-1)).sum(0).cpu()
+    return found
+
+
 def _entering(base: ReplayRun, donor: ReplayRun, patches: Sequence[Patch]) -> States:
     """The first states that differ, [pos, copy, query, d_model]: of patches that enter at the same one, by output."""
+    changed, reading = _changed(base, donor, patches), patches[0].reading
+    if reading == len(base.recursion.components):
+        return changed
+    written = changed if reading < 0 else base.recursion.components[reading](changed)
+    return _state(base, patches[0].entered, written)
+
+
+def _changed(base: ReplayRun, donor: ReplayRun, patches: Sequence[Patch]) -> States:
+    """What the component of some edges reads, or what some nodes write, [pos, copy, query, d_model]."""
     parts = []
     for output, group in groupby(patches, key=lambda each: each.output):
         slots = [slots_of(base.graph, each.role) for each in group]
@@ -96,13 +131,7 @@ def _entering(base: ReplayRun, donor: ReplayRun, patches: Sequence[Patch]) -> St
         for copy, at in enumerate(slots):
             written[at, copy] = donor.written[output][at]
         parts.append(written if patches[0].reading < 0 else _reading(base, output, written, patches[0].reading))
-    changed, entered = torch.cat(parts, 1), patches[0].entered
-    recursion, reading = base.recursion, patches[0].reading
-    if reading == len(recursion.components):
-        return changed
-    if reading >= 0:
-        changed = recursion.components[reading](changed)
-    return _state(base, entered, changed)
+    return torch.cat(parts, 1)
 
 
 def _state(base: ReplayRun, number: int, written: States) -> States:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ...circuits import ComputationGraph, Edge, Node
 from ...tasks.models.trm import TRM
-from .memory import MAX_BATCH, MAX_SET_ROWS, METRIC_COPIES
+from .memory import ENOUGH, MAX_BATCH, MAX_SET_ROWS, METRIC_COPIES
 from .places import Differences, Gradients, Logits, Objective, OpenEdges, Sublayer, component, rows_of
 from .replay import ReplayRun, averaged, number_of_output, replay_run
-from .replay_edges import patched_logits
+from .replay_edges import first_order, patched_logits
 from .replay_gradients import changes_of_shares, input_gradients, reading_gradients
 from .replay_sets import logits_with_open_edges, path_logits
 from .room import Room, Work
@@ -89,6 +89,13 @@ class ReplayEngine:
         """See `replay_gradients`."""
         return input_gradients(base, objective, added)
 
+    def first_order(
+        self, base: ReplayRun, donor: ReplayRun, edges: Sequence[Edge], objective: Objective
+    ) -> Float[Tensor, "edge query"]:
+        """See `replay_edges`."""
+        gradients = reading_gradients(base, objective)
+        return first_order(base, donor, edges, gradients, n_copies=self._at_once("copies", base))
+
     def reading_gradients(self, base: ReplayRun, objective: Objective) -> Gradients:
         """See `replay_gradients`."""
         return reading_gradients(base, objective)
@@ -112,12 +119,7 @@ def room_of(model: TRM, graph: ComputationGraph, memory: int) -> Room:
     kept = 2 * shape.n_layers * (inside + 8 * state)  # by the backward pass
     products = (item + 16) * n_pos * n_states + 2 * n_states * state
     gradients = 2 * kept + 4 * n_states * state + products + logits
-    works = {
-        name: (each, max(1, min(most, CACHED // each)))
-        for name, each, most in (
-            ("copies", copy, MAX_BATCH),
-            ("sets", edge_set, MAX_SET_ROWS),
-            ("gradients", gradients, MAX_BATCH),
-        )
-    }
+    most = {"copies": (copy, MAX_BATCH, CACHED), "sets": (edge_set, MAX_SET_ROWS, CACHED)}
+    most["gradients"] = gradients, MAX_BATCH, ENOUGH
+    works = {name: (each, max(1, min(rows, n_bytes // each))) for name, (each, rows, n_bytes) in most.items()}
     return Room.of(memory, graph, 2 * run + n_states * state, works)

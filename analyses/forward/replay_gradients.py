@@ -5,7 +5,7 @@ by a reading back through the replay, norms included. Or the scales of each run 
 reading is its output times the scales of all norms on its way, and these shares add up to the reading: `shares`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from ...circuits import ComputationGraph, Node
 from .differentiable import gradients_on, remembered, remembered_model
 from .places import Differences, Gradients, Objective, Sublayer, first_of
-from .recursion import Recursion, States, recursion_of, replayed
+from .recursion import Recursion, States, recursion_of
 from .replay import ReplayRun, number_of_output, number_of_reading
 
 
@@ -24,6 +24,8 @@ def input_gradients(
     base: ReplayRun, objective: Objective, added: Mapping[Sublayer, Float[Tensor, "query pos d_model"]]
 ) -> Gradients:
     """The gradient of an objective, summed over queries, by what every sender writes, through each reading alone.
+
+    The objective is computed at once; what it is differentiated by, when the first gradient is asked for.
 
     Args:
         base: gives the model and the prompts' embedding.
@@ -48,14 +50,15 @@ def _gradients(
     with gradients_on():
         written = [(remembered(base.written[0]) + _given(more, 0)).requires_grad_()]
         reads: list[States] = []
+        totals: list[States] = [written[0]]  # by state, what is normed
         for number in range(len(recursion.sums)):
-            before = recursion.reading(number - 1, states) if number else None
-            states.append(written[0] if before is None else recursion.state(number, before, written[-1]))
-            reads.append(recursion.reading(number, states) + 0.0)  # whose gradient leaves out what bypasses the component
+            states.append(recursion.normed(number, totals[-1]))
+            reading = recursion.reading(number, states)
+            reads.append(reading + 0.0)  # whose gradient leaves out what bypasses the component
             for component in recursion.components[number : number + 1]:
-                written.append(component(reads[-1]) + _given(more, number + 1))
+                totals.append(reading + component(reads[-1]) + _given(more, number + 1))
         total = objective(recursion.decode(reads[-1][base.answer])).sum()
-    return _Gradients(graph, recursion, total, reads, written)
+    return _Gradients(graph, recursion, total, reads, [each.detach() for each in totals])
 
 
 def _given(added: Mapping[int, States], number: int) -> States | float:
@@ -71,34 +74,36 @@ class _Gradients(Mapping[Sublayer, Float[Tensor, "query pos sender input d_model
     """Gradients of a number that is computed already, taken through the replay when they are asked for."""
 
     def __init__(
-        self, graph: ComputationGraph, recursion: Recursion, total: Tensor, reads: list[States], written: list[States]
+        self,
+        graph: ComputationGraph,
+        recursion: Recursion,
+        total: Tensor,
+        reads: list[States],
+        totals: Sequence[States],
     ) -> None:
-        self._graph, self._recursion, self._total, self._reads = graph, recursion, total, reads
-        self._written = [each.detach() for each in written]
-        self._nodes = [Node(step.kind, "", step.layer) for step in graph.steps]
+        self._graph, self._recursion, self._total, self._reads, self._totals = graph, recursion, total, reads, totals
+        self._nodes = _nodes(graph)
         kinds = [(node.kind, node.layer) for node in self._nodes if node.kind in ("mixer", "mlp")]
         self._sublayers: list[Sublayer] = [*kinds, ("logits", graph.n_layers)]
 
+    @torch.no_grad()
     def __getitem__(self, at: Sublayer) -> Float[Tensor, "query pos sender input d_model"]:
         receiver = first_of(at)
         number, senders = number_of_reading(self._graph, receiver), self._nodes[: self._graph.number_of(receiver)]
-        written, readings = self._replay
-        found = torch.autograd.grad(
-            readings[number], written[: number + 1], self._by_reading[number], retain_graph=True, materialize_grads=True
-        )
-        constant = torch.zeros_like(found[0])
-        by_sender = [constant if node.kind == "init" else found[number_of_output(node)] for node in senders]
+        found = _taken_back(self._recursion, number, self._by_reading[number], self._through)
+        constant = torch.zeros_like(self._totals[0])
+        by_sender = [constant if node.kind == "init" else found.get(number_of_output(node), constant) for node in senders]
         return torch.stack(by_sender, 2).transpose(0, 1)[:, :, :, None]
-
-    def by_reading(self, at: Sublayer) -> Float[Tensor, "query pos input d_model"]:
-        """By what a sublayer reads."""
-        return self._by_reading[number_of_reading(self._graph, first_of(at))].transpose(0, 1)[:, :, None]
 
     def __iter__(self) -> Iterator[Sublayer]:
         return iter(self._sublayers)
 
     def __len__(self) -> int:
         return len(self._sublayers)
+
+    def by_reading(self, at: Sublayer) -> Float[Tensor, "query pos input d_model"]:
+        """By what a sublayer reads."""
+        return self._by_reading[number_of_reading(self._graph, first_of(at))].transpose(0, 1)[:, :, None]
 
     @cached_property
     def _by_reading(self) -> list[States]:
@@ -109,11 +114,44 @@ class _Gradients(Mapping[Sublayer, Float[Tensor, "query pos sender input d_model
         return found
 
     @cached_property
-    def _replay(self) -> tuple[list[States], list[States]]:
-        """Outputs, and the readings that follow from them."""
-        with gradients_on():
-            written = [each.requires_grad_() for each in self._written]
-            return written, replayed(self._recursion, written)[1]
+    def _scales(self) -> list[Tensor]:
+        return [self._recursion.scale(number, total) for number, total in enumerate(self._totals)]
+
+    @cached_property
+    def _states(self) -> list[States]:
+        return [total / scale for total, scale in zip(self._totals, self._scales, strict=True)]
+
+    def _through(self, number: int, gradient: States) -> States:
+        """From the gradient by a state to that by what is normed to it."""
+        dim, state = self._recursion.norms[number], self._states[number]
+        if dim is None:
+            return gradient
+        return (gradient - state * (gradient * state).mean(dim, keepdim=True)) / self._scales[number]
+
+
+def _nodes(graph: ComputationGraph) -> list[Node]:
+    """By step, its component."""
+    return [Node(step.kind, "", step.layer) for step in graph.steps]
+
+
+def _taken_back(
+    recursion: Recursion, number: int, gradient: States, through: Callable[[int, States], States]
+) -> dict[int, States]:
+    """From the gradient by a reading to those by outputs, and by the constants, whose numbers are below 0.
+
+    Args:
+        recursion: the network.
+        number: of the reading.
+        gradient: by it.
+        through: number of a state and gradient by it to that by what is normed to it.
+    """
+    by_state, found = dict.fromkeys(recursion.sums[number], gradient), {}
+    for state in range(number, -1, -1):
+        if state in by_state:
+            found[state] = through(state, by_state[state])
+            for earlier in recursion.sums[state - 1] if state else ():
+                by_state[earlier] = by_state[earlier] + found[state] if earlier in by_state else found[state]
+    return found | {state: part for state, part in by_state.items() if state < 0}
 
 
 @torch.no_grad()
@@ -126,25 +164,14 @@ def changes_of_shares(base: ReplayRun, donor: ReplayRun, at: Sublayer) -> Differ
 
 def shares(run: ReplayRun, number: int) -> Mapping[Node, States]:
     """What every component, and the initial states, have in a reading; all together are the reading."""
-    recursion, nodes = run.recursion, [Node(step.kind, "", step.layer) for step in run.graph.steps]
-    whole = torch.ones_like(run.readings[number])
-    into = {state: whole for state in recursion.sums[number]}  # by state, what of it is in the reading
-    found: dict[int, States] = {}
-    for state in range(number, -1, -1):
-        if state not in into:
-            found[state] = torch.zeros_like(whole)
-            continue
-        if state == 0:
-            found[0] = into[0] * run.written[0]
-            break
-        part = into[state] / recursion.scale(state, run.readings[state - 1] + run.written[state])
-        found[state] = part * run.written[state]
-        for earlier in recursion.sums[state - 1]:
-            into[earlier] = into[earlier] + part if earlier in into else part
-    constant = sum((into[-1 - k] * each for k, each in enumerate(recursion.constants)), torch.zeros_like(whole))
-    by_node = {
-        node: found[number_of_output(node)]
-        for node in nodes
-        if node.kind in ("embed", "mixer", "mlp") and number_of_output(node) <= number
-    }
-    return by_node | {node: constant for node in nodes if node.kind == "init"}
+    recursion, nothing = run.recursion, torch.zeros_like(run.readings[number])
+
+    def scaled(state: int, part: States) -> States:
+        return part / recursion.scale(state, run.readings[state - 1] + run.written[state]) if state else part
+
+    parts = _taken_back(recursion, number, torch.ones_like(nothing), scaled)
+    found = {state: part * run.written[state] for state, part in parts.items() if state >= 0}
+    constant = sum((parts.get(-1 - k, nothing) * each for k, each in enumerate(recursion.constants)), nothing)
+    nodes = [node for node in _nodes(run.graph) if node.kind in ("embed", "mixer", "mlp")]
+    by_node = {node: found.get(number_of_output(node), nothing) for node in nodes if number_of_output(node) <= number}
+    return by_node | {node: constant for node in _nodes(run.graph) if node.kind == "init"}

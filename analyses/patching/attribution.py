@@ -23,7 +23,7 @@ from ...circuits.progress import with_bar
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
-from ..forward.engine import AnyRun, Choice, Engine, SharingEngine, engine_of, method_by
+from ..forward.engine import AnyRun, Choice, Engine, ReadingEngine, engine_of, method_by
 from ..forward.lines import TOLERANCE, Integral, Places, Visit, integrate, rounding_of, steps_problems
 from ..forward.places import (
     Differences,
@@ -75,6 +75,14 @@ def edge_attribution(
     softmax recomputed for each changed query and key. `atp_star`: the same, averaged over gradients with one layer's output
     held constant, as sizes without a sign, all above 0 (Kramár et al. 2024, arXiv 2403.00745, AtP*, there for nodes).
 
+    In a token-mixing network what is read is no sum of outputs. There `eap` takes what the edge changes in what is read,
+    exactly, by replay, times the gradient by that. Both EAP-IG take that gradient back through the replay to the output,
+    norms included, or they would not add up. `eap_shares` holds the scales of each run instead: a sender's share of what is
+    read is its output times the scales of all later norms. Shares add up, so that the estimates of the edges into an input
+    sum to the first-order change by all that it reads, and no others do; but they rank edges worse (rank correlation of
+    |effect| with exact ones .34 and .19 against .93 and .92 of `eap`; two networks, 416 edges, 63 and 64 pairs). Elsewhere
+    `eap_shares` is `eap`.
+
     Integrated gradients add up: the estimates of the edges that leave the embedding, or with `eap_ig_activations` any
     sublayer, sum to what the donor's output of all of it changes on the base prompts, whose pads stay hidden. Lines are
     divided until that holds for each query, see `completeness`.
@@ -84,8 +92,9 @@ def edge_attribution(
         pairs: clean and corrupt prompts.
         method: one of `METHODS`, see above.
         edges: which edges, as edges or names; by default all that can matter to the answer, each position by itself. An edge
-            whose nodes have no role is estimated at all positions together, as `path_patch` patches it: the estimates of
-            its positions are added while they are computed. `graph.component_edges` are all of these.
+            whose nodes have no role is estimated at all positions together, as `path_patch` patches it: the estimates of its
+            positions are added while they are computed; of `eap` with token mixing they are taken together.
+            `graph.component_edges` are all of these.
         steps: Gauss–Legendre points on the line; where estimates then miss what they should sum to, each half of the line
             gets as many, and so on. `eap` does not use them.
         tolerance: how far a query's estimates may miss what they should sum to, as a share of it; `math.inf` takes the
@@ -218,6 +227,8 @@ class Found(NamedTuple):
 def _eap(
     engine: Engine[AnyRun], edges: Sequence[Edge], base: AnyRun, donor: AnyRun, objective: Objective, steps: int
 ) -> Estimates:
+    if isinstance(engine, ReadingEngine):
+        return engine.first_order(base, donor, edges, objective).numpy()
     products = Products(engine.graph, edges, engine.differences(base, donor))
     return products.of(engine.input_gradients(base, objective, {}))
 
@@ -225,11 +236,8 @@ def _eap(
 def _eap_shares(
     engine: Engine[AnyRun], edges: Sequence[Edge], base: AnyRun, donor: AnyRun, objective: Objective, steps: int
 ) -> Estimates:
-    if not isinstance(engine, SharingEngine):
-        raise ValueError(
-            "eap_shares holds the scales of norms between what is written and what is read, of which there are none in a "
-            f"model with the engine of {engine.name}: what it would estimate is eap"
-        )
+    if not isinstance(engine, ReadingEngine):  # nothing is normed between what is written and what is read
+        return _eap(engine, edges, base, donor, objective, steps)
     products = Products(engine.graph, edges, partial(engine.changes_of_shares, base, donor))
     return products.of(engine.reading_gradients(base, objective))
 

@@ -6,34 +6,28 @@ from typing import Any
 import literal_replay as literal
 import pytest
 import torch
+from conftest import random_model
+from token_mixing import EVERY, ROLES, SHAPES, mixing_model, mixing_pairs, world
 
-from grokscope.analyses.forward.engine import engine_of
+from grokscope.analyses.forward.edge_sets import logits_with_edges
+from grokscope.analyses.forward.engine import FastEngine, engine_of
 from grokscope.analyses.forward.places import open_edges_of
+from grokscope.analyses.forward.recursion import Recursion, States
+from grokscope.analyses.forward.replay import _run
+from grokscope.analyses.forward.replay_edges import patched_logits
 from grokscope.analyses.forward.replay_engine import ReplayEngine
-from grokscope.circuits import Edge, Node
-from grokscope.tasks import TRMConfig, TwoHopTask, build_model
+from grokscope.analyses.forward.replay_sets import logits_with_open_edges
+from grokscope.circuits import ComputationGraph, Edge, Node, Step
+from grokscope.tasks import build_model
+from grokscope.tasks.transformerlens import HookedTransformer
 
-SHAPES = {
-    "positions": TRMConfig.tiny(d_model=8, d_mixer=4, d_mlp=12, l_cycles=2),
-    "channels": TRMConfig.tiny(d_model=8, d_mixer=4, d_mlp=12, mixer_norm="channels"),
-    "two blocks": TRMConfig.tiny(d_model=8, d_mixer=4, d_mlp=12, n_blocks=2),
-    "three cycles": TRMConfig.tiny(d_model=8, d_mixer=4, d_mlp=12, h_cycles=3, mixer_norm="channels"),
-}
 N = 3
 
 
 @cache
-def task() -> TwoHopTask:
-    """With prompts of five positions."""
-    return TwoHopTask.random(n_entities=12, n_relations=5, out_degree=3, layout="four_slots", seed=1)
-
-
-@cache
 def engine(name: str) -> ReplayEngine:
-    """Of a random network in double precision."""
-    model = build_model(SHAPES[name], task(), seed=3).double()
-    roles = tuple(f"p{place}" for place in range(model.cfg.n_ctx))
-    found = engine_of(model, roles, -1)
+    """Of a random network."""
+    found = engine_of(mixing_model(name), ROLES, -1)
     assert isinstance(found, ReplayEngine)
     return found
 
@@ -41,9 +35,8 @@ def engine(name: str) -> ReplayEngine:
 @cache
 def tokens(name: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Base and donor prompts, which differ everywhere."""
-    cfg, generator = engine(name).model.cfg, torch.Generator().manual_seed(0)
-    base = torch.randint(0, cfg.d_vocab, (N, cfg.n_ctx), generator=generator)
-    return base, (base + torch.randint(1, cfg.d_vocab, base.shape, generator=generator)) % cfg.d_vocab
+    pairs = mixing_pairs(name, N)
+    return pairs.clean, pairs.corrupt
 
 
 def found_by(logits: Any, n: int) -> torch.Tensor:
@@ -54,7 +47,7 @@ def found_by(logits: Any, n: int) -> torch.Tensor:
     return torch.stack([found[i] for i in range(n)])
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", EVERY)
 def test_edges_and_nodes(name: str) -> None:
     """Every edge, every node, and edges of the initial states, which change nothing to the bit."""
     runner, (base, donor) = engine(name), tokens(name)
@@ -74,7 +67,7 @@ def test_edges_and_nodes(name: str) -> None:
         torch.testing.assert_close(logits, expected, rtol=1e-11, atol=1e-11, msg=f"{node}")
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", EVERY)
 def test_edges_at_all_positions(name: str) -> None:
     """An edge without a position is its sender's whole output in one replay."""
     runner, (base, donor) = engine(name), tokens(name)
@@ -88,7 +81,7 @@ def test_edges_at_all_positions(name: str) -> None:
         torch.testing.assert_close(logits, expected, rtol=1e-11, atol=1e-11, msg=f"{edge}")
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", EVERY)
 def test_sets_of_edges(name: str) -> None:
     """Nothing open is the background, everything the run, and random sets are what they literally are."""
     runner, (base, donor) = engine(name), tokens(name)
@@ -111,7 +104,7 @@ def test_sets_of_edges(name: str) -> None:
     torch.testing.assert_close(alone, found, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", EVERY)
 def test_one_edge_closed_or_open_is_path_patching_of_it(name: str) -> None:
     """Where nothing lies between its ends: an edge into the logits open alone, and one from the embedding closed alone."""
     runner, (base, donor) = engine(name), tokens(name)
@@ -124,7 +117,7 @@ def test_one_edge_closed_or_open_is_path_patching_of_it(name: str) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", EVERY)
 def test_paths(name: str) -> None:
     """Through mixers and MLPs, some of them of one application; without any in between a path is its edge."""
     runner, (base, donor) = engine(name), tokens(name)
@@ -132,15 +125,15 @@ def test_paths(name: str) -> None:
     run, other = runner.run(base, donor)
     outputs = literal.outputs_of(model, base), literal.outputs_of(model, donor)
     ends = [
-        Edge(Node("embed", "p0"), Node("mlp", "p1", 1)),
-        Edge(Node("embed", "p0"), Node("mixer", "p0", 2)),
-        Edge(Node("mlp", "p2", 0), graph.answer),
-        Edge(Node("init", "p0"), graph.answer),
+        Edge(Node("embed", "h"), Node("mlp", "r1", 1)),
+        Edge(Node("embed", "h"), Node("mixer", "h", 2)),
+        Edge(Node("mlp", "r2", 0), graph.answer),
+        Edge(Node("init", "h"), graph.answer),
     ]
     for through in (
-        [Node("mixer", "p1", 0)],
-        [Node("mixer", "p1", 0), Node("mixer", "p2", 0), Node("mlp", "p1", 0)],
-        [Node("mlp", role, 1) for role in graph.roles] + [Node("mixer", "p3", 1), Node("mixer", "p0", 0)],
+        [Node("mixer", "r1", 0)],
+        [Node("mixer", "r1", 0), Node("mixer", "r2", 0), Node("mlp", "r1", 0)],
+        [Node("mlp", role, 1) for role in graph.roles] + [Node("mixer", "answer", 1), Node("mixer", "h", 0)],
     ):
         found = found_by(runner.path_logits(run, other, ends, through), len(ends))
         for each, logits in zip(ends, found, strict=True):
@@ -151,7 +144,7 @@ def test_paths(name: str) -> None:
     torch.testing.assert_close(found, found_by(runner.edge_logits(run, other, edges), len(edges)), rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", ["channels", "positions"])
+@pytest.mark.parametrize("name", ["two blocks", "short"])
 def test_share_of_one_position_in_another_by_token_mixing(name: str) -> None:
     """The path through one row of a mixer recomputes its hidden layer with one position replaced, and takes that row."""
     runner, (base, donor) = engine(name), tokens(name)
@@ -165,7 +158,96 @@ def test_share_of_one_position_in_another_by_token_mixing(name: str) -> None:
     row = (torch.nn.functional.silu(gate) * hidden) @ mixer.W_out[:, 2]
     changed = mine["blocks.0.hook_mixer_out"].clone()
     changed[:, 2] = row
-    expected = literal.from_receiver(model, graph, base, {**mine, "blocks.0.hook_mixer_out": changed}, Node("mlp", "p2", 0))
-    ends = [Edge(Node("embed", "p0"), Node("mlp", "p2", 0))]
-    (found,) = found_by(runner.path_logits(run, other, ends, [Node("mixer", "p2", 0)]), 1)
+    expected = literal.from_receiver(model, graph, base, {**mine, "blocks.0.hook_mixer_out": changed}, Node("mlp", "r2", 0))
+    ends = [Edge(Node("embed", "h"), Node("mlp", "r2", 0))]
+    (found,) = found_by(runner.path_logits(run, other, ends, [Node("mixer", "r2", 0)]), 1)
     torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+
+
+def as_recursion(model: HookedTransformer) -> Recursion:
+    """A transformer with one head a layer, whose states are plain sums of what its sublayers write."""
+    parts: list[Any] = []
+    for block in model.blocks:
+        parts += [(block.ln1, lambda normed, block=block: block.attn(normed, normed, normed)), (block.ln2, block.mlp)]
+
+    def component(norm: Any, part: Any) -> Any:
+        def written(reading: States) -> States:
+            prompts = norm(reading.flatten(1, -2).transpose(0, 1).contiguous())
+            return part(prompts).transpose(0, 1).reshape(reading.shape)
+
+        return written
+
+    n = len(parts)
+    return Recursion(
+        None,
+        lambda prompts: (model.embed(prompts) + model.pos_embed(prompts)).transpose(0, 1),
+        [component(*each) for each in parts],
+        [True, False] * model.cfg.n_layers,
+        [None] * (n + 1),
+        [(number,) for number in range(n + 1)],
+        (),
+        lambda reading: model.unembed(model.ln_final(reading.flatten(0, -2)[None]))[0].view(*reading.shape[:-1], -1),
+    )
+
+
+def test_without_norms_on_the_way_replay_is_path_patching() -> None:
+    """In a transformer with one head a layer: its query, key and value together are what a mixer reads."""
+    model, roles = random_model(4, n_heads=1, n_ctx=4), ROLES
+    fast = engine_of(model, roles, -1)
+    assert isinstance(fast, FastEngine)
+    seen = [roles[: place + 1] for place in range(4)]
+    steps = [each for at in range(2) for each in (Step("mixer", at, sees=tuple(seen)), Step("mlp", at))]
+    graph = ComputationGraph(roles, roles[-1], (Step("embed"), *steps, Step("logits")))
+    base, donor = (torch.randint(0, 11, (N, 4), generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    run, other = (_run(as_recursion(model), graph, each) for each in (base, donor))
+    runs = fast.run(base, donor)
+    torch.testing.assert_close(run.logits, runs[0].logits)
+    found = found_by(patched_logits(run, other, graph.edges, n_copies=7), len(graph.edges))
+    rows = torch.rand(5, len(graph.edges), generator=torch.Generator().manual_seed(2)) < 0.6
+    same = {edge: _in_transformer(fast.graph, edge) for edge in graph.edges}
+    for edge, logits in zip(graph.edges, found, strict=True):
+        later = [each for each in fast.graph.edges if fast.graph.number_of(each.sender) >= graph.number_of(edge.receiver)]
+        open_edges = open_edges_of(fast.graph, [{*same[edge], *later}])
+        at = roles.index(edge.sender.role)
+        node = fast.graph.senders_into(same[edge][0].receiver)[graph.number_of(edge.sender)]
+        change = fast.differences(*runs)[node._replace(role="")][:, at]
+        ((_, (expected,)),) = logits_with_edges(runs[0], open_edges, {node: change}, n_sets=1)
+        torch.testing.assert_close(logits, expected, rtol=1e-10, atol=1e-10, msg=str(edge))
+    sets = [{each for edge, is_open in zip(graph.edges, row, strict=True) if is_open for each in same[edge]} for row in rows]
+    expected = found_by(fast.logits_with_edges(runs[1], runs[0], open_edges_of(fast.graph, sets)), len(sets))
+    mixed = found_by(logits_with_open_edges(other, run.written[0], rows, n_sets=2), len(rows))
+    torch.testing.assert_close(mixed, expected, rtol=1e-10, atol=1e-10)
+
+
+def _in_transformer(graph: ComputationGraph, edge: Edge) -> list[Edge]:
+    """The edges of a transformer with one head a layer that an edge of mixers stands for, as far as they matter."""
+    sender, receiver = (node._replace(kind="head", index=0) if node.kind == "mixer" else node for node in edge)
+    names = "qkv" if receiver.kind == "head" else [""]
+    return [each for name in names if (each := Edge(sender, receiver._replace(input=name))) in set(graph.edges)]
+
+
+def test_a_network_that_computes_something_else_is_refused() -> None:
+    """Another norm than its config says, hooks that somebody left, and prompts that it cannot read."""
+    model, pairs = build_model(SHAPES["short"], world(), seed=3), mixing_pairs("short", N)
+    model.blocks[1].mixer_norm.dim = -1
+    with pytest.raises(ValueError, match="the model's logits differ from those of its blocks run one by one on 3 of 3"):
+        engine_of(model, ROLES, -1).run(pairs.clean)
+    model.blocks[1].mixer_norm.dim = 1
+    engine_of(model, ROLES, -1).run(pairs.clean)
+    model.add_hook("blocks.0.hook_mid", lambda state, hook: state)
+    with pytest.raises(ValueError, match="hook"):
+        engine_of(model, ROLES, -1).run(pairs.clean)
+    with pytest.raises(ValueError, match="the network mixes 4 positions, the prompts have 3"):
+        engine_of(model, ROLES[:3], -1)
+
+
+def test_the_mean_run_is_rebuilt_from_mean_outputs() -> None:
+    runner, pairs = engine("short"), mixing_pairs("short", 5)
+    (run,) = runner.run(pairs.clean)
+    parts = [run.part(slice(0, 2)), run.part(slice(2, 5))]
+    mean = runner.averaged([runner.averaged(parts, 1)], 2)
+    outputs = {name: values.mean(0, keepdim=True) for name, values in literal.outputs_of(runner.model, pairs.clean).items()}
+    reads = literal.replay(runner.model, outputs)
+    torch.testing.assert_close(mean.logits[1], reads["logits"][0, -1] @ runner.model.unembed.W_U)
+    torch.testing.assert_close(mean.state(0)[0], reads["MIX1"][0] - runner.model.z_h)
+    assert run.part(slice(1, 2)).embedding.shape == (1, 4, 8)
