@@ -1,8 +1,8 @@
 """The late moment of claim (i) in token-mixing networks, of which no fixed step can be named beforehand.
 
-Grokking comes at another step on every graph, and the late moment has to lie before it: the last step whose weights are
-saved by all trainings of a graph that are compared, at which no natural one answers half of the OOD questions, and which is at
-least two and a half times the early one.
+Grokking comes at another step on every graph, and the late moment has to lie before it: the last step whose weights all
+compared trainings of a graph have saved, at which no natural one answers half of the OOD questions, and which is at least
+two and a half times the early one.
 """
 
 from collections.abc import Callable

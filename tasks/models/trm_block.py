@@ -58,7 +58,7 @@ class _GatedMixer(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (x, W_both, W_out, both, opened, hidden), (slope,) = ctx.saved_tensors, grads
         to_both = torch.empty_like(both)
         (gate, value), (to_gate, to_value) = both.chunk(2), to_both.chunk(2)
@@ -82,7 +82,7 @@ class _GatedMLP(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, W_gate, W_in, W_out, gate, value, opened, hidden = ctx.saved_tensors
         (slope,) = grads
         to_hidden = slope @ W_out.T
@@ -104,7 +104,7 @@ class _Norm(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (result, inverse), (slope,) = ctx.saved_tensors, grads
         along = (slope * result).mean(ctx.dim, keepdim=True)
         return torch.addcmul(slope, result, along, value=-1).mul_(inverse), None

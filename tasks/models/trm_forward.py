@@ -126,4 +126,5 @@ def initial_states(d_model: int) -> tuple[Float[Tensor, " d_model"], Float[Tenso
     generator = torch.Generator().manual_seed(0)
     states = torch.empty(2, d_model, device="cpu", dtype=torch.float32)
     torch.nn.init.trunc_normal_(states, a=-2.0, b=2.0, generator=generator)
-    return tuple(states / CUT_NORMAL)
+    z_h, z_l = states / CUT_NORMAL
+    return z_h, z_l

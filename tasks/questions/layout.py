@@ -38,7 +38,7 @@ def free_slots(roles: Sequence[str]) -> tuple[str, ...]:
     >>> free_slots(("h", "r1", "answer", "end", "pad")), free_slots(("begin", "end"))
     (('answer', 'end', 'pad'), ())
     """
-    known = {(*_QUESTION[:n], *_SLOTS)[:size]: n for n in (2, 3) for size in N_SLOTS.values()}
+    known: dict[tuple[str, ...], int] = {(*_QUESTION[:n], *_SLOTS)[:size]: n for n in (2, 3) for size in N_SLOTS.values()}
     names = tuple(roles)
     return names[known[names] :] if names in known else ()
 
