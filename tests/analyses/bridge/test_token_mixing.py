@@ -49,6 +49,9 @@ CALLS: dict[str, Callable[[TRM], object]] = {
     "causal_trace": lambda m: analyses.causal_trace(m, asked(), {"h": perturb(TASK, asked(), "h", seed=0)}, window=2),
     "back_patch": lambda m: analyses.back_patch(m, TASK.split("test_inferred_iid")),
     "realign": lambda m: analyses.realign(m, TASK, asked()),
+    "compare_readings": lambda m: analyses.compare_readings(m, TASK, asked()),
+    "cycle_distances": lambda m: analyses.cycle_distances(m, asked()),
+    "direction_transfer": lambda m: analyses.direction_transfer(m, m, TASK, SPLIT, n=40),
     "logit_lens": lambda m: analyses.logit_lens(m, asked()),
     "probe_bridge": lambda m: analyses.probe_bridge(m, TASK, targets=["bridge"]),
 }
