@@ -44,8 +44,6 @@ from .own_pairs import intermediate_of
 from .probing import SHRINKAGE, as_array, fit_probe, said_by
 from .sources import Source, check_source
 
-READINGS = ("lens", "tuned lens", "affine readout", "probe")
-
 
 @dataclass(frozen=True, eq=False)
 class ReadingMethodsResult(Result):
@@ -174,8 +172,8 @@ class _Fit:
             "probe": lambda read: torch.from_numpy(said_by(probe, as_array(read))),
         }
         affine = width * (width + 1)
-        counts = (0, affine, affine, n_values * (width + 1))
-        self.n_parameters = dict(zip(READINGS, counts, strict=True))
+        learned = {"lens": 0, "tuned lens": affine, "affine readout": affine, "probe": n_values * (width + 1)}
+        self.n_parameters: Mapping[str, int] = learned
 
 
 def affine_map(

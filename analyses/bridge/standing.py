@@ -41,7 +41,7 @@ def bridge_standing(evidence: EvidenceResult | Sequence[EvidenceResult]) -> pd.D
         by_lens, by_probe: `readable and used`, `used, not readable`, `readable, not used`, `neither`, or `undecided`;
         readable_by_lens, readable_by_probe, used: `yes`, `no`, `undecided`, `undecided (ceiling)`;
         then the numbers: for lens, probe, probe where the answer is right and where it is wrong, the lens at any cell, the
-        probe of shuffled labels, ablation, interchange (a donor that asks another r2; of pairs their donor) in one cell and
+        probe of shuffled labels, ablation, interchange (a donor that asks another r2; of pairs, which have none, their donor) in one cell and
         in one position after every layer, and the difference of mean states in one cell: the value and its control, low and
         high of their difference, n and n_facts, and the cells.
 
@@ -65,7 +65,7 @@ def _row(evidence: EvidenceResult) -> dict[str, object]:
     row: dict[str, object] = {"model": evidence.model, "split": evidence.split, "second_hop": evidence.second_hop}
     row |= {f"by_{reading}": STANDINGS.get((word, used), UNDECIDED) for reading, word in readable.items()}
     row |= {f"readable_by_{reading}": word for reading, word in readable.items()} | {"used": used}
-    donor = OTHER_R2 if OTHER_R2 in set(best["measure"]) else DONOR
+    donor = next((kind for kind in (OTHER_R2, DONOR, HELD_OUT) if kind in set(best["measure"])), OTHER_R2)
     shown = {
         "lens": (ONE_CELL, "lens", ALL),
         "lens_any_cell": (ANY_CELL, "lens", ALL),

@@ -31,6 +31,7 @@ def model() -> TRM:
         logits = network(EVERY.tokens)[:, EVERY.answer_position]
         torch.nn.functional.cross_entropy(logits, EVERY.answers).backward()
         optimiser.step()
+    logits = network(EVERY.tokens)[:, EVERY.answer_position]
     assert (logits.argmax(1) == EVERY.answers).double().mean() > 0.9
     return network
 
