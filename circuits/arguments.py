@@ -116,7 +116,7 @@ COMMON: Mapping[str, Callable[[Any], list[str]]] = {
     "per_query": lambda given: flag_problems(per_query=given),
     "allow_shared": lambda given: flag_problems(allow_shared=given),
     "direction": lambda given: choice_problems(direction=(given, ("noising", "denoising"))),
-    "engine": lambda given: choice_problems(engine=(given, ("auto", "fast", "hooks"))),
+    "engine": lambda given: choice_problems(engine=(given, ("auto", "fast", "hooks", "replay"))),
     "n_bootstrap": lambda given: whole_problems(2, most=MOST_REPEATS, n_bootstrap=given),
     "intermediate": lambda given: [] if given is None else name_problems(intermediate=given),
     "split": lambda given: name_problems(split=given),

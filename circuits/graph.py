@@ -8,6 +8,7 @@ meet in its output @i, for every j that i can see. Layers are the unrolled ones;
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, ClassVar
 
 from .arguments import flag_problems, refuse
@@ -339,6 +340,11 @@ class ComputationGraph:
         return self._transformer.get(name, default)
 
     # What is looked up in loops
+
+    @cached_property
+    def n_writing_before(self) -> tuple[int, ...]:
+        """By step, how many components write at a position before it."""
+        return tuple(accumulate((step.n for step in self.steps[:-1]), initial=0))
 
     @cached_property
     def _numbers(self) -> dict[tuple[str, int], int]:

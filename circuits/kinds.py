@@ -73,6 +73,8 @@ class Kind:
         return next(each for each in self.inputs if each.name == name)
 
 
+BY_NORM = "moved by a norm over positions"
+
 KINDS: dict[str, Kind] = {
     "embed": Kind("embed"),
     "init": Kind("init"),
@@ -86,8 +88,8 @@ KINDS: dict[str, Kind] = {
         moves="moved by attention",
     ),
     "mixer": Kind("MIX{layer}", (Input("", "orange", "into a token mixer", bulge=-0.9),), moves="moved by token mixing"),
-    "mlp": Kind("MLP{layer}", (Input("", "grey", "into an MLP", bulge=0.8),)),
-    "logits": Kind("logits", (Input("", "purple", "into the logits", bulge=-1.0),)),
+    "mlp": Kind("MLP{layer}", (Input("", "grey", "into an MLP", bulge=0.8),), moves=BY_NORM),
+    "logits": Kind("logits", (Input("", "purple", "into the logits", bulge=-1.0),), moves=BY_NORM),
 }
 """By name, in the order of the legend."""
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from ...circuits import ComputationGraph, Node
 from .cached import CachedRun
 from .layer import attention_scores, gathered, head_outputs, mlp_output, normalised, turned, weights_of
-from .places import Logits, OpenEdges, Sublayer, input_place, n_inputs_of, n_senders, sender_place, sublayer_of
+from .places import Logits, OpenEdges, Sublayer, alike, input_place, n_inputs_of, n_senders, sender_place, sublayer_of
 
 Changes = Mapping[Node, Float[Tensor, "query d_model"]]
 """Nodes whose output is not computed but given, as difference from the frozen one."""
@@ -37,7 +37,7 @@ def logits_with_edges(frozen: CachedRun, open_edges: OpenEdges, changes: Changes
     layout = _layout(frozen.graph)
     if not len(open_edges):
         return
-    for places in _alike(layout, open_edges).split(n_sets):
+    for places in alike([layout.columns[sublayer] for sublayer in layout.sublayers], open_edges).split(n_sets):
         yield places.tolist(), _together(frozen, layout, open_edges[places], changes)
 
 
@@ -73,14 +73,6 @@ def _layout(graph: ComputationGraph) -> _Layout:
         {sublayer: torch.tensor(found, dtype=torch.long, device="cpu") for sublayer, found in columns.items()},
         {sublayer: torch.tensor(found, dtype=torch.long, device="cpu").view(-1, 3).T for sublayer, found in at.items()},
     )
-
-
-def _alike(layout: _Layout, open_edges: OpenEdges) -> Int[Tensor, " set"]:
-    """The sets in an order in which neighbours are likely to have their first layers in common."""
-    into = (open_edges[:, layout.columns[sublayer]] for sublayer in layout.sublayers)  # one after the other, to save memory
-    by_sublayer = torch.stack([(each != each[:1]).any(1) for each in into], 1)
-    first = torch.where(by_sublayer.any(1), by_sublayer.int().argmax(1), len(layout.sublayers))
-    return first.argsort(stable=True)
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 Patching asks an engine, never a model: any model that can answer these few questions can be patched. `FastEngine` answers
 them by stacked partial runs (`cached`, `single`, `paths`, `edge_sets`, `gradients`), `HooksEngine` by whole runs with hooks;
-the interventions of `literal` define the right answers.
+the interventions of `literal` define the right answers. `ReplayEngine` is for networks in which reading is no sum.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...circuits import ComputationGraph, Edge, Node
 from ...circuits.arguments import common_problems, refuse
+from ...tasks.models.trm import TRM
 from ...tasks.transformerlens import Model
 from .at_rest import as_measured
 from .cached import CachedRun, averaged, from_first_change, run_and_cache
@@ -28,8 +29,10 @@ from .memory import ENOUGH_GRADIENTS, MAX_BATCH, MAX_SET_ROWS, Sizes, budget
 from .model import check_described, check_places, check_reachable, described_graph, hooked_graph, problems_of
 from .paths import path_logits
 from .places import Differences, Gathered, Gradients, Logits, Objective, OpenEdges, Sublayer, rows_of
+from .replay_engine import ReplayEngine
 from .room import Room, Work
 from .single import differences, edge_logits, node_logits
+from .trm_graph import trm_graph
 
 
 @runtime_checkable
@@ -43,8 +46,8 @@ class Run(Protocol):
 
 
 AnyRun = TypeVar("AnyRun", bound=Run)
-Choice = Literal["auto", "fast", "hooks"]
-"""Of an engine; auto: the fast one, where it knows all that the model computes."""
+Choice = Literal["auto", "fast", "hooks", "replay"]
+"""Of an engine; auto: the fast one, where it knows all that the model computes, and of replay for token mixing."""
 
 
 @runtime_checkable
@@ -56,7 +59,7 @@ class Engine(Protocol[AnyRun]):
     """
 
     name: ClassVar[str]
-    """Fast or hooks, see `engine_of`."""
+    """Fast, hooks or replay, see `engine_of`."""
 
     @property
     def graph(self) -> ComputationGraph:
@@ -123,6 +126,19 @@ class ChoosingEngine(Engine[AnyRun], Protocol[AnyRun]):
         self, base: AnyRun, changes: Differences, slopes: Sequence[Gathered], *, together: bool = False
     ) -> Iterator[Choices]:
         """What edges into queries and keys change, the softmax recomputed, and linear in what heads gather."""
+        ...
+
+
+@runtime_checkable
+class SharingEngine(Engine[AnyRun], Protocol[AnyRun]):
+    """An engine of models in which reading is no sum of outputs, but one of their shares, given the scales of norms."""
+
+    def changes_of_shares(self, base: AnyRun, donor: AnyRun, at: Sublayer) -> Differences:
+        """What more each component has in what a sublayer reads on the donor prompts, by the scales of each run itself."""
+        ...
+
+    def reading_gradients(self, base: AnyRun, objective: Objective) -> Gradients:
+        """The gradient of an objective by what every input reads."""
         ...
 
 
@@ -227,24 +243,41 @@ def engine_of(
         answer_position: where the answer is read.
         max_memory: bytes that may be used; by default a quarter of what is free.
         engine: the fast one is exact where it knows all that the model computes, and chosen there; the one of hooks is
-            slower and needs only hook points.
+            slower and needs only hook points. A token-mixing network has the one of replay and no other.
 
     Raises:
         TypeError: if its insides are not known here, and it has no hook points of a decoder.
-        ValueError: if the model has an option that the fast engine is asked for and does not know, or hook points that an
-            engine of hooks needs are missing, or there is no budget.
+        ValueError: if the engine is not for such models; if the model has an option that the fast engine is asked for and
+            does not know, or hook points that an engine of hooks needs are missing, or there is no budget.
     """
     refuse(common_problems(engine=engine))
     check_places(roles, answer_position)
     check_reachable(model)
     model = as_measured(model)
     memory = budget(max_memory, model)
+    if engine not in (("auto", "replay") if isinstance(model, TRM) else ("auto", "fast", "hooks")):
+        raise ValueError(_other_engine(model, engine))
+    if isinstance(model, TRM):
+        return ReplayEngine(model, trm_graph(model, roles, answer_position), memory)
     if engine == "fast":
         check_described(model, len(roles))
     if engine == "fast" or (engine == "auto" and not problems_of(model, len(roles))):
         return FastEngine(model, described_graph(model, roles, answer_position), memory)
     points = points_of(model)
     return HooksEngine(model, points, hooked_graph(model, points, roles, answer_position), memory)
+
+
+def _other_engine(model: Model, engine: Choice) -> str:
+    """Why a model has not the engine that was asked for."""
+    kind = type(model).__name__
+    if engine == "replay":
+        return (
+            f"engine='replay' is for token-mixing networks (TRM), this is a {kind}; leave it out, or ask for fast or hooks"
+        )
+    return (
+        f"engine={engine!r} reads sums of what components write, which a {kind} norms on the way: its edges are exact by "
+        "replay; leave engine out, or ask for engine='replay'"
+    )
 
 
 def method_by(engine: Engine[Any], method: str) -> str:
@@ -254,4 +287,4 @@ def method_by(engine: Engine[Any], method: str) -> str:
 
 def engine_in(method: str) -> str:
     """The name of the engine that `method_by` noted."""
-    return "hooks" if method.endswith(", by hooks") else "fast"
+    return next((name for name in ("hooks", "replay") if method.endswith(f", by {name}")), "fast")

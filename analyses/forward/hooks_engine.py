@@ -128,7 +128,9 @@ class HooksEngine:
         """The logits with each change by itself; those of one layer together, so that first passes end early."""
         differs = [bool(each.by[:, self._passes.span(each.receiver)].any()) for each in changes]
         yield from self._as_before(base, differs)
-        order = sorted((i for i, each in enumerate(differs) if each), key=lambda i: order_of(changes[i].receiver))
+        order = sorted(
+            (i for i, each in enumerate(differs) if each), key=lambda i: order_of(self.graph, changes[i].receiver)
+        )
         for some in self._some(base, order):
             yield some, self._passes.with_changes(base, [changes[i] for i in some])
 

@@ -1,6 +1,7 @@
 """Longer paths by hooks: each node in between is run with what changed before it on the path, everything else as it was."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -29,11 +30,12 @@ def along_paths(
         changes: by component, what it writes more.
         through: the nodes in between.
     """
+    order = partial(order_of, passes.graph)
     written: list[Written] = [_at_roles(passes, {sender: changes[component(sender)]}) for sender, _ in ends]
-    for kind, layer in dict.fromkeys((node.kind, node.layer) for node in sorted(through, key=order_of)):
+    for kind, layer in dict.fromkeys((node.kind, node.layer) for node in sorted(through, key=order)):
         nodes = [node for node in through if (node.kind, node.layer) == (kind, layer)]
-        order = order_of(nodes[0])
-        between = [i for i, (sender, receiver) in enumerate(ends) if order_of(sender) < order < order_of(receiver)]
+        here = order(nodes[0])
+        between = [i for i, (sender, receiver) in enumerate(ends) if order(sender) < here < order(receiver)]
         if between:
             reads = torch.stack([_read(passes, run, written[i], nodes[0]) for i in between])
             made = {

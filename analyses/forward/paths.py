@@ -6,6 +6,7 @@ where the nodes in between are the MLPs). Everything after the receiver is recom
 """
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from itertools import groupby
 
 from ...circuits import ComputationGraph, Edge, Node
@@ -56,7 +57,8 @@ def path_edges(graph: ComputationGraph, ends: Edge, through: Collection[Node], *
         coupled: whether what a head writes depends on the other heads of its layer, as under a norm of their sum.
     """
     sender, receiver = ends
-    writers = {sender} | {node for node in through if order_of(sender) < order_of(node) < order_of(receiver)}
+    order = partial(order_of, graph)
+    writers = {sender} | {node for node in through if order(sender) < order(node) < order(receiver)}
     between = writers - {sender}
     found = set()
     for edge in graph.edges:
@@ -71,4 +73,4 @@ def _follows(graph: ComputationGraph, node: Node, receiver: Node, coupled: bool)
     """Whether a node is what a receiver feeds, or comes later."""
     if coupled and receiver.kind == node.kind == "head" and node.layer == receiver.layer:
         return True
-    return node in graph.outputs_of(receiver) or order_of(node) > order_of(receiver)
+    return node in graph.outputs_of(receiver) or order_of(graph, node) > order_of(graph, receiver)

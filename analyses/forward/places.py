@@ -9,14 +9,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ...circuits import ComputationGraph, Edge, Node
+from ...circuits.kinds import KINDS
 from ...circuits.roles import ALL_POSITIONS
+from ...circuits.step import indices_of
 
 Sublayer = tuple[str, int]
-"""Nodes computed together: ("embed", −1), a layer's heads ("head", L), its MLP ("mlp", L), ("logits", n_layers)."""
+"""Nodes computed together: ("embed", −1), a layer's heads ("head", L), its MLP ("mlp", L), ("logits", n_layers);
+other kinds alike."""
 Differences = Mapping[Node, Float[Tensor, "query pos d_model"]]
 """By component (a node without its role): what it writes on the donor prompts minus what it writes on the base prompts."""
-Gradients = Mapping[Sublayer, Float[Tensor, "query pos input d_model"]]
-"""By sublayer: of what each of its inputs reads, in the order of `input_place`."""
+Gradients = Mapping[Sublayer, Float[Tensor, "query pos *sender input d_model"]]
+"""By sublayer: by what each of its inputs reads, in the order of `input_place`. Where reading is no sum, by what each sender
+writes, in the order of `sender_place`, through this input alone."""
 Gathered = Mapping[int, Float[Tensor, "query pos head d_head"]]
 """By layer: gradients by what each head gathers, before the output matrix."""
 Logits = Iterator[tuple[list[int], Float[Tensor, "target query d_vocab"]]]
@@ -43,37 +47,67 @@ def sublayer_of(graph: ComputationGraph, node: Node) -> Sublayer:
     return node.kind, graph.n_layers if node.kind == "logits" else node.layer
 
 
-def order_of(node: Node) -> int:
-    """When a node is computed: attention of layer L at 2L, its MLP at 2L + 1, the embedding first, the logits last."""
-    if node.kind == "logits":
-        return 10**9
-    return -1 if node.kind == "embed" else 2 * node.layer + (node.kind == "mlp")
+def order_of(graph: ComputationGraph, node: Node) -> int:
+    """When a node is computed: the number of its step."""
+    return graph.number_of(node)
+
+
+def is_after(graph: ComputationGraph, reader: Sublayer, sender: Sublayer) -> bool:
+    """Whether a sublayer is computed after another one."""
+    return order_of(graph, first_of(reader)) > order_of(graph, first_of(sender))
+
+
+def first_of(sublayer: Sublayer) -> Node:
+    """The first component of a sublayer."""
+    kind, layer = sublayer
+    return Node(kind, "", -1 if kind == "logits" else layer, 0 if KINDS[kind].is_numbered else -1)
 
 
 def n_senders(graph: ComputationGraph) -> int:
     """How many nodes write at each position."""
-    return 1 + graph.n_layers * (graph.n_heads + graph.has_mlp)
+    return graph.n_writing_before[-1]
 
 
 def sender_place(graph: ComputationGraph, node: Node) -> int:
     """A sender's place among those at its position, in the order in which they write."""
-    if node.kind == "embed":
-        return 0
-    before = 1 + node.layer * (graph.n_heads + graph.has_mlp)
-    return before + (graph.n_heads if node.kind == "mlp" else node.head)
+    return graph.n_writing_before[graph.number_of(node)] + max(node.index, 0)
 
 
 def input_place(graph: ComputationGraph, receiver: Node) -> int:
-    """An input's place among those of its sublayer: all heads' queries, then keys, then values."""
-    if receiver.kind != "head":
-        return 0
-    before = {"q": 0, "k": graph.n_heads, "v": graph.n_heads + graph.n_key_value_heads}
-    return before[receiver.input] + receiver.head
+    """An input's place among those of its sublayer: of heads all queries, then keys, then values."""
+    if not receiver.input:
+        return max(receiver.index, 0)
+    step, before = graph.steps[graph.number_of(receiver)], 0
+    for entered in KINDS[step.kind].inputs:
+        if entered.name == receiver.input:
+            break
+        before += len(indices_of(step, entered))
+    return before + receiver.index
 
 
 def n_inputs_of(graph: ComputationGraph, sublayer: Sublayer) -> int:
     """How many inputs a sublayer has at each position."""
-    return graph.n_heads + 2 * graph.n_key_value_heads if sublayer[0] == "head" else 1
+    step = graph.steps[graph.number_of(first_of(sublayer))]
+    return sum(len(indices_of(step, entered)) for entered in KINDS[step.kind].inputs)
+
+
+def through(
+    gradient: Float[Tensor, "query pos *sender input d_model"], place: int
+) -> Float[Tensor, "query pos input d_model"]:
+    """Of `Gradients` into a sublayer, those by what the sender at some place writes."""
+    return gradient if gradient.ndim == 4 else gradient[:, :, place]
+
+
+def alike(columns: Sequence[Int[Tensor, " _"]], open_edges: OpenEdges) -> Int[Tensor, " set"]:
+    """Sets of edges in an order in which neighbours are likely to have in common what is computed first.
+
+    Args:
+        columns: the numbers of the edges into what is computed together, in the order of computation.
+        open_edges: see `OpenEdges`.
+    """
+    into = (open_edges[:, each] for each in columns)  # one after the other, to save memory
+    differs = torch.stack([(each != each[:1]).any(1) for each in into], 1)
+    return torch.where(differs.any(1), differs.int().argmax(1), len(columns)).argsort(stable=True)
 
 
 def check_edges(graph: ComputationGraph, edges: Iterable[Edge | str], possible: Iterable[Edge]) -> set[Edge]:
@@ -85,10 +119,14 @@ def check_edges(graph: ComputationGraph, edges: Iterable[Edge | str], possible: 
     parsed = {Edge.parse(edge) if isinstance(edge, str) else edge for edge in edges}
     if unknown := sorted(map(str, parsed - set(possible))):
         raise KeyError(
-            f"{len(unknown)} edges are not in the graph of {graph.n_layers} layers, {graph.n_heads} heads and roles "
-            f"{', '.join(graph.roles)}: {'; '.join(unknown[:5])}"
+            f"{len(unknown)} edges are not in the graph of {_sizes(graph)} and roles {', '.join(graph.roles)}: "
+            f"{'; '.join(unknown[:5])}"
         )
     return parsed
+
+
+def _sizes(graph: ComputationGraph) -> str:
+    return f"{graph.n_layers} layers" + (f", {graph.n_heads} heads" if graph.is_transformer else "")
 
 
 def at_all_positions(graph: ComputationGraph, edges: Iterable[Edge | str]) -> list[Edge | str]:
@@ -131,13 +169,16 @@ def _place_of(graph: ComputationGraph) -> Mapping[Edge, int]:
 def check_paths(graph: ComputationGraph, ends: Collection[Edge], through: Collection[Node]) -> None:
     """Raise unless all nodes exist and every path goes forward; all problems are named."""
     senders, receivers = set(graph.senders), set(graph.receivers)
+    known = {node._replace(role="") for node in senders | receivers}
     problems = [f"{node} is no node that can matter" for node in through if node not in senders]
     for sender, receiver in ends:
         if sender not in senders:
             problems.append(f"{sender} is no sender that can matter")
         if receiver not in receivers:
             problems.append(f"{receiver} is no input that can matter")
-        if order_of(sender) >= order_of(receiver):
+        if {sender._replace(role=""), receiver._replace(role="")} <= known and order_of(graph, sender) >= order_of(
+            graph, receiver
+        ):
             problems.append(f"{sender} -> {receiver} goes backwards")
     if problems:
         raise ValueError("these are no paths: " + "; ".join(problems[:5]))

@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ...tasks.models.trm import TRM, GatedMLP
-from ...tasks.models.trm_block import EPS
+from ...tasks.models.trm import EPS, TRM, GatedMLP
 
-States = Float[Tensor, "pos *batch d_model"]
+States = Float[Tensor, "_ ... d_model"]
+"""By position, and after that copies or queries."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +24,10 @@ class Recursion:
     """The arithmetic of a recursive network, see above.
 
     Attributes:
+        source: the model; None if there is none.
         embedded: tokens [query, pos] to the embedding.
         components: by number, readings to outputs.
+        mixes: by component, whether its output at a position depends on its reading at others.
         norms: by state, over which dimension it is normed: 0, positions, or −1, channels; None: not at all.
         sums: by reading, the numbers of the states of which it is the sum, in order; −1 and below are constants.
         constants: initial states [d_model]; number −1 is the first.
@@ -33,13 +35,20 @@ class Recursion:
         source: the model itself.
     """
 
+    source: Any
     embedded: Callable[[Int[Tensor, "query pos"]], States]
     components: Sequence[Callable[[States], States]]
+    mixes: Sequence[bool]
     norms: Sequence[int | None]
     sums: Sequence[Sequence[int]]
     constants: Sequence[Float[Tensor, " d_model"]]
     decode: Callable[[Tensor], Tensor]
     source: TRM
+
+    @property
+    def last_is_local(self) -> bool:
+        """Whether the answer depends on the last component's output and reading at the answer position alone."""
+        return not self.mixes[-1] and self.norms[-1] != 0 and self.sums[-1] == (len(self.components),)
 
     def reading(self, number: int, states: Sequence[States]) -> States:
         """What a component reads, given the states before it."""
@@ -72,8 +81,10 @@ def recursion_of(model: TRM) -> Recursion:
         components += [_mixing(core.mixer), core.mlp]
         norms += [mixing, -1]
     return Recursion(
+        model,
         lambda tokens: model.embedded(tokens).transpose(0, 1).contiguous(),
         components,
+        [True, False] * shape.n_layers,
         norms,
         _sums(shape.h_cycles, shape.l_cycles, shape.n_blocks),
         (parts.z_h, parts.z_l),

@@ -188,6 +188,8 @@ def attribute_attention(
     pairs.check_against(model)
     about = as_metric(metric)
     graph = graph_of(model, pairs.roles, pairs.answer_position)
+    if not graph.is_transformer:
+        raise ValueError(f"a {type(model).__name__} has no attention: path_patch and edge_attribution know its token mixing")
     model = as_measured(model)
     found: dict[tuple[int, str], list[Tensor]] = {}
     integrals: dict[str | int, list[Integral]] = {layer: [] for layer in range(graph.n_layers)}

@@ -17,15 +17,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...circuits import ComputationGraph, Edge, Node
+from ...circuits import ComputationGraph, Edge
 from ...circuits.arguments import common_problems, flag_problems, is_one_of, refuse, shortly, whole_problems
 from ...circuits.progress import with_bar
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
-from ..forward.engine import AnyRun, Choice, Engine, engine_of, method_by
+from ..forward.engine import AnyRun, Choice, Engine, SharingEngine, engine_of, method_by
 from ..forward.lines import TOLERANCE, Integral, Places, Visit, integrate, rounding_of, steps_problems
-from ..forward.places import Differences, Gradients, Objective, Sublayer, order_of, sublayer_of
+from ..forward.places import (
+    Differences,
+    Gradients,
+    Objective,
+    Sublayer,
+    first_of,
+    is_after,
+    sender_place,
+    sublayer_of,
+    through,
+)
 from ..statistics import double
 from .atp_star import atp_star, with_softmax
 from .completeness import completeness
@@ -64,6 +74,13 @@ def edge_attribution(
     gradient between base and donor output of the sender's sublayer, a line for each. `eap_qk`: as `eap`, with the attention
     softmax recomputed for each changed query and key. `atp_star`: the same, averaged over gradients with one layer's output
     held constant, as sizes without a sign, all above 0 (Kramár et al. 2024, arXiv 2403.00745, AtP*, there for nodes).
+
+    In a token-mixing network what is read is no sum of outputs. There `eap` and both EAP-IG take the gradient by what is
+    read back through the replay to the output, norms included. `eap_shares` holds the scales of each run instead: a
+    sender's share of what is read is its output times the scales of all later norms. Shares add up, so the estimates of the
+    edges into an input sum to the first-order change by all that it reads, as those of `eap` do not; but it ranks them worse
+    (rank correlation of |effect| with exact ones .34 against .90; one network, 416 edges, 125 pairs). Elsewhere the two are
+    one.
 
     Integrated gradients add up: the estimates of the edges that leave the embedding, or with `eap_ig_activations` any
     sublayer, sum to what the donor's output of all of it changes on the base prompts, whose pads stay hidden. Lines are
@@ -212,6 +229,15 @@ def _eap(
     return products.of(engine.input_gradients(base, objective, {}))
 
 
+def _eap_shares(
+    engine: Engine[AnyRun], edges: Sequence[Edge], base: AnyRun, donor: AnyRun, objective: Objective, steps: int
+) -> Estimates:
+    if not isinstance(engine, SharingEngine):  # nothing is normed between what is written and what is read
+        return _eap(engine, edges, base, donor, objective, steps)
+    products = Products(engine.graph, edges, partial(engine.changes_of_shares, base, donor))
+    return products.of(engine.reading_gradients(base, objective))
+
+
 def _ig_inputs(
     engine: Engine[AnyRun],
     edges: Sequence[Edge],
@@ -287,6 +313,7 @@ class Method(NamedTuple):
 
 METHODS = {
     "eap": Method(_eap, uses_steps=False),
+    "eap_shares": Method(_eap_shares, uses_steps=False),
     "eap_ig_inputs": Method(_ig_inputs, integrates=True),
     "eap_ig_activations": Method(_ig_activations, integrates=True),
     "eap_qk": Method(with_softmax, uses_steps=False),
@@ -310,6 +337,7 @@ def _mean_estimates(
     line are kept as gradients are taken. The line's end is run, too: it hides the pads of the base prompts, so that it is
     not the donor run where that has other pads. Of its gradients none is asked for.
     """
+    place = sender_place(engine.graph, first_of(sublayer))
     values: list[Tensor] = []
     last: list[Tensor] = []  # only the latest logits, which are large
 
@@ -330,9 +358,9 @@ def _mean_estimates(
         )
         for here, share in zip(points, weights, strict=True):
             gradients = gradients_at(here)
-            for at in (each for each in gradients if _is_after(each, sublayer)):
+            for at in (each for each in gradients if is_after(engine.graph, each, sublayer)):
                 gradient = gradients[at]
-                total += torch.from_numpy(share).to(change)[:, None, None] * gradient.sum(2)
+                total += torch.from_numpy(share).to(change)[:, None, None] * through(gradient, place).sum(2)
                 if at in products.rows:
                     estimates[products.rows[at]] += products.into(at, gradient) * torch.from_numpy(share)
         attributed = double(total * change).sum((1, 2)).cpu().numpy()
@@ -348,11 +376,6 @@ def _mean_estimates(
 def _by_edge(integral: Integral) -> Estimates:
     """The estimates of `_mean_estimates`."""
     return integral.gradients["edges"].T.numpy()
-
-
-def _is_after(reader: Sublayer, sender: Sublayer) -> bool:
-    """Whether a sublayer reads what another one writes."""
-    return order_of(Node(reader[0], "", reader[1])) > order_of(Node(sender[0], "", sender[1]))
 
 
 def _agreement(estimated: Float[np.ndarray, " edge"], exact: Float[np.ndarray, " edge"]) -> dict[str, float]:

@@ -61,7 +61,7 @@ class PatchingResult(Result):
         reason: why effects are NaN, all or some of them; empty if none is.
         deltas: m(patched) − m(base) by row and query, if asked for.
         donor_gaps: m(donor) − m(base) by query, if asked for.
-        method: exact, or how effects were estimated; it ends with `by hooks` where the fast engine did not do.
+        method: exact, or how effects were estimated; ends with `by hooks` or `by replay` where the fast engine did not do.
         error: of estimates, on a sample of n_edges edges patched exactly: rank_correlation, and relative_error, the
             length of the error as a share of that of the exact effects.
         unit: of the metric; empty if nobody said.

@@ -40,7 +40,9 @@ def path_patch(
     """Patch one edge at a time: q, k and v separately, each position by itself or all together.
 
     Exact: everything after the patched input is recomputed, norms included, as in a forward pass with that edge replaced
-    (tests compare it with `literal.patch_edge`). Effects of single edges do not add up.
+    (tests compare it with `literal.patch_edge`). Effects of single edges do not add up. In a token-mixing network, where
+    norms lie on the way, the input reads states rebuilt from what all components write, one of them from the other run, see
+    `forward.recursion`; without such norms the two are the same.
 
     Inside `joblib.parallel_config(n_jobs=…)`, or with `backend="dask"`, single edges are measured by those workers, each
     with one thread of torch, or `inner_max_num_threads`. Killed ones are replaced; the numbers are those of one process
@@ -64,7 +66,7 @@ def path_patch(
         max_memory: bytes that may be used, results included, by each worker if there are some; by default a quarter of what
             is free, for all together.
         engine: `"fast"`, for models whose insides are known here; `"hooks"`, as exact and slower, for any with hook points;
-            `"auto"`, the fast one where it can be. The result's `method` says if it is the one of hooks.
+            `"replay"`, for token mixing; `"auto"`, the fast one where it can be. The result's `method` names others.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the bootstrap.
 
@@ -153,7 +155,7 @@ def activation_patch(
         per_query: keep the change of every query.
         max_memory: bytes that may be used, results included; by default a quarter of what is free.
         engine: `"fast"`, for models whose insides are known here; `"hooks"`, as exact and slower, for any with hook points;
-            `"auto"`, the fast one where it can be. The result's `method` says if it is the one of hooks.
+            `"replay"`, for token mixing; `"auto"`, the fast one where it can be. The result's `method` names others.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
         seed: of the bootstrap.
 

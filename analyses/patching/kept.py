@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -135,7 +135,9 @@ def keeping(
 
 def hash_of_model(model: Model) -> str:
     """Of its weights and its settings."""
-    settings = {name: value for name, value in model.cfg.to_dict().items() if name not in ("device", "n_devices")}
+    cfg: Any = model.cfg
+    settings = cfg.to_dict() if hasattr(cfg, "to_dict") else asdict(cfg)
+    settings = {name: value for name, value in settings.items() if name not in ("device", "n_devices")}
     digest = hashlib.sha256(repr(sorted(settings.items())).encode())
     for name, values in sorted(model.state_dict().items()):
         digest.update(f"{name} {tuple(values.shape)} {values.dtype}".encode())
