@@ -189,7 +189,7 @@ def affine_map(
     return lambda read: ((read.double() - mean_x) @ weight + mean_y).to(outputs.dtype)
 
 
-def _counted(met: Tensor, control: Tensor, queries: Queries) -> dict[str, float]:
+def _counted(met: Tensor, control: Tensor, queries: Queries) -> dict[str, Any]:
     accuracy, chance, n = float(met.double().mean()), float(control.double().mean()), queries.n_units
     (low, high), (least, most) = wilson(accuracy, n), newcombe_interval(accuracy, chance, n)
     row = {"accuracy": accuracy, "low": low, "high": high, "control": chance, "selectivity": accuracy - chance}

@@ -41,9 +41,9 @@ def bridge_standing(evidence: EvidenceResult | Sequence[EvidenceResult]) -> pd.D
         by_lens, by_probe: `readable and used`, `used, not readable`, `readable, not used`, `neither`, or `undecided`;
         readable_by_lens, readable_by_probe, used: `yes`, `no`, `undecided`, `undecided (ceiling)`;
         then the numbers: for lens, probe, probe where the answer is right and where it is wrong, the lens at any cell, the
-        probe of shuffled labels, ablation, interchange (a donor that asks another r2; of pairs, which have none, their donor) in one cell and
-        in one position after every layer, and the difference of mean states in one cell: the value and its control, low and
-        high of their difference, n and n_facts, and the cells.
+        probe of shuffled labels, ablation, interchange (with a donor that asks another r2; pairs have none, but theirs) in
+        one cell and in one position after every layer, and the difference of mean states in one cell: the value and its
+        control, low and high of their difference, n and n_facts, and the cells.
 
     Raises:
         ValueError: if a result has no such table, or is of a run of several steps.
@@ -52,7 +52,7 @@ def bridge_standing(evidence: EvidenceResult | Sequence[EvidenceResult]) -> pd.D
     lacking = [f"{each.model} on {each.split}" for each in results if not len(each.best)]
     stepped = [each.model for each in results if "step" in each.best]
     refuse(
-        [f"made by an earlier version, or of no question, so that nothing says where it is best: {name}" for name in lacking]
+        [f"of no question, or made by an earlier version, which did not say where it is best: {name}" for name in lacking]
         + [f"of several steps, take the evidence of one: {name}" for name in stepped]
     )
     return pd.DataFrame([_row(each) for each in results])

@@ -11,7 +11,7 @@ from grokscope import analyses
 from grokscope.analyses.bridge.bridge_means import BridgeMeans
 from grokscope.analyses.bridge.questions import halves_by_unit, sample
 from grokscope.analyses.forward.state_runs import run_model
-from grokscope.tasks import Queries, TRMConfig, TwoHopTask, perturb
+from grokscope.tasks import Queries, TRMConfig, TwoHopTask, make_pairs, perturb
 from grokscope.tasks.models.building import build_model
 from grokscope.tasks.models.trm import TRM
 
@@ -53,6 +53,8 @@ CALLS: dict[str, Callable[[TRM], object]] = {
     "compare_readings": lambda m: analyses.compare_readings(m, TASK, asked()),
     "cycle_distances": lambda m: analyses.cycle_distances(m, asked()),
     "direction_transfer": lambda m: analyses.direction_transfer(m, m, TASK, SPLIT, n=40),
+    "state_profile": lambda m: analyses.state_profile(m, make_pairs(TASK, split=SPLIT, contrast="bridge", n=8, seed=0)),
+    "view_query": lambda m: analyses.view_query(m, TASK, make_pairs(TASK, split=SPLIT, contrast="bridge", n=8, seed=0), 0),
     "logit_lens": lambda m: analyses.logit_lens(m, asked()),
     "probe_bridge": lambda m: analyses.probe_bridge(m, TASK, targets=["bridge"]),
 }
@@ -62,7 +64,7 @@ CALLS: dict[str, Callable[[TRM], object]] = {
 def test_analyses_of_states_run_on_it_and_leave_it_as_it_was(model: TRM, name: str) -> None:
     before = {key: value.clone() for key, value in model.state_dict().items()}
     result = CALLS[name](model)
-    assert isinstance(result, analyses.EvidenceResult) or len(result.to_frame())  # pyright: ignore[reportAttributeAccessIssue]
+    assert len(result.lens if isinstance(result, analyses.QueryView) else result.table)  # pyright: ignore[reportAttributeAccessIssue]
     assert not any(point.fwd_hooks for point in model.hook_dict.values())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
