@@ -60,7 +60,10 @@ CALLS: dict[str, Callable[[TRM], object]] = {
 }
 
 
-@pytest.mark.parametrize("name", CALLS)
+SLOW = {"direction_transfer", "probe_bridge", "steer_bridge", "back_patch"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(each, marks=[pytest.mark.slow] if each in SLOW else []) for each in CALLS])
 def test_analyses_of_states_run_on_it_and_leave_it_as_it_was(model: TRM, name: str) -> None:
     before = {key: value.clone() for key, value in model.state_dict().items()}
     result = CALLS[name](model)
