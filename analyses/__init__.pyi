@@ -2,6 +2,7 @@ from .bridge.back_patching import BackPatchingResult, back_patch
 from .bridge.causal_tracing import CausalTraceResult, causal_trace, trace_inputs
 from .bridge.contingency import found_by_correct, frechet_bounds
 from .bridge.copies import BridgeCopiesResult, bridge_copies
+from .bridge.cycle_distances import CycleDistancesResult, cycle_distances
 from .bridge.directions import BridgeDirectionResult, ablate_bridge, steer_bridge
 from .bridge.evidence import EvidenceResult, bridge_evidence
 from .bridge.geometry import GeometryResult, bridge_geometry
@@ -9,6 +10,7 @@ from .bridge.interchange import InterchangeResult, interchange
 from .bridge.lens import LensResult, logit_lens
 from .bridge.probing import ProbeResult, probe_bridge
 from .bridge.query_view import QueryView, view_query
+from .bridge.reading_methods import ReadingMethodsResult, compare_readings
 from .bridge.realignment import RealignmentResult, realign
 from .bridge.standing import bridge_standing
 from .claims.by_age import ByAgeResult, same_path_by_age
@@ -64,6 +66,7 @@ __all__ = [
     "CircuitTrajectory",
     "ClaimResult",
     "CostResult",
+    "CycleDistancesResult",
     "DirectionTransferResult",
     "EquivalenceResult",
     "EvidenceResult",
@@ -80,6 +83,7 @@ __all__ = [
     "Profile",
     "ProfileDistance",
     "QueryView",
+    "ReadingMethodsResult",
     "RealignmentResult",
     "RegimeResult",
     "RunSummary",
@@ -100,10 +104,12 @@ __all__ = [
     "bridge_geometry",
     "bridge_standing",
     "causal_trace",
+    "compare_readings",
     "compare_regimes",
     "content_distance",
     "cost_of_waiting",
     "cross_entropy",
+    "cycle_distances",
     "direction_transfer",
     "discover",
     "edge_attribution",

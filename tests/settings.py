@@ -422,6 +422,12 @@ ROWS: dict[str, Row] = {
     ),
     "bridge_geometry": (A.bridge_geometry, lambda w: {"model": w.model, "task": w.task}, {}),
     "bridge_standing": (A.bridge_standing, lambda w: {"evidence": w.evidence}, {}),
+    "compare_readings": (A.compare_readings, questioned, {}),
+    "cycle_distances": (
+        A.cycle_distances,
+        lambda w: {"model": w.model, "queries": w.queries},
+        {"queries": "queries or pairs"},
+    ),
     "causal_trace": (
         A.causal_trace,
         lambda w: {"model": w.model, "queries": w.queries, "perturbed": {"h": w.queries.tokens}},

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ...circuits.arguments import refuse
+from ..plots.style import layer_name
 from .best_cells import ALL, ALL_POSITIONS, ANY_CELL, EVERY_LAYER, ONE_CELL, RIGHT, WRONG
 from .evidence import EvidenceResult
 from .evidence_verdicts import CEILING, HALF, MARGIN, MIN_UNITS_TO_JUDGE, NO, UNDECIDED, YES
@@ -41,9 +42,10 @@ def bridge_standing(evidence: EvidenceResult | Sequence[EvidenceResult]) -> pd.D
         by_lens, by_probe: `readable and used`, `used, not readable`, `readable, not used`, `neither`, or `undecided`;
         readable_by_lens, readable_by_probe, used: `yes`, `no`, `undecided`, `undecided (ceiling)`;
         then the numbers: for lens, probe, probe where the answer is right and where it is wrong, the lens at any cell, the
-        probe of shuffled labels, ablation, interchange (a donor that asks another r2; of pairs their donor) in one cell and
-        in one position after every layer, and the difference of mean states in one cell: the value and its control, low and
-        high of their difference, n and n_facts, and the cells.
+        probe of shuffled labels, ablation, interchange (with a donor that asks another r2; pairs have none, but theirs) in
+        one cell and in one position after every layer, and the difference of mean states in one cell: the value and its
+        control, low and high of their difference, n and n_facts, and the cells; lens_where_used, probe_where_used: what
+        these read at the cells of the last, since a bridge may be readable only after it was used.
 
     Raises:
         ValueError: if a result has no such table, or is of a run of several steps.
@@ -52,7 +54,7 @@ def bridge_standing(evidence: EvidenceResult | Sequence[EvidenceResult]) -> pd.D
     lacking = [f"{each.model} on {each.split}" for each in results if not len(each.best)]
     stepped = [each.model for each in results if "step" in each.best]
     refuse(
-        [f"made by an earlier version, or of no question, so that nothing says where it is best: {name}" for name in lacking]
+        [f"of no question, or made by an earlier version, which did not say where it is best: {name}" for name in lacking]
         + [f"of several steps, take the evidence of one: {name}" for name in stepped]
     )
     return pd.DataFrame([_row(each) for each in results])
@@ -65,7 +67,7 @@ def _row(evidence: EvidenceResult) -> dict[str, object]:
     row: dict[str, object] = {"model": evidence.model, "split": evidence.split, "second_hop": evidence.second_hop}
     row |= {f"by_{reading}": STANDINGS.get((word, used), UNDECIDED) for reading, word in readable.items()}
     row |= {f"readable_by_{reading}": word for reading, word in readable.items()} | {"used": used}
-    donor = OTHER_R2 if OTHER_R2 in set(best["measure"]) else DONOR
+    donor = next((kind for kind in (OTHER_R2, DONOR, HELD_OUT) if kind in set(best["measure"])), OTHER_R2)
     shown = {
         "lens": (ONE_CELL, "lens", ALL),
         "lens_any_cell": (ANY_CELL, "lens", ALL),
@@ -83,7 +85,14 @@ def _row(evidence: EvidenceResult) -> dict[str, object]:
         for column in ("value", "control", "low", "high", "n", "n_facts", "cells"):
             missing = 0 if column in ("n", "n_facts") else "" if column == "cells" else float("nan")
             row[name if column == "value" else f"{name}_{column}"] = missing if numbers is None else numbers[column]
-    return row
+    return row | {f"{each}_where_used": _at(evidence.measures, each, str(row["direction_cells"])) for each in READINGS}
+
+
+def _at(measures: pd.DataFrame, measure: str, cells: str) -> float:
+    """A measure's value at some cells, as `best` names them, on the mean; NaN for none."""
+    names = [f"{layer_name(layer)} {role}" for layer, role in zip(measures["layer"], measures["role"], strict=True)]
+    here = pd.Series(names, index=measures.index).isin(cells.split(", ")) & (measures["measure"] == measure)
+    return float(measures.loc[here, "value"].mean())
 
 
 def _one(best: pd.DataFrame, where: str, measure: str, answered: str) -> pd.Series | None:

@@ -277,6 +277,17 @@ def ends_of_loops(model: Model) -> list[int]:
     return [*range(n_blocks - 1, n_layers - 1, n_blocks), n_layers - 1]
 
 
+def cycle_of(model: Model) -> int:
+    """After how many layers the same is computed again; if no parameters are shared, each layer counts as a cycle.
+
+    A recursive network refines z_L several times and z_H once in each cycle.
+    """
+    n_blocks = _n_distinct_blocks(model)
+    if isinstance(model, TRM):
+        return n_blocks * (model.cfg.shape.l_cycles + 1)
+    return n_blocks if n_blocks < model.cfg.n_layers else 1
+
+
 def _refuse_one_module(model: Any) -> None:
     layers: dict[int, list[int]] = {}
     for layer, block in enumerate(model.blocks):

@@ -32,7 +32,6 @@ class Recursion:
         sums: by reading, the numbers of the states of which it is the sum, in order; −1 and below are constants.
         constants: initial states [d_model]; number −1 is the first.
         decode: reading [*batch, d_model] at the answer to logits.
-        source: the model itself.
     """
 
     source: Any
@@ -43,7 +42,6 @@ class Recursion:
     sums: Sequence[Sequence[int]]
     constants: Sequence[Float[Tensor, " d_model"]]
     decode: Callable[[Tensor], Tensor]
-    source: TRM
 
     @property
     def last_is_local(self) -> bool:
@@ -89,7 +87,6 @@ def recursion_of(model: TRM) -> Recursion:
         _sums(shape.h_cycles, shape.l_cycles, shape.n_blocks),
         (parts.z_h, parts.z_l),
         lambda reading: reading @ parts.unembed.W_U,
-        model,
     )
 
 

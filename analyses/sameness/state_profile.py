@@ -14,6 +14,7 @@ import torch
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.progress import bar
 from ...tasks import PromptPairs
+from ...tasks.models.trm import TRM
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
 from ..forward.engine import engine_of
@@ -38,7 +39,7 @@ def state_profile(
     progress: bool = True,
     seed: int = 0,
 ) -> Profile:
-    """Patch the whole residual stream, after each layer and at each position by itself (noising).
+    """Patch the whole state, after each layer and at each position by itself (noising).
 
     Args:
         model: any model that `graph_of` accepts; left unmodified.
@@ -82,7 +83,8 @@ def _changes(
     model: Model, pairs: PromptPairs, metric: AnyMetric, max_memory: int | None, *, progress: bool
 ) -> tuple[np.ndarray, Ends]:
     """m(patched) − m(clean) by cell and query, and the metric on both prompts."""
-    engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory, engine="fast")
+    exact = "replay" if isinstance(model, TRM) else "fast"  # the engines whose runs hold states
+    engine = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory, engine=exact)
     cells = list(product(range(-1, engine.graph.n_layers), range(len(pairs.roles))))
     deltas, resolution = np.empty((len(cells), len(pairs))), resolution_of(model, engine.graph)
     ends = Ends(metric, len(pairs), "noising", resolution)

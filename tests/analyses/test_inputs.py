@@ -46,6 +46,8 @@ QUERIES: dict[str, Callable[[HookedTransformer, Queries, TwoHopTask], Any]] = {
     "trace_inputs": lambda m, q, t: analyses.trace_inputs(m, q, {"h": q.tokens}),
     "back_patch": lambda m, q, t: analyses.back_patch(m, q),
     "realign": lambda m, q, t: analyses.realign(m, t, q),
+    "compare_readings": lambda m, q, t: analyses.compare_readings(m, t, q),
+    "cycle_distances": lambda m, q, t: analyses.cycle_distances(m, q),
     "bridge_copies": lambda m, q, t: analyses.bridge_copies(m, t, q),
     "accuracy_by_exposure": lambda m, q, t: accuracy_by_exposure(m, t, q),
     "exact_match": lambda m, q, t: exact_match(m, q),

@@ -87,6 +87,8 @@ def calls(world: TwoHopTask) -> dict[str, object]:
         "ablate_bridge": lambda model: a.ablate_bridge(model, pairs),
         "steer_bridge": lambda model: a.steer_bridge(model, pairs),
         "realign": lambda model: a.realign(model, world, asked),
+        "compare_readings": lambda model: a.compare_readings(model, world, asked),
+        "cycle_distances": lambda model: a.cycle_distances(model, asked),
         "causal_trace": lambda model: a.causal_trace(model, asked, {"h": asked.tokens}),
         "trace_inputs": lambda model: a.trace_inputs(model, asked, {"h": asked.tokens}),
         "view_query": lambda model: a.view_query(model, world, chosen, 0),

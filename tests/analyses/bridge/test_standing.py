@@ -24,6 +24,7 @@ def test_planted_bridges_stand_where_they_were_put(evidence_world: TwoHopTask) -
     graph, trained = evidence_world.graph, torch.from_numpy(evidence_world.trained)
     rotated = standing(handset_model(graph, rotated=True), evidence_world)
     assert (rotated["by_lens"], rotated["by_probe"]) == ("used, not readable", "readable and used")
+    assert rotated["lens_where_used"] < 0.2 and rotated["probe_where_used"] == 1.0
     assert rotated["interchange"] == 1.0 and rotated["interchange_cells"] == "L0 r1" and rotated["probe_shuffled"] < 0.3
     decoy = standing(lookup_model(graph, trained, decoy=True), evidence_world, "train_inferred")
     assert decoy["by_lens"] == decoy["by_probe"] == "readable, not used"
@@ -39,6 +40,7 @@ def test_further_planted_bridges_stand_where_they_were_put(evidence_world: TwoHo
     assert code["by_lens"] == "neither" and code["interchange"] == 1.0 and code["used"] == "no"  # a whole state is no bridge
 
 
+@pytest.mark.slow
 def test_copies_are_exchanged_only_together(evidence_world: TwoHopTask) -> None:
     row = standing(copies_model(evidence_world.graph), evidence_world)
     assert row["used"] == "yes" and row["interchange"] == row["interchange_every_layer"] == row["direction"] == 0.0

@@ -11,7 +11,7 @@ from grokscope import analyses
 from grokscope.analyses.bridge.bridge_means import BridgeMeans
 from grokscope.analyses.bridge.questions import halves_by_unit, sample
 from grokscope.analyses.forward.state_runs import run_model
-from grokscope.tasks import Queries, TRMConfig, TwoHopTask, perturb
+from grokscope.tasks import Queries, TRMConfig, TwoHopTask, make_pairs, perturb
 from grokscope.tasks.models.building import build_model
 from grokscope.tasks.models.trm import TRM
 
@@ -31,6 +31,7 @@ def model() -> TRM:
         logits = network(EVERY.tokens)[:, EVERY.answer_position]
         torch.nn.functional.cross_entropy(logits, EVERY.answers).backward()
         optimiser.step()
+    logits = network(EVERY.tokens)[:, EVERY.answer_position]
     assert (logits.argmax(1) == EVERY.answers).double().mean() > 0.9
     return network
 
@@ -49,16 +50,24 @@ CALLS: dict[str, Callable[[TRM], object]] = {
     "causal_trace": lambda m: analyses.causal_trace(m, asked(), {"h": perturb(TASK, asked(), "h", seed=0)}, window=2),
     "back_patch": lambda m: analyses.back_patch(m, TASK.split("test_inferred_iid")),
     "realign": lambda m: analyses.realign(m, TASK, asked()),
+    "compare_readings": lambda m: analyses.compare_readings(m, TASK, asked()),
+    "cycle_distances": lambda m: analyses.cycle_distances(m, asked()),
+    "direction_transfer": lambda m: analyses.direction_transfer(m, m, TASK, SPLIT, n=40),
+    "state_profile": lambda m: analyses.state_profile(m, make_pairs(TASK, split=SPLIT, contrast="bridge", n=8, seed=0)),
+    "view_query": lambda m: analyses.view_query(m, TASK, make_pairs(TASK, split=SPLIT, contrast="bridge", n=8, seed=0), 0),
     "logit_lens": lambda m: analyses.logit_lens(m, asked()),
     "probe_bridge": lambda m: analyses.probe_bridge(m, TASK, targets=["bridge"]),
 }
 
 
-@pytest.mark.parametrize("name", CALLS)
+SLOW = {"direction_transfer", "probe_bridge", "steer_bridge", "back_patch"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(each, marks=[pytest.mark.slow] if each in SLOW else []) for each in CALLS])
 def test_analyses_of_states_run_on_it_and_leave_it_as_it_was(model: TRM, name: str) -> None:
     before = {key: value.clone() for key, value in model.state_dict().items()}
     result = CALLS[name](model)
-    assert isinstance(result, analyses.EvidenceResult) or len(result.to_frame())  # pyright: ignore[reportAttributeAccessIssue]
+    assert len(result.lens if isinstance(result, analyses.QueryView) else result.table)  # pyright: ignore[reportAttributeAccessIssue]
     assert not any(point.fwd_hooks for point in model.hook_dict.values())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 

@@ -23,6 +23,8 @@ SHAPES = {
     "two blocks, norm over channels": TRMConfig.tiny(n_blocks=2, l_cycles=2, mixer_norm="channels"),
     "norm over channels": TRMConfig.tiny(mixer_norm="channels"),
 }
+FAST = ("small", "two blocks, norm over channels")
+CASES = [pytest.param(shape, marks=[] if shape in FAST else [pytest.mark.slow]) for shape in SHAPES]
 QUERIES = TASK.split("test_inferred_iid").take(torch.arange(3))
 
 
@@ -44,7 +46,7 @@ def literal(model, layer: int, per_layer: list[States], copy: int) -> torch.Tens
         return model.run_with_hooks(QUERIES.tokens, fwd_hooks=hooks)[:, QUERIES.answer_position]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", CASES)
 def test_several_slots_and_applications_equal_a_hooked_run(shape: str) -> None:
     model, generator = network(shape), torch.Generator().manual_seed(0)
     run = run_model(model, graph_of(model, QUERIES.roles, QUERIES.answer_position), QUERIES.tokens)
@@ -60,7 +62,7 @@ def test_several_slots_and_applications_equal_a_hooked_run(shape: str) -> None:
                 torch.testing.assert_close(found[copy], literal(model, layer, per_layer, copy), rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", CASES)
 def test_nothing_replaced_gives_the_run_and_everything_gives_the_donor(shape: str) -> None:
     model = network(shape)
     graph, tokens = graph_of(model, QUERIES.roles, QUERIES.answer_position), QUERIES.tokens
@@ -95,7 +97,7 @@ def test_parts_that_memory_allows_give_the_same() -> None:
     torch.testing.assert_close(run.part(slice(1, 2)).state(2), one.state(2))
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", CASES)
 def test_states_and_head_are_the_modules(shape: str) -> None:
     model = network(shape)
     states = residual_states(model, QUERIES.tokens, QUERIES.answer_position)
