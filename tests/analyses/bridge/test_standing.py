@@ -71,7 +71,7 @@ def questions(n: int) -> Queries:
 
 
 def test_the_best_of_many_cells_is_no_better_than_chance_where_all_are_chance() -> None:
-    n, generator, excesses = 100, torch.Generator().manual_seed(0), []
+    n, generator, excesses, outcomes = 100, torch.Generator().manual_seed(0), [], []
     asked = questions(n)
     for seed in range(40):
         met = torch.rand(30, n, generator=generator) < 0.2

@@ -28,9 +28,9 @@ def model() -> TRM:
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
     for _ in range(45):
         optimiser.zero_grad()
-        logits = network(EVERY.tokens)[:, EVERY.answer_position]
-        torch.nn.functional.cross_entropy(logits, EVERY.answers).backward()
+        torch.nn.functional.cross_entropy(network(EVERY.tokens)[:, EVERY.answer_position], EVERY.answers).backward()
         optimiser.step()
+    logits = network(EVERY.tokens)[:, EVERY.answer_position]
     logits = network(EVERY.tokens)[:, EVERY.answer_position]
     assert (logits.argmax(1) == EVERY.answers).double().mean() > 0.9
     return network
