@@ -24,7 +24,11 @@ def measure(run: tasks.Run) -> pd.DataFrame:
 
 def main(study: str = "study") -> None:
     """Print the table."""
-    runs = [run for run in tasks.load_study(study).runs.values() if run.model_config.bidirectional and run.steps]
+    runs = [
+        run
+        for run in tasks.load_study(study).runs.values()
+        if getattr(run.model_config, "bidirectional", False) and run.steps
+    ]
     typer.echo(pd.concat(map(measure, runs)).round(2).to_string(index=False))
 
 

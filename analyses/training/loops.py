@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from ...circuits import Result
 from ...circuits.arguments import native, refuse, shortly, whole_problems
 from ...circuits.columns import Columns
-from ...tasks import Checkpoint, exact_match
+from ...tasks import Checkpoint, ModelConfig, exact_match
 from ...tasks.questions.validity import missing_problems
 from ..plots.style import error_bars
 from ..plots.theme import GREYS, SHARE, SPLIT_COLOUR, TEMPLATE, literal
@@ -71,7 +71,7 @@ def accuracy_by_loops(checkpoint: Checkpoint, loops: Sequence[int], *, splits: S
         splits: what to ask.
 
     Raises:
-        ValueError: if a number of loops is no whole number of at least 1.
+        ValueError: if a number of loops is no whole number of at least 1, or the model has no looped blocks.
         KeyError: for an unknown split.
     """
     if isinstance(loops, str) or not isinstance(loops, Collection):
@@ -81,6 +81,9 @@ def accuracy_by_loops(checkpoint: Checkpoint, loops: Sequence[int], *, splits: S
     problems = [f"loops holds {bad}; the blocks can be applied once or more"] if bad else []
     problems += [] if loops else [f"loops is empty, {loops!r}; needed is how often to apply the blocks, as in (1, 2, 4)"]
     refuse(problems, unknown=missing_problems("split", splits, tuple(checkpoint.task.splits) if checkpoint else splits))
+    shape = checkpoint.model_config
+    if not isinstance(shape, ModelConfig):
+        raise ValueError(f"loops are those of models whose blocks are looped, not of {shape.architecture}")
     queries = {split: checkpoint.task.split(split) for split in splits}
     rows = []
     for n_loops in ascending(loops):
@@ -89,4 +92,4 @@ def accuracy_by_loops(checkpoint: Checkpoint, loops: Sequence[int], *, splits: S
             share, n = float(exact_match(model, asked).double().mean()), len(asked)
             low, high = wilson(share, n)
             rows.append({"n_loops": n_loops, "split": split, "exact_match": share, "low": low, "high": high, "n": n})
-    return LoopResult(pd.DataFrame(rows), checkpoint.label, checkpoint.model_config.n_loops)
+    return LoopResult(pd.DataFrame(rows), checkpoint.label, shape.n_loops)

@@ -17,10 +17,10 @@ import torch
 import typer
 
 from grokscope import analyses, tasks
-from grokscope.tasks.transformerlens import HookedTransformer
+from grokscope.tasks.transformerlens import Model
 
 
-def seconds(analyse: Callable[[HookedTransformer], object], checkpoint: tasks.Checkpoint) -> float:
+def seconds(analyse: Callable[[Model], object], checkpoint: tasks.Checkpoint) -> float:
     """What loading and analysing one checkpoint takes."""
     start = time.perf_counter()
     analyse(checkpoint.model())

@@ -6,6 +6,7 @@ weights are in `core`, once for all applications.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -106,6 +107,13 @@ class Application(nn.Module):
 
 class TRM(HookedRootModule):
     """A tiny recursive model with token mixing, see `TRMConfig`."""
+
+    embed: Any
+    unembed: Any
+    prefix: Any
+    halt: Any
+    z_h: Tensor
+    z_l: Tensor
 
     def __init__(self, shape: TRMConfig, d_vocab: int, n_ctx: int) -> None:
         super().__init__()
