@@ -37,7 +37,7 @@ def main(
     torch.set_num_threads(threads)
     found = tasks.Run.load(run) if run else tasks.load_study("pilot").runs["natural"]
     queries, task = found.task.split(split), found.task
-    work: dict[str, tuple[int, Callable[[HookedTransformer], object]]] = {
+    work: dict[str, tuple[int, Callable[[Model], object]]] = {
         "logit_lens": (n, lambda model: analyses.logit_lens(model, queries)),
         "bridge_evidence": (n, lambda model: analyses.bridge_evidence(model, task, split)),
         "realign": (n // 10, lambda model: analyses.realign(model, task, queries)),
