@@ -35,7 +35,7 @@ NUMBERS = (
     "correct_not_found probe flops area to_90 remembered forgotten read_at_r1 p p_holm margin control seconds chance "
     "distance replicate_distance ratio replicates furthest_replicates strict_low strict_high"
 )
-COUNTS = "replicate n n_facts n_asked n_read n_judged n_edges n_left_out trained seed"
+COUNTS = "n_parameters replicate n n_facts n_asked n_read n_judged n_edges n_left_out trained seed"
 WHOLE = dict.fromkeys(COUNTS.split(), 3)
 WHOLE |= {
     "replicate": 0,
@@ -58,7 +58,7 @@ WHOLE |= {
     "level": 0.5,
 }
 WORDS = (
-    "run arm cell measure entity form direction perturbed donor milestone order quantity "
+    "run arm cell measure reading entity form direction perturbed donor milestone order quantity "
     "unit role role_donor kind a b contrast varies verdict graph query edge roles key sentence rule check detail edges"
 )
 FIXED = {
@@ -68,7 +68,10 @@ BY_STEP = {"EvidenceResult", "LensResult", "ProbeResult", "GeometryResult", "Rea
 """Kinds that draw something else of a run; both are drawn."""
 
 LACKING = {"PatchingResult": ["node"], "CausalTraceResult": ["receiver", "target"], "Profile": ["target"]}
-LACKING |= {f"{name}Result": ["target"] for name in ("BridgeDirection", "Evidence", "Geometry", "Interchange")}
+LACKING |= {
+    f"{name}Result": ["target"]
+    for name in ("BridgeDirection", "CycleDistances", "Evidence", "Geometry", "Interchange", "ReadingMethods")
+}
 """Columns of which a kind has none; it takes another for them."""
 
 

@@ -421,7 +421,7 @@ ROWS: dict[str, Row] = {
         {"n": "count from 0", "split": "given name", "second_hop": "choice"},
     ),
     "bridge_geometry": (A.bridge_geometry, lambda w: {"model": w.model, "task": w.task}, {}),
-    "bridge_standing": (A.bridge_standing, lambda w: {"evidence": w.evidence}, {}),
+    "bridge_standing": (A.bridge_standing, lambda w: {"evidence": w.evidence}, {"evidence": "data"}),
     "compare_readings": (A.compare_readings, questioned, {}),
     "cycle_distances": (
         A.cycle_distances,

@@ -232,6 +232,7 @@ WRITES = {  # by command, where it writes
     "examples/replicate_circuits.py": "file to write",
     "examples/published_format.py": "folder to write",
     "examples/study.py": "folder to write",
+    "examples/trm.py": "folder to write",
 }
 
 

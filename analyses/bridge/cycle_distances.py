@@ -101,5 +101,10 @@ def cycle_distances(
 def _ratio(moved: np.ndarray, between: np.ndarray, queries: Queries, seed: int) -> dict[str, float]:
     ratio, _, interval = bootstrap_ratio(moved[None], between, unit=queries.unit, seed=seed)
     low, high = interval[0].tolist()
-    row: dict[str, float] = {"distance": float(ratio[0]), "low": low, "high": high, "nearer": float((moved < between).mean())}
+    row: dict[str, float] = {
+        "distance": float(ratio[0]),
+        "low": low,
+        "high": high,
+        "nearer": float((moved < between).mean()),
+    }
     return row | {"n": len(queries), "n_facts": queries.n_units}

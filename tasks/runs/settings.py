@@ -6,7 +6,7 @@ The task writes and reads itself; `run.json` names its kind, and `TASK_KINDS` sa
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from ...circuits.documents import FileError, check_inside, decoded, opened, pars
 from ...circuits.manifest import MANIFEST, Entry, Manifest, is_there
 from ...circuits.tensor_files import bare_metadata, labelled, metadata_of, tensors_of
 from ..models.building import AnyConfig
+from ..models.config import ModelConfig
+from ..models.trm_config import TRMConfig
 from ..questions.kinds import TASK_KINDS, read_task
 from ..questions.task import Task
 from . import format_1
@@ -25,13 +27,15 @@ from .folder import KIND, METRICS, SETTINGS, TASK, CheckpointError
 from .past import Branch, Extension, Past
 from .training_config import TrainConfig
 
+Shape = TypeVar("Shape", bound=AnyConfig)
+"""The class of the model's config."""
 FORMAT = 2
 FORMAT_WITH_PAST = 3  # of branches and of runs that were extended, which readers of format 2 must not take for others
 EXTENDABLE = ("max_steps", "stop_at")  # what an extension may change; neither has a part in any step
 TASK_FILE_KIND = "task"
 
 
-class RunSettings(BaseModel):
+class RunSettings(BaseModel, Generic[Shape]):
     """The content of `run.json`.
 
     Attributes:
@@ -45,7 +49,7 @@ class RunSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     task: dict[str, JsonValue]
-    model: AnyConfig
+    model: Shape
     training: TrainConfig
     initial: str
     torch: str
@@ -116,9 +120,11 @@ def read_run_settings(manifest: Manifest) -> RunSettings:
 def _run_settings(data: bytes, where: str) -> RunSettings:
     found = parsed(decoded(data, where), where)
     if format_1.is_format_1(found):
-        return validated(RunSettings, format_1.content_of(found), where)
+        return validated(RunSettings[ModelConfig], format_1.content_of(found), where)
     known = FORMAT if isinstance(found, dict) and found.get("format") == FORMAT else FORMAT_WITH_PAST
-    return validated(RunSettings, opened(found, where, [KIND], known_format=known).content, where)
+    content = opened(found, where, [KIND], known_format=known).content
+    mixes = isinstance(content, dict) and "d_mixer" in (content.get("model") or ())
+    return validated(RunSettings[TRMConfig] if mixes else RunSettings[ModelConfig], content, where)
 
 
 def _with_extension(manifest: Manifest) -> Manifest:

@@ -109,7 +109,8 @@ def test_all_public_functions_that_take_a_model_are_here(donor_world: TwoHopTask
 def test_another_class_is_refused_by_name(donor_world: TwoHopTask, unchecked: None, kind: str) -> None:
     model = BUILDERS[kind]()
     for name, call in calls(donor_world).items():
-        unknown = rf"must be a transformer_lens.HookedTransformer or TransformerBridge, got a .*\.{kind};"
+        known = "a transformer_lens.HookedTransformer or TransformerBridge, or a TRM of this project"
+        unknown = rf"must be {known}, got a .*\.{kind};"
         by_hooks = "what attention and MLP of layer 0 add .* is not what"  # the norms of an encoder come after that
         said = rf"{unknown}|{by_hooks}" if kind == "HookedEncoder" else unknown
         with pytest.raises((TypeError, ValueError) if kind == "HookedEncoder" else TypeError, match=said):

@@ -152,7 +152,9 @@ def test_rules_exclude_each_other_and_methods_are_known(monkeypatch: pytest.Monk
     model, pairs = strong_model(2), wide_pairs(2)
     with pytest.raises(ValueError, match="give one of top_k, threshold and greedy"):
         discover(model, pairs, greedy=0.1, top_k=3)
-    with pytest.raises(ValueError, match="no method 'acdc'; there are exact, eap, eap_ig_inputs, eap_ig_activations"):
+    with pytest.raises(
+        ValueError, match="no method 'acdc'; there are exact, eap, eap_shares, eap_ig_inputs, eap_ig_activations"
+    ):
         discover(model, pairs, method="acdc")
 
 
