@@ -35,7 +35,7 @@ NUMBERS = (
     "correct_not_found probe flops area to_90 remembered forgotten read_at_r1 p p_holm margin control seconds chance "
     "distance replicate_distance ratio replicates furthest_replicates strict_low strict_high"
 )
-COUNTS = "n_parameters replicate n n_facts n_asked n_read n_judged n_edges n_left_out trained seed"
+COUNTS = "n_parameters n_trained replicate n n_facts n_asked n_read n_judged n_edges n_left_out trained seed"
 WHOLE = dict.fromkeys(COUNTS.split(), 3)
 WHOLE |= {
     "replicate": 0,
