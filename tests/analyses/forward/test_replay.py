@@ -190,6 +190,7 @@ def as_recursion(model: HookedTransformer) -> Recursion:
     )
 
 
+@pytest.mark.transformerlens(3)  # whose attention can be called by itself
 def test_without_norms_on_the_way_replay_is_path_patching() -> None:
     """In a transformer with one head a layer: its query, key and value together are what a mixer reads."""
     model, roles = random_model(4, n_heads=1, n_ctx=4), ROLES
