@@ -26,12 +26,15 @@ from grokscope.analyses.claims.dissociation_measurement import (
     HOP1_OOD,
     IID,
     OOD,
+    PROBE,
+    RANDOM,
     DissociationMeasurement,
     measure_dissociation,
     n_measured,
 )
 from grokscope.analyses.claims.rules import ClaimResult
-from grokscope.tasks import TwoHopTask
+from grokscope.tasks import TRMConfig, TwoHopTask
+from grokscope.tasks.models.building import build_model
 from grokscope.tasks.models.by_hand import CODE, DECOY, TWO_HOPS, models_by_hand
 from grokscope.tasks.transformerlens import HookedTransformer
 
@@ -167,6 +170,39 @@ BROKEN: dict[str, tuple[dict[str, object], str]] = {
     "path criterion misses a trained path": ({"natural_lens": lens(0.45)}, "path_without_accuracy"),
     "path criterion sees one in a decoy": ({DECOY: {OOD: evidence(NO), HOP1_OOD: evidence()}}, "path_without_accuracy"),
 }
+
+
+def mixing(random: float = 0.05, **changed: object) -> DissociationMeasurement:
+    """Of networks that mix tokens: a lens sees nothing, and random weights are a control."""
+    blind = {f"{name}_lens": lens(0.05) for name in ("natural", "before")}
+    one = measured(**{**blind, **changed})
+    untrained = {OOD: evidence(NO, probe=random)}
+    return dataclasses.replace(one, evidence={**one.evidence, RANDOM: untrained}, reading=PROBE)
+
+
+def test_where_tokens_are_mixed_a_probe_reads_and_random_weights_are_a_control() -> None:
+    result = decide(mixing())
+    assert (
+        result.verdict == "supported"
+        and says(decide(measured(before_lens=lens(0.05))))["path_without_accuracy"] != "supported"
+    )
+    found = [key for key in result.table["key"] if key.startswith("control.path_without_accuracy")]
+    assert found == [f"control.path_without_accuracy.{name}" for name in ("natural", RANDOM)]
+    unread = {split: evidence(probe=0.3) for split in USES}
+    assert says(decide(mixing(before=unread)))["path_without_accuracy"] == "undecided", "used, and no probe reads it"
+    assert says(decide(mixing(natural=unread)))["path_without_accuracy"] == "invalid"
+    assert says(decide(mixing(random=0.95)))["path_without_accuracy"] == "invalid", "a probe reads what was never trained"
+    assert says(decide(mixing(before=USES | {HOP1_OOD: evidence(NO)})))["path_without_accuracy"] == "contradicted"
+
+
+@pytest.mark.slow
+def test_networks_that_mix_tokens_are_measured_with_their_control() -> None:
+    task = world(0).with_layout("four_slots")
+    model = build_model(TRMConfig.tiny(), task, seed=1).eval()
+    one = measure_dissociation({"exposed": Specimen(model, task, {})}, n_questions=60)
+    assert one.reading == PROBE and set(one.evidence) == {"exposed", RANDOM, TWO_HOPS, CODE, DECOY}
+    assert n_measured({"exposed": Specimen(model, task, {})}) == sum(map(len, one.evidence.values()))
+    assert path(one, RANDOM) is False and accuracy_without_path(one, TWO_HOPS) is False
 
 
 @pytest.mark.parametrize("name", BROKEN)
