@@ -57,13 +57,17 @@ def shipped_steps(run: tasks.Run) -> list[int]:
 
 
 def ship(work: Path) -> None:
-    """Copy finished runs that are not there already."""
+    """Copy finished runs that are not there already, and seal the studies that they belong to."""
+    places = set()
     for folder in sorted(path.parent for path in work.glob("*/run.json")):
         run = tasks.Run.load(folder)
         place = SHIPPED / ("trm" if run.task.seed == EXPLORED else "trm_registered")
         if run.is_finished and not (place / run.name).exists():
             copy_run(run, place / run.name, steps=shipped_steps(run))
             typer.echo(f"{run.name}: shipped")
+        if (place / run.name).exists():
+            places.add(place)
+    for place in places:
         seal_study(place)
 
 

@@ -35,13 +35,13 @@ from .evidence_measures import SHUFFLED_PROBE, interventions, readings
 from .evidence_verdicts import TOGETHER, reason, verdicts
 from .interchange import questions_with_donors
 from .own_pairs import OwnPairs, intermediate_of
-from .pair_donors import DONOR, HELD_OUT
+from .pair_donors import DONOR, HELD_OUT, OTHER_R2
 from .questions import halves_by_unit, sample
 from .sources import Source, SplitSource, check_source
 
-MEASURES = ("lens", "probe", "ablation", "trained", HELD_OUT, "other r2", "same bridge", "direction")
+MEASURES = ("lens", "probe", "ablation", "trained", HELD_OUT, OTHER_R2, "same bridge", "direction")
 """The measures of two-hop questions. Pairs have `donor` instead of those three kinds, and `same <intermediate>`."""
-BEST = ("ablation", "trained", HELD_OUT, DONOR, "other r2", "direction")
+BEST = ("ablation", "trained", HELD_OUT, DONOR, OTHER_R2, "direction")
 """The interventions for which a best place is asked."""
 
 

@@ -30,7 +30,7 @@ from .interchange import (
     values_and_answers,
 )
 from .outcomes import Met, Outcome
-from .pair_donors import DONOR, HELD_OUT
+from .pair_donors import DONOR, HELD_OUT, OTHER_R2
 from .probing import as_array, fit_probe, said_by
 
 Cell = tuple[int, int]
@@ -163,7 +163,7 @@ def _outcomes(
     kept = {what: tokens == asked.answers for what, tokens in answers.items()}
     return {
         "ablation": (~kept["ablation"], ~kept["random loss"]),
-        **{kind: (moved[kind], moved[control]) for kind in ("trained", HELD_OUT, DONOR, "other r2") if kind in moved},
+        **{kind: (moved[kind], moved[control]) for kind in ("trained", HELD_OUT, DONOR, OTHER_R2) if kind in moved},
         **({same: (kept[same], None)} if same in kept else {}),
         "direction": (moved["direction"], moved["random turn"]),
     }

@@ -37,10 +37,10 @@ from ..statistics import random_like, wilson_row
 from .answers import Copies, Rows, answers_of, answers_with
 from .bridge_means import BridgeMeans
 from .own_pairs import given_problems, setting
-from .pair_donors import DONOR, HELD_OUT
+from .pair_donors import DONOR, HELD_OUT, OTHER_R2
 from .sources import Source
 
-OTHER_VALUE = (HELD_OUT, "trained", DONOR, "other r2")
+OTHER_VALUE = (HELD_OUT, "trained", DONOR, OTHER_R2)
 """The kinds of donor whose intermediate is another and whose answer should follow."""
 
 

@@ -17,6 +17,7 @@ from ...tasks import Donor, PromptPairs, Queries
 
 HELD_OUT = "held out"
 DONOR = "donor"
+OTHER_R2 = "other r2"
 _OTHERS_TOKENS = "this prompt with another's tokens where pairs differ"
 
 

@@ -18,7 +18,7 @@ from ..plots.style import layer_name
 from .best_cells import ALL, ALL_POSITIONS, ANY_CELL, EVERY_LAYER, ONE_CELL, RIGHT, WRONG
 from .evidence import EvidenceResult
 from .evidence_verdicts import CEILING, HALF, MARGIN, MIN_UNITS_TO_JUDGE, NO, UNDECIDED, YES
-from .pair_donors import DONOR, HELD_OUT
+from .pair_donors import DONOR, HELD_OUT, OTHER_R2
 
 STANDINGS = {
     (YES, YES): "readable and used",
@@ -28,7 +28,6 @@ STANDINGS = {
 }
 """By the words for readable and used."""
 READINGS = ("lens", "probe")
-OTHER_R2 = "other r2"
 
 
 def bridge_standing(evidence: EvidenceResult | Sequence[EvidenceResult]) -> pd.DataFrame:

@@ -16,10 +16,9 @@ from ...circuits import Result
 from ...circuits.arguments import number_problems
 from ...circuits.columns import Columns
 from ...tasks import Run, Study
-from ...tasks.models.building import architecture_of
 from ..page import Report
 from ..plots.cost import cost_frontier
-from ..training.growth import onset
+from ..training.growth import flops_per_step, onset
 from .claim import Claim
 
 LEVELS = (0.5, 0.9)
@@ -106,9 +105,7 @@ def cost_of_waiting(study: Study, *, levels: Sequence[float] = LEVELS) -> CostRe
     about = study.summary.set_index("run")
     rows = []
     for name, run in study.runs.items():
-        per_step = run.train_config.batch_size * architecture_of(run.model_config).flops_per_example(
-            run.model_config, run.task
-        )
+        per_step = flops_per_step(run)
         arm = about.loc[[name], ["arm", "seed", "replicate"]].iloc[0].to_dict()
         rows += [{"run": name, **arm, **_row(run, level, per_step)} for level in levels]
     return CostResult(pd.DataFrame(rows))

@@ -23,7 +23,7 @@ from .hooks_paths import along_paths
 from .hooks_run import HooksRun, averaged, run_with_hooks
 from .hooks_sets import with_open_edges
 from .memory import MAX_BATCH, MAX_SET_ROWS, Sizes
-from .places import Differences, Gradients, Logits, Objective, OpenEdges, Sublayer, component, order_of, rows_of
+from .places import Differences, Gradients, Logits, Objective, OpenEdges, Sublayer, component, rows_of
 from .room import Room, Work
 
 
@@ -128,9 +128,8 @@ class HooksEngine:
         """The logits with each change by itself; those of one layer together, so that first passes end early."""
         differs = [bool(each.by[:, self._passes.span(each.receiver)].any()) for each in changes]
         yield from self._as_before(base, differs)
-        order = sorted(
-            (i for i, each in enumerate(differs) if each), key=lambda i: order_of(self.graph, changes[i].receiver)
-        )
+        changed = (i for i, each in enumerate(differs) if each)
+        order = sorted(changed, key=lambda i: self.graph.number_of(changes[i].receiver))
         for some in self._some(base, order):
             yield some, self._passes.with_changes(base, [changes[i] for i in some])
 

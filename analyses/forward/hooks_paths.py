@@ -1,7 +1,6 @@
 """Longer paths by hooks: each node in between is run with what changed before it on the path, everything else as it was."""
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -11,7 +10,7 @@ from ...circuits import Edge, Node
 from .hooked_pass import Edit, noted_on, slots
 from .hooks_changes import Passes, added
 from .hooks_run import HooksRun, State
-from .places import component, order_of
+from .places import component
 
 Written = dict[Node, Float[Tensor, "query d_model"]]
 """By node, what it writes more than in the plain run."""
@@ -30,7 +29,7 @@ def along_paths(
         changes: by component, what it writes more.
         through: the nodes in between.
     """
-    order = partial(order_of, passes.graph)
+    order = passes.graph.number_of
     written: list[Written] = [_at_roles(passes, {sender: changes[component(sender)]}) for sender, _ in ends]
     for kind, layer in dict.fromkeys((node.kind, node.layer) for node in sorted(through, key=order)):
         nodes = [node for node in through if (node.kind, node.layer) == (kind, layer)]

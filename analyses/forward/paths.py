@@ -6,13 +6,12 @@ where the nodes in between are the MLPs). Everything after the receiver is recom
 """
 
 from collections.abc import Collection, Sequence
-from functools import partial
 from itertools import groupby
 
 from ...circuits import ComputationGraph, Edge, Node
 from .cached import CachedRun
 from .edge_sets import logits_with_edges
-from .places import Differences, Logits, component, open_edges_of, order_of
+from .places import Differences, Logits, component, open_edges_of
 
 
 def path_logits(
@@ -57,7 +56,7 @@ def path_edges(graph: ComputationGraph, ends: Edge, through: Collection[Node], *
         coupled: whether what a head writes depends on the other heads of its layer, as under a norm of their sum.
     """
     sender, receiver = ends
-    order = partial(order_of, graph)
+    order = graph.number_of
     writers = {sender} | {node for node in through if order(sender) < order(node) < order(receiver)}
     between = writers - {sender}
     found = set()
@@ -73,4 +72,4 @@ def _follows(graph: ComputationGraph, node: Node, receiver: Node, coupled: bool)
     """Whether a node is what a receiver feeds, or comes later."""
     if coupled and receiver.kind == node.kind == "head" and node.layer == receiver.layer:
         return True
-    return node in graph.outputs_of(receiver) or order_of(graph, node) > order_of(graph, receiver)
+    return node in graph.outputs_of(receiver) or graph.number_of(node) > graph.number_of(receiver)

@@ -47,14 +47,9 @@ def sublayer_of(graph: ComputationGraph, node: Node) -> Sublayer:
     return node.kind, graph.n_layers if node.kind == "logits" else node.layer
 
 
-def order_of(graph: ComputationGraph, node: Node) -> int:
-    """When a node is computed: the number of its step."""
-    return graph.number_of(node)
-
-
 def is_after(graph: ComputationGraph, reader: Sublayer, sender: Sublayer) -> bool:
     """Whether a sublayer is computed after another one."""
-    return order_of(graph, first_of(reader)) > order_of(graph, first_of(sender))
+    return graph.number_of(first_of(reader)) > graph.number_of(first_of(sender))
 
 
 def first_of(sublayer: Sublayer) -> Node:
@@ -176,9 +171,8 @@ def check_paths(graph: ComputationGraph, ends: Collection[Edge], through: Collec
             problems.append(f"{sender} is no sender that can matter")
         if receiver not in receivers:
             problems.append(f"{receiver} is no input that can matter")
-        if {sender._replace(role=""), receiver._replace(role="")} <= known and order_of(graph, sender) >= order_of(
-            graph, receiver
-        ):
+        both = {sender._replace(role=""), receiver._replace(role="")} <= known
+        if both and graph.number_of(sender) >= graph.number_of(receiver):
             problems.append(f"{sender} -> {receiver} goes backwards")
     if problems:
         raise ValueError("these are no paths: " + "; ".join(problems[:5]))

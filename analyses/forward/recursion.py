@@ -5,7 +5,7 @@ reading k − 1 plus output k. A reading is a sum of states and constants, the l
 readings follow from outputs and constants: that is the replay. Positions come first, as then both MLPs are single products.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,11 +118,23 @@ def _mixing(mixer: GatedMLP) -> Callable[[States], States]:
     return mixed
 
 
-def replayed(recursion: Recursion, written: Iterable[States]) -> tuple[list[States], list[States]]:
-    """All states and readings, from what is written; outputs are taken one by one, when readings before them are made."""
+def replayed(
+    recursion: Recursion,
+    output: Callable[[int, Sequence[States]], States],
+    change: Callable[[States], States] = lambda reading: reading,
+) -> tuple[list[States], list[States], list[States]]:
+    """All outputs, states and readings.
+
+    Args:
+        recursion: the network.
+        output: number of an output and the readings before it to what is written.
+        change: of every reading, what is read instead.
+    """
+    written: list[States] = []
     states: list[States] = []
     readings: list[States] = []
-    for number, output in enumerate(written):
-        states.append(output if number == 0 else recursion.state(number, readings[-1], output))
-        readings.append(recursion.reading(number, states))
-    return states, readings
+    for number in range(len(recursion.sums)):
+        written.append(output(number, readings))
+        states.append(written[0] if number == 0 else recursion.state(number, readings[-1], written[-1]))
+        readings.append(change(recursion.reading(number, states)))
+    return written, states, readings

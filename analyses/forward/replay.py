@@ -50,12 +50,17 @@ class ReplayRun:
 
     def state(self, layer: int) -> Float[Tensor, "query pos d_model"]:
         """What leaves an application of a block; −1 is the embedding."""
-        return self.states[2 * layer + 2].transpose(0, 1)
+        return self.states[number_of_state(layer)].transpose(0, 1)
 
     def part(self, rows: slice) -> "ReplayRun":
         """The run of some of the prompts."""
         lists = {name: [each[:, rows] for each in getattr(self, name)] for name in ("written", "states", "readings")}
         return replace(self, **lists, logits=self.logits[rows])
+
+
+def number_of_state(layer: int) -> int:
+    """The number of the state that leaves an application; −1 is the embedding."""
+    return 2 * layer + 2
 
 
 def number_of_output(node: Node) -> int:
@@ -86,9 +91,7 @@ def replay_run(model: TRM, graph: ComputationGraph, tokens: Int[Tensor, "query p
 
 def rebuilt(recursion: Recursion, graph: ComputationGraph, written: Sequence[States]) -> ReplayRun:
     """The run in which components write what is given, whatever they read."""
-    states, readings = replayed(recursion, written)
-    answer = graph.roles.index(graph.answer_role)
-    return ReplayRun(recursion, graph, written, states, readings, recursion.decode(readings[-1][answer]))
+    return _of(recursion, graph, *replayed(recursion, lambda number, _: written[number]))
 
 
 def averaged(runs: Iterable[ReplayRun], n: int) -> ReplayRun:
@@ -113,13 +116,21 @@ def _run(
     change: Callable[[Tensor], Tensor] = lambda reading: reading,
 ) -> ReplayRun:
     """Every component writes what it makes of what `change` makes of its reading."""
-    readings: list[States] = []
-    written = [recursion.embedded(tokens)]
-    states: list[States] = []
-    for number in range(len(recursion.sums)):
-        states.append(written[0] if number == 0 else recursion.state(number, readings[-1], written[-1]))
-        readings.append(change(recursion.reading(number, states)))
-        written += [component(readings[-1]) for component in recursion.components[number : number + 1]]
+
+    def output(number: int, readings: Sequence[States]) -> States:
+        return recursion.components[number - 1](readings[-1]) if number else recursion.embedded(tokens)
+
+    return _of(recursion, graph, *replayed(recursion, output, change))
+
+
+def _of(
+    recursion: Recursion,
+    graph: ComputationGraph,
+    written: Sequence[States],
+    states: Sequence[States],
+    readings: Sequence[States],
+) -> ReplayRun:
+    """The run with the logits that follow from the last reading."""
     logits = recursion.decode(readings[-1][graph.roles.index(graph.answer_role)])
     return ReplayRun(recursion, graph, written, states, readings, logits)
 

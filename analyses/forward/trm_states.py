@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .cached import States
-from .replay import ReplayRun
+from .replay import ReplayRun, number_of_state
 
 
 def replayed_with(run: ReplayRun, layer: int, replaced: Sequence[States]) -> Float[Tensor, "copy query d_vocab"]:
@@ -33,11 +33,6 @@ def replayed_with(run: ReplayRun, layer: int, replaced: Sequence[States]) -> Flo
         state = recursion.state(number, reading, recursion.components[number - 1](reading))
         states.append(_put(state, after.get(number, {})))
     return recursion.decode(recursion.reading(len(states) - 1, states)[run.answer])
-
-
-def number_of_state(layer: int) -> int:
-    """The number that a state has in a `Recursion`."""
-    return 2 * layer + 2
 
 
 def _put(states: Float[Tensor, "pos copy query d_model"], replaced: States) -> Float[Tensor, "pos copy query d_model"]:

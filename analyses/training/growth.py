@@ -80,7 +80,7 @@ class RunSummary(Result):
 def summarise_run(run: Run) -> RunSummary:
     """When a run reached each milestone, read on the reported half of the queries."""
     metrics, steps = run.metrics, run.metrics["step"]
-    per_step = run.train_config.batch_size * architecture_of(run.model_config).flops_per_example(run.model_config, run.task)
+    per_step = flops_per_step(run)
     seconds = dict(zip(steps, metrics["seconds"], strict=True))
     rows = []
     for milestone, (column, least) in MILESTONES.items():
@@ -92,6 +92,11 @@ def summarise_run(run: Run) -> RunSummary:
     since = metrics.loc[steps >= table["step"].iloc[0], "train"]
     stability = float((since < STEADY).mean()) if len(since) else float("nan")
     return RunSummary(table, run.name, run.task.regime, stability, metrics, dict(run.n_reported))
+
+
+def flops_per_step(run: Run) -> float:
+    """Floating-point operations of a step of training, see `flops_per_example` of its architecture."""
+    return run.train_config.batch_size * architecture_of(run.model_config).flops_per_example(run.model_config, run.task)
 
 
 def onset(run: Run, column: str, least: float) -> float:
