@@ -25,6 +25,7 @@ def answer_logits(
     positions: Int[Tensor, " prompt"],
     *,
     dtype: torch.dtype | None = None,
+    share: bool = True,
 ) -> Float[Tensor, "prompt d_vocab"]:
     """The logits of each prompt at its answer position.
 
@@ -36,8 +37,9 @@ def answer_logits(
         positions: where each answer is read.
         dtype: of the matrix products; by default that of the parameters. Norms, softmax and the residual stream have
             the parameters' precision.
+        share: let prompts share prefixes where they can, which depends on what they are.
     """
-    shares = not config.bidirectional and tokens.shape[1] == 3 and bool((positions > 0).all())
+    shares = share and not config.bidirectional and tokens.shape[1] == 3 and bool((positions > 0).all())
     rows = _shared_rows(tokens, positions) if shares else _separate_rows(tokens, positions, causal=not config.bidirectional)
     embedding = parameters["embed.W_E"]
     dtype = embedding.dtype if dtype is None else dtype

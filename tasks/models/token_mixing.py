@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..questions.room import too_large_problems
 from ..questions.task import Task
 from .trm_config import TRMConfig
-from .trm_forward import CUT_NORMAL, answer_logits, training_loss
+from .trm_forward import answer_logits, cut_normal, training_loss
 
 if TYPE_CHECKING:
     from .trm import TRM
@@ -47,8 +47,7 @@ def build(config: TRMConfig, task: Task, generator: torch.Generator, device: str
                 parameter.fill_(NEVER_HALTS)
             else:
                 fan_in = config.d_model if name == "embed.W_E" else parameter.shape[0]
-                nn.init.trunc_normal_(parameter, std=1.0, a=-2.0, b=2.0, generator=generator)
-                parameter.mul_(1 / (CUT_NORMAL * math.sqrt(fan_in)))
+                parameter.copy_(cut_normal(parameter.shape, generator) / math.sqrt(fan_in))
     return model.to(device)
 
 

@@ -5,6 +5,7 @@ hook points, so that activations of different loops are told apart (Dehghani et 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from ..questions.room import too_large_problems
 from ..questions.task import Task
 from .config import ModelConfig
-from .fast_forward import answer_logits
+from . import fast_forward
 
 if TYPE_CHECKING:
     from ..transformerlens import HookedTransformer
@@ -137,19 +138,37 @@ def load_parameters(model: "HookedTransformer", config: ModelConfig, parameters:
         model.unembed.W_U.copy_(model.embed.W_E.T)
 
 
+def answer_logits(
+    parameters: Mapping[str, Tensor],
+    config: ModelConfig,
+    tokens: Int[Tensor, "*run prompt pos"],
+    positions: Int[Tensor, "*run prompt"],
+    *,
+    dtype: torch.dtype | None = None,
+) -> Float[Tensor, "*run prompt d_vocab"]:
+    """The logits of each prompt at its answer position, see `fast_forward.answer_logits`; of stacked runs, of each run."""
+    if tokens.ndim == 2:
+        return fast_forward.answer_logits(parameters, config, tokens, positions, dtype=dtype)
+    one = partial(fast_forward.answer_logits, config=config, dtype=dtype, share=False)
+    return torch.vmap(lambda *run: one(run[0], tokens=run[1], positions=run[2]))(dict(parameters), tokens, positions)
+
+
 def training_loss(
     parameters: Mapping[str, Tensor],
     config: ModelConfig,
-    tokens: Int[Tensor, "prompt pos"],
-    answers: Int[Tensor, " prompt"],
-    positions: Int[Tensor, " prompt"],
+    tokens: Int[Tensor, "*run prompt pos"],
+    answers: Int[Tensor, "*run prompt"],
+    positions: Int[Tensor, "*run prompt"],
     *,
     dtype: torch.dtype | None,
     label_smoothing: float,
-) -> Float[Tensor, ""]:
+) -> Float[Tensor, "*run"]:
     """Cross-entropy of the answers."""
     logits = answer_logits(parameters, config, tokens, positions, dtype=dtype).float()
-    return cross_entropy(logits, answers, label_smoothing=label_smoothing)
+    if tokens.ndim == 2:
+        return cross_entropy(logits, answers, label_smoothing=label_smoothing)
+    losses = cross_entropy(logits.flatten(0, 1), answers.flatten(), label_smoothing=label_smoothing, reduction="none")
+    return losses.view_as(answers).mean(1)
 
 
 def flops_per_example(config: ModelConfig, task: Task) -> float:

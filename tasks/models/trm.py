@@ -133,7 +133,7 @@ class TRM(HookedRootModule):
         n_pos = shape.n_prefix + n_ctx
         self.core = nn.ModuleList([Core(shape, n_pos) for _ in range(shape.n_blocks)])
         self.blocks = nn.ModuleList([Application(shape) for _ in range(shape.n_layers)])
-        z_h, z_l = initial_states(shape.d_model)
+        z_h, z_l = initial_states(shape.d_model, torch.device("cpu"))
         self.register_buffer("z_h", z_h.clone(), persistent=False)
         self.register_buffer("z_l", z_l.clone(), persistent=False)
         self.setup()

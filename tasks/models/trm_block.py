@@ -1,7 +1,8 @@
 """A block of a token-mixing network as plain functions, in the layout and with the backward pass that training is fast in.
 
 States are [pos, batch, d_model]: then both MLPs are products of two matrices. Autograd would keep more than is needed and go
-through memory more often; the gradients here are written out, and tests compare them with autograd's.
+through memory more often; the gradients here are written out, and tests compare them with autograd's. Weights and states may
+have a first dimension more, of runs that are trained together.
 """
 
 from typing import Any, NamedTuple
@@ -18,23 +19,23 @@ EPS = 1e-5
 class Gated(NamedTuple):
     """The weights of a gated MLP: silu(x W_gate) * (x W_in), times W_out."""
 
-    W_gate: Float[Tensor, "in_ hidden"]
-    W_in: Float[Tensor, "in_ hidden"]
-    W_out: Float[Tensor, "hidden in_"]
+    W_gate: Float[Tensor, "*run in_ hidden"]
+    W_in: Float[Tensor, "*run in_ hidden"]
+    W_out: Float[Tensor, "*run hidden in_"]
 
 
 class TRMBlock(NamedTuple):
-    """A block's weights, and the dimension of states [pos, batch, d_model] that the norm after mixing positions is over."""
+    """A block's weights, and the dimension of states [..., pos, batch, d_model] that the norm after mixing is over."""
 
     mixer: Gated
     mlp: Gated
     norm_over: int
 
-    def __call__(self, states: Float[Tensor, "pos batch d_model"]) -> Float[Tensor, "pos batch d_model"]:
+    def __call__(self, states: Float[Tensor, "*run pos batch d_model"]) -> Float[Tensor, "*run pos batch d_model"]:
         """The block's output."""
-        mixed = _GatedMixer.apply(states.flatten(1), *self.mixer).view_as(states)
+        mixed = _GatedMixer.apply(states.flatten(-2), *self.mixer).view_as(states)
         middle = normed(states + mixed, self.norm_over)
-        changed = _GatedMLP.apply(middle.flatten(0, 1), *self.mlp).view_as(states)
+        changed = _GatedMLP.apply(middle.flatten(-3, -2), *self.mlp).view_as(states)
         return normed(middle + changed, -1)
 
 
@@ -48,25 +49,25 @@ class _GatedMixer(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, W_gate: Tensor, W_in: Tensor, W_out: Tensor) -> Tensor:
-        W_both = torch.cat([W_gate, W_in], 1)
-        both = W_both.T @ x
-        gate, value = both.chunk(2)
+        W_both = torch.cat([W_gate, W_in], -1)
+        both = W_both.mT @ x
+        gate, value = both.chunk(2, -2)
         opened = silu(gate)
         hidden = opened * value
         ctx.save_for_backward(x, W_both, W_out, both, opened, hidden)
-        return W_out.T @ hidden
+        return W_out.mT @ hidden
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (x, W_both, W_out, both, opened, hidden), (slope,) = ctx.saved_tensors, grads
         to_both = torch.empty_like(both)
-        (gate, value), (to_gate, to_value) = both.chunk(2), to_both.chunk(2)
+        (gate, value), (to_gate, to_value) = both.chunk(2, -2), to_both.chunk(2, -2)
         to_hidden = W_out @ slope
         torch.mul(to_hidden, opened, out=to_value)
         torch.ops.aten.silu_backward.grad_input(to_hidden.mul_(value), gate, grad_input=to_gate)
-        to_gates, to_values = (x @ to_both.T).chunk(2, 1)
-        return W_both @ to_both, to_gates, to_values, hidden @ slope.T
+        to_gates, to_values = (x @ to_both.mT).chunk(2, -1)
+        return W_both @ to_both, to_gates, to_values, hidden @ slope.mT
 
 
 class _GatedMLP(torch.autograd.Function):
@@ -85,11 +86,12 @@ class _GatedMLP(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, W_gate, W_in, W_out, gate, value, opened, hidden = ctx.saved_tensors
         (slope,) = grads
-        to_hidden = slope @ W_out.T
+        to_hidden = slope @ W_out.mT
         to_value = to_hidden * opened
         to_gate = torch.ops.aten.silu_backward(to_hidden.mul_(value), gate)
-        to_x = (to_gate @ W_gate.T).addmm_(to_value, W_in.T)
-        return to_x, x.T @ to_gate, x.T @ to_value, hidden.T @ slope
+        add_product = torch.Tensor.baddbmm_ if x.ndim == 3 else torch.Tensor.addmm_
+        to_x = add_product(to_gate @ W_gate.mT, to_value, W_in.mT)
+        return to_x, x.mT @ to_gate, x.mT @ to_value, hidden.mT @ slope
 
 
 class _Norm(torch.autograd.Function):

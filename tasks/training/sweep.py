@@ -108,7 +108,7 @@ def sweep(
         ValueError: if there is no job, one is something else, or two have the same name.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, when all is saved; it says how many trainings are finished.
     """
-    jobs = _listed(jobs)
+    jobs = listed_jobs(jobs)
     settings = process_problems(n_jobs) + whole_problems(1, threads=threads) + folder_problems(out=out)
     settings += flag_problems(progress=progress)
     names = [job.name for job in jobs]
@@ -156,7 +156,7 @@ def _counted(done: Mapping[str, Mapping[str, Any]], n: int) -> str:
     return f"{len(done) - failed} of {n} trainings are finished" + (f", {failed} failed" if failed else "")
 
 
-def _listed(jobs: Any) -> list[Job]:
+def listed_jobs(jobs: Any) -> list[Job]:
     """Jobs as a list, however they are given, unless they are none."""
     if isinstance(jobs, str | Mapping) or not isinstance(jobs, Iterable):
         raise ValueError(f"jobs is {_kind_of(jobs)}, needed are several, as in jobs=[job]; see grid")

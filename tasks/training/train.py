@@ -6,12 +6,13 @@ code: "evaluation, lens and saved checkpoints use EMA weights").
 
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...circuits.arguments import flag_problems, refuse, shortly
 from ...circuits.destination import folder_problems, input_problems, room_problems
@@ -232,32 +233,44 @@ def _at_once(state: TrainingState, asked: Asked) -> str:
 
 def _save(state: TrainingState, begun: Begun, written: bytes, asked: Asked) -> str:
     """Write what an evaluation leaves: weights, metrics, state, and at last the manifest; why training is done, if it is."""
+    ended = write_evaluated(state.recent, begun, written, asked)
+    write_state(state, begun.writer, keep=1 if ended else STATES)
+    return ended
+
+
+def write_evaluated(averages: Mapping[int, Mapping[str, Tensor]], begun: Begun, written: bytes, asked: Asked) -> str:
+    """Write metrics, and those of the averages, by step, that are to be kept; why training is done, if it is."""
     task, config, writer = asked.task, asked.train_config, begun.writer
     metrics = read_metrics(written, str(asked.folder / METRICS), task, begun.steps)
     phases = phases_reached(metrics, id_test=task.id_test, ood_test=task.ood_test)
     ended = f"{config.stop_at} at step {phases[config.stop_at]:,}" if config.stop_at in phases else ""
-    ended = ended or ("max_steps" if state.step == config.max_steps else "")
+    ended = ended or ("max_steps" if phases["final"] == config.max_steps else "")
     first = {step for phase, step in phases.items() if phase != "final"}
-    due = first | config.checkpoint_steps | ({state.step} if ended else set())
-    for step in sorted(due & state.recent.keys()):
+    due = first | config.checkpoint_steps | ({phases["final"]} if ended else set())
+    for step in sorted(due & averages.keys()):
         if checkpoint_name(step) not in writer.files:
-            writer.write(checkpoint_name(step), checkpoint_bytes(step, state.recent[step]))
+            writer.write(checkpoint_name(step), checkpoint_bytes(step, averages[step]))
     writer.write(METRICS, written)
-    write_state(state, writer, keep=1 if ended else STATES)
     return ended
 
 
 def initial_state(model: "Model", model_config: AnyConfig, config: TrainConfig) -> TrainingState:
     """The state before the first step."""
     parameters = trained_parameters(model, model_config)
+    groups = decay_groups(parameters, model_config, config)
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    return TrainingState(parameters, average, optimizer)
+
+
+def decay_groups(parameters: Mapping[str, nn.Parameter], model_config: AnyConfig, config: TrainConfig) -> list[dict[str, Any]]:
+    """Parameters for an optimiser, those with weight decay and those without."""
     with_decay = set(architecture_of(model_config).decayed(parameters))
     groups = [
         {"params": [p for name, p in parameters.items() if name in with_decay], "weight_decay": config.weight_decay},
         {"params": [p for name, p in parameters.items() if name not in with_decay], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
-    average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-    return TrainingState(parameters, average, optimizer)
+    return [group for group in groups if group["params"]]
 
 
 def take_step(
@@ -273,7 +286,7 @@ def take_step(
     loss = architecture_of(model_config).training_loss(parameters, model_config, tokens, answers, positions, **how)
     state.optimizer.zero_grad()
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(parameters.values(), config.clip_norm)
+    nn.utils.clip_grad_norm_(parameters.values(), config.clip_norm)
     for group in state.optimizer.param_groups:
         group["lr"] = config.learning_rate * min(1.0, state.step / max(1, config.warmup_steps))
     state.optimizer.step()
@@ -295,7 +308,7 @@ def _correct(model_config: AnyConfig, parameters: dict[str, Tensor], queries: Qu
 
 
 @torch.no_grad()
-def _update_average(average: dict[str, Tensor], parameters: dict[str, torch.nn.Parameter], decay: float, step: int) -> None:
+def _update_average(average: dict[str, Tensor], parameters: dict[str, nn.Parameter], decay: float, step: int) -> None:
     new_share = 1 - min(decay, (1 + step) / (10 + step))
     for name, parameter in parameters.items():
         average[name].lerp_(parameter, new_share)

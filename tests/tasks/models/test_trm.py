@@ -44,7 +44,7 @@ def literal_logits(weights, shape, tokens):
         embedded = [weights["embed.W_E"][token] for token in prompt]
         prefix = [weights["prefix.W"] if i == 0 else 0 * weights["prefix.W"] for i in range(shape.n_prefix)]
         x = shape.embedding_scale * shape.d_model**0.5 * torch.stack(prefix + embedded)
-        z_h, z_l = (state.to(x).repeat(len(x), 1) for state in initial_states(shape.d_model))
+        z_h, z_l = (state.to(x).repeat(len(x), 1) for state in initial_states(shape.d_model, torch.device("cpu")))
         for _ in range(shape.h_cycles):
             for _ in range(shape.l_cycles):
                 z_l = refine(z_l + z_h + x)
