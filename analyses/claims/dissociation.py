@@ -53,7 +53,7 @@ BESIDE: ArmsOfStudy = {"untied": ("untied", "final")}
 PRESETS: Mapping[str, ArmsOfStudy] = {
     "causal": ARMS,
     "bidirectional": {name: (f"{arm}_slots", moment) for name, (arm, moment) in ARMS.items()},
-    "token mixing": ARMS,
+    "token mixing": {**ARMS, "taught": ("both_hops", "ood_generalised")},
 }
 """Where a study has the arms, by architecture. Being readable means different things in each."""
 NAME = "accuracy without circuit"

@@ -2,7 +2,8 @@
 
 Each criterion is a function of what was measured on one model, and says yes, no, or None where it cannot be said. It runs
 on models of which the answer is known, on the same graph and questions: set by hand, and natural after grokking, which has
-accuracy and path.
+accuracy and path. In token mixing natural may never grok, and both hops, which answers, stands in its place; there a loop
+makes anew what is taken out of one layer, so that use is asked of every kind of place, see `bridge_standing`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,13 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 
 from ...tasks.models.by_hand import CODE, DECOY, TWO_HOPS
-from ..bridge.evidence import EvidenceResult
 from ..bridge.evidence_verdicts import TOGETHER
+from ..bridge.standing import bridge_standing
 from ..bridge.verdicts import ANYWHERE, bridge_cells, bridge_is, bridge_read
 from .dissociation_measurement import HOP1_OOD, IID, OOD, PROBE, RANDOM, DissociationMeasurement
 
 HIGH, LOW, BEYOND_SHORTCUT = 0.9, 0.1, 0.3  # exact match
-PATH_READABLE = 0.8  # share of OOD bridges that must surely be read
+PATH_READABLE = 0.8  # share of OOD bridges that must surely be read by a lens
+PROBE_READABLE = 0.5  # by a probe, beyond chance; of a perfect one on so few facts .8 is not sure
 NONE = pd.Series({"value": float("nan"), "low": float("nan"), "high": float("nan")})
 
 Criterion = Callable[[DissociationMeasurement, str], bool | None]
@@ -27,27 +29,35 @@ def accuracy_without_path(one: DissociationMeasurement, name: str) -> bool | Non
     """It answers beyond shortcuts, and the bridge is used after no layer, at no position and not at all together."""
     if name not in one.evidence or one.accuracy[name] <= one.floors[name] + BEYOND_SHORTCUT:
         return None
-    return {"no": True, "yes": False}.get(used(one.evidence[name][OOD]))
+    return {"no": True, "yes": False}.get(used(one, name, OOD))
 
 
 def path(one: DissociationMeasurement, name: str) -> bool | None:
-    """OOD bridges are used where the second hop is ID, and in OOD+OOD questions they are read where ID ones are used.
+    """OOD bridges are used where the second hop is ID, and in OOD+OOD questions they are read.
 
-    Of random weights, which answer nothing, it is asked only whether anything is read anywhere.
+    By a lens where ID ones are used; in token mixing by a probe, at a place chosen on other facts. Of random weights, which
+    answer nothing, it is asked only whether a probe reads anything.
     """
-    read = by_probe if one.reading == PROBE else by_lens
-    if name == RANDOM:
-        return bool((read(one, name)["low"] >= PATH_READABLE).any())
-    return _path(one, name, read)
+    if one.reading != PROBE:
+        return _path(one, name, lambda: bool(readable(one, name)["low"] >= PATH_READABLE))
+    return _probed(one, name) if name == RANDOM else _path(one, name, lambda: _probed(one, name))
+
+
+def _probed(one: DissociationMeasurement, name: str) -> bool:
+    """Whether a probe surely reads most bridges of OOD+OOD questions at the place where it should read best."""
+    return bool(bridge_standing(one.evidence[name][OOD])["probe_low"].iloc[0] >= PROBE_READABLE)
 
 
 def path_by_probe(one: DissociationMeasurement, name: str) -> bool | None:
     """The same, read by a linear probe: a path may not write bridges in the form that a lens reads."""
-    return _path(one, name, by_probe)
+    return _path(one, name, lambda: bool(readable(one, name, by_probe)["low"] >= PATH_READABLE))
 
 
-def used(evidence: EvidenceResult) -> str:
-    """Whether the bridge is used after any layer, at any position or at all of them together."""
+def used(one: DissociationMeasurement, name: str, split: str) -> str:
+    """Whether the bridge is used, after any layer, at any position or at all; in token mixing also after all layers."""
+    evidence = one.evidence[name][split]
+    if one.reading == PROBE:
+        return str(bridge_standing(evidence)["used"].iloc[0])
     return bridge_is(evidence, roles=ANYWHERE)
 
 
@@ -88,24 +98,22 @@ def readable(
     return rows.sort_values("value").iloc[-1][["value", "low", "high"]].astype(float) if len(rows) else NONE
 
 
-def _path(
-    one: DissociationMeasurement, name: str, read: Callable[[DissociationMeasurement, str], pd.DataFrame]
-) -> bool | None:
+def _path(one: DissociationMeasurement, name: str, is_read: Callable[[], bool]) -> bool | None:
     if HOP1_OOD not in one.evidence.get(name, {}):
         return None
-    is_used = used(one.evidence[name][HOP1_OOD])
+    is_used = used(one, name, HOP1_OOD)
     if is_used == "no":
         return False
-    is_read = readable(one, name, read)["low"] >= PATH_READABLE  # what is used and cannot be read may be a path, too
-    return True if is_used == "yes" and is_read else None
+    return True if is_used == "yes" and is_read() else None  # what is used and cannot be read may be a path, too
 
 
 HAS_NO_PATH: Mapping[str, bool] = {CODE: True, DECOY: True, TWO_HOPS: False, "natural": False}
 """Controls of `accuracy_without_path`, and what it must say."""
 HAS_PATH: Mapping[str, bool] = {name: not has_none for name, has_none in HAS_NO_PATH.items()}
-"""Controls of `path` where a lens reads."""
-HAS_PATH_BY_PROBE: Mapping[str, bool] = {"natural": True, RANDOM: False}
-"""The same where a probe reads."""
+"""Controls of `path`."""
+HAS_NO_PATH_MIXING: Mapping[str, bool] = {CODE: True, DECOY: True, TWO_HOPS: False, "taught": False}
+HAS_PATH_MIXING: Mapping[str, bool] = {name: not has_none for name, has_none in HAS_NO_PATH_MIXING.items()} | {RANDOM: False}
+"""The same for token mixing."""
 
 
 def control_outcomes(

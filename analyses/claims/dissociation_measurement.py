@@ -18,7 +18,7 @@ PATH_SPLITS = (OOD, HOP1_OOD, IID)
 LENS, PROBE = "lens", "probe"
 RANDOM = "random weights"
 ASKED = {
-    **{"exposed": (OOD,), "natural": PATH_SPLITS, "before": PATH_SPLITS},
+    **{"exposed": (OOD,), "natural": PATH_SPLITS, "before": PATH_SPLITS, "taught": (OOD, HOP1_OOD)},
     **{TWO_HOPS: PATH_SPLITS, CODE: (OOD, HOP1_OOD), DECOY: (OOD, HOP1_OOD), RANDOM: (OOD,)},
 }
 """By model, the questions on which there is evidence on the bridge; where there are three, also a lens."""

@@ -11,11 +11,13 @@ from ..statistics import newcombe_interval
 from .dissociation_criteria import (
     BEYOND_SHORTCUT,
     HAS_NO_PATH,
+    HAS_NO_PATH_MIXING,
     HAS_PATH,
-    HAS_PATH_BY_PROBE,
+    HAS_PATH_MIXING,
     HIGH,
     LOW,
     PATH_READABLE,
+    PROBE_READABLE,
     Criterion,
     accuracy_without_path,
     by_probe,
@@ -44,10 +46,10 @@ N_FALSIFIERS = 2
 
 def criteria_of(each: Sequence[DissociationMeasurement]) -> Mapping[str, tuple[Criterion, Mapping[str, bool]]]:
     """By direction, the criterion that must be right on its controls, and what it must say of each."""
-    reads_by_probe = any(one.reading == PROBE for one in each)
+    mixes = any(one.reading == PROBE for one in each)
     return {
-        WITHOUT_PATH: (accuracy_without_path, HAS_NO_PATH),
-        WITHOUT_ACCURACY: (path, HAS_PATH_BY_PROBE if reads_by_probe else HAS_PATH),
+        WITHOUT_PATH: (accuracy_without_path, HAS_NO_PATH_MIXING if mixes else HAS_NO_PATH),
+        WITHOUT_ACCURACY: (path, HAS_PATH_MIXING if mixes else HAS_PATH),
     }
 
 
@@ -70,10 +72,13 @@ def directions(each: Sequence[DissociationMeasurement], said: Controls, m: int) 
     """Both directions of the claim, if their criteria are right on the controls."""
     taught = "second hop, as soon as it answers"
     not_used = "used after no layer, at no position and not at all together"
-    there = (
-        f"used on {HOP1_OOD} questions answered right ({_facts(each)} facts), and bridges of {OOD} read after the last "
-        f"layer at which ID ones are used, surely in {PATH_READABLE}; not there if not used"
+    mixes = any(one.reading == PROBE for one in each)
+    read = (
+        f"read by a probe, surely in {PROBE_READABLE} beyond chance"
+        if mixes
+        else f"read after the last layer at which ID ones are used, surely in {PATH_READABLE}"
     )
+    there = f"used on {HOP1_OOD} questions answered right ({_facts(each)} facts), and bridges of {OOD} {read}; not there if not used"
     without_path = occurrence_row(
         Row(WITHOUT_PATH, "main", f"{DIRECTIONS[WITHOUT_PATH]}: {taught}", OOD),
         [accuracy_without_path(one, "exposed") for one in each],
@@ -115,7 +120,7 @@ def beside(each: Sequence[DissociationMeasurement]) -> list[Row]:
     )
     is_used = occurrence_row(
         Row("used", "beside", f"of which: OOD bridges used, {_facts(each)} facts", HOP1_OOD),
-        [{"yes": True, "no": False}.get(used(one.evidence["before"][HOP1_OOD])) for one in before],
+        [{"yes": True, "no": False}.get(used(one, "before", HOP1_OOD)) for one in before],
         f"first half of that rule; {EXPLORATORY}",
         m=1,
     )

@@ -44,7 +44,7 @@ from .contrasts import (
     with_two_arms,
 )
 from .gatekeeping import decide
-from .late_step import late_arms
+from .shared_steps import arms_at_shared_steps
 from .path_checks import path_checks
 from .path_measurement import JENSEN_SHANNON, PathMeasurement, measure_paths, n_measured
 from .rules import (
@@ -281,7 +281,7 @@ def _comparison_jobs(inputs: Inputs, name: str) -> Iterator[tuple[int, Job]]:
     """A job for each graph that has two arms to compare, with all arms that it has."""
     split, arms, beside = COMPARISONS[name]
     if name == "main" and mixes_tokens(inputs.study):
-        arms = {**arms, **late_arms(inputs.study)}
+        arms = {**arms, **arms_at_shared_steps(inputs.study)}
     there = {arm: where for arm, where in arms.items() if has_arms(inputs.study, {arm: where})}
     compared = couples(beside or (*BY_STATUS, *PAPER, MIXED, *BY_AGE))
     settings = (split, compared, inputs.n_pairs, inputs.n_questions, inputs.seed)

@@ -80,7 +80,9 @@ def _labels(
     return torch.where(asked == positions, answers, copied)
 
 
-def _at(states: States, config: TRMConfig, asked: Int[Tensor, "*run place prompt"]) -> Float[Tensor, "*run place prompt d_model"]:
+def _at(
+    states: States, config: TRMConfig, asked: Int[Tensor, "*run place prompt"]
+) -> Float[Tensor, "*run place prompt d_model"]:
     """The states of each prompt at some of its positions."""
     return states.take_along_dim((config.n_prefix + asked)[..., None], -3)
 

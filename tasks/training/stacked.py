@@ -47,7 +47,9 @@ class Stacked:
     ) -> "Stacked":
         """Before the first step, from the weights that each run begins with."""
         names = initial[0]
-        parameters = {name: nn.Parameter(torch.stack([each[name].detach() for each in initial]).to(device)) for name in names}
+        parameters = {
+            name: nn.Parameter(torch.stack([each[name].detach() for each in initial]).to(device)) for name in names
+        }
         rate = torch.tensor(config.learning_rate, device=device)
         how: dict[str, Any] = {"lr": rate, "betas": config.betas, "fused": True, "capturable": device != "cpu"}
         optimizer = torch.optim.AdamW(decay_groups(parameters, model_config, config), **how)

@@ -72,7 +72,9 @@ def train_together(
         FloatingPointError: if a loss is no longer finite; nothing is kept then.
     """
     jobs = listed_jobs(jobs)
-    problems = folder_problems(out=out) + device_problems(device) + process_problems(n_jobs) + flag_problems(progress=progress)
+    problems = (
+        folder_problems(out=out) + device_problems(device) + process_problems(n_jobs) + flag_problems(progress=progress)
+    )
     refuse(problems + _job_problems(jobs))
     asked = [Asked(Path(out) / j.name, j.task, j.model_config, j.train_config, j.initial, None, resume=True) for j in jobs]
     left = [each for each in asked if each.finished() is None]
@@ -98,7 +100,9 @@ def _job_problems(jobs: Sequence[Job]) -> list[str]:
             own.append(f"stop_at is {job.train_config.stop_at!r}, trainings that run together end together")
         sizes = (job.task.n_tokens, job.task.n_positions)
         if sizes != (wanted := (first.task.n_tokens, first.task.n_positions)):
-            own.append(f"its task has {sizes[0]} tokens and {sizes[1]} positions, that of {first.name} {wanted[0]} and {wanted[1]}")
+            own.append(
+                f"its task has {sizes[0]} tokens and {sizes[1]} positions, that of {first.name} {wanted[0]} and {wanted[1]}"
+            )
         problems += [f"{job.name}: {problem}" for problem in own]
     return problems
 

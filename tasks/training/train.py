@@ -263,7 +263,9 @@ def initial_state(model: "Model", model_config: AnyConfig, config: TrainConfig) 
     return TrainingState(parameters, average, optimizer)
 
 
-def decay_groups(parameters: Mapping[str, nn.Parameter], model_config: AnyConfig, config: TrainConfig) -> list[dict[str, Any]]:
+def decay_groups(
+    parameters: Mapping[str, nn.Parameter], model_config: AnyConfig, config: TrainConfig
+) -> list[dict[str, Any]]:
     """Parameters for an optimiser, those with weight decay and those without."""
     with_decay = set(architecture_of(model_config).decayed(parameters))
     groups = [
