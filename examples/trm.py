@@ -2,6 +2,7 @@
 
     python examples/trm.py --work runs/trm                         # graph 1, a run on each core; resumes if interrupted
     python examples/trm.py --work runs/trm --graph 6 --graph 7     # registered graphs (docs/preregistration.md)
+    python examples/trm.py --work runs/trm --device cuda           # all of them at once, as stacked weights, in minutes
     python examples/trm.py --work runs/trm --ship                  # copy what is finished to examples/checkpoints
 
 Graph 1 was used for development and looked at freely (docs/trm.md); it is shipped as the study `trm`. Registered graphs are
@@ -74,7 +75,8 @@ def ship(work: Path) -> None:
 def main(
     work: Annotated[Path, typer.Option(help="folder for the runs")] = Path("runs/trm"),
     graph: Annotated[list[int], typer.Option(help="1, or some of 6 to 13")] = [EXPLORED],  # noqa: B006
-    n_jobs: Annotated[int, typer.Option(help="runs at a time, with one thread each")] = -1,
+    n_jobs: Annotated[int, typer.Option(help="processes at a time, with one thread each")] = -1,
+    device: Annotated[str, typer.Option(help="cpu, for a run on each core, or what trains all at once")] = "cpu",
     ship_only: Annotated[bool, typer.Option("--ship", help="copy finished runs instead of training")] = False,
 ) -> None:
     """Train or ship the study."""
@@ -83,7 +85,11 @@ def main(
     if ship_only:
         ship(work)
         return
-    typer.echo(tasks.sweep(jobs(graph), work, n_jobs=n_jobs).to_string())
+    if device == "cpu":
+        typer.echo(tasks.sweep(jobs(graph), work, n_jobs=n_jobs).to_string())
+        return
+    for run in tasks.train_together(jobs(graph), work, device=device, n_jobs=n_jobs):
+        typer.echo(f"{run.name}: finished")
 
 
 if __name__ == "__main__":

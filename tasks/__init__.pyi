@@ -24,6 +24,7 @@ from .runs.training_config import TrainConfig
 from .training.published_transfer import published_new_facts
 from .training.resuming import ResumeWarning
 from .training.sweep import Job, grid, sweep
+from .training.together import train_together
 from .training.train import train
 from .training.transfer import CELLS, NewFacts
 
@@ -75,5 +76,6 @@ __all__ = [
     "sweep",
     "top_token",
     "train",
+    "train_together",
     "two_hop",
 ]

@@ -359,6 +359,11 @@ ROWS: dict[str, Row] = {
         ),
         {"model_config": "data", "train_config": "data", "resume": "flag"},
     ),
+    "train_together": (
+        T.train_together,
+        lambda w: {"jobs": [w.job], "out": w.tmp / "folder", "device": "cpu", "progress": False},
+        {"n_jobs": "jobs at a time"},
+    ),
     "two_hop": (T.two_hop, lambda w: {"task": w.task}, {}),
     # analyses
     "AttentionResult.figure": (

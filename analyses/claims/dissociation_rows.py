@@ -78,7 +78,8 @@ def directions(each: Sequence[DissociationMeasurement], said: Controls, m: int) 
         if mixes
         else f"read after the last layer at which ID ones are used, surely in {PATH_READABLE}"
     )
-    there = f"used on {HOP1_OOD} questions answered right ({_facts(each)} facts), and bridges of {OOD} {read}; not there if not used"
+    asked = f"used on {HOP1_OOD} questions answered right ({_facts(each)} facts)"
+    there = f"{asked}, and bridges of {OOD} {read}; not there if not used"
     without_path = occurrence_row(
         Row(WITHOUT_PATH, "main", f"{DIRECTIONS[WITHOUT_PATH]}: {taught}", OOD),
         [accuracy_without_path(one, "exposed") for one in each],

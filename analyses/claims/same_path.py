@@ -44,7 +44,6 @@ from .contrasts import (
     with_two_arms,
 )
 from .gatekeeping import decide
-from .shared_steps import arms_at_shared_steps
 from .path_checks import path_checks
 from .path_measurement import JENSEN_SHANNON, PathMeasurement, measure_paths, n_measured
 from .rules import (
@@ -58,6 +57,7 @@ from .rules import (
     rows_to_frame,
     violations_row,
 )
+from .shared_steps import arms_at_shared_steps
 from .specimens import Arms, ArmsOfStudy, arm_checkpoints, graphs_problems, has_arms, if_saved, mixes_tokens
 
 LATE = 3_100  # a step that every run of 15,000 saves

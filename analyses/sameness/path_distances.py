@@ -177,8 +177,8 @@ def path_distances(
     asked, pairs = answered_pairs(models, task, split, "bridge", n_pairs, seed)
     others = answered_pairs(models, task, split, "relation_2", n_pairs, seed)[1]
     profiles, elsewhere = (_profiles(models, each, progress=progress, **setting) for each in (pairs, others))
-    amounts = {name: evidence_profile(evidence[name], bridge_roles(model)) for name, model in models.items()}
-    controls = {name: evidence_profile(_of_controls(evidence[name]), bridge_roles(model)) for name, model in models.items()}
+    amounts = {name: _amounts(evidence[name], model) for name, model in models.items()}
+    controls = {name: _amounts(_of_controls(evidence[name]), model) for name, model in models.items()}
     ways = [way for a, b in couples for way in ((a, b), (b, a))]
     transfers = direction_transfers(models, ways, task, split, n=n_questions, progress=progress, **setting)
     table = pd.DataFrame(
@@ -189,6 +189,12 @@ def path_distances(
         ]
     )
     return PathDistances(table, split, len(pairs), len(asked))
+
+
+def _amounts(evidence: EvidenceResult, model: Model) -> Profile:
+    """How much is used where a model can make the bridge, of the positions that its questions have."""
+    there = set(evidence.table["role"])
+    return evidence_profile(evidence, [role for role in bridge_roles(model) if role in there])
 
 
 def answered_pairs(

@@ -51,25 +51,25 @@ class Architecture(Protocol):
         self,
         parameters: Mapping[str, Tensor],
         config: Any,
-        tokens: Int[Tensor, "prompt pos"],
-        positions: Int[Tensor, " prompt"],
+        tokens: Int[Tensor, "*run prompt pos"],
+        positions: Int[Tensor, "*run prompt"],
         *,
         dtype: torch.dtype | None = None,
-    ) -> Float[Tensor, "prompt d_vocab"]:
-        """The logits of each prompt at its answer position."""
+    ) -> Float[Tensor, "*run prompt d_vocab"]:
+        """The logits of each prompt at its answer position; parameters and prompts of several runs may be stacked."""
         ...
 
     def training_loss(
         self,
         parameters: Mapping[str, Tensor],
         config: Any,
-        tokens: Int[Tensor, "prompt pos"],
-        answers: Int[Tensor, " prompt"],
-        positions: Int[Tensor, " prompt"],
+        tokens: Int[Tensor, "*run prompt pos"],
+        answers: Int[Tensor, "*run prompt"],
+        positions: Int[Tensor, "*run prompt"],
         *,
         dtype: torch.dtype | None,
         label_smoothing: float,
-    ) -> Float[Tensor, ""]:
+    ) -> Float[Tensor, "*run"]:
         """What a step of training lowers."""
         ...
 

@@ -15,8 +15,8 @@ from torch.nn.functional import cross_entropy
 
 from ..questions.room import too_large_problems
 from ..questions.task import Task
-from .config import ModelConfig
 from . import fast_forward
+from .config import ModelConfig
 
 if TYPE_CHECKING:
     from ..transformerlens import HookedTransformer

@@ -20,11 +20,11 @@ from ..runs.training_config import TrainConfig
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """The training set: prompts, answers, and the position at which each is read."""
+    """The training set, of one run or of several: prompts, answers, and the position at which each is read."""
 
-    tokens: Int[Tensor, "example pos"]
-    answers: Int[Tensor, " example"]
-    positions: Int[Tensor, " example"]
+    tokens: Int[Tensor, "*run example pos"]
+    answers: Int[Tensor, "*run example"]
+    positions: Int[Tensor, "*run example"]
 
 
 def training_examples(task: Task) -> Examples:

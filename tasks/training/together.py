@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from joblib import delayed
 from jaxtyping import Bool, Float, Int
+from joblib import delayed
 from torch import Tensor
 
 from ...circuits.arguments import flag_problems, process_problems, refuse, shortly
@@ -42,7 +42,7 @@ class _Evaluated:
     step: int
     seconds: float
     losses: Float[Tensor, " run"]
-    average: dict[str, Float[Tensor, "run *shape"]]
+    average: dict[str, Tensor]
     right: Bool[Tensor, "run query"]
 
 
@@ -51,10 +51,10 @@ def train_together(
 ) -> list[Run]:
     """Train all jobs at once on one device, as stacked weights, and leave a run of each in its folder under `out`.
 
-    Every run has its own data, batches and clipping, and ends as `train` would have it but for rounding. Worth it on a GPU,
-    where many small models take hardly longer than one; on a CPU `sweep` is as fast. Weights at all evaluations are held on
-    the device until the end, since phases are known only then: their number times evaluations times runs. Nothing is written before, so
-    that what is stopped begins anew.
+    Every run has its own data, batches and clipping, and ends as `train` would have it but for rounding. On a GPU many small
+    models take hardly longer than one; on a CPU `sweep` is faster. Since phases are known only at the end, the averages of
+    all evaluations are held on the device until then: 4 bytes × parameters × evaluations × runs. Nothing is written before,
+    so that what is stopped begins anew; a finished run can be extended by `train`.
 
     Args:
         jobs: of one shape of model, of training settings that differ in their seed alone and have no `stop_at`, and of
@@ -68,8 +68,22 @@ def train_together(
         The runs, in the order of the jobs; the seconds of their metrics are those of all together.
 
     Raises:
-        ValueError: if they cannot be trained together, or a folder holds a run that was begun otherwise.
+        ValueError: if they cannot be trained together, or a folder holds a run that was begun otherwise; all problems at
+            once.
+        FolderInUseError: if another process trains in one of the folders.
         FloatingPointError: if a loss is no longer finite; nothing is kept then.
+
+    >>> import tempfile
+    >>> from grokscope import tasks
+    >>> settings = tasks.TrainConfig.tiny(max_steps=2, evaluate_every=1, batch_size=32)
+    >>> world = {"n_entities": 12, "n_relations": 8, "out_degree": 5}
+    >>> jobs = [
+    ...     tasks.Job(name, tasks.TwoHopTask.random(**world, supervision=each), tasks.ModelConfig.tiny(), settings)
+    ...     for name, each in {"natural": tasks.NATURAL, "taught": tasks.BOTH_HOPS}.items()
+    ... ]
+    >>> runs = tasks.train_together(jobs, tempfile.mkdtemp(), device="cpu", n_jobs=1, progress=False)
+    >>> [run.phases["final"] for run in runs]
+    [2, 2]
     """
     jobs = listed_jobs(jobs)
     problems = (
@@ -115,19 +129,26 @@ def _train(asked: Sequence[Asked], device: str, n_jobs: int, *, progress: bool) 
     with ExitStack() as writing:
         for each in asked:
             writing.enter_context(written_alone(each.folder))
-        begun = [each.begun(state) for each, state in zip(asked, states, strict=True)]
-        refuse([
-            f"{each.folder} holds a run that was begun; `sweep` goes on with it, or choose another folder"
-            for each, run, state in zip(asked, begun, states, strict=True)
-            if run is None or state.step
-        ])  # fmt: skip
+        begun = [_begun(each, state) for each, state in zip(asked, states, strict=True)]
         stacked = Stacked.of([state.parameters for state in states], asked[0].model_config, asked[0].train_config, device)
         evaluated = list(_steps(stacked, asked, progress=progress))
-        tasks = [delayed(_rows)(number, each.task, *_answers(evaluated, number)) for number, each in enumerate(asked)]
-        with in_workers(tasks, n_jobs=n_jobs) as found:
+        calls = [delayed(_rows)(number, each.task, *_answers(evaluated, number)) for number, each in enumerate(asked)]
+        with in_workers(calls, n_jobs=n_jobs) as found:
             for number, rows in found:
                 _bring_back(states[number], stacked, number)
                 _write(asked[number], begun[number], states[number], number, evaluated, rows)
+
+
+def _begun(asked: Asked, state: TrainingState) -> Begun:
+    """A run before its first step, in its folder.
+
+    Raises:
+        ValueError: if the folder holds steps of it.
+    """
+    begun = asked.begun(state)
+    if begun is None or state.step:
+        refuse([f"{asked.folder} holds a run that was begun by itself: sweep goes on with it, or choose another folder"])
+    return cast(Begun, begun)
 
 
 def _initial_state(asked: Asked) -> TrainingState:
@@ -146,7 +167,7 @@ def _steps(stacked: Stacked, asked: Sequence[Asked], *, progress: bool) -> Itera
     step = take_steps(stacked, stacked_examples(own, device), model_config, config)
     drawn = zip(*(batches(some, each.train_config, first=0) for some, each in zip(own, asked, strict=True)), strict=True)
     start, before = time.perf_counter(), 0
-    with bar(config.max_steps, f"{len(asked)} runs", show=progress, first=0, unit=" steps") as shown:
+    with bar(config.max_steps, f"{len(asked)} runs", show=progress, unit=" steps") as shown:
         for now in config.evaluation_steps:
             for rows in _on_device(drawn, now - before, device):
                 step(rows)
