@@ -10,6 +10,7 @@ import pytest
 from handset import copies_model, handset_model, pair_code_model
 
 from grokscope.analyses import InterchangeResult, Specimen, accuracy_without_circuit
+from grokscope.analyses.bridge.best_cells import ALL, EVERY_LAYER, ONE_CELL, RIGHT
 from grokscope.analyses.bridge.evidence import EvidenceResult
 from grokscope.analyses.bridge.lens import LensResult
 from grokscope.analyses.claims.dissociation import decide_dissociation
@@ -172,27 +173,70 @@ BROKEN: dict[str, tuple[dict[str, object], str]] = {
 }
 
 
-def mixing(random: float = 0.05, **changed: object) -> DissociationMeasurement:
-    """Of networks that mix tokens: a lens sees nothing, and random weights are a control."""
-    blind = {f"{name}_lens": lens(0.05) for name in ("natural", "before")}
-    one = measured(**{**blind, **changed})
-    untrained = {OOD: evidence(NO, probe=random)}
-    return dataclasses.replace(one, evidence={**one.evidence, RANDOM: untrained}, reading=PROBE)
-
-
-def test_where_tokens_are_mixed_a_probe_reads_and_random_weights_are_a_control() -> None:
-    result = decide(mixing())
-    assert (
-        result.verdict == "supported"
-        and says(decide(measured(before_lens=lens(0.05))))["path_without_accuracy"] != "supported"
+def looped(used: str = YES, probe: float = 0.95) -> EvidenceResult:
+    """In a loop one layer's ablation says nothing; after every layer at once it does."""
+    low, high = {YES: (0.8, 0.95), NO: (0.0, 0.05), OPEN: (0.0, 0.9)}[used]
+    places = {
+        (ONE_CELL, "lens", ALL): (0.0, 0.05),
+        (ONE_CELL, "probe", ALL): (probe - 0.1, min(1.0, probe + 0.05)),
+        (ONE_CELL, "ablation", RIGHT): (0.0, 0.05),
+        (EVERY_LAYER, "ablation", RIGHT): (low, high),
+        (ONE_CELL, "direction", RIGHT): (low, high),
+        (ONE_CELL, "held out", RIGHT): (0.9, 1.0),
+    }
+    best = pd.DataFrame(
+        [
+            dict(zip(("where", "measure", "answered"), place, strict=True))
+            | {"cells": "L1 r1", "value": high, "control": 0.0, "low": low, "high": high, "n": 90, "n_facts": 50}
+            | {"whole_state": 1.0, "donor_right": 1.0}
+            for place, (low, high) in places.items()
+        ]
     )
-    found = [key for key in result.table["key"] if key.startswith("control.path_without_accuracy")]
-    assert found == [f"control.path_without_accuracy.{name}" for name in ("natural", RANDOM)]
-    unread = {split: evidence(probe=0.3) for split in USES}
-    assert says(decide(mixing(before=unread)))["path_without_accuracy"] == "undecided", "used, and no probe reads it"
-    assert says(decide(mixing(natural=unread)))["path_without_accuracy"] == "invalid"
-    assert says(decide(mixing(random=0.95)))["path_without_accuracy"] == "invalid", "a probe reads what was never trained"
-    assert says(decide(mixing(before=USES | {HOP1_OOD: evidence(NO)})))["path_without_accuracy"] == "contradicted"
+    return dataclasses.replace(evidence(NO, probe=probe), best=best)
+
+
+LOOPED = {split: looped() for split in (OOD, HOP1_OOD, IID)}
+LOOPED_UNUSED = {split: looped(NO) for split in (OOD, HOP1_OOD, IID)}
+
+
+def mixing(random: float = 0.05, **changed: object) -> DissociationMeasurement:
+    """Of networks that mix tokens, where a lens sees nothing: natural never answers, random weights are a control."""
+    taught = changed.pop("taught", LOOPED)
+    known = {"exposed": {OOD: looped(NO, 0.3)}, TWO_HOPS: LOOPED, CODE: LOOPED_UNUSED, DECOY: LOOPED_UNUSED}
+    one = measured(**{**known, "natural": LOOPED, "before": LOOPED, "before_lens": lens(0.05)} | changed)
+    found = dict(one.evidence) | {RANDOM: {OOD: looped(NO, random)}, "taught": taught}
+    del found["natural"]
+    accuracy, floors = ({**numbers, "taught": at} for numbers, at in ((one.accuracy, 1.0), (one.floors, 0.1)))
+    return dataclasses.replace(one, evidence=found, accuracy=accuracy, floors=floors, reading=PROBE)
+
+
+def test_where_tokens_are_mixed_use_is_asked_of_every_place_and_a_probe_reads() -> None:
+    result = decide(mixing())
+    assert result.verdict == "supported", "no layer's ablation shows use here, every layer's does"
+    for direction, names in {
+        "accuracy_without_path": (CODE, DECOY, TWO_HOPS, "taught"),
+        "path_without_accuracy": (CODE, DECOY, TWO_HOPS, "taught", RANDOM),
+    }.items():
+        found = [key for key in result.table["key"] if key.startswith(f"control.{direction}")]
+        assert found == [f"control.{direction}.{name}" for name in names]
+
+
+MIXED: dict[str, tuple[dict[str, object], str, str]] = {
+    "taught second hops use it": ({"exposed": {OOD: looped()}}, "contradicted", "supported"),
+    "unclear": ({"exposed": {OOD: looped(OPEN)}}, "undecided", "supported"),
+    "used, and no probe reads it": ({"before": {split: looped(probe=0.5) for split in USES}}, "supported", "undecided"),
+    "not used": ({"before": LOOPED | {HOP1_OOD: looped(NO)}}, "supported", "contradicted"),
+    "a probe reads what was never trained": ({"random": 0.95}, "supported", "invalid"),
+    "taught has no path": ({"taught": LOOPED_UNUSED}, "invalid", "invalid"),
+    "the path set by hand is not seen": ({TWO_HOPS: LOOPED_UNUSED}, "invalid", "invalid"),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_each_direction_is_judged_by_its_rule_where_tokens_are_mixed(name: str) -> None:
+    changed, *expected = MIXED[name]
+    found = says(decide(mixing(**changed)))
+    assert [found["accuracy_without_path"], found["path_without_accuracy"]] == expected
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The late moment of token-mixing networks, on runs whose accuracies are made up."""
+"""The moments of token-mixing networks, on runs whose accuracies are made up."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from grokscope.analyses.claims.late_step import late_arms, late_step
+from grokscope.analyses.claims.shared_steps import arms_at_shared_steps, early_step, late_step
 from grokscope.analyses.claims.specimens import arm_checkpoints, mixes_tokens
 from grokscope.tasks import SPLITS, Run, Study
 from grokscope.tasks.runs.folder import checkpoint_name
@@ -31,10 +31,10 @@ def made_up(run: Run, name: str, reaches: Mapping[str, int], *, seed: int = 1, s
     return dataclasses.replace(run, folder=Path(name), task=task, metrics=metrics, manifest=manifest)
 
 
-def study(tiny_run: Run, *, half: int = 1600, again: int = 10**6, taught: int = 400) -> Study:
+def study(tiny_run: Run, *, half: int = 1600, again: int = 10**6, taught: int = 400, ID: int = 300) -> Study:
     runs = [
-        made_up(tiny_run, "natural-g1-r0", {"ID": 300, "half": half}),
-        made_up(tiny_run, "natural-g1-r1", {"ID": 200, "half": again}),
+        made_up(tiny_run, "natural-g1-r0", {"ID": ID, "half": half}),
+        made_up(tiny_run, "natural-g1-r1", {"ID": min(ID, 200), "half": again}),
         made_up(tiny_run, "both_hops-g1-r0", {"ID": 300, "OOD": taught}),
         made_up(tiny_run, "second_hop-g1-r0", {"ID": 1900, "OOD": 1900}, saved=(100,)),
     ]
@@ -42,25 +42,31 @@ def study(tiny_run: Run, *, half: int = 1600, again: int = 10**6, taught: int = 
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("changes", "early", "late"),
     [
-        ({}, 1300),  # natural answers half at 1,600
-        ({"half": 10**6}, 2000),
-        ({"again": 1300}, 1000),  # no natural training may
-        ({"half": 900}, None),  # 1,000 is the first late enough: 2.5 × 400
-        ({"taught": 500}, 1300),
-        ({"taught": 600}, None),  # 1,500 is early for it, and at 1,600 natural answers
-        ({"taught": 10**6}, None),  # both hops never gets there
+        ({}, 500, 1300),  # both hops answers from 400 on; natural answers half at 1,600
+        ({"half": 10**6}, 500, 2000),
+        ({"again": 1300}, 500, None),  # no natural training may: 1,000 is too early for 2.5 times 500
+        ({"half": 900}, 500, None),
+        ({"half": 500}, None, None),  # natural answers before both hops does at a saved step
+        ({"taught": 500}, 500, 1300),
+        ({"taught": 600}, 1000, None),  # 2,500 is never reached
+        ({"taught": 100, "ID": 100}, 100, 1300),
+        ({"taught": 10**6}, None, None),  # both hops never gets there
     ],
 )
-def test_the_last_saved_step_before_natural_answers(tiny_run: Run, changes: dict[str, int], expected: int | None) -> None:
-    assert late_step(study(tiny_run, **changes), 1) == expected
+def test_the_first_and_the_last_saved_step_that_all_share(
+    tiny_run: Run, changes: dict[str, int], early: int | None, late: int | None
+) -> None:
+    found = study(tiny_run, **changes)
+    assert (early_step(found, 1), late_step(found, 1)) == (early, late)
 
 
-def test_both_arms_are_late_at_one_step(tiny_run: Run) -> None:
+def test_all_arms_of_a_graph_are_of_one_age(tiny_run: Run) -> None:
     found = study(tiny_run)
-    checkpoints = arm_checkpoints(found, late_arms(found))[1]
+    checkpoints = arm_checkpoints(found, arms_at_shared_steps(found))[1]
     assert {name: each.step for name, each in checkpoints.items()} == {
+        "early": 500, "early again": 500, "early taught": 500,
         "late": 1300, "late again": 1300, "late taught": 1300,
     }  # fmt: skip
     assert not mixes_tokens(found)
