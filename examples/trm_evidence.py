@@ -1,7 +1,7 @@
 """Where the bridge stands in token-mixing networks: the table of docs/trm.md, from shipped weights, and its figures.
 
 python examples/trm_evidence.py                                  # two minutes; figures and diagrams on trm_evidence.html
-python examples/trm_evidence.py --study runs/trm --out page.html
+python examples/trm_evidence.py --study study --out page.html     # graph 1 of the attention models, the same table
 """
 
 from pathlib import Path
@@ -24,16 +24,17 @@ MOMENTS = {  # by arm, where its trainings are opened, and what they are asked
     "second_hop": ("ood_generalised", ("ID", "OOD+OOD")),
 }
 DRAWN = (("second_hop-g1-r0", "ood_generalised"), ("natural-g1-r0", "final"))
+GRAPH = 1
 N_PAIRS, TOP = 128, 40  # pairs and edges of a circuit
 
 
 def checkpoints(study: tasks.Study) -> list[tuple[tasks.Checkpoint, str]]:
-    """What is opened: checkpoints with the kind of questions."""
+    """What is opened: checkpoints of graph 1 with the kind of questions."""
     return [
         (run.checkpoint(moment), kind)
         for arm, (moment, kinds) in MOMENTS.items()
         for name, run in study.runs.items()
-        if name.startswith(arm) and moment in run.phases
+        if name.startswith(f"{arm}-g{GRAPH}-") and moment in run.phases
         for kind in kinds
     ]
 
@@ -48,8 +49,7 @@ def rows(evidence: list[analyses.EvidenceResult], asked: list[tuple[tasks.Checkp
     standing = analyses.bridge_standing(evidence)
     table = pd.DataFrame(
         {
-            "run": [each.run.name for each, _ in asked],
-            "step": [f"{each.step:,}" for each, _ in asked],
+            "run, step": [each.label for each, _ in asked],
             "asked": [kind for _, kind in asked],
             "exact match": [f"{each.accuracy[SHOWN[kind]]:.2f}" for each, kind in asked],
             "lens, any cell / null": _pair(standing, "lens_any_cell"),
@@ -110,7 +110,7 @@ def _circuit(checkpoint: tasks.Checkpoint) -> tuple[circuits.Diagram, str]:
     model, task = checkpoint.model(), checkpoint.task
     pairs = tasks.make_pairs(task, split="test_inferred_iid", contrast="bridge", n=N_PAIRS, seed=0)
     circuit = analyses.discover(model, pairs.keep_correct(model), top_k=TOP, progress=False)
-    return circuits.draw({checkpoint.label: circuit}), f"{checkpoint.label}: {len(circuit.edges)} edges, by replay."
+    return circuits.draw({checkpoint.label: circuit}), f"{checkpoint.label}: {len(circuit.kept_edges)} edges, by replay."
 
 
 if __name__ == "__main__":
