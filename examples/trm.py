@@ -89,21 +89,21 @@ def new_facts_jobs(work: Path) -> list[tasks.Job]:
     return [*jobs, replace(jobs[0], name=f"random-g{EXPLORED}-r1", train_config=again)]
 
 
-def shipped_steps(run: tasks.Run, shared: set[int]) -> list[int]:
+def shipped_steps(run: tasks.Run, shared: set[int | None]) -> list[int]:
     """The steps whose weights are shipped: of phases, the last before OOD questions are answered, and shared ones."""
     found = {run.phases.get(phase) for phase in ("id_generalised", "ood_generalised", "final")} | {last_before_ood(run)}
-    return sorted({step for step in found | shared if step in run.steps})
+    return sorted(step for step in found | shared if step is not None and step in run.steps)
 
 
 def ship(work: Path) -> None:
     """Copy finished runs that are not there already, and seal the studies that they belong to."""
     runs = [tasks.Run.load(path.parent) for path in sorted(work.glob("*/run.json"))]
     finished = tasks.Study(work, {run.name: run for run in runs if run.is_finished})
-    shared = arms_at_shared_steps(finished)
+    shared = [(arm, moment) for arm, moment in arms_at_shared_steps(finished).values() if callable(moment)]
     places = set()
     for run in finished.runs.values():
         place = SHIPPED / ("trm" if run.task.seed == EXPLORED else "trm_registered")
-        own = {step for arm, moment in shared.values() if run.name.startswith(arm) and (step := moment(run))}
+        own = {moment(run) for arm, moment in shared if run.name.startswith(arm)}
         if not (place / run.name).exists():
             copy_run(run, place / run.name, steps=shipped_steps(run, own))
             typer.echo(f"{run.name}: shipped")

@@ -5,8 +5,7 @@ hook points, so that activations of different loops are told apart (Dehghani et 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -149,8 +148,12 @@ def answer_logits(
     """The logits of each prompt at its answer position, see `fast_forward.answer_logits`; of stacked runs, of each run."""
     if tokens.ndim == 2:
         return fast_forward.answer_logits(parameters, config, tokens, positions, dtype=dtype)
-    one = partial(fast_forward.answer_logits, config=config, dtype=dtype, share=False)
-    return torch.vmap(lambda *run: one(run[0], tokens=run[1], positions=run[2]))(dict(parameters), tokens, positions)
+    how: dict[str, Any] = {"dtype": dtype, "share": False}
+
+    def one(own: dict[str, Tensor], prompts: Tensor, places: Tensor) -> Tensor:
+        return fast_forward.answer_logits(own, config, prompts, places, **how)
+
+    return torch.vmap(one)(dict(parameters), tokens, positions)
 
 
 def training_loss(

@@ -94,7 +94,10 @@ def _halts(parameters: Mapping[str, Tensor], first: Float[Tensor, "*run prompt d
 
 
 def final_states(
-    parameters: Mapping[str, Tensor], config: TRMConfig, tokens: Int[Tensor, "*run prompt pos"], dtype: torch.dtype | None = None
+    parameters: Mapping[str, Tensor],
+    config: TRMConfig,
+    tokens: Int[Tensor, "*run prompt pos"],
+    dtype: torch.dtype | None = None,
 ) -> States:
     """z_H after the last cycle, at prefix and prompt."""
     dtype = parameters["embed.W_E"].dtype if dtype is None else dtype
