@@ -41,10 +41,11 @@ def bridge_standing(evidence: EvidenceResult | Sequence[EvidenceResult]) -> pd.D
         by_lens, by_probe: `readable and used`, `used, not readable`, `readable, not used`, `neither`, or `undecided`;
         readable_by_lens, readable_by_probe, used: `yes`, `no`, `undecided`, `undecided (ceiling)`;
         then the numbers: for lens, probe, probe where the answer is right and where it is wrong, the lens at any cell, the
-        probe of shuffled labels, ablation at all positions after one layer and at one position after every layer, interchange (with a donor that asks another r2; pairs have none, but theirs) in
-        one cell and in one position after every layer, and the difference of mean states in one cell: the value and its
-        control, low and high of their difference, n and n_facts, and the cells; lens_where_used, probe_where_used: what
-        these read at the cells of the last, since a bridge may be readable only after it was used.
+        probe of shuffled labels, ablation of all positions after one layer and of one position after every layer,
+        interchange (with a donor that asks another r2; pairs have none, but theirs) in one cell and in one position after
+        every layer, and the difference of mean states in one cell: the value and its control, low and high of their
+        difference, n and n_facts, and the cells; lens_where_used, probe_where_used: what these read at the cells of the
+        last, since a bridge may be readable only after it was used.
 
     Raises:
         ValueError: if a result has no such table, or is of a run of several steps.

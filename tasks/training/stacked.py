@@ -54,8 +54,8 @@ class Stacked:
         how: dict[str, Any] = {"lr": rate, "betas": config.betas, "fused": True, "capturable": device != "cpu"}
         optimizer = torch.optim.AdamW(decay_groups(parameters, model_config, config), **how)
         average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-        zeros = (torch.zeros((), dtype=torch.float64), torch.zeros(len(initial)))
-        return cls(parameters, average, optimizer, *(each.to(device) for each in zeros))
+        n_steps, losses = torch.zeros((), dtype=torch.float64, device=device), torch.zeros(len(initial), device=device)
+        return cls(parameters, average, optimizer, n_steps, losses)
 
 
 def stacked_examples(examples: Sequence[Examples], device: str) -> Examples:

@@ -225,7 +225,7 @@ def _bring_back(state: TrainingState, stacked: Stacked, run: int) -> None:
         state.average[name].copy_(stacked.average[name][run])
         moments = stacked.optimizer.state[stacked.parameters[name]]
         own = {moment: moments[moment][run].cpu() for moment in ("exp_avg", "exp_avg_sq")}
-        state.optimizer.state[parameter] = {"step": torch.tensor(float(state.step)), **own}
+        state.optimizer.state[parameter] = {"step": torch.tensor(float(state.step), device="cpu"), **own}
 
 
 def _write(
