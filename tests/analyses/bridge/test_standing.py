@@ -49,7 +49,7 @@ def test_copies_are_exchanged_only_together(evidence_world: TwoHopTask) -> None:
 def test_a_random_network_is_not_readable_and_not_judged() -> None:
     task = TwoHopTask.random(n_entities=24, n_relations=12, out_degree=8, layout="slots", seed=0)
     row = standing(build_model(TRMConfig.tiny(), task, seed=1), task, "train_inferred")
-    assert row["readable_by_lens"] == "no" and row["readable_by_probe"] != "yes"
+    assert "yes" not in (row["readable_by_lens"], row["readable_by_probe"])
     assert (
         row["used"] == row["by_lens"] == row["by_probe"] == "undecided" and abs(row["probe"] - row["probe_control"]) < 0.15
     )
