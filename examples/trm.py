@@ -78,7 +78,7 @@ def new_facts_jobs(work: Path) -> list[tasks.Job]:
     before = tasks.TwoHopTask.random(seed=EXPLORED, layout="four_slots")
     kinds = {name: (name, tasks.NewFacts.random(before, seed=EXPLORED)) for name in ORIGINS}
     published = tasks.published_new_facts(before, seed=EXPLORED)
-    kinds |= {f"{name}_published": (name, published) for name in PUBLISHED}
+    kinds |= {f"{name}_items": (name, published) for name in PUBLISHED}
     config = tasks.TrainConfig.small_trm(max_steps=TRANSFER_STEPS, n_checkpoints=0, seed=EXPLORED)
     jobs = []
     for name, (origin, new) in kinds.items():
@@ -108,8 +108,8 @@ def ship(work: Path) -> None:
             copy_run(run, place / run.name, steps=shipped_steps(run, own))
             typer.echo(f"{run.name}: shipped")
         places.add(place)
-    for folder in sorted(path.parent for path in (work / "new_facts").glob("*/run.json")):
-        place = SHIPPED / "trm" / "new_facts" / folder.name
+    for folder in sorted(path.parent for path in (work / "transfer").glob("*/run.json")):
+        place = SHIPPED / "trm" / "transfer" / folder.name
         if not place.exists():
             copy_run(tasks.Run.load(folder), place, steps=[])
             typer.echo(f"{folder.name}: metrics shipped")
@@ -131,7 +131,7 @@ def main(
     if ship_only:
         ship(work)
         return
-    out = work / "new_facts" if new_facts else work
+    out = work / "transfer" if new_facts else work
     for jobs in [new_facts_jobs(work)] if new_facts else groups(graph):
         if device == "cpu":
             typer.echo(tasks.sweep(jobs, out, n_jobs=n_jobs).to_string())

@@ -112,6 +112,8 @@ def _job_problems(jobs: Sequence[Job]) -> list[str]:
             own.append(f"its training settings differ from those of {first.name} in more than the seed")
         if job.train_config.stop_at is not None:
             own.append(f"stop_at is {job.train_config.stop_at!r}, trainings that run together end together")
+        if (n := len(training_examples(job.task).tokens)) < job.train_config.batch_size:
+            own.append(f"batch_size={job.train_config.batch_size:,} asks for more than its {n:,} examples")
         sizes = (job.task.n_tokens, job.task.n_positions)
         if sizes != (wanted := (first.task.n_tokens, first.task.n_positions)):
             own.append(

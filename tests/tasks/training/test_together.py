@@ -16,6 +16,11 @@ WORLD = {"n_entities": 12, "n_relations": 8, "out_degree": 5}
 SETTINGS = {"max_steps": 12, "evaluate_every": 4, "batch_size": 32, "warmup_steps": 5, "bfloat16": False, "n_checkpoints": 2}
 KINDS = {
     "token mixing": (TRMConfig.tiny(n_blocks=2), "four_slots", TrainConfig.small_trm),
+    "published losses": (
+        TRMConfig.tiny(n_prefix=2, copy_loss=True, halting=True, last_cycle_only=True, mixer_norm="channels"),
+        "slots",
+        TrainConfig.small_trm,
+    ),
     "causal": (ModelConfig.tiny(), "compact", TrainConfig.small),
     "bidirectional": (ModelConfig.tiny(bidirectional=True, tie_embeddings=False), "slots", TrainConfig.small_bidirectional),
 }
@@ -114,6 +119,7 @@ REFUSED: dict[str, tuple[Callable[[], list[Job]], str]] = {
     "none": (list, "there is no job"),
     "another shape": (lambda: [jobs("token mixing")[0], jobs("causal")[1]], "its model is ModelConfig"),
     "other settings": (lambda: [jobs("causal")[0], jobs("causal", ema=0.5)[1]], "in more than the seed"),
+    "few examples": (lambda: jobs("causal", batch_size=5000), "more than its"),
     "a stop": (lambda: jobs("causal", stop_at="memorised"), "end together"),
     "another world": (
         lambda: [
