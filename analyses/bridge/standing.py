@@ -60,6 +60,11 @@ def bridge_standing(evidence: EvidenceResult | Sequence[EvidenceResult]) -> pd.D
     return pd.DataFrame([_row(each) for each in results])
 
 
+def used_anywhere(evidence: EvidenceResult) -> str:
+    """Whether a bridge is used at any kind of place, see `bridge_standing`."""
+    return _used(evidence.best)
+
+
 def _row(evidence: EvidenceResult) -> dict[str, object]:
     best = evidence.best
     readable = {reading: _readable(_one(best, ONE_CELL, reading, ALL)) for reading in READINGS}

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ...tasks.models.by_hand import CODE, DECOY, TWO_HOPS
 from ..bridge.evidence_verdicts import TOGETHER
-from ..bridge.standing import bridge_standing
+from ..bridge.standing import bridge_standing, used_anywhere
 from ..bridge.verdicts import ANYWHERE, bridge_cells, bridge_is, bridge_read
 from .dissociation_measurement import HOP1_OOD, IID, OOD, PROBE, RANDOM, DissociationMeasurement
 
@@ -57,7 +57,7 @@ def used(one: DissociationMeasurement, name: str, split: str) -> str:
     """Whether the bridge is used, after any layer, at any position or at all; in token mixing also after all layers."""
     evidence = one.evidence[name][split]
     if one.reading == PROBE:
-        return str(bridge_standing(evidence)["used"].iloc[0])
+        return used_anywhere(evidence)
     return bridge_is(evidence, roles=ANYWHERE)
 
 

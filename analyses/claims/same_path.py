@@ -21,7 +21,9 @@ from ...circuits.arguments import common_problems, refuse
 from ...circuits.conditions import AGAIN, condition_of
 from ...circuits.progress import bar
 from ...circuits.units import fixed
+from ...tasks.models.trm import TRM
 from ..bounds import distance_bounds, mean_bounds
+from ..bridge.standing import used_anywhere
 from ..bridge.verdicts import bridge_is
 from ..page import Report
 from ..sameness.equivalence import RESOLUTION
@@ -131,7 +133,8 @@ def same_inference_path(
     usable = with_two_arms(graphs, contrasts)
     with bar(sum(map(n_measured, usable.values())), "measuring paths", show=progress) as shown:
         measured = {graph: measure_paths(arms, *settings, done=shown.update) for graph, arms in usable.items()}
-    return decide_same_path(measured, split, transferred)
+    mixes = any(isinstance(each.model, TRM) for arms in usable.values() for each in arms.values())
+    return decide_same_path(measured, split, transferred, mixes=mixes)
 
 
 def decide_same_path(
@@ -139,6 +142,8 @@ def decide_same_path(
     split: str,
     transferred: pd.DataFrame | None = None,
     beside: Sequence[Row] = (),
+    *,
+    mixes: bool = False,
 ) -> ClaimResult:
     """Claim (i) from what was measured.
 
@@ -147,10 +152,11 @@ def decide_same_path(
         split: of the questions.
         transferred: see `same_inference_path`.
         beside: rows of other questions that are shown.
+        mixes: whether the models mix tokens: their loop makes anew what one layer loses, and a lens may read no bridge.
     """
     found = [decided(measured, measure, contrast) for contrast in BY_STATUS for measure in MARGINS]
     main = [main_row(each, split, N_MAIN) for each in found]
-    against = _falsifiers(measured, split)
+    against = _falsifiers(measured, split, mixes=mixes)
     controls = [row for each in found for row in control_rows(each, split)]
     shown = [*beside_rows(measured, split, (*PAPER, MIXED)), *_circuit_rows(measured, split), *beside]
     decision = decide([*main, *against])
@@ -200,23 +206,26 @@ def _circuit_distances(measured: Measured, contrast: Contrast, form: str, *, rep
     return pd.Series(found, dtype=float)
 
 
-def _falsifiers(measured: Measured, split: str) -> list[Row]:
+def _falsifiers(measured: Measured, split: str, *, mixes: bool) -> list[Row]:
     """The bridge is used in one arm of a couple of equal age only; early, the answer can be read before the bridge."""
-    m = len(BY_STATUS) + 1
+    m, is_used = len(BY_STATUS) + 1, used_anywhere if mixes else bridge_is
     rows = []
     for contrast in BY_STATUS:
         both = [each.evidence for each in measured.values() if not unfit(each, contrast)]
-        says = [[bridge_is(each[arm]) for arm in (contrast.a, contrast.b)] for each in both]
+        says = [[is_used(each[arm]) for arm in (contrast.a, contrast.b)] for each in both]
         outcomes = [a != b if {a, b} <= {"yes", "no"} else None for a, b in says]
         quantity = f"bridge used by {contrast.a} or by {contrast.b} only"
         asked = Row(f"used.{contrast.key}", "falsifier", quantity, split)
         rows.append(violations_row(asked, outcomes, "one says yes, the other no", m=m))
-    return [*rows, _answer_first(measured, split, m)]
+    return [*rows, _answer_first(measured, split, m, mixes=mixes)]
 
 
-def _answer_first(measured: Measured, split: str, m: int) -> Row:
+def _answer_first(measured: Measured, split: str, m: int, *, mixes: bool) -> Row:
+    """Of models that mix tokens nothing is said where a lens reads no bridge in most questions."""
     first = [each.lens["early"].queries for each in measured.values() if not unfit(each, BY_STATUS[0])]
-    outcomes = [bool((each["first_answer"] < each["first_bridge"]).mean() > MOST) for each in first]
+    blind = [mixes and each["first_bridge"].notna().mean() <= MOST for each in first]
+    before = [bool((each["first_answer"] < each["first_bridge"]).mean() > MOST) for each in first]
+    outcomes = [None if unread else word for word, unread in zip(before, blind, strict=True)]
     asked = Row("answer_first.early", "falsifier", "early: the answer is readable before the bridge", split)
     return violations_row(asked, outcomes, f"so in more than {MOST:g} of the questions", m=m)
 
@@ -281,7 +290,10 @@ def _comparison_jobs(inputs: Inputs, name: str) -> Iterator[tuple[int, Job]]:
     """A job for each graph that has two arms to compare, with all arms that it has."""
     split, arms, beside = COMPARISONS[name]
     if name == "main" and mixes_tokens(inputs.study):
-        arms = {**arms, **arms_at_shared_steps(inputs.study)}
+        saved = {
+            each: (arm, if_saved(moment) if isinstance(moment, str) else moment) for each, (arm, moment) in arms.items()
+        }
+        arms = {**saved, **arms_at_shared_steps(inputs.study)}
     there = {arm: where for arm, where in arms.items() if has_arms(inputs.study, {arm: where})}
     compared = couples(beside or (*BY_STATUS, *PAPER, MIXED, *BY_AGE))
     settings = (split, compared, inputs.n_pairs, inputs.n_questions, inputs.seed)
@@ -296,7 +308,8 @@ def _decide(inputs: Inputs, measured: Mapping[str, Mapping[int, PathMeasurement]
     if not main:
         return SamePathFinding({}, None, measured)
     beside = [row for name, each in others.items() for row in beside_rows(each, COMPARISONS[name][0], COMPARISONS[name][2])]
-    result = decide_same_path(main, COMPARISONS["main"][0], inputs.transferred, beside)
+    mixes = mixes_tokens(inputs.study)
+    result = decide_same_path(main, COMPARISONS["main"][0], inputs.transferred, beside, mixes=mixes)
     return SamePathFinding({"main": result}, decide_by_age(main, ID), measured)
 
 

@@ -19,7 +19,7 @@ COMPARED = {"natural": "id_generalised", "both_hops": "ood_generalised"}
 
 
 def arms_at_shared_steps(study: Study) -> ArmsOfStudy:
-    """Natural and both hops, early and late."""
+    """Natural and both hops, early and late, where the weights are kept."""
     early, late = (_moment(study, which) for which in (early_step, late_step))
     return {
         "early": ("natural", early),
@@ -32,7 +32,12 @@ def arms_at_shared_steps(study: Study) -> ArmsOfStudy:
 def _moment(study: Study, which: Callable[[Study, int], int | None]) -> Callable[[Run], int | None]:
     """By graph, of whatever run of it is asked about."""
     steps = {int(graph): which(study, int(graph)) for graph in study.summary["seed"].unique()}
-    return lambda run: steps.get(run.task.seed)
+
+    def moment(run: Run) -> int | None:
+        step = steps.get(run.task.seed)
+        return step if step in run.steps else None
+
+    return moment
 
 
 def early_step(study: Study, graph: int) -> int | None:
@@ -47,18 +52,18 @@ def late_step(study: Study, graph: int) -> int | None:
 
 
 def _compared(study: Study, graph: int) -> list[tuple[str, Run]]:
-    """The trainings of a graph that are compared, with their arms."""
-    about = study.summary[study.summary["seed"] == graph]
+    """The trainings of a graph that are compared, the first two of each arm, with their arms."""
+    about = study.summary[study.summary["seed"] == graph].sort_values("replicate").groupby("arm").head(2)
     return [(arm, study.runs[name]) for arm, name in about[["arm", "run"]].itertuples(index=False) if arm in COMPARED]
 
 
 def _shared(runs: list[tuple[str, Run]]) -> list[int]:
-    """The steps that all have saved, each after its early phase, at which no natural one answers OOD questions."""
+    """The steps at which all save weights, each after its early phase, and no natural one answers OOD questions."""
     reached = [run.phases.get(COMPARED[arm]) for arm, run in runs]
     begun = [step for step in reached if step is not None]
     if not begun or len(begun) < len(reached):
         return []
-    saved = set.intersection(*(set(run.steps) for _, run in runs))
+    saved = set.intersection(*(run.train_config.checkpoint_steps | set(run.phases.values()) for _, run in runs))
     return [step for step in saved if step >= max(begun) and not any(map(partial(_answers, step), runs))]
 
 

@@ -72,13 +72,7 @@ def study_arms(study: Study, arms: ArmsOfStudy) -> dict[int, Arms]:
 
 def arm_checkpoints(study: Study, arms: ArmsOfStudy) -> dict[int, dict[str, Checkpoint]]:
     """What `study_arms` would open, without opening it; arguments and errors as there."""
-    summary = study.summary
-    there = ", ".join(dict.fromkeys(summary["arm"]))
-    problems = [
-        f"{name} needs runs of {arm}; arms of {study.folder} are {there}"
-        for name, (arm, _) in arms.items()
-        if not (summary["arm"] == arm).any()
-    ]
+    summary, problems = study.summary, lacking_arms(study, arms)
     chosen = {int(str(seed)): _chosen(study, rows, arms) for seed, rows in summary.groupby("seed")}
     for seed, runs in chosen.items():
         tasks = [two_hop(run.task) for run, _ in runs.values()]
@@ -90,6 +84,13 @@ def arm_checkpoints(study: Study, arms: ArmsOfStudy) -> dict[int, dict[str, Chec
     return {
         seed: {name: run.checkpoint(step) for name, (run, step) in runs.items()} for seed, runs in chosen.items() if runs
     }
+
+
+def lacking_arms(study: Study, arms: ArmsOfStudy) -> list[str]:
+    """Which arms a study has no run of."""
+    there = dict.fromkeys(study.summary["arm"])
+    lacking = {name: arm for name, (arm, _) in arms.items() if arm not in there}
+    return [f"{name} needs runs of {arm}; arms of {study.folder} are {', '.join(there)}" for name, arm in lacking.items()]
 
 
 def open_arms(checkpoints: Mapping[str, Checkpoint]) -> Arms:

@@ -25,7 +25,7 @@ from ...circuits.workers import in_workers
 from ...tasks import Run, Study, load_study
 from ..claims.claim import N_PAIRS, N_QUESTIONS, Inputs, Job
 from ..claims.registry import CLAIMS
-from ..claims.specimens import arm_checkpoints, open_arms
+from ..claims.specimens import lacking_arms, open_arms
 from .cache import cached, fingerprint
 from .numbers import FILE, write_numbers
 from .report import Findings, verdicts, write_report
@@ -65,8 +65,7 @@ def analyse(
     common = common_problems(n_pairs=n_pairs, n_questions=n_questions, progress=progress, seed=seed)
     refuse(common + process_problems(n_jobs) + folder_problems(measured=measured))
     inputs = Inputs(study, transfers, n_pairs, n_questions, seed)
-    for claim in CLAIMS.values():
-        arm_checkpoints(study, claim.arms)  # raises if any is missing
+    refuse([problem for claim in CLAIMS.values() for problem in lacking_arms(study, claim.arms)])
     groups = {name: claim.jobs(inputs) for name, claim in CLAIMS.items()}
     jobs = {
         (name, group, key): job

@@ -112,7 +112,7 @@ def sweep(
     settings = process_problems(n_jobs) + whole_problems(1, threads=threads) + folder_problems(out=out)
     settings += flag_problems(progress=progress)
     names = [job.name for job in jobs]
-    refuse(_problems(names) + settings)
+    refuse(name_problems(names) + settings)
     n_jobs, threads = native((n_jobs, threads))
     needed = sum(bytes_to_write(Path(out) / job.name, job.task, job.model_config, job.train_config) for job in jobs)
     refuse(room_problems(out, needed, f"what these {len(jobs)} trainings write"))
@@ -170,7 +170,7 @@ def _kind_of(given: Any) -> str:
     return f"one {type(given).__name__}" if isinstance(given, Job) else shortly(given)
 
 
-def _problems(names: Sequence[str]) -> list[str]:
+def name_problems(names: Sequence[str]) -> list[str]:
     """Why jobs cannot be trained next to each other."""
     if not names:
         return ["there is no job"]

@@ -1,6 +1,5 @@
 """Several trainings at once on one device: what makes a sweep of small models fast on a GPU."""
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -22,7 +21,7 @@ from ..questions.devices import device_problems
 from ..questions.evaluation import evaluate, evaluation_queries, shortcut_floors
 from ..questions.task import Task
 from ..runs.checkpoints import Run
-from ..runs.folder import written_alone
+from ..runs.folder import SETTINGS, written_alone
 from ..runs.metrics import row_text
 from ..runs.phases import CONSECUTIVE
 from ..runs.weights import load_weights
@@ -30,7 +29,7 @@ from .batches import Examples, as_examples, batches, training_examples
 from .feasible import bytes_to_write, learning_problems
 from .resuming import Asked, Begun
 from .stacked import Stacked, stacked_correct, stacked_examples, take_steps
-from .sweep import Job, listed_jobs
+from .sweep import Job, listed_jobs, name_problems
 from .train import initial_state, write_evaluated
 from .training_state import TrainingState, write_state
 
@@ -57,8 +56,9 @@ def train_together(
     so that what is stopped begins anew; a finished run can be extended by `train`.
 
     Args:
-        jobs: of one shape of model, of training settings that differ in their seed alone and have no `stop_at`, and of
-            tasks with equally many tokens and positions. Finished ones are skipped.
+        jobs: with different names, of one shape of model, of training settings that differ in their seed alone and have no
+            `stop_at`, and of tasks with equally many tokens and positions and no fewer examples than a batch. Finished ones
+            are skipped.
         out: folder for the runs.
         device: where to train.
         n_jobs: processes that compute accuracies from right and wrong answers at the end; −1 for one on each core.
@@ -92,6 +92,8 @@ def train_together(
     refuse(problems + _job_problems(jobs))
     asked = [Asked(Path(out) / j.name, j.task, j.model_config, j.train_config, j.initial, None, resume=True) for j in jobs]
     left = [each for each in asked if each.finished() is None]
+    begun = [each.folder for each in left if (each.folder / SETTINGS).exists()]
+    refuse([f"{folder} holds a run that is not finished, or a shorter one: sweep goes on with it" for folder in begun])
     needed = sum(bytes_to_write(each.folder, each.task, each.model_config, each.train_config) for each in left)
     refuse(room_problems(out, needed, f"what these {len(left)} trainings write"))
     if left:
@@ -101,9 +103,10 @@ def train_together(
 
 def _job_problems(jobs: Sequence[Job]) -> list[str]:
     """Why jobs cannot be trained together."""
+    problems = name_problems([job.name for job in jobs])
     if not jobs:
-        return ["there is no job"]
-    first, problems = jobs[0], []
+        return problems
+    first = jobs[0]
     for job in jobs:
         own = learning_problems(job.task, job.train_config) + model_problems(job.model_config, job.task)
         if job.model_config != first.model_config:
@@ -127,30 +130,18 @@ def _job_problems(jobs: Sequence[Job]) -> list[str]:
 @torch.enable_grad()
 def _train(asked: Sequence[Asked], device: str, n_jobs: int, *, progress: bool) -> None:
     """Train from the first step to the last and write all runs."""
-    states = [_initial_state(each) for each in asked]
     with ExitStack() as writing:
         for each in asked:
             writing.enter_context(written_alone(each.folder))
-        begun = [_begun(each, state) for each, state in zip(asked, states, strict=True)]
+        states = [_initial_state(each) for each in asked]
         stacked = Stacked.of([state.parameters for state in states], asked[0].model_config, asked[0].train_config, device)
         evaluated = list(_steps(stacked, asked, progress=progress))
         calls = [delayed(_rows)(number, each.task, *_answers(evaluated, number)) for number, each in enumerate(asked)]
         with in_workers(calls, n_jobs=n_jobs) as found:
             for number, rows in found:
+                begun = cast(Begun, asked[number].begun(states[number]))  # of a folder that holds no run
                 _bring_back(states[number], stacked, number)
-                _write(asked[number], begun[number], states[number], number, evaluated, rows)
-
-
-def _begun(asked: Asked, state: TrainingState) -> Begun:
-    """A run before its first step, in its folder.
-
-    Raises:
-        ValueError: if the folder holds steps of it.
-    """
-    begun = asked.begun(state)
-    if begun is None or state.step:
-        refuse([f"{asked.folder} holds a run that was begun by itself: sweep goes on with it, or choose another folder"])
-    return cast(Begun, begun)
+                _write(asked[number], begun, states[number], number, evaluated, rows)
 
 
 def _initial_state(asked: Asked) -> TrainingState:
@@ -175,7 +166,7 @@ def _steps(stacked: Stacked, asked: Sequence[Asked], *, progress: bool) -> Itera
                 step(rows)
             losses = stacked.losses / (now - before)
             stacked.losses.zero_()
-            _check_finite(losses, now, asked)
+            _check_finite(losses, stacked, now, asked)
             average = {name: value.clone() for name, value in stacked.average.items()}
             right = stacked_correct(stacked, questions, model_config)
             yield _Evaluated(now, time.perf_counter() - start, losses, average, right)
@@ -195,9 +186,15 @@ def _asked_examples(task: Task) -> Examples:
     return Examples(*(torch.cat(column) for column in columns))
 
 
-def _check_finite(losses: Float[Tensor, " run"], step: int, asked: Sequence[Asked]) -> None:
-    if wrong := [each.folder.name for each, loss in zip(asked, losses.tolist(), strict=True) if not math.isfinite(loss)]:
-        raise FloatingPointError(f"the loss of {', '.join(wrong)} is no longer finite at step {step}")
+def _check_finite(losses: Float[Tensor, " run"], stacked: Stacked, step: int, asked: Sequence[Asked]) -> None:
+    """Raise if a loss or weights are no longer finite, which no file may hold."""
+    weights = [*stacked.parameters.values(), *stacked.average.values()]
+    finite = torch.stack([losses.isfinite(), *(each.flatten(1).isfinite().all(1) for each in weights)]).all(0)
+    if wrong := [each.folder.name for each, fine in zip(asked, finite.tolist(), strict=True) if not fine]:
+        raise FloatingPointError(
+            f"loss or weights of {', '.join(wrong)} are no longer finite at step {step}; try a smaller learning_rate or "
+            "clip_norm, or bfloat16=False"
+        )
 
 
 def _answers(evaluated: Sequence[_Evaluated], run: int) -> tuple[Bool[Tensor, "evaluation query"], list[dict[str, Any]]]:

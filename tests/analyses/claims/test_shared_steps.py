@@ -10,7 +10,7 @@ import pytest
 
 from grokscope.analyses.claims.shared_steps import arms_at_shared_steps, early_step, late_step
 from grokscope.analyses.claims.specimens import arm_checkpoints, mixes_tokens
-from grokscope.tasks import SPLITS, Run, Study
+from grokscope.tasks import SPLITS, Run, Study, TrainConfig
 from grokscope.tasks.runs.folder import checkpoint_name
 
 EVERY = range(100, 2001, 100)
@@ -29,6 +29,12 @@ def made_up(run: Run, name: str, reaches: Mapping[str, int], *, seed: int = 1, s
     manifest = dataclasses.replace(run.manifest, files={checkpoint_name(step): entry for step in saved})
     task = dataclasses.replace(run.task, seed=seed)
     return dataclasses.replace(run, folder=Path(name), task=task, metrics=metrics, manifest=manifest)
+
+
+@pytest.fixture(autouse=True)
+def saves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What trainings save beside phases, whatever a copy still has."""
+    monkeypatch.setattr(TrainConfig, "checkpoint_steps", property(lambda _: set(SAVED)))
 
 
 def study(tiny_run: Run, *, half: int = 1600, again: int = 10**6, taught: int = 400, ID: int = 300) -> Study:
@@ -70,3 +76,13 @@ def test_all_arms_of_a_graph_are_of_one_age(tiny_run: Run) -> None:
         "late": 1300, "late again": 1300, "late taught": 1300,
     }  # fmt: skip
     assert not mixes_tokens(found)
+
+
+def test_weights_that_were_not_kept_move_no_moment(tiny_run: Run) -> None:
+    reaches = {"natural": {"ID": 300, "half": 1600}, "both_hops": {"ID": 300, "OOD": 400}}
+    names = [f"{arm}-g1-r{replicate}" for arm in reaches for replicate in (0, 1)]
+    runs = {name: made_up(tiny_run, name, reaches[name.partition("-")[0]], saved=(1300,)) for name in names}
+    thinned = Study(Path("thinned"), runs)
+    assert (early_step(thinned, 1), late_step(thinned, 1)) == (500, 1300)
+    kept = arm_checkpoints(thinned, arms_at_shared_steps(thinned))[1]
+    assert kept.keys() == {"late", "late again", "late taught", "late taught again"}

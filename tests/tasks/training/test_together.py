@@ -117,6 +117,7 @@ def test_weights_to_start_from_are_taken(tmp_path: Path) -> None:
 
 REFUSED: dict[str, tuple[Callable[[], list[Job]], str]] = {
     "none": (list, "there is no job"),
+    "one name": (lambda: [jobs("causal")[0]] * 2, "different names"),
     "another shape": (lambda: [jobs("token mixing")[0], jobs("causal")[1]], "its model is ModelConfig"),
     "other settings": (lambda: [jobs("causal")[0], jobs("causal", ema=0.5)[1]], "in more than the seed"),
     "few examples": (lambda: jobs("causal", batch_size=5000), "more than its"),
@@ -143,14 +144,25 @@ def test_what_cannot_be_trained_together_is_refused_before_anything_is_written(w
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_that_was_begun_by_itself_is_not_begun_anew(tmp_path: Path) -> None:
-    job = jobs("causal")[0]
-    tasks.train(job.task, job.model_config, job.train_config, tmp_path / job.name, progress=False)
-    longer = Job(job.name, job.task, job.model_config, TrainConfig.small(**SETTINGS | {"max_steps": 20}, seed=3))
-    with pytest.raises(ValueError, match="begun by itself"):
-        tasks.train_together([longer], tmp_path, device="cpu", n_jobs=1, progress=False)
+def test_a_run_that_is_shorter_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    asked = jobs("causal")
+    first, second = tasks.train_together(asked, tmp_path, device="cpu", n_jobs=1, progress=False)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"natural holds a run.*taught holds a run"):
+        tasks.train_together(jobs("causal", max_steps=20), tmp_path, device="cpu", n_jobs=1, progress=False)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert first.is_finished and second.is_finished
 
 
-def test_a_loss_that_is_not_finite_names_its_run(tmp_path: Path) -> None:
+NOT_FINITE = {
+    "losses": {"learning_rate": 1e30},
+    "weights": {"learning_rate": 1e39, "warmup_steps": 0, "max_steps": 1, "evaluate_every": 1},
+}
+
+
+@pytest.mark.parametrize("what", NOT_FINITE)
+def test_what_is_not_finite_names_its_runs_and_leaves_nothing(what: str, tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match="natural, taught"):
-        tasks.train_together(jobs("causal", learning_rate=1e30), tmp_path, device="cpu", n_jobs=1, progress=False)
+        tasks.train_together(jobs("causal", **NOT_FINITE[what]), tmp_path, device="cpu", n_jobs=1, progress=False)
+    assert not list(tmp_path.rglob("run.json"))
+    assert len(tasks.train_together(jobs("causal"), tmp_path, device="cpu", n_jobs=1, progress=False)) == 2
