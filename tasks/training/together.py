@@ -68,10 +68,10 @@ def train_together(
         The runs, in the order of the jobs; the seconds of their metrics are those of all together.
 
     Raises:
-        ValueError: if they cannot be trained together, or a folder holds a run that was begun otherwise; all problems at
-            once.
+        ValueError: if they cannot be trained together, or folders hold runs that are not finished or shorter; all problems
+            at once, and nothing is changed.
         FolderInUseError: if another process trains in one of the folders.
-        FloatingPointError: if a loss is no longer finite; nothing is kept then.
+        FloatingPointError: if a loss or weights are no longer finite; nothing is kept then.
 
     >>> import tempfile
     >>> from grokscope import tasks
