@@ -103,7 +103,7 @@ def test_shuffled_vocabulary_asks_and_answers_the_same(name: str) -> None:
     assert not torch.equal(old.tokens, queries.tokens)
     assert torch.equal(queries.unit, old.unit)
     was, found = logits(given.model, old.tokens), logits(new.model, queries.tokens)
-    assert torch.equal(found[..., names], was)
+    torch.testing.assert_close(found[..., names], was)  # columns in another order may be added up in another
     assert torch.equal(names[was[:, queries.answer_position].argmax(-1)], found[:, queries.answer_position].argmax(-1))
 
 

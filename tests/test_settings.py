@@ -233,6 +233,7 @@ WRITES = {  # by command, where it writes
     "examples/published_format.py": "folder to write",
     "examples/study.py": "folder to write",
     "examples/trm.py": "folder to write",
+    "examples/trm_evidence.py": "file to write",
 }
 
 

@@ -24,8 +24,8 @@ def completeness(integrals: Mapping[str | int, Sequence[Integral]], name: str, *
     Returns:
         A row for each line: its name; sum and difference, the means over queries of what attributions sum to and of what
         they should; residual, the errors' sizes on all parts of the line, as a share of the mean |difference|, so that
-        neither queries nor parts cancel (0 without any error), and sum may miss difference by a larger share of it where
-        queries differ in sign; steps, the most points that were visited for a query.
+        neither queries nor parts cancel (0 where the errors are no larger than rounding), and sum may miss difference by a
+        larger share of it where queries differ in sign; steps, the most points that were visited for a query.
     """
     table = pd.DataFrame([{name: line, **_row(parts)} for line, parts in integrals.items()])
     missed = table[[_missed(parts, tolerance) for parts in integrals.values()]]
@@ -49,8 +49,8 @@ def _row(parts: Sequence[Integral]) -> dict[str, float]:
     attributed, difference, error = (
         np.concatenate([getattr(part, field) for part in parts]) for field in ("attributed", "difference", "error")
     )
-    scale = np.abs(difference).mean()
-    residual = error.mean() / scale if scale > 0 else (np.inf if error.any() else 0.0)
+    scale, rounding = np.abs(difference).mean(), sum(part.rounding.sum() for part in parts)
+    residual = 0.0 if error.sum() <= rounding else error.mean() / scale if scale > 0 else np.inf
     steps = max(int(part.steps.max()) for part in parts)
     return {"sum": attributed.mean(), "difference": difference.mean(), "residual": residual, "steps": steps}
 

@@ -242,11 +242,11 @@ def write_evaluated(averages: Mapping[int, Mapping[str, Tensor]], begun: Begun, 
     """Write metrics, and those of the averages, by step, that are to be kept; why training is done, if it is."""
     task, config, writer = asked.task, asked.train_config, begun.writer
     metrics = read_metrics(written, str(asked.folder / METRICS), task, begun.steps)
-    phases = phases_reached(metrics, id_test=task.id_test, ood_test=task.ood_test)
+    phases, last = phases_reached(metrics, id_test=task.id_test, ood_test=task.ood_test), int(metrics["step"].iloc[-1])
     ended = f"{config.stop_at} at step {phases[config.stop_at]:,}" if config.stop_at in phases else ""
-    ended = ended or ("max_steps" if phases["final"] == config.max_steps else "")
+    ended = ended or ("max_steps" if last == config.max_steps else "")
     first = {step for phase, step in phases.items() if phase != "final"}
-    due = first | config.checkpoint_steps | ({phases["final"]} if ended else set())
+    due = first | config.checkpoint_steps | ({last} if ended else set())
     for step in sorted(due & averages.keys()):
         if checkpoint_name(step) not in writer.files:
             writer.write(checkpoint_name(step), checkpoint_bytes(step, averages[step]))
