@@ -10,10 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from ...tasks import CELLS, Study
+from ...tasks.runs.folder import table_file
 
 ASSETS = Path(__file__).parents[1] / "assets"
 RATES = ("train", "bridge", "target", "exact match")
 OOD = "test_inferred_ood"
+FOUND = "found"  # the table of lens rates by step
 
 
 def published_pretraining() -> pd.DataFrame:
@@ -35,13 +37,18 @@ def published_transfer_largest() -> pd.DataFrame:
     return pd.read_csv(ASSETS / "he2026_transfer_largest.csv")
 
 
+def has_rates(study: Study) -> bool:
+    """Whether a study has what `pretraining_rates` needs: lens rates of its runs at many steps."""
+    return any(table_file(FOUND) in run.manifest.files for run in study.runs.values())
+
+
 def pretraining_rates(study: Study) -> pd.DataFrame:
     """What `published_pretraining` holds, of a study's runs, and exact match.
 
     Columns: run, arm, step, rate (one of `RATES`), value; bridge and target at the steps of the shipped lens tables.
     """
     arm = study.summary.set_index("run")["arm"]
-    found = study.tables("found")
+    found = study.tables(FOUND)
     found = found[(found["split"] == OOD) & found["target"].isin(["bridge", "answer"])]
     lens = found.assign(rate=found["target"].replace("answer", "target"), value=found["rate"])
     parts = [lens[["run", "step", "rate", "value"]]]
