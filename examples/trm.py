@@ -75,6 +75,8 @@ def groups(graphs: list[int]) -> Iterator[list[tasks.Job]]:
 
 def new_facts_jobs(work: Path) -> list[tasks.Job]:
     """Further trainings on new facts, exposure balanced, and by the published recipe, from graph 1's runs in a folder."""
+    lacking = [origin[0] for origin in ORIGINS.values() if origin and not (work / origin[0] / "run.json").exists()]
+    refuse([f"{work} lacks the run {name}; train graph {EXPLORED} first, without --new-facts" for name in lacking])
     before = tasks.TwoHopTask.random(seed=EXPLORED, layout="four_slots")
     kinds = {name: (name, tasks.NewFacts.random(before, seed=EXPLORED)) for name in ORIGINS}
     published = tasks.published_new_facts(before, seed=EXPLORED)
@@ -99,6 +101,7 @@ def ship(work: Path) -> None:
     """Copy finished runs that are not there already, and seal the studies that they belong to."""
     runs = [tasks.Run.load(path.parent) for path in sorted(work.glob("*/run.json"))]
     finished = tasks.Study(work, {run.name: run for run in runs if run.is_finished})
+    refuse([] if finished.runs else [f"{work} holds no finished run; train first, without --ship"])
     shared = [(arm, moment) for arm, moment in arms_at_shared_steps(finished).values() if callable(moment)]
     places = set()
     for run in finished.runs.values():
