@@ -27,7 +27,7 @@ from grokscope.tasks.runs.shipping import copy_run, seal_study
 
 SHIPPED = Path(__file__).parent / "checkpoints"
 EXPLORED, REGISTERED = 1, range(6, 14)
-MAX_STEPS = {EXPLORED: 30_000}  # by graph, to see whether natural answers at last
+EXPLORED_STEPS = 30_000  # to see whether natural answers at last
 REGISTERED_STEPS, TRANSFER_STEPS = 15_000, 3_000
 N_CHECKPOINTS = 20
 ARMS = {
@@ -58,7 +58,7 @@ PUBLISHED = ("random", "grokked")  # from which the published recipe starts, too
 def job(arm: str, graph: int, replicate: int) -> tasks.Job:
     """One training from random weights."""
     task = tasks.TwoHopTask.random(seed=graph, layout="four_slots", supervision=ARMS[arm])
-    steps = REGISTERED_STEPS if replicate == GROKS else MAX_STEPS.get(graph, REGISTERED_STEPS)
+    steps = EXPLORED_STEPS if graph == EXPLORED and replicate != GROKS else REGISTERED_STEPS
     config = tasks.TrainConfig.small_trm(max_steps=steps, n_checkpoints=N_CHECKPOINTS, seed=graph + 100 * replicate)
     return tasks.Job(f"{arm}-g{graph}-r{replicate}", task, tasks.TRMConfig.small(), config)
 

@@ -4,14 +4,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ...tasks import TRMConfig, exact_match, shortcut_accuracy, two_hop
+from ...tasks import exact_match, shortcut_accuracy, two_hop
 from ...tasks.models.building import build_model
 from ...tasks.models.by_hand import CODE, DECOY, TWO_HOPS, models_by_hand
-from ...tasks.models.trm import TRM
 from ..bridge.evidence import EvidenceResult, bridge_evidence
 from ..bridge.interchange import InterchangeResult, interchange
 from ..bridge.lens import LensResult, logit_lens
-from .specimens import Arms, Specimen
+from .specimens import Arms, Specimen, mixing_shape
 
 OOD, HOP1_OOD, IID = "test_inferred_ood", "test_inferred_ood_id", "test_inferred_iid"
 PATH_SPLITS = (OOD, HOP1_OOD, IID)
@@ -52,13 +51,8 @@ class DissociationMeasurement:
 
 def n_measured(arms: Arms) -> int:
     """How many times `measure_dissociation` gathers evidence."""
-    controls = BY_HAND if _mixing_shape(arms) is None else (*BY_HAND, RANDOM)
+    controls = BY_HAND if mixing_shape(arms) is None else (*BY_HAND, RANDOM)
     return sum(len(splits) for name, splits in ASKED.items() if name in arms or name in controls)
-
-
-def _mixing_shape(arms: Arms) -> TRMConfig | None:
-    """The shape of the arms' token-mixing networks; None if they have attention."""
-    return next((each.model.cfg.shape for each in arms.values() if isinstance(each.model, TRM)), None)
 
 
 def measure_dissociation(
@@ -72,7 +66,7 @@ def measure_dissociation(
     """
     task = two_hop(next(arms[name] for name in (*ASKED, *arms) if name in arms).task)
     by_hand = {name: Specimen(model, task, {}) for name, model in models_by_hand(task, seed=seed).items()}
-    mixing = _mixing_shape(arms)
+    mixing = mixing_shape(arms)
     untrained = {} if mixing is None else {RANDOM: Specimen(build_model(mixing, task, seed=seed).eval(), task, {})}
     models = {**arms, **by_hand, **untrained}
     asked = {name: ASKED[name] for name in models if name in ASKED}

@@ -46,11 +46,15 @@ N_FALSIFIERS = 2
 
 def criteria_of(each: Sequence[DissociationMeasurement]) -> Mapping[str, tuple[Criterion, Mapping[str, bool]]]:
     """By direction, the criterion that must be right on its controls, and what it must say of each."""
-    mixes = any(one.reading == PROBE for one in each)
+    mixes = _mix_tokens(each)
     return {
         WITHOUT_PATH: (accuracy_without_path, HAS_NO_PATH_MIXING if mixes else HAS_NO_PATH),
         WITHOUT_ACCURACY: (path, HAS_PATH_MIXING if mixes else HAS_PATH),
     }
+
+
+def _mix_tokens(each: Sequence[DissociationMeasurement]) -> bool:
+    return any(one.reading == PROBE for one in each)
 
 
 def path_before(one: DissociationMeasurement) -> bool | None:
@@ -72,10 +76,9 @@ def directions(each: Sequence[DissociationMeasurement], said: Controls, m: int) 
     """Both directions of the claim, if their criteria are right on the controls."""
     taught = "second hop, as soon as it answers"
     not_used = "used after no layer, at no position and not at all together"
-    mixes = any(one.reading == PROBE for one in each)
     read = (
         f"read by a probe, surely in {PROBE_READABLE} beyond chance"
-        if mixes
+        if _mix_tokens(each)
         else f"read after the last layer at which ID ones are used, surely in {PATH_READABLE}"
     )
     asked = f"used on {HOP1_OOD} questions answered right ({_facts(each)} facts)"

@@ -21,7 +21,6 @@ from ...circuits.arguments import common_problems, refuse
 from ...circuits.conditions import AGAIN, condition_of
 from ...circuits.progress import bar
 from ...circuits.units import fixed
-from ...tasks.models.trm import TRM
 from ..bounds import distance_bounds, mean_bounds
 from ..bridge.standing import used_anywhere
 from ..bridge.verdicts import bridge_is
@@ -60,7 +59,7 @@ from .rules import (
     violations_row,
 )
 from .shared_steps import arms_at_shared_steps
-from .specimens import Arms, ArmsOfStudy, arm_checkpoints, graphs_problems, has_arms, if_saved, mixes_tokens
+from .specimens import Arms, ArmsOfStudy, arm_checkpoints, graphs_problems, has_arms, if_saved, mixes_tokens, mixing_shape
 
 LATE = 3_100  # a step that every run of 15,000 saves
 ARMS: ArmsOfStudy = {
@@ -133,7 +132,7 @@ def same_inference_path(
     usable = with_two_arms(graphs, contrasts)
     with bar(sum(map(n_measured, usable.values())), "measuring paths", show=progress) as shown:
         measured = {graph: measure_paths(arms, *settings, done=shown.update) for graph, arms in usable.items()}
-    mixes = any(isinstance(each.model, TRM) for arms in usable.values() for each in arms.values())
+    mixes = any(mixing_shape(arms) is not None for arms in usable.values())
     return decide_same_path(measured, split, transferred, mixes=mixes)
 
 

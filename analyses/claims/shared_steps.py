@@ -1,9 +1,10 @@
 """The early and the late moment of claim (i) in token-mixing networks: steps that all compared trainings of a graph share.
 
 There a phase comes up to three times later in one training than in another of the same arm, and natural groks late or
-never, so that neither phases nor a fixed step give equal age. Early is the first step, of those whose weights all of a
-graph's compared trainings have saved, at which each has reached its early phase; late is the last one that is at least two
-and a half times that. At neither may a natural training answer half of the OOD questions.
+never, so that neither phases nor a fixed step give equal age. Early is the first step, of those at which all of a graph's
+compared trainings save their weights, at which each has reached its early phase; late is the last one that is at least two
+and a half times that. At neither may a natural training answer half of the OOD questions. Which steps these are follows from
+settings and metrics, whatever weights a copy of the runs still has.
 """
 
 from collections.abc import Callable

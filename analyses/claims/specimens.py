@@ -9,6 +9,7 @@ import pandas as pd
 from ...circuits.conditions import AGAIN  # the replicate of an arm: another training on the same graph
 from ...circuits.plain_text import named, one_line
 from ...tasks import Checkpoint, Run, Study, Task, TRMConfig, two_hop
+from ...tasks.models.trm import TRM
 from ...tasks.questions.given import kind_of
 from ...tasks.transformerlens import Model
 
@@ -101,6 +102,11 @@ def open_arms(checkpoints: Mapping[str, Checkpoint]) -> Arms:
 def has_arms(study: Study, arms: ArmsOfStudy) -> bool:
     """Whether a study has at least one run of each arm."""
     return {arm for arm, _ in arms.values()} <= set(study.summary["arm"])
+
+
+def mixing_shape(arms: Arms) -> TRMConfig | None:
+    """The shape of the arms' token-mixing networks; None if they have attention."""
+    return next((each.model.cfg.shape for each in arms.values() if isinstance(each.model, TRM)), None)
 
 
 def mixes_tokens(study: Study) -> bool:

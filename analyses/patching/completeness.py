@@ -49,8 +49,8 @@ def _row(parts: Sequence[Integral]) -> dict[str, float]:
     attributed, difference, error = (
         np.concatenate([getattr(part, field) for part in parts]) for field in ("attributed", "difference", "error")
     )
-    scale, rounding = np.abs(difference).mean(), sum(part.rounding.sum() for part in parts)
-    residual = 0.0 if error.sum() <= rounding else error.mean() / scale if scale > 0 else np.inf
+    scale = np.abs(difference).mean()
+    residual = 0.0 if error.sum() <= _rounding(parts) else error.mean() / scale if scale > 0 else np.inf
     steps = max(int(part.steps.max()) for part in parts)
     return {"sum": attributed.mean(), "difference": difference.mean(), "residual": residual, "steps": steps}
 
@@ -59,4 +59,9 @@ def _missed(parts: Sequence[Integral], tolerance: float) -> bool:
     """Whether the errors exceed what the tolerance and the rounding of values allow."""
     error = sum(part.error.sum() for part in parts)
     allowed = sum((tolerance * np.maximum(np.abs(part.difference), np.finfo(float).tiny)).sum() for part in parts)
-    return not error <= allowed + sum(part.rounding.sum() for part in parts)  # also where it is no number
+    return not error <= allowed + _rounding(parts)  # also where it is no number
+
+
+def _rounding(parts: Sequence[Integral]) -> float:
+    """How far values may be off for the coarseness of their arithmetic."""
+    return sum(float(part.rounding.sum()) for part in parts)

@@ -4,7 +4,7 @@ Every prompt is padded to the task's longest. In the compact layout an atomic fa
 is read at r1, where a causal model cannot see what follows; in slots all prompts have the same length.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,12 @@ class Examples:
 
 def training_examples(task: Task) -> Examples:
     """All splits of a task that are in training: of two-hop questions all facts and the trained compositions."""
-    parts = [as_examples(task.split(name), task.n_positions) for name in splits_for(task, "atomic", "trained")]
+    return joined([task.split(name) for name in splits_for(task, "atomic", "trained")], task.n_positions)
+
+
+def joined(queries: Iterable[Queries], n_positions: int) -> Examples:
+    """Queries of several splits, one after the other."""
+    parts = [as_examples(some, n_positions) for some in queries]
     tokens, answers, positions = zip(*((part.tokens, part.answers, part.positions) for part in parts), strict=True)
     return Examples(torch.cat(tokens), torch.cat(answers), torch.cat(positions))
 

@@ -16,7 +16,7 @@ from ...circuits.arguments import flag_problems, process_problems, refuse, short
 from ...circuits.destination import folder_problems, room_problems
 from ...circuits.progress import bar
 from ...circuits.workers import in_workers
-from ..models.building import build_model, model_problems
+from ..models.building import model_problems
 from ..questions.devices import device_problems
 from ..questions.evaluation import evaluate, evaluation_queries, shortcut_floors
 from ..questions.task import Task
@@ -24,14 +24,13 @@ from ..runs.checkpoints import Run
 from ..runs.folder import SETTINGS, written_alone
 from ..runs.metrics import row_text
 from ..runs.phases import CONSECUTIVE
-from ..runs.weights import load_weights
-from .batches import Examples, as_examples, batches, training_examples
+from .batches import batches, joined, training_examples
 from .feasible import bytes_to_write, learning_problems
 from .resuming import Asked, Begun
 from .stacked import Stacked, stacked_correct, stacked_examples, take_steps
 from .sweep import Job, listed_jobs, name_problems
-from .train import initial_state, write_evaluated
-from .training_state import TrainingState, write_state
+from .train import state_before, write_evaluated
+from .training_state import MOMENTS, TrainingState, write_state
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +132,7 @@ def _train(asked: Sequence[Asked], device: str, n_jobs: int, *, progress: bool) 
     with ExitStack() as writing:
         for each in asked:
             writing.enter_context(written_alone(each.folder))
-        states = [_initial_state(each) for each in asked]
+        states = [state_before(each) for each in asked]  # on the CPU, where files are made
         stacked = Stacked.of([state.parameters for state in states], asked[0].model_config, asked[0].train_config, device)
         evaluated = list(_steps(stacked, asked, progress=progress))
         calls = [delayed(_rows)(number, each.task, *_answers(evaluated, number)) for number, each in enumerate(asked)]
@@ -144,19 +143,13 @@ def _train(asked: Sequence[Asked], device: str, n_jobs: int, *, progress: bool) 
                 _write(asked[number], begun, states[number], number, evaluated, rows)
 
 
-def _initial_state(asked: Asked) -> TrainingState:
-    """A run before its first step, on the CPU, where its files are made."""
-    model = build_model(asked.model_config, asked.task, seed=asked.train_config.seed)
-    if asked.initial is not None:
-        load_weights(model, asked.model_config, asked.initial.weights(), str(asked.initial.path))
-    return initial_state(model, asked.model_config, asked.train_config)
-
-
 def _steps(stacked: Stacked, asked: Sequence[Asked], *, progress: bool) -> Iterator[_Evaluated]:
     """Take all steps, and give what every evaluation finds."""
     config, model_config, device = asked[0].train_config, asked[0].model_config, str(stacked.losses.device)
     own = [training_examples(each.task) for each in asked]
-    questions = stacked_examples([_asked_examples(each.task) for each in asked], device)
+    questions = stacked_examples(
+        [joined(evaluation_queries(each.task).values(), each.task.n_positions) for each in asked], device
+    )
     step = take_steps(stacked, stacked_examples(own, device), model_config, config)
     drawn = zip(*(batches(some, each.train_config, first=0) for some, each in zip(own, asked, strict=True)), strict=True)
     start, before = time.perf_counter(), 0
@@ -177,13 +170,6 @@ def _steps(stacked: Stacked, asked: Sequence[Asked], *, progress: bool) -> Itera
 def _on_device(drawn: Iterator[tuple[Int[Tensor, " row"], ...]], n: int, device: str) -> Int[Tensor, "step run row"]:
     """The batches of the next steps, in one transfer."""
     return torch.stack([torch.stack(next(drawn)) for _ in range(n)]).to(device)
-
-
-def _asked_examples(task: Task) -> Examples:
-    """What an evaluation asks, one split after the other."""
-    parts = [as_examples(queries, task.n_positions) for queries in evaluation_queries(task).values()]
-    columns = ([getattr(part, name) for part in parts] for name in ("tokens", "answers", "positions"))
-    return Examples(*(torch.cat(column) for column in columns))
 
 
 def _check_finite(losses: Float[Tensor, " run"], stacked: Stacked, step: int, asked: Sequence[Asked]) -> None:
@@ -223,7 +209,7 @@ def _bring_back(state: TrainingState, stacked: Stacked, run: int) -> None:
         parameter.copy_(stacked.parameters[name][run])
         state.average[name].copy_(stacked.average[name][run])
         moments = stacked.optimizer.state[stacked.parameters[name]]
-        own = {moment: moments[moment][run].cpu() for moment in ("exp_avg", "exp_avg_sq")}
+        own = {moment: moments[moment][run].cpu() for moment in MOMENTS}
         state.optimizer.state[parameter] = {"step": torch.tensor(float(state.step), device="cpu"), **own}
 
 
@@ -236,7 +222,8 @@ def _write(
     rows: Sequence[Mapping[str, Any]],
 ) -> None:
     """Write what a training by itself would have left."""
-    averages = {each.step: {name: value[run].cpu() for name, value in each.average.items()} for each in evaluated}
+    kept = {name: torch.stack([each.average[name][run] for each in evaluated]).cpu() for name in state.average}
+    averages = {each.step: {name: kept[name][place] for name in kept} for place, each in enumerate(evaluated)}
     written = b"".join(row_text(dict(row), first=not number).encode() for number, row in enumerate(rows))
     state.seconds, state.recent = evaluated[-1].seconds, dict(list(averages.items())[-CONSECUTIVE:])
     write_evaluated(averages, begun, written, asked)

@@ -152,10 +152,7 @@ def _trained(asked: Asked, *, device: str, progress: bool) -> Run:
         n_bytes = bytes_to_write(folder, task, model_config, config)
         refuse(room_problems(folder, n_bytes, "what this training writes"))
         with noticing_interrupts() as stop:
-            model = build_model(model_config, task, seed=config.seed, device=device)
-            if asked.initial is not None:
-                load_weights(model, model_config, asked.initial.weights(), str(asked.initial.path))
-            state = initial_state(model, model_config, config)
+            state = state_before(asked, device)
             with written_alone(folder):
                 if begun := asked.begun(state):
                     _continue(state, begun, asked, stop, progress=progress)
@@ -252,6 +249,14 @@ def write_evaluated(averages: Mapping[int, Mapping[str, Tensor]], begun: Begun, 
             writer.write(checkpoint_name(step), checkpoint_bytes(step, averages[step]))
     writer.write(METRICS, written)
     return ended
+
+
+def state_before(asked: Asked, device: str = "cpu") -> TrainingState:
+    """The state before the first step of a training that is asked for."""
+    model = build_model(asked.model_config, asked.task, seed=asked.train_config.seed, device=device)
+    if asked.initial is not None:
+        load_weights(model, asked.model_config, asked.initial.weights(), str(asked.initial.path))
+    return initial_state(model, asked.model_config, asked.train_config)
 
 
 def initial_state(model: "Model", model_config: AnyConfig, config: TrainConfig) -> TrainingState:

@@ -23,7 +23,7 @@ from ..runs.phases import CONSECUTIVE
 from ..runs.weights import differences, value_problems
 
 KIND = "training state"
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+MOMENTS = ("exp_avg", "exp_avg_sq")
 _RECENT = "recent "
 _LOSSES = "losses"
 
@@ -64,7 +64,7 @@ class TrainingState:
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.parameters.items():
             tensors |= {f"parameter/{name}": parameter.detach(), f"average/{name}": self.average[name]}
-            tensors |= {f"{moment}/{name}": self.optimizer.state[parameter][moment] for moment in _MOMENTS}
+            tensors |= {f"{moment}/{name}": self.optimizer.state[parameter][moment] for moment in MOMENTS}
         for step, average in self.recent.items():
             tensors |= {f"{_RECENT}{step}/{name}": value for name, value in average.items()}
         if self.losses:
@@ -110,7 +110,7 @@ class TrainingState:
         self.average = {name: groups["average"][name].to(p.device) for name, p in self.parameters.items()}
         for name, parameter in self.parameters.items():
             parameter.copy_(groups["parameter"][name])
-            moments = {moment: groups[moment][name].to(parameter.device) for moment in _MOMENTS}
+            moments = {moment: groups[moment][name].to(parameter.device) for moment in MOMENTS}
             n_steps = torch.tensor(float(self.step), device=parameter.device)
             self.optimizer.state[parameter] = {"step": n_steps, **moments}
         recent = {_step_of(group): values for group, values in groups.items() if group.startswith(_RECENT)}
@@ -137,7 +137,7 @@ class TrainingState:
             n_losses = sum(map(len, losses.values()))
             problems = _step_problems(int(metadata["step"]), {*map(_step_of, recent)}, evaluated, n_losses, first)
         expected = {name: tuple(parameter.shape) for name, parameter in self.parameters.items()}
-        wanted = ["parameter", "average", *_MOMENTS]
+        wanted = ["parameter", "average", *MOMENTS]
         for group in (*wanted, *recent):
             found = {name: tuple(tensor.shape) for name, tensor in groups.get(group, {}).items()}
             problems += [f"{group}: {problem}" for problem in differences(found, expected)]
