@@ -3,8 +3,6 @@
 Plotly's script is in the page once, compressed; the browser unpacks it, then draws every figure.
 """
 
-import base64
-import gzip
 import html
 import re
 from collections.abc import Iterable, Sequence
@@ -19,7 +17,8 @@ from plotly.offline import get_plotlyjs
 from ..circuits import Diagram
 from ..circuits.arguments import refuse
 from ..circuits.destination import file_problems
-from ..circuits.diagram import script as diagram_script
+from ..circuits.diagram import scripts as diagram_scripts
+from ..circuits.packed import packed_text
 from ..circuits.page import page_of
 from ..circuits.units import cell
 from ..circuits.writing import write_atomic
@@ -81,7 +80,7 @@ class Report:
 
     def diagram(self, diagram: Diagram, reading: str) -> None:
         """Add a circuit diagram and a sentence on how to read it."""
-        self.scripts.append(diagram_script())
+        self.scripts += diagram_scripts()
         self._with_reading(diagram.html, reading)
 
     def fragment(self, fragment: str, *, scripts: Sequence[str] = ()) -> None:
@@ -95,7 +94,7 @@ class Report:
         if self._n_figures:
             library, drawing = get_plotlyjs(), (ASSETS / "figures.js").read_text(encoding="utf-8")
             scripts = [*scripts, library, drawing]
-            body += f'<script type="application/gzip" id="plotly-packed">{_packed(library)}</script>'
+            body += f'<script type="application/gzip" id="plotly-packed">{packed_text(library)}</script>'
             body += f"<script>{drawing}</script>"
         body = f"<h1>{html.escape(self.title)}</h1>{self._contents()}{body}"
         return page_of(self.title, body, scripts=scripts, style=style)
@@ -121,8 +120,3 @@ def _cells(column: pd.Series) -> list[str]:
     if is_float_dtype(column) and (numbers == numbers.round()).all() and (numbers > 1).any():
         return [cell(value, digits=0) for value in column]
     return [cell(value) for value in column]
-
-
-def _packed(text: str) -> str:
-    """A text compressed, in letters."""
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()

@@ -6,7 +6,7 @@ another threshold.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -177,6 +177,20 @@ class Circuit(Result):
         yield shortened(about.get("metric", ""), 25)
         yield f"contrast {shortened(about['contrast'], 25)!r}" if about.get("contrast") else ""
         yield f"n = {int(self.table['n'].iloc[0])}" if len(self.table) else ""
+
+    def with_view(self, state: Any) -> "Circuit":
+        """The same circuit, to be saved with what a diagram of it shows first: groups, what is selected, the cut and so on.
+
+        Args:
+            state: as for `draw`, such as a link that was copied from a diagram, or `diagram.state`.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        from .diagram_state import state_of, state_problems
+
+        refuse(state_problems(state))
+        return replace(self, provenance={**self.provenance, "view": state_of(state)})
 
     def figure(self) -> Any:
         """The interactive diagram."""

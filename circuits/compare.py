@@ -27,11 +27,12 @@ from .comparison import CircuitComparison
 from .moves import Moves
 from .progress import with_bar
 from .random_circuits import edge_class
+from .resampling import Units, drawn_again, n_units, random_halves, reweighted, units_of_queries
 from .similarity import Measure, jensen_shannon, overlap_at, rank_correlation, weighted_overlap
 from .units import unit_of
 from .verdicts import ALIGNED, DISTANCE
 
-N_PERMUTATIONS, N_SPLITS = 200, 20
+N_PERMUTATIONS = 200
 ALIGNED_EDGES, MIN_ALIGNED = 200_000, 20  # shuffles are aligned while these edges last, but 20 at least: p can reach .048
 DISTANCES = (DISTANCE, ALIGNED)
 _NUMBERS = ("low", "high", "chance", "chance_bound", "p", "ceiling", "ceiling_bound")
@@ -88,7 +89,7 @@ def compare(
         counts = {"shared": kept_a & kept_b, "lost": kept_a & ~kept_b, "gained": ~kept_a & kept_b}
         found += [{"measure": name, "value": float(mask.sum())} for name, mask in counts.items()]
         live = int(samples.live(a, b).sum())
-        sizes = {"n_edges": live, "n": n_queries, "n_units": min(_n_units(samples.units[label]) for label in (a, b))}
+        sizes = {"n_edges": live, "n": n_queries, "n_units": min(n_units(samples.units[label]) for label in (a, b))}
         rows += [{"a": a, "b": b, **row, **sizes} for row in found]
         differences.append(samples.differences(a, b))
     live = np.any([samples.effects[label][:, 0] != 0 for label in circuits], axis=0)
@@ -134,12 +135,12 @@ class _Samples:
         self.unit = unit_of(*(str(first.provenance.get(name, "")) for name in ("metric", "unit")))
         self.effects = {label: circuit.table["effect"].to_numpy(dtype=float)[:, None] for label, circuit in circuits.items()}
         self.gap = {label: float(circuit.table["gap"].iloc[0]) for label, circuit in circuits.items()}
-        self.units, self.resampled, self.halves = _units(circuits, across_seeds), {}, {}
+        self.units, self.resampled, self.halves = units_of_queries(circuits, across_seeds), {}, {}
         for number, (label, circuit) in enumerate(with_bar(circuits.items(), "resampling circuits", show=progress)):
             rng = np.random.default_rng([seed, number if across_seeds else 0])
-            self.resampled[label] = _with_weights(circuit, _multinomial(self.units[label], n_bootstrap, rng))
-            first_half = _half(self.units[label], rng)
-            self.halves[label] = [_with_weights(circuit, weights) for weights in (first_half, 1.0 - first_half)]
+            self.resampled[label] = reweighted(circuit, drawn_again(self.units[label], n_bootstrap, rng))
+            first_half = random_halves(self.units[label], rng)
+            self.halves[label] = [reweighted(circuit, weights) for weights in (first_half, 1.0 - first_half)]
 
     def live(self, a: str, b: str) -> Bool[np.ndarray, " edge"]:
         return (self.effects[a][:, 0] != 0) | (self.effects[b][:, 0] != 0)
@@ -180,31 +181,12 @@ class _Samples:
         return np.sqrt(sum(variances)), min(n_a, n_b) - 1
 
 
-Units = Int[np.ndarray, " query"]
-"""By query, the number of its unit, from 0 on; empty without queries."""
-
-
-def _units(circuits: Mapping[str, Circuit], across_seeds: bool) -> dict[str, Units]:
-    """The units of each circuit's queries; those of one set of pairs are known if one circuit says them."""
-    found, said = {}, {label: circuit.provenance.get("hashes", {}).get("unit", ()) for label, circuit in circuits.items()}
-    for label, circuit in circuits.items():
-        n = 0 if circuit.donor_gaps is None else len(circuit.donor_gaps)
-        known = [said[label]] if across_seeds else list(said.values())
-        units = next((each for each in known if len(each) == n), range(n))
-        found[label] = pd.factorize(np.array(units))[0]  # in the order in which they come
-    return found
-
-
-def _n_units(units: Units) -> int:
-    return int(units.max(initial=-1)) + 1
-
-
 def _influence(circuit: Circuit, units: Units) -> Float[np.ndarray, "edge unit"]:
     """By how much a unit moves each effect, a ratio of sums, times the number of units; nothing without queries."""
     if circuit.deltas is None or circuit.donor_gaps is None:
         return np.zeros((len(circuit.table), 0))
     effects = circuit.deltas.sum(1, keepdims=True) / circuit.donor_gaps.sum()
-    by_query, n = (circuit.deltas - effects * circuit.donor_gaps) / circuit.donor_gaps.mean(), _n_units(units)
+    by_query, n = (circuit.deltas - effects * circuit.donor_gaps) / circuit.donor_gaps.mean(), n_units(units)
     if n == len(units):
         return by_query
     order = np.argsort(units, kind="stable")
@@ -300,24 +282,6 @@ def _edge_table(circuits: Mapping[str, Circuit], live: np.ndarray) -> pd.DataFra
     return table[live].reset_index(drop=True)
 
 
-def _multinomial(units: Units, n: int, rng: np.random.Generator) -> Float[np.ndarray, "query sample"]:
-    """How often each query, that is its unit, is drawn in each resample."""
-    if (n_units := _n_units(units)) < 2:  # one unit says nothing about another
-        return np.full((len(units), 1), np.nan)
-    return rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=n).T.astype(float)[units]
 
 
-def _half(units: Units, rng: np.random.Generator) -> Float[np.ndarray, "query split"]:
-    """Random halves of the units, as weights of 0 and 1 of their queries."""
-    if (n_units := _n_units(units)) < 2:
-        return np.full((len(units), N_SPLITS), np.nan)
-    weights = np.zeros((n_units, N_SPLITS))
-    weights[: n_units // 2] = 1.0
-    return rng.permuted(weights, axis=0)[units]
 
-
-def _with_weights(circuit: Circuit, weights: Float[np.ndarray, "query sample"]) -> Float[np.ndarray, "edge sample"]:
-    """The effects in each resample; NaN without per-query changes."""
-    if circuit.deltas is None or circuit.donor_gaps is None or not len(weights):
-        return np.full((len(circuit.table), weights.shape[1]), np.nan)
-    return (circuit.deltas @ weights) / (circuit.donor_gaps @ weights)

@@ -1,46 +1,48 @@
-"""The picture of one, two or many circuits: inline SVG and plain JavaScript in one self-contained piece of HTML.
+"""The picture of one, two or many circuits: one self-contained piece of HTML that answers what differs, and how sure that is.
 
-All circuits of a diagram share layout and width scale. Width is |effect|, colour the kind of input, a dashed line a
-negative effect. Without scripts the kept edges are drawn; with them a slider cuts elsewhere, hovering shows numbers, a
-click traces paths, two circuits lie one over the other, steps of a training play. Nothing is loaded from anywhere.
+All circuits of a diagram share layout and width scale. Width is |effect|, colour the kind of input or, between two circuits,
+the difference; a dashed line is a negative effect. Without scripts the kept edges are drawn; with them a reader cuts
+elsewhere, searches, groups, traces paths and compares. What is seen is kept in the page's address. Nothing is loaded.
 """
 
 import html
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from . import layout
-from .arguments import is_whole, refuse, shortly
+from .arguments import common_problems, is_whole, refuse, shortly
 from .circuit import Circuit
 from .comparable import check_comparable, ignore_problems, mapping_problems
-from .diagram_data import Frames, Shown, diagram_data
-from .graph import ComputationGraph
-from .kinds import KINDS, css_name
-from .packed import packed
+from .diagram_data import Frames, Shown, diagram_data, drawn_first
+from .diagram_state import State, state_of, state_problems
+from .diagram_widget import has_widgets, widget_of
+from .drawn_queries import queries_of
+from .kinds import KINDS
+from .packed import packed, packed_text
 from .page import BODY, page_of, save_page
-from .palette import ASSETS, style_sheet
+from .palette import ASSETS, page_style, style_sheet
+from .picture import live_nodes
 from .plain_text import plain
 from .result import Result
-from .static_drawing import MAX_WIDTH, MIN_WIDTH, WIDE, static_panel
+from .static_drawing import MAX_WIDTH, MIN_WIDTH, static_panel
 
-MARKS = {
-    "bridge": '<rect class="gs-mark gs-bridge" x="3" y="2" width="7" height="7" transform="rotate(45 6.5 5.5)"/>',
-    "answer": '<circle class="gs-mark gs-answer" cx="6.5" cy="6" r="4.5"/>',
-}
-SCRIPTS = ("diagram_data.js", "diagram.js", "diagram_controls.js", "diagram_save.js")
-DRAWING = {"maxWidth": MAX_WIDTH, "minWidth": MIN_WIDTH, "nodeHeight": layout.NODE_HEIGHT, "rowHeight": layout.ROW_HEIGHT}
-DRAWING |= {"marginLeft": layout.MARGIN_LEFT, "reach": layout.REACH, "wide": WIDE}
+SCRIPTS = (
+    "data", "layout", "dom", "state", "search", "trace", "scene", "paint", "axes", "view", "pointer", "words", "table",
+    "details", "bar", "legend", "figure", "files", "start",
+)  # fmt: skip
+DRAWING = {"maxWidth": MAX_WIDTH, "minWidth": MIN_WIDTH}
 
-TABLES = {"lens": "table", "faithfulness": "curve"}
-FUNCTIONS = {"lens": "logit_lens", "faithfulness": "faithfulness"}
+TABLES = {"lens": "table", "faithfulness": "curve", "queries": "table"}
+FUNCTIONS = {"lens": "logit_lens", "faithfulness": "faithfulness", "queries": "query_details"}
 NEEDED = {
     "lens": {"layer", "after", "role", "target", "top1"},
     "faithfulness": {"n_edges", "faithfulness", "low", "high"},
+    "queries": {"query", "role", "clean", "corrupt"},
 }
 """By argument of `draw`: where a result keeps what is shown, what measures it, and the columns it has."""
 
@@ -50,27 +52,74 @@ Drawn = Circuit | Mapping[int, Circuit]
 
 @dataclass(frozen=True, repr=False)
 class Diagram:
-    """A drawn diagram; shows itself in Jupyter.
+    """A drawn diagram; shows itself in Jupyter. With anywidget installed, it and Python know of each other there.
 
     Attributes:
         html: a fragment with style, drawing, data and script, for a cell or a page.
         title: of the saved page.
         data: the numbers that it shows, see `diagram_data`; the page holds the same as JSON.
+        first: what it shows first, see `draw`.
     """
 
     html: str = field(repr=False)
     title: str
     data: Mapping[str, Any] = field(repr=False)
+    first: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
         return plain(f"<Diagram: {self.title}>")
 
     def save(self, path: str | Path) -> Path:
-        """Write a page that works from a file and without a network; returns the path."""
-        return save_page(path, self.title, self.html, scripts=[script()])
+        """Write a page that works from a file and without a network; returns the path. It opens as `state` says."""
+        return save_page(path, self.title, _with_state(self.html, self.state), scripts=scripts(), style=page_style())
+
+    @cached_property
+    def widget(self) -> Any:
+        """The diagram as a Jupyter widget, one for all cells that show it.
+
+        Raises:
+            ImportError: without anywidget.
+        """
+        return widget_of(self.html, functions(), self.first)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What is seen now: what a reader chose in a notebook, as far as it differs from how a diagram opens."""
+        return dict(self.widget.state) if "widget" in self.__dict__ else dict(self.first)
+
+    @property
+    def selected_edges(self) -> list[str]:
+        """The names of the edges that are selected in the notebook, the last one traced."""
+        return [name for name in self.state.get("selected", []) if " -> " in name]
+
+    def update(self, **state: Any) -> None:
+        """Show something else in the notebook, as in `diagram.update(threshold=0.1)`; see `draw` for what `state` holds.
+
+        A threshold, or a number `top` of the strongest edges, is also how edges are cut then, unless `cut` says otherwise.
+
+        Raises:
+            ValueError: if it is no state.
+        """
+        refuse(state_problems(state))
+        cut = {"cut": name for name in ("threshold", "top") if name in state}
+        self.widget.state = self.state | cut | state_of(state)
 
     def _repr_html_(self) -> str:
         return self.html
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        """The widget where there can be one, and the page for viewers that know of none."""
+        if not has_widgets():
+            return {"text/html": self.html, "text/plain": repr(self)}
+        bundle = self.widget._repr_mimebundle_()
+        data, about = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+        return {**data, "text/html": self.html, "text/plain": repr(self)}, about
+
+
+def _with_state(fragment: str, state: Mapping[str, Any]) -> str:
+    """The fragment that opens with another state."""
+    start = fragment.index(' data-state="') + len(' data-state="')
+    return fragment[:start] + html.escape(json.dumps(state)) + fragment[fragment.index('"', start) :]
 
 
 def draw(
@@ -78,29 +127,39 @@ def draw(
     *,
     lens: Shown | Mapping[str, Shown] | None = None,
     faithfulness: Shown | Mapping[str, Shown] | None = None,
+    queries: Shown | Mapping[str, Shown] | None = None,
+    state: State | None = None,
     despite: Collection[str] = (),
+    seed: int = 0,
 ) -> Diagram:
-    """Draw a circuit, or several side by side, on one layout and one scale.
+    """Draw a circuit, or several on one layout and one scale, with what differs between them.
 
     Args:
         circuits: one circuit; circuits by label; or, for a run, circuits by training step (whole numbers), alone or by
             label.
         lens: results of `analyses.logit_lens`, or their tables, by label (or one for all), of a run for circuits by step:
-            nodes after which bridge or answer is the most likely token in half of the queries are marked.
+            nodes after which bridge or answer is the most likely token in half of the queries or more are marked.
         faithfulness: results of `analyses.faithfulness`, by label (or one for all): the caption says what the circuit
             keeps, and for other cuts what the strongest edges keep, at the largest measured size up to what is drawn. Of
             curves alone, the latter.
+        queries: results of `analyses.query_details`, by label (or one for all): of a selected edge the queries are named
+            that it matters to most, of a head where it looks.
+        state: what the reader sees first: a link that was copied from a diagram, its part after #, or the same as a mapping.
+            By default what the first circuit was saved with, see `Circuit.with_view`.
         despite: fields in which the circuits may differ: `graph`, `measured edges`, `metric` and so on, as the error names
             them. Widths are then still on one scale, even if they are shares of different gaps.
+        seed: of the bootstrap over queries from which the intervals of differences come.
 
     Raises:
-        ValueError: if circuits of one diagram were not measured alike, or none is given; if a lens or faithfulness is none.
-        KeyError: if a lens or faithfulness is of no circuit.
+        ValueError: if circuits of one diagram were not measured alike, or none is given; if a lens, faithfulness, queries or
+            state is none.
+        KeyError: if a lens, faithfulness or queries are of no circuit.
 
     >>> draw({"grokked": a, "memorised": b}).save("circuits.html")  # doctest: +SKIP
     """
-    given = {"lens": lens, "faithfulness": faithfulness}
-    problems = ignore_problems(despite) + _drawn_problems(circuits)
+    given = {"lens": lens, "faithfulness": faithfulness, "queries": queries}
+    problems = ignore_problems(despite) + _drawn_problems(circuits) + common_problems(seed=seed)
+    problems += [] if state is None else state_problems(state)
     refuse(problems + [problem for name, each in given.items() for problem in _shown_problems(name, each)])
     panels = _panels(circuits)
     everything = {f"{label} {step or ''}".strip(): c for label, frames in panels.items() for step, c in frames.items()}
@@ -108,18 +167,33 @@ def draw(
         raise ValueError("there is no circuit to draw")
     check_comparable(everything, ignore=despite)
     by_label = {name: _by_label(name, each, panels) for name, each in given.items()}
-    lenses, curves = (_tables(name, found) for name, found in by_label.items())
-    data = diagram_data(panels, lenses, curves, by_label["faithfulness"])
+    lenses, curves = (_tables(name, by_label[name]) for name in ("lens", "faithfulness"))
+    asked = {label: found for label, each in by_label["queries"].items() if (found := queries_of(each)) is not None}
+    paired = len({circuit.provenance.get("pairs") for circuit in everything.values()}) == 1
+    data = diagram_data(panels, lenses, curves, by_label["faithfulness"], asked, paired=paired, seed=seed)
     title = " / ".join(label for label in panels if label) or "circuit"
     whole = f"grokscope: {title}"
-    return Diagram(_fragment(panels, {**data, "title": title}, whole), whole, data)
+    seen = state_of(next(iter(everything.values())).provenance.get("view", {}) if state is None else state)
+    return Diagram(_fragment(panels, {**data, "title": title}, whole, seen), whole, data, seen)
 
 
-def script() -> str:
-    """What brings diagrams to life: the same text in all of them, so that it can be declared, see `page`."""
-    lines = [line.strip() for part in SCRIPTS for line in (ASSETS / part).read_text(encoding="utf-8").splitlines()]
-    parts = "\n".join(line for line in lines if line and not line.startswith("//"))
-    return f"(function () {{\n{parts}\ndocument.querySelectorAll('.grokscope').forEach(start);\n}})();"
+def scripts() -> list[str]:
+    """What brings diagrams to life, the same texts in all of them, so that they can be declared, see `page`.
+
+    The first stands in the page and unpacks the second, which is in it compressed.
+    """
+    return [_script("load"), f"(function () {{\n{functions()}\ndocument.querySelectorAll('.grokscope').forEach(start);\n}})();"]
+
+
+def functions() -> str:
+    """The functions of the page's script, of which `start` takes the element of a diagram."""
+    return "\n".join(map(_script, SCRIPTS))
+
+
+def _script(part: str) -> str:
+    """A part of the script, without what is for its readers."""
+    lines = map(str.strip, (ASSETS / "diagram" / f"{part}.js").read_text(encoding="utf-8").splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
 def _drawn_problems(circuits: Any) -> list[str]:
@@ -179,50 +253,58 @@ def _tables(name: str, by_label: Mapping[str, Shown]) -> dict[str, pd.DataFrame]
     return {label: table for label, each in by_label.items() if (table := _table(name, each)) is not None}
 
 
-def _fragment(panels: Mapping[str, Frames], data: Mapping[str, Any], title: str) -> str:
-    content = json.dumps(packed({**data, "drawing": DRAWING}), allow_nan=False, separators=(",", ":"))
+def _fragment(panels: Mapping[str, Frames], data: dict[str, Any], title: str, state: Mapping[str, Any]) -> str:
+    graphs = {frames_graph: None for frames in panels.values() for frames_graph in [next(iter(frames.values())).graph]}
+    moved = [
+        KINDS[step.kind].moves for graph in graphs for step in graph.steps if any(len(seen) > 1 for seen in step.sees or ())
+    ]
+    content = json.dumps(
+        packed({**data, "drawing": DRAWING, "moved": list(dict.fromkeys(moved))}), allow_nan=False, separators=(",", ":")
+    )
     content = content.replace("<", "\\u003c")  # so that no label can end the script
-    keeps = [panel["frames"][-1]["keeps"] for panel in data["panels"]]
-    last = [(label, list(frames.values())[-1]) for label, frames in panels.items()]
-    widest, n = data["widest"], data["at_first"]
-    static = "".join(static_panel(*each, widest, said, n) for each, said in zip(last, keeps, strict=True))
-    graphs = [next(iter(frames.values())).graph for frames in panels.values()]
-    has_marks = any(frame["marks"] for panel in data["panels"] for frame in panel["frames"])
-    saved_as = html.escape(page_of(title, BODY, scripts=[script()]))
+    saved_as = html.escape(page_of(title, BODY, scripts=scripts(), style=page_style()))
+    load, code = scripts()
     return (
-        f'<div class="grokscope" data-page="{saved_as}"><style>{style_sheet()}</style>'
-        f'<div class="gs-bar"></div>{_legend(graphs, data, has_marks=has_marks)}'
-        f'<div class="gs-panels">{static}</div>'
+        f'<div class="grokscope" data-page="{saved_as}" data-state="{html.escape(json.dumps(state))}">'
+        f'<style>{style_sheet()}</style><p class="gs-headline" hidden></p>'
+        f'<div class="gs-bar"></div><div class="gs-legend">{_still_legend(data)}</div>'
+        f'<div class="gs-body"><div class="gs-main"><div class="gs-panels">{_still(panels, data)}</div></div>'
+        f'<aside class="gs-aside" aria-label="numbers"></aside></div><div class="gs-print"></div>'
         f'<div class="gs-tip" role="status" aria-live="polite" hidden></div>'
         f'<script type="application/json" class="gs-data">{content}</script>'
-        f"<script>{script()}</script></div>"
+        f'<script type="application/gzip" class="gs-code">{packed_text(code)}</script><script>{load}</script></div>'
     )
 
 
-def _legend(graphs: Iterable[ComputationGraph], data: Mapping[str, Any], *, has_marks: bool) -> str:
-    steps = [step for graph in graphs for step in graph.steps]
-    rows = {kind: row for kind, row in KINDS.items() if any(step.kind == kind for step in steps)}
-    moves = {KINDS[step.kind].moves: None for step in steps if any(len(seen) > 1 for seen in step.sees or ())}
-    inputs = [(css_name(each.name or kind), each.label) for kind, row in rows.items() for each in row.inputs]
-    apart = [_sample(f"gs-edge gs-into-{name}", label) for name, label in inputs]
-    overlaid = [_sample("gs-edge gs-a", "stronger in the first"), _sample("gs-edge gs-b", "stronger in the second")]
-    overlaid.append(_sample("gs-core", "what they share"))
-    always = [_sample("gs-edge gs-plain gs-negative", "negative"), *(_sample("gs-move", text) for text in moves)]
+def _still(panels: Mapping[str, Frames], data: Mapping[str, Any]) -> str:
+    """The still pictures of the last circuits of all panels."""
+    together: dict[Any, list[Circuit]] = {}
+    for frames in panels.values():
+        together.setdefault(next(iter(frames.values())).graph, []).extend(frames.values())
+    live = {graph: live_nodes(graph, drawn_first(each, data["at_first"])) for graph, each in together.items()}
+    found = []
+    for (label, frames), panel in zip(panels.items(), data["panels"], strict=True):
+        circuit, frame = list(frames.values())[-1], panel["frames"][-1]
+        said = [circuit.caption, frame["keeps"]]
+        if data["at_first"] is not None:
+            said = [circuit.caption, f"drawn: the strongest {data['at_first']}"]
+        text = " · ".join(part for part in said if part)
+        found.append(static_panel(label, circuit, live[circuit.graph], data["widest"], text, data["at_first"]))
+    return "".join(found)
+
+
+def _still_legend(data: Mapping[str, Any]) -> str:
+    """What colours mean, for viewers that run no scripts."""
+    used = sorted({entry[1] for graph in data["graphs"] for entry in graph["inputs"]})
+    looks = [data["looks"][look] for look in used]
+    lines = [_sample(f"gs-edge gs-into-{name}", text) for name, text, *_ in looks]
+    lines.append(_sample("gs-edge gs-plain gs-negative", "negative"))
     if any(frame["estimated"] for panel in data["panels"] for frame in panel["frames"]):
-        always.append(_sample("gs-edge gs-plain gs-estimated", "estimated, not measured"))
-    if has_marks:
-        apart += [f'<svg width="13" height="12">{shape}</svg>{what} readable after it' for what, shape in MARKS.items()]
-    always.append(f"width: |effect|, widest {data['widest']:.2f} of the clean–corrupt gap")
-    always += [
-        f"the page holds {len(graph['senders']):,} of {graph['n_edges']:,} edges, the strongest of each circuit"
-        for graph in data["graphs"]
-        if len(graph["senders"]) < graph["n_edges"]
-    ]
-    groups = {"gs-when-apart": apart, "gs-when-overlaid": overlaid, "gs-always": always}
-    lines = [f'<span class="{when}">{line}</span>' for when, group in groups.items() for line in group]
-    return f'<div class="gs-legend">{"".join(lines)}</div>'
+        lines.append(_sample("gs-edge gs-plain gs-estimated", "estimated, not measured"))
+    lines.append(f"width: |effect|, widest {data['widest']:.2f} of the clean–corrupt gap")
+    return "".join(f"<span>{line}</span>" for line in lines)
 
 
 def _sample(kind: str, text: str) -> str:
     line = f'<svg width="26" height="10"><path class="{kind}" stroke-width="4" d="M1 5 H25"/></svg>'
-    return f'{line}<span class="gs-who">{html.escape(text)}</span>'
+    return f"{line}<span>{html.escape(text)}</span>"

@@ -1,29 +1,32 @@
-"""What a diagram draws, as numbers ready for JSON: places of each graph's nodes, effects of each circuit's edges.
+"""What a diagram draws, as numbers ready for JSON: the picture of each graph, effects of each circuit's edges, differences.
 
 The page's script draws from this, shows its numbers and saves it, so that what is seen is what is here.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from itertools import combinations
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from . import layout
-from .circuit import Circuit, measured_rows
+from .circuit import Circuit, has_number, measured_rows
+from .differences import Differences, differences_of
 from .drawn_faithfulness import kept_alone
+from .drawn_queries import Queries, strongest_queries
 from .graph import ComputationGraph
-from .kinds import KINDS, Input, css_name
-from .merged import weights_of
-from .node import Node
+from .layout import CONSTANTS
+from .node import Edge, Node
+from .picture import live_nodes, looks, merged_picture, nodes_of, packed_picture, picture_of
 from .result import Result
-from .shown_edges import held_edges, n_at_first
+from .shown_edges import Held, at_first, held_edges, n_at_first
 from .units import size_of_gap
 
 Item = TypeVar("Item")
 READABLE = 0.5  # top-1 rate from which on a node is marked as carrying the bridge or the answer
 CARRIED = ("bridge", "answer")
+MOST_COMPARED = 4  # circuits of which every two are compared; of more, each with the first
 
 Frames = Mapping[int | None, Circuit]
 """The circuits of one panel by training step, or a single one without."""
@@ -37,6 +40,10 @@ def diagram_data(
     lens: Mapping[str, pd.DataFrame],
     curves: Mapping[str, pd.DataFrame],
     judged: Mapping[str, Shown],
+    queries: Mapping[str, Queries],
+    *,
+    paired: bool,
+    seed: int,
 ) -> dict[str, Any]:
     """All that a diagram shows.
 
@@ -45,38 +52,47 @@ def diagram_data(
         lens: lens tables for some labels, of one checkpoint or with a column step.
         curves: faithfulness curves for some labels.
         judged: the results that these are from, or the curves themselves.
+        queries: what was asked, and where heads look, for some labels.
+        paired: whether all circuits were measured on the same pairs.
+        seed: of the bootstrap of differences.
 
     Returns:
         graphs: of the panels, see `_graph_data`;
-        looks: of kinds of inputs [CSS name, bulge, port], see `kinds.Input`;
-        panels: label, number of the graph, frames (see `_frame_data`) and curve: [n_edges, faithfulness, low, high];
+        looks: of kinds of inputs [CSS name, label, bulge, port];
+        panels: label, number of the graph, frames (see `_frame_data`), curve [n_edges, faithfulness, low, high] and queries;
+        differences: of panels with one table of edges, see `_difference_data`;
         widest: the largest kept |effect|, which sets the scale of all;
         at_first: with how many of the strongest edges the page begins, None for the kept ones;
-        most, left_out: how many of the strongest edges can be drawn, and the |effect| beyond which all can.
+        most, left_out: how many of the strongest edges can be drawn, and the |effect| beyond which all can;
+        layout: sizes, see `layout.CONSTANTS`.
     """
     together: dict[Any, list[Circuit]] = {}
     for frames in panels.values():
         together.setdefault(_edges_key(frames), []).extend(frames.values())
     held = {key: held_edges(circuits) for key, circuits in together.items()}
+    circuits = [circuit for each in together.values() for circuit in each]
+    first = n_at_first(circuits)
     number = _numbered(held)
     shown = []
     for label, frames in panels.items():
         key = _edges_key(frames)
-        about = lens.get(label), judged.get(label)
+        about = lens.get(label), judged.get(label), queries.get(label)
         rows = [_frame_data(step, circuit, held[key].rows, *about) for step, circuit in frames.items()]
-        shown.append({"label": label, "graph": number[key], "frames": rows, "curve": _curve_data(curves.get(label))})
-    circuits = [circuit for each in together.values() for circuit in each]
+        panel = {"label": label, "graph": number[key], "frames": rows, "curve": _curve_data(curves.get(label))}
+        shown.append(panel | {"queries": queries[label].data if label in queries else None})
     complete, partial = (
         [each.n_strongest for each in held.values() if bool(each.left_out) == is_partial] for is_partial in (False, True)
     )
     return {
-        "graphs": [_graph_data(each[0], held[key].rows) for key, each in together.items()],
-        "looks": [[css_name(name or kind), each.bulge, each.port] for (kind, name), each in _inputs().items()],
+        "graphs": [_graph_data(each, held[key], first) for key, each in together.items()],
+        "looks": [list(look) for look in looks().values()],
         "panels": shown,
+        "differences": _all_differences(panels, held, paired, seed),
         "widest": max(map(_largest, circuits)) or 1.0,
-        "at_first": n_at_first(circuits),
+        "at_first": first,
         "most": min(partial) if partial else max(complete),
         "left_out": max(each.left_out for each in held.values()),
+        "layout": CONSTANTS,
     }
 
 
@@ -86,19 +102,22 @@ def _edges_key(frames: Frames) -> Any:
     return first.graph, tuple(first.table["sender"]), tuple(first.table["receiver"])
 
 
-def _graph_data(circuit: Circuit, rows: np.ndarray) -> dict[str, Any]:
-    """A picture (see `_picture`) of the unrolled graph, and one by weights as `merged`; None if no weights are shared.
+def _graph_data(circuits: list[Circuit], held: Held, first: int | None) -> dict[str, Any]:
+    """The picture of the unrolled graph, and that by weights as `merged`; None if no weights are shared.
 
     `n_edges` were measured; `senders` and `receivers` are those that the page holds, as places among nodes and inputs.
-    `outputs` has for each input the nodes whose output depends on it, as first place and number in turn. `fold` and
-    `fold_inputs` have for each node and input its place among the merged ones, `loops` for each node the loop it is in.
+    `outputs` has for each input the nodes whose output depends on it, as first place and number in turn. `shown` are the
+    nodes with boxes of their own when the page opens: those of the edges that are drawn then, in any of the circuits.
+    `fold` and `fold_inputs` have for each node and input its place among the merged ones, `loops` for each node its loop.
     """
-    graph, table = circuit.graph, circuit.table.iloc[rows]
-    nodes, parsed = layout.nodes_of(graph), {name: Node.parse(name) for name in pd.unique(table["receiver"])}
+    graph, table = circuits[0].graph, circuits[0].table.iloc[held.rows]
+    nodes, parsed = nodes_of(graph), {name: Node.parse(name) for name in pd.unique(table["receiver"])}
     inputs, place = list(parsed.values()), {node: i for i, node in enumerate(nodes)}
     number, sender = _numbered(parsed), {str(node): i for node, i in place.items()}
-    data = _picture(graph, nodes, inputs, str, with_layers=True)
-    data["n_edges"] = len(circuit.table)
+    live = live_nodes(graph, drawn_first(circuits, first))
+    data = packed_picture(picture_of(graph, inputs))
+    data["shown"] = [i for i, node in enumerate(nodes) if node in live]
+    data["n_edges"] = len(circuits[0].table)
     data["senders"] = [sender[name] for name in table["sender"]]
     data["receivers"] = [number[name] for name in table["receiver"]]
     data["outputs"] = [_runs([place[node] for node in graph.outputs_of(each) if node in place]) for each in inputs]
@@ -106,54 +125,18 @@ def _graph_data(circuit: Circuit, rows: np.ndarray) -> dict[str, Any]:
     if graph.n_loops > 1:
         folded_nodes, folded_inputs = ([graph.first_use(node) for node in each] for each in (nodes, inputs))
         node_number, input_number = _numbered(folded_nodes), _numbered(folded_inputs)
-        data["merged"] = _picture(
-            graph.first_loop(),
-            list(node_number),
-            list(input_number),
-            lambda node: f"{weights_of(node, graph)}@{node.role}",
-            with_layers=False,
-        )
+        data["merged"] = packed_picture(merged_picture(graph, node_number, input_number))
         data["fold"] = [node_number[node] for node in folded_nodes]
         data["fold_inputs"] = [input_number[node] for node in folded_inputs]
         data["loops"] = [graph.loop_of(node) for node in nodes]
     return data
 
 
-def _picture(
-    graph: ComputationGraph,
-    nodes: Sequence[Node],
-    inputs: Sequence[Node],
-    name: Callable[[Node], str],
-    *,
-    with_layers: bool,
-) -> dict[str, Any]:
-    """Where everything goes and what it is called; the curves between them are those of `layout`.
-
-    Returns:
-        width, height; column_width, row_height; rows [text, y] and columns [text, x, y] of labels; nodes [name, component,
-        x, y, width]; inputs [name, place among the looks, node entered].
-    """
-    place = {node: i for i, node in enumerate(nodes)}
-    (width, height), (column_width, row_height) = layout.size(graph), layout.spacing(graph)
-    looks = _numbered(_inputs())
-    return {
-        "width": width,
-        "height": height,
-        "column_width": column_width,
-        "row_height": row_height,
-        "rows": [(text, y) for text, y in layout.row_labels(graph) if with_layers or not text.startswith("layer")],
-        "columns": layout.column_labels(graph),
-        "nodes": [
-            [name(node), name(node).partition("@")[0], *layout.centre(graph, node), layout.node_width(node)]
-            for node in nodes
-        ],
-        "inputs": [[name(each), looks[each.kind, each.input], place[graph.component_of(each)]] for each in inputs],
-    }
-
-
-def _inputs() -> dict[tuple[str, str], Input]:
-    """All inputs by kind of node and name."""
-    return {(kind, each.name): each for kind, row in KINDS.items() for each in row.inputs}
+def drawn_first(circuits: Iterable[Circuit], first: int | None) -> set[tuple[Node, Node]]:
+    """The edges that any of the circuits is drawn with when a page opens."""
+    tables = [circuit.table.iloc[at_first(circuit, first)] for circuit in circuits]
+    names = {pair for table in tables for pair in zip(table["sender"], table["receiver"], strict=True)}
+    return {Edge(Node.parse(sender), Node.parse(receiver)) for sender, receiver in names}
 
 
 def _runs(places: Iterable[int]) -> list[int]:
@@ -172,7 +155,12 @@ def _runs(places: Iterable[int]) -> list[int]:
 
 
 def _frame_data(
-    step: int | None, circuit: Circuit, rows: np.ndarray, lens: pd.DataFrame | None, judged: Shown | None
+    step: int | None,
+    circuit: Circuit,
+    rows: np.ndarray,
+    lens: pd.DataFrame | None,
+    judged: Shown | None,
+    queries: Queries | None,
 ) -> dict[str, Any]:
     """One circuit: step, caption, why effects are missing, n, gap, effects, standard errors, places of edges, marks.
 
@@ -180,7 +168,7 @@ def _frame_data(
     others were measured.
 
     The gap is in words, with its unit; effects and standard errors are shares of it. Of the kept edges it also says what
-    they keep, in words.
+    they keep, in words; and which queries each kept edge matters to most, see `strongest_queries`.
 
     Marks are [node, what it carries, share of queries in which a lens reads it there].
     """
@@ -188,8 +176,9 @@ def _frame_data(
     held = table if len(rows) >= len(table) else table.iloc[rows]
     return {
         "step": step,
-        "caption": circuit.caption,
+        "caption": _about(circuit),
         "reason": str(circuit.provenance.get("reason", "")),
+        "empty": circuit.why_empty,
         "n": int(table["n"].iloc[0]) if len(table) else 0,
         "gap": size_of_gap(float(table["gap"].iloc[0]), circuit.provenance) if len(table) else "",
         "effect": [_short(value) for value in held["effect"]],
@@ -198,7 +187,14 @@ def _frame_data(
         "estimated": np.flatnonzero(~measured_rows(held)).tolist(),
         "keeps": kept_alone(circuit, judged),
         "marks": [] if lens is None else _marks(step, circuit.graph, lens),
+        "strongest": strongest_queries(circuit, rows, queries),
     }
+
+
+def _about(circuit: Circuit) -> str:
+    """The caption without what a page says anew of what it draws: how many edges."""
+    parts = circuit.caption.split(" · ")
+    return " · ".join(part.partition(" edges, ")[2] or part if " edges, gap" in part else part for part in parts)
 
 
 def _marks(step: int | None, graph: ComputationGraph, lens: pd.DataFrame) -> list[list[Any]]:
@@ -206,7 +202,7 @@ def _marks(step: int | None, graph: ComputationGraph, lens: pd.DataFrame) -> lis
         lens = lens[lens["step"] == step]
     readable = lens[(lens["top1"] >= READABLE) & lens["target"].isin(CARRIED) & (lens["layer"] >= 0)]
     rows = readable[["layer", "after", "role", "target", "top1"]].itertuples(index=False)
-    place = _numbered(layout.nodes_of(graph))
+    place = _numbered(nodes_of(graph))
     marks = []
     for layer, after, role, target, share in rows:
         node = _end_of(graph, layer, after, role)
@@ -232,9 +228,50 @@ def _curve_data(curve: pd.DataFrame | None) -> list[list[float | None]]:
     return [[int(k), *map(_short, rest)] for k, *rest in rows[["n_edges", "faithfulness", "low", "high"]].to_numpy()]
 
 
+def compared(labels: Iterable[str]) -> list[tuple[str, str]]:
+    """Which circuits are compared: every two, or of many each with the first."""
+    couples = list(combinations(labels, 2))
+    return couples if len({each for couple in couples for each in couple}) <= MOST_COMPARED else couples[: _n_first(couples)]
+
+
+def _n_first(couples: list[tuple[str, str]]) -> int:
+    return sum(a == couples[0][0] for a, _ in couples)
+
+
+def _all_differences(
+    panels: Mapping[str, Frames], held: Mapping[Any, Held], paired: bool, seed: int
+) -> list[dict[str, Any]]:
+    """The differences of circuits with one table of edges, at each step that both have."""
+    number, found = _numbered(panels), []
+    for a, b in compared(panels):
+        if (key := _edges_key(panels[a])) != _edges_key(panels[b]):
+            continue
+        for step in panels[a]:
+            if step not in panels[b]:
+                continue
+            each = differences_of(panels[a][step], panels[b][step], held[key].rows, paired=paired, seed=seed)
+            place = {str(node): i for i, node in enumerate(nodes_of(panels[a][step].graph))}
+            found.append({"a": number[a], "b": number[b], "step": step, **_difference_data(each, place)})
+    return found
+
+
+def _difference_data(found: Differences, place: Mapping[str, int]) -> dict[str, Any]:
+    """Numbers of edges and of nodes, with bounds that are None where there are none."""
+    edges, nodes = found.edges, found.nodes
+    return {
+        "how": found.how,
+        "n_family": found.n_family,
+        **{name: [_short(value) for value in edges[name]] for name in ("value", "low", "high")},
+        "nodes": {
+            "node": [place[name] for name in nodes["node"]],
+            **{name: [_short(value) for value in nodes[name]] for name in ("value", "low", "high")},
+        },
+    }
+
+
 def _largest(circuit: Circuit) -> float:
     strengths = circuit.table.loc[circuit.table["kept"], "effect"].abs()
-    return float(strengths.max()) if len(strengths) else 0.0
+    return float(strengths.max()) if len(strengths) and has_number(strengths).any() else 0.0
 
 
 def _numbered(items: Iterable[Item]) -> dict[Item, int]:

@@ -43,12 +43,14 @@ class Kind:
         inputs: in the order of their edges; none for what the computation starts from.
         width: of its boxes, in pixels.
         moves: in the legend, of arcs between positions.
+        plural: what several of them are called.
     """
 
     form: str
     inputs: tuple[Input, ...] = ()
     width: float = 42.0
     moves: str = "moved between positions"
+    plural: str = "parts"
 
     @property
     def is_numbered(self) -> bool:
@@ -81,14 +83,15 @@ KINDS: dict[str, Kind] = {
     "head": Kind(
         "L{layer}H{index}",
         (
-            Input("q", "blue", "into a query", bulge=-1.0, port=-12.0, is_local=True, is_choice=True),
+            Input("q", "sky", "into a query", bulge=-1.0, port=-12.0, is_local=True, is_choice=True),
             Input("k", "orange", "into a key", bulge=-0.7, is_choice=True, is_shared=True),
             Input("v", "green", "into a value", bulge=1.0, port=12.0, is_shared=True),
         ),
         moves="moved by attention",
+        plural="heads",
     ),
-    "mixer": Kind("MIX{layer}", (Input("", "orange", "into a token mixer", bulge=-0.9),), moves="moved by token mixing"),
-    "mlp": Kind("MLP{layer}", (Input("", "grey", "into an MLP", bulge=0.8),), moves=BY_NORM),
+    "mixer": Kind("MIX{layer}", (Input("", "orange", "into a token mixer", bulge=-0.9),), moves="moved by token mixing", plural="mixers"),
+    "mlp": Kind("MLP{layer}", (Input("", "black", "into an MLP", bulge=0.8),), moves=BY_NORM),
     "logits": Kind("logits", (Input("", "purple", "into the logits", bulge=-1.0),), moves=BY_NORM),
 }
 """By name, in the order of the legend."""

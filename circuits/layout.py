@@ -1,159 +1,209 @@
-"""Where the nodes and edges of a diagram go: positions across, steps upwards, one layout for all circuits shown.
+"""Where the nodes and edges of a picture go: positions across, steps upwards, what is idle folded away.
 
-Data before pictures: places and paths depend on the computation graph alone, so that a difference on screen is a
-difference between circuits.
+Data before pictures: places depend on the picture and on which nodes are shown alone, never on a threshold, so that a
+difference on screen is a difference between circuits. A column or row without a shown node is a thin gap; a node that is
+not shown has its point there, or beside the shown ones of its cell.
 """
 
-import numpy as np
-import pandas as pd
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
-from .graph import ComputationGraph
-from .kinds import KINDS
-from .node import Edge, Node
+from .picture import Look, Picture, looks
 
-COLUMN_WIDTH = 200.0
-ROW_HEIGHT, TALLEST_ROW, LEAST_HEIGHT = 48.0, 105.0, 440.0  # few rows stand further apart
-NODE_GAP = 4.0  # between nodes side by side
-NODE_HEIGHT = 20.0
-MARGIN_LEFT, MARGIN_TOP = 46.0, 16.0
-REACH = 0.55  # how far from the middle of a column its edges are pulled, in its widths: no curve leaves the column
+NODE_HEIGHT, NODE_GAP = 20.0, 6.0
+SIDE = 22.0  # a column is as wide as its fullest cell, with room for curves at its sides
+LEAST_COLUMN, MOST_COLUMN, WIDTH = 86.0, 112.0, 380.0  # few columns are wider, until the picture is that wide
+LEAST_ROW, MOST_ROW, HEIGHT, ASPECT = 36.0, 92.0, 430.0, 0.42  # few rows likewise; a wide picture is higher, too
+FOLDED_COLUMN, FOLDED_ROW, FOLDED_STEP = 64.0, 26.0, 12.0  # a gap for layers, and one within a layer
+MARGIN_LEFT, MARGIN_TOP, MARGIN_BOTTOM = 84.0, 14.0, 44.0
+REACH = 0.58  # how far from the middle of a column its edges are pulled, in its widths: no curve leaves the column
+CONSTANTS = {
+    "nodeHeight": NODE_HEIGHT, "nodeGap": NODE_GAP, "side": SIDE, "leastColumn": LEAST_COLUMN, "mostColumn": MOST_COLUMN,
+    "width": WIDTH, "leastRow": LEAST_ROW, "mostRow": MOST_ROW, "height": HEIGHT, "aspect": ASPECT, "foldedColumn": FOLDED_COLUMN, "foldedRow": FOLDED_ROW, "foldedStep": FOLDED_STEP,
+    "marginLeft": MARGIN_LEFT, "marginTop": MARGIN_TOP, "marginBottom": MARGIN_BOTTOM, "reach": REACH,
+}  # fmt: skip
 
-
-def size(graph: ComputationGraph) -> tuple[float, float]:
-    """Width and height of one circuit's drawing in pixels."""
-    height = _row_height(graph) * (len(graph.steps) - 0.5) + 1.4 * ROW_HEIGHT
-    return MARGIN_LEFT + _column_width(graph) * len(graph.roles), MARGIN_TOP + height
-
-
-def spacing(graph: ComputationGraph) -> tuple[float, float]:
-    """How far columns, and rows, are apart in pixels."""
-    return _column_width(graph), _row_height(graph)
+Point = tuple[float, float]
 
 
-def node_width(node: Node) -> float:
-    """The width of a node's box in pixels."""
-    return KINDS[node.kind].width
+@dataclass(frozen=True)
+class Band:
+    """A column or row, or a run of folded ones: which, where its middle is, its size, and what it says."""
+
+    members: tuple[int, ...]
+    middle: float
+    size: float
+    text: str
+    is_folded: bool
 
 
-def nodes_of(graph: ComputationGraph) -> list[Node]:
-    """Every node that is drawn: step by step upwards, then one beside the other, then by position.
+@dataclass(frozen=True)
+class Layout:
+    """Places of a picture, in pixels, y downwards.
 
-    Heads that share an input are all where it is read, since each carries it on from there.
+    Attributes:
+        width, height: of all of it.
+        columns, rows: from left to right, and from the first step upwards.
+        row_texts: what stands at the left, and its y: a layer once, beside the middle of its rows.
+        nodes: the middle of each node.
+        shown: the numbers of those that have a box.
+        row_size: how far rows are apart that are not folded.
     """
-    place = {role: i for i, role in enumerate(graph.roles)}
-    found = {*graph.senders, *map(graph.component_of, graph.receivers)}
-    found |= {output._replace(role=each.role) for each in graph.receivers for output in graph.outputs_of(each)}
-    return sorted(found, key=lambda node: (graph.number_of(node), node.index, place[node.role]))
+
+    picture: Picture
+    width: float
+    height: float
+    columns: tuple[Band, ...]
+    rows: tuple[Band, ...]
+    row_texts: tuple[tuple[str, float], ...]
+    nodes: tuple[Point, ...]
+    shown: frozenset[int]
+    row_size: float
+
+    def curve(self, sender: int, entry: int) -> list[Point]:
+        """The four points of the Bézier curve of an edge; one that leads downwards, between loops, goes around."""
+        _, look, entered = self.picture.inputs[entry]
+        column = self._band(self.picture.nodes[sender].column)
+        from_node, to_node = self.picture.nodes[sender], self.picture.nodes[entered]
+        wider = max(from_node.width, to_node.width)
+        return _curve(self.nodes[sender], self.nodes[entered], list(looks().values())[look], wider, column, self.row_size)
+
+    def move(self, source: int, target: int) -> list[Point]:
+        """The arc along which something is carried from one column to another."""
+        (x0, y0), (x1, y1) = self.nodes[source], self.nodes[target]
+        side = 1.0 if x1 > x0 else -1.0
+        start = x0 + side * self.picture.nodes[source].width / 2
+        end = x1 - side * self.picture.nodes[target].width / 2
+        lift = 12 + 0.05 * abs(x1 - x0)
+        return [(start, y0), (start + side * 30, y0 - lift), (end - side * 30, y1 - lift), (end, y1)]
+
+    def _band(self, column: int) -> Band:
+        return next(band for band in self.columns if column in band.members)
 
 
-def node_table(graph: ComputationGraph) -> pd.DataFrame:
-    """The centre and width of each node: columns node, component, role, x, y, width in pixels, y downwards."""
-    rows = []
-    for node in nodes_of(graph):
-        x, y = centre(graph, node)
-        name = {"node": str(node), "component": node.component, "role": node.role}
-        rows.append(name | {"x": x, "y": y, "width": node_width(node)})
-    return pd.DataFrame(rows)
+def layout_of(picture: Picture, shown: Collection[int]) -> Layout:
+    """Lay a picture out.
 
-
-def edge_path(graph: ComputationGraph, edge: Edge) -> str:
-    """The SVG path of an edge: a curve that swings aside, so that edges in one column do not cover each other."""
-    (x0, y0), (x1, y1), (x2, y2), (x3, y3) = _curve(graph, edge)
-    return f"M{x0:.1f} {y0:.1f} C{x1:.1f} {y1:.1f} {x2:.1f} {y2:.1f} {x3:.1f} {y3:.1f}"
-
-
-def middle(graph: ComputationGraph, edge: Edge) -> tuple[float, float]:
-    """The point half-way along an edge's path."""
-    places = np.array(_curve(graph, edge))
-    x, y = np.array([1, 3, 3, 1]) @ places / 8
-    return float(x), float(y)
-
-
-def _curve(graph: ComputationGraph, edge: Edge) -> list[tuple[float, float]]:
-    """The four points of an edge's Bézier curve; an edge that leads downwards, between loops, goes around."""
-    entered = graph.component_of(edge.receiver)
-    (x0, y0), (x1, y1) = centre(graph, edge.sender), centre(graph, entered)
-    x1 += edge.look.port
-    y0, y1 = y0 - NODE_HEIGHT / 2, y1 + NODE_HEIGHT / 2
-    width = max(node_width(edge.sender), node_width(entered))
-    if y1 >= y0:
-        around = edge.look.bulge * (width + 40.0)
-        return [(x0, y0), (x0 + around, y0 - 0.8 * ROW_HEIGHT), (x1 + around, y1 + 0.8 * ROW_HEIGHT), (x1, y1)]
-    rows_apart = abs(y0 - y1) / _row_height(graph)
-    clear_of_nodes = 0.0 if rows_apart < 1 else min(width + 9.0 * rows_apart, REACH * _column_width(graph))
-    swing = edge.look.bulge * clear_of_nodes
-    lift = 0.35 * (y0 - y1)
-    middle_x, reach = _column_x(graph, edge.sender.role), REACH * _column_width(graph)
-    between = [min(max(x + swing, middle_x - reach), middle_x + reach) for x in (x0, x1)]
-    return [(x0, y0), (between[0], y0 - lift), (between[1], y1 + lift), (x1, y1)]
-
-
-def moves(graph: ComputationGraph, edges: list[Edge]) -> list[tuple[Node, Node]]:
-    """Where something is carried along between positions: from that of an input to that of an output.
-
-    A pair (input, output) is listed if the edges feed a component at one position and use its output at another.
+    Args:
+        picture: what is drawn.
+        shown: the numbers of the nodes that get boxes; columns and rows without one are folded.
     """
-    used = {edge.sender for edge in edges}
-    found = {
-        (output._replace(role=edge.receiver.role), output): None
-        for edge in edges
-        for output in graph.outputs_of(edge.receiver)
-        if output in used and output.role != edge.receiver.role
-    }
-    return list(found)
+    shown = frozenset(shown)
+    cells = _cells(picture, shown)
+    columns = _columns(picture, cells)
+    width = columns[-1].middle + columns[-1].size / 2 if columns else MARGIN_LEFT
+    height, row_size, rows = _rows(picture, {row for _, row in cells}, width - MARGIN_LEFT)
+    x = {member: band.middle for band in columns for member in band.members}
+    y = {member: band.middle for band in rows for member in band.members}
+    nodes = []
+    for number, node in enumerate(picture.nodes):
+        cell = cells.get((node.column, node.row), [])
+        nodes.append((x[node.column] + _aside(picture, cell, number), y[node.row]))
+    return Layout(picture, width, height, columns, rows, _row_texts(picture, rows), tuple(nodes), shown, row_size)
 
 
-def move_path(graph: ComputationGraph, source: Node, target: Node) -> str:
-    """The SVG path of a move: a flat arc from one column to another."""
-    (x0, y), (x1, _) = centre(graph, source), centre(graph, target)
-    side = 1.0 if x1 > x0 else -1.0
-    start, end = x0 + side * node_width(source) / 2, x1 - side * node_width(target) / 2
-    return f"M{start:.1f} {y:.1f} C{start + side * 30:.1f} {y - 12:.1f} {end - side * 30:.1f} {y - 12:.1f} {end:.1f} {y:.1f}"
-
-
-def row_labels(graph: ComputationGraph) -> list[tuple[str, float]]:
-    """The label at the left of each layer, and of what is in none, and its y."""
-    alone = [(step.kind, _row_y(graph, row)) for row, step in enumerate(graph.steps) if step.layer < 0]
-    return alone + [
-        (f"layer {layer}" + (f" (loop {loop})" if graph.n_loops > 1 else ""), _row_y(graph, sum(rows) / len(rows)))
-        for layer, (loop, rows) in _layers(graph).items()
-    ]
-
-
-def column_labels(graph: ComputationGraph) -> list[tuple[str, float, float]]:
-    """The roles and where they stand, below the first row."""
-    return [(role, _column_x(graph, role), _row_y(graph, 0) + 30.0) for role in graph.roles]
-
-
-def centre(graph: ComputationGraph, node: Node) -> tuple[float, float]:
-    """Where a node's middle is."""
-    row = graph.number_of(node)
-    places = graph.steps[row].n
-    aside = (node_width(node) + NODE_GAP) * (node.index - (places - 1) / 2) if node.index >= 0 else 0.0
-    return _column_x(graph, node.role) + aside, _row_y(graph, row)
-
-
-def _layers(graph: ComputationGraph) -> dict[int, tuple[int, list[int]]]:
-    """By layer, the loop of its first step and the rows of all of them."""
-    found: dict[int, tuple[int, list[int]]] = {}
-    for row, step in enumerate(graph.steps):
-        if step.layer >= 0:
-            found.setdefault(step.layer, (graph.loop_of(Node(step.kind, "", step.layer)), []))[1].append(row)
+def _cells(picture: Picture, shown: frozenset[int]) -> dict[tuple[int, int], list[int]]:
+    """The shown nodes by column and row, from left to right."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for number in sorted(shown, key=lambda number: picture.nodes[number].slot):
+        node = picture.nodes[number]
+        found.setdefault((node.column, node.row), []).append(number)
     return found
 
 
-def _row_height(graph: ComputationGraph) -> float:
-    return min(TALLEST_ROW, max(ROW_HEIGHT, LEAST_HEIGHT / len(graph.steps)))
+def _content(picture: Picture, cell: Sequence[int]) -> float:
+    """How wide the nodes of a cell are together."""
+    return sum(picture.nodes[number].width + NODE_GAP for number in cell)
 
 
-def _column_width(graph: ComputationGraph) -> float:
-    widest = max((KINDS[step.kind].width + NODE_GAP) * step.n for step in graph.steps)
-    return max(COLUMN_WIDTH, widest + 90.0)
+def _aside(picture: Picture, cell: Sequence[int], number: int) -> float:
+    """How far a node is from the middle of its column: in its cell, or beside it if it is not shown."""
+    at = -_content(picture, cell) / 2
+    for each in cell:
+        step = picture.nodes[each].width + NODE_GAP
+        if each == number:
+            return at + step / 2
+        at += step
+    return at + 8.0 if cell else 0.0
 
 
-def _column_x(graph: ComputationGraph, role: str) -> float:
-    return MARGIN_LEFT + _column_width(graph) * (graph.roles.index(role) + 0.5)
+def _columns(picture: Picture, cells: dict[tuple[int, int], list[int]]) -> tuple[Band, ...]:
+    contents = {}
+    for (column, _), cell in cells.items():
+        contents[column] = max(contents.get(column, 0.0), _content(picture, cell))
+    least = min(MOST_COLUMN, max(LEAST_COLUMN, WIDTH / max(1, len(contents))))
+    at, bands = MARGIN_LEFT, []
+    for is_folded, run in groupby(range(len(picture.columns)), lambda column: column not in contents):
+        members = tuple(run)
+        for part in [members] if is_folded else [(member,) for member in members]:
+            size = FOLDED_COLUMN if is_folded else max(least, contents[part[0]] + 2 * SIDE)
+            text = picture.columns[part[0]] if len(part) == 1 else counted(len(part), "position")
+            bands.append(Band(part, at + size / 2, size, text, is_folded))
+            at += size
+    return tuple(bands)
 
 
-def _row_y(graph: ComputationGraph, row: float) -> float:
-    return MARGIN_TOP + _row_height(graph) * (len(graph.steps) - 0.5 - row)
+def _rows(picture: Picture, live: set[int], width: float) -> tuple[float, float, tuple[Band, ...]]:
+    """The height of the picture, that of a row, and the rows."""
+    each = min(MOST_ROW, max(LEAST_ROW, max(HEIGHT, ASPECT * width) / max(1, len(live))))
+    up, bands = MARGIN_BOTTOM, []
+    for is_folded, run in groupby(range(len(picture.rows)), lambda row: row not in live):
+        members = tuple(run)
+        n_layers = _whole_layers(picture, members) if is_folded else 0
+        for part in [members] if is_folded else [(member,) for member in members]:
+            size = each if not is_folded else FOLDED_ROW if n_layers else FOLDED_STEP
+            text = counted(n_layers, "layer") if n_layers > 1 else "" if is_folded and not n_layers else picture.rows[part[0]].text
+            bands.append(Band(part, up + size / 2, size, text, is_folded))
+            up += size
+    height = up + MARGIN_TOP
+    flipped = [Band(band.members, height - band.middle, band.size, band.text, band.is_folded) for band in bands]
+    return height, each, tuple(flipped)
+
+
+def _whole_layers(picture: Picture, rows: Sequence[int]) -> int:
+    """How many layers have all their rows among these."""
+    inside = {picture.rows[row].layer for row in rows}
+    outside = {row.layer for number, row in enumerate(picture.rows) if number not in rows}
+    return len({layer for layer in inside - outside if layer >= 0})
+
+
+def _row_texts(picture: Picture, rows: Sequence[Band]) -> tuple[tuple[str, float], ...]:
+    found: dict[str, list[float]] = {}
+    for band in rows:
+        if band.text:
+            key = f"{band.text}\n{band.members[0]}" if band.is_folded else f"{band.text}\n{picture.rows[band.members[0]].layer}"
+            found.setdefault(key, []).append(band.middle)
+    return tuple((text.partition("\n")[0], sum(ys) / len(ys)) for text, ys in found.items())
+
+
+def counted(n: int, what: str) -> str:
+    """A number and a noun.
+
+    >>> counted(1, "layer"), counted(7, "position")
+    ('1 layer', '7 positions')
+    """
+    return f"{n} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def _curve(start: Point, end: Point, look: Look, width: float, column: Band, row: float) -> list[Point]:
+    bulge, port = look.bulge, look.port
+    (x0, y0), (x1, y1) = start, end
+    x1, y0, y1 = x1 + port, y0 - NODE_HEIGHT / 2, y1 + NODE_HEIGHT / 2
+    if y1 >= y0:
+        around = bulge * (width + 40.0)
+        return [(x0, y0), (x0 + around, y0 - 30), (x1 + around, y1 + 30), (x1, y1)]
+    lift = 0.35 * (y0 - y1)
+    if abs(x1 - x0) > column.size:  # into another column, as edges between positions are
+        return [(x0, y0), (x0, y0 - lift), (x1, y1 + lift), (x1, y1)]
+    is_next = y0 - y1 < 1.2 * row - NODE_HEIGHT  # nothing lies between
+    swing = bulge * (0.0 if is_next else min(width + 0.2 * (y0 - y1), REACH * column.size))
+    least, most = column.middle - REACH * column.size, column.middle + REACH * column.size
+    pulled = [min(max(x + swing, least), most) for x in (x0, x1)]
+    return [(x0, y0), (pulled[0], y0 - lift), (pulled[1], y1 + lift), (x1, y1)]
+
+
+def svg_path(points: Sequence[Point]) -> str:
+    """A Bézier curve as SVG writes it."""
+    start, *others = (f"{x:.1f} {y:.1f}" for x, y in points)
+    return f"M{start} C{' '.join(others)}"

@@ -1,16 +1,17 @@
 """Long lists of numbers in a page: as base64 of their bytes, a third of their digits' length and read in a moment.
 
-Six digits of an effect go into four bytes and come out again. Nothing is compressed: the digits of measured numbers are
-not alike, and browsers unpack only in a promise, for which the picture would have to wait.
+Six digits of an effect go into four bytes and come out again. They are not compressed: the digits of measured numbers are
+not alike. Scripts are; browsers unpack them in a promise, until when the still picture stands.
 """
 
 import base64
+import gzip
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-FLOATS, WHOLES = ("effect", "stderr"), ("kept", "estimated", "senders", "receivers")
+FLOATS, WHOLES = ("effect", "stderr", "value", "low", "high"), ("kept", "estimated", "senders", "receivers", "shown", "node")
 SHORT = 8  # numbers; fewer are written as digits
 
 
@@ -22,6 +23,11 @@ def packed(data: Any) -> Any:
     if isinstance(data, Mapping):
         return {name: _list(name, each) if name in FLOATS + WHOLES else packed(each) for name, each in data.items()}
     return [packed(each) for each in data] if isinstance(data, list) else data
+
+
+def packed_text(text: str) -> str:
+    """A text compressed, in letters."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def _list(name: str, numbers: Sequence[float | None]) -> Any:

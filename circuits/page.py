@@ -46,14 +46,14 @@ def page_of(title: str, body: str, *, scripts: Iterable[str], style: str = "") -
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy(scripts)}">'
         f'<meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>{rules}</head>'
-        f"<body>{body}</body></html>"
+        f'<body class="grokscope-page">{body}</body></html>'
     )
 
 
-def save_page(path: str | Path, title: str, body: str, *, scripts: Iterable[str]) -> Path:
+def save_page(path: str | Path, title: str, body: str, *, scripts: Iterable[str], style: str = "") -> Path:
     """Write a fragment as a page; returns the path. See `page_of`."""
     refuse(file_problems(path=path))
-    return write_atomic(Path(path), page_of(title, body, scripts=scripts))
+    return write_atomic(Path(path), page_of(title, body, scripts=scripts, style=style))
 
 
 def _hash(script: str) -> str:

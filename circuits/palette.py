@@ -17,11 +17,18 @@ PAGE: dict[str, str] = PALETTE["page"]
 
 
 def style_sheet() -> str:
-    """The diagram's style sheet: `diagram.css` with the palette as custom properties and a class for each kind of edge."""
+    """The diagram's style sheet: `diagram/diagram.css` with the palette as custom properties and a class for each kind of edge."""
     edges = "\n".join(f".grokscope .gs-into-{name} {{ stroke: var(--edge-{name}); }}" for name in _edge_hues())
-    sheet = Template((ASSETS / "diagram.css").read_text(encoding="utf-8"))
+    sheet = Template((ASSETS / "diagram" / "diagram.css").read_text(encoding="utf-8"))
     dark = _properties(HUES | PALETTE["hues_on_dark"], PALETTE["page_on_dark"])
     return sheet.substitute(light=_properties(HUES, PAGE), dark=dark, edges=edges)
+
+
+def page_style() -> str:
+    """The style sheet of a page that shows nothing but a diagram: its margins are as dark as the diagram is."""
+    dark = PALETTE["page_on_dark"]["paper"]
+    light = f":root {{ color-scheme: light dark }} body {{ margin: 8px; background: {PAGE['paper']} }}"
+    return f"{light} @media (prefers-color-scheme: dark) {{ body {{ background: {dark} }} }}"
 
 
 def _edge_hues() -> dict[str, str]:

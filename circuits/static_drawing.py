@@ -4,101 +4,108 @@ Colours stand in the elements themselves, since some viewers drop style sheets t
 """
 
 import html
-from collections.abc import Hashable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
-from . import layout
 from .circuit import Circuit, measured_rows
-from .graph import ComputationGraph
 from .kinds import css_name
+from .layout import NODE_HEIGHT, Layout, layout_of, svg_path
 from .node import Edge, Node
 from .palette import HUES, PAGE
+from .picture import live_nodes, moves, nodes_of, picture_of
 from .shown_edges import at_first
 from .units import fixed
 
 MAX_WIDTH, MIN_WIDTH = 9.0, 0.8
-WIDE = 1400.0  # pixels; a wider picture is not made smaller, but scrolled
-MOST_IDLE = 500  # of more nodes only those with edges are drawn
 ARROW = (
     '<marker id="gs-arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="6" markerHeight="6" orient="auto">'
     f'<path d="M0 0 L8 4 L0 8 z" fill="{PAGE["faint"]}"/></marker>'
 )
+NOTHING = "No edge is drawn"
 
 
-def static_panel(label: str, circuit: Circuit, widest: float, keeps: str, n: int | None = None) -> str:
+def static_panel(label: str, circuit: Circuit, shown: set[Node], widest: float, said: str, n: int | None = None) -> str:
     """A figure with heading, caption and drawing of the kept edges, or of the strongest few.
 
     Args:
         label: of the circuit, any text.
         circuit: what is drawn.
+        shown: the nodes with boxes, see `layout.layout_of`.
         widest: the |effect| drawn at full width.
-        keeps: what the kept edges keep, see `kept_alone`.
+        said: the caption.
         n: of how many of the strongest edges; None for the kept ones.
     """
-    width, height = layout.size(circuit.graph)
     heading = f"<h4>{html.escape(label)}</h4>" if label else ""
-    wide = ' class="gs-wide"' if width > WIDE else ""
     rows = at_first(circuit, n)
-    said = keeps if n is None else f"drawn: {len(rows)} of {len(circuit.table)} edges"
-    caption = f"{circuit.caption} · {said}" if said else circuit.caption
+    caption = f"<figcaption>{html.escape(said)}</figcaption>"
+    if not len(rows):
+        reason = circuit.why_empty or circuit.provenance.get("reason") or "none was kept"
+        return f'<figure>{heading}<p class="gs-nothing">{NOTHING}: {html.escape(str(reason))}.</p>{caption}</figure>'
+    edges = _edges(circuit, rows)
+    nodes = nodes_of(circuit.graph)
+    picture = picture_of(circuit.graph, dict.fromkeys(edge.receiver for edge in edges))
+    layout = layout_of(picture, [i for i, node in enumerate(nodes) if node in shown])
+    drawing = _drawing(circuit, rows, edges, layout, {node: i for i, node in enumerate(nodes)}, widest)
     return (
-        f"<figure{wide}>{heading}<figcaption>{html.escape(caption)}</figcaption>"
-        f'<div class="gs-view"><svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" role="img" '
-        f'aria-label="{html.escape(label or "circuit")}">{_drawing(circuit, rows, widest)}</svg></div></figure>'
+        f'<figure>{heading}<div class="gs-view"><svg viewBox="0 0 {layout.width:.0f} {layout.height:.0f}" '
+        f'width="{layout.width:.0f}" role="img" aria-label="{html.escape(label or "circuit")}">{drawing}</svg></div>'
+        f"{caption}</figure>"
     )
 
 
-def _drawing(circuit: Circuit, rows: np.ndarray, widest: float) -> str:
-    graph, table = circuit.graph, circuit.table.iloc[rows]
+def _edges(circuit: Circuit, rows: np.ndarray) -> list[Edge]:
+    table = circuit.table.iloc[rows]
     names = zip(table["sender"], table["receiver"], strict=True)
-    edges = [Edge(Node.parse(sender), Node.parse(receiver)) for sender, receiver in names]
-    effects = dict(zip(map(str, edges), table["effect"], strict=True))
-    estimated = {str(edge) for edge, is_measured in zip(edges, measured_rows(table), strict=True) if not is_measured}
-    touched = {str(node) for edge in edges for node in (edge.sender, graph.component_of(edge.receiver))}
-    moves = layout.moves(graph, edges)
-    touched |= {str(node) for move in moves for node in move}
+    return [Edge(Node.parse(sender), Node.parse(receiver)) for sender, receiver in names]
+
+
+def _drawing(
+    circuit: Circuit, rows: np.ndarray, edges: list[Edge], layout: Layout, place: Mapping[Node, int], widest: float
+) -> str:
+    table = circuit.table.iloc[rows]
+    entry = {each.name: i for i, each in enumerate(layout.picture.inputs)}
+    rest = zip(edges, table["effect"], measured_rows(table), strict=True)
+    weakest_first = sorted(rest, key=lambda row: abs(row[1]))
+    touched = {place[node] for node in live_nodes(circuit.graph, edges)}
     parts = [ARROW]
-    parts += [
-        f'<text class="gs-row" x="4" y="{y:.1f}" text-anchor="start">{html.escape(text)}</text>'
-        for text, y in layout.row_labels(graph)
-    ]
-    parts += [
-        f'<text class="gs-role" x="{x:.1f}" y="{y:.1f}">{html.escape(text)}</text>'
-        for text, x, y in layout.column_labels(graph)
-    ]
-    parts += [
-        f'<path class="gs-move" d="{layout.move_path(graph, *move)}" fill="none" stroke="{PAGE["faint"]}" '
-        'stroke-dasharray="2 3" marker-end="url(#gs-arrow)"/>'
-        for move in moves
-    ]
-    weakest_first = sorted(edges, key=lambda edge: abs(effects[str(edge)]))
-    parts += [_edge(edge, effects[str(edge)], graph, widest, str(edge) in estimated) for edge in weakest_first]
-    nodes = layout.node_table(graph).to_dict("records")
-    shown = nodes if len(nodes) <= MOST_IDLE else [node for node in nodes if node["node"] in touched]
-    parts += [_node(node, node["node"] in touched) for node in shown]
-    return f'<g font-family="sans-serif" font-size="10.5" text-anchor="middle">{"".join(parts)}</g>'
+    parts += [_text("gs-row", text, 4, y + 4, "start") for text, y in layout.row_texts]
+    parts += [_text("gs-role", band.text, band.middle, layout.height - 14) for band in layout.columns]
+    parts += [_move(svg_path(layout.move(place[source], place[target]))) for source, target in moves(circuit.graph, edges)]
+    by_kind: dict[str, list[str]] = {}
+    for edge, effect, is_measured in weakest_first:
+        path = svg_path(layout.curve(place[edge.sender], entry[str(edge.receiver)]))
+        by_kind.setdefault(_look(edge), []).append(_edge(edge, effect, path, widest, not is_measured))
+    parts += [f'<g {look} fill="none" stroke-opacity="0.8">{"".join(paths)}</g>' for look, paths in by_kind.items()]
+    parts += [_node(layout, number) for number in sorted(layout.shown & touched)]
+    return f'<g font-family="sans-serif" font-size="11" text-anchor="middle">{"".join(parts)}</g>'
 
 
-def _node(node: Mapping[Hashable, Any], is_touched: bool) -> str:
-    x, y, width, height = node["x"], node["y"], node["width"], layout.NODE_HEIGHT
+def _text(kind: str, text: str, x: float, y: float, anchor: str = "middle") -> str:
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(text)}</text>'
+
+
+def _move(path: str) -> str:
+    look = f'fill="none" stroke="{PAGE["faint"]}" stroke-dasharray="2 3" marker-end="url(#gs-arrow)"'
+    return f'<path class="gs-move" d="{path}" {look}/>'
+
+
+def _node(layout: Layout, number: int) -> str:
+    (x, y), node = layout.nodes[number], layout.picture.nodes[number]
     look = f'rx="4" fill="{PAGE["paper"]}" stroke="{PAGE["line"]}"'
     return (
-        f'<g class="gs-node{"" if is_touched else " gs-idle"}" opacity="{1 if is_touched else 0.22}">'
-        f'<rect x="{x - width / 2:.1f}" y="{y - height / 2:.1f}" width="{width}" height="{height}" {look}/>'
-        f'<text x="{x:.1f}" y="{y + 3.5:.1f}">{html.escape(node["component"])}</text></g>'
+        f'<g class="gs-node"><rect x="{x - node.width / 2:.1f}" y="{y - NODE_HEIGHT / 2:.1f}" width="{node.width}" '
+        f'height="{NODE_HEIGHT}" {look}/><text x="{x:.1f}" y="{y + 4:.1f}">{html.escape(node.label)}</text></g>'
     )
 
 
-def _edge(edge: Edge, effect: float, graph: ComputationGraph, widest: float, is_estimated: bool) -> str:
+def _look(edge: Edge) -> str:
+    return f'class="gs-edge gs-into-{css_name(edge.kind)}" stroke="{HUES[edge.look.colour]}"'
+
+
+def _edge(edge: Edge, effect: float, path: str, widest: float, is_estimated: bool) -> str:
     width = max(MIN_WIDTH, MAX_WIDTH * abs(effect) / widest)
-    sign = (" gs-negative" if effect < 0 else "") + (" gs-estimated" if is_estimated else "") + '"'
-    if is_estimated or effect < 0:
-        sign += ' stroke-dasharray="1 4"' if is_estimated else ' stroke-dasharray="6 4"'
-    name, colour = html.escape(str(edge)), HUES[edge.look.colour]
-    return (
-        f'<path class="gs-edge gs-into-{css_name(edge.kind)}{sign} data-edge="{name}" fill="none" stroke="{colour}" '
-        f'stroke-width="{width:.2f}" d="{layout.edge_path(graph, edge)}">'
-        f"<title>{name}: {fixed(effect, 3, plus=True)}</title></path>"
-    )
+    dash = ' stroke-dasharray="1 4"' if is_estimated else ' stroke-dasharray="7 4"' if effect < 0 else ""
+    name = html.escape(str(edge))
+    said = f"<title>{name}: {fixed(effect, 3, plus=True)}</title>"
+    return f'<path data-edge="{name}"{dash} stroke-width="{width:.2f}" d="{path}">{said}</path>'

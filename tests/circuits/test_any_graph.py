@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from chromium import launched, opened
+from chromium import launched, opened, until
 from planted import GRAPH, effects
 
 from grokscope.circuits import (
@@ -21,13 +21,14 @@ from grokscope.circuits import (
     compare,
     connected,
     draw,
-    layout,
     merge_loops,
     to_eap_ig,
 )
 from grokscope.circuits.kinds import KINDS, Input, Kind
+from grokscope.circuits.layout import layout_of
 from grokscope.circuits.moves import Moves
 from grokscope.circuits.palette import ASSETS, HUES, style_sheet
+from grokscope.circuits.picture import moves, picture_of
 from grokscope.circuits.random_circuits import random_circuits
 
 ROLES = ("h", "r1", "r2")
@@ -71,11 +72,11 @@ def circuit(mixer: ComputationGraph) -> Circuit:
 def test_only_the_table_and_what_is_about_transformers_name_a_kind() -> None:
     named = re.compile(r"""["'](embed|head|mlp|logits)["']""")
     found = set()
-    for path in (*ASSETS.parent.glob("*.py"), *ASSETS.glob("*.js"), *ASSETS.glob("*.css")):
+    for path in (*ASSETS.parent.glob("*.py"), *ASSETS.rglob("*.js"), *ASSETS.rglob("*.css")):
         code = re.sub(r'""".*?"""', "", path.read_text(), flags=re.S)
         if named.search(code) or re.search(r"gs-into-\w|--edge-\w", code):
             found.add(path.name)
-    assert found == {"kinds.py", "transformer.py", "interop.py"}
+    assert found == {"kinds.py", "transformer.py", "interop.py", "drawn_queries.py"}  # the last of where heads look
 
 
 def test_every_name_parses_back(mixer: ComputationGraph) -> None:
@@ -169,43 +170,43 @@ def test_two_are_compared(mixer: ComputationGraph, circuit: Circuit) -> None:
 
 def test_it_is_drawn(mixer: ComputationGraph, circuit: Circuit) -> None:
     diagram = draw(circuit)
-    panel = diagram.html.split("<figure>")[1]
+    panel = diagram.html.split("<script")[0].split("<figure>")[1]
     assert set(re.findall(r'data-edge="([^"]+)"', panel)) == {name.replace(">", "&gt;") for name in PATH}
     assert set(re.findall(r'gs-into-token-mixer"[^>]* stroke="([^"]+)"', panel)) == {HUES["orange"]}
     assert f"--edge-token-mixer: {HUES['orange']};" in style_sheet()
     assert all(text in diagram.html for text in ("into a token mixer", "into a channel mixer", "moved between positions"))
-    assert "into a query" not in diagram.html and "attention" not in panel
+    assert "into a query" not in diagram.html.split("<script")[0] and "attention" not in panel
     (graph,) = diagram.data["graphs"]
     kinds = {diagram.data["looks"][look][0] for _, look, _ in graph["inputs"]}
     assert kinds == {"token-mixer", "channel-mixer", "logits"}
-    assert {node[4] for node in graph["nodes"] if node[1].startswith("TokenMixer")} == {84.0}
+    assert {node[5] for node in graph["nodes"] if node[1].startswith("TokenMixer")} == {7.2 * len("TokenMixer0") + 12}
     assert [name for name, *_ in graph["merged"]["nodes"]].count("B1.TokenMixer@r1") == 1
-    moves = layout.moves(mixer, circuit.kept_edges)
-    assert [(str(a), str(b)) for a, b in moves] == [
+    assert [(str(a), str(b)) for a, b in moves(mixer, circuit.kept_edges)] == [
         ("TokenMixer0@h", "TokenMixer0@r1"),
         ("TokenMixer2@r1", "TokenMixer2@r2"),
     ]
-    for text in ("layer 0 (loop 0)", "layer 3 (loop 1)"):
+    for text in ("layer 0, loop 0", "layer 2, loop 1"):
         assert text in panel
 
 
 def test_its_page_works(circuit: Circuit, tmp_path: Path) -> None:
     path = draw(circuit).save(tmp_path / "page.html")
-    names = "[...document.querySelectorAll('figure [data-edge]:not([display])')].map(e => e.dataset.edge)"
+    diagram = "document.querySelector('.grokscope').grokscope"
     with launched() as browser, opened(browser, path) as page:
-        assert set(page.evaluate(names)) == set(PATH)
-        assert page.locator("figure .gs-move:not([display])").count() == 2
-        colour = "getComputedStyle(document.querySelector('figure .gs-into-channel-mixer:not([display])')).stroke"
-        assert page.evaluate(colour) == "rgb(0, 158, 115)"
-        page.locator('[data-toggle="merged"]').check()
-        assert len(page.evaluate(names)) == 5
-        labels = page.locator("figure .gs-loops:not([display])").all_text_contents()
+        until(page, diagram)
+        assert set(page.evaluate(f"{diagram}.drawn[0]")) == set(PATH)
+        assert page.locator("figure .gs-move").count() == 2
+        page.locator('[data-toggle="weights"]').check()
+        assert len(page.evaluate(f"{diagram}.drawn[0]")) == 5
+        labels = page.locator("figure .gs-loops").all_text_contents()
         assert sorted(labels) == ["0→0", "0→1", "1→1", "1→out", "in→0"]
 
 
 def test_boxes_do_not_touch(mixer: ComputationGraph) -> None:
-    table = layout.node_table(mixer)
-    for _, row in table.groupby("y"):
+    picture = picture_of(mixer, mixer.receivers)
+    layout = layout_of(picture, range(len(picture.nodes)))
+    places = pd.DataFrame(layout.nodes, columns=["x", "y"]).assign(width=[node.width for node in picture.nodes])
+    for _, row in places.groupby("y"):
         left, right = row["x"] - row["width"] / 2, row["x"] + row["width"] / 2
         assert (left.sort_values().to_numpy()[1:] > right.sort_values().to_numpy()[:-1]).all()
 

@@ -1,0 +1,49 @@
+// Elements, and numbers in words.
+
+const SVG_NS = "http://www.w3.org/2000/svg";
+
+function svgTag(name, attributes, parent, text) {
+  const made = document.createElementNS(SVG_NS, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text !== undefined) made.textContent = text;
+  if (parent) parent.append(made);
+  return made;
+}
+
+function tag(name, attributes, parent, text) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text !== undefined) made.textContent = text;
+  if (parent) parent.append(made);
+  return made;
+}
+
+function set(element, key, value) {
+  if (element.getAttribute(key) !== String(value)) element.setAttribute(key, value);
+}
+
+// A number with some decimals, with one digit more than none where it would round to zero.
+function fixed(value, digits, plus) {
+  const isTiny = Math.abs(value) >= 1e-6 && Math.abs(value) < 0.5 * 10 ** -digits;
+  const text = isTiny ? value.toFixed(Math.min(6, 1 - Math.ceil(Math.log10(Math.abs(value))))) : value.toFixed(digits).replace(/^-(?=[0.]*$)/, "");
+  return plus && !text.startsWith("-") ? `+${text}` : text.replace("-", "−");
+}
+
+function interval(low, high, digits, plus) {
+  return low === null || high === null ? "" : ` [${fixed(low, digits, plus)}, ${fixed(high, digits, plus)}]`;
+}
+
+// An effect with its interval, from its standard error.
+function withError(value, stderr) {
+  if (value === null) return "no number";
+  const half = stderr === null ? null : 1.96 * stderr;
+  return fixed(value, 3) + (half === null ? "" : interval(value - half, value + half, 3));
+}
+
+const MEASURE = document.createElement("canvas").getContext("2d");
+
+// The width of a text in pixels, at a size.
+function textWidth(text, size) {
+  MEASURE.font = `${size}px system-ui, sans-serif`;
+  return MEASURE.measureText(text).width;
+}

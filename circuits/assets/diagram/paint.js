@@ -1,0 +1,221 @@
+// How a scene gets onto the screen: curves on a canvas, since thousands are quick there, boxes and words as SVG above it.
+
+const THINNEST = 1;
+
+// The colours of the page, light or dark, as the style sheet gives them.
+function coloursOf(root) {
+  const style = getComputedStyle(root);
+  return (name) => style.getPropertyValue(`--${name}`).trim();
+}
+
+function rgbOf(hex) {
+  const whole = hex.length === 4 ? [...hex.slice(1)].map((x) => x + x).join("") : hex.slice(1);
+  return [0, 2, 4].map((i) => parseInt(whole.slice(i, i + 2), 16));
+}
+
+// Between two colours, t from 0 to 1.
+function mixed(from, to, t) {
+  const [a, b] = [rgbOf(from), rgbOf(to)];
+  return `rgb(${a.map((x, i) => Math.round(x + (b[i] - x) * t)).join(" ")})`;
+}
+
+// The colour of a difference: neutral in the middle, that of the circuit in which it is stronger at the ends.
+function differenceColour(value, most, colour) {
+  const t = Math.min(1, Math.abs(value) / most);
+  return mixed(colour("neutral"), colour(value < 0 ? "a" : "b"), 0.25 + 0.75 * t);
+}
+
+// How a curve is drawn: width in pixels, colour, dashes; `core` if it is one of both circuits.
+function lookOfCurve(curve, { isDifference, widest, most, colour, looks, drawing }) {
+  const scale = (x) => Math.max(drawing.minWidth, (drawing.maxWidth * x) / widest);
+  const dash = curve.isEstimated ? [1, 4] : curve.isNegative ? [7, 4] : [];
+  if (!isDifference) return { width: scale(curve.size), colour: colour(`edge-${looks[curve.look][0]}`), dash, core: false };
+  if (curve.differs === false) return { width: THINNEST, colour: colour("neutral"), dash, core: false };
+  return { width: scale(curve.size), colour: differenceColour(curve.difference, most, colour), dash, core: curve.member === "both" };
+}
+
+// Curves from the weakest to the strongest. `lit` are the keys of those that are traced, null if none is.
+function paintCurves(context, scene, style, { scale, at, ratio, lit, hovered }) {
+  const { width, height } = context.canvas;
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.clearRect(0, 0, width, height);
+  context.setTransform(ratio * scale, 0, 0, ratio * scale, ratio * at[0], ratio * at[1]);
+  context.lineCap = "butt";
+  const thin = Math.min(1, Math.max(0.35, Math.sqrt(scale)));
+  const [left, top] = [-at[0] / scale, -at[1] / scale];
+  const [right, bottom] = [left + width / ratio / scale, top + height / ratio / scale];
+  for (const curve of scene.order) {
+    const [x0, y0, x1, y1] = curve.box;
+    if (x1 < left || x0 > right || y1 < top || y0 > bottom) continue;
+    const look = lookOfCurve(curve, style);
+    const isHovered = hovered === curve.key;
+    context.globalAlpha = isHovered ? 1 : lit && !lit.has(curve.key) ? 0.1 : 0.8;
+    context.strokeStyle = look.colour;
+    context.lineWidth = (look.width * thin + (isHovered ? 2 : 0)) / scale;
+    context.setLineDash(look.dash.map((x) => x / scale));
+    context.stroke(curve.path);
+    if (!look.core || look.width * thin < 3) continue;
+    context.strokeStyle = style.colour("paper");
+    context.lineWidth = (look.width * thin * 0.36) / scale;
+    context.stroke(curve.path);
+  }
+  context.setLineDash([]);
+  context.globalAlpha = 1;
+}
+
+// The largest difference that is sure, which has the full colour; of all if none is.
+function mostDifferent(scene) {
+  const sizes = (all) => all.map((curve) => Math.abs(curve.difference || 0));
+  const sure = scene.order.filter((curve) => curve.differs !== false);
+  return Math.max(...sizes(sure.length ? sure : scene.order), 0) || 1;
+}
+
+// Whether labels fit into boxes at a scale; else nodes are points.
+function labelsFit(scene, scale) {
+  if (scale < 0.7) return false;
+  return [...scene.boxes.values()].every((box) => !box.shown || textWidth(box.label, 11) + 2 <= box.width * scale);
+}
+
+// The SVG over the canvas, made anew when boxes change: arrows between positions, boxes, marks, labels, axes.
+function createOverlay(svg) {
+  svg.replaceChildren();
+  const defs = svgTag("defs", {}, svg);
+  const marker = { id: "gs-arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 9, markerHeight: 9, markerUnits: "userSpaceOnUse", orient: "auto" };
+  svgTag("path", { d: "M0 0 L8 4 L0 8 z", class: "gs-arrowhead" }, svgTag("marker", marker, defs));
+  const world = svgTag("g", { class: "gs-world" }, svg);
+  const [bands, moves, nodes, marks, labels] = ["bands", "moves", "nodes", "marks", "labels"].map((name) => svgTag("g", { class: `gs-${name}` }, world));
+  return { world, bands, moves, nodes, marks, labels, axes: svgTag("g", { class: "gs-axes" }, svg), made: new Map() };
+}
+
+// Bring the overlay up to a scene. `touched` are the ids of boxes that drawn edges reach.
+function updateOverlay(overlay, view, scene, { scale, at, lit, litBoxes, selected, nodeColour }) {
+  const asBoxes = labelsFit(scene, scale);
+  const [marker] = overlay.world.parentNode.getElementsByTagName("marker");
+  for (const key of ["markerWidth", "markerHeight"]) marker.setAttribute(key, (9 / scale).toFixed(2)); // as large on the screen at any zoom
+  overlay.world.setAttribute("transform", `translate(${at[0].toFixed(2)} ${at[1].toFixed(2)}) scale(${scale.toFixed(4)})`);
+  const touched = new Set(scene.order.flatMap((curve) => [curve.from.id, curve.to.id]));
+  scene.moves.forEach((move) => [move.from.id, move.to.id].forEach((id) => touched.add(id)));
+  const wanted = [...scene.boxes.values()].filter((box) => box.shown || touched.has(box.id));
+  for (const [id, group] of overlay.made) if (!wanted.some((box) => box.id === id)) group.remove(), overlay.made.delete(id);
+  for (const box of wanted) drawBox(overlay, box, { scale, asBoxes: asBoxes && box.shown, isIdle: !touched.has(box.id), isLit: !lit || litBoxes.has(box.id), isSelected: selected.has(box.name), fill: nodeColour(box) });
+  drawMoves(overlay, scene, scale, lit, litBoxes, asBoxes);
+  drawMarks(overlay, view, scene, scale);
+  drawLabels(overlay, scene, wanted, touched, scale, asBoxes, view);
+}
+
+function drawBox(overlay, box, { scale, asBoxes, isIdle, isLit, isSelected, fill }) {
+  let group = overlay.made.get(box.id);
+  if (!group) {
+    group = svgTag("g", { "data-node": box.name }, overlay.nodes);
+    svgTag("rect", { rx: 4 }, group);
+    svgTag("text", {}, group, box.label);
+    overlay.made.set(box.id, group);
+  }
+  const kind = `gs-node${box.isGroup ? " gs-group" : ""}${isIdle ? " gs-idle" : ""}${isLit ? "" : " gs-unlit"}${isSelected ? " gs-selected" : ""}`;
+  set(group, "class", kind);
+  const across = Math.min(9, Math.max(3.5, 22 * scale)) / scale; // of a point
+  const size = asBoxes ? [box.width, 20] : [across, across];
+  const [rect, text] = group.children;
+  set(rect, "x", (box.at[0] - size[0] / 2).toFixed(2));
+  set(rect, "y", (box.at[1] - size[1] / 2).toFixed(2));
+  set(rect, "width", size[0].toFixed(2));
+  set(rect, "height", size[1].toFixed(2));
+  set(rect, "rx", asBoxes ? 4 : across / 2);
+  set(rect, "style", fill ? `fill: ${fill}` : "");
+  set(text, "x", box.at[0].toFixed(2));
+  set(text, "y", (box.at[1] + 4 / Math.min(1, scale)).toFixed(2));
+  set(text, "style", `font-size: ${Math.max(11.5, 11 / scale).toFixed(2)}px`);
+  set(text, "display", asBoxes ? "inline" : "none");
+}
+
+const MOST_NUMBERED = 60; // arrows; of more only those that are traced have heads and numbers
+
+function drawMoves(overlay, scene, scale, lit, litBoxes, asBoxes) {
+  overlay.moves.replaceChildren();
+  const isMany = scene.moves.length > MOST_NUMBERED;
+  const taken = [];
+  const half = (box) => (asBoxes && box.shown ? box.width : 9 / scale);
+  const order = [...scene.moves].sort((a, b) => sizeOfMove(b) - sizeOfMove(a));
+  for (const move of order) {
+    const isLit = !lit || (litBoxes.has(move.from.id) && litBoxes.has(move.to.id));
+    const isPlain = isMany && !(lit && isLit);
+    const group = svgTag("g", { class: isLit ? "gs-move" : "gs-move gs-unlit", "data-move": move.key }, overlay.moves);
+    const points = moveCurve(move.from.at, move.to.at, half(move.from), half(move.to));
+    const look = isPlain ? { "stroke-opacity": 0.35 } : { "marker-end": "url(#gs-arrow)" };
+    svgTag("path", { d: pathOf(points), "stroke-width": isPlain ? 1 : 1.6, ...look }, group);
+    if (isPlain || (lit && !isLit)) continue;
+    const text = moveNumber(move);
+    const [width, height] = [textWidth(text, 11) / scale + 4 / scale, 12 / scale];
+    const free = [0.5, 0.38, 0.62, 0.28, 0.72].map((t) => pointAt(points, t)).find(([x, y]) =>
+      taken.every(([a, b, w]) => Math.abs(a - x) > (w + width) / 2 || Math.abs(b - y) > height));
+    if (!free || Math.abs(points[3][0] - points[0][0]) < width) continue; // no room: the number is in the tip
+    taken.push([...free, width]);
+    const size = 11 / Math.min(1, scale);
+    svgTag("text", { x: free[0].toFixed(1), y: (free[1] - 3 / scale).toFixed(1), style: `font-size: ${size.toFixed(2)}px` }, group, text);
+  }
+}
+
+function sizeOfMove(move) {
+  return Math.max(...move.effects.map((effect) => Math.abs(effect || 0)));
+}
+
+// What an arrow between positions says: where the head looks if that is known, else what enters it.
+function moveNumber(move) {
+  const known = move.attention.filter((share) => share !== null);
+  if (known.length) return known.map((share) => share.toFixed(2)).join(" | ");
+  return move.effects.filter((effect) => effect !== null).map((effect) => fixed(effect, 2)).join(" | ");
+}
+
+// After a node: a diamond if the bridge is readable there, a disc if the answer is.
+function drawMarks(overlay, view, scene, scale) {
+  overlay.marks.replaceChildren();
+  scene.frames.forEach((frame, p) => frame.marks.forEach(([node, what, share]) => {
+    const box = scene.boxOf(node);
+    const [x, y] = [box.at[0] + box.width / 2 - 1 - p * 10, box.at[1] - 10];
+    const size = 4.5 / Math.min(1, scale);
+    const mark = what === "bridge"
+      ? svgTag("rect", { class: "gs-mark", x: x - size * 0.8, y: y - size * 0.8, width: 1.6 * size, height: 1.6 * size, transform: `rotate(45 ${x} ${y})` }, overlay.marks)
+      : svgTag("circle", { class: "gs-mark gs-answer", cx: x, cy: y, r: size }, overlay.marks);
+    const who = view.panels.length > 1 ? `, ${view.panels[p].label}` : "";
+    svgTag("title", {}, mark, `${what} readable after ${view.graph.nodes[node].name} in ${share.toFixed(3)} of the queries${who}`);
+  }));
+}
+
+// Where boxes are points: names beside them as far as there is room, those of strong edges first. By weights: loops.
+function drawLabels(overlay, scene, boxes, touched, scale, asBoxes, view) {
+  overlay.labels.replaceChildren();
+  if (view.isMerged) drawLoops(overlay, scene, scale, view.graph);
+  if (asBoxes) return;
+  const strength = new Map();
+  for (const { from, to, size } of scene.order) [from, to].forEach(({ id }) => strength.set(id, Math.max(size, strength.get(id) || 0)));
+  const placed = boxes.map(({ at: [x, y] }) => [x * scale - 5, y * scale - 5, x * scale + 5, y * scale + 5]);
+  const isFree = ([x0, y0, x1, y1]) => placed.every(([a, b, c, d]) => x1 < a || x0 > c || y1 < b || y0 > d);
+  const live = boxes.filter(({ id }) => touched.has(id)).sort((a, b) => (strength.get(b.id) || 0) - (strength.get(a.id) || 0));
+  for (const box of live.slice(0, 400)) {
+    const [x, y, width] = [box.at[0] * scale, box.at[1] * scale, textWidth(box.label, 11)];
+    const sides = [[x + 7, y - 6, x + 7 + width, y + 6], [x - 7 - width, y - 6, x - 7, y + 6]];
+    const found = sides.find(isFree);
+    if (!found) continue;
+    placed.push(found);
+    svgTag("text", { class: "gs-name", x: (found[0] / scale).toFixed(2), y: ((y + 4) / scale).toFixed(2), style: `font-size: ${(11 / scale).toFixed(2)}px` }, overlay.labels, box.label);
+  }
+}
+
+// From which loop to which merged edges lead.
+function drawLoops(overlay, scene, scale, graph) {
+  const size = 11 / Math.min(1, scale);
+  const placed = [];
+  for (const curve of [...scene.order].reverse()) {
+    const pairs = [...new Set(curve.all.map((i) => {
+      const [from, to] = [graph.loops[graph.senders[i]], graph.loops[graph.entered(i)]];
+      return `${from < 0 ? "in" : from}→${graph.outputs(i).length ? to : "out"}`;
+    }))];
+    const text = pairs.length > 2 ? `${pairs.length} pairs of loops` : pairs.join(", ");
+    const width = textWidth(text, 11) / scale;
+    const free = [0.5, 0.35, 0.65, 0.22, 0.78].map((t) => pointAt(curve.points, t)).find(([x, y]) =>
+      placed.every(([a, b, w]) => Math.abs(x - a) > (width + w) / 2 + 2 || Math.abs(y - b) > size));
+    if (!free) continue; // the number is in the tip and in the table
+    placed.push([...free, width]);
+    svgTag("text", { class: "gs-loops", x: free[0].toFixed(1), y: free[1].toFixed(1), style: `font-size: ${size.toFixed(2)}px` }, overlay.labels, text);
+  }
+}

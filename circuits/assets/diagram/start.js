@@ -1,0 +1,229 @@
+// A diagram comes to life: its state, its pictures, and what keeps all of them up to date.
+
+let diagrams = 0;
+
+function start(root) {
+  if (root.dataset.started) return root.grokscope; // a notebook may show the same diagram twice
+  const source = root.outerHTML; // as it came, to be saved again
+  root.dataset.started = "yes";
+  const text = root.querySelector(".gs-data").textContent;
+  const data = parse(text);
+  const app = { root, data, source, number: diagrams++, skeleton: root.dataset.page, stop: new AbortController(), raw: () => parse(text) };
+  app.graphs = data.graphs.map(prepared);
+  const measured = data.panels.flatMap((panel) => panel.frames.map((frame) => frame.step)).filter((step) => step !== null);
+  app.steps = [...new Set(measured)].sort((a, b) => a - b);
+  app.first = { ...DEFAULTS, ...firstState(app) };
+  const isPage = document.body.classList.contains("grokscope-page");
+  const sent = isPage ? fromAddress(app.number) : {};
+  app.store = createStore(app.first, sensible(app, { ...accepted(JSON.parse(root.dataset.state || "{}")), ...sent }));
+  buildPage(app);
+  app.store.listen(() => update(app));
+  if (isPage) app.store.listen((state) => toAddress(app.number, encoded(state, app.first)));
+  update(app);
+  watch(app);
+  root.grokscope = {
+    get state() { return differing(app.store.get(), app.first); },
+    set: (change) => app.store.set(sensible(app, accepted(change))),
+    show: (state) => app.store.set({ ...app.first, ...sensible(app, accepted(state)) }),
+    stop: () => app.stop.abort(),
+    get drawn() { return app.views.map((view) => view.scene.order.map((curve) => curve.name)); },
+    get edges() { return app.views.flatMap((view) => view.scene.drawn.map((edges) => edges.map((i) => edgeName(view.graph, i)))); },
+    onChange: (listener) => app.store.listen(() => listener(differing(app.store.get(), app.first))),
+    app,
+  };
+  return root.grokscope;
+}
+
+function firstState(app) {
+  const { data, steps } = app;
+  const couples = couplesOf(data);
+  const threshold = Math.max(data.widest / 50, data.left_out);
+  return {
+    cut: data.at_first ? "top" : "kept", threshold, top: data.at_first || Math.min(10, Math.max(1, data.most)),
+    step: steps.length ? steps[steps.length - 1] : null, pair: couples.length ? couples[0] : [0, 1],
+    list: couples.length ? "differences" : "edges",
+  };
+}
+
+// What was sent may be of another diagram: only what there is here counts.
+function sensible(app, given) {
+  const { data, steps } = app;
+  const found = { ...given };
+  if ("pair" in found && !couplesOf(data).some((couple) => same(couple, found.pair))) delete found.pair;
+  if ("step" in found && !steps.includes(found.step)) delete found.step;
+  if (found.view === "difference" && !couplesOf(data).length) delete found.view;
+  const options = { view: ["side", "difference"], cut: ["kept", "threshold", "top"], list: ["edges", "nodes", "differences", ""], measured: ["all", "measured", "estimated"], member: ["all", "a", "b", "both", "differs"] };
+  for (const [key, values] of Object.entries(options)) if (key in found && !values.includes(found[key])) delete found[key];
+  for (const key of ["hidden", "selected", "kinds"]) if (key in found) found[key] = found[key].filter((each) => typeof each === "string");
+  if ("groups" in found) found.groups = found.groups.filter((each) => each && typeof each.name === "string" && Array.isArray(each.nodes) && each.nodes.every((node) => typeof node === "string"));
+  if ("open" in found) found.open = { columns: [...(found.open.columns || [])], rows: [...(found.open.rows || [])] };
+  if ("zoom" in found && found.zoom && !(found.zoom.length === 3 && found.zoom.every(Number.isFinite))) delete found.zoom;
+  return found;
+}
+
+function buildPage(app) {
+  const { root, store } = app;
+  app.colour = coloursOf(root);
+  app.body = root.querySelector(".gs-body");
+  app.holder = root.querySelector(".gs-panels");
+  app.tip = root.querySelector(".gs-tip");
+  app.hover = (view, found, at) => showTip(app, view, found, at);
+  app.hoverName = (name) => {
+    for (const view of app.views) {
+      const curve = name && view.scene.order.find((each) => each.name === name);
+      if (view.hovered === (curve ? curve.key : null)) continue;
+      view.hovered = curve ? curve.key : null;
+      paint(view);
+    }
+  };
+  app.select = (name, more) => {
+    const { selected } = store.get();
+    if (!name) return selected.length && store.set({ selected: [] });
+    const rest = selected.filter((each) => each !== name);
+    if (more) return store.set({ selected: selected.includes(name) ? rest : [...rest, name] });
+    store.set({ selected: selected.length === 1 && selected[0] === name ? [] : [name] });
+  };
+  app.aside = createAside(app);
+  app.strip = tag("div", { class: "gs-strip", hidden: "" });
+  app.holder.before(app.strip);
+  app.showBar = createBar(app);
+  root.addEventListener("keydown", (event) => {
+    const isTyping = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "range" && event.target.type !== "checkbox";
+    if (!(event.ctrlKey || event.metaKey) || isTyping) return;
+    const key = event.key.toLowerCase();
+    if (key === "z" && !event.shiftKey) store.undo();
+    else if (key === "y" || (key === "z" && event.shiftKey)) store.redo();
+    else return;
+    event.preventDefault();
+  });
+}
+
+// The side: what is selected, and the lists.
+function createAside(app) {
+  const { root, store, data } = app;
+  const aside = root.querySelector(".gs-aside");
+  aside.replaceChildren();
+  const details = tag("div", { class: "gs-details", "aria-live": "polite" }, aside);
+  const listed = tag("div", { class: "gs-lists" }, aside);
+  const tabs = tag("div", { class: "gs-tabs", role: "group", "aria-label": "lists" }, listed);
+  const lists = [...(couplesOf(data).length ? [["differences", "differences"]] : []), ["edges", "edges"], ["nodes", "nodes"]];
+  const made = lists.map(([list, text]) => {
+    const button = tag("button", { type: "button", "data-list": list }, tabs, text);
+    button.addEventListener("click", () => store.set({ list: store.get().list === list ? "" : list, sort: null }));
+    return [list, button];
+  });
+  const holder = tag("div", { class: "gs-rows", tabindex: "0", role: "region", "aria-label": "list" }, listed);
+  return (state) => {
+    fillDetails(app, details, state);
+    made.forEach(([list, button]) => set(button, "aria-pressed", state.list === list));
+    holder.hidden = !state.list;
+    if (state.list) fillTable(app, holder, state);
+  };
+}
+
+function update(app) {
+  const { root, data, store } = app;
+  const state = store.get();
+  const isDifference = state.view === "difference" && couplesOf(data).length > 0;
+  const wanted = isDifference ? [state.pair.map((i) => data.panels[i])] : data.panels.map((panel) => [panel]);
+  const key = JSON.stringify([isDifference, state.weights, isDifference ? state.pair : 0]);
+  if (app.viewsKey !== key) {
+    app.viewsKey = key;
+    app.holder.replaceChildren();
+    app.views = wanted.map((panels) => createView(app, app.holder, panels));
+  }
+  for (const view of app.views) layOut(view, state);
+  arrange(app);
+  for (const view of app.views) view.scene = sceneOf(view, state, data);
+  for (const view of app.views) updateView(view, state);
+  app.headline = headlineOf(app);
+  const headline = root.querySelector(".gs-headline");
+  headline.hidden = !app.headline;
+  if (headline.textContent !== app.headline) headline.textContent = app.headline;
+  fillLegend(app, root.querySelector(".gs-legend"), state);
+  app.showBar(state);
+  app.aside(state);
+  fillStrip(app, state);
+  if (app.tipped) showTip(app, null, null);
+}
+
+const ASIDE = 330; // pixels that the table needs beside the pictures
+
+// The table stands beside the pictures where they keep their size, else below.
+function arrange(app) {
+  const wanted = app.views.reduce((sum, { layout }) => sum + 0.82 * (layout.width - layout.c.marginLeft) + AXIS.left + AXIS.right + 16, 0);
+  app.root.classList.toggle("gs-below", wanted > app.body.clientWidth - ASIDE);
+}
+
+// Pictures follow the window, the theme and the printer.
+function watch(app) {
+  const until = { signal: app.stop.signal };
+  const repaint = () => {
+    arrange(app);
+    for (const view of app.views) {
+      place(view, app.store.get());
+      paint(view);
+    }
+    fillLegend(app, app.root.querySelector(".gs-legend"), app.store.get());
+  };
+  let width = app.body.clientWidth;
+  new ResizeObserver(() => {
+    if (Math.abs(app.body.clientWidth - width) < 2) return;
+    width = app.body.clientWidth;
+    repaint();
+  }).observe(app.body);
+  document.addEventListener("fullscreenchange", repaint, until);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint, until);
+  const themes = new MutationObserver(repaint);
+  app.stop.signal.addEventListener("abort", () => themes.disconnect());
+  themes.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
+  const print = () => {
+    const holder = app.root.querySelector(".gs-print");
+    holder.innerHTML = figureOf({ ...app, colour: (name) => app.printColour(name) });
+  };
+  app.printColour = (name) => getComputedStyle(app.root.querySelector(".gs-print")).getPropertyValue(`--${name}`).trim();
+  addEventListener("beforeprint", print, until);
+  matchMedia("print").addEventListener("change", (event) => event.matches && print(), until);
+}
+
+// The tip beside what is pointed at, and the same edge emphasised in every picture.
+function showTip(app, view, found, at) {
+  app.tipped = found;
+  app.hoverName(found && found.curve ? found.name : null);
+  const { tip, root } = app;
+  tip.hidden = !found;
+  if (!found) return;
+  const lines = tipOf(app, view, found);
+  if (tip.textContent !== lines.join("\n")) tip.textContent = lines.join("\n");
+  const frame = root.getBoundingClientRect();
+  const box = view.svg.getBoundingClientRect();
+  const [x, y] = [box.left - frame.left + at[0], box.top - frame.top + at[1]];
+  const left = x + 18 + tip.offsetWidth > frame.width ? Math.max(0, x - 18 - tip.offsetWidth) : x + 18;
+  tip.style.left = `${left}px`;
+  tip.style.top = `${Math.max(0, Math.min(y + 14, frame.height - tip.offsetHeight))}px`;
+}
+
+// Small pictures of every step.
+function fillStrip(app, state) {
+  const { strip, steps, store } = app;
+  strip.hidden = !(state.multiples && steps.length > 1);
+  if (strip.hidden) return strip.replaceChildren();
+  strip.replaceChildren();
+  const view = app.views[0];
+  for (const step of steps) {
+    const button = tag("button", { type: "button", "aria-pressed": String(step === state.step), "aria-label": `step ${step.toLocaleString("en")}` }, strip);
+    const canvas = tag("canvas", { "aria-hidden": "true" }, button);
+    tag("span", {}, button, step.toLocaleString("en"));
+    button.addEventListener("click", () => store.set({ step }));
+    const scene = sceneOf(view, { ...state, step }, app.data);
+    const { layout } = view;
+    const [width, ratio] = [150, window.devicePixelRatio || 1];
+    const scale = width / (layout.width - layout.c.marginLeft);
+    const height = Math.min(130, (layout.height - layout.c.marginBottom) * scale);
+    const all = Math.min(scale, height / (layout.height - layout.c.marginBottom));
+    Object.assign(canvas, { width: width * ratio, height: height * ratio });
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${height}px`;
+    paintCurves(canvas.getContext("2d"), scene, { ...view.style, most: view.panels.length > 1 ? mostDifferent(scene) : 1 }, { scale: all, at: [-layout.c.marginLeft * all, 0], ratio, lit: null, hovered: null });
+  }
+}
