@@ -280,8 +280,3 @@ def _edge_table(circuits: Mapping[str, Circuit], live: np.ndarray) -> pd.DataFra
         for column in ("effect", "stderr", "kept"):
             table[f"{column} {label}"] = circuit.table[column].to_numpy()
     return table[live].reset_index(drop=True)
-
-
-
-
-

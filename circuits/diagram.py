@@ -182,7 +182,10 @@ def scripts() -> list[str]:
 
     The first stands in the page and unpacks the second, which is in it compressed.
     """
-    return [_script("load"), f"(function () {{\n{functions()}\ndocument.querySelectorAll('.grokscope').forEach(start);\n}})();"]
+    return [
+        _script("load"),
+        f"(function () {{\n{functions()}\ndocument.querySelectorAll('.grokscope').forEach(start);\n}})();",
+    ]
 
 
 def functions() -> str:

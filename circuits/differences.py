@@ -128,7 +128,9 @@ def _by_stderr(
     return times[0] * np.sqrt(variance), times[1] * np.sqrt(of_nodes), "standard errors, as if independent (Bonferroni)"
 
 
-def _summed(values: Float[np.ndarray, "row sample"], place: Int[np.ndarray, " row"], n: int) -> Float[np.ndarray, "n sample"]:
+def _summed(
+    values: Float[np.ndarray, "row sample"], place: Int[np.ndarray, " row"], n: int
+) -> Float[np.ndarray, "n sample"]:
     """Sums of the rows that share a place."""
     found = np.zeros((n, values.shape[1]))
     np.add.at(found, place, values)

@@ -90,7 +90,12 @@ KINDS: dict[str, Kind] = {
         moves="moved by attention",
         plural="heads",
     ),
-    "mixer": Kind("MIX{layer}", (Input("", "orange", "into a token mixer", bulge=-0.9),), moves="moved by token mixing", plural="mixers"),
+    "mixer": Kind(
+        "MIX{layer}",
+        (Input("", "orange", "into a token mixer", bulge=-0.9),),
+        moves="moved by token mixing",
+        plural="mixers",
+    ),
     "mlp": Kind("MLP{layer}", (Input("", "black", "into an MLP", bulge=0.8),), moves=BY_NORM),
     "logits": Kind("logits", (Input("", "purple", "into the logits", bulge=-1.0),), moves=BY_NORM),
 }

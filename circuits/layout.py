@@ -153,7 +153,13 @@ def _rows(picture: Picture, live: set[int], width: float) -> tuple[float, float,
         n_layers = _whole_layers(picture, members) if is_folded else 0
         for part in [members] if is_folded else [(member,) for member in members]:
             size = each if not is_folded else FOLDED_ROW if n_layers else FOLDED_STEP
-            text = counted(n_layers, "layer") if n_layers > 1 else "" if is_folded and not n_layers else picture.rows[part[0]].text
+            text = (
+                counted(n_layers, "layer")
+                if n_layers > 1
+                else ""
+                if is_folded and not n_layers
+                else picture.rows[part[0]].text
+            )
             bands.append(Band(part, up + size / 2, size, text, is_folded))
             up += size
     height = up + MARGIN_TOP
@@ -172,7 +178,11 @@ def _row_texts(picture: Picture, rows: Sequence[Band]) -> tuple[tuple[str, float
     found: dict[str, list[float]] = {}
     for band in rows:
         if band.text:
-            key = f"{band.text}\n{band.members[0]}" if band.is_folded else f"{band.text}\n{picture.rows[band.members[0]].layer}"
+            key = (
+                f"{band.text}\n{band.members[0]}"
+                if band.is_folded
+                else f"{band.text}\n{picture.rows[band.members[0]].layer}"
+            )
             found.setdefault(key, []).append(band.middle)
     return tuple((text.partition("\n")[0], sum(ys) / len(ys)) for text, ys in found.items())
 

@@ -149,4 +149,7 @@ def moves(graph: ComputationGraph, edges: Iterable[tuple[Node, Node]]) -> list[t
 
 def packed_picture(picture: Picture) -> dict[str, Any]:
     """The picture as JSON values."""
-    return {name: [list(each) if isinstance(each, tuple) else each for each in getattr(picture, name)] for name in Picture._fields}
+    return {
+        name: [list(each) if isinstance(each, tuple) else each for each in getattr(picture, name)]
+        for name in Picture._fields
+    }

@@ -71,9 +71,7 @@ def test_edges_that_are_only_estimated_are_dotted() -> None:
     frame["verified"] = np.where(is_last, "estimated", "exact")
     given = [Edge.parse(name) for name in CHAIN]
     html = draw(Circuit.from_effects(frame, edges=given)).html
-    assert re.findall(r'data-edge="([^"]+)" stroke-dasharray="1 4"', html) == [
-        last.replace(">", "&gt;")
-    ]
+    assert re.findall(r'data-edge="([^"]+)" stroke-dasharray="1 4"', html) == [last.replace(">", "&gt;")]
     said = ["estimated, not measured" in text.split("<script")[0] for text in (html, draw(circuit(CHAIN)).html)]
     assert said == [True, False]
     data = in_page(html)
@@ -86,7 +84,10 @@ def test_edges_that_are_only_estimated_are_dotted() -> None:
 def test_circuits_share_layout_scale_and_numbers() -> None:
     a, b = circuit(CHAIN), circuit({**CHAIN, "embed@h -> L0H0.v@h": 0.45})
     html = draw({"a": a, "b": b}).html
-    paths = [dict(re.findall(r'data-edge="([^"]+)".*? d="([^"]+)"', panel)) for panel in html.split("<script")[0].split("<figure>")[1:]]
+    paths = [
+        dict(re.findall(r'data-edge="([^"]+)".*? d="([^"]+)"', panel))
+        for panel in html.split("<script")[0].split("<figure>")[1:]
+    ]
     assert paths[0] == paths[1]
     widths = re.findall(r'data-edge="embed@h -&gt; L0H0.v@h"[^>]* stroke-width="([\d.]+)"', html)
     assert float(widths[1]) / float(widths[0]) == pytest.approx(0.5, abs=0.01)

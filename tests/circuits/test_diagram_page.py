@@ -42,7 +42,9 @@ def test_the_slider_draws_exactly_the_edges_beyond_it(shown: Shown) -> None:
         for panel, circuit in enumerate((A, B)):
             strongest = circuit.table["effect"].abs().rank(ascending=False) <= k
             assert drawn(page, panel) == names(circuit, strongest) and strongest.sum() == k
-            assert page.locator("figcaption").nth(panel).inner_text().startswith(f"{k} of {len(A.table)} edges, the strongest")
+            assert (
+                page.locator("figcaption").nth(panel).inner_text().startswith(f"{k} of {len(A.table)} edges, the strongest")
+            )
 
 
 def test_a_threshold_can_be_typed(shown: Shown) -> None:

@@ -29,6 +29,14 @@ function prepared(graph) {
   const made = { ...graph, ...named(graph), outputs: (i) => outputs[graph.receivers[i]] };
   made.entered = (i) => made.inputs[graph.receivers[i]].node;
   made.lookOf = (i) => made.inputs[graph.receivers[i]].look;
+  const carried = new Map();
+  made.carried = (i) => { // [where what it feeds reads it, where that writes], as far as these are two positions
+    if (!carried.has(i)) {
+      const pairs = made.outputs(i).map((output) => [carriedFrom(made, made.entered(i), output), output]);
+      carried.set(i, pairs.filter(([from, output]) => from !== output));
+    }
+    return carried.get(i);
+  };
   made.merged = graph.merged && named(graph.merged);
   if (made.merged) made.merged.shown = [...new Set(graph.shown.map((node) => graph.fold[node]))];
   return made;

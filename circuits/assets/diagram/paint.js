@@ -5,7 +5,10 @@ const THINNEST = 1;
 // The colours of the page, light or dark, as the style sheet gives them.
 function coloursOf(root) {
   const style = getComputedStyle(root);
-  return (name) => style.getPropertyValue(`--${name}`).trim();
+  let known = {};
+  const colour = (name) => (known[name] = known[name] || style.getPropertyValue(`--${name}`).trim());
+  colour.forget = () => (known = {});
+  return colour;
 }
 
 function rgbOf(hex) {

@@ -33,8 +33,10 @@ function groupBox(id, { group, members }, picture, layout) {
     column: picture.nodes[nearest].column, shown: true };
 }
 
-// All that a picture of some panels shows: curves by key, arrows between positions, and what each panel draws.
-function sceneOf(view, state, data) {
+// All that a picture of some panels shows: curves by key, arrows between positions, and what each panel draws. `isQuick`
+// leaves out the arrows, while a slider is dragged; curves of single edges are then those of before.
+function sceneOf(view, state, data, isQuick) {
+  if (!isQuick) view.ofEdge = new Map();
   const { graph, picture, layout, panels } = view;
   const fold = state.weights && graph.merged ? graph.fold : null;
   const foldInput = fold ? graph.fold_inputs : null;
@@ -43,9 +45,15 @@ function sceneOf(view, state, data) {
   const comparison = panels.length > 1 ? comparisonOf(data, state.pair, state.step) : null;
   let drawn = frames.map((frame) => drawnEdges(graph, frame, state, data));
   if (panels.length > 1) drawn = membersOf(drawn, comparison, state.member);
+  const isSimple = panels.length === 1 && !fold && !state.groups.length;
   const curves = new Map();
   drawn.forEach((edges, p) => {
     for (const i of edges) {
+      const known = isSimple && view.ofEdge.get(i);
+      if (known) {
+        curves.set(known.key, known);
+        continue;
+      }
       const [from, to] = [boxOf(graph.senders[i]), boxOf(graph.entered(i))];
       if (from === to) continue; // within a group
       const look = (fold ? picture.inputs[foldInput[graph.receivers[i]]] : graph.inputs[graph.receivers[i]]).look;
@@ -54,9 +62,13 @@ function sceneOf(view, state, data) {
       curves.get(key).edges[p].push(i);
     }
   });
-  for (const curve of curves.values()) measure(curve, view, frames, comparison, data);
+  for (const curve of curves.values()) {
+    if (curve.points) continue;
+    measure(curve, view, frames, comparison, data);
+    if (isSimple && curve.all.length === 1) view.ofEdge.set(curve.all[0], curve);
+  }
   const order = [...curves.values()].sort((a, b) => a.size - b.size);
-  return { boxes, boxOf, frames, drawn, curves, order, comparison, moves: movesOf(view, frames, drawn, boxOf) };
+  return { boxes, boxOf, frames, drawn, curves, order, comparison, moves: isQuick ? [] : movesOf(view, frames, drawn, boxOf) };
 }
 
 // In the difference of two circuits: only what is in one, in the other, in both, or differs.
@@ -74,18 +86,17 @@ function membersOf(drawn, comparison, member) {
 // which hold since those of single edges hold all at once.
 function measure(curve, view, frames, comparison, data) {
   const { graph, layout } = view;
-  const width = Math.max(curve.from.width, curve.to.width);
-  const look = data.looks[curve.look];
-  view.points = view.points || new Map();
-  const place = `${curve.key}|${curve.from.at}|${curve.to.at}`;
-  if (!view.points.has(place)) {
+  if (!view.points.has(curve.key)) {
+    const width = Math.max(curve.from.width, curve.to.width);
+    const look = data.looks[curve.look];
     const points = curveOf(curve.from.at, curve.to.at, look, width, layout.bandOf.get(curve.from.column), layout.rowSize, layout.c);
     const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];
     const box = [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];
-    view.points.set(place, { points, box, path: new Path2D(pathOf(points)) });
+    view.points.set(curve.key, { points, box, path: new Path2D(pathOf(points)) });
   }
-  Object.assign(curve, view.points.get(place));
-  const all = [...new Set(curve.edges.flat())];
+  Object.assign(curve, view.points.get(curve.key));
+  const [first, second] = curve.edges;
+  const all = second ? [...new Set([...first, ...second])] : first;
   curve.all = all;
   const sum = (list, edges) => edges.reduce((total, i) => (total === null || list[i] === null ? null : total + list[i]), 0);
   curve.strengths = curve.edges.map((edges, p) => (edges.length ? sum(frames[p].effect, edges) || 0 : 0));
@@ -119,10 +130,10 @@ function movesOf(view, frames, drawn, boxOf) {
   drawn.forEach((edges, p) => {
     const used = new Set(edges.map((i) => graph.senders[i]));
     for (const i of edges) {
-      for (const output of graph.outputs(i)) {
-        const from = used.has(output) ? carriedFrom(graph, graph.entered(i), output) : output;
+      for (const [from, output] of graph.carried(i)) {
+        if (!used.has(output)) continue;
         const [a, b] = [boxOf(from), boxOf(output)];
-        if (from === output || a === b) continue;
+        if (a === b) continue;
         const key = `${a.id}|${b.id}`;
         if (!found.has(key)) found.set(key, { key, from: a, to: b, effects: panels.map(() => null), source: from, target: output });
         const move = found.get(key);

@@ -13,12 +13,11 @@ function start(root) {
   const measured = data.panels.flatMap((panel) => panel.frames.map((frame) => frame.step)).filter((step) => step !== null);
   app.steps = [...new Set(measured)].sort((a, b) => a - b);
   app.first = { ...DEFAULTS, ...firstState(app) };
-  const isPage = document.body.classList.contains("grokscope-page");
-  const sent = isPage ? fromAddress(app.number) : {};
+  app.isPage = document.body.classList.contains("grokscope-page");
+  const sent = app.isPage ? fromAddress(app.number) : {};
   app.store = createStore(app.first, sensible(app, { ...accepted(JSON.parse(root.dataset.state || "{}")), ...sent }));
   buildPage(app);
-  app.store.listen(() => update(app));
-  if (isPage) app.store.listen((state) => toAddress(app.number, encoded(state, app.first)));
+  app.store.listen(() => follow(app));
   update(app);
   watch(app);
   root.grokscope = {
@@ -26,6 +25,7 @@ function start(root) {
     set: (change) => app.store.set(sensible(app, accepted(change))),
     show: (state) => app.store.set({ ...app.first, ...sensible(app, accepted(state)) }),
     stop: () => app.stop.abort(),
+    get isBusy() { return app.seen !== app.store.get(); },
     get drawn() { return app.views.map((view) => view.scene.order.map((curve) => curve.name)); },
     get edges() { return app.views.flatMap((view) => view.scene.drawn.map((edges) => edges.map((i) => edgeName(view.graph, i)))); },
     onChange: (listener) => app.store.listen(() => listener(differing(app.store.get(), app.first))),
@@ -121,7 +121,40 @@ function createAside(app) {
   };
 }
 
+const SMOOTH = 12; // milliseconds; if all takes longer, what is not the picture waits until the reader pauses
+
+// Bring all up to the state; while a slider is dragged over thousands of edges only the curves, and the rest afterwards.
+function follow(app) {
+  if (app.views && app.cost > SMOOTH && quickly(app)) {
+    clearTimeout(app.waiting);
+    app.waiting = setTimeout(() => update(app), 150);
+    return;
+  }
+  update(app);
+}
+
+// The curves of a new cut alone; false if more than the cut changed.
+function quickly(app) {
+  const state = app.store.get();
+  const rest = ({ threshold, top, ...others }) => others;
+  if (!same(rest(state), rest(app.seen))) return false;
+  for (const view of app.views) {
+    view.scene = sceneOf(view, state, app.data, true);
+    view.trace = null;
+    paintView(view);
+  }
+  return true;
+}
+
 function update(app) {
+  clearTimeout(app.waiting);
+  const begun = performance.now();
+  updateAll(app);
+  app.seen = app.store.get();
+  app.cost = performance.now() - begun;
+}
+
+function updateAll(app) {
   const { root, data, store } = app;
   const state = store.get();
   const isDifference = state.view === "difference" && couplesOf(data).length > 0;
@@ -145,6 +178,7 @@ function update(app) {
   app.aside(state);
   fillStrip(app, state);
   if (app.tipped) showTip(app, null, null);
+  if (app.isPage) toAddress(app.number, encoded(state, app.first));
 }
 
 const ASIDE = 330; // pixels that the table needs beside the pictures
@@ -159,6 +193,7 @@ function arrange(app) {
 function watch(app) {
   const until = { signal: app.stop.signal };
   const repaint = () => {
+    app.colour.forget();
     arrange(app);
     for (const view of app.views) {
       place(view, app.store.get());

@@ -83,18 +83,26 @@ function updateView(view, state) {
   paint(view);
 }
 
-function paint(view) {
+// The curves of a scene.
+function paintView(view) {
   const { app, scene } = view;
-  const colour = app.colour;
   const isDifference = view.panels.length > 1;
+  const colour = app.colour;
   const style = { isDifference, widest: app.data.widest, most: isDifference ? mostDifferent(scene) : 1, colour, looks: app.data.looks, drawing: app.data.drawing };
   view.style = style;
   const lit = view.trace && view.trace.keys;
   paintCurves(view.context, scene, style, { scale: view.scale, at: view.at, ratio: view.ratio, lit, hovered: view.hovered });
+}
+
+function paint(view) {
+  const { app, scene } = view;
+  const isDifference = view.panels.length > 1;
+  const lit = view.trace && view.trace.keys;
+  paintView(view);
   const selected = new Set(app.store.get().selected);
   updateOverlay(view.overlay, view, scene, {
     scale: view.scale, at: view.at, lit, litBoxes: view.trace && view.trace.boxes, selected,
-    nodeColour: isDifference ? (box) => nodeDifferenceColour(view, box, colour) : () => "",
+    nodeColour: isDifference ? (box) => nodeDifferenceColour(view, box, app.colour) : () => "",
   });
   drawAxes(view.overlay, view, { scale: view.scale, at: view.at, size: view.size });
 }
