@@ -15,7 +15,7 @@ from .columns import Columns
 from .component_nodes import graph_of_components
 from .destination import file_problems
 from .feature_graph import LINKS, NODES, FeatureGraph
-from .feature_nodes import entry_of
+from .feature_nodes import NUMBERS, entry_of
 from .writing import write_atomic
 
 N_NAMED = 3  # examples in a message
@@ -109,11 +109,16 @@ def _misfits(graph: FeatureGraph) -> list[str]:
 
 
 def _missing(table: pd.DataFrame, columns: Columns) -> list[str]:
-    """Columns in which a value is missing, or an effect is no finite number, which JSON does not know."""
-    names = [name for name, kind in columns.kinds if (kind is not float or name == "effect") and name in table]
-    effects = pd.to_numeric(table.get("effect", pd.Series(dtype=float)), errors="coerce").to_numpy(dtype=float)
-    found = [f"the column {name!r} has rows without a value" for name in names if table[name].isna().any()]
-    return found + (["an effect is infinite"] if np.isinf(effects).any() else [])
+    """Columns in which a value is missing, or a number is infinite, which JSON does not know."""
+    held = {name: kind for name, kind in columns.kinds if name in table}
+    needed = [name for name, kind in held.items() if kind is not float or name == "effect"]
+    numbers = [name for name, kind in held.items() if kind is float]
+    found = [f"the column {name!r} has rows without a value" for name in needed if table[name].isna().any()]
+    return found + [f"the column {name!r} holds an infinite number" for name in numbers if _has_infinite(table[name])]
+
+
+def _has_infinite(column: pd.Series) -> bool:
+    return bool(np.isinf(pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)).any())
 
 
 def _loose_ends(graph: FeatureGraph) -> list[str]:
@@ -135,17 +140,16 @@ def _loose_ends(graph: FeatureGraph) -> list[str]:
 
 def _document(graph: FeatureGraph) -> dict[str, Any]:
     of_nodes: Mapping[str, Mapping[str, Any]] = graph.rest.get("nodes", {})
-    rows = graph.nodes.to_dict("records")
+    nodes = graph.nodes.astype(dict.fromkeys(NUMBERS, float)) if len(graph.nodes) else graph.nodes
+    rows = nodes.to_dict("records")
     ids = {row["node"]: row["id"] for row in rows}
-    links = graph.table.to_dict("records")
+    links = graph.table.reindex(columns=["sender", "receiver", "effect"]).itertuples(index=False, name=None)
     return {
         **graph.rest,
         "metadata": {**graph.about, "prompt_tokens": list(graph.prompt)},
         "qParams": dict(graph.view),
         "nodes": [entry_of(row, of_nodes.get(row["node"], {})) for row in rows],
-        "links": [
-            {"source": ids[row["sender"]], "target": ids[row["receiver"]], "weight": float(row["effect"])} for row in links
-        ],
+        "links": [{"source": ids[a], "target": ids[b], "weight": float(effect)} for a, b, effect in links],
     }
 
 

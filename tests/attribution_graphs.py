@@ -56,7 +56,8 @@ def by_circuit_tracer() -> Content:
 
 def with_attention() -> Content:
     """As Neuronpedia writes it with attention features: no saved view, layers as numbers, other keys, nodes apart."""
-    tracing = {"pair_wise_contributors": [["E_5_0", "E_5_0", 0.5]], "top_q_marginal_contributors": []}
+    tracing: Content = {"pair_wise_contributors": [["E_5_0", "E_5_0", 0.5]], "top_q_marginal_contributors": []}
+    tracing["top_k_marginal_contributors"] = [["0_cro_1_0", 0.25]]
     shared = {"ctx_idx": 1, "activation": 2.5, "influence": 0.5}
     lorsa = {"node_id": "1_lor_7_1", "jsNodeId": "1_lor_7_1", "feature": 43, "feature_type": "lorsa", "layer": 1}
     clt = {
@@ -81,7 +82,7 @@ def with_attention() -> Content:
     ]  # fmt: skip
     metadata = {"slug": "lorsa", "scan": "llama", "prompt_tokens": ["a", "b"], "prompt": "ab", "schema_version": 1}
     links = [("E_5_0", "1_lor_7_1", 0.5), ("1_lor_7_1", "1_cro_7_1", 1.5), ("1_cro_7_1", "2_9_1", -2.0)]
-    apart = {"0_cro_1_0": {**clt, "node_id": "0_cro_1_0"}}
+    apart = {"0_cro_1_0": {**clt, "node_id": "0_cro_1_0", "ctx_idx": 0, "clerp": "F1", "activation": 0.5}}
     return {
         "metadata": metadata, "qParams": {}, "nodes": nodes, "links": as_links(links), "qk_only_nodes": apart
     }  # fmt: skip
@@ -115,58 +116,71 @@ def written(path: Path, content: Any) -> Path:
     return path
 
 
-NEEDED = {
-    "metadata": {"slug": str, "scan": str, "prompt_tokens": list, "prompt": str},
-    "qParams": {},
-    "nodes": {
-        **{"node_id": str, "feature": (int, type(None)), "layer": (str, int), "ctx_idx": int, "feature_type": str},
-        **{"jsNodeId": str, "clerp": str},
-    },
-    "links": {"source": str, "target": str, "weight": (int, float)},
+NUMBER, WHOLE, NONE = (int, float), (int,), type(None)
+NAMED = {"node_id!": str, "layer!": (str, int), "ctx_idx!": WHOLE, "feature_type!": str, "jsNodeId!": str, "clerp!": str}
+NODE = {**NAMED, "activation": (*NUMBER, NONE)}
+TRACED = ("pair_wise_contributors!", "top_q_marginal_contributors!", "top_k_marginal_contributors!")
+INFO = {
+    **dict.fromkeys(("description", "creator_name", "creator_url"), str),
+    **{"source_urls": [Any], "create_time_ms": NUMBER, "generator": dict.fromkeys(("name", "version", "url", "email"), str)},
 }
-ALLOWED = {
-    "metadata": {
-        "node_threshold": (int, float),
-        **dict.fromkeys(("feature_details", "info", "generation_settings", "pruning_settings"), dict),
+SCHEMA: Content = {
+    "metadata!": {
+        **{"slug!": str, "scan!": str, "prompt_tokens!": [str], "prompt!": str, "node_threshold": NUMBER, "info": INFO},
+        "feature_details": dict.fromkeys(
+            ("feature_json_base_url", "neuronpedia_source_set", "neuronpedia_lorsa_source_set"), str
+        ),
+        "generation_settings": {
+            **dict.fromkeys(("max_n_logits", "batch_size", "max_feature_nodes"), WHOLE),
+            "desired_logit_prob": NUMBER,
+        },
+        "pruning_settings": dict.fromkeys(("node_threshold", "edge_threshold"), NUMBER),
     },
-    "qParams": {"pinnedIds": list, "supernodes": list, "linkType": str, "clickedId": str, "sg_pos": str},
-    "nodes": {**dict.fromkeys(("influence", "activation"), (int, float, type(None))), "qk_tracing_results": dict},
-    "links": {},
+    "qParams!": {"pinnedIds": [str], "supernodes": [Any], "linkType": str, "clickedId": str, "sg_pos": str},
+    "nodes!": [
+        {
+            **NODE,
+            **{"feature!": (*WHOLE, NONE), "influence": (*NUMBER, NONE)},
+            "qk_tracing_results": {key: [[Any]] for key in TRACED},
+        }
+    ],
+    "links!": [{"source!": str, "target!": str, "weight!": NUMBER}],
+    "qk_only_nodes": {"*": {**NODE, "feature": (*WHOLE, NONE)}},
 }
-"""Keys and their types: hijohnnylin/neuronpedia, `apps/webapp/app/api/graph/graph-schema.json`, commit 3c068b76."""
+"""Keys and their types, needed ones with "!", those of any name as "*". Other keys may be there.
+
+Source: hijohnnylin/neuronpedia, `apps/webapp/app/api/graph/graph-schema.json`, commit 3c068b76.
+"""
 TAKEN = re.compile(r"[A-Za-z0-9_.-]*")
 """A slug or scan that can be uploaded: `apps/webapp/app/api/graph/save-to-db/route.ts` there, commit ebb8426f."""
 
 
 def breaches(content: Any) -> list[str]:
-    """Where a file is not as Neuronpedia's schema says, or is not shown by its page."""
-    found = [f"no {part}" for part in NEEDED if not isinstance(content.get(part), list if part in PARTS else dict)]
-    if found:
-        return found
-    for part, needed in NEEDED.items():
-        for number, each in enumerate(content[part] if part in PARTS else [content[part]]):
-            where = f"{part}[{number}]" if part in PARTS else part
-            found += [f"{where} lacks {key}" for key in needed if key not in each]
-            types = {**needed, **ALLOWED[part]}
-            found += [f"{where}.{key} is {each[key]!r}" for key in types if key in each and not _is(each[key], types[key])]
-    texts = [*content["metadata"]["prompt_tokens"], *content["qParams"].get("pinnedIds", [])]
-    found += [f"{each!r} is no text" for each in texts if not isinstance(each, str)]
-    return found + unshown(content)
+    """Where a file is not as Neuronpedia's schema says; else where it cannot be uploaded or its page does not show it."""
+    return _breaches(content, SCHEMA, "it") or _unshown(content)
 
 
-PARTS = ("nodes", "links")
+def _breaches(value: Any, kind: Any, where: str) -> list[str]:
+    if kind is Any:
+        return []
+    if isinstance(kind, list) and isinstance(value, list):
+        return [problem for n, each in enumerate(value) for problem in _breaches(each, kind[0], f"{where}[{n}]")]
+    if isinstance(kind, dict) and isinstance(value, dict):
+        types = dict.fromkeys(value, kind["*"]) if "*" in kind else {key.rstrip("!"): each for key, each in kind.items()}
+        found = [f"{where} lacks {key[:-1]}" for key in kind if key.endswith("!") and key[:-1] not in value]
+        there = [key for key in types if key in value]
+        return found + [problem for key in there for problem in _breaches(value[key], types[key], f"{where}.{key}")]
+    is_one = not isinstance(kind, list | dict) and isinstance(value, kind) and not isinstance(value, bool)
+    return [] if is_one else [f"{where} is {value!r}"]
 
 
-def unshown(content: Any) -> list[str]:
-    """What Neuronpedia's page fails on or leaves out: `apps/webapp/app/[modelId]/graph/utils.ts` there, commit ebb8426f."""
-    ids = [each["node_id"] for each in content["nodes"]]
-    found = [f"{name} is that of several nodes" for name in set(ids) if ids.count(name) > 1]
+def _unshown(content: Any) -> list[str]:
+    """What is refused, fails or is left out: also `apps/webapp/app/[modelId]/graph/utils.ts` there, commit ebb8426f."""
+    metadata, ids = content["metadata"], [each["node_id"] for each in content["nodes"]]
+    found = [f"{name} is {metadata[name]}" for name in ("slug", "scan") if not TAKEN.fullmatch(metadata[name])]
+    found += [f"{name} is that of several nodes" for name in set(ids) if ids.count(name) > 1]
     found += [f"{each} leads to no node" for each in content["links"] if not {each["source"], each["target"]} <= set(ids)]
-    logits = [each["clerp"] for each in content["nodes"] if each["feature_type"] == "logit"]
-    found += [f"{label} is without (p=" for label in logits if label and "(p=" not in label]
-    n = len(content["metadata"]["prompt_tokens"])
+    labels = [each["clerp"] for each in content["nodes"] if each["feature_type"] == "logit"]
+    found += [f"{label} is without (p=" for label in labels if label and "(p=" not in label]
+    n = len(metadata["prompt_tokens"])
     return found + [f"{each['node_id']} is at no token" for each in content["nodes"] if not 0 <= each["ctx_idx"] < n]
-
-
-def _is(value: Any, kind: Any) -> bool:
-    return isinstance(value, kind) and (not isinstance(value, bool) or kind is bool)

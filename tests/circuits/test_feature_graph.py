@@ -81,9 +81,28 @@ def test_attention_features_errors_and_biases_have_names_of_their_own(tmp_path: 
 
 
 @pytest.mark.parametrize("name", GRAPHS)
+def test_what_neuronpedia_asks_is_asked_of_the_examples(name: str) -> None:
+    """So that `breaches` finds something."""
+    assert breaches(GRAPHS[name]()) == []
+    damages = {
+        "it lacks links": lambda content: content.pop("links"),
+        "it.metadata.slug is 3": lambda content: content["metadata"].update(slug=3),
+        "it.metadata.prompt_tokens[1] is None": lambda content: content["metadata"]["prompt_tokens"].insert(1, None),
+        "it.nodes[0] lacks jsNodeId": lambda content: content["nodes"][0].pop("jsNodeId"),
+        "it.nodes[0].ctx_idx is True": lambda content: content["nodes"][0].update(ctx_idx=True),
+        "it.links[1].weight is '1'": lambda content: content["links"][1].update(weight="1"),
+        "slug is a b": lambda content: content["metadata"].update(slug="a b"),
+        "A is without (p=": lambda content: content["nodes"][-1].update(clerp="A"),
+    }
+    for message, damage in damages.items():
+        content = GRAPHS[name]()
+        damage(content)
+        assert breaches(content) == [message]
+
+
+@pytest.mark.parametrize("name", GRAPHS)
 def test_a_file_is_written_back_as_it_was(name: str, tmp_path: Path) -> None:
     content = GRAPHS[name]()
-    assert breaches(content) == []
     graph = read(tmp_path, content)
     again = to_neuronpedia(graph, tmp_path / "again.json")
     assert json.loads(again.read_text()) == content
@@ -322,6 +341,8 @@ def test_what_was_changed_is_written(tmp_path: Path) -> None:
     assert breaches(content) == [] and len(content["nodes"]) == 9 and len(content["links"]) == 7
     entries = {entry["node_id"]: entry for entry in content["nodes"]}
     assert entries["0_391_1"]["clerp"] == "ones" and entries["0_391_1"]["activation"] == 163.0
+    other = replace(graph, nodes=nodes.convert_dtypes(), table=table.convert_dtypes())  # which has missing values of its own
+    assert to_neuronpedia(other, tmp_path / "other.json").read_text() == written_again.read_text()
     assert entries["E_2_0"]["activation"] == 1.5 and entries["0_391_1"]["jsNodeId"] == "0_391-0"
 
 
@@ -361,7 +382,8 @@ BROKEN: dict[str, Callable[[FeatureGraph], dict[str, Any]]] = {
     "nodes: a layer is below 0": lambda g: {"nodes": g.nodes.assign(layer=-1)},
     "nodes: a position is not in the prompt, which has 1 tokens": lambda g: {"prompt": ("a",)},
     "table: the column 'effect' has rows without a value": lambda g: {"table": g.table.assign(effect=np.nan)},
-    "table: an effect is infinite": lambda g: {"table": g.table.assign(effect=np.inf)},
+    "nodes: the column 'influence' holds an infinite number": lambda g: {"nodes": g.nodes.assign(influence=-np.inf)},
+    "table: the column 'effect' holds an infinite number": lambda g: {"table": g.table.assign(effect=np.inf)},
     "about lacks slug, a text; about lacks prompt, a text": lambda g: {"about": {"slug": 3, "scan": "x"}},
     r"rest\['nodes'\] is no mapping": lambda g: {"rest": {"nodes": 3}},
     "are written as JSON, which this is not: .*ndarray": lambda g: {"view": {"x": np.zeros(2)}},
