@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from .circuit import Circuit, has_number
 from .documents import own_version
 from .feature_nodes import NO_LAYER, UNKNOWN, paired
@@ -28,8 +26,8 @@ def graph_of_components(
     """
     graph, kept = circuit.graph, circuit.kept_edges
     edges = kept if kept_only else circuit.measured_edges
-    effects = np.where(has_number(circuit.table["effect"]), circuit.table["effect"].to_numpy(dtype=float), 0.0)
-    effect_of = dict(zip(circuit.measured_edges, effects.tolist(), strict=True))
+    effects = circuit.table["effect"].where(has_number(circuit.table["effect"]), 0.0)
+    effect_of = dict(zip(circuit.measured_edges, map(float, effects), strict=True))
     weights: dict[Link, float] = {}
     for edge, link in links_of(graph, edges):
         weights[link] = weights.get(link, 0.0) + effect_of[edge]

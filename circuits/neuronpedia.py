@@ -141,7 +141,7 @@ def _loose_ends(graph: FeatureGraph) -> list[str]:
 def _document(graph: FeatureGraph) -> dict[str, Any]:
     of_nodes: Mapping[str, Mapping[str, Any]] = graph.rest.get("nodes", {})
     nodes = graph.nodes.astype(dict.fromkeys(NUMBERS, float)) if len(graph.nodes) else graph.nodes
-    rows = nodes.to_dict("records")
+    rows: list[dict[Any, Any]] = nodes.to_dict("records")
     ids = {row["node"]: row["id"] for row in rows}
     links = graph.table.reindex(columns=["sender", "receiver", "effect"]).itertuples(index=False, name=None)
     return {
