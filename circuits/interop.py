@@ -15,7 +15,7 @@ import pandas as pd
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from .arguments import flag_problems, refuse, whole_problems
-from .circuit import Circuit
+from .circuit import Circuit, has_number
 from .destination import file_problems, input_problems
 from .documents import FileError, parsed, problems_of, read_text
 from .graph import ComputationGraph
@@ -30,7 +30,7 @@ def to_eap_ig(circuit: Circuit, path: str | Path, *, d_model: int) -> Path:
     """Write a circuit as EAP-IG's and MIB's JSON; positions are summed. Returns the path.
 
     Args:
-        circuit: NaN effects are written as 0.
+        circuit: effects that are no numbers, NaN or infinite, are written as 0.
         path: of the file.
         d_model: of the model, which their graphs ask for.
 
@@ -44,9 +44,10 @@ def to_eap_ig(circuit: Circuit, path: str | Path, *, d_model: int) -> Path:
     refuse(problems)
     score: dict[str, float] = {}
     in_graph: set[str] = set()
-    for edge, effect, kept in zip(circuit.measured_edges, circuit.table["effect"], circuit.table["kept"], strict=True):
+    effects = circuit.table["effect"].where(has_number(circuit.table["effect"]), 0.0)
+    for edge, effect, kept in zip(circuit.measured_edges, effects, circuit.table["kept"], strict=True):
         name = _edge_name(edge)
-        score[name] = score.get(name, 0.0) + (float(effect) if effect == effect else 0.0)
+        score[name] = score.get(name, 0.0) + float(effect)
         in_graph |= {name} if kept else set()
     edges = {name: {"score": score.get(name, 0.0), "in_graph": name in in_graph} for name in _all_edges(graph)}
     ends = {end for name in in_graph for end in _ends(name)}

@@ -650,6 +650,7 @@ ROWS: dict[str, Row] = {
     ),
     "connected": (C.connected, lambda w: {"graph": w.graph, "edges": []}, {}),
     "draw": (C.draw, lambda w: {"circuits": w.circuit}, {"despite": "fields"}),
+    "from_circuit_tracer": (C.from_circuit_tracer, lambda w: {"path": w.tmp / "file"}, {"path": "file to read"}),
     "from_eap_ig": (
         C.from_eap_ig,
         lambda w: {"path": w.file, "roles": ("a", "b"), "answer_role": "b"},
@@ -667,10 +668,17 @@ ROWS: dict[str, Row] = {
         lambda w: {"circuit": w.circuit, "path": w.tmp / "a.json", "d_model": 8},
         {"d_model": "count"},
     ),
+    "to_neuronpedia": (
+        C.to_neuronpedia,
+        lambda w: {"graph": w.circuit, "path": w.tmp / "a.json"},
+        {"kept_only": "flag", "prompt_tokens": "words of the prompt", "scan": "scan"},
+    ),
 }
 
 KINDS |= {
     "name to show": (3, None, ["a"]),
+    "words of the prompt": (3, "h", ("a",), ("a", "b", 3), (), [None, "a", "b"]),
+    "scan": ("", "a b", "a/b", "ä", 3, ["h"]),
     "queries": ("test_inferred_iid", PAIRED, None, 3, T.Queries),
     "queries or none": ("test_inferred_iid", PAIRED, 3, T.Queries),
     "queries or pairs": ("test_inferred_iid", None, 3, T.Queries),

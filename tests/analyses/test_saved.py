@@ -449,6 +449,7 @@ SINCE_FORMAT_3 = {
     "ComparisonSummary",
     "ByAgeResult",
     "DirectionTransferResult",
+    "FeatureGraph",
     "PathDistances",
     "Profile",
     "ProfileDistance",

@@ -49,7 +49,10 @@ def test_ours_goes_out_with_positions_summed_and_back(tmp_path: Path) -> None:
     assert back.graph == GRAPH and len(back.table) == len(GRAPH.edges)
     sums = [table.table.groupby(_component(table))["effect"].sum() for table in (circuit, back)]
     np.testing.assert_allclose(sums[0], sums[1].loc[sums[0].index], atol=1e-12)
-    assert to_eap_ig(back, tmp_path / "again.json", d_model=8).read_text() != ""
+    again = json.loads(to_eap_ig(back, tmp_path / "again.json", d_model=8).read_text())["edges"]
+    assert again.keys() == edges.keys()
+    assert {name: edge["in_graph"] for name, edge in again.items()} == {n: edge["in_graph"] for n, edge in edges.items()}
+    assert [again[name]["score"] for name in edges] == pytest.approx([edge["score"] for edge in edges.values()], abs=1e-12)
 
 
 def _component(circuit: Circuit) -> list[str]:
@@ -152,9 +155,10 @@ def test_a_damaged_file_is_refused_by_name(damage: Callable, message: str, tmp_p
         read(tmp_path / "damaged.json", content)
 
 
-def test_nan_is_written_as_zero_and_an_attention_only_model_gets_empty_mlps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("effect", [float("nan"), float("inf"), float("-inf")])
+def test_no_number_is_written_as_zero_and_an_attention_only_model_gets_empty_mlps(effect: float, tmp_path: Path) -> None:
     graph = ComputationGraph.transformer(("h", "r1"), "r1", n_layers=1, n_heads=1, n_blocks=1, has_mlp=False)
-    circuit = Circuit.from_effects(effects({"embed@r1 -> L0H0.v@r1": float("nan")}, graph=graph))
+    circuit = Circuit.from_effects(effects({"embed@r1 -> L0H0.v@r1": effect}, graph=graph))
     edges = json.loads(to_eap_ig(circuit, tmp_path / "c.json", d_model=4).read_text())["edges"]
     assert edges["input->a0.h0<v>"]["score"] == 0.0 and edges["input->m0"] == {"score": 0.0, "in_graph": False}
 

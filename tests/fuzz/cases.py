@@ -20,7 +20,7 @@ from grokscope.tasks.questions.files import DataFolderError
 
 from .byte_damages import BYTE_DAMAGES
 from .content_damages import CONTENT_DAMAGES
-from .documents import eap_ig, measurements, results
+from .documents import attribution_graphs, eap_ig, measurements, results
 from .folders import data, listed, runs, unfinished
 from .signing import sign_again
 from .subject import Subject, same
@@ -57,7 +57,7 @@ class Fuzz:
     def __init__(self, work: Path) -> None:
         sound = work / "sound"
         sound.mkdir()
-        makers = (results, measurements, eap_ig, data, listed, runs, unfinished)
+        makers = (results, measurements, eap_ig, attribution_graphs, data, listed, runs, unfinished)
         with mock.patch("time.perf_counter", count(0.0, 0.5).__next__):  # a seed is to give the same files, and a run says
             self.subjects: list[Subject] = [subject for make in makers for subject in make(sound)]  # how long it took
         self.work, self.foreign = work, sorted(path for path in sound.rglob("*") if path.is_file() and path.stat().st_size)

@@ -1,4 +1,4 @@
-"""Subjects of one file each: saved results, cached measurements, circuits in the JSON of EAP-IG."""
+"""Subjects of one file each: saved results, cached measurements, circuits and graphs in the JSON of other tools."""
 
 import hashlib
 import math
@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from attribution_graphs import by_circuit_tracer, with_attention, written
 from planted import CHAIN, GRAPH, LOOSE_ENDS, effects
 
 from grokscope.analyses.study.cache import cached
-from grokscope.circuits import Circuit, Result, from_eap_ig, to_eap_ig
+from grokscope.circuits import Circuit, FeatureGraph, Result, from_circuit_tracer, from_eap_ig, to_eap_ig
 
-from .literal import is_as_eap_ig_says
+from .literal import is_as_circuit_tracer_says, is_as_eap_ig_says
 from .subject import Subject, same
 
 
@@ -146,3 +147,19 @@ def eap_ig(folder: Path) -> list[Subject]:
 
     sound, twin = folder / "eap-ig-0", folder / "eap-ig-1"
     return [Subject("EAP-IG", sound, read, read(sound), "circuit.json", twin, is_right, share=2.0)]
+
+
+def attribution_graphs(folder: Path) -> list[Subject]:
+    """A graph in circuit-tracer's JSON, which has a schema and no checksum."""
+    for name, make in {"traced-0": by_circuit_tracer, "traced-1": with_attention}.items():
+        (folder / name).mkdir()
+        written(folder / name / "graph.json", make())
+
+    def read(case: Path) -> FeatureGraph:
+        return from_circuit_tracer(case / "graph.json")
+
+    def is_right(case: Path, found: FeatureGraph) -> bool:
+        return is_as_circuit_tracer_says(case / "graph.json", found)
+
+    sound, twin = folder / "traced-0", folder / "traced-1"
+    return [Subject("traced", sound, read, read(sound), "graph.json", twin, is_right)]

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from grokscope.circuits import Circuit
+from grokscope.circuits import Circuit, FeatureGraph
 from grokscope.tasks import TwoHopTask
 
 TESTS = ("test_inferred_iid", "test_inferred_ood")
@@ -79,6 +79,42 @@ def _theirs(name: str) -> str:
     if head:
         return f"a{head[1]}.h{head[2]}" + (f"<{head[3]}>" if head[3] else "")
     return {"embed": "input"}.get(name, name.replace("MLP", "m").partition(".")[0])
+
+
+def is_as_circuit_tracer_says(path: Path, graph: FeatureGraph) -> bool:
+    """Whether the file fits the schema of attribution graphs, and the graph has its nodes, links and metadata."""
+    try:
+        return _has_nodes(strict_json(path), graph)
+    except (Wrong, LookupError, TypeError, AttributeError):
+        return False
+
+
+def _has_nodes(content: Any, graph: FeatureGraph) -> bool:
+    metadata, view, nodes, links = (content[part] for part in ("metadata", "qParams", "nodes", "links"))
+    tokens = metadata["prompt_tokens"]
+    demand(all(type(each) is str for each in [*tokens, metadata["slug"], metadata["scan"], metadata["prompt"]]))
+    demand(graph.prompt == tuple(tokens) and len(nodes) == len(graph.nodes) and len(links) == len(graph.table))
+    about = {key: value for key, value in metadata.items() if value is not None and key != "prompt_tokens"}
+    demand(graph.about == about)
+    demand(all(graph.view.get(key) == value for key, value in view.items() if type(value) is not str or "Id" not in key))
+    names = {}
+    for node, row in zip(nodes, graph.nodes.itertuples(), strict=True):
+        texts = [node[key] for key in ("node_id", "feature_type", "clerp", "jsNodeId")]
+        demand(all(type(text) is str for text in texts) and [row.id, row.type, row.label] == texts[:3])
+        demand(type(node["ctx_idx"]) is int and row.position == node["ctx_idx"] and row.token == tokens[row.position])
+        demand(type(node["feature"]) in (int, type(None)) and type(node["layer"]) in (int, str))
+        demand(row.kind == "embedding" or str(row.layer) == str(node["layer"]).lstrip("0").rjust(1, "0"))
+        for key, number in (("activation", row.activation), ("influence", row.influence)):
+            demand(_same_number(node.get(key), number))
+        names[row.id] = row.node
+    demand(len(names) == len(nodes) == graph.nodes["node"].nunique())
+    found = list(graph.table.itertuples(index=False, name=None))
+    return found == [(names[link["source"]], names[link["target"]], link["weight"]) for link in links]
+
+
+def _same_number(said: Any, number: float) -> bool:
+    demand(said is None or (type(said) in (int, float) and math.isfinite(said)))
+    return math.isnan(number) if said is None else number == said
 
 
 def is_as_published(folder: Path, task: TwoHopTask) -> bool:
