@@ -39,6 +39,7 @@ from .patching.metrics import (
     logit_difference,
     probability_difference,
 )
+from .patching.query_details import QueryDetails, query_details
 from .patching.transplant import TransplantResult, transplant
 from .plots.curves import accuracy_curves
 from .plots.heatmaps import lens_heatmaps
@@ -82,6 +83,7 @@ __all__ = [
     "ProbeResult",
     "Profile",
     "ProfileDistance",
+    "QueryDetails",
     "QueryView",
     "ReadingMethodsResult",
     "RealignmentResult",
@@ -131,6 +133,7 @@ __all__ = [
     "probability_difference",
     "probe_bridge",
     "profile_distance",
+    "query_details",
     "realign",
     "run_with_edge_sets",
     "run_with_edges",

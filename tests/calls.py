@@ -46,6 +46,7 @@ CALLS: dict[str, Call] = {
     ),
     "path_patch": lambda m, t, p, c: analyses.path_patch(m, p, progress=False),
     "probe_bridge": lambda m, t, p, c: analyses.probe_bridge(m, t.split(SPLIT), targets=["bridge"]),
+    "query_details": lambda m, t, p, c: analyses.query_details(m, p, token_names=t),
     "realign": lambda m, t, p, c: analyses.realign(m, t, t.split(SPLIT)),
     "run_with_edge_sets": lambda m, t, p, c: analyses.run_with_edge_sets(m, p, [[]]),
     "run_with_edges": lambda m, t, p, c: analyses.run_with_edges(m, p, []),

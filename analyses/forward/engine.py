@@ -28,6 +28,7 @@ from .hooks_engine import HooksEngine
 from .memory import ENOUGH_GRADIENTS, MAX_BATCH, MAX_SET_ROWS, Sizes, budget
 from .model import check_described, check_places, check_reachable, described_graph, hooked_graph, problems_of
 from .paths import path_logits
+from .patterns import Pattern, pattern_of
 from .places import Differences, Gathered, Gradients, Logits, Objective, OpenEdges, Sublayer, rows_of
 from .replay_engine import ReplayEngine
 from .room import Room, Work
@@ -130,6 +131,21 @@ class ChoosingEngine(Engine[AnyRun], Protocol[AnyRun]):
 
 
 @runtime_checkable
+class AttendingEngine(Engine[AnyRun], Protocol[AnyRun]):
+    """An engine of models whose heads look at positions; those of networks without heads have no such thing."""
+
+    def patterns(self, run: AnyRun) -> Iterable[Pattern]:
+        """By layer, what weight each head gives each position, at the positions that can affect the answer.
+
+        What is missing to 1 in a row looks nowhere, see sinks; the rows of hidden pads are without meaning.
+
+        Raises:
+            ValueError: if a model does not let it be seen, naming the layers.
+        """
+        ...
+
+
+@runtime_checkable
 class ReadingEngine(Engine[AnyRun], Protocol[AnyRun]):
     """An engine of models in which reading is no sum of outputs."""
 
@@ -174,6 +190,7 @@ class FastEngine:
             "copies": (sizes.copy, MAX_BATCH),
             "sets": (sizes.edge_set, MAX_SET_ROWS),
             "gradients": (sizes.gradients, max(1, min(MAX_BATCH, ENOUGH_GRADIENTS // sizes.gradients))),
+            "looks": (sizes.copy, MAX_BATCH),
         }
         return Room.of(self.memory, self.graph, sizes.pair, works)
 
@@ -231,6 +248,10 @@ class FastEngine:
     ) -> Iterator[Choices]:
         """See `choices`."""
         return choice_changes(base, changes, slopes, together=together, n_copies=self._at_once("copies", base))
+
+    def patterns(self, run: CachedRun) -> Iterable[Pattern]:
+        """See `patterns`."""
+        return (pattern_of(run, layer) for layer in range(self.graph.n_layers))
 
 
 def engine_of(

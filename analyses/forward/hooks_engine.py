@@ -20,9 +20,11 @@ from .hooked_pass import Edit
 from .hooks_changes import Change, Passes, added
 from .hooks_gradients import input_gradients
 from .hooks_paths import along_paths
+from .hooks_patterns import patterns_by_hooks
 from .hooks_run import HooksRun, averaged, run_with_hooks
 from .hooks_sets import with_open_edges
 from .memory import MAX_BATCH, MAX_SET_ROWS, Sizes
+from .patterns import Pattern
 from .places import Differences, Gradients, Logits, Objective, OpenEdges, Sublayer, component, rows_of
 from .room import Room, Work
 
@@ -56,6 +58,7 @@ class HooksEngine:
             "copies": (sizes.whole_pass, MAX_BATCH),
             "sets": (sizes.whole_pass + 2 * written, MAX_SET_ROWS),
             "gradients": (sizes.gradients + sizes.whole_pass, MAX_BATCH),
+            "looks": (sizes.whole_pass + sizes.n_layers * (5 * sizes.heads + sizes.scores), MAX_BATCH),
         }
         return Room.of(self.memory, self.graph, sizes.pair, works)
 
@@ -118,6 +121,11 @@ class HooksEngine:
     ) -> Gradients:
         """See `hooks_gradients`."""
         return input_gradients(self._passes, base, objective, added)
+
+    def patterns(self, run: HooksRun) -> Iterable[Pattern]:
+        """See `hooks_patterns`."""
+        stop = self._passes.answer + 1 if self.graph.causal else len(self.graph.roles)
+        return (each[:, :, :stop, :stop] for each in patterns_by_hooks(self._passes, run.prompts))
 
     def _written(self, base: HooksRun, donor: HooksRun, nodes: Iterable[Node]) -> Differences:
         """What components write more in the donor run."""

@@ -119,7 +119,11 @@ def room_of(model: TRM, graph: ComputationGraph, memory: int) -> Room:
     kept = 2 * shape.n_layers * (inside + 8 * state)  # by the backward pass
     products = (item + 16) * n_pos * n_states + 2 * n_states * state
     gradients = 2 * kept + 4 * n_states * state + products + logits
-    most = {"copies": (copy, MAX_BATCH, CACHED), "sets": (edge_set, MAX_SET_ROWS, CACHED)}
+    most = {
+        "copies": (copy, MAX_BATCH, CACHED),
+        "sets": (edge_set, MAX_SET_ROWS, CACHED),
+        "looks": (copy, MAX_BATCH, ENOUGH),
+    }
     most["gradients"] = gradients, MAX_BATCH, ENOUGH
     works = {name: (each, max(1, min(rows, n_bytes // each))) for name, (each, rows, n_bytes) in most.items()}
     return Room.of(memory, graph, 2 * run + n_states * state, works)

@@ -91,6 +91,11 @@ def read(model: HookedTransformer, pairs: tasks.PromptPairs, max_memory: int) ->
     return analyses.logit_lens(model, asked, max_memory=max_memory)
 
 
+def looked_at(model: HookedTransformer, pairs: tasks.PromptPairs, max_memory: int) -> object:
+    """Where heads look, on thirty-two times as many."""
+    return analyses.query_details(model, pairs.take(torch.arange(len(pairs)).repeat(32)), max_memory=max_memory)
+
+
 ANALYSES: dict[str, Callable[[HookedTransformer, tasks.PromptPairs, int], object]] = {
     "path_patch": lambda model, pairs, most: analyses.path_patch(
         model, pairs, edges=every(model, pairs, 10), max_memory=most
@@ -104,6 +109,7 @@ ANALYSES: dict[str, Callable[[HookedTransformer, tasks.PromptPairs, int], object
         model, pairs, method="eap_ig_inputs", max_memory=most
     ),
     "attribute_attention": lambda model, pairs, most: analyses.attribute_attention(model, pairs, max_memory=most),
+    "query_details": looked_at,
     "logit_lens": read,
     "faithfulness": judged,
     "path_patch of a few": lambda model, pairs, most: analyses.path_patch(

@@ -25,11 +25,13 @@ class Aligned:
         tokens: the prompts, some of them moved to the right.
         mask: which positions the model sees; None: all.
         moved: by how many positions each prompt was moved.
+        real: which positions hold no pad, whether the model sees it or not; None: all.
     """
 
     tokens: Int[Tensor, "query pos"]
     mask: Bool[Tensor, "query pos"] | None
     moved: Int[Tensor, " query"]
+    real: Bool[Tensor, "query pos"] | None = None
 
 
 def aligned(forward: Forward, tokens: Int[Tensor, "query pos"], answer_position: int) -> Aligned:
@@ -49,11 +51,12 @@ def aligned(forward: Forward, tokens: Int[Tensor, "query pos"], answer_position:
     seen = get_attention_mask(tokenizer, tokens, cfg.default_prepend_bos).bool()
     if tokenizer.padding_side == "left":
         _check_answers_seen(seen[:, answer] & ~_ends_in_pad(tokenizer, tokens, answer), tokens, answer)
-        return Aligned(tokens, None if seen.all() else seen, unmoved)
+        seen = None if seen.all() else seen
+        return Aligned(tokens, seen, unmoved, seen)
     moved = (answer + 1 - seen.sum(1)).clamp(min=0)
     _check_answers_seen(seen.any(1), tokens, answer)
     if not moved.any():
-        return Aligned(tokens, None, unmoved)
+        return Aligned(tokens, None, unmoved, None if seen.all() else seen)
     if cfg.attention_dir != "causal":
         raise ValueError(
             f"{_some(moved > 0, tokens)} end in pads before the answer position {answer}, and a bidirectional model attends "
@@ -61,7 +64,7 @@ def aligned(forward: Forward, tokens: Int[Tensor, "query pos"], answer_position:
         )
     columns = torch.arange(tokens.shape[1], device=tokens.device)
     places = (columns - moved[:, None]) % tokens.shape[1]
-    return Aligned(tokens.gather(1, places), columns >= moved[:, None], moved)
+    return Aligned(tokens.gather(1, places), columns >= moved[:, None], moved, seen.gather(1, places))
 
 
 def logits_at_answer(

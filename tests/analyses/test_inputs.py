@@ -28,6 +28,7 @@ PAIRS: dict[str, Callable[[HookedTransformer, PromptPairs, TwoHopTask], Any]] = 
     "faithfulness": lambda m, p, t: analyses.faithfulness(m, a_circuit(), p),
     "transplant": lambda m, p, t: analyses.transplant(m, m, a_circuit(), p),
     "attribute_attention": lambda m, p, t: analyses.attribute_attention(m, p),
+    "query_details": lambda m, p, t: analyses.query_details(m, p),
     "keep_correct": lambda m, p, t: p.keep_correct(m),
     "logit_lens": lambda m, p, t: analyses.logit_lens(m, p),
     "probe_bridge": lambda m, p, t: analyses.probe_bridge(m, p),

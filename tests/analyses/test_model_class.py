@@ -69,6 +69,7 @@ def calls(world: TwoHopTask) -> dict[str, object]:
         "activation_patch": lambda model: a.activation_patch(model, pairs),
         "edge_attribution": lambda model: a.edge_attribution(model, pairs),
         "attribute_attention": lambda model: a.attribute_attention(model, pairs),
+        "query_details": lambda model: a.query_details(model, pairs),
         "discover": lambda model: a.discover(model, pairs, top_k=3),
         "run_with_edges": lambda model: a.run_with_edges(model, pairs, []),
         "run_with_edge_sets": lambda model: a.run_with_edge_sets(model, pairs, [[]]),

@@ -216,7 +216,16 @@ def test_results_of_measurements_are_shown_and_drawn_as_before_they_were_saved()
     circuit = Circuit.from_effects(patched)
     judged = analyses.faithfulness(model, circuit, other_pairs(3), n_random=1)
     looked = analyses.attribute_attention(model, pairs, steps=2)
-    for result in (patched, circuit, judged, looked, circuits.compare({"a": circuit, "b": circuit}), patching_result()):
+    asked = analyses.query_details(model, pairs)
+    for result in (
+        patched,
+        circuit,
+        judged,
+        looked,
+        asked,
+        circuits.compare({"a": circuit, "b": circuit}),
+        patching_result(),
+    ):
         again = Result.from_json(result.to_json())
         assert shown(result) == shown(again) and "Error" not in shown(again)[0]
 
@@ -453,6 +462,7 @@ SINCE_FORMAT_3 = {
     "PathDistances",
     "Profile",
     "ProfileDistance",
+    "QueryDetails",
 }
 """Kinds that no older file can hold."""
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config, GPTNeoX
 
 from grokscope import analyses
 from grokscope.analyses import activation_patch, discover, edge_attribution, faithfulness, graph_of, path_patch
-from grokscope.analyses.forward.engine import Engine, engine_of
+from grokscope.analyses.forward.engine import AttendingEngine, Engine, engine_of
 from grokscope.analyses.forward.head_writes import MeasuredNorm
 from grokscope.analyses.forward.hooks_engine import HooksEngine
 from grokscope.analyses.forward.literal import patch_edge, patch_node, run_with_edges, sender_outputs
@@ -62,7 +62,7 @@ def test_all_is_as_with_the_fast_engine(name: str) -> None:
     assert no_hooks_left(model)
 
 
-def answers(engine: Engine[Any], pairs: PromptPairs, *, one_head: bool) -> dict[str, torch.Tensor]:
+def answers(engine: AttendingEngine[Any], pairs: PromptPairs, *, one_head: bool) -> dict[str, torch.Tensor]:
     """Of every question that an engine can be asked; longer paths through a single head of each layer, if wanted."""
     graph, (base, donor) = engine.graph, engine.run(pairs.clean, pairs.corrupt)
     ends = [edge for edge in graph.edges if edge.receiver.kind == "logits" or edge.receiver.layer][::15]
@@ -82,6 +82,7 @@ def answers(engine: Engine[Any], pairs: PromptPairs, *, one_head: bool) -> dict[
         "sets": found(engine.logits_with_edges(donor, base, sets)),
         "mean background": found(engine.logits_with_edges(engine.averaged([donor], len(pairs)), base, sets)),
         "gradients": torch.cat(flat, 2),
+        "patterns": torch.stack(list(engine.patterns(base))),
     }
 
 

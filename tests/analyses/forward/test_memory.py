@@ -23,6 +23,7 @@ from grokscope.analyses import (
     graph_of,
     logit_lens,
     path_patch,
+    query_details,
     run_with_edge_sets,
     trace_inputs,
     transplant,
@@ -91,6 +92,9 @@ WITHOUT_METRIC: dict[str, Callable[..., np.ndarray]] = {
     ),
     "causal_trace": lambda model, pairs, **options: (
         causal_trace(model, questions(pairs), {"h": pairs.corrupt}, **options).table["strength"].to_numpy()
+    ),
+    "query_details": lambda model, pairs, **options: (
+        query_details(model, pairs, **options).attention.select_dtypes("number").to_numpy()
     ),
     "trace_inputs": lambda model, pairs, **options: (
         trace_inputs(model, questions(pairs), {"h": pairs.corrupt}, **options).table["strength"].to_numpy()
@@ -190,7 +194,8 @@ def test_a_bar_is_for_terminals_and_lines_are_for_files(monkeypatch: pytest.Monk
     assert not list(with_bar([], "nothing", show=False))
 
 
-PEAKS = ["path_patch", "paths", "eap", "eap_ig_inputs", "attribute_attention", "logit_lens", "faithfulness", "greedy"]
+PEAKS = ["path_patch", "paths", "eap", "eap_ig_inputs", "attribute_attention", "query_details", "logit_lens"]
+PEAKS += ["faithfulness", "greedy"]
 
 
 @pytest.mark.slow
