@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from .alignment import nearest
 from .arguments import common_problems, flag_problems, native, number_problems, refuse, whole_problems

@@ -1,4 +1,4 @@
-"""The picture of one, two or many circuits: one self-contained piece of HTML that answers what differs, and how sure that is.
+"""The picture of one, two or many circuits: one piece of HTML that answers what differs, and how sure that is.
 
 All circuits of a diagram share layout and width scale. Width is |effect|, colour the kind of input or, between two circuits,
 the difference; a dashed line is a negative effect. Without scripts the kept edges are drawn; with them a reader cuts
@@ -71,7 +71,7 @@ class Diagram:
 
     def save(self, path: str | Path) -> Path:
         """Write a page that works from a file and without a network; returns the path. It opens as `state` says."""
-        return save_page(path, self.title, _with_state(self.html, self.state), scripts=scripts(), style=page_style())
+        return save_page(path, self.title, _body(self.title, _with_state(self.html, self.state)), **_page_parts())
 
     @cached_property
     def widget(self) -> Any:
@@ -101,7 +101,7 @@ class Diagram:
             ValueError: if it is no state.
         """
         refuse(state_problems(state))
-        cut = {"cut": name for name in ("threshold", "top") if name in state}
+        cut = next(({"cut": name} for name in ("top", "threshold") if name in state), {})
         self.widget.state = self.state | cut | state_of(state)
 
     def _repr_html_(self) -> str:
@@ -114,6 +114,15 @@ class Diagram:
         bundle = self.widget._repr_mimebundle_()
         data, about = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
         return {**data, "text/html": self.html, "text/plain": repr(self)}, about
+
+
+def _body(title: str, fragment: str) -> str:
+    """What a page of a diagram alone holds."""
+    return f"<main><h1>{html.escape(title)}</h1>{fragment}</main>"
+
+
+def _page_parts() -> dict[str, Any]:
+    return {"scripts": scripts(), "style": page_style()}
 
 
 def _with_state(fragment: str, state: Mapping[str, Any]) -> str:
@@ -265,7 +274,7 @@ def _fragment(panels: Mapping[str, Frames], data: dict[str, Any], title: str, st
         packed({**data, "drawing": DRAWING, "moved": list(dict.fromkeys(moved))}), allow_nan=False, separators=(",", ":")
     )
     content = content.replace("<", "\\u003c")  # so that no label can end the script
-    saved_as = html.escape(page_of(title, BODY, scripts=scripts(), style=page_style()))
+    saved_as = html.escape(page_of(title, _body(title, BODY), **_page_parts()))
     load, code = scripts()
     return (
         f'<div class="grokscope" data-page="{saved_as}" data-state="{html.escape(json.dumps(state))}">'

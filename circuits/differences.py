@@ -41,7 +41,8 @@ def differences_of(a: Circuit, b: Circuit, rows: Int[np.ndarray, " row"], *, pai
     """Compare two circuits with one table of edges.
 
     Args:
-        a, b: the circuits; with changes by query, or else with standard errors.
+        a: the first circuit; with changes by query, or else with standard errors.
+        b: the second one.
         rows: of the tables, which edges.
         paired: whether both were measured on the same pairs.
         seed: of the resampling.

@@ -29,7 +29,7 @@ class Queries:
 def queries_of(given: Result | pd.DataFrame | None) -> Queries | None:
     """What a result of `analyses.query_details` says, or its table of words; None of anything else."""
     table = given.table if isinstance(given, Result) else given
-    if not isinstance(table, pd.DataFrame) or not WORDS <= set(table.columns):
+    if not isinstance(table, pd.DataFrame) or not set(table.columns) >= WORDS:
         return None
     roles = list(dict.fromkeys(table["role"]))
     sides = {side: _prompts(table, side, roles) for side in ("clean", "corrupt")}

@@ -19,10 +19,25 @@ FOLDED_COLUMN, FOLDED_ROW, FOLDED_STEP = 64.0, 26.0, 12.0  # a gap for layers, a
 MARGIN_LEFT, MARGIN_TOP, MARGIN_BOTTOM = 84.0, 14.0, 44.0
 REACH = 0.58  # how far from the middle of a column its edges are pulled, in its widths: no curve leaves the column
 CONSTANTS = {
-    "nodeHeight": NODE_HEIGHT, "nodeGap": NODE_GAP, "side": SIDE, "leastColumn": LEAST_COLUMN, "mostColumn": MOST_COLUMN,
-    "width": WIDTH, "leastRow": LEAST_ROW, "mostRow": MOST_ROW, "height": HEIGHT, "aspect": ASPECT, "foldedColumn": FOLDED_COLUMN, "foldedRow": FOLDED_ROW, "foldedStep": FOLDED_STEP,
-    "marginLeft": MARGIN_LEFT, "marginTop": MARGIN_TOP, "marginBottom": MARGIN_BOTTOM, "reach": REACH,
-}  # fmt: skip
+    "nodeHeight": NODE_HEIGHT,
+    "nodeGap": NODE_GAP,
+    "side": SIDE,
+    "leastColumn": LEAST_COLUMN,
+    "mostColumn": MOST_COLUMN,
+    "width": WIDTH,
+    "leastRow": LEAST_ROW,
+    "mostRow": MOST_ROW,
+    "height": HEIGHT,
+    "aspect": ASPECT,
+    "foldedColumn": FOLDED_COLUMN,
+    "foldedRow": FOLDED_ROW,
+    "foldedStep": FOLDED_STEP,
+    "marginLeft": MARGIN_LEFT,
+    "marginTop": MARGIN_TOP,
+    "marginBottom": MARGIN_BOTTOM,
+    "reach": REACH,
+}
+"""For the page's script."""
 
 Point = tuple[float, float]
 

@@ -17,7 +17,7 @@ PAGE: dict[str, str] = PALETTE["page"]
 
 
 def style_sheet() -> str:
-    """The diagram's style sheet: `diagram/diagram.css` with the palette as custom properties and a class for each kind of edge."""
+    """The diagram's style sheet: `diagram.css` with the palette as custom properties and a class for each kind of edge."""
     edges = "\n".join(f".grokscope .gs-into-{name} {{ stroke: var(--edge-{name}); }}" for name in _edge_hues())
     sheet = Template((ASSETS / "diagram" / "diagram.css").read_text(encoding="utf-8"))
     dark = _properties(HUES | PALETTE["hues_on_dark"], PALETTE["page_on_dark"])
@@ -26,9 +26,10 @@ def style_sheet() -> str:
 
 def page_style() -> str:
     """The style sheet of a page that shows nothing but a diagram: its margins are as dark as the diagram is."""
-    dark = PALETTE["page_on_dark"]["paper"]
-    light = f":root {{ color-scheme: light dark }} body {{ margin: 8px; background: {PAGE['paper']} }}"
-    return f"{light} @media (prefers-color-scheme: dark) {{ body {{ background: {dark} }} }}"
+    heading = "h1 { font: 600 13px system-ui, sans-serif; margin: 0 8px }"
+    light, dark = (f"background: {page['paper']}; color: {page['ink']}" for page in (PAGE, PALETTE["page_on_dark"]))
+    always = f":root {{ color-scheme: light dark }} body {{ margin: 8px; {light} }} {heading}"
+    return f"{always} @media (prefers-color-scheme: dark) {{ body {{ {dark} }} }} @media print {{ h1 {{ display: none }} }}"
 
 
 def _edge_hues() -> dict[str, str]:

@@ -35,7 +35,7 @@ class Place(NamedTuple):
 
 
 class Look(NamedTuple):
-    """How edges into one kind of input are drawn: CSS name, what the legend says, which side they take, where they arrive."""
+    """How edges into one kind of input are drawn: CSS name, text of the legend, which side they take, where they arrive."""
 
     name: str
     label: str

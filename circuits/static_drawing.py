@@ -36,7 +36,7 @@ def static_panel(label: str, circuit: Circuit, shown: set[Node], widest: float, 
         said: the caption.
         n: of how many of the strongest edges; None for the kept ones.
     """
-    heading = f"<h4>{html.escape(label)}</h4>" if label else ""
+    heading = f'<p class="gs-title">{html.escape(label)}</p>' if label else ""
     rows = at_first(circuit, n)
     caption = f"<figcaption>{html.escape(said)}</figcaption>"
     if not len(rows):

@@ -78,7 +78,8 @@ def on_screen(page: Page, name: str, panel: int = 0) -> tuple[float, float]:
           const curve = view.scene.order.find((each) => each.name === name);
           const box = [...view.scene.boxes.values()].find((each) => each.name === name);
           const points = curve && curve.points;
-          const [x, y] = curve ? [0, 1].map((k) => (points[0][k] + 3 * points[1][k] + 3 * points[2][k] + points[3][k]) / 8) : box.at;
+          const middle = (k) => (points[0][k] + 3 * points[1][k] + 3 * points[2][k] + points[3][k]) / 8;
+          const [x, y] = curve ? [0, 1].map(middle) : box.at;
           const frame = view.svg.getBoundingClientRect();
           return [frame.left + view.at[0] + view.scale * x, frame.top + view.at[1] + view.scale * y];
         }""",
@@ -87,9 +88,10 @@ def on_screen(page: Page, name: str, panel: int = 0) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def pixel(page: Page, name: str, panel: int = 0) -> tuple[int, int, int, int]:
-    """What the canvas holds at the middle of a curve."""
+def pixel(page: Page, name: str, panel: int = 0, aside: float = 0.0) -> tuple[int, int, int, int]:
+    """What the canvas holds at the middle of a curve, or some pixels beside it."""
     x, y = on_screen(page, name, panel)
+    x += aside
     found = page.evaluate(
         """([x, y, panel]) => {
           const view = document.querySelector('.grokscope').grokscope.app.views[panel];

@@ -282,6 +282,6 @@ def test_results_are_shown_as_their_tables_are() -> None:
         draw(both, faithfulness={"c": judged})
     with pytest.raises(
         ValueError,
-        match=r"despite .*; lens of 'a' is 3, .*analyses.logit_lens.*; faithfulness is <Result.*, or its curve; queries is 3, ",
+        match=r"despite .*; lens of 'a' is 3, .*analyses.logit_lens.*; faithfulness is <Result.*, or its curve; queries is",
     ):
         draw(both, lens={"a": 3}, faithfulness=Result(lens), queries=3, despite=["x"])

@@ -111,10 +111,8 @@ def literal_trace(circuit: Circuit, start: str) -> set[str]:
     return follow(begin, True) | follow(begin, False)
 
 
-LIT = (
-    f"{API}.app.views[0].scene.order.filter((each) => {API}.app.views[0].trace && {API}.app.views[0].trace.keys.has(each.key))"
-    ".map((each) => each.name)"
-)
+VIEW = f"{API}.app.views[0]"
+LIT = f"(({{ scene, trace }}) => scene.order.filter((c) => trace && trace.keys.has(c.key)).map((c) => c.name))({VIEW})"
 
 
 def test_a_click_traces_the_paths_through_an_edge_until_it_is_clicked_again(shown: Shown) -> None:
@@ -123,7 +121,7 @@ def test_a_click_traces_the_paths_through_an_edge_until_it_is_clicked_again(show
     before = pixel(page, "L1H0@r2 -> logits@r2")
     page.mouse.click(*on_screen(page, name))
     assert set(page.evaluate(LIT)) == literal_trace(A, name) < names(A)
-    assert page.locator(".gs-details h5").inner_text() == name
+    assert page.locator(".gs-details .gs-title").inner_text() == name
     after = pixel(page, "L1H0@r2 -> logits@r2")
     assert "L1H0@r2 -> logits@r2" not in literal_trace(A, name) and after[3] < 0.3 * before[3]
     page.mouse.click(*on_screen(page, name))
@@ -135,7 +133,7 @@ def test_a_tap_shows_the_numbers_and_they_stay(shown: Shown) -> None:
     name = "embed@h -> L0H0.v@h"
     page.locator("figure svg").first.scroll_into_view_if_needed()
     page.touchscreen.tap(*on_screen(page, name))
-    assert page.locator(".gs-details h5").inner_text() == name
+    assert page.locator(".gs-details .gs-title").inner_text() == name
     said = page.locator(".gs-details").inner_text()
     assert "0.900 [" in said and "0.450 [" in said and "n = 6" in said
 
@@ -232,9 +230,13 @@ def test_everything_can_be_reached_by_keys(shown: Shown) -> None:
 def test_hostile_labels_stay_text(shown: Shown) -> None:
     hostile = "<img src=x onerror=\"document.title='hit'\"></script><!--<script>"
     page = shown(draw({hostile: A, "b": B}))
-    assert page.locator("h4").first.inner_text() == hostile
+    assert page.locator("figure .gs-title").first.inner_text() == hostile
     show(page, view="difference", selected=["embed@h -> L0H0.v@h"], list="differences")
-    assert page.locator("img").count() == 0 and page.title() != "hit" and hostile in page.locator("h4").first.inner_text()
+    assert (
+        page.locator("img").count() == 0
+        and page.title() != "hit"
+        and hostile in page.locator("figure .gs-title").first.inner_text()
+    )
 
 
 def test_numbers_that_are_missing_come_with_their_reason(shown: Shown) -> None:

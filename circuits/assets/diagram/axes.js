@@ -74,8 +74,9 @@ function finish({ group, kind, isButton, title }, view, members) {
   group.setAttribute("aria-label", `${group.textContent}: ${isOpen ? "fold" : "unfold"}`);
   svgTag("title", {}, group, isOpen ? "fold" : title);
   const turn = () => {
-    const kept = view.open[`${kind}s`].filter((member) => !members.includes(member));
-    view.unfold({ ...view.open, [`${kind}s`]: isOpen ? kept : [...kept, ...members] });
+    const opened = view.open[`${kind}s`];
+    const rest = kind === "column" ? [] : opened.filter((member) => !members.includes(member)); // a gap folds as one
+    view.unfold({ ...view.open, [`${kind}s`]: isOpen ? rest : [...opened, ...members] });
   };
   group.addEventListener("click", (event) => (event.stopPropagation(), turn()));
   group.addEventListener("keydown", (event) => {

@@ -6,7 +6,7 @@ function fillDetails(app, holder, state) {
   if (!name) return;
   const view = app.views.find((each) => each.trace && each.trace.name === name) || app.views[0];
   const head = tag("div", { class: "gs-selected-head" }, holder);
-  tag("h5", {}, head, name);
+  tag("p", { class: "gs-title" }, head, name);
   const others = state.selected.length - 1;
   if (others) tag("span", { class: "gs-soft" }, head, `and ${counted(others, "other")}`);
   const acts = tag("div", { class: "gs-acts" }, holder);
@@ -87,7 +87,7 @@ function nodeDetails(app, view, holder, name, state) {
   scene.frames.forEach((frame, p) => {
     const into = scene.drawn[p].filter((i) => scene.boxOf(graph.entered(i)) === box && scene.boxOf(graph.senders[i]) !== box);
     const out = scene.drawn[p].filter((i) => scene.boxOf(graph.senders[i]) === box && scene.boxOf(graph.entered(i)) !== box);
-    if (view.panels[p].label) tag("h6", {}, holder, view.panels[p].label);
+    if (view.panels[p].label) tag("p", { class: "gs-title" }, holder, view.panels[p].label);
     const kinds = [...new Set(into.map((i) => graph.lookOf(i)))];
     for (const kind of kinds) edgeList(app, view, holder, frame, app.data.looks[kind][1], into.filter((i) => graph.lookOf(i) === kind));
     edgeList(app, view, holder, frame, "out of it", out);

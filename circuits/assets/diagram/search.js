@@ -20,7 +20,7 @@ function negate(test) {
 function termTest(term) {
   const size = /^([<>]=?)(\d*\.?\d+(?:e-?\d+)?)$/i.exec(term);
   if (size) {
-    const limit = Number(size[2]);
+    const limit = Math.fround(Number(size[2])); // as effects are held
     const holds = { ">": (x) => x > limit, ">=": (x) => x >= limit, "<": (x) => x < limit, "<=": (x) => x <= limit }[size[1]];
     return ({ effect }) => effect !== null && holds(Math.abs(effect));
   }
@@ -59,10 +59,11 @@ function cutEdges(frame, state) {
   if (state.cut === "kept") return frame.kept.filter((i) => frame.effect[i] !== null);
   if (state.cut === "top") return ranked(frame).slice(0, state.top);
   const all = ranked(frame);
+  const threshold = Math.fround(state.threshold); // as effects are held
   let [low, high] = [0, all.length]; // they are sorted: the first that is too weak ends them
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (Math.abs(frame.effect[all[middle]]) >= state.threshold) low = middle + 1;
+    if (Math.abs(frame.effect[all[middle]]) >= threshold) low = middle + 1;
     else high = middle;
   }
   return all.slice(0, low);

@@ -83,6 +83,8 @@ function buildPage(app) {
     if (more) return store.set({ selected: selected.includes(name) ? rest : [...rest, name] });
     store.set({ selected: selected.length === 1 && selected[0] === name ? [] : [name] });
   };
+  app.nameOf = edgeName;
+  app.lookOf = (curve, view = app.views[0]) => lookOfCurve(curve, view.style);
   app.aside = createAside(app);
   app.strip = tag("div", { class: "gs-strip", hidden: "" });
   app.holder.before(app.strip);

@@ -11,7 +11,7 @@ function createView(app, holder, panels) {
   const picture = isMerged ? graph.merged : graph;
   const figure = tag("figure", {}, holder);
   const title = panels.map((panel) => panel.label || data.title).join(" and ");
-  if (panels[0].label) tag("h4", {}, figure, panels.length > 1 ? `${panels[0].label} against ${panels[1].label}` : title);
+  if (panels[0].label) tag("p", { class: "gs-title" }, figure, panels.length > 1 ? `${panels[0].label} against ${panels[1].label}` : title);
   const box = tag("div", { class: "gs-view" }, figure);
   const canvas = tag("canvas", { "aria-hidden": "true" }, box);
   const svg = svgTag("svg", { tabindex: "0", role: "group", "aria-roledescription": "diagram" }, box);
