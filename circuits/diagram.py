@@ -7,7 +7,7 @@ elsewhere, searches, groups, traces paths and compares. What is seen is kept in 
 
 import html
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -181,9 +181,8 @@ def draw(
     paired = len({circuit.provenance.get("pairs") for circuit in everything.values()}) == 1
     data = diagram_data(panels, lenses, curves, by_label["faithfulness"], asked, paired=paired, seed=seed)
     title = " / ".join(label for label in panels if label) or "circuit"
-    whole = f"grokscope: {title}"
     seen = state_of(next(iter(everything.values())).provenance.get("view", {}) if state is None else state)
-    return Diagram(_fragment(panels, {**data, "title": title}, whole, seen), whole, data, seen)
+    return assembled(data, title, seen, _still(panels, data), _moved(panels))
 
 
 def scripts() -> list[str]:
@@ -265,27 +264,43 @@ def _tables(name: str, by_label: Mapping[str, Shown]) -> dict[str, pd.DataFrame]
     return {label: table for label, each in by_label.items() if (table := _table(name, each)) is not None}
 
 
-def _fragment(panels: Mapping[str, Frames], data: dict[str, Any], title: str, state: Mapping[str, Any]) -> str:
-    graphs = {frames_graph: None for frames in panels.values() for frames_graph in [next(iter(frames.values())).graph]}
-    moved = [
-        KINDS[step.kind].moves for graph in graphs for step in graph.steps if any(len(seen) > 1 for seen in step.sees or ())
-    ]
+def assembled(data: Mapping[str, Any], title: str, state: Mapping[str, Any], still: str, moved: Sequence[str]) -> Diagram:
+    """The diagram of data that are ready.
+
+    Args:
+        data: see `diagram_data`.
+        title: of what is drawn.
+        state: what it shows first.
+        still: the pictures for viewers that run no scripts.
+        moved: what the legend says of arrows between positions.
+    """
+    whole = f"grokscope: {title}"
     content = json.dumps(
-        packed({**data, "drawing": DRAWING, "moved": list(dict.fromkeys(moved))}), allow_nan=False, separators=(",", ":")
+        packed({**data, "title": title, "drawing": DRAWING, "moved": list(moved)}), allow_nan=False, separators=(",", ":")
     )
     content = content.replace("<", "\\u003c")  # so that no label can end the script
-    saved_as = html.escape(page_of(title, _body(title, BODY), **_page_parts()))
+    saved_as = html.escape(page_of(whole, _body(whole, BODY), **_page_parts()))
     load, code = scripts()
-    return (
+    fragment = (
         f'<div class="grokscope" data-page="{saved_as}" data-state="{html.escape(json.dumps(state))}">'
         f'<style>{style_sheet()}</style><p class="gs-headline" hidden></p>'
         f'<div class="gs-bar"></div><div class="gs-legend">{_still_legend(data)}</div>'
-        f'<div class="gs-body"><div class="gs-main"><div class="gs-panels">{_still(panels, data)}</div></div>'
+        f'<div class="gs-body"><div class="gs-main"><div class="gs-panels">{still}</div></div>'
         f'<aside class="gs-aside" aria-label="numbers"></aside></div><div class="gs-print"></div>'
         f'<div class="gs-tip" role="status" aria-live="polite" hidden></div>'
         f'<script type="application/json" class="gs-data">{content}</script>'
         f'<script type="application/gzip" class="gs-code">{packed_text(code)}</script><script>{load}</script></div>'
     )
+    return Diagram(fragment, whole, data, state)
+
+
+def _moved(panels: Mapping[str, Frames]) -> list[str]:
+    """How things get from one position to another in these graphs."""
+    graphs = [next(iter(frames.values())).graph for frames in panels.values()]
+    found = [
+        KINDS[step.kind].moves for graph in graphs for step in graph.steps if any(len(seen) > 1 for seen in step.sees or ())
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _still(panels: Mapping[str, Frames], data: Mapping[str, Any]) -> str:
@@ -313,7 +328,8 @@ def _still_legend(data: Mapping[str, Any]) -> str:
     lines.append(_sample("gs-edge gs-plain gs-negative", "negative"))
     if any(frame["estimated"] for panel in data["panels"] for frame in panel["frames"]):
         lines.append(_sample("gs-edge gs-plain gs-estimated", "estimated, not measured"))
-    lines.append(f"width: |effect|, widest {data['widest']:.2f} of the clean–corrupt gap")
+    measure = data.get("measure", "|effect|, a share of the clean–corrupt gap")
+    lines.append(f"width: {measure}, widest {data['widest']:.2f}")
     return "".join(f"<span>{line}</span>" for line in lines)
 
 

@@ -75,6 +75,15 @@ class FeatureGraph(Result):
         words = shortened(self.about.get("prompt", "") or " ".join(self.prompt), 80)
         return " · ".join(filter(None, [*self._names, f"“{words}”", self._sizes]))
 
+    def figure(self) -> Any:
+        """The interactive diagram, which opens with the supernodes as groups."""
+        from .feature_drawing import draw_features
+
+        return draw_features(self)
+
+    def _repr_html_(self) -> str:
+        return self.figure()._repr_html_()
+
     @one_line
     def __repr__(self) -> Iterator[str]:
         yield from map(named, self._names)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from .picture import Look, Picture, looks
+from .picture import Look, Picture
 
 NODE_HEIGHT, NODE_GAP = 20.0, 6.0
 SIDE = 22.0  # a column is as wide as its fullest cell, with room for curves at its sides
@@ -82,7 +82,7 @@ class Layout:
         column = self._band(self.picture.nodes[sender].column)
         from_node, to_node = self.picture.nodes[sender], self.picture.nodes[entered]
         wider = max(from_node.width, to_node.width)
-        return _curve(self.nodes[sender], self.nodes[entered], list(looks().values())[look], wider, column, self.row_size)
+        return _curve(self.nodes[sender], self.nodes[entered], self.picture.looks[look], wider, column, self.row_size)
 
     def move(self, source: int, target: int) -> list[Point]:
         """The arc along which something is carried from one column to another."""

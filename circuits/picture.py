@@ -52,12 +52,13 @@ class Entry(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """Columns by role, rows from the first step upwards, nodes in the order of computation, and inputs."""
+    """Columns by role, rows from the first step upwards, nodes in the order of computation, inputs, and all looks."""
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     nodes: tuple[Place, ...]
     inputs: tuple[Entry, ...]
+    looks: tuple[Look, ...]
 
 
 def looks() -> dict[tuple[str, str], Look]:
@@ -102,9 +103,10 @@ def _picture(
         label = name(node).partition("@")[0]
         width = round(max(KINDS[node.kind].width, LETTER * len(label) + AROUND), 1)
         places.append(Place(name(node), label, column[node.role], graph.number_of(node), max(node.index, 0), width))
-    look = {key: i for i, key in enumerate(looks())}
+    known = looks()
+    look = {key: i for i, key in enumerate(known)}
     entries = tuple(Entry(name(each), look[each.kind, each.input], number[graph.component_of(each)]) for each in inputs)
-    return Picture(graph.roles, rows, tuple(places), entries)
+    return Picture(graph.roles, rows, tuple(places), entries, tuple(known.values()))
 
 
 def _texts(graph: ComputationGraph) -> list[str]:
@@ -148,8 +150,6 @@ def moves(graph: ComputationGraph, edges: Iterable[tuple[Node, Node]]) -> list[t
 
 
 def packed_picture(picture: Picture) -> dict[str, Any]:
-    """The picture as JSON values."""
-    return {
-        name: [list(each) if isinstance(each, tuple) else each for each in getattr(picture, name)]
-        for name in Picture._fields
-    }
+    """The picture as JSON values, but for its looks, which pictures share."""
+    rows, nodes, inputs = (list(map(list, each)) for each in (picture.rows, picture.nodes, picture.inputs))
+    return {"columns": list(picture.columns), "rows": rows, "nodes": nodes, "inputs": inputs}

@@ -4,12 +4,10 @@ Colours stand in the elements themselves, since some viewers drop style sheets t
 """
 
 import html
-from collections.abc import Mapping
-
-import numpy as np
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from .circuit import Circuit, measured_rows
-from .kinds import css_name
 from .layout import NODE_HEIGHT, Layout, layout_of, svg_path
 from .node import Edge, Node
 from .palette import HUES, PAGE
@@ -25,6 +23,17 @@ ARROW = (
 NOTHING = "No edge is drawn"
 
 
+class StillEdge(NamedTuple):
+    """An edge of a still picture: its name, sender and input by number, effect, colour, and whether it is an estimate."""
+
+    name: str
+    sender: int
+    entry: int
+    effect: float
+    colour: str
+    is_estimated: bool = False
+
+
 def static_panel(label: str, circuit: Circuit, shown: set[Node], widest: float, said: str, n: int | None = None) -> str:
     """A figure with heading, caption and drawing of the kept edges, or of the strongest few.
 
@@ -36,49 +45,56 @@ def static_panel(label: str, circuit: Circuit, shown: set[Node], widest: float, 
         said: the caption.
         n: of how many of the strongest edges; None for the kept ones.
     """
-    heading = f'<p class="gs-title">{html.escape(label)}</p>' if label else ""
-    rows = at_first(circuit, n)
-    caption = f"<figcaption>{html.escape(said)}</figcaption>"
-    if not len(rows):
+    table = circuit.table.iloc[at_first(circuit, n)]
+    if not len(table):
         reason = circuit.why_empty or circuit.provenance.get("reason") or "none was kept"
-        return f'<figure>{heading}<p class="gs-nothing">{NOTHING}: {html.escape(str(reason))}.</p>{caption}</figure>'
-    edges = _edges(circuit, rows)
-    nodes = nodes_of(circuit.graph)
-    picture = picture_of(circuit.graph, dict.fromkeys(edge.receiver for edge in edges))
-    layout = layout_of(picture, [i for i, node in enumerate(nodes) if node in shown])
-    drawing = _drawing(circuit, rows, edges, layout, {node: i for i, node in enumerate(nodes)}, widest)
-    return (
-        f'<figure>{heading}<div class="gs-view"><svg viewBox="0 0 {layout.width:.0f} {layout.height:.0f}" '
-        f'width="{layout.width:.0f}" role="img" aria-label="{html.escape(label or "circuit")}">{drawing}</svg></div>'
-        f"{caption}</figure>"
-    )
-
-
-def _edges(circuit: Circuit, rows: np.ndarray) -> list[Edge]:
-    table = circuit.table.iloc[rows]
+        return _figure(label, f'<p class="gs-nothing">{NOTHING}: {html.escape(str(reason))}.</p>', said)
     names = zip(table["sender"], table["receiver"], strict=True)
-    return [Edge(Node.parse(sender), Node.parse(receiver)) for sender, receiver in names]
+    edges = [Edge(Node.parse(sender), Node.parse(receiver)) for sender, receiver in names]
+    nodes = nodes_of(circuit.graph)
+    place = {node: i for i, node in enumerate(nodes)}
+    picture = picture_of(circuit.graph, dict.fromkeys(edge.receiver for edge in edges))
+    entry = {each.name: i for i, each in enumerate(picture.inputs)}
+    still = [
+        StillEdge(str(edge), place[edge.sender], entry[str(edge.receiver)], effect, HUES[edge.look.colour], not is_measured)
+        for edge, effect, is_measured in zip(edges, table["effect"], measured_rows(table), strict=True)
+    ]
+    layout = layout_of(picture, [i for i, node in enumerate(nodes) if node in shown])
+    touched = [place[node] for node in live_nodes(circuit.graph, edges)]
+    arcs = [(place[source], place[target]) for source, target in moves(circuit.graph, edges)]
+    return still_panel(label, layout, still, arcs, touched, widest, said)
 
 
-def _drawing(
-    circuit: Circuit, rows: np.ndarray, edges: list[Edge], layout: Layout, place: Mapping[Node, int], widest: float
+def still_panel(
+    label: str,
+    layout: Layout,
+    edges: Sequence[StillEdge],
+    moves: Sequence[tuple[int, int]],
+    touched: Collection[int],
+    widest: float,
+    said: str,
 ) -> str:
-    table = circuit.table.iloc[rows]
-    entry = {each.name: i for i, each in enumerate(layout.picture.inputs)}
-    rest = zip(edges, table["effect"], measured_rows(table), strict=True)
-    weakest_first = sorted(rest, key=lambda row: abs(row[1]))
-    touched = {place[node] for node in live_nodes(circuit.graph, edges)}
+    """A figure of edges and of moves between nodes by number, with the boxes of the nodes that they touch."""
     parts = [ARROW]
     parts += [_text("gs-row", text, 4, y + 4, "start") for text, y in layout.row_texts]
     parts += [_text("gs-role", band.text, band.middle, layout.height - 14) for band in layout.columns]
-    parts += [_move(svg_path(layout.move(place[source], place[target]))) for source, target in moves(circuit.graph, edges)]
-    by_kind: dict[str, list[str]] = {}
-    for edge, effect, is_measured in weakest_first:
-        path = svg_path(layout.curve(place[edge.sender], entry[str(edge.receiver)]))
-        by_kind.setdefault(_look(edge), []).append(_edge(edge, effect, path, widest, not is_measured))
-    parts += [f'<g {look} fill="none" stroke-opacity="0.8">{"".join(paths)}</g>' for look, paths in by_kind.items()]
-    parts += [_node(layout, number) for number in sorted(layout.shown & touched)]
-    return f'<g font-family="sans-serif" font-size="11" text-anchor="middle">{"".join(parts)}</g>'
+    parts += [_move(svg_path(layout.move(*move))) for move in moves]
+    by_look: dict[str, list[str]] = {}
+    for edge in sorted(edges, key=lambda edge: abs(edge.effect)):  # the strongest on top
+        kind = layout.picture.looks[layout.picture.inputs[edge.entry].look].name
+        look = f'class="gs-edge gs-into-{kind}" stroke="{edge.colour}"'
+        by_look.setdefault(look, []).append(_edge(edge, svg_path(layout.curve(edge.sender, edge.entry)), widest))
+    parts += [f'<g {look} fill="none" stroke-opacity="0.8">{"".join(paths)}</g>' for look, paths in by_look.items()]
+    parts += [_node(layout, number) for number in sorted(layout.shown & set(touched))]
+    size = f'viewBox="0 0 {layout.width:.0f} {layout.height:.0f}" width="{layout.width:.0f}"'
+    named = f'role="img" aria-label="{html.escape(label or "circuit")}"'
+    inside = f'<g font-family="sans-serif" font-size="11" text-anchor="middle">{"".join(parts)}</g>'
+    return _figure(label, f'<div class="gs-view"><svg {size} {named}>{inside}</svg></div>', said)
+
+
+def _figure(label: str, content: str, said: str) -> str:
+    heading = f'<p class="gs-title">{html.escape(label)}</p>' if label else ""
+    return f"<figure>{heading}{content}<figcaption>{html.escape(said)}</figcaption></figure>"
 
 
 def _text(kind: str, text: str, x: float, y: float, anchor: str = "middle") -> str:
@@ -99,13 +115,9 @@ def _node(layout: Layout, number: int) -> str:
     )
 
 
-def _look(edge: Edge) -> str:
-    return f'class="gs-edge gs-into-{css_name(edge.kind)}" stroke="{HUES[edge.look.colour]}"'
-
-
-def _edge(edge: Edge, effect: float, path: str, widest: float, is_estimated: bool) -> str:
-    width = max(MIN_WIDTH, MAX_WIDTH * abs(effect) / widest)
-    dash = ' stroke-dasharray="1 4"' if is_estimated else ' stroke-dasharray="7 4"' if effect < 0 else ""
-    name = html.escape(str(edge))
-    said = f"<title>{name}: {fixed(effect, 3, plus=True)}</title>"
+def _edge(edge: StillEdge, path: str, widest: float) -> str:
+    width = max(MIN_WIDTH, MAX_WIDTH * abs(edge.effect) / widest)
+    dash = ' stroke-dasharray="1 4"' if edge.is_estimated else ' stroke-dasharray="7 4"' if edge.effect < 0 else ""
+    name = html.escape(edge.name)
+    said = f"<title>{name}: {fixed(edge.effect, 3, plus=True)}</title>"
     return f'<path data-edge="{name}"{dash} stroke-width="{width:.2f}" d="{path}">{said}</path>'

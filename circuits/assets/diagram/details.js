@@ -84,6 +84,7 @@ function nodeDetails(app, view, holder, name, state) {
   const { graph, scene } = view;
   const box = [...scene.boxes.values()].find((each) => each.name === name);
   if (!box) return void tag("p", { class: "gs-soft" }, holder, "It is not in this picture.");
+  if (app.data.about && app.data.about[name]) tag("p", {}, holder, app.data.about[name]);
   scene.frames.forEach((frame, p) => {
     const into = scene.drawn[p].filter((i) => scene.boxOf(graph.entered(i)) === box && scene.boxOf(graph.senders[i]) !== box);
     const out = scene.drawn[p].filter((i) => scene.boxOf(graph.senders[i]) === box && scene.boxOf(graph.entered(i)) !== box);

@@ -99,7 +99,7 @@ function legendOf(app, width, top) {
     const used = new Set(views.flatMap((view) => view.scene.order.map((curve) => curve.look)));
     for (const look of used) items.push([stroke, 4, colour(`edge-${data.looks[look][0]}`), "", data.looks[look][1]]);
   }
-  for (const part of [0.1, 0.4, 1]) items.push([stroke, Math.max(data.drawing.minWidth, data.drawing.maxWidth * part), colour("plain"), "", `|effect| ${(data.widest * part).toFixed(2)} of the gap`]);
+  for (const part of [0.1, 0.4, 1]) items.push([stroke, Math.max(data.drawing.minWidth, data.drawing.maxWidth * part), colour("plain"), "", data.measure ? `${data.measure} ${(data.widest * part).toFixed(2)}` : `|effect| ${(data.widest * part).toFixed(2)} of the gap`]);
   const curves = views.flatMap((view) => view.scene.order);
   if (curves.some((curve) => curve.isNegative)) items.push([stroke, 3, colour("plain"), "7 4", "negative"]);
   if (curves.some((curve) => curve.isEstimated)) items.push([stroke, 3, colour("plain"), "1 4", "estimated, not measured"]);

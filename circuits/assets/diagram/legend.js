@@ -54,7 +54,7 @@ function differenceLegend(app, holder) {
 function widthLegend(app, holder) {
   const { widest, drawing } = app.data;
   const span = tag("span", { class: "gs-scale" }, holder);
-  tag("span", {}, span, "width: |effect|, share of the gap");
+  tag("span", {}, span, `width: ${app.data.measure || "|effect|, share of the gap"}`);
   for (const part of [0.1, 0.4, 1]) {
     line(span, "gs-plain", Math.max(drawing.minWidth, drawing.maxWidth * part));
     tag("span", {}, span, (widest * part).toFixed(2));

@@ -6,7 +6,8 @@ function effectOf(panel, frame, graph, i) {
   if (i < 0) return graph.senders.length < graph.n_edges ? "not among the edges of this page" : "not measured";
   if (frame.effect[i] === null) return `no number${frame.reason ? `: ${frame.reason}` : ""}`;
   const how = isEstimated(frame, i) ? ", estimated" : "";
-  return `${withError(frame.effect[i], frame.stderr[i])} of a gap of ${frame.gap}, n = ${frame.n}${how}`;
+  const where = frame.gap ? ` of a gap of ${frame.gap}, n = ${frame.n}` : "";
+  return `${withError(frame.effect[i], frame.stderr[i])}${where}${how}`;
 }
 
 function labelled(panel, text) {
@@ -48,6 +49,7 @@ function tipOf(app, view, found) {
   }
   const { box } = found;
   const lines = [box.isGroup ? `${box.name} (${counted(box.members.length, "node")})` : box.name];
+  if (app.data.about && app.data.about[box.name]) lines.push(app.data.about[box.name]);
   view.scene.frames.forEach((frame, p) => {
     const { graph, scene, panels } = view;
     const count = (test) => scene.drawn[p].filter(test).length;
