@@ -1,5 +1,6 @@
 """The picture of an attribution graph: positions across, layers upwards, links between them, as of a circuit."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ LOOKS = (  # named after the inputs of circuits whose colours they have
     Look("mlp", "into another node", 0.0, 0.0),
 )
 LOOK_OF, COLOURS = {"feature": 0, "logit": 1}, ("green", "purple", "black")
+NUMBERS = ("activation", "probability", "influence")
 SHORTEST = {"embedding": "embed", "error": "error"}
 
 
@@ -68,11 +70,11 @@ def _picture(graph: FeatureGraph, held: pd.DataFrame) -> Picture:
     columns = tuple(f"{i}:{words[i].strip()}" for i in range(n_columns))
     slots: dict[tuple[int, int], int] = {}
     places = []
-    for node in nodes.sort_values(["layer", "position"], kind="stable").itertuples():
-        cell = node.position, row[node.layer]
+    for node in nodes.sort_values(["layer", "position"], kind="stable").to_dict("records"):
+        cell = int(node["position"]), row[node["layer"]]
         slots[cell] = slots.get(cell, -1) + 1
         label = _label(node)
-        places.append(Place(node.node, label, *cell, slots[cell], round(LETTER * len(label) + AROUND, 1)))
+        places.append(Place(node["node"], label, *cell, slots[cell], round(LETTER * len(label) + AROUND, 1)))
     number = {each.name: i for i, each in enumerate(places)}
     kind = dict(zip(nodes["node"], nodes["kind"], strict=True)) if len(nodes) else {}
     inputs = tuple(Entry(name, LOOK_OF.get(kind[name], 2), number[name]) for name in pd.unique(held["receiver"]))
@@ -83,11 +85,11 @@ def _picture(graph: FeatureGraph, held: pd.DataFrame) -> Picture:
     return Picture(columns, rows, tuple(places), inputs, LOOKS)
 
 
-def _label(node: Any) -> str:
+def _label(node: Mapping[Any, Any]) -> str:
     """What stands in a node's box: what it is, without layer and position, which its place says."""
-    if node.kind == "feature":
-        return f"F{node.index}"
-    return SHORTEST.get(node.kind) or node.node.partition("@")[2].partition(":")[2] or node.node
+    if node["kind"] == "feature":
+        return f"F{node['index']}"
+    return SHORTEST.get(node["kind"]) or node["node"].partition("@")[2].partition(":")[2] or node["node"]
 
 
 def _graph_data(
@@ -123,12 +125,11 @@ def _frame(graph: FeatureGraph, held: pd.DataFrame) -> dict[str, Any]:
 def _about(graph: FeatureGraph) -> dict[str, str]:
     """What is known of a node beside its links, by name."""
     found = {}
-    for node in graph.nodes.itertuples():
-        numbers = {"activation": node.activation, "probability": node.probability, "influence": node.influence}
-        parts = [str(node.label)] if node.label else []
-        parts += [f"{name} {value:.3g}" for name, value in numbers.items() if value == value]
+    for node in graph.nodes.to_dict("records"):
+        parts = [node["label"]] if node["label"] else []
+        parts += [f"{name} {node[name]:.3g}" for name in NUMBERS if pd.notna(node[name])]
         if parts:
-            found[str(node.node)] = ", ".join(parts)
+            found[node["node"]] = ", ".join(parts)
     return found
 
 

@@ -11,7 +11,7 @@ from .kinds import KINDS, css_name
 from .merged import weights_of
 from .node import Node
 
-LETTER, AROUND = 7.2, 12.0  # pixels of a letter of a label, and of the space at its sides
+LETTER, AROUND = 7.6, 12.0  # pixels of a letter of a label, and of the space at its sides
 
 
 class Row(NamedTuple):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from chromium import until
 from planted import CHAIN, LOOPS, effects
 from playwright.sync_api import Page
 
@@ -63,11 +64,13 @@ def cut(page: Page, how: str, at: int) -> None:
     """Cut with the controls: how, and where the slider stands."""
     page.select_option("[aria-label='which edges are drawn']", how)
     page.locator(".gs-cut").evaluate("(e, at) => { e.value = at; e.dispatchEvent(new Event('input')) }", at)
+    until(page, f"!{API}.isBusy")  # on a slow machine words follow curves
 
 
 def show(page: Page, **state: Any) -> None:
     """Set a part of what is seen."""
     page.evaluate(f"state => {API}.set(state)", state)
+    until(page, f"!{API}.isBusy")
 
 
 def on_screen(page: Page, name: str, panel: int = 0) -> tuple[float, float]:

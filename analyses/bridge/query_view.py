@@ -25,6 +25,7 @@ from ..forward.state_runs import run_model
 from ..page import Report
 from ..patching.attention import AttentionView, view_attention
 from ..patching.exact import path_patch
+from ..patching.query_details import query_details
 from ..plots.style import stage_names
 from ..plots.theme import COLOURS, GREYS
 
@@ -110,11 +111,13 @@ def view_query(model: Model, task: TwoHopTask, pairs: PromptPairs, number: int) 
     report.paragraph(f"From the corrupt prompt {corrupt} comes one edge at a time. If all do, {gap}. n = 1 question.")
     circuit = Circuit.from_effects(effects, top_k=min(TOP_EDGES, len(effects.table)))
     if circuit.kept_edges:
-        reading = f"The {TOP_EDGES} strongest edges of this one question, those that connect input and answer."
-        report.diagram(draw(circuit), reading)
+        reading = f"Of the {TOP_EDGES} strongest edges of this one question those that connect input and answer."
+        reading += " Select an edge or a head to see where the head looks. n = 1 question."
+        details = query_details(model, pair, token_names=task.token_name, n_patterns=0, progress=False)
+        report.diagram(draw(circuit, queries=details), reading)
     else:
         report.paragraph(f"No shares of it: {effects.reason or 'no edge connects input and answer'}.")
-    report.table(edges)
+        report.table(edges)
     return QueryView(title, lens, edges, report.page())
 
 

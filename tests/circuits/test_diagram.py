@@ -237,7 +237,8 @@ def test_moves_go_from_side_to_side() -> None:
     layout, place = whole(GRAPH)
     for a, b, side in (("L0H0@h", "L0H0@r1", 1), ("L0H0@r1", "L0H0@h", -1)):
         curve = layout.move(place[a], place[b])
-        wanted = [layout.nodes[place[a]][0] + side * 21, layout.nodes[place[b]][0] - side * 21]
+        half = layout.picture.nodes[place[a]].width / 2
+        wanted = [layout.nodes[place[a]][0] + side * half, layout.nodes[place[b]][0] - side * half]
         assert [curve[0][0], curve[-1][0]] == pytest.approx(wanted, abs=0.1)
         assert curve[0][1] == curve[-1][1] > curve[1][1]
 

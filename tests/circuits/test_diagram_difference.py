@@ -177,7 +177,7 @@ def test_nodes_are_compared_too(shown: Shown) -> None:
     sender = str(LOOPS.edges[9].sender)
     row = page.locator(f'[data-row="{sender}"] td').last
     sums = [circuit.table["effect"][circuit.table["sender"] == sender].sum() for circuit in both.values()]
-    assert row.inner_text().startswith(f"+{sums[1] - sums[0]:.3f} [")
+    assert row.inner_text().startswith(f"+{sums[1] - sums[0]:.2f} [")
     filled = page.locator(f'[data-node="{sender}"] rect').get_attribute("style")
     assert filled and "fill: rgb" in filled
     page.mouse.move(*on_screen(page, sender))

@@ -20,6 +20,7 @@ def pair(shift: float = 0.0, *, n: int = 40, noise: float = 0.1, seed: int = 0) 
     other = effect.copy()
     other[0] += shift
     a, b = (measured(GRAPH, each, n=n, noise=noise, seed=2 * seed + k) for k, each in enumerate((effect, other)))
+    assert a.donor_gaps is not None and b.deltas is not None
     deltas = b.deltas + other[:, None] * (a.donor_gaps - b.donor_gaps)  # on the same queries: the same gaps
     value = deltas.sum(1) / a.donor_gaps.sum()
     table = b.table.assign(effect=value, gap=a.donor_gaps.mean(), kept=b.table["kept"])

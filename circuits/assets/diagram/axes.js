@@ -6,7 +6,7 @@ function drawAxes(overlay, view, { scale, at, size }) {
   const { layout, picture } = view;
   const axes = overlay.axes;
   axes.replaceChildren();
-  drawBands(overlay, layout, scale);
+  drawBands(overlay, layout);
   svgTag("rect", { class: "gs-margin", x: 0, y: size[1] - AXIS.bottom + 4, width: size[0], height: AXIS.bottom }, axes);
   const start = Math.max(0, at[0] + scale * layout.c.marginLeft - AXIS.left); // names of rows stand close to the picture
   svgTag("rect", { class: "gs-margin", x: 0, y: 0, width: start + AXIS.left - 6, height: size[1] }, axes);
@@ -37,13 +37,13 @@ function drawAxes(overlay, view, { scale, at, size }) {
 }
 
 // Thin stripes where columns are folded.
-function drawBands(overlay, layout, scale) {
+function drawBands(overlay, layout) {
   overlay.bands.replaceChildren();
   for (const band of layout.columns.filter(({ isFolded }) => isFolded)) {
-    svgTag("line", { class: "gs-fold", x1: band.middle, x2: band.middle, y1: 0, y2: layout.height - layout.c.marginBottom, "stroke-width": (1 / scale).toFixed(2) }, overlay.bands);
+    svgTag("line", { class: "gs-fold", x1: band.middle, x2: band.middle, y1: 0, y2: layout.height - layout.c.marginBottom }, overlay.bands);
   }
   for (const band of layout.rows.filter(({ isFolded, text }) => isFolded && text)) {
-    svgTag("line", { class: "gs-fold", x1: layout.c.marginLeft - 6, x2: layout.width, y1: band.middle, y2: band.middle, "stroke-width": (1 / scale).toFixed(2) }, overlay.bands);
+    svgTag("line", { class: "gs-fold", x1: layout.c.marginLeft - 6, x2: layout.width, y1: band.middle, y2: band.middle }, overlay.bands);
   }
 }
 

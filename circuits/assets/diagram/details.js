@@ -165,7 +165,8 @@ function attentionMap(app, holder, head) {
     const rows = panel.queries ? panel.queries.attention.filter(([name]) => name === head) : [];
     if (!rows.length) continue;
     tag("p", { class: "gs-list-title" }, holder, labelled(panel, `where ${head} looks, on average over the queries`));
-    const sources = [...new Set(rows.map(([, , from]) => from))];
+    const order = [...panel.queries.roles, ...rows.map(([, , from]) => from)]; // what is elsewhere comes last
+    const sources = [...new Set(order)].filter((from) => rows.some(([, , source, share]) => source === from && (share > 0 || panel.queries.roles.includes(from))));
     const table = tag("table", { class: "gs-map" }, holder);
     const top = tag("tr", {}, tag("thead", {}, table));
     tag("th", { scope: "col" }, top, "at");

@@ -22,15 +22,15 @@ function set(element, key, value) {
   if (element.getAttribute(key) !== String(value)) element.setAttribute(key, value);
 }
 
-// A number with some decimals, with one digit more than none where it would round to zero.
-function fixed(value, digits, plus) {
-  const isTiny = Math.abs(value) >= 1e-6 && Math.abs(value) < 0.5 * 10 ** -digits;
+// A number with some decimals; a bound keeps one digit where it would round to zero, since its sign says something.
+function fixed(value, digits, plus, isBound) {
+  const isTiny = isBound && Math.abs(value) >= 1e-6 && Math.abs(value) < 0.5 * 10 ** -digits;
   const text = isTiny ? value.toFixed(Math.min(6, 1 - Math.ceil(Math.log10(Math.abs(value))))) : value.toFixed(digits).replace(/^-(?=[0.]*$)/, "");
   return plus && !text.startsWith("-") ? `+${text}` : text.replace("-", "−");
 }
 
 function interval(low, high, digits, plus) {
-  return low === null || high === null ? "" : ` [${fixed(low, digits, plus)}, ${fixed(high, digits, plus)}]`;
+  return low === null || high === null ? "" : ` [${fixed(low, digits, plus, true)}, ${fixed(high, digits, plus, true)}]`;
 }
 
 // An effect with its interval, from its standard error.

@@ -1,6 +1,7 @@
 // Where nodes and edges go, as in layout.py, which draws the still picture: the same picture and shown nodes, the same places.
 
-function layoutOf(picture, shown, c) {
+// `stretch` sets rows further apart, for windows that are higher than wide.
+function layoutOf(picture, shown, c, stretch = 1) {
   const cells = new Map();
   for (const node of picture.nodes.filter(({ i }) => shown.has(i)).sort((a, b) => a.slot - b.slot)) {
     const key = `${node.column} ${node.row}`;
@@ -11,7 +12,7 @@ function layoutOf(picture, shown, c) {
   const last = columns[columns.length - 1];
   const width = last ? last.middle + last.size / 2 : c.marginLeft;
   const live = new Set([...cells.values()].flat().map((node) => node.row));
-  const { height, rows, rowSize } = rowsOf(picture, live, width - c.marginLeft, c);
+  const { height, rows, rowSize } = rowsOf(picture, live, width - c.marginLeft, c, stretch);
   const middles = (bands) => new Map(bands.flatMap((band) => band.members.map((member) => [member, band.middle])));
   const [x, y] = [middles(columns), middles(rows)];
   const aside = (cell, node) => {
@@ -59,8 +60,8 @@ function columnsOf(picture, cells, content, c) {
   });
 }
 
-function rowsOf(picture, live, width, c) {
-  const rowSize = Math.min(c.mostRow, Math.max(c.leastRow, Math.max(c.height, c.aspect * width) / Math.max(1, live.size)));
+function rowsOf(picture, live, width, c, stretch) {
+  const rowSize = stretch * Math.min(c.mostRow, Math.max(c.leastRow, Math.max(c.height, c.aspect * width) / Math.max(1, live.size)));
   let up = c.marginBottom;
   const bands = runsOf(picture.rows.length, (row) => !live.has(row)).map(([isFolded, members]) => {
     const n = isFolded ? wholeLayers(picture, members) : 0;

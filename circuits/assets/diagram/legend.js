@@ -10,7 +10,8 @@ function fillLegend(app, holder, state) {
   if (scenes.some((scene) => scene.order.some((curve) => curve.isEstimated))) sample(holder, "gs-plain gs-estimated", "estimated, not measured");
   const moves = [...new Set(scenes.filter((scene) => scene.moves.length).flatMap(() => app.data.moved))];
   const attends = scenes.some((scene) => scene.moves.some((move) => move.attention.some((share) => share !== null)));
-  moves.forEach((text) => sample(holder, "gs-move", `${text} (number: ${attends ? "mean attention" : "share of the gap that enters"})`));
+  const number = attends ? "mean attention" : "share of the gap that enters";
+  if (moves.length) sample(holder, "gs-move", `${moves.join(", or ")} (number: ${number})`);
   if (scenes.some((scene) => scene.frames.some((frame) => frame.marks.length))) {
     mark(holder, "rect", "bridge readable");
     mark(holder, "circle", "answer readable");

@@ -37,14 +37,16 @@ function lookOfCurve(curve, { isDifference, widest, most, colour, looks, drawing
   return { width: scale(curve.size), colour: differenceColour(curve.difference, most, colour), dash, core: curve.member === "both" };
 }
 
-// Curves from the weakest to the strongest. `lit` are the keys of those that are traced, null if none is.
-function paintCurves(context, scene, style, { scale, at, ratio, lit, hovered }) {
+// Curves from the weakest to the strongest. `lit` are the keys of those that are traced, null if none is. `isQuick` leaves out
+// what takes long, while a slider is dragged: dashes.
+function paintCurves(context, scene, style, { scale, at, ratio, lit, hovered, isQuick }) {
   const { width, height } = context.canvas;
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.clearRect(0, 0, width, height);
   context.setTransform(ratio * scale, 0, 0, ratio * scale, ratio * at[0], ratio * at[1]);
   context.lineCap = "butt";
   const thin = Math.min(1, Math.max(0.35, Math.sqrt(scale)));
+  if (scene.moves.length > MOST_NUMBERED) paintMoves(context, scene, style.colour("faint"), scale, lit);
   const [left, top] = [-at[0] / scale, -at[1] / scale];
   const [right, bottom] = [left + width / ratio / scale, top + height / ratio / scale];
   for (const curve of scene.order) {
@@ -55,7 +57,7 @@ function paintCurves(context, scene, style, { scale, at, ratio, lit, hovered }) 
     context.globalAlpha = isHovered ? 1 : lit && !lit.has(curve.key) ? 0.1 : 0.8;
     context.strokeStyle = look.colour;
     context.lineWidth = (look.width * thin + (isHovered ? 2 : 0)) / scale;
-    context.setLineDash(look.dash.map((x) => x / scale));
+    context.setLineDash(isQuick ? [] : look.dash.map((x) => x / scale));
     context.stroke(curve.path);
     if (!look.core || look.width * thin < 3) continue;
     context.strokeStyle = style.colour("paper");
@@ -64,6 +66,39 @@ function paintCurves(context, scene, style, { scale, at, ratio, lit, hovered }) 
   }
   context.setLineDash([]);
   context.globalAlpha = 1;
+  if (scene.dots) paintDots(context, scene, style.colour, scale);
+}
+
+// Many arrows between positions, as thin lines.
+function paintMoves(context, scene, colour, scale, lit) {
+  const path = new Path2D();
+  for (const move of scene.moves) path.addPath(new Path2D(pathOf(move.points)));
+  context.globalAlpha = lit ? 0.08 : 0.3;
+  context.strokeStyle = colour;
+  context.lineWidth = 0.8 / scale;
+  context.setLineDash([]);
+  context.stroke(path);
+}
+
+// Many nodes, as points.
+function paintDots(context, scene, colour, scale) {
+  const across = pointSize(scale);
+  context.lineWidth = 1 / scale;
+  context.strokeStyle = colour("line");
+  for (const { at, isLit, isSelected, fill } of scene.dots) {
+    context.globalAlpha = isLit ? 1 : 0.25;
+    context.fillStyle = isSelected ? colour("focus") : fill || colour("paper");
+    context.beginPath();
+    context.arc(at[0], at[1], across / 2, 0, 2 * Math.PI);
+    context.fill();
+    context.stroke();
+  }
+  context.globalAlpha = 1;
+}
+
+// How large a point is, so that it has about the same size on the screen.
+function pointSize(scale) {
+  return Math.min(9, Math.max(3.5, 22 * scale)) / scale;
 }
 
 // The largest difference that is sure, which has the full colour; of all if none is.
@@ -98,12 +133,16 @@ function updateOverlay(overlay, view, scene, { scale, at, lit, litBoxes, selecte
   overlay.world.setAttribute("transform", `translate(${at[0].toFixed(2)} ${at[1].toFixed(2)}) scale(${scale.toFixed(4)})`);
   const touched = new Set(scene.order.flatMap((curve) => [curve.from.id, curve.to.id]));
   scene.moves.forEach((move) => [move.from.id, move.to.id].forEach((id) => touched.add(id)));
-  const wanted = [...scene.boxes.values()].filter((box) => box.shown || touched.has(box.id));
+  let wanted = [...scene.boxes.values()].filter((box) => box.shown || touched.has(box.id));
+  scene.visible = new Set(wanted.map(({ id }) => id));
+  const isMany = wanted.length > MOST_ELEMENTS;
+  scene.dots = isMany ? wanted.map((box) => ({ at: box.at, isLit: !lit || litBoxes.has(box.id), isSelected: selected.has(box.name), fill: nodeColour(box) })) : null;
+  if (isMany) wanted = wanted.filter((box) => selected.has(box.name));
   for (const [id, group] of overlay.made) if (!wanted.some((box) => box.id === id)) group.remove(), overlay.made.delete(id);
   for (const box of wanted) drawBox(overlay, box, { scale, asBoxes: asBoxes && box.shown, isIdle: !touched.has(box.id), isLit: !lit || litBoxes.has(box.id), isSelected: selected.has(box.name), fill: nodeColour(box) });
   drawMoves(overlay, scene, scale, lit, litBoxes, asBoxes);
-  drawMarks(overlay, view, scene, scale);
-  drawLabels(overlay, scene, wanted, touched, scale, asBoxes, view);
+  drawMarks(overlay, view, scene, scale, asBoxes);
+  drawLabels(overlay, scene, isMany ? [...scene.boxes.values()].filter((box) => scene.visible.has(box.id)) : wanted, touched, scale, asBoxes, view, at);
 }
 
 function drawBox(overlay, box, { scale, asBoxes, isIdle, isLit, isSelected, fill }) {
@@ -116,7 +155,7 @@ function drawBox(overlay, box, { scale, asBoxes, isIdle, isLit, isSelected, fill
   }
   const kind = `gs-node${box.isGroup ? " gs-group" : ""}${isIdle ? " gs-idle" : ""}${isLit ? "" : " gs-unlit"}${isSelected ? " gs-selected" : ""}`;
   set(group, "class", kind);
-  const across = Math.min(9, Math.max(3.5, 22 * scale)) / scale; // of a point
+  const across = pointSize(scale);
   const size = asBoxes ? [box.width, 20] : [across, across];
   const [rect, text] = group.children;
   set(rect, "x", (box.at[0] - size[0] / 2).toFixed(2));
@@ -131,7 +170,8 @@ function drawBox(overlay, box, { scale, asBoxes, isIdle, isLit, isSelected, fill
   set(text, "display", asBoxes ? "inline" : "none");
 }
 
-const MOST_NUMBERED = 60; // arrows; of more only those that are traced have heads and numbers
+const MOST_NUMBERED = 60; // arrows; more are thin lines, and only those that are traced have heads and numbers
+const MOST_ELEMENTS = 500; // nodes; more are points on the canvas
 
 function drawMoves(overlay, scene, scale, lit, litBoxes, asBoxes) {
   overlay.moves.replaceChildren();
@@ -141,12 +181,11 @@ function drawMoves(overlay, scene, scale, lit, litBoxes, asBoxes) {
   const order = [...scene.moves].sort((a, b) => sizeOfMove(b) - sizeOfMove(a));
   for (const move of order) {
     const isLit = !lit || (litBoxes.has(move.from.id) && litBoxes.has(move.to.id));
-    const isPlain = isMany && !(lit && isLit);
+    if (isMany && !(lit && isLit)) continue; // on the canvas
     const group = svgTag("g", { class: isLit ? "gs-move" : "gs-move gs-unlit", "data-move": move.key }, overlay.moves);
     const points = moveCurve(move.from.at, move.to.at, half(move.from), half(move.to));
-    const look = isPlain ? { "stroke-opacity": 0.35 } : { "marker-end": "url(#gs-arrow)" };
-    svgTag("path", { d: pathOf(points), "stroke-width": isPlain ? 1 : 1.6, ...look }, group);
-    if (isPlain || (lit && !isLit)) continue;
+    svgTag("path", { d: pathOf(points), "stroke-width": 1.6, "marker-end": "url(#gs-arrow)" }, group);
+    if (lit && !isLit) continue;
     const text = moveNumber(move);
     const [width, height] = [textWidth(text, 11) / scale + 4 / scale, 12 / scale];
     const free = [0.5, 0.38, 0.62, 0.28, 0.72].map((t) => pointAt(points, t)).find(([x, y]) =>
@@ -170,12 +209,14 @@ function moveNumber(move) {
 }
 
 // After a node: a diamond if the bridge is readable there, a disc if the answer is.
-function drawMarks(overlay, view, scene, scale) {
+function drawMarks(overlay, view, scene, scale, asBoxes) {
   overlay.marks.replaceChildren();
   scene.frames.forEach((frame, p) => frame.marks.forEach(([node, what, share]) => {
     const box = scene.boxOf(node);
-    const [x, y] = [box.at[0] + box.width / 2 - 1 - p * 10, box.at[1] - 10];
-    const size = 4.5 / Math.min(1, scale);
+    if (!scene.visible.has(box.id)) return;
+    const size = (asBoxes ? 4.5 : 3.5) / Math.min(1, scale);
+    const corner = asBoxes ? [box.width / 2 - 1, -10] : [-7 / scale, -6 / scale];
+    const [x, y] = [box.at[0] + corner[0] - p * 2.3 * size, box.at[1] + corner[1]];
     const mark = what === "bridge"
       ? svgTag("rect", { class: "gs-mark", x: x - size * 0.8, y: y - size * 0.8, width: 1.6 * size, height: 1.6 * size, transform: `rotate(45 ${x} ${y})` }, overlay.marks)
       : svgTag("circle", { class: "gs-mark gs-answer", cx: x, cy: y, r: size }, overlay.marks);
@@ -185,9 +226,9 @@ function drawMarks(overlay, view, scene, scale) {
 }
 
 // Where boxes are points: names beside them as far as there is room, those of strong edges first. By weights: loops.
-function drawLabels(overlay, scene, boxes, touched, scale, asBoxes, view) {
+function drawLabels(overlay, scene, boxes, touched, scale, asBoxes, view, at) {
   overlay.labels.replaceChildren();
-  if (view.isMerged) drawLoops(overlay, scene, scale, view.graph);
+  if (view.isMerged) drawLoops(overlay, scene, scale, view.graph, asBoxes);
   if (asBoxes) return;
   const strength = new Map();
   for (const { from, to, size } of scene.order) [from, to].forEach(({ id }) => strength.set(id, Math.max(size, strength.get(id) || 0)));
@@ -197,7 +238,8 @@ function drawLabels(overlay, scene, boxes, touched, scale, asBoxes, view) {
   for (const box of live.slice(0, 400)) {
     const [x, y, width] = [box.at[0] * scale, box.at[1] * scale, textWidth(box.label, 11)];
     const sides = [[x + 7, y - 6, x + 7 + width, y + 6], [x - 7 - width, y - 6, x - 7, y + 6]];
-    const found = sides.find(isFree);
+    const isInside = ([x0, , x1]) => x0 + at[0] > AXIS.left - 4 && x1 + at[0] < view.size[0];
+    const found = sides.find((side) => isInside(side) && isFree(side));
     if (!found) continue;
     placed.push(found);
     svgTag("text", { class: "gs-name", x: (found[0] / scale).toFixed(2), y: ((y + 4) / scale).toFixed(2), style: `font-size: ${(11 / scale).toFixed(2)}px` }, overlay.labels, box.label);
@@ -205,9 +247,11 @@ function drawLabels(overlay, scene, boxes, touched, scale, asBoxes, view) {
 }
 
 // From which loop to which merged edges lead.
-function drawLoops(overlay, scene, scale, graph) {
+function drawLoops(overlay, scene, scale, graph, asBoxes) {
   const size = 11 / Math.min(1, scale);
-  const placed = [];
+  const names = [...scene.boxes.values()].filter(({ id }) => scene.visible.has(id));
+  const placed = names.map(({ at: [x, y], width, label }) => // boxes, or points with their names at the right
+    asBoxes ? [x, y, width] : [x + textWidth(label, 11) / scale / 2, y, (textWidth(label, 11) + 18) / scale]);
   for (const curve of [...scene.order].reverse()) {
     const pairs = [...new Set(curve.all.map((i) => {
       const [from, to] = [graph.loops[graph.senders[i]], graph.loops[graph.entered(i)]];

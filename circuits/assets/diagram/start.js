@@ -73,7 +73,7 @@ function buildPage(app) {
       const curve = name && view.scene.order.find((each) => each.name === name);
       if (view.hovered === (curve ? curve.key : null)) continue;
       view.hovered = curve ? curve.key : null;
-      paint(view);
+      paintView(view);
     }
   };
   app.select = (name, more) => {
@@ -141,10 +141,12 @@ function quickly(app) {
   const rest = ({ threshold, top, ...others }) => others;
   if (!same(rest(state), rest(app.seen))) return false;
   for (const view of app.views) {
-    view.scene = sceneOf(view, state, app.data, true);
+    const { dots, visible } = view.scene;
+    view.scene = { ...sceneOf(view, state, app.data, true), dots, visible };
     view.trace = null;
-    paintView(view);
+    paintView(view, true);
   }
+  app.showBar(state);
   return true;
 }
 
@@ -187,7 +189,7 @@ const ASIDE = 330; // pixels that the table needs beside the pictures
 
 // The table stands beside the pictures where they keep their size, else below.
 function arrange(app) {
-  const wanted = app.views.reduce((sum, { layout }) => sum + 0.82 * (layout.width - layout.c.marginLeft) + AXIS.left + AXIS.right + 16, 0);
+  const wanted = app.views.reduce((sum, { layout }) => sum + 0.78 * (layout.width - layout.c.marginLeft) + AXIS.left + AXIS.right + 16, 0);
   app.root.classList.toggle("gs-below", wanted > app.body.clientWidth - ASIDE);
 }
 
@@ -196,12 +198,7 @@ function watch(app) {
   const until = { signal: app.stop.signal };
   const repaint = () => {
     app.colour.forget();
-    arrange(app);
-    for (const view of app.views) {
-      place(view, app.store.get());
-      paint(view);
-    }
-    fillLegend(app, app.root.querySelector(".gs-legend"), app.store.get());
+    update(app);
   };
   let width = app.body.clientWidth;
   new ResizeObserver(() => {

@@ -41,9 +41,9 @@ function differencesList(app, state, graph) {
   ];
   const rows = comparison ? all.map((i) => {
     const [value, low, high] = [comparison.value[i], comparison.low[i], comparison.high[i]];
-    const cells = frames.map((frame, p) => ({ sort: frame.effect[i], text: frame.effect[i] === null ? "–" : fixed(frame.effect[i], 3), isFaint: !drawn[p].includes(i) }));
+    const cells = frames.map((frame, p) => ({ sort: frame.effect[i], text: frame.effect[i] === null ? "–" : fixed(frame.effect[i], 2), isFaint: !drawn[p].includes(i) }));
     const isSure = excludesZero(low, high);
-    cells.push({ sort: value, text: value === null ? "–" : fixed(value, 3, true) + interval(low, high, 3, true), isSure, side: isSure ? (value < 0 ? "a" : "b") : "" });
+    cells.push({ sort: value, text: value === null ? "–" : fixed(value, 2, true) + interval(low, high, 2, true), isSure, side: isSure ? (value < 0 ? "a" : "b") : "" });
     return { name: edgeName(graph, i), size: Math.abs(value || 0), cells };
   }) : [];
   return { columns, rows, sort: ["size", -1], what: "edge" };
@@ -71,7 +71,7 @@ function nodesList(app, state, graph, panels) {
     if (comparison) {
       const row = nodeRow(comparison, node);
       const isSure = row && excludesZero(row.low, row.high);
-      cells.push(row ? { sort: row.value, text: fixed(row.value, 3, true) + interval(row.low, row.high, 3, true), isSure, side: isSure ? (row.value < 0 ? "a" : "b") : "" } : { sort: null, text: "–" });
+      cells.push(row ? { sort: row.value, text: fixed(row.value, 2, true) + interval(row.low, row.high, 2, true), isSure, side: isSure ? (row.value < 0 ? "a" : "b") : "" } : { sort: null, text: "–" });
     }
     return { name: graph.nodes[node].name, size, cells };
   });

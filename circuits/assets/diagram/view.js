@@ -1,5 +1,6 @@
 // One picture on the page: its figure, what is under the pointer, zoom and the keys.
 
+const [NARROW, LEAST_HEIGHT] = [480, 260]; // pixels; a narrow picture is as high as this at least
 const MOST_ZOOM = 12;
 const LARGEST = 1.35; // scale at which a small picture opens
 
@@ -27,14 +28,18 @@ function createView(app, holder, panels) {
 
 // The layout changes with what is folded and grouped only.
 function layOut(view, state) {
-  const key = JSON.stringify([state.open, state.groups]);
+  const room = Math.max(240, view.figure.clientWidth) - AXIS.left - AXIS.right;
+  const key = JSON.stringify([state.open, state.groups, room < NARROW ? Math.round(room / 20) : 0]);
   if (view.key === key) return;
   view.key = key;
   view.open = state.open;
   const members = new Set(state.groups.flatMap((group) => group.nodes));
   const grouped = view.picture.nodes.filter(({ name }) => members.has(name)).map(({ i }) => i);
   const shown = shownNodes(view.picture, [...view.picture.shown, ...grouped], state.open);
-  view.layout = layoutOf(view.picture, shown, view.app.data.layout);
+  const c = view.app.data.layout;
+  view.layout = layoutOf(view.picture, shown, c);
+  const high = ((view.layout.height - c.marginBottom) * room) / (view.layout.width - c.marginLeft);
+  if (room < NARROW && high < LEAST_HEIGHT) view.layout = layoutOf(view.picture, shown, c, Math.min(5, LEAST_HEIGHT / high));
   view.points = new Map();
   view.overlay = createOverlay(view.svg);
 }
@@ -83,39 +88,42 @@ function updateView(view, state) {
   paint(view);
 }
 
-// The curves of a scene.
-function paintView(view) {
+// What curves of a scene look like by their numbers.
+function styleOf(view) {
   const { app, scene } = view;
   const isDifference = view.panels.length > 1;
-  const colour = app.colour;
-  const style = { isDifference, widest: app.data.widest, most: isDifference ? mostDifferent(scene) : 1, colour, looks: app.data.looks, drawing: app.data.drawing };
-  view.style = style;
+  const most = isDifference ? mostDifferent(scene) : 1;
+  return { isDifference, most, widest: app.data.widest, colour: app.colour, looks: app.data.looks, drawing: app.data.drawing };
+}
+
+// The curves of a scene.
+function paintView(view, isQuick) {
+  view.style = styleOf(view);
   const lit = view.trace && view.trace.keys;
-  paintCurves(view.context, scene, style, { scale: view.scale, at: view.at, ratio: view.ratio, lit, hovered: view.hovered });
+  paintCurves(view.context, view.scene, view.style, { scale: view.scale, at: view.at, ratio: view.ratio, lit, hovered: view.hovered, isQuick });
 }
 
 function paint(view) {
-  const { app, scene } = view;
-  const isDifference = view.panels.length > 1;
-  const lit = view.trace && view.trace.keys;
-  paintView(view);
+  const { app, scene, scale, at, size } = view;
+  view.style = styleOf(view);
+  const nodeColour = (box) => (view.style.isDifference ? nodeDifferenceColour(view, box) : "");
   const selected = new Set(app.store.get().selected);
-  updateOverlay(view.overlay, view, scene, {
-    scale: view.scale, at: view.at, lit, litBoxes: view.trace && view.trace.boxes, selected,
-    nodeColour: isDifference ? (box) => nodeDifferenceColour(view, box, app.colour) : () => "",
-  });
-  drawAxes(view.overlay, view, { scale: view.scale, at: view.at, size: view.size });
+  const [lit, litBoxes] = [view.trace && view.trace.keys, view.trace && view.trace.boxes];
+  updateOverlay(view.overlay, view, scene, { scale, at, lit, litBoxes, selected, nodeColour });
+  paintView(view);
+  drawAxes(view.overlay, view, { scale, at, size });
 }
 
 // Fill of a node by how what leaves it differs, if that is sure.
-function nodeDifferenceColour(view, box, colour) {
+function nodeDifferenceColour(view, box) {
+  const { colour, most } = view.style;
   const { comparison } = view.scene;
   if (!comparison || box.isGroup || view.isMerged) return "";
   comparison.byNode = comparison.byNode || new Map(comparison.nodes.node.map((node, i) => [node, i]));
   const i = comparison.byNode.get(box.members[0]);
   if (i === undefined || !excludesZero(comparison.nodes.low[i], comparison.nodes.high[i])) return "";
   const value = comparison.nodes.value[i];
-  return mixed(colour("paper"), colour(value < 0 ? "a" : "b"), Math.min(0.45, 0.12 + 0.33 * Math.abs(value) / (view.style ? view.style.most : 1)));
+  return mixed(colour("paper"), colour(value < 0 ? "a" : "b"), Math.min(0.45, 0.12 + (0.33 * Math.abs(value)) / most));
 }
 
 function isIn(scene, name) {
@@ -162,7 +170,7 @@ function under(view, [x, y], reach) {
   const near = reach / view.scale;
   for (const box of view.scene.boxes.values()) {
     const half = labelsFit(view.scene, view.scale) && box.shown ? [box.width / 2, 10] : [6 / view.scale, 6 / view.scale];
-    if (view.overlay.made.has(box.id) && Math.abs(world[0] - box.at[0]) <= half[0] && Math.abs(world[1] - box.at[1]) <= half[1]) return { box, name: box.name };
+    if (view.scene.visible.has(box.id) && Math.abs(world[0] - box.at[0]) <= half[0] && Math.abs(world[1] - box.at[1]) <= half[1]) return { box, name: box.name };
   }
   let best = null;
   for (const curve of view.scene.order) {
