@@ -142,7 +142,7 @@ class EvidenceResult(Result):
             rows = self.measures[self.measures["role"] == shown]
             units = f"units: {self.table['n_read'].max()} read, up to {self.table['n_judged'].max()} judged"
             title = f"{self.model} · {self.split} · at {shown}, excess over control · bands: 95 % · {units}"
-            return trajectory_curves(rows, "excess", panels="measure", title=title)
+            return trajectory_curves(rows, "excess", by="measure", title=title)
         return evidence_heatmaps(self.measures, self.table, title=self.caption)
 
 

@@ -85,7 +85,7 @@ class GeometryResult(Result):
         rows = self.table[self.table["measure"] != "effective rank"]
         if "step" in rows:
             rows = rows[rows["role"] == "r1"]
-            return trajectory_curves(rows, "value", panels="measure", title=f"{self.caption} · bands: 95 % over facts")
+            return trajectory_curves(rows, "value", by="measure", title=f"{self.caption} · bands: 95 % over facts")
         return cell_heatmaps(rows, "measure", "value", title=self.caption)
 
 

@@ -126,7 +126,7 @@ class LensResult(Result):
             shown = self.table["target"].isin((*self.intermediates, "answer"))
             rows = relation_rows(self.table[shown & (self.table["after"] != "attention")])
             rows = rows.assign(panel=rows["target"] + " at " + rows["role"])
-            return trajectory_curves(rows, "top1", panels="panel", title=f"{self.caption} · bands: 95 % Wilson over units")
+            return trajectory_curves(rows, "top1", by="panel", title=f"{self.caption} · bands: 95 % Wilson over units")
         return lens_heatmaps({"": self.table}, shown_targets(self.intermediates), value="top1", title=self.caption)
 
     def _rate(self, target: str) -> float:

@@ -9,12 +9,11 @@ from jaxtyping import Float
 from numpy import arange, argsort, asarray, ndarray
 from scipy.optimize import isotonic_regression
 
-from .theme import GREYS
+from .theme import GREYS, SMALL
 
 LINE = 14  # pixels from one label to the next
 LETTER = 6.2  # pixels, about
 AWAY = 16  # pixels from the end of a line to its name
-TEXT = 11
 
 
 class Label(NamedTuple):
@@ -89,7 +88,7 @@ def write_tied(
         gap: between the place and the tie, in pixels.
     """
     tie: Any = {"ax": offset[0], "ay": -offset[1], "arrowcolor": label.colour, "arrowhead": 0, "arrowwidth": width}
-    look: Any = {"font": {"size": TEXT, "color": GREYS["marker"]}, "standoff": gap, "borderpad": 0}
+    look: Any = {"font": {"size": SMALL, "color": GREYS["marker"]}, "standoff": gap, "borderpad": 0}
     at: Any = {"x": label.x, "y": label.y, "xanchor": "left" if offset[0] > 0 else "right", "row": 1, "col": column}
     figure.add_annotation(text=label.text, showarrow=True, **tie, **look, **at)
 

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from .theme import COLOURS, GREYS, SHARE, TEMPLATE, arm_looks, literal, log_axis
+from .theme import COLOURS, GREYS, SHARE, TEMPLATE, arm_looks, literal, log_axis, panels
 
 RATE_COLOUR = {"train": GREYS["reference"], "bridge": COLOURS[0], "target": COLOURS[1], "exact match": COLOURS[2]}
 RATE_LABEL = {
@@ -77,11 +76,7 @@ def transfer_comparison(
 
 
 def _grid(titles: list[str], n_columns: int) -> go.Figure:
-    figure = make_subplots(
-        rows=2, cols=n_columns, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.2
-    )
-    figure.update_annotations(font={"size": 12})
-    return figure
+    return panels(titles, rows=2, columns=n_columns, horizontal_spacing=0.03, vertical_spacing=0.2)
 
 
 def _line(figure: go.Figure, x: pd.Series, y: pd.Series, rate: str, name: str, row: int, column: int, width: float) -> None:

@@ -57,7 +57,7 @@ class LoopResult(Result):
             )
         figure.add_vline(x=self.trained_loops, line={"color": GREYS["guide"], "dash": "dash", "width": 1})
         figure.update_xaxes(title="loops run", dtick=1).update_yaxes(title="exact match", **SHARE)
-        return literal(figure.update_layout(template=TEMPLATE, title={"text": self.caption, "font": {"size": 13}}))
+        return literal(figure.update_layout(template=TEMPLATE, title=self.caption))
 
 
 def accuracy_by_loops(checkpoint: Checkpoint, loops: Sequence[int], *, splits: Sequence[str] = COMPOSITIONS) -> LoopResult:

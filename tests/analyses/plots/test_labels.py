@@ -134,7 +134,7 @@ FIGURES = {
         {label: {"memorised": 5} for label in LABELS[:6]},
     ),
     "trajectory": lambda: curves.trajectory_curves(
-        rows(panel=LABELS[:6], step=10, layer=0, **numbers("v", "low", "high")), "v", panels="panel", title=ODD
+        rows(panel=LABELS[:6], step=10, layer=0, **numbers("v", "low", "high")), "v", by="panel", title=ODD
     ),
 }  # fmt: skip
 SEEN = {
