@@ -42,11 +42,12 @@ def template(*, dark: bool = False) -> dict[str, Any]:
         **{"font": {"family": PALETTE["font"], "size": TEXT, "color": page["ink"]}, "title": {"font": {"size": TITLE}}},
         **dict.fromkeys(("paper_bgcolor", "plot_bgcolor"), page["paper"]),
         **{"xaxis": axis, "yaxis": axis, "colorway": _on(dark, [PALETTE["hues"][hue] for hue in PALETTE["series"]])},
-        **{"autotypenumbers": "strict", "hovermode": "closest", "legend": {"font": {"size": SMALL}}},
+        **{"autotypenumbers": "strict", "hovermode": "closest", "legend": {"font": {"size": SMALL}, "tracegroupgap": 0}},
         **{"hoverlabel": {"align": "left", "font": {"family": PALETTE["font"]}}},
         **{"annotationdefaults": {"arrowhead": 0, "arrowwidth": 1}},
     }
-    return {"layout": layout, "data": {"heatmap": [{"type": "heatmap", **heat}]}}
+    bars = {"type": "bar", "error_x": {"color": page["ink"]}, "error_y": {"color": page["ink"]}}
+    return {"layout": layout, "data": {"heatmap": [{"type": "heatmap", **heat}], "bar": [bars]}}
 
 
 def on_dark() -> dict[str, str]:

@@ -46,8 +46,9 @@ def accuracy_curves(
         where: Any = {"row": 1, "col": column}
         for split in SPLITS:
             _add_split(figure, table, split, n[split], where, in_legend=column == 1 and split == "test_inferred_iid")
-        _add_phases(figure, phases[run], where)
-        figure.update_xaxes(title="training step", range=[0, int(table["step"].max()) * 1.01], tickformat=",d", **where)
+        end = int(table["step"].max())
+        _add_phases(figure, phases[run], end, where)
+        figure.update_xaxes(title="training step", range=[0, end * 1.01], tickformat=",d", **where)
     last = list(metrics.values())[-1]
     names = [Label(f"{split} (n = {n[split]})", *_end(last, split), SPLIT_COLOUR[split]) for split in SPLITS]
     spans = max(1.0, *(name.x for name in names)), SHARE["range"][1] - SHARE["range"][0]
@@ -79,14 +80,15 @@ def _add_split(
         )
 
 
-def _add_phases(figure: go.Figure, phases: Mapping[str, int], where: dict[str, int]) -> None:
+def _add_phases(figure: go.Figure, phases: Mapping[str, int], last: int, where: dict[str, int]) -> None:
     """Where each phase begins: a dashed line, with its name above the panel."""
     begun = {phase: step for phase, step in phases.items() if phase != "final"}
     for place, (phase, step) in enumerate(begun.items()):
         dashed: Any = {"line": {"color": GREYS["guide"], "dash": "dash", "width": 1}, **where}
         figure.add_vline(x=step, **dashed)
-        at: Any = {"x": step, "y": 1, "yref": "y domain", "yshift": PHASE * place, **where}
-        figure.add_annotation(text=phase, showarrow=False, font={"size": SMALL}, xanchor="left", yanchor="bottom", **at)
+        side = "left" if step < last / 2 else "right"
+        at: Any = {"x": step, "y": 1, "yref": "y domain", "yshift": PHASE * place, "xanchor": side, **where}
+        figure.add_annotation(text=phase, showarrow=False, font={"size": SMALL}, yanchor="bottom", **at)
 
 
 def _end(table: pd.DataFrame, column: str) -> tuple[float, float]:
@@ -110,13 +112,13 @@ def trajectory_curves(table: pd.DataFrame, value: str, *, by: str, label: str = 
     layers = sorted(table["layer"].unique())
     for column, name in enumerate(names, start=1):
         for layer, rows in table[table[by] == name].groupby("layer"):
-            colour, label = COLOURS[layers.index(layer) % len(COLOURS)], layer_name(layer)
-            style = {"legendgroup": label, "row": 1, "col": column}
+            colour, of_layer = COLOURS[layers.index(layer) % len(COLOURS)], layer_name(layer)
+            style = {"legendgroup": of_layer, "row": 1, "col": column}
             figure.add_scatter(**band(rows["step"], rows["low"], rows["high"], colour), **style)
             line = {
                 "x": rows["step"].tolist(),
                 "y": rows[value].tolist(),
-                "name": label,
+                "name": of_layer,
                 "line": {"color": colour, "width": 2},
             }
             figure.add_scatter(**line, mode="lines+markers", marker={"size": 4}, showlegend=column == 1, **style)
