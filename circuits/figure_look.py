@@ -33,7 +33,7 @@ def template(*, dark: bool = False) -> dict[str, Any]:
     axis = {
         **dict.fromkeys(("linecolor", "tickcolor", "zerolinecolor"), page["soft"]),
         **{"gridcolor": page["line"], "showgrid": False, "zeroline": False, "showline": True, "automargin": True},
-        **{"ticks": "outside", "ticklen": TICK, "title": {"standoff": 12}},
+        **{"ticks": "outside", "ticklen": TICK},
         **{"exponentformat": "none", "separatethousands": True, "hoverformat": ",.3~f"},
     }
     bar = {"outlinewidth": 0, "thickness": BAR, "ticks": "outside", "ticklen": TICK, "tickcolor": page["soft"]}
@@ -41,7 +41,11 @@ def template(*, dark: bool = False) -> dict[str, Any]:
     layout = {
         **{"font": {"family": PALETTE["font"], "size": TEXT, "color": page["ink"]}, "title": {"font": {"size": TITLE}}},
         **dict.fromkeys(("paper_bgcolor", "plot_bgcolor"), page["paper"]),
-        **{"xaxis": axis, "yaxis": axis, "colorway": _on(dark, [PALETTE["hues"][hue] for hue in PALETTE["series"]])},
+        **{
+            "xaxis": axis,
+            "yaxis": axis | {"title": {"standoff": 12}},
+            "colorway": _on(dark, [PALETTE["hues"][hue] for hue in PALETTE["series"]]),
+        },
         **{"autotypenumbers": "strict", "hovermode": "closest", "legend": {"font": {"size": SMALL}, "tracegroupgap": 0}},
         **{"hoverlabel": {"align": "left", "font": {"family": PALETTE["font"]}}},
         **{"annotationdefaults": {"arrowhead": 0, "arrowwidth": 1}},

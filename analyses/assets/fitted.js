@@ -1,5 +1,6 @@
 // What a figure becomes in a window of some width, from plotly's own description of it: as many panels side by side as there
 // is room for and the others below, long names in lines, what explains the colours above or beside, legends below.
+// What the figure says in its `meta`: `flow`, that the places of its panels mean nothing, and `least`, how wide they have to be.
 // Sizes are pixels; `inner` is the height of all panels. A figure that is no grid of panels stays as it is.
 const fitted = (() => {
   const LEAST = 180, WIDEST = 320, NARROW = 760; // of a panel, and of its names before they break; below it windows are narrow
@@ -27,9 +28,9 @@ const fitted = (() => {
   const widest = (lines, size) => Math.max(0, ...lines.map((line) => long(line, size)));
   const titleOf = (holder) => (typeof holder.title === "string" ? holder.title : holder.title?.text) ?? "";
 
-  function retitle(holder, room, size) {
+  function retitle(holder, room) {
     if (!titleOf(holder)) return 0;
-    const lines = broken(titleOf(holder), room, size);
+    const lines = broken(titleOf(holder), room);
     holder.title = { ...(typeof holder.title === "string" ? {} : holder.title), text: lines.join("<br>") };
     return lines.length;
   }
@@ -53,9 +54,13 @@ const fitted = (() => {
       panel.column = columns.indexOf(start(panel.x));
       panel.height = (panel.y.domain ?? [0, 1]).reduce((low, high) => high - low);
     }
+    if (layout.meta?.flow) {
+      for (const [n, panel] of panels.sort((a, b) => a.row - b.row || a.column - b.column).entries()) Object.assign(panel, { row: 0, column: n });
+    }
     const places = new Set(panels.map((panel) => `${panel.row} ${panel.column}`));
     panels.sort((a, b) => a.row - b.row || a.column - b.column);
-    return places.size === panels.length ? { panels, columns: columns.length, rows: rows.length } : null;
+    const across = Math.max(...panels.map((panel) => panel.column)) + 1;
+    return places.size === panels.length ? { panels, columns: across } : null;
   }
 
   // What stands above each panel: its title, or lines of names; and how much room these want.
@@ -111,9 +116,9 @@ const fitted = (() => {
   }
 
   // How wide a panel has to be for its words to stand side by side, within reason.
-  function feet(data, panel) {
+  function feet(data, panel, most) {
     const found = panel.x.type === "category" && panel.x.showticklabels !== false ? words(data, panel, "x") : null;
-    return found ? Math.min(WIDEST, found.text.length * (widest(found.text.flatMap((text) => broken(text, 0))) + 8)) : 0;
+    return found ? Math.min(most, found.text.length * (widest(found.text.flatMap((text) => broken(text, 0))) + 8)) : 0;
   }
 
   // Which traces a legend lists, in its own size.
@@ -166,7 +171,7 @@ const fitted = (() => {
     // As many columns as fit, as even as they go; if all fit they stay where they are.
     const several = grid.panels.some((panel) => panel.column > 0 && panel.y.showticklabels !== false);
     const gap = several ? 70 : GAP;
-    const least = Math.max(LEAST, ...grid.panels.map((panel) => Math.max(panel.least, feet(data, panel))));
+    const least = Math.max(LEAST, layout.meta?.least ?? 0, ...grid.panels.map((panel) => Math.max(panel.least, feet(data, panel, narrow ? LEAST : WIDEST))));
     const most = Math.max(1, Math.floor((width - left - right + gap) / (least + gap)));
     const chunks = Math.ceil(grid.columns / Math.min(grid.columns, most)), columns = Math.ceil(grid.columns / chunks);
     let size = (width - left - right - (columns - 1) * gap) / columns;
@@ -198,8 +203,9 @@ const fitted = (() => {
         row.above = Math.max(row.above, names + (lines.length ? lines.length * 17 + 6 : 0));
         if (lines.length) panel.title.text = lines.join("<br>");
         if (panel.title && panel.title.yshift) panel.title.yshift = names + 4;
-        retitle(panel.y, row.height, 12);
-        panel.foot = foot(data, panel, size) + retitle(panel.x, size, 12) * TITLE;
+        retitle(panel.y, row.height);
+        panel.foot = foot(data, panel, size) + retitle(panel.x, size) * TITLE;
+        delete panel.x.title?.standoff; // plotly measures it before colour bars have moved the panel
         panel.key = legends.length && grid.columns > 1 ? ["legend", ...legends][panel.column] : null;
         row.below = Math.max(row.below, panel.foot + (panel.key ? listed(data, panel.key).length * 20 + 8 : 0));
       }
@@ -226,11 +232,11 @@ const fitted = (() => {
     const margin = { l: 8, r: Math.max(14, narrow ? 0 : layout.margin?.r ?? 0), t: rows[0].above + 12, b: rows.at(-1).below + 10 };
     if (bar) {
       const title = { ...(bar.colorbar?.title ?? {}), side: narrow ? "top" : "right" };
-      const look = { ...bar.colorbar, title, lenmode: "pixels", xanchor: "left" };
-      const lines = retitle(look, narrow ? width - 40 : Math.min(total, BAR), 12);
+      const look = { ...bar.colorbar, title, lenmode: "pixels", xanchor: "left", ypad: 4 };
+      const lines = retitle(look, narrow ? width - 40 : Math.min(total, BAR));
       if (narrow) {
         Object.assign(look, { orientation: "h", len: Math.min(across, BAR), x: 0, y: 1 + (rows[0].above + 8) / total, yanchor: "bottom" });
-        margin.t += 44 + lines * LINE;
+        margin.t += 46 + lines * LINE;
       } else Object.assign(look, { len: Math.min(total, BAR), x: 1.01, y: 1, yanchor: "top" });
       bar.colorbar = look;
     }

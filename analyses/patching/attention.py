@@ -147,7 +147,8 @@ class AttentionResult(Result):
     def figure(self, reading: str = "integrated") -> Any:
         """A heat map for each layer and head of one of `READINGS`, query × key position."""
         label = LABELS.get(str(reading), f"{reading} in {unit_of(self.metric, self.unit)}")
-        return attention_heatmaps(self.table, reading, label=label, title=f"{reading} · {self.caption}")
+        look = {"label": label, "title": f"{reading} · {self.caption}", "signed": reading != "pattern"}
+        return attention_heatmaps(self.table, reading, **look)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from .style import error_bars
-from .theme import COLOURS, GREYS, SHARE, TEMPLATE, apart, literal, panels
+from .theme import COLOURS, GREYS, SHARE, TEMPLATE, apart, arm_looks, literal, panels
 
 OPEN = dict.fromkeys(("undecided", "invalid", ""), GREYS["undecided"])
 ROLE_SYMBOL = {"main": "circle", "falsifier": "diamond", "control": "square-open", "beside": "circle-open"}
@@ -80,14 +80,14 @@ def repair_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
         table: with the columns run, arm, cell, accuracy, realigned and controlled.
         title: should name n.
     """
-    cells = list(dict.fromkeys(table["cell"]))
+    cells, looks = list(dict.fromkeys(table["cell"])), arm_looks(table["arm"])
     figure = panels(cells, horizontal_spacing=0.03)
     kinds = {"accuracy": "unmodified", "realigned": "bridge as embedding", "controlled": "random entity as embedding"}
     for column, cell in enumerate(cells, start=1):
         rows = table[table["cell"] == cell]
         for place, (name, label) in enumerate(kinds.items()):
             figure.add_scatter(
-                x=rows["arm"].tolist(),
+                x=[looks[str(arm)].label for arm in rows["arm"]],
                 y=rows[name].tolist(),
                 text=rows["run"].tolist(),
                 hovertemplate="%{text}: %{y:.2f}<extra></extra>",

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from .mark_labels import Axes, Mark, label_marks
+from .mark_labels import WIDTHS, Axes, Mark, label_marks
 from .theme import GREYS, TEMPLATE, arm_looks, literal, log_axis, panels
 
 HEIGHT, ABOVE, BELOW = 470, 60, 60  # pixels
@@ -83,7 +83,8 @@ def cost_frontier(table: pd.DataFrame, medians: pd.DataFrame, *, title: str) -> 
     axis: dict[str, Any] = counts.layout | {"title": "added compositions", "range": ends_x}
     figure.update_xaxes(axis)
     margin = {"t": ABOVE, "b": BELOW}
-    return literal(figure.update_layout(template=TEMPLATE, title=title, height=HEIGHT, margin=margin, showlegend=False))
+    size = {"height": HEIGHT, "margin": margin, "meta": {"least": WIDTHS[0]}}
+    return literal(figure.update_layout(template=TEMPLATE, title=title, showlegend=False, **size))
 
 
 def _points(rows: pd.DataFrame, x: list[float], y: pd.Series, colour: str, name: str) -> go.Scatter:

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from ...circuits.arguments import name_problems, refuse
-from ...circuits.units import fixed
+from ...circuits.units import fixed, interval
 from .style import heat_scale, layer_name, stage_names
 from .theme import TEMPLATE, literal, panels
 
@@ -39,7 +39,14 @@ def lens_heatmaps(
 
 
 def _lens_panels(
-    tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *, value: str, label: str, title: str, signed: bool = False
+    tables: Mapping[str, pd.DataFrame],
+    targets: Sequence[str],
+    *,
+    value: str,
+    label: str,
+    title: str,
+    signed: bool = False,
+    bounds: bool = False,
 ) -> go.Figure:
     titles = [f"{name}: {target}" if name else target for name in tables for target in targets]
     spacing = {"vertical_spacing": 0.34 / len(tables), "horizontal_spacing": 0.02}
@@ -49,8 +56,11 @@ def _lens_panels(
     for row, table in enumerate(tables.values(), start=1):
         for column, target in enumerate(targets, start=1):
             cells = table[table["target"] == target]
-            grid = cells.assign(stage=stage_names(cells)).pivot(index="stage", columns="role", values=value)
-            grid = grid.loc[list(dict.fromkeys(stage_names(cells))), list(dict.fromkeys(cells["role"]))]
+            cells = cells.assign(stage=stage_names(cells), interval=_intervals(cells) if bounds else "")
+            stages, roles = (list(dict.fromkeys(cells[name])) for name in ("stage", "role"))
+            grid, intervals = (
+                cells.pivot(index="stage", columns="role", values=name).loc[stages, roles] for name in (value, "interval")
+            )
             figure.add_heatmap(
                 z=grid.to_numpy().tolist(),
                 x=list(grid.columns),
@@ -60,7 +70,8 @@ def _lens_panels(
                 **scale,
                 showscale=row == column == 1,
                 colorbar=_bar(label or value),
-                hovertemplate="position: %{x}<br>after layer: %{y}<br>%{z:.3f}<extra></extra>",
+                customdata=intervals.to_numpy().tolist(),
+                hovertemplate="position: %{x}<br>after layer: %{y}<br>%{z:.3f} %{customdata}<extra></extra>",
                 row=row,
                 col=column,
             )
@@ -73,13 +84,25 @@ def _bar(label: str) -> dict[str, Any]:
     return {"title": {"text": label, "side": "right"}}
 
 
+def _intervals(cells: pd.DataFrame) -> list[str]:
+    """What hovers say after a cell's number."""
+    return [interval(low, high) for low, high in zip(cells["low"], cells["high"], strict=True)]
+
+
 def _said(cell: float) -> str:
     """A cell's number; nothing where there is none."""
     return fixed(cell, 2) if cell == cell else ""
 
 
 def cell_heatmaps(
-    table: pd.DataFrame, by: str, value: str, *, label: str = "", title: str, signed: bool = False
+    table: pd.DataFrame,
+    by: str,
+    value: str,
+    *,
+    label: str = "",
+    title: str,
+    signed: bool = False,
+    bounds: bool = False,
 ) -> go.Figure:
     """Layer × position heat maps, a panel for each value of a column, one colour scale.
 
@@ -90,11 +113,13 @@ def cell_heatmaps(
         label: what it is and in which unit; the column's name if not given.
         title: of the figure; it should name n.
         signed: whether it can be below 0 by nature.
+        bounds: whether low and high are its interval, which hovers then say.
     """
     _check_shown(table, value)
     cells = table.rename(columns={by: "target"})
     targets = list(dict.fromkeys(cells["target"]))
-    return literal(_lens_panels({"": cells}, targets, value=value, label=label, title=title, signed=signed))
+    look = {"label": label, "title": title, "signed": signed, "bounds": bounds}
+    return literal(_lens_panels({"": cells}, targets, value=value, **look))
 
 
 def _check_shown(table: pd.DataFrame, value: str) -> None:
@@ -117,6 +142,7 @@ def evidence_heatmaps(measures: pd.DataFrame, verdicts: pd.DataFrame, *, title: 
     used = verdicts.assign(measure="used", excess=verdicts["used"].map(shade))
     table = pd.concat([measures, used]).rename(columns={"measure": "target"})
     look = {"label": "share of questions, minus control", "title": title, "signed": True}
+    look |= {"bounds": {"low", "high"} <= set(table)}
     figure = _lens_panels({"": table}, list(dict.fromkeys(table["target"])), value="excess", **look)
     roles = list(dict.fromkeys(verdicts["role"]))
     words = verdicts.pivot(index="layer", columns="role", values="used")[roles].replace(sign)
@@ -165,12 +191,19 @@ def attention_heatmaps(table: pd.DataFrame, value: str, *, label: str = "", titl
 
 
 def back_patching_heatmaps(table: pd.DataFrame, *, title: str) -> go.Figure:
-    """Source × target layer heat maps of the share corrected, a panel for each position."""
+    """Source × target layer heat maps of the share corrected, a panel for each position.
+
+    Args:
+        table: with the columns role, source, target, corrected, low and high.
+        title: should name n and what the intervals are, which hovers say.
+    """
     roles = list(dict.fromkeys(table["role"]))
     figure = panels(roles, shared_yaxes=False)
     scale = heat_scale(table["corrected"])
     for column, role in enumerate(roles, start=1):
-        grid = table[table["role"] == role].pivot(index="source", columns="target", values="corrected")
+        cells = table[table["role"] == role]
+        cells = cells.assign(interval=_intervals(cells))
+        grid, intervals = (cells.pivot(index="source", columns="target", values=name) for name in ("corrected", "interval"))
         figure.add_heatmap(
             z=grid.to_numpy().tolist(),
             x=list(map(layer_name, grid.columns)),
@@ -178,7 +211,8 @@ def back_patching_heatmaps(table: pd.DataFrame, *, title: str) -> go.Figure:
             **scale,
             showscale=column == 1,
             colorbar=_bar("share of wrong answers corrected"),
-            hovertemplate="taken from: %{y}<br>put into: %{x}<br>%{z:.3f} corrected<extra></extra>",
+            customdata=intervals.to_numpy().tolist(),
+            hovertemplate="taken from: %{y}<br>put into: %{x}<br>%{z:.3f} %{customdata} corrected<extra></extra>",
             row=1,
             col=column,
         )

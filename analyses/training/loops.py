@@ -41,8 +41,9 @@ class LoopResult(Result):
 
     @property
     def caption(self) -> str:
-        """The checkpoint and the loops it was trained with."""
-        return f"{self.model} · trained with {self.trained_loops} loops · 95 % Wilson intervals"
+        """The checkpoint, the loops it was trained with, and n."""
+        n = "–".join(f"{n:,}" for n in sorted({self.table["n"].min(), self.table["n"].max()}))
+        return f"{self.model} · trained with {self.trained_loops} loops · n = {n} questions a split · 95 % Wilson intervals"
 
     def figure(self) -> Any:
         """Accuracy against loops, a line for each split."""

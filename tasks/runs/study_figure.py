@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 import plotly.graph_objects as go
 
+from .arm_looks import arm_looks
 from .axes import SHARE, log_axis
 from .labels import literal
 from .panels import panels
@@ -26,7 +27,11 @@ def study_figure(frame: pd.DataFrame, phases: Mapping[str, Mapping[str, int]]) -
     colours = _colours(frame["split"].unique())
     arms = dict(list(frame.groupby("arm", sort=False)))
     n_rows = math.ceil(len(arms) / COLUMNS)
-    titles = [f"{arm} ({_count(rows['run'], 'run')}, {_count(rows['seed'], 'graph')})" for arm, rows in arms.items()]
+    looks = arm_looks(arms)
+    titles = [
+        f"{looks[str(arm)].label} ({_count(rows['run'], 'run')}, {_count(rows['seed'], 'graph')})"
+        for arm, rows in arms.items()
+    ]
     spacing = {"horizontal_spacing": 0.03, "vertical_spacing": 0.38 / n_rows}
     figure = panels(titles, rows=n_rows, columns=min(COLUMNS, len(arms)), **spacing)
     for place, rows in enumerate(arms.values()):
@@ -38,7 +43,11 @@ def study_figure(frame: pd.DataFrame, phases: Mapping[str, Mapping[str, int]]) -
     figure.update_yaxes(range=[SHARE["range"][0], 2 * ABOVE - 1], tickvals=[0, 0.5, 1])
     figure.update_yaxes(title="exact match", col=1)
     legend = {"orientation": "h", "y": -0.3 / n_rows}
-    return literal(figure.update_layout(template=TEMPLATE, height=130 + 280 * n_rows, margin={"t": 40}, legend=legend))
+    title = (
+        f"{_count(frame['run'], 'run')} on {_count(frame['seed'], 'graph')} · exact match: thin, a run; thick, their median"
+    )
+    size = {"height": 160 + 280 * n_rows, "margin": {"t": 70}, "meta": {"flow": True}}
+    return literal(figure.update_layout(template=TEMPLATE, title=title, legend=legend, **size))
 
 
 def _colours(splits: Iterable[str]) -> dict[str, str]:
