@@ -76,6 +76,7 @@ class Report:
         name, self._n_tables = f"table-{self._n_tables}", self._n_tables + 1
         cells = pd.DataFrame({place: _cells(table.iloc[:, place]) for place in range(table.shape[1])}, dtype=object)
         shown = cells.set_axis(table.columns, axis=1).to_html(index=False, border=0, table_id=name)
+        shown = shown.replace("_", "_<wbr>")  # where a long name may break
         rules = "".join(
             _rules(name, place, table.dtypes.iloc[place - 1], cells[place - 1]) for place in range(1, table.shape[1] + 1)
         )
@@ -153,7 +154,8 @@ def _rules(name: str, place: int, dtype: Any, cells: pd.Series) -> str:
         return ""
     longest = max(map(len, cells), default=0)
     width = WIDE_COLUMN if longest > LONG_TEXT else min(longest, NARROW_COLUMN)
-    return f"#{name} :is(th, td):nth-child({place}) {{ text-align: left; min-width: {width}ch }}"
+    column = f"#{name} :is(th, td):nth-child({place})"
+    return f"{column} {{ text-align: left }} @media screen {{ {column} {{ min-width: {width}ch }} }}"
 
 
 def _plain(title: str) -> str:

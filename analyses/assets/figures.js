@@ -9,7 +9,7 @@ const plotly = (async () => {
   return window.Plotly;
 })();
 plotly.then((Plotly) => {
-  const PAPER = 680; // pixels between the margins of A4
+  const PAPER = { width: 680, height: 860 }; // pixels between the margins of A4, under a heading
   const looks = JSON.parse(document.getElementById("figure-looks").textContent);
   const onDark = matchMedia("screen and (prefers-color-scheme: dark)"), onPaper = matchMedia("print");
   const figures = [...document.querySelectorAll(".plotly-figure")].map((place) => {
@@ -38,10 +38,11 @@ plotly.then((Plotly) => {
 
   function draw(each) {
     const paper = printing || onPaper.matches, dark = onDark.matches && !paper;
-    const width = paper ? PAPER : Math.floor(each.place.clientWidth) || PAPER;
-    if (each.state === `${width} ${dark}`) return;
-    each.state = `${width} ${dark}`;
-    const { data, layout, inner } = fitted(dark ? darkened(each.figure) : each.figure, width);
+    const width = paper ? PAPER.width : Math.floor(each.place.clientWidth) || PAPER.width;
+    const state = [width, dark, paper].join();
+    if (each.state === state) return;
+    each.state = state;
+    const { data, layout, inner } = fitted(dark ? darkened(each.figure) : each.figure, width, paper ? PAPER.height : undefined);
     const buttons = { modeBarButtonsToRemove: ["toImage"], modeBarButtonsToAdd: [saved(each.figure)] };
     const show = () => {
       each.place.style.height = `${layout.height}px`;

@@ -5,6 +5,7 @@
 const fitted = (() => {
   const LEAST = 180, WIDEST = 320, NARROW = 760; // of a panel, and of its names before they break; below it windows are narrow
   const CELL = 130, BAR = 260, LINE = 16, TICKS = 22, TITLE = 20, GAP = 14, BETWEEN = 18;
+  const AROUND = 190, LOWEST = 0.4; // what stands around panels, and the least of their heights that is left on paper
   const DRAWN = ["scatter", "bar", "heatmap"];
   const pen = document.createElement("canvas").getContext("2d");
   const plain = document.createElement("textarea");
@@ -55,7 +56,10 @@ const fitted = (() => {
       panel.height = (panel.y.domain ?? [0, 1]).reduce((low, high) => high - low);
     }
     if (layout.meta?.flow) {
-      for (const [n, panel] of panels.sort((a, b) => a.row - b.row || a.column - b.column).entries()) Object.assign(panel, { row: 0, column: n });
+      for (const [n, panel] of panels.sort((a, b) => a.row - b.row || a.column - b.column).entries()) {
+        Object.assign(panel, { row: 0, column: n });
+        if (n) Object.assign(panel.y, { showticklabels: false, title: undefined }); // those at the left get them back
+      }
     }
     const places = new Set(panels.map((panel) => `${panel.row} ${panel.column}`));
     panels.sort((a, b) => a.row - b.row || a.column - b.column);
@@ -64,14 +68,14 @@ const fitted = (() => {
   }
 
   // What stands above each panel: its title, or lines of names; and how much room these want.
-  function above(layout, grid) {
+  function above(layout, grid, narrow) {
     for (const panel of grid.panels) {
       const [low, high] = panel.x.domain ?? [0, 1];
       const top = (panel.y.domain ?? [0, 1])[1];
       const own = (note) => note.xref === "paper" && note.yref === "paper" && note.x >= low && note.x <= high;
       panel.title = (layout.annotations ?? []).find((note) => own(note) && !note.showarrow && Math.abs(note.y - top) < 1e-6);
       panel.names = (layout.annotations ?? []).filter((note) => note.yref === `${panel.yname} domain` && note.y === 1);
-      panel.least = panel.title ? Math.min(WIDEST, long(panel.title.text, 13)) : 0;
+      panel.least = panel.title && !narrow ? Math.min(WIDEST, long(panel.title.text, 13)) : 0;
       for (const note of panel.names.filter((each) => each.xref === `${panel.name} domain`)) {
         panel.least = Math.max(panel.least, Math.min(WIDEST, (long(note.text, 11) + (note.xshift ?? 0) + 8) / (1 - note.x)));
       }
@@ -143,7 +147,7 @@ const fitted = (() => {
     }
   }
 
-  return (figure, width) => {
+  return (figure, width, tallest = Infinity) => {
     const { data, layout } = structuredClone(figure);
     const given = { t: 100, b: 80, ...layout.margin }, height = (layout.height ?? 450) - given.t - given.b;
     delete layout.title; // stands above the figure
@@ -152,7 +156,7 @@ const fitted = (() => {
     if (!grid) return { data, layout: { ...layout, width, height: layout.height ?? 450 } };
     const narrow = width < NARROW;
     if (narrow) intoLegend(data, layout);
-    above(layout, grid);
+    above(layout, grid, narrow);
 
     // Left: names of rows, with the title of their axis. Right: colours, or what the figure itself leaves there.
     let left = 0;
@@ -205,12 +209,16 @@ const fitted = (() => {
         if (panel.title && panel.title.yshift) panel.title.yshift = names + 4;
         retitle(panel.y, row.height);
         panel.foot = foot(data, panel, size) + retitle(panel.x, size) * TITLE;
-        delete panel.x.title?.standoff; // plotly measures it before colour bars have moved the panel
+        if (titleOf(panel.x)) panel.x.title.standoff = 6;
         panel.key = legends.length && grid.columns > 1 ? ["legend", ...legends][panel.column] : null;
         row.below = Math.max(row.below, panel.foot + (panel.key ? listed(data, panel.key).length * 20 + 8 : 0));
       }
     }
-    const total = rows.reduce((sum, row, n) => sum + row.height + (n ? rows[n - 1].below + row.above + BETWEEN : 0), 0);
+    const apart = rows.reduce((sum, row, n) => sum + (n ? rows[n - 1].below + row.above + BETWEEN : 0), 0);
+    const heights = rows.reduce((sum, row) => sum + row.height, 0);
+    const lower = Math.min(1, Math.max(LOWEST, (tallest - apart - AROUND) / heights)); // so that a page of paper holds all
+    for (const part of [...rows, ...grid.panels]) part.height *= lower;
+    const total = heights * lower + apart;
     let from = total;
     for (const [n, row] of rows.entries()) {
       if (n) from -= rows[n - 1].below + row.above + BETWEEN;
@@ -218,7 +226,7 @@ const fitted = (() => {
       from -= row.height;
       for (const panel of row.panels) {
         const start = panel.place * (size + gap);
-        if (chunks > 1 || grid.columns === 1) panel.x.domain = [start / across, Math.min(1, (start + size) / across)];
+        if (chunks > 1 || grid.columns === 1 || layout.meta?.flow) panel.x.domain = [start / across, Math.min(1, (start + size) / across)];
         panel.y.domain = [row.domain[1] - panel.height / total, row.domain[1]].map((end) => Math.max(0, end));
         if (panel.title) Object.assign(panel.title, { x: (panel.x.domain[0] + panel.x.domain[1]) / 2, y: panel.y.domain[1] });
         if (panel.key) {
@@ -235,8 +243,9 @@ const fitted = (() => {
       const look = { ...bar.colorbar, title, lenmode: "pixels", xanchor: "left", ypad: 4 };
       const lines = retitle(look, narrow ? width - 40 : Math.min(total, BAR));
       if (narrow) {
-        Object.assign(look, { orientation: "h", len: Math.min(across, BAR), x: 0, y: 1 + (rows[0].above + 8) / total, yanchor: "bottom" });
+        Object.assign(look, { orientation: "h", len: Math.min(across, BAR), x: 0, yref: "container", yanchor: "top" });
         margin.t += 46 + lines * LINE;
+        look.y = 1 - 4 / (total + margin.t + margin.b);
       } else Object.assign(look, { len: Math.min(total, BAR), x: 1.01, y: 1, yanchor: "top" });
       bar.colorbar = look;
     }
