@@ -1,13 +1,17 @@
 """One HTML page of headings, sentences, tables and figures that opens from a file, without a network.
 
-Plotly's script is in the page once, compressed; the browser unpacks it, then draws every figure.
+Plotly's script is in the page once, compressed; the browser unpacks it, then draws every figure: as wide as the window,
+light or dark as the reader's settings are. Long tables show their first rows and open by a click, without a script; on paper
+they are whole.
 """
 
 import html
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -18,6 +22,7 @@ from ..circuits import Diagram
 from ..circuits.arguments import refuse
 from ..circuits.destination import file_problems
 from ..circuits.diagram import scripts as diagram_scripts
+from ..circuits.figure_look import on_dark, template
 from ..circuits.packed import packed_text
 from ..circuits.page import page_of
 from ..circuits.units import cell
@@ -25,6 +30,12 @@ from ..circuits.writing import write_atomic
 
 ASSETS = Path(__file__).parent / "assets"
 LEAST_FOR_CONTENTS = 3  # headings
+MOST_ROWS, FIRST_ROWS = 12, 10  # of a table that is shown whole, and those of a longer one that are always shown
+LONG_TEXT, WIDE_COLUMN, NARROW_COLUMN = (
+    100,
+    46,
+    20,
+)  # characters: of a long text, and the least width of its column and others
 
 
 @dataclass
@@ -60,23 +71,27 @@ class Report:
         self.parts.append("<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>")
 
     def table(self, table: pd.DataFrame) -> None:
-        """Add a table; fractions with three digits, counts whole, words to the left; see `units.cell`."""
+        """Add a table, folded if long: fractions with three digits, counts whole, words to the left; see `units.cell`."""
         name, self._n_tables = f"table-{self._n_tables}", self._n_tables + 1
         cells = pd.DataFrame({place: _cells(table.iloc[:, place]) for place in range(table.shape[1])}, dtype=object)
         shown = cells.set_axis(table.columns, axis=1).to_html(index=False, border=0, table_id=name)
-        words = [
-            place for place, dtype in enumerate(table.dtypes, start=1) if not is_numeric_dtype(dtype) or is_bool_dtype(dtype)
-        ]
-        rules = "".join(f"#{name} :is(th, td):nth-child({place}) {{ text-align: left }}" for place in words)
-        self.parts.append(f'<div class="wide"><style>{rules}</style>{shown}</div>')
+        shown = shown.replace("_", "_<wbr>")  # where a long name may break
+        rules = "".join(
+            _rules(name, place, table.dtypes.iloc[place - 1], cells[place - 1]) for place in range(1, table.shape[1] + 1)
+        )
+        self.parts.append(
+            f'<div class="table">{_opener(len(table))}<div class="wide"><style>{rules}</style>{shown}</div></div>'
+        )
 
     def figure(self, figure: go.Figure, reading: str) -> None:
-        """Add a plotly figure and a sentence on how to read it."""
+        """Add a plotly figure, above it its title, which says what was measured, and a sentence on how to read it."""
         name, self._n_figures = f"figure-{self._n_figures}", self._n_figures + 1
         content = str(figure.to_json()).replace("<", "\\u003c")
         height = figure.layout.height or 450
         place = f'<div id="{name}" class="plotly-figure" style="height: {height}px"></div>'
-        self._with_reading(f'{place}<script type="application/json">{content}</script>', reading)
+        title = _plain(figure.layout.title.text or "")
+        above = f'<p class="measured">{html.escape(title)}</p>' if title else ""
+        self._with_reading(f'{above}{place}<script type="application/json">{content}</script>', reading)
 
     def diagram(self, diagram: Diagram, reading: str) -> None:
         """Add a circuit diagram and a sentence on how to read it."""
@@ -90,10 +105,12 @@ class Report:
 
     def page(self) -> str:
         """All of it as an HTML page."""
-        style, scripts, body = (ASSETS / "report.css").read_text(encoding="utf-8"), self.scripts, "\n".join(self.parts)
+        style, scripts, body = _asset("report.css"), self.scripts, "\n".join(self.parts)
         if self._n_figures:
-            library, drawing = get_plotlyjs(), (ASSETS / "figures.js").read_text(encoding="utf-8")
+            library, drawing = get_plotlyjs(), "\n".join(map(_asset, ("fitted.js", "figures.js")))
             scripts = [*scripts, library, drawing]
+            looks = json.dumps({"dark": template(dark=True), "colours": on_dark()})
+            body += f'<script type="application/json" id="figure-looks">{looks}</script>'
             body += f'<script type="application/gzip" id="plotly-packed">{packed_text(library)}</script>'
             body += f"<script>{drawing}</script>"
         body = f"<h1>{html.escape(self.title)}</h1>{self._contents()}{body}"
@@ -120,3 +137,30 @@ def _cells(column: pd.Series) -> list[str]:
     if is_float_dtype(column) and (numbers == numbers.round()).all() and (numbers > 1).any():
         return [cell(value, digits=0) for value in column]
     return [cell(value) for value in column]
+
+
+def _opener(n_rows: int) -> str:
+    """What opens a long table: a switch before it, since the style sheet hides rows after one that is closed."""
+    if n_rows <= MOST_ROWS:
+        return ""
+    closed, opened = f"all {n_rows:,} rows", f"the first {FIRST_ROWS} of {n_rows:,} rows"
+    return f'<details><summary><span class="all">{closed}</span><span class="first">{opened}</span></summary></details>'
+
+
+def _rules(name: str, place: int, dtype: Any, cells: pd.Series) -> str:
+    """How a column of words is set: to the left, and no thread of single words where the window is narrow."""
+    if is_numeric_dtype(dtype) and not is_bool_dtype(dtype):
+        return ""
+    longest = max(map(len, cells), default=0)
+    width = WIDE_COLUMN if longest > LONG_TEXT else min(longest, NARROW_COLUMN)
+    column = f"#{name} :is(th, td):nth-child({place})"
+    return f"{column} {{ text-align: left }} @media screen {{ {column} {{ min-width: {width}ch }} }}"
+
+
+def _plain(title: str) -> str:
+    """A figure's title as text: plotly's markup undone."""
+    return html.unescape(re.sub(r"<br */?>", " ", title))
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")

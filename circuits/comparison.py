@@ -11,6 +11,7 @@ from .arguments import refuse
 from .columns import Columns
 from .comparison_summary import ComparisonSummary, estimates, headline, intervals, summary_of
 from .comparison_table import table_in_words
+from .figure_look import template
 from .figure_text import escaped
 from .palette import PAGE
 from .result import Result
@@ -130,7 +131,7 @@ class CircuitComparison(Result):
             xaxis_title=escaped(f"effect in {a}, share of the gap"),
             yaxis_title=escaped(f"effect in {b}, share of the gap"),
             title=f"{len(self.edges)} live edges, n = {n} queries, {lines}",
-            template="simple_white",
+            template=template(),
             hoverlabel={"namelength": -1},
         )
 

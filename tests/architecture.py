@@ -52,6 +52,7 @@ SHARED = (  # files, progress, interrupts, workers, what records print, equality
     ("circuits", "card"),
     ("circuits", "same_content"),
     ("circuits", "figure_text"),
+    ("circuits", "figure_look"),
     ("circuits", "arguments"),
     ("circuits", "destination"),
     ("circuits", "roles"),

@@ -62,7 +62,9 @@ class BackPatchingResult(Result):
 
     def figure(self) -> Any:
         """A heat map of the share corrected, source × target layer, for each position."""
-        return back_patching_heatmaps(self.table[self.table["role"] != ANY], title=self.caption)
+        return back_patching_heatmaps(
+            self.table[self.table["role"] != ANY], title=f"{self.caption} · on hover: 95 % intervals"
+        )
 
 
 @torch.no_grad()

@@ -63,10 +63,12 @@ class CausalTraceResult(Result):
 
     def figure(self) -> Any:
         """A heat map of strength, layer × position for each perturbed token, or receiver × perturbed token."""
+        label, title = "share of answers changed", f"causal trace · {self.caption}"
         if "receiver" in self.table:
             rows = self.table.rename(columns={"perturbed": "sender", "strength": "effect"})
-            return effect_heatmap(rows, label="share of answers changed", title=self.caption)
-        return cell_heatmaps(self.table, "perturbed", "strength", title=self.caption)
+            return effect_heatmap(rows, label=label, title=title, signed=False)
+        title = f"{title} · on hover: 95 % Wilson over units"
+        return cell_heatmaps(self.table, "perturbed", "strength", label=label, title=title, bounds=True)
 
 
 @torch.no_grad()

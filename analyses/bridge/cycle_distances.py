@@ -59,7 +59,8 @@ class CycleDistancesResult(Result):
 
     def figure(self) -> Any:
         """A heat map of the distance, layer × position."""
-        return cell_heatmaps(self.table.assign(measure="distance"), "measure", "distance", title=self.caption)
+        rows, title = self.table.assign(measure="distance"), f"{self.caption} · on hover: 95 % over units"
+        return cell_heatmaps(rows, "measure", "distance", label="distance", title=title, bounds=True)
 
 
 @torch.no_grad()

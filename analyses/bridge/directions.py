@@ -34,6 +34,7 @@ from .sources import Source
 
 Cell = tuple[int, int, float]
 """Layer (−1: the embedding), position, scale."""
+SHOWN = {"kept": "share of answers that stay", "moved": "share of answers that follow"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,10 @@ class BridgeDirectionResult(Result):
 
     def figure(self, value: str = "kept") -> Any:
         """Heat maps of `kept` or `moved`, layer × position, for each direction at scale 1."""
-        return cell_heatmaps(self.table[self.table["scale"] == 1], "direction", value, title=self.caption)
+        known = value == "kept"
+        title = f"{SHOWN.get(value, value)} · {self.caption}{' · on hover: 95 % Wilson over units' if known else ''}"
+        look = {"label": SHOWN.get(value, value), "title": title, "bounds": known}
+        return cell_heatmaps(self.table[self.table["scale"] == 1], "direction", value, **look)
 
 
 @torch.no_grad()

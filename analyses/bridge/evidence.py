@@ -141,9 +141,13 @@ class EvidenceResult(Result):
             self.at(-1, shown)
             rows = self.measures[self.measures["role"] == shown]
             units = f"units: {self.table['n_read'].max()} read, up to {self.table['n_judged'].max()} judged"
-            title = f"{self.model} · {self.split} · at {shown}, excess over control · bands: 95 % · {units}"
-            return trajectory_curves(rows, "excess", panels="measure", title=title)
-        return evidence_heatmaps(self.measures, self.table, title=self.caption)
+            title = (
+                f"bridge evidence · {self.model} · {self.split} · at {shown}, excess over control · bands: 95 % · {units}"
+            )
+            label = "share of questions, minus control"
+            return trajectory_curves(rows, "excess", by="measure", label=label, title=title)
+        title = f"bridge evidence · {self.caption} · on hover: 95 % intervals over units"
+        return evidence_heatmaps(self.measures, self.table, title=title)
 
 
 @torch.no_grad()

@@ -77,7 +77,7 @@ class GeometryResult(Result):
     def caption(self) -> str:
         """Model and n in one line."""
         n = self.table.groupby("measure")["n_facts"].first()
-        facts = f"n = {n['ID cohesion']} ID facts, {n.get('OOD alignment', 0)} OOD facts of {self.split}"
+        facts = f"n = {n['ID cohesion']:,} ID facts, {n.get('OOD alignment', 0)} OOD facts of {self.split}"
         return f"{self.model} · centred cosines · {facts}"
 
     def figure(self) -> Any:
@@ -85,8 +85,10 @@ class GeometryResult(Result):
         rows = self.table[self.table["measure"] != "effective rank"]
         if "step" in rows:
             rows = rows[rows["role"] == "r1"]
-            return trajectory_curves(rows, "value", panels="measure", title=f"{self.caption} · bands: 95 % over facts")
-        return cell_heatmaps(rows, "measure", "value", title=self.caption)
+            title = f"{self.caption} · bands: 95 % over facts"
+            return trajectory_curves(rows, "value", by="measure", label="cosine", title=title)
+        look = {"label": "cosine", "title": f"{self.caption} · on hover: 95 % over facts", "signed": True, "bounds": True}
+        return cell_heatmaps(rows, "measure", "value", **look)
 
 
 @torch.no_grad()

@@ -89,7 +89,8 @@ class InterchangeResult(Result):
 
     def figure(self) -> Any:
         """Heat maps of success, layer × position, for each donor."""
-        return cell_heatmaps(self.table, "donor", "success", title=self.caption)
+        title = f"success of interchange · {self.caption} · on hover: 95 % Wilson over units"
+        return cell_heatmaps(self.table, "donor", "success", label="share of questions", title=title, bounds=True)
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ from ..forward.hooks import refuse_hooks
 from ..forward.memory import MAX_BATCH, Sizes, batches, budget, how_many
 from ..forward.model import Stage, check_model, ends_of_loops, residual_states
 from ..plots.curves import trajectory_curves
-from ..plots.heatmaps import lens_heatmaps
+from ..plots.heatmaps import cell_heatmaps
 from ..statistics import wilson
 from ..training.by_step import by_step, for_each_step
 from .contingency import found_by_correct
@@ -122,12 +122,16 @@ class LensResult(Result):
 
     def figure(self) -> Any:
         """Heat maps of the top-1 rates, stage × position; of a run, the bridge's and the answer's rates by step."""
+        measured = f"logit lens, top-1 share · {self.caption}"
         if "step" in self.table:
             shown = self.table["target"].isin((*self.intermediates, "answer"))
             rows = relation_rows(self.table[shown & (self.table["after"] != "attention")])
             rows = rows.assign(panel=rows["target"] + " at " + rows["role"])
-            return trajectory_curves(rows, "top1", panels="panel", title=f"{self.caption} · bands: 95 % Wilson over units")
-        return lens_heatmaps({"": self.table}, shown_targets(self.intermediates), value="top1", title=self.caption)
+            look = {"label": "share of questions", "title": f"{measured} · bands: 95 % Wilson over units"}
+            return trajectory_curves(rows, "top1", by="panel", **look)
+        rows = self.table[self.table["target"].isin(shown_targets(self.intermediates))]
+        title = f"{measured} · on hover: 95 % Wilson over units"
+        return cell_heatmaps(rows, "target", "top1", label="share of questions", title=title, bounds=True)
 
     def _rate(self, target: str) -> float:
         if "step" in self.queries:

@@ -101,8 +101,10 @@ class ProbeResult(Result):
         if "step" in rows:
             rows = relation_rows(rows)
             rows = rows.assign(panel=rows["target"] + " at " + rows["role"])
-            return trajectory_curves(rows, "accuracy", panels="panel", title=f"{self.caption} · bands: 95 % Wilson")
-        return cell_heatmaps(rows, "target", value, title=self.caption)
+            return trajectory_curves(rows, "accuracy", by="panel", title=f"{self.caption} · bands: 95 % Wilson")
+        known = value == "accuracy"
+        title = f"{value} · {self.caption}{' · on hover: 95 % Wilson' if known else ''}"
+        return cell_heatmaps(rows, "target", value, title=title, bounds=known)
 
 
 @torch.no_grad()

@@ -80,7 +80,9 @@ class ReadingMethodsResult(Result):
 
     def figure(self) -> Any:
         """Heat maps of accuracy, layer × position, for each reading."""
-        return cell_heatmaps(self.table, "reading", "accuracy", title=self.caption)
+        title = f"{self.caption} · on hover: 95 % Wilson over units"
+        look = {"label": "accuracy, share of questions", "title": title, "bounds": True}
+        return cell_heatmaps(self.table, "reading", "accuracy", **look)
 
 
 @torch.no_grad()

@@ -78,8 +78,9 @@ class RealignmentResult(Result):
         if "step" in self.table:
             rows = self.table[self.table["entity"] == "read"].drop(columns=["low", "high"])
             rows = rows.rename(columns={"gain_low": "low", "gain_high": "high"})
-            return trajectory_curves(rows, "gain", panels="form", title=f"{self.caption} · bands: 95 % over units")
-        return realignment_bars(self.table, title=self.caption)
+            title = f"{self.caption} · bands: 95 % over units"
+            return trajectory_curves(rows, "gain", by="form", label="gain in exact match", title=title)
+        return realignment_bars(self.table, title=f"{self.caption} · bars: 95 % over units")
 
 
 @torch.no_grad()

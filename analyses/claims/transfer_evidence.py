@@ -55,7 +55,8 @@ class TransferEvidenceResult(Result):
 
     def figure(self) -> Any:
         """Unmodified accuracy and accuracy with the bridge rewritten, a panel for each cell, a dot for each run."""
-        return repair_bars(self.table, title=f"{self.caption} · a dot each")
+        n = "–".join(f"{n:,}" for n in sorted({self.table["n"].min(), self.table["n"].max()}))
+        return repair_bars(self.table, title=f"{self.caption} · a dot each, of {n} questions")
 
 
 def transfer_evidence(

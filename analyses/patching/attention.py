@@ -25,7 +25,6 @@ from torch import Tensor
 from ...circuits import ComputationGraph, Result
 from ...circuits.arguments import common_problems, flag_problems, name_problems, refuse
 from ...circuits.columns import Columns
-from ...circuits.page import save_page
 from ...circuits.plain_text import LONGEST, never_raising, shortened
 from ...circuits.progress import with_bar
 from ...circuits.units import better, unit_of
@@ -39,7 +38,9 @@ from ..forward.lines import TOLERANCE, Integral, n_points, steps_problems
 from ..forward.memory import MAX_BATCH, Sizes, batches, budget, how_many
 from ..forward.model import graph_of
 from ..forward.patterns import Pattern, direct_contributions, integrated_pattern, pattern_of, run_with_pattern
+from ..page import Report
 from ..plots.heatmaps import attention_heatmaps
+from ..plots.theme import COLOURS
 from ..statistics import stderr_of_mean
 from .completeness import completeness, largest_residual
 from .gap import check_finite, metric_by_query, metric_values
@@ -79,7 +80,9 @@ class AttentionView:
 
     def save(self, path: str | Path) -> Path:
         """Write a page that works from a file and without a network; returns the path."""
-        return save_page(path, self.title, self._repr_html_(), scripts=[self.script])
+        report = Report(self.title)
+        report.fragment(self.html, scripts=[self.script])
+        return report.save(path)
 
     def _repr_html_(self) -> str:
         return f"<h4>{html.escape(self.title)}</h4>{self.html}"
@@ -147,7 +150,8 @@ class AttentionResult(Result):
     def figure(self, reading: str = "integrated") -> Any:
         """A heat map for each layer and head of one of `READINGS`, query × key position."""
         label = LABELS.get(str(reading), f"{reading} in {unit_of(self.metric, self.unit)}")
-        return attention_heatmaps(self.table, reading, label=label, title=f"{reading} · {self.caption}")
+        look = {"label": label, "title": f"{reading} · {self.caption}", "signed": reading != "pattern"}
+        return attention_heatmaps(self.table, reading, **look)
 
 
 @torch.no_grad()
@@ -307,6 +311,8 @@ def view_attention(
         attention_head_names=names,
         max_value=1.0,
         min_value=0.0,
+        positive_color=COLOURS[0],
+        negative_color=COLOURS[1],
         mask_upper_tri=causal,
     )
     return _view(rendered.local_src, title)

@@ -4,10 +4,9 @@ from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from .style import error_bars, stage_names
-from .theme import COLOURS, GREYS, SHARE, TEMPLATE, apart, literal
+from .theme import COLOURS, GREYS, SHARE, TEMPLATE, apart, literal, panels
 
 FROM_0: dict[str, Any] = SHARE | {"range": [0, 1.05]}
 
@@ -20,13 +19,13 @@ def transplant_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
         bars = {"x": apart(table["node"]), "y": table[name].tolist(), "error_y": error}
         figure.add_bar(**bars, name=label, marker_color=colour)
     figure.update_xaxes(title="component").update_yaxes(title="share of the gap restored")
-    return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=400))
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=400))
 
 
 def realignment_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
     """Accuracy by layer, a panel for each form, bars for each entity with their intervals; unmodified accuracy dashed."""
     forms, entities = (list(dict.fromkeys(table[name])) for name in ("form", "entity"))
-    figure = make_subplots(rows=1, cols=len(forms), subplot_titles=forms, shared_yaxes=True, horizontal_spacing=0.04)
+    figure = panels(forms, horizontal_spacing=0.04)
     for column, form in enumerate(forms, start=1):
         for colour, entity in zip(COLOURS, entities, strict=False):
             rows = table[(table["form"] == form) & (table["entity"] == entity)]
@@ -37,7 +36,7 @@ def realignment_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
         dashed: Any = {"line": {"color": GREYS["guide"], "dash": "dash", "width": 1}, "row": 1, "col": column}
         figure.add_hline(y=table["baseline"].iloc[0], **dashed)
     figure.update_xaxes(title="rewritten after layer").update_yaxes(**FROM_0).update_yaxes(title="exact match", col=1)
-    return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380))
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=380))
 
 
 def copies_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -47,7 +46,7 @@ def copies_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
     figure.add_bar(x=roles, y=table["followed"].tolist(), error_y=error, name="bridge", marker_color=COLOURS[0])
     figure.add_bar(x=roles, y=table["random"].tolist(), name="random", marker_color=COLOURS[1])
     figure.update_xaxes(title="exchanged at").update_yaxes(title="answers that follow", **FROM_0)
-    return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380))
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=380))
 
 
 def direction_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
@@ -57,4 +56,4 @@ def direction_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
         error = error_bars(table["value"], table["low"], table["high"]) | {"thickness": 1, "width": 2}
         figure.add_bar(x=apart(table["measure"]), y=table["value"].tolist(), error_y=error, marker_color=COLOURS[0])
     figure.update_xaxes(title="direction").update_yaxes(title="answers that follow", **FROM_0)
-    return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380))
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=380))

@@ -4,10 +4,9 @@ from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from .style import error_bars
-from .theme import COLOURS, GREYS, SHARE, TEMPLATE, apart, literal
+from .theme import COLOURS, GREYS, SHARE, TEMPLATE, apart, arm_looks, literal, panels
 
 OPEN = dict.fromkeys(("undecided", "invalid", ""), GREYS["undecided"])
 ROLE_SYMBOL = {"main": "circle", "falsifier": "diamond", "control": "square-open", "beside": "circle-open"}
@@ -27,9 +26,8 @@ def quantity_rows(table: pd.DataFrame, *, title: str) -> go.Figure:
     kinds = list(dict.fromkeys(rows["kind"]))
     sizes = [int((rows["kind"] == kind).sum()) for kind in kinds]
     height = sum(sizes) * ROW + len(kinds) * BETWEEN
-    figure = make_subplots(
-        rows=max(1, len(kinds)), row_heights=sizes or None, vertical_spacing=BETWEEN / max(height, BETWEEN * 2)
-    )
+    spacing = {"row_heights": sizes or None, "vertical_spacing": BETWEEN / max(height, BETWEEN * 2)}
+    figure = panels([], rows=max(1, len(kinds)), **spacing)
     for place, kind in enumerate(kinds, start=1):
         of_kind = rows[rows["kind"] == kind]
         _add_quantities(figure, of_kind, place)
@@ -82,14 +80,14 @@ def repair_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
         table: with the columns run, arm, cell, accuracy, realigned and controlled.
         title: should name n.
     """
-    cells = list(dict.fromkeys(table["cell"]))
-    figure = make_subplots(rows=1, cols=len(cells), subplot_titles=cells, shared_yaxes=True, horizontal_spacing=0.03)
+    cells, looks = list(dict.fromkeys(table["cell"])), arm_looks(table["arm"])
+    figure = panels(cells, horizontal_spacing=0.03)
     kinds = {"accuracy": "unmodified", "realigned": "bridge as embedding", "controlled": "random entity as embedding"}
     for column, cell in enumerate(cells, start=1):
         rows = table[table["cell"] == cell]
         for place, (name, label) in enumerate(kinds.items()):
             figure.add_scatter(
-                x=rows["arm"].tolist(),
+                x=[looks[str(arm)].label for arm in rows["arm"]],
                 y=rows[name].tolist(),
                 text=rows["run"].tolist(),
                 hovertemplate="%{text}: %{y:.2f}<extra></extra>",
@@ -114,7 +112,7 @@ def exposure_points(table: pd.DataFrame, *, title: str) -> go.Figure:
     """
     hops = sorted(set(table["hop"]))
     titles = [f"fact of hop {hop}" for hop in hops]
-    figure = make_subplots(rows=1, cols=len(hops), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.04)
+    figure = panels(titles, horizontal_spacing=0.04)
     for column, hop in enumerate(hops, start=1):
         rows = table[table["hop"] == hop]
         figure.add_scatter(

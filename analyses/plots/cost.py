@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from .mark_labels import Axes, Mark, label_marks
-from .theme import GREYS, TEMPLATE, arm_looks, literal, log_axis
+from .mark_labels import WIDTHS, Axes, Mark, label_marks
+from .theme import GREYS, TEMPLATE, arm_looks, literal, log_axis, panels
 
 HEIGHT, ABOVE, BELOW = 470, 60, 60  # pixels
 ZERO = 1.1  # where the decades of an axis begin that has a 0
@@ -54,7 +53,7 @@ def cost_frontier(table: pd.DataFrame, medians: pd.DataFrame, *, title: str) -> 
         title: should name n.
     """
     levels, looks = list(dict.fromkeys(table["level"])), arm_looks(table["arm"])
-    figure = make_subplots(rows=1, cols=len(levels), shared_yaxes=True, horizontal_spacing=0.08)
+    figure = panels([], columns=len(levels), horizontal_spacing=0.08)
     steps, counts = log_axis([*table["step"], *table["trained"]]), CountAxis(table["added"])
     aside = _aside(medians)
     ends_x = counts.ends[0] - max(aside.values(), default=0.0), counts.ends[1]  # a mark outside would have no name
@@ -84,7 +83,8 @@ def cost_frontier(table: pd.DataFrame, medians: pd.DataFrame, *, title: str) -> 
     axis: dict[str, Any] = counts.layout | {"title": "added compositions", "range": ends_x}
     figure.update_xaxes(axis)
     margin = {"t": ABOVE, "b": BELOW}
-    return literal(figure.update_layout(template=TEMPLATE, title=title, height=HEIGHT, margin=margin, showlegend=False))
+    size = {"height": HEIGHT, "margin": margin, "meta": {"least": WIDTHS[0]}}
+    return literal(figure.update_layout(template=TEMPLATE, title=title, showlegend=False, **size))
 
 
 def _points(rows: pd.DataFrame, x: list[float], y: pd.Series, colour: str, name: str) -> go.Scatter:

@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from ...tasks import SPLITS
 from .direct_labels import LINE, Label, Panel, label_ends, width_of
 from .style import band, layer_name
-from .theme import COLOURS, GREYS, SHARE, SPLIT_COLOUR, TEMPLATE, literal, log_axis
+from .theme import COLOURS, GREYS, SHARE, SMALL, SPLIT_COLOUR, TEMPLATE, literal, log_axis, panels
 
-HEIGHT, ABOVE, BELOW, SMALL, WIDE = 430, 34, 70, 13, 400  # pixels
+HEIGHT, ABOVE, BELOW, PHASE, HEADING, WIDE = 430, 34, 70, 14, 26, 400  # pixels; PHASE: of a name of a phase
 STABILITY = (
     ("weighted_overlap", "with the step before", 2),
     ("weighted_overlap_final", "with the last step", 2),
@@ -30,7 +29,11 @@ STABILITY_LOOK = (
 
 
 def accuracy_curves(
-    metrics: Mapping[str, pd.DataFrame], n: Mapping[str, int], phases: Mapping[str, Mapping[str, int]]
+    metrics: Mapping[str, pd.DataFrame],
+    n: Mapping[str, int],
+    phases: Mapping[str, Mapping[str, int]],
+    *,
+    title: str = "",
 ) -> go.Figure:
     """Accuracy by training step, a panel for each run, a line for each split with its name; shortcut floors dotted.
 
@@ -38,27 +41,27 @@ def accuracy_curves(
         metrics: metrics tables by run.
         n: number of queries of each split.
         phases: by run, the step at which each phase begins.
+        title: of the figure; n is said at each line.
     """
-    figure = make_subplots(
-        rows=1, cols=len(metrics), subplot_titles=list(metrics), shared_yaxes=True, horizontal_spacing=0.04
-    )
+    figure = panels(list(metrics), horizontal_spacing=0.04)
     n_phases = max(sum(phase != "final" for phase in of_run) for of_run in phases.values())
-    above = ABOVE + SMALL * n_phases
-    figure.update_annotations(yshift=SMALL * n_phases + 4)  # titles, above the names of phases
+    above = ABOVE + PHASE * n_phases + (HEADING if title else 0)
+    figure.update_annotations(yshift=PHASE * n_phases + 4)  # titles, above the names of phases
     for column, (run, table) in enumerate(metrics.items(), start=1):
         where: Any = {"row": 1, "col": column}
         for split in SPLITS:
             _add_split(figure, table, split, n[split], where, in_legend=column == 1 and split == "test_inferred_iid")
-        _add_phases(figure, phases[run], where)
-        figure.update_xaxes(title="training step", range=[0, int(table["step"].max()) * 1.01], tickformat=",d", **where)
+        end = int(table["step"].max())
+        _add_phases(figure, phases[run], end, where)
+        figure.update_xaxes(title="training step", range=[0, end * 1.01], tickformat=",d", **where)
     last = list(metrics.values())[-1]
     names = [Label(f"{split} (n = {n[split]})", *_end(last, split), SPLIT_COLOUR[split]) for split in SPLITS]
     spans = max(1.0, *(name.x for name in names)), SHARE["range"][1] - SHARE["range"][0]
     label_ends(figure, names, Panel(len(metrics), WIDE, HEIGHT - above - BELOW, *spans))
     figure.update_yaxes(**SHARE).update_yaxes(title="exact match", col=1)
     margin = {"t": above, "b": BELOW, "r": width_of([name.text for name in names]) + 10}
-    legend = {"orientation": "h", "y": -0.2, "yanchor": "top", "font": {"size": 11}}
-    return literal(figure.update_layout(template=TEMPLATE, height=HEIGHT, margin=margin, legend=legend))
+    legend = {"orientation": "h", "y": -0.2, "yanchor": "top"}
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=HEIGHT, margin=margin, legend=legend))
 
 
 def _add_split(
@@ -82,14 +85,15 @@ def _add_split(
         )
 
 
-def _add_phases(figure: go.Figure, phases: Mapping[str, int], where: dict[str, int]) -> None:
+def _add_phases(figure: go.Figure, phases: Mapping[str, int], last: int, where: dict[str, int]) -> None:
     """Where each phase begins: a dashed line, with its name above the panel."""
     begun = {phase: step for phase, step in phases.items() if phase != "final"}
     for place, (phase, step) in enumerate(begun.items()):
         dashed: Any = {"line": {"color": GREYS["guide"], "dash": "dash", "width": 1}, **where}
         figure.add_vline(x=step, **dashed)
-        at: Any = {"x": step, "y": 1, "yref": "y domain", "yshift": SMALL * place, **where}
-        figure.add_annotation(text=phase, showarrow=False, font={"size": 10}, xanchor="left", yanchor="bottom", **at)
+        side = "left" if step < last / 2 else "right"
+        at: Any = {"x": step, "y": 1, "yref": "y domain", "yshift": PHASE * place, "xanchor": side, **where}
+        figure.add_annotation(text=phase, showarrow=False, font={"size": SMALL}, yanchor="bottom", **at)
 
 
 def _end(table: pd.DataFrame, column: str) -> tuple[float, float]:
@@ -98,33 +102,34 @@ def _end(table: pd.DataFrame, column: str) -> tuple[float, float]:
     return (float(last["step"].iloc[0]), float(last[column].iloc[0])) if len(last) else (float(table["step"].max()), 0.0)
 
 
-def trajectory_curves(table: pd.DataFrame, value: str, *, panels: str, title: str) -> go.Figure:
+def trajectory_curves(table: pd.DataFrame, value: str, *, by: str, label: str = "", title: str) -> go.Figure:
     """A column by training step, a panel for each value of another, a line with its band for each layer.
 
     Args:
-        table: with the columns step, layer, `value`, low, high and `panels`, one row for each step, layer and panel.
+        table: with the columns step, layer, `value`, low, high and `by`, one row for each step, layer and panel.
         value: the column shown, a fraction.
-        panels: the column whose values get a panel each.
+        by: the column whose values get a panel each.
+        label: what is shown and in which unit; the column's name if not given.
         title: of the figure; it should name n and what the bands are.
     """
-    names = list(dict.fromkeys(table[panels]))
-    figure = make_subplots(rows=1, cols=len(names), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.02)
+    names = list(dict.fromkeys(table[by]))
+    figure = panels(names, horizontal_spacing=0.02)
     layers = sorted(table["layer"].unique())
     for column, name in enumerate(names, start=1):
-        for layer, rows in table[table[panels] == name].groupby("layer"):
-            colour, label = COLOURS[layers.index(layer) % len(COLOURS)], layer_name(layer)
-            style = {"legendgroup": label, "row": 1, "col": column}
+        for layer, rows in table[table[by] == name].groupby("layer"):
+            colour, of_layer = COLOURS[layers.index(layer) % len(COLOURS)], layer_name(layer)
+            style = {"legendgroup": of_layer, "row": 1, "col": column}
             figure.add_scatter(**band(rows["step"], rows["low"], rows["high"], colour), **style)
             line = {
                 "x": rows["step"].tolist(),
                 "y": rows[value].tolist(),
-                "name": label,
+                "name": of_layer,
                 "line": {"color": colour, "width": 2},
             }
             figure.add_scatter(**line, mode="lines+markers", marker={"size": 4}, showlegend=column == 1, **style)
     figure.update_xaxes(title="training step", **log_axis(table["step"])).update_yaxes(**_around(table[["low", "high"]]))
-    figure.update_yaxes(title=value, col=1)
-    return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=400))
+    figure.update_yaxes(title=label or value, col=1)
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=400))
 
 
 def faithfulness_curves(curve: pd.DataFrame, n_edges: int, faithfulness: float, *, title: str) -> go.Figure:
@@ -149,7 +154,7 @@ def faithfulness_curves(curve: pd.DataFrame, n_edges: int, faithfulness: float, 
     star = {"symbol": "star", "size": 13, "color": COLOURS[-1]}
     figure.add_scatter(x=[n_edges], y=[faithfulness], name="this circuit", mode="markers", marker=star)
     figure.update_xaxes(title="edges", **log_axis([*curve["n_edges"], n_edges])).update_yaxes(title="share of the gap kept")
-    return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 12}}, height=400))
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=400))
 
 
 def growth_curves(effects: pd.DataFrame, stability: pd.DataFrame, onsets: Mapping[str, float], *, title: str) -> go.Figure:
@@ -162,7 +167,7 @@ def growth_curves(effects: pd.DataFrame, stability: pd.DataFrame, onsets: Mappin
         title: of the figure; it should name n and what the bands are.
     """
     titles = ("effect, share of the gap", "weighted overlap of circuits", "cross-entropy in nats, lower is better")
-    figure = make_subplots(rows=1, cols=len(titles), horizontal_spacing=0.08)
+    figure = panels([], columns=len(titles), shared_yaxes=False, horizontal_spacing=0.08)
     edges = list(effects.dropna(subset="effect").groupby("edge", sort=False))
     for place, (edge, rows) in enumerate(edges):
         colour = COLOURS[place % len(COLOURS)]
@@ -174,16 +179,14 @@ def growth_curves(effects: pd.DataFrame, stability: pd.DataFrame, onsets: Mappin
         dashed: Any = {"line": {"color": GREYS["guide"], "dash": "dash", "width": 1}, "row": 1, "col": 1}
         figure.add_vline(x=step, **dashed)
         place: Any = {"x": np.log10(step), "y": 0.02, "yref": "y domain", "yanchor": "bottom", "xanchor": "left"}
-        figure.add_annotation(text=name, textangle=-90, showarrow=False, font={"size": 10}, **place)
+        figure.add_annotation(text=name, textangle=-90, showarrow=False, font={"size": SMALL}, **place)
     figure.update_xaxes(title="training step", **log_axis([*effects["step"], *stability["step"], *onsets.values()]))
     for column, text in enumerate(titles, start=1):
         figure.update_yaxes(title=text, col=column)
     figure.update_yaxes(**SHARE, col=2).update_yaxes(rangemode="tozero", col=3)
     below = BELOW + LINE * max(len(edges), 3)
     size = {"height": 340 + below, "margin": {"b": below}}
-    return literal(
-        figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, **size, **_legends(figure))
-    )
+    return literal(figure.update_layout(template=TEMPLATE, title=title, **size, **_legends(figure)))
 
 
 def _add_line(figure: go.Figure, x: pd.Series, y: pd.Series, name: str, look: tuple[str, str], panel: int) -> None:
@@ -196,7 +199,7 @@ def _add_line(figure: go.Figure, x: pd.Series, y: pd.Series, name: str, look: tu
 
 def _legends(figure: go.Figure) -> dict[str, Any]:
     """A legend below each panel."""
-    look = {"yref": "paper", "y": -0.22, "yanchor": "top", "xanchor": "left", "font": {"size": 11}}
+    look = {"yref": "paper", "y": -0.22, "yanchor": "top", "xanchor": "left"}
     return {
         "legend" if panel == 1 else f"legend{panel}": look | {"x": axis.domain[0]}
         for panel, axis in enumerate(figure.select_xaxes(), start=1)

@@ -9,12 +9,12 @@ from jaxtyping import Float
 from numpy import arange, argsort, asarray, ndarray
 from scipy.optimize import isotonic_regression
 
-from .theme import GREYS
+from .theme import GREYS, SMALL
 
 LINE = 14  # pixels from one label to the next
 LETTER = 6.2  # pixels, about
+END = "end of a line"  # such names become a legend in a narrow window
 AWAY = 16  # pixels from the end of a line to its name
-TEXT = 11
 
 
 class Label(NamedTuple):
@@ -72,11 +72,18 @@ def label_ends(figure: go.Figure, labels: Sequence[Label], panel: Panel) -> None
     for group in _together(labels, panel.width / panel.span_x):
         heights = [label.y * panel.height / panel.span_y for label in group]
         for label, shift in zip(group, apart_by(heights, LINE) - heights, strict=True):
-            write_tied(figure, label, (AWAY, float(shift)), panel.column, width=1.2, gap=3)
+            write_tied(figure, label, (AWAY, float(shift)), panel.column, width=1.2, gap=3, name=END)
 
 
 def write_tied(
-    figure: go.Figure, label: Label, offset: tuple[float, float], column: int, *, width: float = 1.0, gap: float = 0.0
+    figure: go.Figure,
+    label: Label,
+    offset: tuple[float, float],
+    column: int,
+    *,
+    width: float = 1.0,
+    gap: float = 0.0,
+    name: str = "",
 ) -> None:
     """Write a name to the left or right of its place, with a thin tie to it.
 
@@ -87,11 +94,12 @@ def write_tied(
         column: of the figure.
         width: of the tie, in pixels.
         gap: between the place and the tie, in pixels.
+        name: what pages know the note by; see `assets/fitted.js`.
     """
     tie: Any = {"ax": offset[0], "ay": -offset[1], "arrowcolor": label.colour, "arrowhead": 0, "arrowwidth": width}
-    look: Any = {"font": {"size": TEXT, "color": GREYS["marker"]}, "standoff": gap, "borderpad": 0}
+    look: Any = {"font": {"size": SMALL, "color": GREYS["marker"]}, "standoff": gap, "borderpad": 0}
     at: Any = {"x": label.x, "y": label.y, "xanchor": "left" if offset[0] > 0 else "right", "row": 1, "col": column}
-    figure.add_annotation(text=label.text, showarrow=True, **tie, **look, **at)
+    figure.add_annotation(text=label.text, name=name, showarrow=True, **tie, **look, **at)
 
 
 def _together(labels: Sequence[Label], pixels: float) -> list[list[Label]]:

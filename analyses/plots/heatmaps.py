@@ -4,61 +4,74 @@ Every figure says n.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from ...circuits.arguments import name_problems, refuse
-from ...circuits.units import fixed
-from .style import layer_name, stage_names
-from .theme import TEMPLATE, literal
+from ...circuits.units import fixed, interval
+from .style import heat_scale, layer_name, stage_names
+from .theme import TEMPLATE, literal, panels
+
+ROW, AROUND = 15, 210  # pixels: the least of a row that is named, and of all else
 
 
-def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *, value: str, title: str) -> go.Figure:
+def lens_heatmaps(
+    tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *, value: str, label: str = "", title: str
+) -> go.Figure:
     """Layer × position heat maps, a row of panels for each table and a column for each target, one colour scale.
 
     Args:
         tables: lens tables by label, with the columns layer, role, target and `value`.
         targets: which targets to show.
         value: the column shown, a fraction.
+        label: what it is and in which unit, beside the colours; the column's name if not given.
         title: of the figure; it should name n.
     """
-    problems = name_problems(value=value, title=title)
+    problems = name_problems(**{"value": value, "title": title} | ({} if label == "" else {"label": label}))
     there = {str(target) for table in tables.values() for target in table["target"]}
     if isinstance(targets, str) or not isinstance(targets, Sequence) or not targets or not set(map(str, targets)) <= there:
         problems.append(f"targets are some of {', '.join(sorted(there))}, got {targets!r}")
     lacking = [label for label, table in tables.items() if isinstance(value, str) and value not in table]
     refuse(problems + [f"value is {value!r}, which is no column of the table {label!r}" for label in lacking])
-    return literal(_lens_panels(tables, targets, value=value, title=title))
+    return literal(_lens_panels(tables, targets, value=value, label=label, title=title))
 
 
-def _lens_panels(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *, value: str, title: str) -> go.Figure:
-    titles = [f"{label}: {target}" if label else target for label in tables for target in targets]
-    figure = make_subplots(
-        rows=len(tables),
-        cols=len(targets),
-        subplot_titles=titles,
-        shared_yaxes=True,
-        vertical_spacing=0.34 / len(tables),
-        horizontal_spacing=0.02,
-    )
+def _lens_panels(
+    tables: Mapping[str, pd.DataFrame],
+    targets: Sequence[str],
+    *,
+    value: str,
+    label: str,
+    title: str,
+    signed: bool = False,
+    bounds: bool = False,
+) -> go.Figure:
+    titles = [f"{name}: {target}" if name else target for name in tables for target in targets]
+    spacing = {"vertical_spacing": 0.34 / len(tables), "horizontal_spacing": 0.02}
+    figure = panels(titles, rows=len(tables), columns=len(targets), **spacing)
+    shown = pd.concat([table.loc[table["target"].isin(targets), value] for table in tables.values()])
+    scale = heat_scale(shown, signed=signed)
     for row, table in enumerate(tables.values(), start=1):
         for column, target in enumerate(targets, start=1):
             cells = table[table["target"] == target]
-            grid = cells.assign(stage=stage_names(cells)).pivot(index="stage", columns="role", values=value)
-            grid = grid.loc[list(dict.fromkeys(stage_names(cells))), list(dict.fromkeys(cells["role"]))]
+            cells = cells.assign(stage=stage_names(cells), interval=_intervals(cells) if bounds else "")
+            stages, roles = (list(dict.fromkeys(cells[name])) for name in ("stage", "role"))
+            grid, intervals = (
+                cells.pivot(index="stage", columns="role", values=name).loc[stages, roles] for name in (value, "interval")
+            )
             figure.add_heatmap(
                 z=grid.to_numpy().tolist(),
                 x=list(grid.columns),
                 y=list(grid.index),
-                text=[[fixed(cell, 2) for cell in line] for line in grid.to_numpy()],
+                text=[[_said(cell) for cell in line] for line in grid.to_numpy()],
                 texttemplate="%{text}",
-                zmin=0,
-                zmax=1,
-                colorscale="Viridis",
+                **scale,
                 showscale=row == column == 1,
-                colorbar={"title": value},
+                colorbar=_bar(label or value),
+                customdata=intervals.to_numpy().tolist(),
+                hovertemplate="position: %{x}<br>after layer: %{y}<br>%{z:.3f} %{customdata}<extra></extra>",
                 row=row,
                 col=column,
             )
@@ -66,11 +79,47 @@ def _lens_panels(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *, 
     return figure.update_layout(template=TEMPLATE, title=title, height=100 + 280 * len(tables))
 
 
-def cell_heatmaps(table: pd.DataFrame, panels: str, value: str, *, title: str) -> go.Figure:
-    """Layer × position heat maps, a panel for each value of a column, one colour scale."""
+def _bar(label: str) -> dict[str, Any]:
+    """A colour bar that says upwards what the colours are."""
+    return {"title": {"text": label, "side": "right"}}
+
+
+def _intervals(cells: pd.DataFrame) -> list[str]:
+    """What hovers say after a cell's number."""
+    return [interval(low, high) for low, high in zip(cells["low"], cells["high"], strict=True)]
+
+
+def _said(cell: float) -> str:
+    """A cell's number; nothing where there is none."""
+    return fixed(cell, 2) if cell == cell else ""
+
+
+def cell_heatmaps(
+    table: pd.DataFrame,
+    by: str,
+    value: str,
+    *,
+    label: str = "",
+    title: str,
+    signed: bool = False,
+    bounds: bool = False,
+) -> go.Figure:
+    """Layer × position heat maps, a panel for each value of a column, one colour scale.
+
+    Args:
+        table: with the columns layer, role, `by` and `value`.
+        by: the column whose values get a panel each.
+        value: the column shown.
+        label: what it is and in which unit; the column's name if not given.
+        title: of the figure; it should name n.
+        signed: whether it can be below 0 by nature.
+        bounds: whether low and high are its interval, which hovers then say.
+    """
     _check_shown(table, value)
-    cells = table.rename(columns={panels: "target"})
-    return lens_heatmaps({"": cells}, list(dict.fromkeys(table[panels])), value=value, title=title)
+    cells = table.rename(columns={by: "target"})
+    targets = list(dict.fromkeys(cells["target"]))
+    look = {"label": label, "title": title, "signed": signed, "bounds": bounds}
+    return literal(_lens_panels({"": cells}, targets, value=value, **look))
 
 
 def _check_shown(table: pd.DataFrame, value: str) -> None:
@@ -92,75 +141,93 @@ def evidence_heatmaps(measures: pd.DataFrame, verdicts: pd.DataFrame, *, title: 
     sign = {"yes": "yes", "undecided": "?", "undecided (ceiling)": "ceiling", "no": "no"}
     used = verdicts.assign(measure="used", excess=verdicts["used"].map(shade))
     table = pd.concat([measures, used]).rename(columns={"measure": "target"})
-    figure = _lens_panels({"": table}, list(dict.fromkeys(table["target"])), value="excess", title=title)
+    look = {"label": "share of questions, minus control", "title": title, "signed": True}
+    look |= {"bounds": {"low", "high"} <= set(table)}
+    figure = _lens_panels({"": table}, list(dict.fromkeys(table["target"])), value="excess", **look)
     roles = list(dict.fromkeys(verdicts["role"]))
     words = verdicts.pivot(index="layer", columns="role", values="used")[roles].replace(sign)
     figure.update_traces({"text": words.to_numpy().tolist()}, selector=-1)
-    return literal(figure.update_layout(title={"font": {"size": 13}}))
+    return literal(figure)
 
 
-def attention_heatmaps(table: pd.DataFrame, value: str, *, label: str = "", title: str) -> go.Figure:
+def attention_heatmaps(table: pd.DataFrame, value: str, *, label: str = "", title: str, signed: bool = True) -> go.Figure:
     """Query × key position heat maps, a row of panels for each layer and a column for each head, one colour scale.
+
+    Layers with one head each stand in one row.
 
     Args:
         table: with the columns layer, head, query, key and `value`.
         value: the column shown.
         label: what it is and in which unit; the column's name if not given.
         title: of the figure; it should name n.
+        signed: whether it can be below 0 by nature.
     """
     _check_shown(table, value)
     layers, heads = sorted(table["layer"].unique()), sorted(table["head"].unique())
-    titles = [f"L{layer}H{head}" for layer in layers for head in heads]
-    shared = {"shared_xaxes": "all", "shared_yaxes": "all", "vertical_spacing": 0.2 / len(layers)}
-    figure = make_subplots(rows=len(layers), cols=len(heads), subplot_titles=titles, **shared)
-    largest = float(table[value].abs().max())
-    for row, layer in enumerate(layers, start=1):
-        for column, head in enumerate(heads, start=1):
-            cells = table[(table["layer"] == layer) & (table["head"] == head)]
-            keys, queries = (list(dict.fromkeys(cells[name])) for name in ("key", "query"))
-            grid = cells.pivot(index="query", columns="key", values=value).loc[queries[::-1], keys]
-            figure.add_heatmap(
-                z=grid.to_numpy().tolist(),
-                x=list(grid.columns),
-                y=list(grid.index),
-                zmin=-largest,
-                zmax=largest,
-                colorscale="RdBu",
-                showscale=row == column == 1,
-                colorbar={"title": {"text": label or value, "side": "right"}},
-                text=[[label or value] * len(keys)] * len(queries),
-                hovertemplate="query: %{y}<br>key: %{x}<br>%{z:.3g} · %{text}<extra></extra>",
-                row=row,
-                col=column,
-            )
-    figure.update_xaxes(title="key", row=len(layers)).update_yaxes(title="query", col=1)
-    return literal(figure.update_layout(template=TEMPLATE, title=title, height=120 + 220 * len(layers)))
+    places = [(layer, head) for layer in layers for head in heads]
+    n_columns = len(heads) if len(heads) > 1 else len(layers)
+    n_rows = len(places) // n_columns
+    shared = {"shared_xaxes": "all", "shared_yaxes": "all", "vertical_spacing": 0.2 / n_rows, "horizontal_spacing": 0.02}
+    figure = panels([f"L{layer}H{head}" for layer, head in places], rows=n_rows, columns=n_columns, **shared)
+    scale = heat_scale(table[value], signed=signed, least=0.0 if signed else 1.0)
+    for place, (layer, head) in enumerate(places):
+        cells = table[(table["layer"] == layer) & (table["head"] == head)]
+        keys, queries = (list(dict.fromkeys(cells[name])) for name in ("key", "query"))
+        grid = cells.pivot(index="query", columns="key", values=value).loc[queries[::-1], keys]
+        figure.add_heatmap(
+            z=grid.to_numpy().tolist(),
+            x=list(grid.columns),
+            y=list(grid.index),
+            **scale,
+            showscale=place == 0,
+            colorbar=_bar(label or value),
+            text=[[label or value] * len(keys)] * len(queries),
+            hovertemplate="query: %{y}<br>key: %{x}<br>%{z:.3f} · %{text}<extra></extra>",
+            row=place // n_columns + 1,
+            col=place % n_columns + 1,
+        )
+    figure.update_xaxes(title="key", row=n_rows).update_yaxes(title="query", col=1)
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=120 + 220 * n_rows))
 
 
 def back_patching_heatmaps(table: pd.DataFrame, *, title: str) -> go.Figure:
-    """Source × target layer heat maps of the share corrected, a panel for each position."""
+    """Source × target layer heat maps of the share corrected, a panel for each position.
+
+    Args:
+        table: with the columns role, source, target, corrected, low and high.
+        title: should name n and what the intervals are, which hovers say.
+    """
     roles = list(dict.fromkeys(table["role"]))
-    figure = make_subplots(rows=1, cols=len(roles), subplot_titles=roles)
+    figure = panels(roles, shared_yaxes=False)
+    scale = heat_scale(table["corrected"])
     for column, role in enumerate(roles, start=1):
-        grid = table[table["role"] == role].pivot(index="source", columns="target", values="corrected")
+        cells = table[table["role"] == role]
+        cells = cells.assign(interval=_intervals(cells))
+        grid, intervals = (cells.pivot(index="source", columns="target", values=name) for name in ("corrected", "interval"))
         figure.add_heatmap(
             z=grid.to_numpy().tolist(),
             x=list(map(layer_name, grid.columns)),
             y=list(map(layer_name, grid.index)),
-            zmin=0,
-            zmax=1,
-            colorscale="Viridis",
+            **scale,
             showscale=column == 1,
-            colorbar={"title": "corrected"},
+            colorbar=_bar("share of wrong answers corrected"),
+            customdata=intervals.to_numpy().tolist(),
+            hovertemplate="taken from: %{y}<br>put into: %{x}<br>%{z:.3f} %{customdata} corrected<extra></extra>",
             row=1,
             col=column,
         )
     figure.update_xaxes(title="put into").update_yaxes(title="taken from")
-    return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 13}}, height=380))
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=380))
 
 
 def effect_heatmap(
-    table: pd.DataFrame, *, label: str = "effect", about: str = "", title: str, roles: Sequence[str] = ()
+    table: pd.DataFrame,
+    *,
+    label: str = "effect",
+    about: str = "",
+    title: str,
+    roles: Sequence[str] = (),
+    signed: bool = True,
 ) -> go.Figure:
     """Effects as a heat map: receivers against senders, or components against positions.
 
@@ -170,6 +237,7 @@ def effect_heatmap(
         about: what hovers say in its place, such as the size of the gap.
         title: of the figure; it should name n.
         roles: the prompt's, in whose order positions are shown; else as in the table.
+        signed: whether effects can be below 0 by nature.
     """
     receivers, senders = ("component", "position") if "node" in table else ("receiver", "sender")
     if "node" in table:
@@ -183,14 +251,13 @@ def effect_heatmap(
         z=grid.to_numpy().tolist(),
         x=list(grid.columns),
         y=list(grid.index),
-        zmid=0,
-        colorscale="RdBu",
-        colorbar={"title": {"text": label, "side": "right"}},
+        **heat_scale(table["effect"], signed=signed, least=0.0 if signed else 1.0),
+        colorbar=_bar(label),
         text=[[about or label] * grid.shape[1]] * grid.shape[0],
         hovertemplate=f"{senders}: %{{x}}<br>{receivers}: %{{y}}<br>%{{z:.3f}} · %{{text}}<extra></extra>",
     )
-    figure = go.Figure(heat).update_xaxes(title=senders).update_yaxes(title=receivers)
-    return literal(figure.update_layout(template=TEMPLATE, title={"text": title, "font": {"size": 12}}))
+    figure = go.Figure(heat).update_xaxes(title=senders).update_yaxes(title=receivers, dtick=1)
+    return literal(figure.update_layout(template=TEMPLATE, title=title, height=max(450, AROUND + ROW * len(grid))))
 
 
 def _in_order(nodes: Iterable[str], roles: Sequence[str]) -> list[str]:

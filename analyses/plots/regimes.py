@@ -5,11 +5,10 @@ from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from .direct_labels import LINE, TEXT
+from .direct_labels import LINE
 from .style import error_bars
-from .theme import FAMILIES, GREYS, HUES, PHASE_SYMBOL, SHARE, TEMPLATE, arm_looks, literal
+from .theme import FAMILIES, GREYS, HUES, PHASE_SYMBOL, SHARE, SMALL, TEMPLATE, arm_looks, literal, panels
 
 PANEL, ABOVE, BELOW = 340, 70, 110  # pixels
 IN_A_ROW = 2  # names above a panel
@@ -33,7 +32,7 @@ def accuracy_against_use(table: pd.DataFrame, *, title: str) -> go.Figure:
     known = table.dropna(subset="bridge_effect")
     looks = arm_looks(known["arm"])
     families = [family for family in FAMILIES if any(look.family == family for look in looks.values())]
-    figure = make_subplots(rows=1, cols=max(1, len(families)), shared_yaxes=True, horizontal_spacing=0.03)
+    figure = panels([], columns=len(families), horizontal_spacing=0.03)
     rows_of_names = 0
     for column, family in enumerate(families, start=1):
         arms = [arm for arm, look in looks.items() if look.family == family]
@@ -43,15 +42,15 @@ def accuracy_against_use(table: pd.DataFrame, *, title: str) -> go.Figure:
             colour, label, _ = looks[arm]
             figure.add_trace(_symbols(known[known["arm"] == arm], colour, label), row=1, col=column)
             _name(figure, label, colour, n_rows - 1 - place // IN_A_ROW, place % IN_A_ROW, column)
-        heading = {"text": HUES[family], "font": {"size": TEXT, "color": GREYS["marker"]}}
+        heading = {"text": HUES[family], "font": {"size": SMALL, "color": GREYS["marker"]}}
         figure.add_annotation(**heading, **_above(n_rows, 0, column))
     _explain(figure, list(dict.fromkeys(known["phase"])))
     figure.update_xaxes(title="use of the bridge, beyond control", range=[-0.15, 1.08])
     figure.update_yaxes(**SHARE).update_yaxes(title="exact match", col=1)
     above = ABOVE + LINE * (rows_of_names + 1)
     size = {"height": PANEL + above + BELOW, "margin": {"t": above, "b": BELOW}}
-    legend = {"orientation": "h", "y": -0.2, "yanchor": "top", "font": {"size": TEXT}}
-    legend |= {"title": {"text": READING, "side": "top", "font": {"size": TEXT}}}
+    legend = {"orientation": "h", "y": -0.2, "yanchor": "top", "font": {"size": SMALL}}
+    legend |= {"title": {"text": READING, "side": "top", "font": {"size": SMALL}}}
     top = {"text": title, "y": 1, "yanchor": "top", "pad": {"t": 14}}
     return literal(figure.update_layout(template=TEMPLATE, title=top, legend=legend, **size))
 
@@ -77,8 +76,8 @@ def _symbols(rows: pd.DataFrame, colour: str, label: str) -> go.Scatter:
 def _name(figure: go.Figure, label: str, colour: str, row: int, across: int, column: int) -> None:
     """An arm's name above its panel, after a dot in its colour; rows upwards."""
     at = _above(row, across, column)
-    figure.add_annotation(text="●", font={"size": TEXT + 3, "color": colour}, **at)
-    figure.add_annotation(text=label, font={"size": TEXT, "color": GREYS["marker"]}, xshift=14, **at)
+    figure.add_annotation(text="●", font={"size": SMALL + 3, "color": colour}, **at)
+    figure.add_annotation(text=label, font={"size": SMALL, "color": GREYS["marker"]}, xshift=14, **at)
 
 
 def _above(row: int, across: int, column: int) -> dict[str, Any]:

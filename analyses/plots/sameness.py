@@ -4,10 +4,9 @@ from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from .style import error_bars
-from .theme import COLOURS, GREYS, TEMPLATE, literal
+from .theme import COLOURS, GREYS, TEMPLATE, literal, panels
 
 ASIDE = 0.22  # of a row, by which replicates lie below what they are compared with
 ROW, AROUND = 46, 230  # pixels: of a contrast, and of all else
@@ -24,9 +23,7 @@ def by_age_panels(points: pd.DataFrame, effects: pd.DataFrame, *, title: str) ->
     measures = list(dict.fromkeys(effects["measure"]))
     labels = {row.contrast: f"{row.contrast} ({row.varies})" for row in effects.itertuples()}
     rows = {contrast: place for place, contrast in enumerate(labels)}
-    figure = make_subplots(
-        rows=1, cols=max(1, len(measures)), subplot_titles=measures, shared_yaxes=True, horizontal_spacing=0.04
-    )
+    figure = panels(measures, horizontal_spacing=0.04)
     for column, measure in enumerate(measures, start=1):
         of_measure, typical = (each[each["measure"] == measure] for each in (points, effects))
         for trace in (*_graphs(of_measure, rows), _typical(typical, rows)):

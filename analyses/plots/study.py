@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from .theme import COLOURS, GREYS, SHARE, TEMPLATE, arm_looks, literal, log_axis
+from .theme import COLOURS, GREYS, SHARE, TEMPLATE, arm_looks, literal, log_axis, panels
 
 RATE_COLOUR = {"train": GREYS["reference"], "bridge": COLOURS[0], "target": COLOURS[1], "exact match": COLOURS[2]}
 RATE_LABEL = {
@@ -26,8 +25,11 @@ def pretraining_comparison(ours: pd.DataFrame, theirs: pd.DataFrame, *, title: s
         title: should name n.
     """
     arms = [arm for arm in dict.fromkeys(theirs["arm"]) if (ours["arm"] == arm).any()]
-    titles = [f"{arm}, {ours.loc[ours['arm'] == arm, 'run'].nunique()} runs" for arm in arms]
-    figure = _grid(titles + [f"{arm}, He et al." for arm in arms], len(arms))
+    looks = arm_looks(arms)
+    titles = [f"{looks[arm].label}, {ours.loc[ours['arm'] == arm, 'run'].nunique()} runs" for arm in arms]
+    figure = _grid(
+        titles + [f"{looks[arm].label}, He et al., {_n(theirs[theirs['arm'] == arm])}" for arm in arms], len(arms)
+    )
     for column, arm in enumerate(arms, start=1):
         for run, rows in ours[ours["arm"] == arm].groupby("run", sort=False):
             for rate, line in rows.groupby("rate", sort=False):
@@ -57,8 +59,11 @@ def transfer_comparison(
     """
     cells = list(dict.fromkeys(ours["cell"]))
     cells = [cell for cell in ("new+old", "old+new", "new+new") if cell in cells]
-    below = [f"{cell}, He et al.{'' if (theirs['cell'] == cell).any() else ' (largest)'}" for cell in cells]
-    figure = _grid([*cells, *below], len(cells))
+    known = [each[each["arm"].isin(arms)] for each in (ours, theirs, largest)]
+    of_cell = {cell: [each[each["cell"] == cell] for each in known] for cell in cells}
+    above = [f"{cell}, {rows['run'].nunique()} runs, {_n(rows)}" for cell, (rows, *_) in of_cell.items()]
+    below = [_below(cell, *their) for cell, (_, *their) in of_cell.items()]
+    figure = _grid([*above, *below], len(cells))
     for arm, (colour, label, _) in arm_looks(arms).items():
         figure.add_scatter(x=[None], y=[None], mode="lines", name=label, line={"color": colour, "width": 2})
         for column, cell in enumerate(cells, start=1):
@@ -76,12 +81,22 @@ def transfer_comparison(
     return literal(figure.update_layout(template=TEMPLATE, title=title, height=600, legend={"orientation": "h", "y": -0.17}))
 
 
+def _n(rows: pd.DataFrame) -> str:
+    """Of how many questions, in one run or in several.
+
+    >>> _n(pd.DataFrame({"n": [36, 16]})), _n(pd.DataFrame({"n": [9, 9]}))
+    ('n = 16–36', 'n = 9')
+    """
+    return "n = " + ("–".join(f"{n:,}" for n in sorted({rows["n"].min(), rows["n"].max()})) if len(rows) else "0")
+
+
+def _below(cell: str, theirs: pd.DataFrame, largest: pd.DataFrame) -> str:
+    """What a panel of the paper's curves is called; of cells without curves their largest value is drawn."""
+    return f"{cell}, He et al., {_n(theirs)}" if len(theirs) else f"{cell}, He et al., the largest, {_n(largest)}"
+
+
 def _grid(titles: list[str], n_columns: int) -> go.Figure:
-    figure = make_subplots(
-        rows=2, cols=n_columns, subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=0.2
-    )
-    figure.update_annotations(font={"size": 12})
-    return figure
+    return panels(titles, rows=2, columns=n_columns, horizontal_spacing=0.03, vertical_spacing=0.2)
 
 
 def _line(figure: go.Figure, x: pd.Series, y: pd.Series, rate: str, name: str, row: int, column: int, width: float) -> None:

@@ -3,19 +3,25 @@
 from ...tasks.runs.arm_looks import FAMILIES, HUES, arm_looks
 from ...tasks.runs.axes import SHARE, log_axis
 from ...tasks.runs.labels import apart, literal
-from ...tasks.runs.theme import COLOURS, GREYS, PHASE_SYMBOL, SPLIT_COLOUR, TEMPLATE
+from ...tasks.runs.panels import panels
+from ...tasks.runs.theme import COLOURS, DIVERGING, GREYS, PHASE_SYMBOL, SEQUENTIAL, SMALL, SPLIT_COLOUR, TEMPLATE, TITLE
 
 __all__ = [
     "COLOURS",
+    "DIVERGING",
     "FAMILIES",
     "GREYS",
     "HUES",
     "PHASE_SYMBOL",
+    "SEQUENTIAL",
     "SHARE",
+    "SMALL",
     "SPLIT_COLOUR",
     "TEMPLATE",
+    "TITLE",
     "apart",
     "arm_looks",
     "literal",
     "log_axis",
+    "panels",
 ]

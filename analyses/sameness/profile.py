@@ -69,4 +69,5 @@ class Profile(Result):
 
     def figure(self) -> Any:
         """Heat maps of the values, layer × position, a panel for each measure."""
-        return cell_heatmaps(self.table, "measure", "value", title=self.caption)
+        title = f"{self.caption} · on hover: 95 % over units"
+        return cell_heatmaps(self.table, "measure", "value", label=self.unit or "value", title=title, bounds=True)

@@ -136,9 +136,11 @@ def _bridge(demo: Demo, report: Report) -> None:
     report.heading("Where bridge and answer can be read")
     tables = {arm: lens.table for arm, lens in demo.lenses.items()}
     report.figure(
-        lens_heatmaps(tables, TARGETS, value="top1", title=_questions(next(iter(demo.lenses.values())))),
-        "Logit lens: the brighter a cell, the larger the share of unseen ID queries whose most likely token at that layer "
-        "and position is the bridge, the answer, or, as chance level, another query's bridge.",
+        lens_heatmaps(
+            tables, TARGETS, value="top1", label="share of queries", title=_asked(next(iter(demo.lenses.values())))
+        ),
+        "Logit lens: in each cell the share of unseen ID queries whose most likely token at that layer and position is the "
+        "bridge, the answer, or, as chance level, another query's bridge.",
     )
     report.paragraph(
         "In a causal model the bridge is readable at r1 as soon as the atomic fact (h, r1) is known, so this alone does not "
@@ -156,10 +158,10 @@ def _bridge(demo: Demo, report: Report) -> None:
             )
 
 
-def _questions(lens: LensResult) -> str:
-    """On which questions a lens was measured, which is the same in both arms."""
+def _asked(lens: LensResult) -> str:
+    """On which questions a lens was measured, which are the same in both arms."""
     row = lens.table.iloc[0]
-    return f"{lens.split} · n = {row['n']} queries over {row['n_facts']} hop-1 facts"
+    return f"logit lens, top-1 share · {lens.split} · n = {row['n']} queries over {row['n_facts']} hop-1 facts"
 
 
 def _circuits(demo: Demo, report: Report) -> None:

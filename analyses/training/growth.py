@@ -71,7 +71,8 @@ class RunSummary(Result):
         """Accuracy by step with the milestones."""
         reached = self.table.dropna(subset="step")
         steps = dict(zip(reached["milestone"], reached["step"].astype(int), strict=True))
-        return accuracy_curves({self.name: self.metrics}, self.n_reported, {self.name: steps})
+        title = f"exact match on each split, dashed: milestones · {self.regime}"
+        return accuracy_curves({self.name: self.metrics}, self.n_reported, {self.name: steps}, title=title)
 
     def _step(self, milestone: str) -> float:
         return float(self.table.set_index("milestone")["step"][milestone])

@@ -41,8 +41,9 @@ class LoopResult(Result):
 
     @property
     def caption(self) -> str:
-        """The checkpoint and the loops it was trained with."""
-        return f"{self.model} · trained with {self.trained_loops} loops · 95 % Wilson intervals"
+        """The checkpoint, the loops it was trained with, and n."""
+        n = "–".join(f"{n:,}" for n in sorted({self.table["n"].min(), self.table["n"].max()}))
+        return f"{self.model} · trained with {self.trained_loops} loops · n = {n} questions a split · 95 % Wilson intervals"
 
     def figure(self) -> Any:
         """Accuracy against loops, a line for each split."""
@@ -57,7 +58,7 @@ class LoopResult(Result):
             )
         figure.add_vline(x=self.trained_loops, line={"color": GREYS["guide"], "dash": "dash", "width": 1})
         figure.update_xaxes(title="loops run", dtick=1).update_yaxes(title="exact match", **SHARE)
-        return literal(figure.update_layout(template=TEMPLATE, title={"text": self.caption, "font": {"size": 13}}))
+        return literal(figure.update_layout(template=TEMPLATE, title=self.caption))
 
 
 def accuracy_by_loops(checkpoint: Checkpoint, loops: Sequence[int], *, splits: Sequence[str] = COMPOSITIONS) -> LoopResult:

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
+from .arm_looks import arm_looks
 from .axes import SHARE, log_axis
 from .labels import literal
+from .panels import panels
 from .theme import COLOURS, GREYS, PHASE_SYMBOL, SPLIT_COLOUR, TEMPLATE
 
 MARKED = ("memorised", "id_generalised", "ood_generalised")  # phases
@@ -26,15 +27,13 @@ def study_figure(frame: pd.DataFrame, phases: Mapping[str, Mapping[str, int]]) -
     colours = _colours(frame["split"].unique())
     arms = dict(list(frame.groupby("arm", sort=False)))
     n_rows = math.ceil(len(arms) / COLUMNS)
-    titles = [f"{arm} ({_count(rows['run'], 'run')}, {_count(rows['seed'], 'graph')})" for arm, rows in arms.items()]
-    figure = make_subplots(
-        rows=n_rows,
-        cols=min(COLUMNS, len(arms)),
-        subplot_titles=titles,
-        shared_yaxes=True,
-        horizontal_spacing=0.03,
-        vertical_spacing=0.38 / n_rows,
-    )
+    looks = arm_looks(arms)
+    titles = [
+        f"{looks[str(arm)].label} ({_count(rows['run'], 'run')}, {_count(rows['seed'], 'graph')})"
+        for arm, rows in arms.items()
+    ]
+    spacing = {"horizontal_spacing": 0.03, "vertical_spacing": 0.38 / n_rows}
+    figure = panels(titles, rows=n_rows, columns=min(COLUMNS, len(arms)), **spacing)
     for place, rows in enumerate(arms.values()):
         where = {"row": place // COLUMNS + 1, "col": place % COLUMNS + 1}
         _add_curves(figure, rows, colours, where)
@@ -43,8 +42,12 @@ def study_figure(frame: pd.DataFrame, phases: Mapping[str, Mapping[str, int]]) -
     figure.update_xaxes(title="training step", **log_axis(frame["step"]))
     figure.update_yaxes(range=[SHARE["range"][0], 2 * ABOVE - 1], tickvals=[0, 0.5, 1])
     figure.update_yaxes(title="exact match", col=1)
-    legend = {"orientation": "h", "y": -0.3 / n_rows, "font": {"size": 11}}
-    return literal(figure.update_layout(template=TEMPLATE, height=130 + 280 * n_rows, margin={"t": 40}, legend=legend))
+    legend = {"orientation": "h", "y": -0.3 / n_rows}
+    title = (
+        f"{_count(frame['run'], 'run')} on {_count(frame['seed'], 'graph')} · exact match: thin, a run; thick, their median"
+    )
+    size = {"height": 160 + 280 * n_rows, "margin": {"t": 70}, "meta": {"flow": True}}
+    return literal(figure.update_layout(template=TEMPLATE, title=title, legend=legend, **size))
 
 
 def _colours(splits: Iterable[str]) -> dict[str, str]:

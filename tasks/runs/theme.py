@@ -1,16 +1,26 @@
-"""The colours that every picture shares, read from the one palette; see `circuits/assets/palette.json`."""
+"""The colours and the template that every picture shares; see `circuits/assets/palette.json`, `circuits/figure_look.py`."""
 
-import json
-from pathlib import Path
 from typing import Any
 
-PALETTE: dict[str, Any] = json.loads(
-    (Path(__file__).parents[2] / "circuits" / "assets" / "palette.json").read_text(encoding="utf-8")
-)
+from ...circuits.figure_look import DIVERGING, PALETTE, SEQUENTIAL, SMALL, TITLE, template
+
+__all__ = [
+    "COLOURS",
+    "DIVERGING",
+    "GREYS",
+    "PALETTE",
+    "PHASE_SYMBOL",
+    "SEQUENTIAL",
+    "SMALL",
+    "SPLIT_COLOUR",
+    "TEMPLATE",
+    "TITLE",
+]
+
 COLOURS: tuple[str, ...] = tuple(PALETTE["hues"][hue] for hue in PALETTE["series"])
 GREYS: dict[str, str] = PALETTE["greys"]
 SPLIT_COLOUR: dict[str, str] = PALETTE["splits"]
-TEMPLATE = "simple_white"
+TEMPLATE: dict[str, Any] = template()
 PHASE_SYMBOL = {
     "memorised": "square",
     "id_generalised": "triangle-down",

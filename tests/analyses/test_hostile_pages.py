@@ -50,8 +50,8 @@ def test_no_name_in_any_figure_table_or_text_is_markup(browser: Browser, tmp_pat
         until(page, DRAWN)
         until(page, "document.body.innerText.includes('L0H0')")
         found = page.eval_on_selector_all(
-            ".js-plotly-plot",
-            "all => all.map(each => [...each.querySelectorAll('text')].map(t => t.textContent).join('\\n'))",
+            "figure:has(.js-plotly-plot)",
+            "all => all.map(each => [...each.querySelectorAll('text, .measured')].map(t => t.textContent).join('\\n'))",
         )
         assert len(found) == len(shown) > 20
         assert [number for number, each in enumerate(found) if "<" not in each] == []

@@ -21,7 +21,7 @@ def test_a_page_holds_its_parts_in_order_and_plotly_once(tmp_path: Path) -> None
     places = [page.index(text) for text in ("First &amp; last", "x &lt; y", "&lt;b&gt;one", "0.123", "figure-0", "figure-1")]
     assert places == sorted(places)
     assert "<td>–</td>" in page
-    assert page.count("Plotly.newPlot") == 1 and page.count("plotly-packed") == 2 and len(page) < 2_500_000
+    assert page.count("Plotly.react") == 1 and page.count("plotly-packed") == 2 and len(page) < 2_500_000
     assert "<nav>" not in page and not re.search(r"(src|href)=|@import", page)
     assert not list(tmp_path.glob("**/*.partial"))
 

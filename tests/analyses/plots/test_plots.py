@@ -43,7 +43,7 @@ def test_effect_heatmaps_hold_edges_or_nodes() -> None:
     assert (list(heat.x), list(heat.y), [list(row) for row in heat.z]) == (["embed@h", "L0H0@h"], ["MLP0@h"], [[0.25, -0.5]])
     nodes = pd.DataFrame({"node": ["MLP0@h", "MLP0@r1"], "effect": [0.25, -0.5]})
     heat = effect_heatmap(nodes, title="t").data[0]
-    assert (list(heat.x), list(heat.y), heat.zmid) == (["h", "r1"], ["MLP0"], 0)
+    assert (list(heat.x), list(heat.y), heat.zmin, heat.zmax) == (["h", "r1"], ["MLP0"], -0.5, 0.5)
 
 
 def test_effect_heatmaps_show_positions_in_the_prompts_order() -> None:
