@@ -153,8 +153,26 @@ def compared() -> CircuitComparison:
     return circuits.compare({NAMES[0]: circuit(), ODD: circuit()}, n_bootstrap=20, progress=False)
 
 
+def features() -> circuits.FeatureGraph:
+    """An attribution graph of tokens, features and logits with such names."""
+    names = [f"{name} {role}" for name in ("embed", "feature") for role in ROLES] + [ODD]
+    kinds = ["embedding"] * len(ROLES) + ["feature"] * len(ROLES) + ["logit"]
+    nodes = pd.DataFrame(
+        {"node": names, "kind": kinds, "layer": [{"embedding": -1, "feature": 0}.get(each, 1) for each in kinds]}
+    )
+    nodes = nodes.assign(
+        index=3, position=[*range(len(ROLES)), *range(len(ROLES)), 0], token=ODD, label=ODD, type=ODD, id=names
+    )
+    nodes = nodes.assign(activation=0.5, influence=0.5, probability=float("nan"))
+    embeds, inner = names[: len(ROLES)], names[len(ROLES) : -1]
+    links = pd.DataFrame({"sender": [*embeds, *inner], "receiver": [*inner, *[ODD] * len(inner)]}).assign(effect=0.5)
+    return circuits.FeatureGraph(links, nodes, ROLES, {"slug": ODD}, {"supernodes": [[ODD, *inner[:2]]]})
+
+
 def result(kind: type[Result], *, by_step: bool) -> Result:
     """One of a kind."""
+    if kind is circuits.FeatureGraph:
+        return features()
     if kind is Circuit:
         return circuit()
     if kind is CircuitComparison:
