@@ -177,6 +177,7 @@ def _frame_data(
     return {
         "step": step,
         "caption": _about(circuit),
+        "rule": str(circuit.provenance.get("kept", "")),
         "reason": str(circuit.provenance.get("reason", "")),
         "empty": circuit.why_empty,
         "n": int(table["n"].iloc[0]) if len(table) else 0,

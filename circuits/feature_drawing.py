@@ -108,6 +108,7 @@ def _frame(graph: FeatureGraph, held: pd.DataFrame) -> dict[str, Any]:
     return {
         "step": None,
         "caption": graph.caption,
+        "rule": "",
         "reason": "",
         "empty": "" if len(held) else "the graph has no link",
         "n": 1,

@@ -143,12 +143,12 @@ def test_the_headline_says_what_differs_and_how_sure_that_is(shown: Shown) -> No
     assert said.startswith(
         f"before and after share {n} edges; 0 only in before, 0 only in after. 1 of these {n} effects differs"
     )
-    assert "95 % intervals that hold for all of them at once; bootstrap of 40 queries" in said
+    assert "hold for all of them at once, over queries, not over trainings; bootstrap of 40 queries" in said
     edge = str(LOOPS.edges[9])
     x, y = (circuit.table["effect"][9] for circuit in both.values())
     assert f"The largest: {edge}, {x:.2f} of the gap in before, {y:.2f} in after, a difference of +{y - x:.2f} [" in said
     same = {"one": both["before"], "again": both["before"]}
-    assert "No effect differs for sure" in shown(draw(same)).locator(".gs-headline").inner_text()
+    assert "No effect is known to differ" in shown(draw(same)).locator(".gs-headline").inner_text()
     bare = {
         label: Circuit(circuit.table.assign(stderr=float("nan")), LOOPS, circuit.provenance)
         for label, circuit in both.items()

@@ -110,7 +110,7 @@ function filterMenu(app, bar, choice, shows) {
   choice(row("position"), "position", [["", "all"], ...roles.map((role) => [role, role])], "role");
   choice(row("layer"), "layer", [["", "all"], ...layers.map((layer) => [String(layer), String(layer)])], "layer");
   choice(row("effects"), "measured or estimated", [["all", "all"], ["measured", "measured"], ["estimated", "only estimated"]], "measured");
-  if (couplesOf(data).length) choice(row("difference"), "which edges of a difference", [["all", "all"], ["differs", "that differ for sure"], ["a", "only in the first"], ["b", "only in the second"], ["both", "in both"]], "member");
+  if (couplesOf(data).length) choice(row("difference"), "which edges of a difference", [["all", "all"], ["differs", "whose interval excludes 0"], ["a", "only in the first"], ["b", "only in the second"], ["both", "in both"]], "member");
   const hidden = tag("p", { class: "gs-soft" }, box);
   tag("button", { type: "button" }, box, "show all again").addEventListener("click", () => store.set({ role: "", layer: "", measured: "all", member: "all", hidden: [], kinds: [], search: "" }));
   shows.push((state) => {

@@ -54,10 +54,20 @@ function edgeDetails(app, view, holder, name, state) {
   numberTable(app, view, holder, members.slice(0, 12), state);
   if (members.length > 1) tag("p", { class: "gs-soft" }, holder, `A sum of ${members.length} edges${members.length > 12 ? ", of which 12 are listed" : ""}; it is not the effect of patching them together.`);
   if (curve && view.panels.length > 1) tag("p", {}, holder, differenceInWords(curve, view.panels));
+  else if (members.length === 1) differenceLine(app, view, holder, members[0], state);
   traceWords(view, holder);
   members.slice(0, 1).forEach((i) => queryTable(app, view, holder, i, state));
   const heads = [...new Set(members.flatMap((i) => view.graph.outputs(i)).concat(members.map((i) => view.graph.entered(i))).map((node) => view.graph.nodes[node].label))];
   heads.slice(0, 1).forEach((head) => attentionMap(app, holder, head));
+}
+
+// By how much an edge differs between the circuits that are compared, whatever the view.
+function differenceLine(app, view, holder, i, state) {
+  const comparison = couplesOf(app.data).length ? comparisonOf(app.data, state.pair, state.step) : null;
+  const panels = state.pair.map((p) => app.data.panels[p]);
+  if (!comparison || panels.some((panel) => app.graphs[panel.graph] !== view.graph)) return;
+  const [difference, low, high] = [comparison.value[i], comparison.low[i], comparison.high[i]];
+  tag("p", {}, holder, differenceInWords({ difference, low, high, differs: excludesZero(low, high) }, panels));
 }
 
 // Effects with intervals by panel, an edge a row.

@@ -22,9 +22,10 @@ function fillLegend(app, holder, state) {
 }
 
 function kindsLegend(app, holder, state) {
-  const used = new Set(app.graphs.flatMap((graph) => graph.receivers.map((receiver) => graph.inputs[receiver].look)));
-  for (const look of used) {
-    const [name, text] = app.data.looks[look];
+  const drawn = app.views.flatMap((view) => view.scene.frames.flatMap((frame) => cutEdges(frame, state).map((i) => view.graph.lookOf(i))));
+  const used = new Set(drawn);
+  for (const [look, [name, text]] of app.data.looks.entries()) {
+    if (!used.has(look) && !state.kinds.includes(name)) continue;
     const isOff = state.kinds.includes(name);
     const button = tag("button", { type: "button", class: "gs-kind", "aria-pressed": String(!isOff), title: isOff ? "draw them" : "leave them out" }, holder);
     line(button, `gs-into-${name}`);
@@ -55,7 +56,7 @@ function differenceLegend(app, holder) {
 function widthLegend(app, holder) {
   const { widest, drawing } = app.data;
   const span = tag("span", { class: "gs-scale" }, holder);
-  tag("span", {}, span, `width: ${app.data.measure || "|effect|, share of the gap"}`);
+  tag("span", {}, span, `width: ${app.data.measure || "|effect|, a share of the clean–corrupt gap"}`);
   for (const part of [0.1, 0.4, 1]) {
     line(span, "gs-plain", Math.max(drawing.minWidth, drawing.maxWidth * part));
     tag("span", {}, span, (widest * part).toFixed(2));

@@ -46,7 +46,7 @@ function differencesList(app, state, graph) {
     cells.push({ sort: value, text: value === null ? "–" : fixed(value, 2, true) + interval(low, high, 2, true), isSure, side: isSure ? (value < 0 ? "a" : "b") : "" });
     return { name: edgeName(graph, i), size: Math.abs(value || 0), cells };
   }) : [];
-  return { columns, rows, sort: ["size", -1], what: "edge" };
+  return { columns, rows, sort: ["size", -1], what: "edge", sides: [a.label, b.label] };
 }
 
 function nodesList(app, state, graph, panels) {
@@ -78,6 +78,15 @@ function nodesList(app, state, graph, panels) {
   return { columns, rows, sort: ["size", -1], what: "node" };
 }
 
+// What bold numbers, grey ones and the two colours mean.
+function describeSides(caption, [a, b]) {
+  caption.append("; grey: not drawn there; bold: the interval excludes 0, ");
+  for (const [side, text] of [["a", `higher in ${a}, `], ["b", `higher in ${b}`]]) {
+    tag("span", { class: "gs-chip", "aria-hidden": "true" }, tag("span", { class: `gs-${side}` }, caption));
+    caption.append(` ${text}`);
+  }
+}
+
 function sortedRows({ columns, rows, sort }, chosen) {
   const [key, way] = chosen || sort;
   const column = columns.findIndex((each) => each.key === key);
@@ -95,7 +104,8 @@ function fillTable(app, holder, state) {
   const most = app.moreRows || MOST_ROWS;
   holder.replaceChildren();
   const table = tag("table", { class: "gs-table" }, holder);
-  tag("caption", {}, table, `${counted(rows.length, list.what)}${rows.length > most ? `, the first ${most}` : ""}`);
+  const caption = tag("caption", {}, table, `${counted(rows.length, list.what)}${rows.length > most ? `, the first ${most}` : ""}`);
+  if (list.sides) describeSides(caption, list.sides);
   const head = tag("tr", {}, tag("thead", {}, table));
   const [key, way] = state.sort || list.sort;
   for (const column of list.columns) {

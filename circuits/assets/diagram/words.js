@@ -85,8 +85,16 @@ function captionOf(view, state) {
   const [panel, frame] = [view.panels[0], view.scene.frames[0]];
   const n = view.scene.drawn[0].length;
   const step = frame.step === null ? "" : `step ${frame.step.toLocaleString("en")} · `;
-  const parts = [`${step}${n.toLocaleString("en")} of ${counted(view.graph.n_edges, "edge")}${cutInWords(state)}`, frame.caption, keptBy(panel, frame, n, state)];
+  const rule = state.cut === "kept" && frame.rule ? ` (${frame.rule})` : "";
+  const parts = [`${step}${n.toLocaleString("en")} of ${counted(view.graph.n_edges, "edge")}${cutInWords(state)}${rule}`, frame.caption, keptBy(panel, frame, n, state), exampleOf(panel)];
   return parts.filter(Boolean).join(" · ");
+}
+
+// The first prompt, in words, with what the corrupt one has instead.
+function exampleOf({ queries }) {
+  if (!queries || !queries.clean.length) return "";
+  const changed = (word, i) => (queries.corrupt[0][i] === word ? "" : ` (corrupt: ${queries.corrupt[0][i]})`);
+  return `the first query: ${queries.clean[0].map((word, i) => `${queries.roles[i]} ${word}${changed(word, i)}`).join(", ")}`;
 }
 
 function cutInWords(state) {
@@ -142,9 +150,9 @@ function headlineOf(app) {
   if (!either.length) return "Neither circuit keeps an edge.";
   if (!comparison.how) return `${parts[0]} How sure differences of effects are is not known.`;
   const differing = either.filter((i) => excludesZero(comparison.low[i], comparison.high[i]));
-  const where = `95 % intervals that hold for all of them at once; ${comparison.how}`;
-  if (!differing.length) return `${parts[0]} No effect differs for sure: all intervals include zero (${where}).`;
-  parts.push(`${differing.length} of these ${counted(either.length, "effect")} ${differing.length === 1 ? "differs" : "differ"} for sure (${where}).`);
+  const where = `95 % intervals that hold for all of them at once, over queries, not over trainings; ${comparison.how}`;
+  if (!differing.length) return `${parts[0]} No effect is known to differ: all intervals include zero (${where}).`;
+  parts.push(`${differing.length} of these ${counted(either.length, "effect")} ${differing.length === 1 ? "differs" : "differ"} (${where}).`);
   const size = (i) => Math.abs(comparison.value[i]);
   const largest = differing.sort((x, y) => size(y) - size(x))[0];
   const [x, y] = frames.map((frame) => fixed(frame.effect[largest], 2));
