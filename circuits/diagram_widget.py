@@ -5,7 +5,6 @@ Where nobody listens (no kernel, no anywidget, a saved notebook) the same diagra
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 RENDER = """
@@ -37,7 +36,11 @@ export default {
 
 def has_widgets() -> bool:
     """Whether anywidget is installed."""
-    return find_spec("anywidget") is not None
+    try:
+        import anywidget  # noqa: F401 (not at the top: a diagram needs no widgets)
+    except ImportError:
+        return False
+    return True
 
 
 def widget_of(fragment: str, functions: str, state: Mapping[str, Any]) -> Any:
@@ -58,7 +61,7 @@ def widget_of(fragment: str, functions: str, state: Mapping[str, Any]) -> Any:
 
 @cache
 def _widget_class(functions: str) -> Any:
-    import anywidget  # not at the top: a diagram needs no widgets
+    import anywidget
     import traitlets
 
     class DiagramWidget(anywidget.AnyWidget):

@@ -44,7 +44,7 @@ def test_the_wheel_holds_every_module_and_asset_and_nothing_else(wheel: Path) ->
     }
     found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert found == expected
-    assert {"grokscope/circuits/assets/diagram.js", "grokscope/tasks/py.typed", "grokscope/tasks/__init__.pyi"} < found
+    assert {"grokscope/circuits/assets/diagram/start.js", "grokscope/tasks/py.typed", "grokscope/tasks/__init__.pyi"} < found
 
 
 def test_the_wheel_works_by_itself(installed: Path, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_what_the_library_imports_is_among_its_dependencies() -> None:
     there = {_distribution(line) for line in project["dependencies"]} | with_pydantic
     assert with_pydantic <= {_distribution(line) for line in importlib.metadata.requires("pydantic") or ()}
     given_by = importlib.metadata.packages_distributions()
-    in_functions = {_distribution(line) for line in project["optional-dependencies"]["cluster"]}
+    in_functions = {_distribution(line) for line in [*project["optional-dependencies"]["cluster"], *project["optional-dependencies"]["notebook"]]}
     for module in modules(ROOT):
         at_once = _imported_at_once(module.source)
         for name in {name[0] for name in module.imports} - sys.stdlib_module_names - {*PACKAGES, "grokscope"}:

@@ -75,8 +75,17 @@ def wait_for(address: str, seconds: float = 60) -> None:
 
 
 def run_cell(page: Page, number: int) -> None:
-    page.locator(".jp-CodeCell").nth(number).locator(".cm-content").click()
-    page.keyboard.press("Shift+Enter")
+    """Run a cell; once more if the kernel, which said that it was there, did not take it."""
+    for _ in range(4):
+        page.locator(".jp-CodeCell").nth(number).locator(".cm-content").click()
+        page.keyboard.press("Shift+Enter")
+        prompt = f"document.querySelectorAll('.jp-CodeCell')[{number}].querySelector('.jp-InputPrompt').textContent"
+        end = time.monotonic() + 8
+        while time.monotonic() < end:
+            if page.evaluate(prompt) != "[ ]:":
+                return
+            page.wait_for_timeout(50)
+    raise AssertionError(f"cell {number} was not run")
 
 
 SHOWN = "document.querySelector('.jp-OutputArea-output .grokscope')"
