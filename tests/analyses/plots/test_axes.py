@@ -48,7 +48,11 @@ TABLES: dict[str, Callable[[], go.Figure]] = {
     "study": lambda: load_study("pilot").figure(),
     "pretraining": lambda: pretraining_comparison(ours(rate="train", value=0.5), published_pretraining(), title="n"),
     "transfer": lambda: transfer_comparison(
-        ours(cell="new+old", exact_match=0.5, n=9), published_transfer(), published_transfer_largest(), arms=ORIGINS, title="n"
+        ours(cell="new+old", exact_match=0.5, n=9),
+        published_transfer(),
+        published_transfer_largest(),
+        arms=ORIGINS,
+        title="n",
     ),
 }
 

@@ -144,10 +144,12 @@ SEEN = {
 SEEN |= {name: list(LABELS[:6]) for name in ("back patching", "trajectory", "realignment", "growth")}
 SEEN |= {"exposure": [], "loops": [], "use": list(LABELS), "cost": list(LABELS)}
 SEEN |= {"study": [f"{label} (1 run, 1 graph)" for label in LABELS[:6]]}
-SEEN |= {"pretraining": [f"{label}, 1 runs" for label in LABELS[:6]] + [f"{label}, He et al., n = 9" for label in LABELS[:6]]}
+SEEN |= {
+    "pretraining": [f"{label}, 1 runs" for label in LABELS[:6]] + [f"{label}, He et al., n = 9" for label in LABELS[:6]]
+}
 SEEN |= {"repair": [*LABELS, "&lt;c&gt;"], "growth": list(LABELS)}
 UNTITLED = ("accuracy", "study")
-"""Not by who calls."""
+"""By the figures themselves, not by who calls."""
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -289,7 +291,7 @@ def test_views_of_attention_show_tokens_as_they_are(browser: Browser, tmp_path: 
         until(page, "document.body.innerText.includes('L0H0')")
         shown = page.locator("body").inner_text()
         assert all(label in shown for label in LABELS) and "&#x27;" not in shown
-        assert page.locator("h4").first.text_content() == ODD and page.locator("a").count() == 0
+        assert page.locator("h1").text_content() == ODD and page.locator("a").count() == 0
         page.screenshot(path=tmp_path / "shown.png")
 
 
