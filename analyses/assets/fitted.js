@@ -4,7 +4,7 @@
 // Sizes are pixels; `inner` is the height of all panels. A figure that is no grid of panels keeps its shape.
 const fitted = (() => {
   const NARROW = 760; // below it windows are narrow
-  const LEAST = 180, WIDEST = 320, CELL = 130; // of a panel; what its names may ask for; the most for a column of cells
+  const LEAST = 180, FOOT = 240, WIDEST = 320, CELL = 130; // of a panel; what words at its foot and names may ask for; of cells
   const BAR = 260, LINE = 16, TICKS = 22, TITLE = 20, GAP = 14, BETWEEN = 18, AROUND = 190; // around: what is not panels
   const LOWEST = 0.4; // what is left at least of panels' heights where paper ends
   const TEXT = 12, HEADING = 13, SMALL = 11; // sizes of letters
@@ -116,7 +116,7 @@ const fitted = (() => {
   // How wide a panel has to be for the words at its foot to stand side by side, within reason.
   function footOf(plan, panel) {
     const words = wordsOf(plan, panel, "x"), parts = words?.text.flatMap((text) => broken(text, 0));
-    return words ? Math.min(plan.narrow ? LEAST : WIDEST, words.text.length * (widest(parts) + 8)) : 0;
+    return words ? Math.min(plan.narrow ? LEAST : FOOT, words.text.length * (widest(parts) + 8)) : 0;
   }
 
   // Words at a panel's foot: in lines if each fits its place, else upright. The room that they want.
