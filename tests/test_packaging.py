@@ -80,7 +80,8 @@ def test_what_the_library_imports_is_among_its_dependencies() -> None:
     there = {_distribution(line) for line in project["dependencies"]} | with_pydantic
     assert with_pydantic <= {_distribution(line) for line in importlib.metadata.requires("pydantic") or ()}
     given_by = importlib.metadata.packages_distributions()
-    in_functions = {_distribution(line) for line in [*project["optional-dependencies"]["cluster"], *project["optional-dependencies"]["notebook"]]}
+    extras = [line for name in ("cluster", "notebook") for line in project["optional-dependencies"][name]]
+    in_functions = set(map(_distribution, extras))
     for module in modules(ROOT):
         at_once = _imported_at_once(module.source)
         for name in {name[0] for name in module.imports} - sys.stdlib_module_names - {*PACKAGES, "grokscope"}:

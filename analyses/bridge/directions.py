@@ -69,9 +69,10 @@ class BridgeDirectionResult(Result):
 
     def figure(self, value: str = "kept") -> Any:
         """Heat maps of `kept` or `moved`, layer × position, for each direction at scale 1."""
+        measured = next((words for name, words in SHOWN.items() if name == value), str(value))
         known = value == "kept"
-        title = f"{SHOWN.get(value, value)} · {self.caption}{' · on hover: 95 % Wilson over units' if known else ''}"
-        look = {"label": SHOWN.get(value, value), "title": title, "bounds": known}
+        title = f"{measured} · {self.caption}{' · on hover: 95 % Wilson over units' if known else ''}"
+        look = {"label": measured, "title": title, "bounds": known}
         return cell_heatmaps(self.table[self.table["scale"] == 1], "direction", value, **look)
 
 

@@ -30,7 +30,7 @@ from ..forward.hooks import refuse_hooks
 from ..forward.memory import MAX_BATCH, Sizes, batches, budget, how_many
 from ..forward.model import Stage, check_model, ends_of_loops, residual_states
 from ..plots.curves import trajectory_curves
-from ..plots.heatmaps import cell_heatmaps
+from ..plots.heatmaps import MEANING, cell_heatmaps
 from ..statistics import wilson
 from ..training.by_step import by_step, for_each_step
 from .contingency import found_by_correct
@@ -127,11 +127,11 @@ class LensResult(Result):
             shown = self.table["target"].isin((*self.intermediates, "answer"))
             rows = relation_rows(self.table[shown & (self.table["after"] != "attention")])
             rows = rows.assign(panel=rows["target"] + " at " + rows["role"])
-            look = {"label": "share of questions", "title": f"{measured} · bands: 95 % Wilson over units"}
+            look = {"label": MEANING["top1"], "title": f"{measured} · bands: 95 % Wilson over units"}
             return trajectory_curves(rows, "top1", by="panel", **look)
         rows = self.table[self.table["target"].isin(shown_targets(self.intermediates))]
         title = f"{measured} · on hover: 95 % Wilson over units"
-        return cell_heatmaps(rows, "target", "top1", label="share of questions", title=title, bounds=True)
+        return cell_heatmaps(rows, "target", "top1", label=MEANING["top1"], title=title, bounds=True)
 
     def _rate(self, target: str) -> float:
         if "step" in self.queries:

@@ -133,7 +133,8 @@ class FaithfulnessResult(Result):
 
     def figure(self) -> Any:
         """Faithfulness by size in both orders, with shuffled rankings."""
-        title = f"{self._about}: {self.finding if self.reason else self._kept} · bands: 95 %"
+        said = f"{self.finding} · n = {self.table['n'].iloc[0]} pairs" if self.reason else self._kept
+        title = f"{self._about}: {said} · bands: 95 %"
         return faithfulness_curves(self.curve, int(self.table["n_edges"].iloc[0]), self.faithfulness, title=title)
 
     def _p(self, at_least: pd.Series) -> float:

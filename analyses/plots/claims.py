@@ -90,7 +90,7 @@ def repair_bars(table: pd.DataFrame, *, title: str) -> go.Figure:
                 x=[looks[str(arm)].label for arm in rows["arm"]],
                 y=rows[name].tolist(),
                 text=rows["run"].tolist(),
-                hovertemplate="%{text}: %{y:.2f}<extra></extra>",
+                hovertemplate="%{text}: %{y:.3f}<extra></extra>",
                 mode="markers",
                 name=label,
                 legendgroup=label,

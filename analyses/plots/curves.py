@@ -12,7 +12,8 @@ from .direct_labels import LINE, Label, Panel, label_ends, width_of
 from .style import band, layer_name
 from .theme import COLOURS, GREYS, SHARE, SMALL, SPLIT_COLOUR, TEMPLATE, literal, log_axis, panels
 
-HEIGHT, ABOVE, BELOW, PHASE, HEADING, WIDE = 430, 34, 70, 14, 26, 400  # pixels; PHASE: of a name of a phase
+HEIGHT, ABOVE, BELOW, PHASE, WIDE = 456, 60, 70, 14, 400  # pixels; PHASE: of a name of a phase
+MEASURED = "exact match by training step · n at each name · dotted: shortcuts · dashed: what is named above"
 STABILITY = (
     ("weighted_overlap", "with the step before", 2),
     ("weighted_overlap_final", "with the last step", 2),
@@ -29,11 +30,7 @@ STABILITY_LOOK = (
 
 
 def accuracy_curves(
-    metrics: Mapping[str, pd.DataFrame],
-    n: Mapping[str, int],
-    phases: Mapping[str, Mapping[str, int]],
-    *,
-    title: str = "",
+    metrics: Mapping[str, pd.DataFrame], n: Mapping[str, int], phases: Mapping[str, Mapping[str, int]]
 ) -> go.Figure:
     """Accuracy by training step, a panel for each run, a line for each split with its name; shortcut floors dotted.
 
@@ -41,11 +38,10 @@ def accuracy_curves(
         metrics: metrics tables by run.
         n: number of queries of each split.
         phases: by run, the step at which each phase begins.
-        title: of the figure; n is said at each line.
     """
     figure = panels(list(metrics), horizontal_spacing=0.04)
     n_phases = max(sum(phase != "final" for phase in of_run) for of_run in phases.values())
-    above = ABOVE + PHASE * n_phases + (HEADING if title else 0)
+    above = ABOVE + PHASE * n_phases
     figure.update_annotations(yshift=PHASE * n_phases + 4)  # titles, above the names of phases
     for column, (run, table) in enumerate(metrics.items(), start=1):
         where: Any = {"row": 1, "col": column}
@@ -61,7 +57,7 @@ def accuracy_curves(
     figure.update_yaxes(**SHARE).update_yaxes(title="exact match", col=1)
     margin = {"t": above, "b": BELOW, "r": width_of([name.text for name in names]) + 10}
     legend = {"orientation": "h", "y": -0.2, "yanchor": "top"}
-    return literal(figure.update_layout(template=TEMPLATE, title=title, height=HEIGHT, margin=margin, legend=legend))
+    return literal(figure.update_layout(template=TEMPLATE, title=MEASURED, height=HEIGHT, margin=margin, legend=legend))
 
 
 def _add_split(

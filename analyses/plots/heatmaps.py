@@ -14,28 +14,32 @@ from ...circuits.units import fixed, interval
 from .style import heat_scale, layer_name, stage_names
 from .theme import TEMPLATE, literal, panels
 
+MEANING = {
+    "top1": "share of questions",
+    "top5": "share of questions, top 5",
+    "mrr": "mean reciprocal rank",
+    "probability": "mean probability",
+}
+"""What columns of lens tables are, beside the colours."""
 ROW, AROUND = 15, 210  # pixels: the least of a row that is named, and of all else
 
 
-def lens_heatmaps(
-    tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *, value: str, label: str = "", title: str
-) -> go.Figure:
+def lens_heatmaps(tables: Mapping[str, pd.DataFrame], targets: Sequence[str], *, value: str, title: str) -> go.Figure:
     """Layer × position heat maps, a row of panels for each table and a column for each target, one colour scale.
 
     Args:
         tables: lens tables by label, with the columns layer, role, target and `value`.
         targets: which targets to show.
         value: the column shown, a fraction.
-        label: what it is and in which unit, beside the colours; the column's name if not given.
         title: of the figure; it should name n.
     """
-    problems = name_problems(**{"value": value, "title": title} | ({} if label == "" else {"label": label}))
+    problems = name_problems(value=value, title=title)
     there = {str(target) for table in tables.values() for target in table["target"]}
     if isinstance(targets, str) or not isinstance(targets, Sequence) or not targets or not set(map(str, targets)) <= there:
         problems.append(f"targets are some of {', '.join(sorted(there))}, got {targets!r}")
     lacking = [label for label, table in tables.items() if isinstance(value, str) and value not in table]
     refuse(problems + [f"value is {value!r}, which is no column of the table {label!r}" for label in lacking])
-    return literal(_lens_panels(tables, targets, value=value, label=label, title=title))
+    return literal(_lens_panels(tables, targets, value=value, label=MEANING.get(value, value), title=title))
 
 
 def _lens_panels(

@@ -65,7 +65,7 @@ def _symbols(rows: pd.DataFrame, colour: str, label: str) -> go.Scatter:
         y=rows["exact_match"].tolist(),
         error_x=error_bars(rows["bridge_effect"], rows["low"], rows["high"]) | {"thickness": 0.8, "width": 0},
         text=[f"{row.run}, {row.phase}, step {row.step:,}, used: {row.used}" for row in rows.itertuples()],
-        hovertemplate="%{text}<br>use %{x:.2f}, exact match %{y:.2f}<extra></extra>",
+        hovertemplate="%{text}<br>use %{x:.3f}, exact match %{y:.3f}<extra></extra>",
         mode="markers",
         name=label,
         showlegend=False,

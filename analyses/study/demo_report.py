@@ -136,9 +136,7 @@ def _bridge(demo: Demo, report: Report) -> None:
     report.heading("Where bridge and answer can be read")
     tables = {arm: lens.table for arm, lens in demo.lenses.items()}
     report.figure(
-        lens_heatmaps(
-            tables, TARGETS, value="top1", label="share of queries", title=_asked(next(iter(demo.lenses.values())))
-        ),
+        lens_heatmaps(tables, TARGETS, value="top1", title=_asked(next(iter(demo.lenses.values())))),
         "Logit lens: in each cell the share of unseen ID queries whose most likely token at that layer and position is the "
         "bridge, the answer, or, as chance level, another query's bridge.",
     )

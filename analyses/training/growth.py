@@ -71,8 +71,7 @@ class RunSummary(Result):
         """Accuracy by step with the milestones."""
         reached = self.table.dropna(subset="step")
         steps = dict(zip(reached["milestone"], reached["step"].astype(int), strict=True))
-        title = f"exact match on each split, dashed: milestones · {self.regime}"
-        return accuracy_curves({self.name: self.metrics}, self.n_reported, {self.name: steps}, title=title)
+        return accuracy_curves({self.name: self.metrics}, self.n_reported, {self.name: steps})
 
     def _step(self, milestone: str) -> float:
         return float(self.table.set_index("milestone")["step"][milestone])

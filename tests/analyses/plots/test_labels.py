@@ -149,7 +149,7 @@ SEEN |= {
 }
 SEEN |= {"repair": [*LABELS, "&lt;c&gt;"], "growth": list(LABELS)}
 UNTITLED = ("accuracy", "study")
-"""Not by who calls."""
+"""By the figures themselves, not by who calls."""
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -291,7 +291,7 @@ def test_views_of_attention_show_tokens_as_they_are(browser: Browser, tmp_path: 
         until(page, "document.body.innerText.includes('L0H0')")
         shown = page.locator("body").inner_text()
         assert all(label in shown for label in LABELS) and "&#x27;" not in shown
-        assert page.locator("h4").first.text_content() == ODD and page.locator("a").count() == 0
+        assert page.locator("h1").text_content() == ODD and page.locator("a").count() == 0
         page.screenshot(path=tmp_path / "shown.png")
 
 
