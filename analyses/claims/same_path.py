@@ -352,7 +352,7 @@ def _show_graph(graph: int, measured: PathMeasurement, report: Report) -> None:
     report.diagram(
         draw(shown, lens={name: measured.lens[name] for name in shown}),
         f"The circuits of graph {graph}, {n_pairs} pairs that all its models answer: upwards are layers, across "
-        "are positions. Hover an edge for its numbers, click it to trace paths, overlay one circuit on another.",
+        "are positions. Hover an edge for its numbers, click it to trace paths, or see the difference of two.",
     )
     for name in shown:
         if name in measured.traces:

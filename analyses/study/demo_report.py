@@ -172,7 +172,7 @@ def _circuits(demo: Demo, report: Report) -> None:
     report.diagram(
         draw(demo.circuits, lens=demo.lenses, faithfulness=demo.judged),
         "Upwards are layers, across are positions; hover an edge for its numbers in both arms, click it to trace the paths "
-        "through it, cut at another strength with the slider, or overlay one circuit on the other.",
+        "through it, cut at another strength with the slider, or see the difference as one picture.",
     )
     report.heading("Do the drawn circuits do the work?")
     report.paragraph(

@@ -111,7 +111,7 @@ function mostDifferent(scene) {
 // Whether labels fit into boxes at a scale; else nodes are points.
 function labelsFit(scene, scale) {
   if (scale < 0.7) return false;
-  return [...scene.boxes.values()].every((box) => !box.shown || textWidth(box.label, 11) + 2 <= box.width * scale);
+  return [...scene.boxes.values()].every((box) => !box.shown || textWidth(box.label, 11) + 0.5 <= box.width * scale);
 }
 
 // The SVG over the canvas, made anew when boxes change: arrows between positions, boxes, marks, labels, axes.
