@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...circuits import ComputationGraph, Result
-from ...circuits.arguments import common_problems, number_problems, refuse
+from ...circuits.arguments import choice_problems, common_problems, number_problems, refuse
 from ...circuits.columns import Columns
 from ...tasks import PromptPairs, Queries
 from ...tasks.questions.validity import inputs_of, vocabulary_problems
@@ -69,7 +69,8 @@ class BridgeDirectionResult(Result):
 
     def figure(self, value: str = "kept") -> Any:
         """Heat maps of `kept` or `moved`, layer × position, for each direction at scale 1."""
-        measured = next((words for name, words in SHOWN.items() if name == value), str(value))
+        refuse(choice_problems(value=(value, tuple(SHOWN))))
+        measured = SHOWN[value]
         known = value == "kept"
         title = f"{measured} · {self.caption}{' · on hover: 95 % Wilson over units' if known else ''}"
         look = {"label": measured, "title": title, "bounds": known}

@@ -421,9 +421,10 @@ def test_effects_and_the_drawn_circuit_are_called_by_words() -> None:
     assert strongest(effects) == pytest.approx({"embed@S2 -> L0H0.v@S2": 1, "L0H0@to.2 -> logits@to.2": 1}, abs=0.1)
     html = circuits.draw(circuits.Circuit.from_effects(effects, top_k=2)).html
     assert set(re.findall(r'data-edge="([^"]+)"', html)) == {name.replace(">", "&gt;") for name in strongest(effects)}
-    labels = re.findall(r"<text[^>]*>([^<]+)</text>", html)
-    first = labels.index("bos")
-    assert labels[first : first + len(IOI_ROLES)] == IOI_ROLES
+    labels = re.findall(r'<text class="gs-role"[^>]*>([^<]+)</text>', html)
+    assert labels == ["10 positions", "S2", "3 positions", "to.2"]
+    (graph,) = circuits.draw(circuits.Circuit.from_effects(effects, top_k=2)).data["graphs"]
+    assert graph["columns"] == IOI_ROLES
 
 
 def test_padded_pairs_are_patched() -> None:
