@@ -165,15 +165,15 @@ def _rows(picture: Picture, live: set[int], width: float) -> tuple[float, float,
     up, bands = MARGIN_BOTTOM, []
     for is_folded, run in groupby(range(len(picture.rows)), lambda row: row not in live):
         members = tuple(run)
-        n_layers = _whole_layers(picture, members) if is_folded else 0
+        whole = _whole_layers(picture, members) if is_folded else set()
         for part in [members] if is_folded else [(member,) for member in members]:
-            size = each if not is_folded else FOLDED_ROW if n_layers else FOLDED_STEP
+            size = each if not is_folded else FOLDED_ROW if whole else FOLDED_STEP
             text = (
-                counted(n_layers, "layer")
-                if n_layers > 1
+                counted(len(whole), "layer")
+                if len(whole) > 1
                 else ""
-                if is_folded and not n_layers
-                else picture.rows[part[0]].text
+                if is_folded and not whole
+                else next(picture.rows[row].text for row in part if not whole or picture.rows[row].layer in whole)
             )
             bands.append(Band(part, up + size / 2, size, text, is_folded))
             up += size
@@ -182,11 +182,11 @@ def _rows(picture: Picture, live: set[int], width: float) -> tuple[float, float,
     return height, each, tuple(flipped)
 
 
-def _whole_layers(picture: Picture, rows: Sequence[int]) -> int:
-    """How many layers have all their rows among these."""
+def _whole_layers(picture: Picture, rows: Sequence[int]) -> set[int]:
+    """The layers that have all their rows among these."""
     inside = {picture.rows[row].layer for row in rows}
     outside = {row.layer for number, row in enumerate(picture.rows) if number not in rows}
-    return len({layer for layer in inside - outside if layer >= 0})
+    return {layer for layer in inside - outside if layer >= 0}
 
 
 def _row_texts(picture: Picture, rows: Sequence[Band]) -> tuple[tuple[str, float], ...]:

@@ -10,8 +10,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from chromium import opened, until
 from diagrams import API, BOTH, A, Shown, cut, drawn, names, show
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from grokscope.circuits import draw
 
@@ -128,3 +129,14 @@ def test_pictures_below_each_other_fit_a_page(shown: Shown, tmp_path: Path) -> N
     assert len(places) == 4 and len({tuple(place) for place in places}) == 4
     assert np.all([0 <= float(x) < 1700 for place in places for x in place[:1]])
     assert page.evaluate(f"{API}.app.views.length") == 4
+
+
+def test_a_page_that_the_browser_saved_comes_to_life_again(shown: Shown, browser: Browser, tmp_path: Path) -> None:
+    """Browsers save a page as it is then, with all that its script has made."""
+    page = shown(draw({100: A, 2000: A}))
+    again = tmp_path / "again.html"
+    again.write_text(page.content(), encoding="utf-8")
+    with opened(browser, again) as second:
+        until(second, f"!!{API}")
+        assert drawn(second) == names(A) and second.locator(".gs-bar .gs-search").count() == 1
+        assert second.locator(".gs-strip").count() == 1

@@ -66,6 +66,26 @@ def test_places_and_curves_of_the_page_are_those_of_the_still_picture(make: obje
     assert sorted(map(flat, arcs)) == [pytest.approx(each, abs=1e-6) for each in sorted(map(flat, wanted))]
 
 
+def test_a_gap_of_layers_is_called_after_the_layer_that_is_idle(shown: Shown) -> None:
+    page = shown(draw(A))  # of loop 2 only the MLP is idle, of loop 3 everything
+    texts = [text for text, _, bands in page.evaluate(f"{VIEW}.layout.rowTexts") if bands[0]["isFolded"]]
+    assert texts == ["loop 3"] and len({text for text, _ in expected(A).row_texts}) == len(expected(A).row_texts)
+
+
+def test_many_nodes_have_names_when_one_zooms_in(shown: Shown) -> None:
+    graph = ComputationGraph.transformer(tuple(f"p{i}" for i in range(12)), "p11", n_layers=5, n_heads=12, n_blocks=5)
+    page = shown(draw(random_circuit(graph, 290)))
+    cut(page, "top", 2000)
+    assert page.evaluate(f"{VIEW}.scene.dots.length") > 500
+    middle = page.evaluate(f"[{VIEW}.layout.width / 2, {VIEW}.layout.height / 2]")
+    show(page, zoom=[8, *middle])
+    seen = page.evaluate(
+        f"(v => v.scene.dots.filter(({{ at: [x, y] }}) => Math.abs(v.at[0] + v.scale * x - v.size[0] / 2) < v.size[0] / 4"
+        f" && Math.abs(v.at[1] + v.scale * y - v.size[1] / 2) < v.size[1] / 4).length)({VIEW})"
+    )
+    assert seen and page.locator(".gs-labels .gs-name").count() >= seen
+
+
 def test_by_weights_the_picture_is_that_of_the_first_loop(shown: Shown) -> None:
     page = shown(draw(A))
     page.locator('[data-toggle="weights"]').check()

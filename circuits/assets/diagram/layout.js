@@ -64,9 +64,10 @@ function rowsOf(picture, live, width, c, stretch) {
   const rowSize = stretch * Math.min(c.mostRow, Math.max(c.leastRow, Math.max(c.height, c.aspect * width) / Math.max(1, live.size)));
   let up = c.marginBottom;
   const bands = runsOf(picture.rows.length, (row) => !live.has(row)).map(([isFolded, members]) => {
-    const n = isFolded ? wholeLayers(picture, members) : 0;
-    const size = !isFolded ? rowSize : n ? c.foldedRow : c.foldedStep;
-    const text = n > 1 ? counted(n, "layer") : isFolded && !n ? "" : picture.rows[members[0]].text;
+    const whole = isFolded ? wholeLayers(picture, members) : [];
+    const size = !isFolded ? rowSize : whole.length ? c.foldedRow : c.foldedStep;
+    const named = members.find((row) => !whole.length || whole.includes(picture.rows[row].layer));
+    const text = whole.length > 1 ? counted(whole.length, "layer") : isFolded && !whole.length ? "" : picture.rows[named].text;
     const band = { members, up: up + size / 2, size, text, isFolded };
     up += size;
     return band;
@@ -78,7 +79,7 @@ function rowsOf(picture, live, width, c, stretch) {
 function wholeLayers(picture, rows) {
   const inside = new Set(rows.map((row) => picture.rows[row].layer));
   const outside = new Set(picture.rows.filter((_, row) => !rows.includes(row)).map((row) => row.layer));
-  return [...inside].filter((layer) => layer >= 0 && !outside.has(layer)).length;
+  return [...inside].filter((layer) => layer >= 0 && !outside.has(layer));
 }
 
 // What stands at the left: [text, y, band]; a layer once, beside the middle of its rows.

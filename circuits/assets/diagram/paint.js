@@ -127,7 +127,6 @@ function createOverlay(svg) {
 
 // Bring the overlay up to a scene. `touched` are the ids of boxes that drawn edges reach.
 function updateOverlay(overlay, view, scene, { scale, at, lit, litBoxes, selected, nodeColour }) {
-  const asBoxes = labelsFit(scene, scale);
   const [marker] = overlay.world.parentNode.getElementsByTagName("marker");
   for (const key of ["markerWidth", "markerHeight"]) marker.setAttribute(key, (9 / scale).toFixed(2)); // as large on the screen at any zoom
   overlay.world.setAttribute("transform", `translate(${at[0].toFixed(2)} ${at[1].toFixed(2)}) scale(${scale.toFixed(4)})`);
@@ -136,6 +135,8 @@ function updateOverlay(overlay, view, scene, { scale, at, lit, litBoxes, selecte
   let wanted = [...scene.boxes.values()].filter((box) => box.shown || touched.has(box.id));
   scene.visible = new Set(wanted.map(({ id }) => id));
   const isMany = wanted.length > MOST_ELEMENTS;
+  const asBoxes = !isMany && labelsFit(scene, scale);
+  scene.asBoxes = asBoxes;
   scene.dots = isMany ? wanted.map((box) => ({ at: box.at, isLit: !lit || litBoxes.has(box.id), isSelected: selected.has(box.name), fill: nodeColour(box) })) : null;
   if (isMany) wanted = wanted.filter((box) => selected.has(box.name));
   for (const [id, group] of overlay.made) if (!wanted.some((box) => box.id === id)) group.remove(), overlay.made.delete(id);
@@ -234,7 +235,8 @@ function drawLabels(overlay, scene, boxes, touched, scale, asBoxes, view, at) {
   for (const { from, to, size } of scene.order) [from, to].forEach(({ id }) => strength.set(id, Math.max(size, strength.get(id) || 0)));
   const placed = boxes.map(({ at: [x, y] }) => [x * scale - 5, y * scale - 5, x * scale + 5, y * scale + 5]);
   const isFree = ([x0, y0, x1, y1]) => placed.every(([a, b, c, d]) => x1 < a || x0 > c || y1 < b || y0 > d);
-  const live = boxes.filter(({ id }) => touched.has(id)).sort((a, b) => (strength.get(b.id) || 0) - (strength.get(a.id) || 0));
+  const isSeen = ({ at: [x, y] }) => x * scale + at[0] > 0 && x * scale + at[0] < view.size[0] && y * scale + at[1] > 0 && y * scale + at[1] < view.size[1];
+  const live = boxes.filter((box) => touched.has(box.id) && isSeen(box)).sort((a, b) => (strength.get(b.id) || 0) - (strength.get(a.id) || 0));
   for (const box of live.slice(0, 400)) {
     const [x, y, width] = [box.at[0] * scale, box.at[1] * scale, textWidth(box.label, 11)];
     const sides = [[x + 7, y - 6, x + 7 + width, y + 6], [x - 7 - width, y - 6, x - 7, y + 6]];

@@ -3,7 +3,7 @@
 let diagrams = 0;
 
 function start(root) {
-  if (root.dataset.started) return root.grokscope; // a notebook may show the same diagram twice
+  if (root.grokscope) return root.grokscope; // a notebook may show the same diagram twice
   const source = root.outerHTML; // as it came, to be saved again
   root.dataset.started = "yes";
   const text = root.querySelector(".gs-data").textContent;
@@ -86,6 +86,7 @@ function buildPage(app) {
   app.nameOf = edgeName;
   app.lookOf = (curve, view = app.views[0]) => lookOfCurve(curve, view.style);
   app.aside = createAside(app);
+  root.querySelectorAll(".gs-strip").forEach((each) => each.remove()); // of a page that the browser saved
   app.strip = tag("div", { class: "gs-strip", hidden: "" });
   app.holder.before(app.strip);
   app.showBar = createBar(app);
@@ -141,8 +142,8 @@ function quickly(app) {
   const rest = ({ threshold, top, ...others }) => others;
   if (!same(rest(state), rest(app.seen))) return false;
   for (const view of app.views) {
-    const { dots, visible } = view.scene;
-    view.scene = { ...sceneOf(view, state, app.data, true), dots, visible };
+    const { dots, visible, asBoxes } = view.scene;
+    view.scene = { ...sceneOf(view, state, app.data, true), dots, visible, asBoxes };
     view.trace = null;
     paintView(view, true);
   }

@@ -143,7 +143,7 @@ function traceOf(view, state) {
   const curve = scene.order.find((each) => each.name === name);
   const box = [...scene.boxes.values()].find((each) => each.name === name);
   if (!curve && !box) return view.app.views.some((each) => each !== view && each.scene && isIn(each.scene, name)) ? untraced(name) : null;
-  const [keys, boxes, shares] = [new Map(), new Set(), []];
+  const [keys, boxes, reached, shares] = [new Map(), new Set(), new Set(), []];
   scene.frames.forEach((frame, p) => {
     const drawn = scene.drawn[p];
     const nodes = box ? graph.nodes.map(({ i }) => i).filter((i) => scene.boxOf(i) === box) : [];
@@ -158,8 +158,9 @@ function traceOf(view, state) {
     if (!share) continue;
     keys.set(each.key, share);
     [each.from, each.to].forEach(({ id }) => boxes.add(id));
-    for (const move of scene.moves) if (each.all.some((i) => graph.outputs(i).some((output) => scene.boxOf(output) === move.to))) [move.from, move.to].forEach(({ id }) => boxes.add(id));
+    for (const i of each.all) for (const output of graph.outputs(i)) reached.add(scene.boxOf(output));
   }
+  for (const move of scene.moves) if (reached.has(move.to)) [move.from, move.to].forEach(({ id }) => boxes.add(id));
   if (box) boxes.add(box.id);
   return { keys, boxes, shares, name };
 }
@@ -169,7 +170,7 @@ function under(view, [x, y], reach) {
   const world = [(x - view.at[0]) / view.scale, (y - view.at[1]) / view.scale];
   const near = reach / view.scale;
   for (const box of view.scene.boxes.values()) {
-    const half = labelsFit(view.scene, view.scale) && box.shown ? [box.width / 2, 10] : [6 / view.scale, 6 / view.scale];
+    const half = view.scene.asBoxes && box.shown ? [box.width / 2, 10] : [6 / view.scale, 6 / view.scale];
     if (view.scene.visible.has(box.id) && Math.abs(world[0] - box.at[0]) <= half[0] && Math.abs(world[1] - box.at[1]) <= half[1]) return { box, name: box.name };
   }
   let best = null;
