@@ -20,7 +20,7 @@ from .circuit import Circuit
 from .comparable import check_comparable, ignore_problems, mapping_problems
 from .diagram_data import Frames, Shown, diagram_data, drawn_first
 from .diagram_state import State, state_of, state_problems
-from .diagram_widget import has_widgets, widget_of
+from .diagram_widget import widget_of
 from .drawn_queries import queries_of
 from .kinds import KINDS
 from .packed import packed, packed_text
@@ -52,7 +52,7 @@ Drawn = Circuit | Mapping[int, Circuit]
 
 @dataclass(frozen=True, repr=False)
 class Diagram:
-    """A drawn diagram; shows itself in Jupyter. With anywidget installed, it and Python know of each other there.
+    """A drawn diagram; shows itself in Jupyter, and in a notebook that is opened again. `widget` also talks to Python.
 
     Attributes:
         html: a fragment with style, drawing, data and script, for a cell or a page.
@@ -75,7 +75,7 @@ class Diagram:
 
     @cached_property
     def widget(self) -> Any:
-        """The diagram as a Jupyter widget, one for all cells that show it.
+        """The diagram as a Jupyter widget (anywidget), one for all cells that show it, while the kernel runs.
 
         Raises:
             ImportError: without anywidget.
@@ -106,14 +106,6 @@ class Diagram:
 
     def _repr_html_(self) -> str:
         return self.html
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        """The widget where there can be one, and the page for viewers that know of none."""
-        if not has_widgets():
-            return {"text/html": self.html, "text/plain": repr(self)}
-        bundle = self.widget._repr_mimebundle_()
-        data, about = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        return {**data, "text/html": self.html, "text/plain": repr(self)}, about
 
 
 def _body(title: str, fragment: str) -> str:
@@ -171,15 +163,14 @@ def draw(
     problems += [] if state is None else state_problems(state)
     refuse(problems + [problem for name, each in given.items() for problem in _shown_problems(name, each)])
     panels = _panels(circuits)
-    everything = {f"{label} {step or ''}".strip(): c for label, frames in panels.items() for step, c in frames.items()}
+    everything = _everything(panels)
     if not everything:
         raise ValueError("there is no circuit to draw")
     check_comparable(everything, ignore=despite)
     by_label = {name: _by_label(name, each, panels) for name, each in given.items()}
     lenses, curves = (_tables(name, by_label[name]) for name in ("lens", "faithfulness"))
     asked = {label: found for label, each in by_label["queries"].items() if (found := queries_of(each)) is not None}
-    paired = len({circuit.provenance.get("pairs") for circuit in everything.values()}) == 1
-    data = diagram_data(panels, lenses, curves, by_label["faithfulness"], asked, paired=paired, seed=seed)
+    data = diagram_data(panels, lenses, curves, by_label["faithfulness"], asked, seed=seed)
     title = " / ".join(label for label in panels if label) or "circuit"
     seen = state_of(next(iter(everything.values())).provenance.get("view", {}) if state is None else state)
     return assembled(data, title, seen, _still(panels, data), _moved(panels))
@@ -217,6 +208,12 @@ def _drawn_problems(circuits: Any) -> list[str]:
     played = {label: each for label, each in circuits.items() if isinstance(each, Mapping)}
     problems = mapping_problems(flat) + [problem for each in played.values() for problem in mapping_problems(each)]
     empty = [repr(label) for label, each in played.items() if not each]
+    odd = {label: [step for step in each if not is_whole(step)] for label, each in played.items()}
+    problems += [
+        f"steps are whole numbers, got {shortly(steps[0])} under {label!r}" for label, steps in odd.items() if steps
+    ]
+    if not all(map(is_whole, circuits)) and len(set(map(str, circuits))) < len(circuits):
+        problems.append(f"labels are different texts, got {', '.join(map(repr, circuits))}")
     return problems + ([f"circuits holds none under {', '.join(empty)}"] if empty else [])
 
 
@@ -226,6 +223,18 @@ def _panels(circuits: Drawn | Mapping[str, Drawn]) -> dict[str, Frames]:
     if circuits and all(map(is_whole, circuits)):
         return {"": _frames(circuits)}  # pyright: ignore[reportArgumentType]
     return {str(label): _frames(drawn) for label, drawn in circuits.items()}  # pyright: ignore[reportArgumentType]
+
+
+def _everything(panels: Mapping[str, Frames]) -> dict[str, Circuit]:
+    """All circuits by names of their own."""
+    found: dict[str, Circuit] = {}
+    for label, frames in panels.items():
+        for step, circuit in frames.items():
+            name = label if step is None else f"{label}, step {step}" if label else f"step {step}"
+            while name in found:
+                name += "′"
+            found[name] = circuit
+    return found
 
 
 def _frames(drawn: Drawn) -> Frames:

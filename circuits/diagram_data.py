@@ -42,7 +42,6 @@ def diagram_data(
     judged: Mapping[str, Shown],
     queries: Mapping[str, Queries],
     *,
-    paired: bool,
     seed: int,
 ) -> dict[str, Any]:
     """All that a diagram shows.
@@ -53,7 +52,6 @@ def diagram_data(
         curves: faithfulness curves for some labels.
         judged: the results that these are from, or the curves themselves.
         queries: what was asked, and where heads look, for some labels.
-        paired: whether all circuits were measured on the same pairs.
         seed: of the bootstrap of differences.
 
     Returns:
@@ -87,7 +85,7 @@ def diagram_data(
         "graphs": [_graph_data(each, held[key], first) for key, each in together.items()],
         "looks": [list(look) for look in looks().values()],
         "panels": shown,
-        "differences": _all_differences(panels, held, paired, seed),
+        "differences": _all_differences(panels, held, seed),
         "widest": max(map(_largest, circuits)) or 1.0,
         "at_first": first,
         "most": min(partial) if partial else max(complete),
@@ -182,6 +180,7 @@ def _frame_data(
         "empty": circuit.why_empty,
         "n": int(table["n"].iloc[0]) if len(table) else 0,
         "gap": size_of_gap(float(table["gap"].iloc[0]), circuit.provenance) if len(table) else "",
+        **_by_edge(held, circuit),
         "effect": [_short(value) for value in held["effect"]],
         "stderr": [_short(value) for value in held["stderr"]],
         "kept": [i for i, kept in enumerate(held["kept"]) if kept],
@@ -190,6 +189,14 @@ def _frame_data(
         "marks": [] if lens is None else _marks(step, circuit.graph, lens),
         "strongest": strongest_queries(circuit, rows, queries),
     }
+
+
+def _by_edge(held: pd.DataFrame, circuit: Circuit) -> dict[str, Any]:
+    """Number of queries and gap of each edge, where they are not the same for all, as in tables put together."""
+    if held["n"].nunique(dropna=False) <= 1 and held["gap"].nunique(dropna=False) <= 1:
+        return {}
+    gaps = [size_of_gap(float(gap), circuit.provenance) for gap in held["gap"]]
+    return {"n_each": [int(n) for n in held["n"]], "gap_each": gaps}
 
 
 def _about(circuit: Circuit) -> str:
@@ -239,21 +246,37 @@ def _n_first(couples: list[tuple[str, str]]) -> int:
     return sum(a == couples[0][0] for a, _ in couples)
 
 
-def _all_differences(
-    panels: Mapping[str, Frames], held: Mapping[Any, Held], paired: bool, seed: int
-) -> list[dict[str, Any]]:
-    """The differences of circuits with one table of edges, at each step that both have."""
+def _all_differences(panels: Mapping[str, Frames], held: Mapping[Any, Held], seed: int) -> list[dict[str, Any]]:
+    """The differences of circuits with one table of edges, at each step at which one of the two changes."""
     number, found = _numbered(panels), []
     for a, b in compared(panels):
         if (key := _edges_key(panels[a])) != _edges_key(panels[b]):
             continue
-        for step in panels[a]:
-            if step not in panels[b]:
-                continue
-            each = differences_of(panels[a][step], panels[b][step], held[key].rows, paired=paired, seed=seed)
-            place = {str(node): i for i, node in enumerate(nodes_of(panels[a][step].graph))}
+        place = {str(node): i for i, node in enumerate(nodes_of(next(iter(panels[a].values())).graph))}
+        for step in _steps(panels[a], panels[b]):
+            one, other = (frame_at(panels[label], step) for label in (a, b))
+            each = differences_of(one, other, held[key].rows, paired=_on_same_pairs(one, other), seed=seed)
             found.append({"a": number[a], "b": number[b], "step": step, **_difference_data(each, place)})
     return found
+
+
+def _steps(a: Frames, b: Frames) -> list[int | None]:
+    """The steps at which what is shown of either changes; None if neither has any."""
+    steps = sorted({step for step in (*a, *b) if step is not None})
+    return [*steps] or [None]
+
+
+def frame_at(frames: Frames, step: int | None) -> Circuit:
+    """What a panel shows at a step: the last circuit up to it, or else the first."""
+    upto = [each for each in frames if each is None or step is None or each <= step]
+    return frames[upto[-1]] if upto else next(iter(frames.values()))
+
+
+def _on_same_pairs(a: Circuit, b: Circuit) -> bool:
+    """Whether two circuits were measured on the same queries, so that these can be drawn together."""
+    pairs = [circuit.provenance.get("pairs") for circuit in (a, b)]
+    sizes = [-1 if circuit.donor_gaps is None else len(circuit.donor_gaps) for circuit in (a, b)]
+    return pairs[0] is not None and pairs[0] == pairs[1] and sizes[0] == sizes[1]
 
 
 def _difference_data(found: Differences, place: Mapping[str, int]) -> dict[str, Any]:
@@ -272,7 +295,7 @@ def _difference_data(found: Differences, place: Mapping[str, int]) -> dict[str, 
 
 def _largest(circuit: Circuit) -> float:
     strengths = circuit.table.loc[circuit.table["kept"], "effect"].abs()
-    return float(strengths.max()) if len(strengths) and has_number(strengths).any() else 0.0
+    return float(strengths[has_number(strengths)].max()) if has_number(strengths).any() else 0.0
 
 
 def _numbered(items: Iterable[Item]) -> dict[Item, int]:

@@ -1,6 +1,6 @@
 """A diagram that talks to Python: what is selected in it can be read, what it shows can be set. It needs anywidget.
 
-Where nobody listens (no kernel, no anywidget, a saved notebook) the same diagram is a piece of HTML.
+It lives as long as the kernel; a notebook that is opened again shows diagrams that were shown by themselves, as HTML.
 """
 
 from collections.abc import Mapping

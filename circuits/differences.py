@@ -1,9 +1,9 @@
 """By how much two circuits differ, edge by edge and node by node, with intervals that hold for all at once.
 
-A bootstrap over units of queries, the same for both circuits if they were measured on the same pairs. The intervals of a
-family are as wide as the largest studentised deviation in a resample is in 95 of 100 (the max-t method: Davison and Hinkley
-1997, Bootstrap Methods and their Application, section 4.2), so that of many edges that do not differ none is called
-different, in 95 of 100 such pictures.
+A bootstrap over units of queries, the same for both circuits if they were measured on the same pairs. Intervals are as wide
+as the largest studentised deviation in a resample is in 95 of 100 (the max-t method: Davison and Hinkley 1997, Bootstrap
+Methods and their Application, section 4.2), so that of many edges that do not differ none is called different, in 95 of 100
+such pictures. They hold for all measured edges, not only for those that are kept, since these are kept for their effects.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from .circuit import Circuit
 from .resampling import drawn_again, n_units, reweighted, units_of_queries
@@ -28,7 +28,7 @@ class Differences:
         edges: a row for each edge asked for: value, low, high; bounds are NaN where nothing says how sure a value is.
         nodes: a row for each node with such an edge out of it: node, and the same of the sum of their effects.
         how: where the intervals come from, in words; empty without any.
-        n_family: of how many edges the intervals hold at once.
+        n_family: for how many edges, all measured ones, the intervals hold at once.
     """
 
     edges: pd.DataFrame
@@ -47,22 +47,20 @@ def differences_of(a: Circuit, b: Circuit, rows: Int[np.ndarray, " row"], *, pai
         paired: whether both were measured on the same pairs.
         seed: of the resampling.
     """
-    kept = (a.table["kept"] | b.table["kept"]).to_numpy(dtype=bool)
-    family = kept[rows] if kept.any() else np.ones(len(rows), dtype=bool)
     value = (b.table["effect"].to_numpy(dtype=float) - a.table["effect"].to_numpy(dtype=float))[rows]
     senders, place = np.unique(a.table["sender"].to_numpy(dtype=str)[rows], return_inverse=True)
     sums = _summed(value[:, None], place, len(senders))[:, 0]
-    in_nodes = np.isin(np.arange(len(senders)), place[family])
+    n_family = len(a.table)
     if (weights := _weights(a, b, paired, seed)) is None:
-        half, half_of_nodes, how = _by_stderr(a, b, rows, family, place, len(senders), in_nodes)
+        half, half_of_nodes, how = _by_stderr(a, b, rows, place, len(senders))
     else:
-        half, half_of_nodes = _by_bootstrap(a, b, rows, family, place, len(senders), in_nodes, weights)
+        half, half_of_nodes = _by_bootstrap(a, b, rows, place, len(senders), weights)
         units = units_of_queries({"a": a, "b": b}, not paired)
         n = " and ".join(str(n) for n in dict.fromkeys(map(n_units, units.values())))
         how = f"bootstrap of {n} {'' if n_units(units['a']) == len(units['a']) else 'units of '}queries"
     edges = pd.DataFrame({"value": value, "low": value - half, "high": value + half})
     nodes = pd.DataFrame({"node": senders, "value": sums, "low": sums - half_of_nodes, "high": sums + half_of_nodes})
-    return Differences(edges, nodes, how if np.isfinite(half).any() else "", int(family.sum()))
+    return Differences(edges, nodes, how if np.isfinite(half).any() else "", n_family)
 
 
 Weights = tuple[Float[np.ndarray, "query_a sample"], Float[np.ndarray, "query_b sample"]]
@@ -83,57 +81,46 @@ def _weights(a: Circuit, b: Circuit, paired: bool, seed: int) -> Weights | None:
 
 
 def _by_bootstrap(
-    a: Circuit,
-    b: Circuit,
-    rows: np.ndarray,
-    family: Bool[np.ndarray, " row"],
-    place: Int[np.ndarray, " row"],
-    n_nodes: int,
-    in_nodes: Bool[np.ndarray, " node"],
-    weights: Weights,
+    a: Circuit, b: Circuit, rows: np.ndarray, place: Int[np.ndarray, " row"], n_nodes: int, weights: Weights
 ) -> tuple[Half, HalfOfNodes]:
     """Half widths for edges and for nodes."""
     n_at_once = max(1, MOST_NUMBERS // max(1, len(rows)))
     chunks = []
-    for start in range(0, N_RESAMPLES, n_at_once):  # in chunks of resamples, each with all edges: deviations are kept
+    for start in range(0, N_RESAMPLES, n_at_once):
         part = slice(start, start + n_at_once)
         resampled = reweighted(b, weights[1][:, part], rows) - reweighted(a, weights[0][:, part], rows)
         chunks.append((resampled.astype(np.float32), _summed(resampled, place, n_nodes)))
     of_edges, of_nodes = (np.concatenate(each, axis=1) for each in zip(*chunks, strict=True))
     n = min(n_units(each) for each in units_of_queries({"a": a, "b": b}, False).values())
-    return _simultaneous(of_edges, family, n), _simultaneous(of_nodes, in_nodes, n)
+    more = len(a.table) / max(1, len(rows))
+    return _simultaneous(of_edges, n, more), _simultaneous(of_nodes, n, 1.0)
 
 
-def _simultaneous(resampled: Float[np.ndarray, "row sample"], family: Bool[np.ndarray, " row"], n: int) -> Half:
-    """Half widths that hold for the whole family: its largest studentised deviation, in 95 of 100 resamples.
+def _simultaneous(resampled: Float[np.ndarray, "row sample"], n: int, more: float) -> Half:
+    """Half widths that hold for all rows: the largest studentised deviation, in 95 of 100 resamples.
 
     Of few units a bootstrap gives too narrow intervals: spreads are scaled to n − 1, and the bound becomes the one of
-    Student's t with the same probability.
+    Student's t with the same probability. Where only some of the edges are among the rows, one in `more`, that probability
+    is divided by as much (Bonferroni).
     """
     from scipy.special import ndtr, stdtrit  # not at the top: a single circuit does not wait for it
 
     spread = resampled.std(axis=1, ddof=1)
-    moving = family & (spread > 1e-9)
+    moving = spread > 1e-9  # neither what never moves nor what has no number
     if not moving.any():
         return np.where(np.isfinite(spread), 0.0, np.nan)
     deviations = np.abs(resampled[moving] - resampled[moving].mean(axis=1, keepdims=True)) / spread[moving, None]
-    bound = float(np.quantile(deviations.max(axis=0), LEVEL))
-    return float(stdtrit(n - 1, ndtr(bound))) * np.sqrt(n / (n - 1)) * spread
+    tail = ndtr(-float(np.quantile(deviations.max(axis=0), LEVEL))) / more
+    return -float(stdtrit(n - 1, tail)) * np.sqrt(n / (n - 1)) * spread
 
 
 def _by_stderr(
-    a: Circuit,
-    b: Circuit,
-    rows: np.ndarray,
-    family: Bool[np.ndarray, " row"],
-    place: Int[np.ndarray, " row"],
-    n_nodes: int,
-    in_nodes: Bool[np.ndarray, " node"],
+    a: Circuit, b: Circuit, rows: np.ndarray, place: Int[np.ndarray, " row"], n_nodes: int
 ) -> tuple[Half, HalfOfNodes, str]:
     """Half widths from standard errors, as if all were independent, with Bonferroni's correction."""
     variance = sum(circuit.table["stderr"].to_numpy(dtype=float)[rows] ** 2 for circuit in (a, b))
     of_nodes = _summed(np.asarray(variance)[:, None], place, n_nodes)[:, 0]
-    times = [NormalDist().inv_cdf(1 - (1 - LEVEL) / 2 / max(1, int(each.sum()))) for each in (family, in_nodes)]
+    times = [NormalDist().inv_cdf(1 - (1 - LEVEL) / 2 / max(1, n)) for n in (len(a.table), n_nodes)]
     return times[0] * np.sqrt(variance), times[1] * np.sqrt(of_nodes), "standard errors, as if independent (Bonferroni)"
 
 

@@ -116,7 +116,7 @@ def _node(layout: Layout, number: int) -> str:
 
 
 def _edge(edge: StillEdge, path: str, widest: float) -> str:
-    width = max(MIN_WIDTH, MAX_WIDTH * abs(edge.effect) / widest)
+    width = min(2 * MAX_WIDTH, max(MIN_WIDTH, MAX_WIDTH * abs(edge.effect) / widest))
     dash = ' stroke-dasharray="1 4"' if edge.is_estimated else ' stroke-dasharray="7 4"' if edge.effect < 0 else ""
     name = html.escape(edge.name)
     said = f"<title>{name}: {fixed(edge.effect, 3, plus=True)}</title>"

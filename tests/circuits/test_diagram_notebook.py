@@ -17,7 +17,7 @@ from chromium import until
 from diagrams import API, BOTH, A, drawn, names, on_screen
 from playwright.sync_api import Browser, Page
 
-from grokscope.circuits import Circuit, Diagram, diagram, draw
+from grokscope.circuits import Circuit, Diagram, draw
 
 HERE = Path(__file__).parents[1]
 
@@ -40,9 +40,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder, port = tmp_path_factory.mktemp("lab"), free_port()
     cells = [
         f"import sys; sys.path.insert(0, {str(HERE)!r})\nfrom diagrams import BOTH\nfrom grokscope.circuits import draw\n"
-        "drawn = draw(BOTH)\ndrawn",
+        "drawn = draw(BOTH)\ndrawn.widget",
         "print(drawn.selected_edges)",
         "drawn.update(threshold=0.35)",
+        "drawn",
     ]
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     notebook = {"cells": [cell(source) for source in cells], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
@@ -116,14 +117,18 @@ def test_a_click_in_jupyterlab_is_a_python_value_and_python_sets_the_threshold(l
     until(page, f"{API}.state.threshold === 0.35")
     assert drawn(page) == names(A, A.table["effect"].abs() >= 0.35)
     assert page.evaluate(f"{API}.state.selected") == [name], "what was selected stays"
+    run_cell(page, 3)
+    until(page, "document.querySelectorAll('.grokscope[data-started]').length === 2", 60)
+    by_itself = "document.querySelectorAll('.grokscope')[1].grokscope"
+    assert set(page.evaluate(f"{by_itself}.drawn[0]")) == names(A), "without the widget it is the page"
     page.close()
 
 
-def test_a_diagram_offers_the_widget_and_the_page() -> None:
+def test_a_diagram_offers_the_widget_and_shows_itself_as_a_page() -> None:
     pytest.importorskip("anywidget")
     shown = draw(BOTH)
-    data, _ = shown._repr_mimebundle_()
-    assert data["text/html"] == shown.html and "application/vnd.jupyter.widget-view+json" in data
+    assert shown._repr_html_() == shown.html and not hasattr(shown, "_repr_mimebundle_")
+    assert "application/vnd.jupyter.widget-view+json" in shown.widget._repr_mimebundle_()[0]
     shown.widget.state = {"selected": ["embed@h", "embed@h -> L0H0.v@h"], "search": "v"}
     assert shown.selected_edges == ["embed@h -> L0H0.v@h"] and shown.state["search"] == "v"
     shown.update(top=4)
@@ -135,10 +140,9 @@ def test_a_diagram_offers_the_widget_and_the_page() -> None:
 
 
 def test_without_widgets_the_page_is_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagram, "has_widgets", lambda: False)
     monkeypatch.setattr("grokscope.circuits.diagram_widget.has_widgets", lambda: False)
     shown = draw(A)
-    assert shown._repr_mimebundle_() == {"text/html": shown.html, "text/plain": "<Diagram: grokscope: circuit>"}
+    assert shown._repr_html_() == shown.html
     with pytest.raises(ImportError, match=r"pip install 'grokscope\[notebook\]'"):
         shown.update(top=3)
     assert shown.state == {} and shown.selected_edges == []

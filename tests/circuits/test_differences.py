@@ -40,8 +40,7 @@ def literal(a: Circuit, b: Circuit, seed: int) -> tuple[np.ndarray, np.ndarray]:
         found.append(np.subtract(effect_b, effect_a))
     draws = np.array(found)
     spread = draws.std(axis=0, ddof=1)
-    family = (a.table["kept"] | b.table["kept"]).to_numpy()[:6]
-    largest = [max(abs(draw[i] - draws[:, i].mean()) / spread[i] for i in np.flatnonzero(family)) for draw in draws]
+    largest = [max(abs(draw[i] - draws[:, i].mean()) / spread[i] for i in range(6)) for draw in draws]
     value = (b.table["effect"] - a.table["effect"]).to_numpy()[:6]
     n = len(weights)
     half = stats.t(n - 1).ppf(stats.norm.cdf(np.quantile(largest, LEVEL))) * spread * (n / (n - 1)) ** 0.5
@@ -86,9 +85,34 @@ def test_of_circuits_that_do_not_differ_hardly_any_has_an_edge_that_does(n_queri
     n, false = 300, 0
     for seed in range(n):
         a, b = pair(0.0, n=n_queries, seed=seed)
-        edges = differences_of(a, b, ROWS, paired=True, seed=seed).edges[(a.table["kept"] | b.table["kept"])]
+        edges = differences_of(a, b, ROWS, paired=True, seed=seed).edges
         false += bool(((edges["low"] > 0) | (edges["high"] < 0)).any())
     assert false / n <= 0.09, f"{false} of {n}"  # 5 of 100 are meant; more than 27 of 300 are unlikely then (p < .01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["three standard errors", "the twelve strongest"])
+def test_that_holds_for_edges_that_are_kept_for_their_effects(rule: str) -> None:
+    """The kept edges of circuits near the noise are those where chance was large: the intervals know of all the others."""
+    n, false = 200, 0
+    for seed in range(n):
+        a, b = pair(0.0, n=40, noise=1.5, seed=seed)
+        size = np.maximum(*(np.abs(c.table["effect"]) / c.table["stderr"] for c in (a, b)))
+        kept = size >= 3 if rule == "three standard errors" else size.rank(ascending=False) <= 12
+        edges = differences_of(a, b, ROWS, paired=True, seed=seed).edges[kept]
+        false += bool(((edges["low"] > 0) | (edges["high"] < 0)).any())
+    assert false / n <= 0.1, f"{false} of {n}"  # 5 of 100 are meant; more than 20 of 200 are unlikely then (p < .01)
+
+
+def test_intervals_of_the_edges_that_a_page_holds_know_of_the_others() -> None:
+    a, b = pair(0.3)
+    few, all_of_them = (differences_of(a, b, rows, paired=True, seed=0).edges.iloc[:10] for rows in (ROWS[:10], ROWS))
+    alone = [
+        Circuit(c.table.iloc[:10].reset_index(drop=True), GRAPH, c.provenance, c.deltas[:10], c.donor_gaps) for c in (a, b)
+    ]
+    narrow = differences_of(*alone, ROWS[:10], paired=True, seed=0).edges
+    width = {name: (e["high"] - e["low"]).mean() for name, e in {"few": few, "all": all_of_them, "alone": narrow}.items()}
+    assert width["alone"] < width["all"] <= 1.05 * width["few"]
 
 
 def test_queries_that_share_a_unit_are_drawn_together() -> None:

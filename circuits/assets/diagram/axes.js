@@ -14,7 +14,7 @@ function drawAxes(overlay, view, { scale, at, size }) {
   for (const band of layout.columns) {
     const x = at[0] + scale * band.middle;
     const words = band.members.length > 1 ? band.text.split(" ") : [band.text];
-    const width = Math.max(...words.map((word) => textWidth(word, band.isFolded ? 11 : 13)));
+    const width = Math.max(...words.map((word) => (band.isFolded ? textWidth(word, 11) : 1.08 * textWidth(word, 13)))); // bold is wider
     if (x < AXIS.left - 20 || x > size[0] || taken.some(([a, w]) => Math.abs(a - x) < (w + width) / 2 + 4)) continue;
     taken.push([x, width]);
     const label = axisLabel(axes, band, "column", x, size[1] - (words.length > 1 ? 18 : 12), words, "middle");
@@ -71,6 +71,7 @@ function finish({ group, kind, isButton, title }, view, members) {
   if (!isButton && !isOpen) return;
   group.setAttribute("role", "button");
   group.setAttribute("tabindex", "0");
+  group.setAttribute("data-focus", `${view.title} ${kind} ${members.join(" ")}`);
   group.setAttribute("aria-label", `${group.textContent}: ${isOpen ? "fold" : "unfold"}`);
   svgTag("title", {}, group, isOpen ? "fold" : title);
   const turn = () => {

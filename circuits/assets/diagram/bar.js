@@ -110,20 +110,22 @@ function filterMenu(app, bar, choice, shows) {
   choice(row("position"), "position", [["", "all"], ...roles.map((role) => [role, role])], "role");
   choice(row("layer"), "layer", [["", "all"], ...layers.map((layer) => [String(layer), String(layer)])], "layer");
   choice(row("effects"), "measured or estimated", [["all", "all"], ["measured", "measured"], ["estimated", "only estimated"]], "measured");
-  if (couplesOf(data).length) choice(row("difference"), "which edges of a difference", [["all", "all"], ["differs", "whose interval excludes 0"], ["a", "only in the first"], ["b", "only in the second"], ["both", "in both"]], "member");
+  const member = couplesOf(data).length ? row("difference") : null;
+  if (member) shows.push((state) => (member.hidden = state.view !== "difference"));
+  if (member) choice(member, "which edges of a difference", [["all", "all"], ["differs", "whose interval excludes 0"], ["a", "only in the first"], ["b", "only in the second"], ["both", "in both"]], "member");
   const hidden = tag("p", { class: "gs-soft" }, box);
   tag("button", { type: "button" }, box, "show all again").addEventListener("click", () => store.set({ role: "", layer: "", measured: "all", member: "all", hidden: [], kinds: [], search: "" }));
   shows.push((state) => {
-    const n = [state.role, state.layer, state.measured !== "all", state.member !== "all", state.hidden.length].filter(Boolean).length;
+    const n = [state.role, state.layer, state.measured !== "all", state.view === "difference" && state.member !== "all", state.hidden.length].filter(Boolean).length;
     summary.textContent = n ? `filter (${n})` : "filter";
     hidden.textContent = state.hidden.length ? `hidden: ${state.hidden.join(", ")}` : "";
   });
-  closeOutside(menu);
+  closeOutside(app, menu);
 }
 
 // A menu closes when one clicks elsewhere or presses Escape.
-function closeOutside(menu) {
-  document.addEventListener("pointerdown", (event) => menu.contains(event.target) || menu.removeAttribute("open"));
+function closeOutside(app, menu) {
+  document.addEventListener("pointerdown", (event) => menu.contains(event.target) || menu.removeAttribute("open"), { signal: app.stop.signal });
   menu.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !menu.open) return;
     menu.removeAttribute("open");
@@ -146,6 +148,7 @@ function stepControls(app, bar, shows) {
     timer = null;
     play.textContent = "▶ play";
   };
+  app.stop.signal.addEventListener("abort", stop);
   play.addEventListener("click", () => {
     if (timer) return stop();
     play.textContent = "❚❚ pause";
@@ -177,14 +180,14 @@ function buttons(app, bar, shows) {
   button("reset", "as it opened", store.reset);
   if (root.requestFullscreen) button("full", "full screen", () => (document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen()));
   saveMenu(app, group);
-  helpMenu(group);
+  helpMenu(app, group);
   shows.push(() => {
     undo.disabled = !store.canUndo();
     redo.disabled = !store.canRedo();
   });
 }
 
-function helpMenu(group) {
+function helpMenu(app, group) {
   const menu = tag("details", { class: "gs-menu gs-help" }, group);
   tag("summary", { "aria-label": "help" }, menu, "?");
   const list = tag("dl", { class: "gs-pop" }, menu);
@@ -197,5 +200,5 @@ function helpMenu(group) {
     tag("dt", {}, list, key);
     tag("dd", {}, list, text);
   }
-  closeOutside(menu);
+  closeOutside(app, menu);
 }

@@ -4,7 +4,7 @@ function fillDetails(app, holder, state) {
   holder.replaceChildren();
   const name = state.selected[state.selected.length - 1];
   if (!name) return;
-  const view = app.views.find((each) => each.trace && each.trace.name === name) || app.views[0];
+  const view = app.views.find((each) => isIn(each.scene, name)) || app.views[0];
   const head = tag("div", { class: "gs-selected-head" }, holder);
   tag("p", { class: "gs-title" }, head, name);
   const others = state.selected.length - 1;
@@ -21,7 +21,7 @@ function fillDetails(app, holder, state) {
   }
   act("close", "select nothing", () => app.select(null));
   if (name.includes(" -> ")) edgeDetails(app, view, holder, name, state);
-  else nodeDetails(app, view, holder, name, state);
+  else nodeDetails(app, holder, name, state);
 }
 
 function nameGroup(app, holder, nodes) {
@@ -51,7 +51,7 @@ function edgeDetails(app, view, holder, name, state) {
   const curve = view.scene.order.find((each) => each.name === name);
   const own = edgeOf(view.graph, name);
   const members = curve ? curve.all : own < 0 ? [] : [own];
-  numberTable(app, view, holder, members.slice(0, 12), state);
+  numberTable(app, holder, members.length ? members.slice(0, 12).map((i) => edgeName(view.graph, i)) : [name], state);
   if (members.length > 1) tag("p", { class: "gs-soft" }, holder, `A sum of ${members.length} edges${members.length > 12 ? ", of which 12 are listed" : ""}; it is not the effect of patching them together.`);
   if (curve && view.panels.length > 1) tag("p", {}, holder, differenceInWords(curve, view.panels));
   else if (members.length === 1) differenceLine(app, view, holder, members[0], state);
@@ -70,43 +70,51 @@ function differenceLine(app, view, holder, i, state) {
   tag("p", {}, holder, differenceInWords({ difference, low, high, differs: excludesZero(low, high) }, panels));
 }
 
-// Effects with intervals by panel, an edge a row.
-function numberTable(app, view, holder, edges, state) {
-  if (!edges.length) return;
+// Effects with intervals by circuit, an edge a row; circuits of other graphs have theirs by the same name.
+function numberTable(app, holder, names, state) {
   const table = tag("table", { class: "gs-numbers" }, holder);
   const head = tag("tr", {}, tag("thead", {}, table));
   tag("th", { scope: "col" }, head, "edge");
-  const panels = app.data.panels.filter((panel) => app.graphs[panel.graph] === view.graph);
-  panels.forEach((panel) => tag("th", { scope: "col" }, head, panel.label || "effect"));
+  app.data.panels.forEach((panel) => tag("th", { scope: "col" }, head, panel.label || "effect"));
   const body = tag("tbody", {}, table);
-  for (const i of edges) {
+  for (const name of names) {
     const row = tag("tr", {}, body);
-    tag("th", { scope: "row" }, row, edgeName(view.graph, i));
-    panels.forEach((panel) => {
-      const frame = frameAt(panel, state.step);
-      tag("td", {}, row, effectOf(panel, frame, view.graph, i));
+    tag("th", { scope: "row" }, row, name);
+    app.data.panels.forEach((panel) => {
+      const graph = app.graphs[panel.graph];
+      tag("td", {}, row, effectOf(panel, frameAt(panel, state.step), graph, edgeOf(graph, name)));
     });
   }
 }
 
 // What enters a node, by kind of input, and what leaves it.
-function nodeDetails(app, view, holder, name, state) {
+function nodeDetails(app, holder, name, state) {
+  const views = app.views.filter((view) => [...view.scene.boxes.values()].some((box) => box.name === name));
+  if (!views.length) return void tag("p", { class: "gs-soft" }, holder, "It is not in this picture.");
+  if (app.data.about && app.data.about[name]) tag("p", {}, holder, app.data.about[name]);
+  for (const view of views) nodeInView(app, view, holder, name);
+  const [view] = views;
+  const box = [...view.scene.boxes.values()].find((each) => each.name === name);
+  const comparison = couplesOf(app.data).length ? comparisonOf(app.data, state.pair, state.step) : null;
+  const [a, b] = state.pair.map((p) => app.data.panels[p]);
+  const row = comparison && !box.isGroup && !view.isMerged && app.graphs[a.graph] === view.graph ? nodeRow(comparison, box.members[0]) : null;
+  if (row) tag("p", {}, holder, `All measured effects out of it, ${b.label} − ${a.label}: ${fixed(row.value, 3, true)}${interval(row.low, row.high, 3, true)}.`);
+  if (!box.isGroup) attentionMap(app, holder, box.label);
+}
+
+// What enters a node in one picture, by kind of input, what leaves it, and what passes.
+function nodeInView(app, view, holder, name) {
   const { graph, scene } = view;
   const box = [...scene.boxes.values()].find((each) => each.name === name);
-  if (!box) return void tag("p", { class: "gs-soft" }, holder, "It is not in this picture.");
-  if (app.data.about && app.data.about[name]) tag("p", {}, holder, app.data.about[name]);
   scene.frames.forEach((frame, p) => {
     const into = scene.drawn[p].filter((i) => scene.boxOf(graph.entered(i)) === box && scene.boxOf(graph.senders[i]) !== box);
     const out = scene.drawn[p].filter((i) => scene.boxOf(graph.senders[i]) === box && scene.boxOf(graph.entered(i)) !== box);
     if (view.panels[p].label) tag("p", { class: "gs-title" }, holder, view.panels[p].label);
-    const kinds = [...new Set(into.map((i) => graph.lookOf(i)))];
-    for (const kind of kinds) edgeList(app, view, holder, frame, app.data.looks[kind][1], into.filter((i) => graph.lookOf(i) === kind));
+    if (!into.length && !out.length) tag("p", { class: "gs-soft" }, holder, "no drawn edge");
+    for (const kind of new Set(into.map((i) => graph.lookOf(i)))) edgeList(app, view, holder, frame, app.data.looks[kind][1], into.filter((i) => graph.lookOf(i) === kind));
     edgeList(app, view, holder, frame, "out of it", out);
   });
-  const row = scene.comparison && !box.isGroup && !view.isMerged ? nodeRow(scene.comparison, box.members[0]) : null;
-  if (row) tag("p", {}, holder, `All effects out of it, ${view.panels[1].label} − ${view.panels[0].label}: ${fixed(row.value, 3, true)}${interval(row.low, row.high, 3, true)}.`);
   traceWords(view, holder);
-  if (!box.isGroup) attentionMap(app, holder, box.label);
 }
 
 function edgeList(app, view, holder, frame, title, edges) {

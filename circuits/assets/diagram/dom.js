@@ -29,15 +29,21 @@ function fixed(value, digits, plus, isBound) {
   return plus && !text.startsWith("-") ? `+${text}` : text.replace("-", "−");
 }
 
+// A size in a legend: two decimals, or two digits where these say nothing.
+function amount(value) {
+  const size = Math.abs(value);
+  return size && (size < 0.095 || size >= 1000) ? String(Number(value.toPrecision(2))).replace("-", "−") : fixed(value, 2);
+}
+
 function interval(low, high, digits, plus) {
   return low === null || high === null ? "" : ` [${fixed(low, digits, plus, true)}, ${fixed(high, digits, plus, true)}]`;
 }
 
 // An effect with its interval, from its standard error.
-function withError(value, stderr) {
+function withError(value, stderr, digits = 3) {
   if (value === null) return "no number";
   const half = stderr === null ? null : 1.96 * stderr;
-  return fixed(value, 3) + (half === null ? "" : interval(value - half, value + half, 3));
+  return fixed(value, digits) + (half === null ? "" : interval(value - half, value + half, digits));
 }
 
 const MEASURE = document.createElement("canvas").getContext("2d");

@@ -20,7 +20,7 @@ function saveMenu(app, group) {
   button("page", "this page as it is now", () => download(`${name}.html`, "text/html", pageOf(app)));
   const link = tag("button", { type: "button", title: "an address that shows what you see" }, box, "link");
   link.addEventListener("click", async () => {
-    const address = `${location.href.split("#")[0]}#${addressKey(app.number)}=${encoded(app.store.get(), app.first)}`;
+    const address = `${location.href.split("#")[0]}#${addressKey(app.number)}=${encoded(app.store.get(), app.first, app.opened)}`;
     try {
       await navigator.clipboard.writeText(address);
       link.textContent = "copied";
@@ -32,7 +32,7 @@ function saveMenu(app, group) {
     }
     setTimeout(() => (link.textContent = "link"), 1500);
   });
-  closeOutside(menu);
+  closeOutside(app, menu);
 }
 
 function pngOf(svg, done) {
@@ -68,7 +68,7 @@ function csvOf(app) {
         const [sender, receiver] = [view.graph.nodes[view.graph.senders[i]].name, view.graph.inputs[view.graph.receivers[i]].name];
         const half = frame.stderr[i] === null ? null : Z * frame.stderr[i];
         const bounds = half === null ? [null, null] : [frame.effect[i] - half, frame.effect[i] + half].map((x) => Number(x.toPrecision(6)));
-        lines.push([panel.label, frame.step, edgeName(view.graph, i), sender, receiver, Number(frame.effect[i].toPrecision(6)), ...bounds, frame.n, isKept(frame, i), isEstimated(frame, i) ? "estimated" : "measured"]);
+        lines.push([panel.label, frame.step, edgeName(view.graph, i), sender, receiver, Number(frame.effect[i].toPrecision(6)), ...bounds, frame.n_each ? frame.n_each[i] : frame.n, isKept(frame, i), isEstimated(frame, i) ? "estimated" : "measured"]);
         seen.add(i);
       }
     });

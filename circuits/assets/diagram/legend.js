@@ -27,7 +27,7 @@ function kindsLegend(app, holder, state) {
   for (const [look, [name, text]] of app.data.looks.entries()) {
     if (!used.has(look) && !state.kinds.includes(name)) continue;
     const isOff = state.kinds.includes(name);
-    const button = tag("button", { type: "button", class: "gs-kind", "aria-pressed": String(!isOff), title: isOff ? "draw them" : "leave them out" }, holder);
+    const button = tag("button", { type: "button", class: "gs-kind", "data-focus": `kind ${name}`, "aria-pressed": String(!isOff), title: isOff ? "draw them" : "leave them out" }, holder);
     line(button, `gs-into-${name}`);
     tag("span", {}, button, text);
     button.addEventListener("click", () => app.store.set({ kinds: isOff ? state.kinds.filter((each) => each !== name) : [...state.kinds, name] }));
@@ -39,13 +39,13 @@ function differenceLegend(app, holder) {
   const [a, b] = view.panels;
   const most = mostDifferent(view.scene);
   const scale = tag("span", { class: "gs-scale" }, holder);
-  tag("span", {}, scale, `difference: higher in ${a.label} −${most.toFixed(2)}`);
+  tag("span", {}, scale, `difference: higher in ${a.label} −${amount(most)}`);
   const bar = svgTag("svg", { width: 120, height: 12, "aria-hidden": "true" }, scale);
   for (let i = 0; i < 24; i++) {
     const value = (((i + 0.5) / 24) * 2 - 1) * most;
     svgTag("rect", { x: i * 5, y: 1, width: 5.2, height: 10, style: `fill: ${differenceColour(value, most, app.colour)}` }, bar);
   }
-  tag("span", {}, scale, `+${most.toFixed(2)} higher in ${b.label}`);
+  tag("span", {}, scale, `+${amount(most)} higher in ${b.label}`);
   sample(holder, "gs-unsure", "the interval of the difference includes 0");
   const core = tag("span", {}, holder);
   const svg = line(core, "gs-plain", 7);
@@ -59,7 +59,7 @@ function widthLegend(app, holder) {
   tag("span", {}, span, `width: ${app.data.measure || "|effect|, a share of the clean–corrupt gap"}`);
   for (const part of [0.1, 0.4, 1]) {
     line(span, "gs-plain", Math.max(drawing.minWidth, drawing.maxWidth * part));
-    tag("span", {}, span, (widest * part).toFixed(2));
+    tag("span", {}, span, amount(widest * part));
   }
 }
 

@@ -29,11 +29,11 @@ function differenceColour(value, most, colour) {
 }
 
 // How a curve is drawn: width in pixels, colour, dashes; `core` if it is one of both circuits.
-function lookOfCurve(curve, { isDifference, widest, most, colour, looks, drawing }) {
-  const scale = (x) => Math.max(drawing.minWidth, (drawing.maxWidth * x) / widest);
+function lookOfCurve(curve, { isDifference, hasIntervals, widest, most, colour, looks, drawing }) {
+  const scale = (x) => Math.min(2 * drawing.maxWidth, Math.max(drawing.minWidth, (drawing.maxWidth * x) / widest));
   const dash = curve.isEstimated ? [1, 4] : curve.isNegative ? [7, 4] : [];
   if (!isDifference) return { width: scale(curve.size), colour: colour(`edge-${looks[curve.look][0]}`), dash, core: false };
-  if (curve.differs === false) return { width: THINNEST, colour: colour("neutral"), dash, core: false };
+  if (curve.differs === false || (curve.differs === null && hasIntervals)) return { width: THINNEST, colour: colour("neutral"), dash, core: false };
   return { width: scale(curve.size), colour: differenceColour(curve.difference, most, colour), dash, core: curve.member === "both" };
 }
 
@@ -104,7 +104,7 @@ function pointSize(scale) {
 // The largest difference that is sure, which has the full colour; of all if none is.
 function mostDifferent(scene) {
   const sizes = (all) => all.map((curve) => Math.abs(curve.difference || 0));
-  const sure = scene.order.filter((curve) => curve.differs !== false);
+  const sure = scene.order.filter((curve) => curve.differs);
   return Math.max(...sizes(sure.length ? sure : scene.order), 0) || 1;
 }
 
@@ -115,14 +115,17 @@ function labelsFit(scene, scale) {
 }
 
 // The SVG over the canvas, made anew when boxes change: arrows between positions, boxes, marks, labels, axes.
+let markers = 0; // each picture has its own arrowhead, as large on the screen as its zoom asks for
+
 function createOverlay(svg) {
+  const arrow = `gs-arrow-${markers++}`;
   svg.replaceChildren();
   const defs = svgTag("defs", {}, svg);
-  const marker = { id: "gs-arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 9, markerHeight: 9, markerUnits: "userSpaceOnUse", orient: "auto" };
+  const marker = { id: arrow, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 9, markerHeight: 9, markerUnits: "userSpaceOnUse", orient: "auto" };
   svgTag("path", { d: "M0 0 L8 4 L0 8 z", class: "gs-arrowhead" }, svgTag("marker", marker, defs));
   const world = svgTag("g", { class: "gs-world" }, svg);
   const [bands, moves, nodes, marks, labels] = ["bands", "moves", "nodes", "marks", "labels"].map((name) => svgTag("g", { class: `gs-${name}` }, world));
-  return { world, bands, moves, nodes, marks, labels, axes: svgTag("g", { class: "gs-axes" }, svg), made: new Map() };
+  return { arrow, world, bands, moves, nodes, marks, labels, axes: svgTag("g", { class: "gs-axes" }, svg), made: new Map() };
 }
 
 // Bring the overlay up to a scene. `touched` are the ids of boxes that drawn edges reach.
@@ -185,7 +188,7 @@ function drawMoves(overlay, scene, scale, lit, litBoxes, asBoxes) {
     if (isMany && !(lit && isLit)) continue; // on the canvas
     const group = svgTag("g", { class: isLit ? "gs-move" : "gs-move gs-unlit", "data-move": move.key }, overlay.moves);
     const points = moveCurve(move.from.at, move.to.at, half(move.from), half(move.to));
-    svgTag("path", { d: pathOf(points), "stroke-width": 1.6, "marker-end": "url(#gs-arrow)" }, group);
+    svgTag("path", { d: pathOf(points), "stroke-width": 1.6, "marker-end": `url(#${overlay.arrow})` }, group);
     if (lit && !isLit) continue;
     const text = moveNumber(move);
     const [width, height] = [textWidth(text, 11) / scale + 4 / scale, 12 / scale];

@@ -67,8 +67,20 @@ function sceneOf(view, state, data, isQuick) {
     measure(curve, view, frames, comparison, data);
     if (isSimple && curve.all.length === 1) view.ofEdge.set(curve.all[0], curve);
   }
+  if (state.hidden.length) drawn = withoutHidden(curves, drawn, new Set(state.hidden));
   const order = [...curves.values()].sort((a, b) => a.size - b.size);
   return { boxes, boxOf, frames, drawn, curves, order, comparison, moves: isQuick ? [] : movesOf(view, frames, drawn, boxOf) };
+}
+
+// Groups, merged nodes and their edges are hidden here, since they have names of their own.
+function withoutHidden(curves, drawn, hidden) {
+  const gone = drawn.map(() => new Set());
+  for (const [key, { name, from, to, edges }] of curves) {
+    if (![name, from.name, to.name].some((each) => hidden.has(each))) continue;
+    edges.forEach((each, p) => each.forEach((i) => gone[p].add(i)));
+    curves.delete(key);
+  }
+  return drawn.map((edges, p) => edges.filter((i) => !gone[p].has(i)));
 }
 
 // In the difference of two circuits: only what is in one, in the other, in both, or differs.
@@ -100,6 +112,7 @@ function measure(curve, view, frames, comparison, data) {
   curve.all = all;
   const sum = (list, edges) => edges.reduce((total, i) => (total === null || list[i] === null ? null : total + list[i]), 0);
   curve.strengths = curve.edges.map((edges, p) => (edges.length ? sum(frames[p].effect, edges) || 0 : 0));
+  curve.effects = frames.map((frame) => sum(frame.effect, all)); // whether a circuit draws them or not
   curve.size = Math.max(...curve.strengths.map(Math.abs));
   curve.isEstimated = curve.edges.every((edges, p) => edges.every((i) => isEstimated(frames[p], i)));
   const strongest = curve.strengths.reduce((best, x) => (Math.abs(x) > Math.abs(best) ? x : best), 0);

@@ -6,7 +6,7 @@ function searched(text) {
   if (trimmed.includes("->")) {
     const whole = trimmed.replace(/\s*->\s*/, " -> ").toLowerCase();
     const [from, to] = whole.split(" -> ");
-    return (edge) => matches(edge.sender, from) && matches(edge.receiver, to);
+    return (edge) => `${edge.sender} -> ${edge.receiver}`.toLowerCase() === whole || (matches(edge.sender, from) && matches(edge.receiver, to));
   }
   const terms = trimmed.replace(/([<>]=?)\s+/g, "$1").split(/\s+/).filter(Boolean);
   const tests = terms.map((term) => (term[0] === "-" && term.length > 1 ? negate(termTest(term.slice(1))) : termTest(term)));

@@ -15,7 +15,8 @@ function start(root) {
   app.first = { ...DEFAULTS, ...firstState(app) };
   app.isPage = document.body.classList.contains("grokscope-page");
   const sent = app.isPage ? fromAddress(app.number) : {};
-  app.store = createStore(app.first, sensible(app, { ...accepted(JSON.parse(root.dataset.state || "{}")), ...sent }));
+  app.opened = { ...app.first, ...sensible(app, accepted(savedState(root))) };
+  app.store = createStore(app.opened, sensible(app, sent));
   buildPage(app);
   app.store.listen(() => follow(app));
   update(app);
@@ -32,6 +33,15 @@ function start(root) {
     app,
   };
   return root.grokscope;
+}
+
+// What a saved page opens with; nothing if it is damaged.
+function savedState(root) {
+  try {
+    return JSON.parse(root.dataset.state || "{}");
+  } catch {
+    return {};
+  }
 }
 
 function firstState(app) {
@@ -56,9 +66,18 @@ function sensible(app, given) {
   for (const [key, values] of Object.entries(options)) if (key in found && !values.includes(found[key])) delete found[key];
   for (const key of ["hidden", "selected", "kinds"]) if (key in found) found[key] = found[key].filter((each) => typeof each === "string");
   if ("groups" in found) found.groups = found.groups.filter((each) => each && typeof each.name === "string" && Array.isArray(each.nodes) && each.nodes.every((node) => typeof node === "string"));
-  if ("open" in found) found.open = { columns: [...(found.open.columns || [])], rows: [...(found.open.rows || [])] };
-  if ("zoom" in found && found.zoom && !(found.zoom.length === 3 && found.zoom.every(Number.isFinite))) delete found.zoom;
+  if ("open" in found) found.open = openedParts(found.open);
+  if ("zoom" in found && found.zoom && !(found.zoom.length === 3 && found.zoom.every(Number.isFinite) && found.zoom[0] >= 1)) delete found.zoom;
+  for (const key of ["threshold", "top"]) if (key in found && !(found[key] >= 0 && Number.isFinite(found[key]))) delete found[key];
+  if ("top" in found) found.top = Math.min(data.most, Math.round(found.top));
+  if ("role" in found && !app.graphs.some((graph) => graph.columns.includes(found.role))) found.role = "";
+  if ("layer" in found && !app.graphs.some((graph) => graph.rows.some((row) => String(row.layer) === found.layer))) found.layer = "";
   return found;
+}
+
+function openedParts(given) {
+  const list = (value, kind) => (Array.isArray(value) ? value.filter((each) => typeof each === kind) : []);
+  return { columns: list(given && given.columns, "string"), rows: list(given && given.rows, "number") };
 }
 
 function buildPage(app) {
@@ -87,7 +106,7 @@ function buildPage(app) {
   app.lookOf = (curve, view = app.views[0]) => lookOfCurve(curve, view.style);
   app.aside = createAside(app);
   root.querySelectorAll(".gs-strip").forEach((each) => each.remove()); // of a page that the browser saved
-  app.strip = tag("div", { class: "gs-strip", hidden: "" });
+  app.strip = tag("div", { hidden: "" });
   app.holder.before(app.strip);
   app.showBar = createBar(app);
   root.addEventListener("keydown", (event) => {
@@ -154,9 +173,17 @@ function quickly(app) {
 function update(app) {
   clearTimeout(app.waiting);
   const begun = performance.now();
+  const focused = app.root.contains(document.activeElement) ? document.activeElement.getAttribute("data-focus") : null;
   updateAll(app);
+  if (focused) refocus(app.root, focused);
   app.seen = app.store.get();
   app.cost = performance.now() - begun;
+}
+
+// What had the focus may have been made anew.
+function refocus(root, key) {
+  const found = [...root.querySelectorAll("[data-focus]")].find((each) => each.getAttribute("data-focus") === key);
+  if (found && found !== document.activeElement) found.focus({ preventScroll: true });
 }
 
 function updateAll(app) {
@@ -183,7 +210,7 @@ function updateAll(app) {
   app.aside(state);
   fillStrip(app, state);
   if (app.tipped) showTip(app, null, null);
-  if (app.isPage) toAddress(app.number, encoded(state, app.first));
+  if (app.isPage) toAddress(app.number, encoded(state, app.first, app.opened));
 }
 
 const ASIDE = 330; // pixels that the table needs beside the pictures
@@ -218,6 +245,7 @@ function watch(app) {
   };
   app.printColour = (name) => getComputedStyle(app.root.querySelector(".gs-print")).getPropertyValue(`--${name}`).trim();
   addEventListener("beforeprint", print, until);
+  if (app.isPage) addEventListener("hashchange", () => app.store.set({ ...app.opened, ...sensible(app, fromAddress(app.number)) }), until);
   matchMedia("print").addEventListener("change", (event) => event.matches && print(), until);
 }
 
@@ -238,27 +266,35 @@ function showTip(app, view, found, at) {
   tip.style.top = `${Math.max(0, Math.min(y + 14, frame.height - tip.offsetHeight))}px`;
 }
 
-// Small pictures of every step.
+// Small pictures of every step of every circuit.
 function fillStrip(app, state) {
-  const { strip, steps, store } = app;
+  const { strip, steps } = app;
   strip.hidden = !(state.multiples && steps.length > 1);
-  if (strip.hidden) return strip.replaceChildren();
   strip.replaceChildren();
-  const view = app.views[0];
-  for (const step of steps) {
-    const button = tag("button", { type: "button", "aria-pressed": String(step === state.step), "aria-label": `step ${step.toLocaleString("en")}` }, strip);
-    const canvas = tag("canvas", { "aria-hidden": "true" }, button);
-    tag("span", {}, button, step.toLocaleString("en"));
-    button.addEventListener("click", () => store.set({ step }));
-    const scene = sceneOf(view, { ...state, step }, app.data);
-    const { layout } = view;
-    const [width, ratio] = [150, window.devicePixelRatio || 1];
-    const scale = width / (layout.width - layout.c.marginLeft);
-    const height = Math.min(130, (layout.height - layout.c.marginBottom) * scale);
-    const all = Math.min(scale, height / (layout.height - layout.c.marginBottom));
-    Object.assign(canvas, { width: width * ratio, height: height * ratio });
-    canvas.style.width = `${width}px`;
-    canvas.style.height = `${height}px`;
-    paintCurves(canvas.getContext("2d"), scene, { ...view.style, most: view.panels.length > 1 ? mostDifferent(scene) : 1 }, { scale: all, at: [-layout.c.marginLeft * all, 0], ratio, lit: null, hovered: null });
+  if (strip.hidden) return;
+  for (const view of app.views) {
+    const row = tag("div", { class: "gs-strip" }, strip);
+    if (app.views.length > 1) tag("span", { class: "gs-soft" }, row, view.panels[0].label);
+    for (const step of steps) smallPicture(app, view, row, step, state);
   }
+}
+
+function smallPicture(app, view, row, step, state) {
+  const name = `step ${step.toLocaleString("en")}`;
+  const button = tag("button", { type: "button", "aria-pressed": String(step === state.step), "aria-label": `${view.panels[0].label} ${name}`.trim(), "data-focus": `${view.title} ${name}` }, row);
+  const canvas = tag("canvas", { "aria-hidden": "true" }, button);
+  tag("span", {}, button, step.toLocaleString("en"));
+  button.addEventListener("click", () => app.store.set({ step }));
+  const { ofEdge } = view;
+  const scene = sceneOf(view, { ...state, step }, app.data);
+  view.ofEdge = ofEdge; // of the step that is shown
+  const { layout } = view;
+  const inner = [layout.width - layout.c.marginLeft, layout.height - layout.c.marginBottom];
+  const ratio = window.devicePixelRatio || 1;
+  const scale = Math.min(150 / inner[0], 130 / inner[1]);
+  Object.assign(canvas, { width: 150 * ratio, height: inner[1] * scale * ratio });
+  canvas.style.width = "150px";
+  canvas.style.height = `${inner[1] * scale}px`;
+  const style = { ...view.style, most: view.panels.length > 1 ? mostDifferent(scene) : 1 };
+  paintCurves(canvas.getContext("2d"), scene, style, { scale, at: [-layout.c.marginLeft * scale + (150 - inner[0] * scale) / 2, 0], ratio, lit: null, hovered: null });
 }

@@ -16,8 +16,10 @@ function differing(state, first) {
   return Object.fromEntries(Object.entries(state).filter(([key, value]) => !same(value, first[key])));
 }
 
-function encoded(state, first) {
-  const chosen = differing(state, first);
+// As text: what differs from how diagrams open, and also what the page was saved with, so that nothing of it comes back.
+function encoded(state, first, opened = first) {
+  const chosen = Object.fromEntries(Object.entries(state).filter(([key, value]) => !same(value, first[key]) || !same(opened[key], first[key])));
+  if (same(state, opened)) return "";
   if (!Object.keys(chosen).length) return "";
   const bytes = new TextEncoder().encode(JSON.stringify(chosen));
   return btoa(String.fromCharCode(...bytes)).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
@@ -41,8 +43,8 @@ function accepted(given) {
 }
 
 // The present state, those before and after it, and who wants to hear of changes.
-function createStore(first, initial) {
-  let now = { ...first, ...initial };
+function createStore(opened, initial) {
+  let now = { ...opened, ...initial };
   const [past, future, listeners] = [[], [], []];
   let last = { key: "", at: 0 };
   const tell = () => listeners.forEach((listener) => listener(now));
@@ -77,7 +79,7 @@ function createStore(first, initial) {
     },
     reset: () => {
       past.push(now);
-      now = { ...first };
+      now = { ...opened };
       tell();
     },
     canUndo: () => past.length > 0,

@@ -2,28 +2,34 @@
 
 const MOST_ROWS = 100; // at once
 
-// The columns of a list: [key, heading, number or text of a row, whether it sorts as a number].
+// The columns and rows of a list: of all circuits, by name, since they may be of several graphs.
 function listOf(app, state) {
-  const { data, graphs } = app;
-  const shown = app.views[0];
-  const graph = shown.graph;
-  const panels = data.panels.map((panel, p) => ({ panel, p })).filter(({ panel }) => graphs[panel.graph] === graph);
-  if (state.list === "differences" && couplesOf(data).length) return differencesList(app, state, graph);
-  return state.list === "nodes" ? nodesList(app, state, graph, panels) : edgesList(app, state, graph, panels);
+  if (state.list === "differences" && couplesOf(app.data).length) return differencesList(app, state, app.graphs[app.data.panels[state.pair[0]].graph]);
+  return state.list === "nodes" ? nodesList(app, state) : edgesList(app, state);
 }
 
-function edgesList(app, state, graph, panels) {
-  const { data } = app;
-  const drawn = panels.map(({ panel }) => new Set(drawnEdges(graph, frameAt(panel, state.step), state, data)));
-  const all = [...new Set(drawn.flatMap((edges) => [...edges]))];
+// Each panel with its graph, its frame and the numbers of the edges that it draws.
+function drawnOf(app, state) {
+  return app.data.panels.map((panel) => {
+    const graph = app.graphs[panel.graph];
+    const frame = frameAt(panel, state.step);
+    return { panel, graph, frame, edges: drawnEdges(graph, frame, state, app.data) };
+  });
+}
+
+function edgesList(app, state) {
+  const panels = drawnOf(app, state);
+  const drawn = panels.map(({ graph, edges }) => new Set(edges.map((i) => edgeName(graph, i))));
   const columns = [{ key: "edge", text: "edge" }];
   panels.forEach(({ panel }, k) => columns.push({ key: `effect ${k}`, text: panel.label || "effect", title: "share of the gap, with its 95 % interval", isNumber: true }));
-  const rows = all.map((i) => {
-    const cells = panels.map(({ panel }, k) => {
-      const frame = frameAt(panel, state.step);
-      return { sort: frame.effect[i], text: withError(frame.effect[i], frame.stderr[i]), isFaint: !drawn[k].has(i) };
+  const digits = panels.length > 1 ? 2 : 3;
+  const rows = [...new Set(drawn.flatMap((names) => [...names]))].map((name) => {
+    const cells = panels.map(({ graph, frame }, k) => {
+      const i = edgeOf(graph, name);
+      const effect = i < 0 ? null : frame.effect[i];
+      return { sort: effect, text: effect === null ? "–" : withError(effect, frame.stderr[i], digits), isFaint: !drawn[k].has(name) };
     });
-    return { name: edgeName(graph, i), size: Math.max(...cells.map(({ sort }) => Math.abs(sort || 0))), cells };
+    return { name, size: Math.max(...cells.map(({ sort }) => Math.abs(sort || 0))), cells };
   });
   return { columns, rows, sort: ["size", -1], what: "edge" };
 }
@@ -49,33 +55,39 @@ function differencesList(app, state, graph) {
   return { columns, rows, sort: ["size", -1], what: "edge", sides: [a.label, b.label] };
 }
 
-function nodesList(app, state, graph, panels) {
+function nodesList(app, state) {
   const { data } = app;
+  const panels = drawnOf(app, state);
   const columns = [{ key: "node", text: "node" }];
   panels.forEach(({ panel }, k) => columns.push({ key: `effect ${k}`, text: panel.label ? `out of it, ${panel.label}` : "effects out of it", title: "sum of the effects of the drawn edges that leave it", isNumber: true }));
   const comparison = couplesOf(data).length ? comparisonOf(data, state.pair, state.step) : null;
-  if (comparison) columns.push({ key: "difference", text: `${data.panels[state.pair[1]].label} − ${data.panels[state.pair[0]].label}`, title: "of all measured edges out of it", isNumber: true });
-  const sums = panels.map(({ panel }) => {
-    const frame = frameAt(panel, state.step);
-    const found = new Map();
-    for (const i of drawnEdges(graph, frame, state, data)) {
-      for (const node of [graph.senders[i], graph.entered(i)]) if (!found.has(node)) found.set(node, 0);
-      found.set(graph.senders[i], found.get(graph.senders[i]) + frame.effect[i]);
-    }
-    return found;
-  });
-  const all = [...new Set(sums.flatMap((found) => [...found.keys()]))];
-  const rows = all.map((node) => {
-    const cells = sums.map((found) => ({ sort: found.has(node) ? found.get(node) : null, text: found.has(node) ? fixed(found.get(node), 3) : "–" }));
+  if (comparison) columns.push({ key: "difference", text: `${data.panels[state.pair[1]].label} − ${data.panels[state.pair[0]].label}, all measured`, title: "of all measured edges out of it, drawn or not", isNumber: true });
+  const sums = panels.map(sumsOut);
+  const compared = comparison && app.graphs[data.panels[state.pair[0]].graph];
+  const rows = [...new Set(sums.flatMap((found) => [...found.keys()]))].map((name) => {
+    const cells = sums.map((found) => ({ sort: found.has(name) ? found.get(name) : null, text: found.has(name) ? fixed(found.get(name), 3) : "–" }));
     const size = Math.max(...cells.map(({ sort }) => Math.abs(sort || 0)));
-    if (comparison) {
-      const row = nodeRow(comparison, node);
-      const isSure = row && excludesZero(row.low, row.high);
-      cells.push(row ? { sort: row.value, text: fixed(row.value, 2, true) + interval(row.low, row.high, 2, true), isSure, side: isSure ? (row.value < 0 ? "a" : "b") : "" } : { sort: null, text: "–" });
-    }
-    return { name: graph.nodes[node].name, size, cells };
+    if (comparison) cells.push(differenceCell(compared.nodeOf.has(name) ? nodeRow(comparison, compared.nodeOf.get(name).i) : null));
+    return { name, size, cells };
   });
   return { columns, rows, sort: ["size", -1], what: "node" };
+}
+
+// By name of each node that drawn edges touch, the sum of those that leave it.
+function sumsOut({ graph, frame, edges }) {
+  const found = new Map();
+  for (const i of edges) {
+    const [from, to] = [graph.senders[i], graph.entered(i)].map((node) => graph.nodes[node].name);
+    found.set(from, (found.get(from) || 0) + frame.effect[i]);
+    if (!found.has(to)) found.set(to, 0);
+  }
+  return found;
+}
+
+function differenceCell(row) {
+  if (!row) return { sort: null, text: "–" };
+  const isSure = excludesZero(row.low, row.high);
+  return { sort: row.value, text: fixed(row.value, 2, true) + interval(row.low, row.high, 2, true), isSure, side: isSure ? (row.value < 0 ? "a" : "b") : "" };
 }
 
 // What bold numbers, grey ones and the two colours mean.
@@ -110,14 +122,14 @@ function fillTable(app, holder, state) {
   const [key, way] = state.sort || list.sort;
   for (const column of list.columns) {
     const cell = tag("th", { scope: "col", "aria-sort": column.key === key ? (way < 0 ? "descending" : "ascending") : "none" }, head);
-    const button = tag("button", { type: "button", title: column.title || "sort" }, cell, column.text + (column.key === key ? (way < 0 ? " ▾" : " ▴") : ""));
+    const button = tag("button", { type: "button", title: column.title || "sort", "data-focus": `sort ${column.key}` }, cell, column.text + (column.key === key ? (way < 0 ? " ▾" : " ▴") : ""));
     button.addEventListener("click", () => app.store.set({ sort: [column.key, column.key === key ? -way : column.isNumber ? -1 : 1] }));
   }
   const body = tag("tbody", {}, table);
   const selected = new Set(state.selected);
   for (const row of rows.slice(0, most)) {
     const line = tag("tr", { "data-row": row.name, ...(selected.has(row.name) ? { class: "gs-selected" } : {}) }, body);
-    const name = tag("button", { type: "button", "aria-pressed": String(selected.has(row.name)) }, tag("th", { scope: "row" }, line));
+    const name = tag("button", { type: "button", "aria-pressed": String(selected.has(row.name)), "data-focus": `row ${row.name}` }, tag("th", { scope: "row" }, line));
     row.name.split(/ (?=-> )/).forEach((part, i) => tag("span", {}, name, i ? ` ${part}` : part)); // a line ends between them
     name.addEventListener("click", (event) => app.select(row.name, event.shiftKey || event.ctrlKey || event.metaKey));
     line.addEventListener("pointerenter", () => app.hoverName(row.name));

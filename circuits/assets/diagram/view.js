@@ -71,6 +71,7 @@ function place(view, state) {
   view.canvas.style.height = `${height}px`;
   set(view.svg, "width", width);
   set(view.svg, "height", height);
+  view.svg.style.touchAction = state.zoom ? "none" : "pan-y"; // two fingers zoom the picture, not the page
   set(view.svg, "viewBox", `0 0 ${width} ${height}`);
 }
 
@@ -78,7 +79,7 @@ function place(view, state) {
 function updateView(view, state) {
   const { app } = view;
   const isEmpty = !view.scene.order.length;
-  view.figure.classList.toggle("gs-is-empty", isEmpty && state.cut === "kept" && !isFiltered(state));
+  view.figure.classList.toggle("gs-is-empty", isEmpty && state.cut === "kept" && !isFiltered(state) && !view.scene.drawn.some((edges) => edges.length));
   view.nothing.hidden = !isEmpty;
   view.nothing.textContent = isEmpty ? whyNothing(view, state) : "";
   view.caption.textContent = captionOf(view, state);
@@ -93,7 +94,8 @@ function styleOf(view) {
   const { app, scene } = view;
   const isDifference = view.panels.length > 1;
   const most = isDifference ? mostDifferent(scene) : 1;
-  return { isDifference, most, widest: app.data.widest, colour: app.colour, looks: app.data.looks, drawing: app.data.drawing };
+  const hasIntervals = Boolean(scene.comparison && scene.comparison.how);
+  return { isDifference, hasIntervals, most, widest: app.data.widest, colour: app.colour, looks: app.data.looks, drawing: app.data.drawing };
 }
 
 // The curves of a scene.

@@ -6,7 +6,8 @@ function effectOf(panel, frame, graph, i) {
   if (i < 0) return graph.senders.length < graph.n_edges ? "not among the edges of this page" : "not measured";
   if (frame.effect[i] === null) return `no number${frame.reason ? `: ${frame.reason}` : ""}`;
   const how = isEstimated(frame, i) ? ", estimated" : "";
-  const where = frame.gap ? ` of a gap of ${frame.gap}, n = ${frame.n}` : "";
+  const [gap, n] = [frame.gap_each ? frame.gap_each[i] : frame.gap, frame.n_each ? frame.n_each[i] : frame.n];
+  const where = gap ? ` of a gap of ${gap}, n = ${n}` : "";
   return `${withError(frame.effect[i], frame.stderr[i])}${where}${how}`;
 }
 
@@ -81,13 +82,21 @@ function aboutMove(view, move) {
 
 // Below a picture: what was measured, what is drawn, and what that keeps.
 function captionOf(view, state) {
-  if (view.panels.length > 1) return differenceCaption(view);
+  if (view.panels.length > 1) return differenceCaption(view, state);
   const [panel, frame] = [view.panels[0], view.scene.frames[0]];
   const n = view.scene.drawn[0].length;
   const step = frame.step === null ? "" : `step ${frame.step.toLocaleString("en")} · `;
   const rule = state.cut === "kept" && frame.rule ? ` (${frame.rule})` : "";
-  const parts = [`${step}${n.toLocaleString("en")} of ${counted(view.graph.n_edges, "edge")}${cutInWords(state)}${rule}`, frame.caption, keptBy(panel, frame, n, state), exampleOf(panel)];
+  const inner = innerEdges(view, 0);
+  const within = inner ? `, ${inner} of them within groups` : "";
+  const parts = [`${step}${n.toLocaleString("en")} of ${counted(view.graph.n_edges, "edge")}${within}${cutInWords(state)}${rule}`, frame.caption, keptBy(panel, frame, n, state), exampleOf(panel)];
   return parts.filter(Boolean).join(" · ");
+}
+
+// How many drawn edges of a panel lie within groups, where no curve is.
+function innerEdges({ scene }, p) {
+  const shown = scene.order.reduce((sum, curve) => sum + curve.edges[p].length, 0);
+  return scene.drawn[p].length - shown;
 }
 
 // The first prompt, in words, with what the corrupt one has instead.
@@ -106,12 +115,16 @@ function isFiltered(state) {
   return Boolean(state.search.trim() || state.kinds.length || state.role || state.layer !== "" || state.measured !== "all" || state.hidden.length);
 }
 
-function differenceCaption(view) {
+function differenceCaption(view, state) {
   const [a, b] = view.panels;
-  const of = (member) => view.scene.order.filter((curve) => curve.member === member).length;
+  const [inA, inB] = view.scene.drawn.map((edges) => new Set(edges));
+  const only = (x, y) => [...x].filter((i) => !y.has(i)).length;
+  const counts = { a: only(inA, inB), b: only(inB, inA), both: inA.size - only(inA, inB) };
+  const of = (member) => counts[member];
+  const cut = cutInWords(state).replace(/^, /, "");
   const { comparison } = view.scene;
-  const sure = comparison && comparison.how ? ` Intervals: 95 %, for all ${comparison.n_family} edges that either circuit keeps at once; ${comparison.how}.` : " No intervals: nothing says how sure the effects are.";
-  return `${of("a")} only in ${a.label}, ${of("b")} only in ${b.label}, ${of("both")} in both. Differences are shares of the gap, ${b.label} − ${a.label}.${sure}`;
+  const sure = comparison && comparison.how ? ` Intervals: 95 %, for all ${comparison.n_family} measured edges at once; ${comparison.how}.` : " No intervals: nothing says how sure the effects are.";
+  return `${cut ? `${cut}: ` : ""}${of("a")} only in ${a.label}, ${of("b")} only in ${b.label}, ${of("both")} in both. Differences are shares of the gap, ${b.label} − ${a.label}.${sure}`;
 }
 
 // What the drawn edges keep, or as many of them as were measured.
@@ -128,6 +141,7 @@ function keptBy(panel, frame, n, state) {
 
 function whyNothing(view, state) {
   const frames = view.scene.frames;
+  if (view.scene.drawn.some((edges) => edges.length)) return "All drawn edges are within groups.";
   if (isFiltered(state) || state.cut !== "kept" || (view.panels.length > 1 && state.member !== "all")) return "No edge is drawn: none fits the cut and the filters.";
   const reasons = frames.map((frame) => frame.empty || frame.reason || "none was kept");
   return `No edge is drawn: ${[...new Set(reasons)].join("; ")}.`;
@@ -155,7 +169,7 @@ function headlineOf(app) {
   parts.push(`${differing.length} of these ${counted(either.length, "effect")} ${differing.length === 1 ? "differs" : "differ"} (${where}).`);
   const size = (i) => Math.abs(comparison.value[i]);
   const largest = differing.sort((x, y) => size(y) - size(x))[0];
-  const [x, y] = frames.map((frame) => fixed(frame.effect[largest], 2));
+  const [x, y] = frames.map((frame) => amount(frame.effect[largest]));
   const by = `${fixed(comparison.value[largest], 2, true)}${interval(comparison.low[largest], comparison.high[largest], 2, true)}`;
   parts.push(`The largest: ${edgeName(graph, largest)}, ${x} of the gap in ${a.label}, ${y} in ${b.label}, a difference of ${by}.`);
   return parts.join(" ");
