@@ -9,7 +9,7 @@ const plotly = (async () => {
   return window.Plotly;
 })();
 plotly.then((Plotly) => {
-  const PAPER = { width: 680, height: 860 }; // pixels between the margins of A4, under a heading
+  const PAPER = { width: 680, height: 790 }; // pixels between the margins of A4, with a heading and what is said of it
   const looks = JSON.parse(document.getElementById("figure-looks").textContent);
   const onDark = matchMedia("screen and (prefers-color-scheme: dark)"), onPaper = matchMedia("print");
   const figures = [...document.querySelectorAll(".plotly-figure")].map((place) => {

@@ -165,7 +165,8 @@ const fitted = (() => {
     for (const panel of panels) {
       const words = wordsOf(plan, panel, "y"), [low, high] = panel.y.domain ?? [0, 1];
       const said = words && sayInLines(panel.y, words, Math.min(300, 0.36 * width));
-      panel.height = Math.max((high - low) * height, said?.lines > 1 ? words.text.length * (said.lines * LINE + 10) : 0);
+      panel.lines = said?.lines > 1 ? words.text.length * said.lines * LINE : 0; // the height that these take at least
+      panel.height = Math.max((high - low) * height, said?.lines > 1 ? panel.lines + 10 * words.text.length : 0);
       if (panel.column === 0) plan.left = Math.max(plan.left, (said?.width ?? 34) + 34);
     }
     plan.bar = plan.data.find((trace) => trace.type === "heatmap" && trace.showscale !== false);
@@ -225,8 +226,9 @@ const fitted = (() => {
     const apart = plan.rows.reduce((sum, row, n) => sum + (n ? plan.rows[n - 1].below + row.above + BETWEEN : 0), 0);
     const heights = plan.rows.reduce((sum, row) => sum + row.height, 0);
     const lower = Math.min(1, Math.max(LOWEST, (plan.tallest - apart - AROUND) / heights)); // so that paper holds all
-    for (const part of [...plan.rows, ...plan.panels]) part.height *= lower;
-    plan.total = heights * lower + apart;
+    for (const panel of plan.panels) panel.height = Math.max(panel.height * lower, panel.lines);
+    for (const row of plan.rows) row.height = most(row.panels.map((panel) => panel.height));
+    plan.total = apart + plan.rows.reduce((sum, row) => sum + row.height, 0);
   }
 
   function putPanels({ rows, layout, total, size, gap, across, chunks, columns }) {

@@ -155,7 +155,7 @@ def _lens_grid(lens: pd.DataFrame) -> str:
         cells = "".join(map(_lens_cell, rows.to_dict("records")))
         lines.append(f"<tr><th>{html.escape(str(stage))}</th>{cells}</tr>")
     heads = "".join(f"<th>{html.escape(role)}</th>" for role in roles)
-    return f'<table class="lens">{"".join(reversed(lines))}<tr><th></th>{heads}</tr></table>'
+    return f'<div class="wide"><table class="lens">{"".join(reversed(lines))}<tr><th></th>{heads}</tr></table></div>'
 
 
 def _lens_cell(row: Mapping[Hashable, Any]) -> str:

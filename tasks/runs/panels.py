@@ -18,7 +18,7 @@ def panels(titles: Sequence[str], *, rows: int = 1, columns: int | None = None, 
         columns: how many; as many as titles if not given.
         spacing: what `make_subplots` takes.
     """
-    settings = {"shared_yaxes": True} | spacing
+    settings: dict[str, Any] = {"shared_yaxes": True} | spacing
     columns = max(1, len(titles) if columns is None else columns)
     figure = make_subplots(rows=rows, cols=columns, subplot_titles=list(titles) or None, **settings)
     return figure.update_annotations(font={"size": TITLE})

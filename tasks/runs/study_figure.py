@@ -27,7 +27,7 @@ def study_figure(frame: pd.DataFrame, phases: Mapping[str, Mapping[str, int]]) -
     colours = _colours(frame["split"].unique())
     arms = dict(list(frame.groupby("arm", sort=False)))
     n_rows = math.ceil(len(arms) / COLUMNS)
-    looks = arm_looks(arms)
+    looks = arm_looks(map(str, arms))
     titles = [
         f"{looks[str(arm)].label} ({_count(rows['run'], 'run')}, {_count(rows['seed'], 'graph')})"
         for arm, rows in arms.items()

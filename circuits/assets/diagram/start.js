@@ -105,8 +105,8 @@ function buildPage(app) {
   app.nameOf = edgeName;
   app.lookOf = (curve, view = app.views[0]) => lookOfCurve(curve, view.style);
   app.aside = createAside(app);
-  root.querySelectorAll(".gs-strip").forEach((each) => each.remove()); // of a page that the browser saved
-  app.strip = tag("div", { hidden: "" });
+  root.querySelectorAll(".gs-strips").forEach((each) => each.remove()); // of a page that the browser saved
+  app.strip = tag("div", { class: "gs-strips", hidden: "" });
   app.holder.before(app.strip);
   app.showBar = createBar(app);
   root.addEventListener("keydown", (event) => {

@@ -1,6 +1,8 @@
 """Attention attributions against hooks, captum, and what they must add up to."""
 
+import json
 import math
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +21,7 @@ from grokscope.analyses.forward.patterns import integrated_pattern, pattern_of, 
 from grokscope.analyses.patching.completeness import completeness
 from grokscope.analyses.patching.gap import metric_values
 from grokscope.analyses.patching.metrics import logit_difference
+from grokscope.circuits.palette import PALETTE
 from grokscope.tasks import PromptPairs
 from grokscope.tasks.transformerlens import HookedTransformer
 
@@ -266,3 +269,12 @@ def test_attributions_that_are_no_number_are_warned_of() -> None:
     broken = replace(good, attributed=one * math.nan, error=one * math.nan)
     with pytest.warns(UserWarning, match=r"do not add up .*\(line b: nan%\)"):
         completeness({"a": [good], "b": [good, broken]}, "line", tolerance=0.02)
+
+
+def test_the_view_names_positions_by_their_roles() -> None:
+    pairs = wide_pairs(0)
+    view = attribute_attention(calm_model(0), pairs, progress=False).view()
+    (content,) = re.findall(r'<script type="application/json">(.*?)</script>', view.html)
+    shown = json.loads(content)
+    assert shown["tokens"] == list(pairs.roles) and f"n = {len(pairs)}" in view.title
+    assert shown["positiveColor"] == PALETTE["hues"]["blue"] and shown["minValue"] == 0
