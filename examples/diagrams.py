@@ -17,7 +17,8 @@ from grokscope.circuits.destination import folder_problems
 
 SPLIT = "test_inferred_iid"
 SIZE = {"width": 1280, "height": 760}
-READY = "document.querySelector('.grokscope').grokscope"
+READY = "!!document.querySelector('.grokscope').grokscope"
+API = "document.querySelector('.grokscope').grokscope"
 TRACED = "MLP0@r1 -> L2H0.v@r1"
 PICTURES: dict[str, tuple[str, dict[str, Any], str]] = {  # by name: page, what is seen, colours
     "diagram_pair": ("pair.html", {}, "light"),
@@ -67,7 +68,7 @@ def take_pictures(pages: Path, folder: Path) -> None:
             page.goto((pages / page_file).resolve().as_uri())
             while not page.evaluate(READY):
                 page.wait_for_timeout(20)
-            page.evaluate(f"state => {READY}.set(state)", state)
+            page.evaluate(f"state => {API}.set(state)", state)
             page.screenshot(path=folder / f"{name}.png")
             typer.echo(folder / f"{name}.png")
         browser.close()

@@ -17,7 +17,8 @@ from playwright.sync_api import Page, sync_playwright
 
 from grokscope.circuits import Circuit, ComputationGraph, draw
 
-READY = "document.querySelector('.grokscope').grokscope"
+READY = "!!document.querySelector('.grokscope').grokscope"
+API = "document.querySelector('.grokscope').grokscope"
 PAINTED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now()))))"
 DRAG = """async (frames) => {
   const slider = document.querySelector('.gs-cut');
@@ -54,7 +55,7 @@ def circuit(n_positions: int, n_edges: int, seed: int) -> Circuit:
 def dragged(page: Page, frames: int) -> tuple[list[float], list[float], list[int]]:
     """Milliseconds from frame to frame and of the script, and numbers of edges, while the threshold is dragged."""
     page.select_option("[aria-label='which edges are drawn']", "threshold")
-    page.evaluate(f"{READY}.set({{ threshold: 0.0101 }})")
+    page.evaluate(f"{API}.set({{ threshold: 0.0101 }})")
     page.evaluate(DRAG, 5)
     return tuple(page.evaluate(DRAG, frames))  # pyright: ignore[reportReturnType]
 

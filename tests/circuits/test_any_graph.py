@@ -196,7 +196,7 @@ def test_its_page_works(circuit: Circuit, tmp_path: Path) -> None:
     path = draw(circuit).save(tmp_path / "page.html")
     diagram = "document.querySelector('.grokscope').grokscope"
     with launched() as browser, opened(browser, path) as page:
-        until(page, diagram)
+        until(page, f"!!{diagram}")
         assert set(page.evaluate(f"{diagram}.drawn[0]")) == set(PATH)
         assert page.locator("figure .gs-move").count() == 2
         page.locator('[data-toggle="weights"]').check()

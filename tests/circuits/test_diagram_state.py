@@ -27,13 +27,13 @@ def test_a_link_shows_what_its_sender_saw(browser: Browser, tmp_path: Path) -> N
     path = draw(BOTH).save(tmp_path / "page.html")
     sender, receiver = browser.new_page(), browser.new_page()
     sender.goto(path.as_uri())
-    until(sender, API)
+    until(sender, f"!!{API}")
     show(sender, **SEEN)
     sender.get_by_role("button", name="zoom in").click()
     link = sender.url
     assert "#gs=" in link and link.startswith(path.as_uri())
     receiver.goto(link)
-    until(receiver, API)
+    until(receiver, f"!!{API}")
     for what in (f"{API}.state", f"{API}.drawn", f"{API}.app.views.map((view) => [view.scale, ...view.at])"):
         assert receiver.evaluate(what) == sender.evaluate(what)
     assert sender.evaluate(f"{API}.state.search") == "@r1"
@@ -72,7 +72,7 @@ def test_a_saved_page_opens_as_it_was_left(shown: Shown, browser: Browser, tmp_p
     download.value.save_as(tmp_path / "saved.html")
     again = browser.new_page()
     again.goto((tmp_path / "saved.html").as_uri())
-    until(again, API)
+    until(again, f"!!{API}")
     assert again.evaluate(f"{API}.state") == page.evaluate(f"{API}.state") != {}
     assert drawn(again) == drawn(page) and again.locator(".gs-details .gs-title").inner_text() == "embed@h -> L0H0.v@h"
     assert (tmp_path / "saved.html").read_text().count("Content-Security-Policy") >= 1
@@ -116,7 +116,7 @@ def test_a_damaged_link_opens_the_diagram_as_it_is(damaged: str, browser: Browse
     page, errors = browser.new_page(), []
     page.on("pageerror", lambda error: errors.append(error))
     page.goto(draw(A).save(tmp_path / "page.html").as_uri() + damaged)
-    until(page, API)
+    until(page, f"!!{API}")
     assert drawn(page) == names(A) and errors == []
     page.close()
 

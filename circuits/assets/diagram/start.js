@@ -102,7 +102,7 @@ function buildPage(app) {
     if (more) return store.set({ selected: selected.includes(name) ? rest : [...rest, name] });
     store.set({ selected: selected.length === 1 && selected[0] === name ? [] : [name] });
   };
-  app.nameOf = edgeName;
+  Object.assign(app, { nameOf: edgeName, comparisonOf });
   app.lookOf = (curve, view = app.views[0]) => lookOfCurve(curve, view.style);
   app.aside = createAside(app);
   root.querySelectorAll(".gs-strips").forEach((each) => each.remove()); // of a page that the browser saved
@@ -143,6 +143,7 @@ function createAside(app) {
   };
 }
 
+const MOST_FINE = 2000; // curves; more are painted at half the resolution while a slider is dragged
 const SMOOTH = 12; // milliseconds; if all takes longer, what is not the picture waits until the reader pauses
 
 // Bring all up to the state; while a slider is dragged over thousands of edges only the curves, and the rest afterwards.
@@ -163,6 +164,7 @@ function quickly(app) {
   for (const view of app.views) {
     const { dots, visible, asBoxes } = view.scene;
     view.scene = { ...sceneOf(view, state, app.data, true), dots, visible, asBoxes };
+    if (view.scene.order.length > MOST_FINE) setRatio(view, 0.5 * (window.devicePixelRatio || 1));
     view.trace = null;
     paintView(view, true);
   }

@@ -62,17 +62,22 @@ function place(view, state) {
   view.fit = { fit, middle };
   view.scale = scale;
   view.at = [AXIS.left + room[0] / 2 - scale * x, AXIS.top + room[1] / 2 - scale * y];
-  const ratio = window.devicePixelRatio || 1;
-  view.ratio = ratio;
-  for (const [key, value] of [["width", Math.round(width * ratio)], ["height", Math.round(height * ratio)]]) {
-    if (view.canvas[key] !== value) view.canvas[key] = value;
-  }
+  setRatio(view, window.devicePixelRatio || 1);
   view.canvas.style.width = `${width}px`;
   view.canvas.style.height = `${height}px`;
   set(view.svg, "width", width);
   set(view.svg, "height", height);
   view.svg.style.touchAction = state.zoom ? "none" : "pan-y"; // two fingers zoom the picture, not the page
   set(view.svg, "viewBox", `0 0 ${width} ${height}`);
+}
+
+// How many pixels of the canvas one of the screen has.
+function setRatio(view, ratio) {
+  view.ratio = ratio;
+  view.size.forEach((size, k) => {
+    const [key, value] = [["width", "height"][k], Math.round(size * ratio)];
+    if (view.canvas[key] !== value) view.canvas[key] = value;
+  });
 }
 
 // Bring a picture up to the state.

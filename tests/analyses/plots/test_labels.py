@@ -233,7 +233,7 @@ def test_diagrams_show_labels_as_they_are(scripts: bool, browser: Browser, tmp_p
     path = diagram.save(tmp_path / "page.html")
     with opened(browser, path, java_script_enabled=scripts, viewport={"width": 2000, "height": 1000}) as page:
         if scripts:
-            until(page, DIAGRAM)
+            until(page, f"!!{DIAGRAM}")
         for number, (label, model) in enumerate(((LABELS[0], "a$b$c"), (LINK, ODD))):
             panel = page.locator(".gs-panels figure").nth(number)
             roles = panel.locator(".gs-column" if scripts else ".gs-role").all_text_contents()
@@ -258,7 +258,7 @@ def test_exports_of_diagrams_show_labels_as_they_are(kind: str, browser: Browser
     diagram = draw({LABELS[0]: circuit("a$b$c"), LINK: circuit(ODD)})
     path = tmp_path / f"saved.{'html' if kind == 'page' else kind.lower()}"
     with opened(browser, diagram.save(tmp_path / "page.html"), accept_downloads=True) as page:
-        until(page, DIAGRAM)
+        until(page, f"!!{DIAGRAM}")
         page.locator("summary", has_text="save").click()
         with page.expect_download() as download:
             page.get_by_role("button", name=kind, exact=True).click()
@@ -270,7 +270,7 @@ def test_exports_of_diagrams_show_labels_as_they_are(kind: str, browser: Browser
         return
     with opened(browser, path, viewport={"width": 2000, "height": 1000}) as page:
         if kind == "page":
-            until(page, DIAGRAM)
+            until(page, f"!!{DIAGRAM}")
             assert page.locator("figure .gs-title").all_text_contents() == [LABELS[0], LINK]
             assert page.title() == f"grokscope: {LABELS[0]} / {LINK}"
         else:
