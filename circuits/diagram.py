@@ -32,8 +32,8 @@ from .result import Result
 from .static_drawing import MAX_WIDTH, MIN_WIDTH, static_panel
 
 SCRIPTS = (
-    "data", "layout", "dom", "state", "search", "trace", "scene", "paint", "axes", "view", "pointer", "words", "table",
-    "details", "bar", "legend", "figure", "files", "start",
+    "data", "layout", "dom", "state", "search", "trace", "scene", "paint", "overlay", "axes", "view", "pointer", "words",
+    "table", "details", "bar", "legend", "figure", "files", "steps", "opening", "start",
 )  # fmt: skip
 DRAWING = {"maxWidth": MAX_WIDTH, "minWidth": MIN_WIDTH}
 

@@ -35,51 +35,6 @@ function start(root) {
   return root.grokscope;
 }
 
-// What a saved page opens with; nothing if it is damaged.
-function savedState(root) {
-  try {
-    return JSON.parse(root.dataset.state || "{}");
-  } catch {
-    return {};
-  }
-}
-
-function firstState(app) {
-  const { data, steps } = app;
-  const couples = couplesOf(data);
-  const threshold = Math.max(data.widest / 50, data.left_out);
-  return {
-    cut: data.at_first ? "top" : "kept", threshold, top: data.at_first || Math.min(10, Math.max(1, data.most)),
-    step: steps.length ? steps[steps.length - 1] : null, pair: couples.length ? couples[0] : [0, 1],
-    list: couples.length ? "differences" : "edges",
-  };
-}
-
-// What was sent may be of another diagram: only what there is here counts.
-function sensible(app, given) {
-  const { data, steps } = app;
-  const found = { ...given };
-  if ("pair" in found && !couplesOf(data).some((couple) => same(couple, found.pair))) delete found.pair;
-  if ("step" in found && !steps.includes(found.step)) delete found.step;
-  if (found.view === "difference" && !couplesOf(data).length) delete found.view;
-  const options = { view: ["side", "difference"], cut: ["kept", "threshold", "top"], list: ["edges", "nodes", "differences", ""], measured: ["all", "measured", "estimated"], member: ["all", "a", "b", "both", "differs"] };
-  for (const [key, values] of Object.entries(options)) if (key in found && !values.includes(found[key])) delete found[key];
-  for (const key of ["hidden", "selected", "kinds"]) if (key in found) found[key] = found[key].filter((each) => typeof each === "string");
-  if ("groups" in found) found.groups = found.groups.filter((each) => each && typeof each.name === "string" && Array.isArray(each.nodes) && each.nodes.every((node) => typeof node === "string"));
-  if ("open" in found) found.open = openedParts(found.open);
-  if ("zoom" in found && found.zoom && !(found.zoom.length === 3 && found.zoom.every(Number.isFinite) && found.zoom[0] >= 1)) delete found.zoom;
-  for (const key of ["threshold", "top"]) if (key in found && !(found[key] >= 0 && Number.isFinite(found[key]))) delete found[key];
-  if ("top" in found) found.top = Math.min(data.most, Math.round(found.top));
-  if ("role" in found && !app.graphs.some((graph) => graph.columns.includes(found.role))) found.role = "";
-  if ("layer" in found && !app.graphs.some((graph) => graph.rows.some((row) => String(row.layer) === found.layer))) found.layer = "";
-  return found;
-}
-
-function openedParts(given) {
-  const list = (value, kind) => (Array.isArray(value) ? value.filter((each) => typeof each === kind) : []);
-  return { columns: list(given && given.columns, "string"), rows: list(given && given.rows, "number") };
-}
-
 function buildPage(app) {
   const { root, store } = app;
   app.colour = coloursOf(root);
@@ -266,37 +221,4 @@ function showTip(app, view, found, at) {
   const left = x + 18 + tip.offsetWidth > frame.width ? Math.max(0, x - 18 - tip.offsetWidth) : x + 18;
   tip.style.left = `${left}px`;
   tip.style.top = `${Math.max(0, Math.min(y + 14, frame.height - tip.offsetHeight))}px`;
-}
-
-// Small pictures of every step of every circuit.
-function fillStrip(app, state) {
-  const { strip, steps } = app;
-  strip.hidden = !(state.multiples && steps.length > 1);
-  strip.replaceChildren();
-  if (strip.hidden) return;
-  for (const view of app.views) {
-    const row = tag("div", { class: "gs-strip" }, strip);
-    if (app.views.length > 1) tag("span", { class: "gs-soft" }, row, view.panels[0].label);
-    for (const step of steps) smallPicture(app, view, row, step, state);
-  }
-}
-
-function smallPicture(app, view, row, step, state) {
-  const name = `step ${step.toLocaleString("en")}`;
-  const button = tag("button", { type: "button", "aria-pressed": String(step === state.step), "aria-label": `${view.panels[0].label} ${name}`.trim(), "data-focus": `${view.title} ${name}` }, row);
-  const canvas = tag("canvas", { "aria-hidden": "true" }, button);
-  tag("span", {}, button, step.toLocaleString("en"));
-  button.addEventListener("click", () => app.store.set({ step }));
-  const { ofEdge } = view;
-  const scene = sceneOf(view, { ...state, step }, app.data);
-  view.ofEdge = ofEdge; // of the step that is shown
-  const { layout } = view;
-  const inner = [layout.width - layout.c.marginLeft, layout.height - layout.c.marginBottom];
-  const ratio = window.devicePixelRatio || 1;
-  const scale = Math.min(150 / inner[0], 130 / inner[1]);
-  Object.assign(canvas, { width: 150 * ratio, height: inner[1] * scale * ratio });
-  canvas.style.width = "150px";
-  canvas.style.height = `${inner[1] * scale}px`;
-  const style = { ...view.style, most: view.panels.length > 1 ? mostDifferent(scene) : 1 };
-  paintCurves(canvas.getContext("2d"), scene, style, { scale, at: [-layout.c.marginLeft * scale + (150 - inner[0] * scale) / 2, 0], ratio, lit: null, hovered: null });
 }
