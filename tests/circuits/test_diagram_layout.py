@@ -129,7 +129,7 @@ def sizes_of_text(page: Page) -> list[float]:
     )
 
 
-GPT2 = ComputationGraph.transformer(tuple(f"t{i}" for i in range(6)), "t5", n_layers=12, n_heads=12, n_blocks=12)
+GPT2 = ComputationGraph.transformer(tuple(f"t{i}" for i in range(6)), "t5", n_layers=8, n_heads=8, n_blocks=8)
 
 
 @pytest.mark.parametrize("width", [1280, 420])
