@@ -9,7 +9,7 @@ import html
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +192,7 @@ def functions() -> str:
     return "\n".join(map(_script, SCRIPTS))
 
 
+@cache
 def _script(part: str) -> str:
     """A part of the script, without what is for its readers."""
     lines = map(str.strip, (ASSETS / "diagram" / f"{part}.js").read_text(encoding="utf-8").splitlines())

@@ -64,16 +64,17 @@ def diagram_data(
         most, left_out: how many of the strongest edges can be drawn, and the |effect| beyond which all can;
         layout: sizes, see `layout.CONSTANTS`.
     """
+    keys = {label: _edges_key(frames) for label, frames in panels.items()}
     together: dict[Any, list[Circuit]] = {}
-    for frames in panels.values():
-        together.setdefault(_edges_key(frames), []).extend(frames.values())
+    for label, frames in panels.items():
+        together.setdefault(keys[label], []).extend(frames.values())
     held = {key: held_edges(circuits) for key, circuits in together.items()}
     circuits = [circuit for each in together.values() for circuit in each]
     first = n_at_first(circuits)
     number = _numbered(held)
     shown = []
     for label, frames in panels.items():
-        key = _edges_key(frames)
+        key = keys[label]
         about = lens.get(label), judged.get(label), queries.get(label)
         rows = [_frame_data(step, circuit, held[key].rows, *about) for step, circuit in frames.items()]
         panel = {"label": label, "graph": number[key], "frames": rows, "curve": _curve_data(curves.get(label))}
@@ -85,7 +86,7 @@ def diagram_data(
         "graphs": [_graph_data(each, held[key], first) for key, each in together.items()],
         "looks": [list(look) for look in looks().values()],
         "panels": shown,
-        "differences": _all_differences(panels, held, seed),
+        "differences": _all_differences(panels, {label: held[key].rows for label, key in keys.items()}, keys, seed),
         "widest": max(map(_largest, circuits)) or 1.0,
         "at_first": first,
         "most": min(partial) if partial else max(complete),
@@ -246,16 +247,18 @@ def _n_first(couples: list[tuple[str, str]]) -> int:
     return sum(a == couples[0][0] for a, _ in couples)
 
 
-def _all_differences(panels: Mapping[str, Frames], held: Mapping[Any, Held], seed: int) -> list[dict[str, Any]]:
+def _all_differences(
+    panels: Mapping[str, Frames], rows: Mapping[str, np.ndarray], keys: Mapping[str, Any], seed: int
+) -> list[dict[str, Any]]:
     """The differences of circuits with one table of edges, at each step at which one of the two changes."""
     number, found = _numbered(panels), []
     for a, b in compared(panels):
-        if (key := _edges_key(panels[a])) != _edges_key(panels[b]):
+        if keys[a] != keys[b]:
             continue
         place = {str(node): i for i, node in enumerate(nodes_of(next(iter(panels[a].values())).graph))}
         for step in _steps(panels[a], panels[b]):
             one, other = (frame_at(panels[label], step) for label in (a, b))
-            each = differences_of(one, other, held[key].rows, paired=_on_same_pairs(one, other), seed=seed)
+            each = differences_of(one, other, rows[a], paired=_on_same_pairs(one, other), seed=seed)
             found.append({"a": number[a], "b": number[b], "step": step, **_difference_data(each, place)})
     return found
 

@@ -6,6 +6,7 @@ Methods and their Application, section 4.2), so that of many edges that do not d
 such pictures. They hold for all measured edges, not only for those that are kept, since these are kept for their effects.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -14,7 +15,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from .circuit import Circuit
-from .resampling import drawn_again, n_units, reweighted, units_of_queries
+from .resampling import Units, drawn_again, n_units, reweighted, units_of_queries
 
 N_RESAMPLES, LEVEL = 1000, 0.95
 MOST_NUMBERS = 20_000_000  # resampled effects that are held at once
@@ -50,17 +51,17 @@ def differences_of(a: Circuit, b: Circuit, rows: Int[np.ndarray, " row"], *, pai
     value = (b.table["effect"].to_numpy(dtype=float) - a.table["effect"].to_numpy(dtype=float))[rows]
     senders, place = np.unique(a.table["sender"].to_numpy(dtype=str)[rows], return_inverse=True)
     sums = _summed(value[:, None], place, len(senders))[:, 0]
-    n_family = len(a.table)
-    if (weights := _weights(a, b, paired, seed)) is None:
+    units = units_of_queries({"a": a, "b": b}, not paired)
+    if (weights := _weights(a, b, units, paired, seed)) is None:
         half, half_of_nodes, how = _by_stderr(a, b, rows, place, len(senders))
     else:
-        half, half_of_nodes = _by_bootstrap(a, b, rows, place, len(senders), weights)
-        units = units_of_queries({"a": a, "b": b}, not paired)
-        n = " and ".join(str(n) for n in dict.fromkeys(map(n_units, units.values())))
-        how = f"bootstrap of {n} {'' if n_units(units['a']) == len(units['a']) else 'units of '}queries"
+        sizes = [n_units(each) for each in units.values()]
+        half, half_of_nodes = _by_bootstrap(a, b, rows, place, len(senders), weights, min(sizes))
+        n = " and ".join(map(str, dict.fromkeys(sizes)))
+        how = f"bootstrap of {n} {'' if sizes[0] == len(units['a']) else 'units of '}queries"
     edges = pd.DataFrame({"value": value, "low": value - half, "high": value + half})
     nodes = pd.DataFrame({"node": senders, "value": sums, "low": sums - half_of_nodes, "high": sums + half_of_nodes})
-    return Differences(edges, nodes, how if np.isfinite(half).any() else "", n_family)
+    return Differences(edges, nodes, how if np.isfinite(half).any() else "", len(a.table))
 
 
 Weights = tuple[Float[np.ndarray, "query_a sample"], Float[np.ndarray, "query_b sample"]]
@@ -69,11 +70,10 @@ HalfOfNodes = Float[np.ndarray, " node"]
 """Half the width of each interval."""
 
 
-def _weights(a: Circuit, b: Circuit, paired: bool, seed: int) -> Weights | None:
+def _weights(a: Circuit, b: Circuit, units: Mapping[str, Units], paired: bool, seed: int) -> Weights | None:
     """How often each query is drawn in each resample; None where changes by query are not known."""
     if any(each is None for circuit in (a, b) for each in (circuit.deltas, circuit.donor_gaps)):
         return None
-    units = units_of_queries({"a": a, "b": b}, not paired)
     if min(map(n_units, units.values())) < 2:
         return None
     first = drawn_again(units["a"], N_RESAMPLES, np.random.default_rng([seed, 0]))
@@ -81,9 +81,9 @@ def _weights(a: Circuit, b: Circuit, paired: bool, seed: int) -> Weights | None:
 
 
 def _by_bootstrap(
-    a: Circuit, b: Circuit, rows: np.ndarray, place: Int[np.ndarray, " row"], n_nodes: int, weights: Weights
+    a: Circuit, b: Circuit, rows: np.ndarray, place: Int[np.ndarray, " row"], n_nodes: int, weights: Weights, n: int
 ) -> tuple[Half, HalfOfNodes]:
-    """Half widths for edges and for nodes."""
+    """Half widths for edges and for nodes, from resamples of n units."""
     n_at_once = max(1, MOST_NUMBERS // max(1, len(rows)))
     chunks = []
     for start in range(0, N_RESAMPLES, n_at_once):
@@ -91,7 +91,6 @@ def _by_bootstrap(
         resampled = reweighted(b, weights[1][:, part], rows) - reweighted(a, weights[0][:, part], rows)
         chunks.append((resampled.astype(np.float32), _summed(resampled, place, n_nodes)))
     of_edges, of_nodes = (np.concatenate(each, axis=1) for each in zip(*chunks, strict=True))
-    n = min(n_units(each) for each in units_of_queries({"a": a, "b": b}, False).values())
     more = len(a.table) / max(1, len(rows))
     return _simultaneous(of_edges, n, more), _simultaneous(of_nodes, n, 1.0)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from .picture import Look, Picture
+from .plain_text import counted
 
 NODE_HEIGHT, NODE_GAP = 20.0, 6.0
 SIDE = 22.0  # a column is as wide as its fullest cell, with room for curves at its sides
@@ -200,15 +201,6 @@ def _row_texts(picture: Picture, rows: Sequence[Band]) -> tuple[tuple[str, float
             )
             found.setdefault(key, []).append(band.middle)
     return tuple((text.partition("\n")[0], sum(ys) / len(ys)) for text, ys in found.items())
-
-
-def counted(n: int, what: str) -> str:
-    """A number and a noun.
-
-    >>> counted(1, "layer"), counted(7, "position")
-    ('1 layer', '7 positions')
-    """
-    return f"{n} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def _curve(start: Point, end: Point, look: Look, width: float, column: Band, row: float) -> list[Point]:

@@ -105,7 +105,7 @@ def query_details(
         pairs: those that effects were measured on, so that queries have the same numbers.
         token_names: what tokens are called: a function or mapping from tokens to words, a task (its `token_name`), or a
             tokenizer; by default the model's tokenizer says, and without one a token is called by its number.
-        n_patterns: of so many first queries single patterns are kept.
+        n_patterns: how many queries, the first ones, keep their own patterns.
         patterns_of: of these queries, by number, instead.
         max_memory: bytes that may be used; by default a quarter of what is free.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.

@@ -20,7 +20,7 @@ MEANING = {
     "mrr": "mean reciprocal rank",
     "probability": "mean probability",
 }
-"""What columns of lens tables are, beside the colours."""
+"""What a colour bar calls the columns of lens tables."""
 ROW, AROUND = 15, 210  # pixels: the least of a row that is named, and of all else
 
 

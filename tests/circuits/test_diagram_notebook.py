@@ -76,8 +76,10 @@ def wait_for(address: str, seconds: float = 60) -> None:
 
 
 def run_cell(page: Page, number: int) -> None:
-    """Run a cell; once more if the kernel, which said that it was there, did not take it."""
+    """Run a cell; once more if the kernel, which said that it was there, did not take it, or a dialog says to wait."""
     for _ in range(4):
+        if page.locator(".jp-Dialog .jp-mod-accept").count():
+            page.locator(".jp-Dialog .jp-mod-accept").click()
         page.locator(".jp-CodeCell").nth(number).locator(".cm-content").click()
         page.keyboard.press("Shift+Enter")
         prompt = f"document.querySelectorAll('.jp-CodeCell')[{number}].querySelector('.jp-InputPrompt').textContent"

@@ -48,7 +48,7 @@ function nameGroup(app, holder, nodes) {
 }
 
 function edgeDetails(app, view, holder, name, state) {
-  const curve = view.scene.order.find((each) => each.name === name);
+  const curve = curveNamed(view.scene, name);
   const own = edgeOf(view.graph, name);
   const members = curve ? curve.all : own < 0 ? [] : [own];
   numberTable(app, holder, members.length ? members.slice(0, 12).map((i) => edgeName(view.graph, i)) : [name], state);
@@ -63,7 +63,7 @@ function edgeDetails(app, view, holder, name, state) {
 
 // By how much an edge differs between the circuits that are compared, whatever the view.
 function differenceLine(app, view, holder, i, state) {
-  const comparison = couplesOf(app.data).length ? comparisonOf(app.data, state.pair, state.step) : null;
+  const comparison = comparisonOf(app.data, state.pair, state.step);
   const panels = state.pair.map((p) => app.data.panels[p]);
   if (!comparison || panels.some((panel) => app.graphs[panel.graph] !== view.graph)) return;
   const [difference, low, high] = [comparison.value[i], comparison.low[i], comparison.high[i]];
@@ -89,13 +89,13 @@ function numberTable(app, holder, names, state) {
 
 // What enters a node, by kind of input, and what leaves it.
 function nodeDetails(app, holder, name, state) {
-  const views = app.views.filter((view) => [...view.scene.boxes.values()].some((box) => box.name === name));
+  const views = app.views.filter((view) => boxNamed(view.scene, name));
   if (!views.length) return void tag("p", { class: "gs-soft" }, holder, "It is not in this picture.");
   if (app.data.about && app.data.about[name]) tag("p", {}, holder, app.data.about[name]);
   for (const view of views) nodeInView(app, view, holder, name);
   const [view] = views;
-  const box = [...view.scene.boxes.values()].find((each) => each.name === name);
-  const comparison = couplesOf(app.data).length ? comparisonOf(app.data, state.pair, state.step) : null;
+  const box = boxNamed(view.scene, name);
+  const comparison = comparisonOf(app.data, state.pair, state.step);
   const [a, b] = state.pair.map((p) => app.data.panels[p]);
   const row = comparison && !box.isGroup && !view.isMerged && app.graphs[a.graph] === view.graph ? nodeRow(comparison, box.members[0]) : null;
   if (row) tag("p", {}, holder, `All measured effects out of it, ${b.label} − ${a.label}: ${fixed(row.value, 3, true)}${interval(row.low, row.high, 3, true)}.`);
@@ -105,31 +105,34 @@ function nodeDetails(app, holder, name, state) {
 // What enters a node in one picture, by kind of input, what leaves it, and what passes.
 function nodeInView(app, view, holder, name) {
   const { graph, scene } = view;
-  const box = [...scene.boxes.values()].find((each) => each.name === name);
+  const box = boxNamed(scene, name);
   scene.frames.forEach((frame, p) => {
     const into = scene.drawn[p].filter((i) => scene.boxOf(graph.entered(i)) === box && scene.boxOf(graph.senders[i]) !== box);
     const out = scene.drawn[p].filter((i) => scene.boxOf(graph.senders[i]) === box && scene.boxOf(graph.entered(i)) !== box);
     if (view.panels[p].label) tag("p", { class: "gs-title" }, holder, view.panels[p].label);
     if (!into.length && !out.length) tag("p", { class: "gs-soft" }, holder, "no drawn edge");
-    for (const kind of new Set(into.map((i) => graph.lookOf(i)))) edgeList(app, view, holder, frame, app.data.looks[kind][1], into.filter((i) => graph.lookOf(i) === kind));
-    edgeList(app, view, holder, frame, "out of it", out);
+    for (const kind of new Set(into.map((i) => graph.lookOf(i)))) edgeList(view, holder, frame, app.data.looks[kind][1], into.filter((i) => graph.lookOf(i) === kind));
+    edgeList(view, holder, frame, "out of it", out);
   });
   traceWords(view, holder);
 }
 
-function edgeList(app, view, holder, frame, title, edges) {
+function edgeList(view, holder, frame, title, edges) {
   if (!edges.length) return;
   const sum = edges.reduce((total, i) => total + frame.effect[i], 0);
   tag("p", { class: "gs-list-title" }, holder, `${title}: ${edges.length}, together ${fixed(sum, 3)}`);
   const list = tag("ul", { class: "gs-list" }, holder);
   const order = [...edges].sort((a, b) => Math.abs(frame.effect[b]) - Math.abs(frame.effect[a]));
-  for (const i of order.slice(0, 8)) {
-    const name = edgeName(view.graph, i);
-    const line = tag("li", {}, list);
-    tag("button", { type: "button" }, line, name).addEventListener("click", () => app.select(name));
-    line.append(` ${withError(frame.effect[i], frame.stderr[i])}`);
-  }
+  for (const i of order.slice(0, 8)) edgeLine(view, list, i, withError(frame.effect[i], frame.stderr[i]));
   if (edges.length > 8) tag("li", { class: "gs-soft" }, list, `and ${edges.length - 8} more`);
+}
+
+// An edge of a list, which a click selects, and what is said of it.
+function edgeLine(view, list, i, text) {
+  const name = edgeName(view.graph, i);
+  const line = tag("li", {}, list);
+  tag("button", { type: "button" }, line, name).addEventListener("click", () => view.app.select(name));
+  line.append(` ${text}`);
 }
 
 // How much of what is selected passes along the strongest edges before and after it.
@@ -144,12 +147,7 @@ function traceWords(view, holder) {
       const who = view.panels.length > 1 ? `, ${view.panels[p].label}` : "";
       tag("p", { class: "gs-list-title", title: "a node hands on what it holds to the drawn edges in proportion to their |effects|; a way of reading, not a measurement" }, holder, `${title}${who}, with the share that passes`);
       const list = tag("ul", { class: "gs-list" }, holder);
-      for (const [i, share] of rows) {
-        const name = edgeName(view.graph, i);
-        const line = tag("li", {}, list);
-        tag("button", { type: "button" }, line, name).addEventListener("click", () => view.app.select(name));
-        line.append(` ${(100 * share).toFixed(0)} %`);
-      }
+      for (const [i, share] of rows) edgeLine(view, list, i, `${(100 * share).toFixed(0)} %`);
     });
   }
 }

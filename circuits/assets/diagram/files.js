@@ -47,12 +47,11 @@ function pngOf(svg, done) {
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
 }
 
-// The data of the page, without what the script cached in them; four bytes hold six digits.
+// The data of the page as they came; four bytes hold six digits.
 function jsonOf(app) {
   const six = (x) => (typeof x === "number" ? Number(x.toPrecision(6)) : x);
   const lists = new Set(["effect", "stderr", "value", "low", "high"]);
-  const cached = new Set(["ranked", "estimates", "keptOnes", "negated", "byNode"]);
-  const tell = (key, value) => (cached.has(key) || value instanceof Map || value instanceof Set ? undefined : lists.has(key) && Array.isArray(value) ? value.map(six) : value);
+  const tell = (key, value) => (lists.has(key) && Array.isArray(value) ? value.map(six) : value);
   return JSON.stringify({ ...app.raw(), state: differing(app.store.get(), app.first) }, tell);
 }
 

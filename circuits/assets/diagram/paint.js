@@ -37,8 +37,8 @@ function lookOfCurve(curve, { isDifference, hasIntervals, widest, most, colour, 
   return { width: scale(curve.size), colour: differenceColour(curve.difference, most, colour), dash, core: curve.member === "both" };
 }
 
-// Curves from the weakest to the strongest. `lit` are the keys of those that are traced, null if none is. `isQuick` is
-// while a slider is dragged.
+// Curves from the weakest to the strongest. `lit` are the keys of those that are traced, null if none is. `isQuick` leaves out
+// dashes, which take long, while a slider is dragged.
 function paintCurves(context, scene, style, { scale, at, ratio, lit, hovered, isQuick }) {
   const { width, height } = context.canvas;
   context.setTransform(1, 0, 0, 1, 0, 0);
@@ -49,7 +49,6 @@ function paintCurves(context, scene, style, { scale, at, ratio, lit, hovered, is
   if (scene.moves.length > MOST_NUMBERED) paintMoves(context, scene, style.colour("faint"), scale, lit);
   const [left, top] = [-at[0] / scale, -at[1] / scale];
   const [right, bottom] = [left + width / ratio / scale, top + height / ratio / scale];
-  if (isQuick) return paintBatches(context, scene, style, thin, scale);
   for (const curve of scene.order) {
     const [x0, y0, x1, y1] = curve.box;
     if (x1 < left || x0 > right || y1 < top || y0 > bottom) continue;
@@ -58,7 +57,7 @@ function paintCurves(context, scene, style, { scale, at, ratio, lit, hovered, is
     context.globalAlpha = isHovered ? 1 : lit && !lit.has(curve.key) ? 0.1 : 0.8;
     context.strokeStyle = look.colour;
     context.lineWidth = (look.width * thin + (isHovered ? 2 : 0)) / scale;
-    context.setLineDash(look.dash.map((x) => x / scale));
+    context.setLineDash(isQuick ? [] : look.dash.map((x) => x / scale));
     context.stroke(curve.path);
     if (!look.core || look.width * thin < 3) continue;
     context.strokeStyle = style.colour("paper");
@@ -66,26 +65,6 @@ function paintCurves(context, scene, style, { scale, at, ratio, lit, hovered, is
     context.stroke(curve.path);
   }
   context.setLineDash([]);
-  context.globalAlpha = 1;
-  if (scene.dots) paintDots(context, scene, style.colour, scale);
-}
-
-// While a slider is dragged: curves of one colour and about one width are one path, without dashes, which is much quicker.
-function paintBatches(context, scene, style, thin, scale) {
-  const batches = new Map();
-  for (const curve of scene.order) {
-    const { colour, width } = lookOfCurve(curve, style);
-    const key = `${colour} ${Math.round(2 * width)}`;
-    if (!batches.has(key)) batches.set(key, { colour, width, path: new Path2D() });
-    batches.get(key).path.addPath(curve.path);
-  }
-  context.globalAlpha = 0.8;
-  context.setLineDash([]);
-  for (const { colour, width, path } of [...batches.values()].sort((a, b) => a.width - b.width)) {
-    context.strokeStyle = colour;
-    context.lineWidth = (width * thin) / scale;
-    context.stroke(path);
-  }
   context.globalAlpha = 1;
   if (scene.dots) paintDots(context, scene, style.colour, scale);
 }

@@ -72,6 +72,14 @@ function sceneOf(view, state, data, isQuick) {
   return { boxes, boxOf, frames, drawn, curves, order, comparison, moves: isQuick ? [] : movesOf(view, frames, drawn, boxOf) };
 }
 
+function curveNamed(scene, name) {
+  return scene.order.find((each) => each.name === name);
+}
+
+function boxNamed(scene, name) {
+  return [...scene.boxes.values()].find((each) => each.name === name);
+}
+
 // Groups, merged nodes and their edges are hidden here, since they have names of their own.
 function withoutHidden(curves, drawn, hidden) {
   const gone = drawn.map(() => new Set());

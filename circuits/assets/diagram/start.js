@@ -44,7 +44,7 @@ function buildPage(app) {
   app.hover = (view, found, at) => showTip(app, view, found, at);
   app.hoverName = (name) => {
     for (const view of app.views) {
-      const curve = name && view.scene.order.find((each) => each.name === name);
+      const curve = name && curveNamed(view.scene, name);
       if (view.hovered === (curve ? curve.key : null)) continue;
       view.hovered = curve ? curve.key : null;
       paintView(view);

@@ -48,8 +48,7 @@ function differencesList(app, state, graph) {
   const rows = comparison ? all.map((i) => {
     const [value, low, high] = [comparison.value[i], comparison.low[i], comparison.high[i]];
     const cells = frames.map((frame, p) => ({ sort: frame.effect[i], text: frame.effect[i] === null ? "–" : fixed(frame.effect[i], 2), isFaint: !drawn[p].includes(i) }));
-    const isSure = excludesZero(low, high);
-    cells.push({ sort: value, text: value === null ? "–" : fixed(value, 2, true) + interval(low, high, 2, true), isSure, side: isSure ? (value < 0 ? "a" : "b") : "" });
+    cells.push(differenceCell({ value, low, high }));
     return { name: edgeName(graph, i), size: Math.abs(value || 0), cells };
   }) : [];
   return { columns, rows, sort: ["size", -1], what: "edge", sides: [a.label, b.label] };
@@ -60,7 +59,7 @@ function nodesList(app, state) {
   const panels = drawnOf(app, state);
   const columns = [{ key: "node", text: "node" }];
   panels.forEach(({ panel }, k) => columns.push({ key: `effect ${k}`, text: panel.label ? `out of it, ${panel.label}` : "effects out of it", title: "sum of the effects of the drawn edges that leave it", isNumber: true }));
-  const comparison = couplesOf(data).length ? comparisonOf(data, state.pair, state.step) : null;
+  const comparison = comparisonOf(data, state.pair, state.step);
   if (comparison) columns.push({ key: "difference", text: `${data.panels[state.pair[1]].label} − ${data.panels[state.pair[0]].label}, all measured`, title: "of all measured edges out of it, drawn or not", isNumber: true });
   const sums = panels.map(sumsOut);
   const compared = comparison && app.graphs[data.panels[state.pair[0]].graph];
@@ -85,7 +84,7 @@ function sumsOut({ graph, frame, edges }) {
 }
 
 function differenceCell(row) {
-  if (!row) return { sort: null, text: "–" };
+  if (!row || row.value === null) return { sort: null, text: "–" };
   const isSure = excludesZero(row.low, row.high);
   return { sort: row.value, text: fixed(row.value, 2, true) + interval(row.low, row.high, 2, true), isSure, side: isSure ? (row.value < 0 ? "a" : "b") : "" };
 }

@@ -134,7 +134,7 @@ function nodeDifferenceColour(view, box) {
 }
 
 function isIn(scene, name) {
-  return scene.order.some((curve) => curve.name === name) || [...scene.boxes.values()].some((box) => box.name === name);
+  return Boolean(curveNamed(scene, name) || boxNamed(scene, name));
 }
 
 // What is selected is in another picture only: nothing of this one is on its paths.
@@ -147,8 +147,7 @@ function traceOf(view, state) {
   const name = state.selected[state.selected.length - 1];
   if (!name) return null;
   const { graph, scene } = view;
-  const curve = scene.order.find((each) => each.name === name);
-  const box = [...scene.boxes.values()].find((each) => each.name === name);
+  const [curve, box] = [curveNamed(scene, name), boxNamed(scene, name)];
   if (!curve && !box) return view.app.views.some((each) => each !== view && each.scene && isIn(each.scene, name)) ? untraced(name) : null;
   const [keys, boxes, reached, shares] = [new Map(), new Set(), new Set(), []];
   scene.frames.forEach((frame, p) => {
