@@ -64,7 +64,7 @@ class Addition:
     def reference(self, *, seed: int, without: frozenset[int] = frozenset()) -> Queries:
         return self.split("sums").one_per_unit(seed=seed, without=without)
 
-    def donors(self, *, second_hop: str, seed: int) -> "NoDonors":
+    def donors(self, *, intermediate: str, second_hop: str, seed: int) -> "NoDonors":
         return NoDonors()
 
 

@@ -337,8 +337,8 @@ class Renamed:
     def reference(self, *, seed: int, without: frozenset[int] = frozenset()) -> Queries:
         return self.queries(self.task.reference(seed=seed, without=without))
 
-    def donors(self, *, second_hop: str, seed: int) -> "RenamedDonors":
-        return RenamedDonors(self, self.task.donors(second_hop=second_hop, seed=seed))
+    def donors(self, *, intermediate: str = "bridge", second_hop: str, seed: int) -> "RenamedDonors":
+        return RenamedDonors(self, self.task.donors(intermediate=intermediate, second_hop=second_hop, seed=seed))
 
 
 @dataclass(frozen=True, eq=False)

@@ -194,7 +194,7 @@ def questions_with_donors(
     Raises:
         ValueError: if there are none.
     """
-    donors = source.donors(second_hop=second_hop, seed=seed)
+    donors = source.donors(intermediate=means.intermediate, second_hop=second_hop, seed=seed)
     right = answers_of(model, graph, queries, max_memory=max_memory) == queries.answers
     rows = (right == (answered == "right")).nonzero()[:, 0].tolist()
     values = queries.intermediates[means.intermediate].tolist()

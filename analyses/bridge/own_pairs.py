@@ -77,9 +77,9 @@ class OwnPairs:
         """The questions of one half of the units; those of the other half are left for means."""
         return halves_by_unit(self.questions, seed=seed)[0]
 
-    def donors(self, *, second_hop: str, seed: int) -> PairDonors:
+    def donors(self, *, intermediate: str, second_hop: str, seed: int) -> PairDonors:
         """Finds prompts of other pairs; pairs do not know what `second_hop` asks for."""
-        return PairDonors(self.pairs, self.intermediate, np.random.default_rng(seed))
+        return PairDonors(self.pairs, intermediate, np.random.default_rng(seed))
 
     def n_values(self, intermediate: str) -> int:
         """One more than the largest token that is a value of the intermediate."""

@@ -21,7 +21,7 @@ class Source(Protocol):
         """A random question for each unit that is not in `without`: for means and probes."""
         ...
 
-    def donors(self, *, second_hop: str, seed: int) -> Donors:
+    def donors(self, *, intermediate: str, second_hop: str, seed: int) -> Donors:
         """Finds prompts whose states may replace those of a question."""
         ...
 

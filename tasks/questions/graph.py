@@ -105,11 +105,16 @@ class KnowledgeGraph(ByContent):
     @cached_property
     def compositions(self) -> Compositions:
         """All chains of two facts, as fact numbers (hop 1, hop 2): the tail of the first is the head of the second."""
+        return self.extended(np.arange(len(self))[:, None])
+
+    def extended(self, chains: Int[np.ndarray, "chain hop"]) -> Int[np.ndarray, "_ hop_and_next"]:
+        """Each chain of facts with every fact that starts where it ends, in the order of chains, then of facts."""
         first_of_head = np.searchsorted(self.heads, np.arange(self.n_entities + 1))
-        n_continuations = np.diff(first_of_head)[self.tails]
-        hop1 = np.repeat(np.arange(len(self)), n_continuations)
-        offset = np.arange(len(hop1)) - np.repeat(np.cumsum(n_continuations) - n_continuations, n_continuations)
-        return np.stack([hop1, first_of_head[self.tails[hop1]] + offset], axis=1)
+        ends = self.tails[chains[:, -1]]
+        n_continuations = np.diff(first_of_head)[ends]
+        of = np.repeat(np.arange(len(chains)), n_continuations)
+        offset = np.arange(len(of)) - np.repeat(np.cumsum(n_continuations) - n_continuations, n_continuations)
+        return np.column_stack([chains[of], first_of_head[ends[of]] + offset])
 
 
 def graph_problems(n_entities: Any, n_relations: Any, heads: Any, relations: Any, tails: Any) -> list[str]:

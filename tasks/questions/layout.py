@@ -16,7 +16,7 @@ from ...circuits.arguments import shortly
 
 N_SLOTS = {"slots": 5, "four_slots": 4}
 LAYOUTS = ("compact", *N_SLOTS)
-_QUESTION = ("h", "r1", "r2")
+_TWO_HOPS = ("h", "r1", "r2")
 _SLOTS = ("answer", "end", "pad")
 
 
@@ -29,7 +29,16 @@ def layout_problems(layout: Any) -> list[str]:
 
 def n_positions(layout: str) -> int:
     """Length of the longest prompt."""
-    return N_SLOTS.get(layout, len(_QUESTION))
+    return N_SLOTS.get(layout, len(_TWO_HOPS))
+
+
+def question_roles(n_tokens: int) -> tuple[str, ...]:
+    """The roles of a question's tokens: the head, then the relations.
+
+    >>> question_roles(4)
+    ('h', 'r1', 'r2', 'r3')
+    """
+    return ("h", *(f"r{hop}" for hop in range(1, n_tokens)))
 
 
 def free_slots(roles: Sequence[str]) -> tuple[str, ...]:
@@ -38,7 +47,9 @@ def free_slots(roles: Sequence[str]) -> tuple[str, ...]:
     >>> free_slots(("h", "r1", "answer", "end", "pad")), free_slots(("begin", "end"))
     (('answer', 'end', 'pad'), ())
     """
-    known: dict[tuple[str, ...], int] = {(*_QUESTION[:n], *_SLOTS)[:size]: n for n in (2, 3) for size in N_SLOTS.values()}
+    known: dict[tuple[str, ...], int] = {
+        (*question_roles(n), *_SLOTS)[:size]: n for n in (2, 3) for size in N_SLOTS.values()
+    }
     names = tuple(roles)
     return names[known[names] :] if names in known else ()
 
@@ -49,7 +60,7 @@ def to_prompts(
     """Prompts, the roles of their positions and the position at which the answer is read.
 
     Args:
-        questions: h and r1, or h, r1 and r2, a row each.
+        questions: h and the relations, a row each; in slots two relations at most.
         layout: one of `LAYOUTS`.
         pad: the token that fills the free slots.
 
@@ -57,7 +68,7 @@ def to_prompts(
     (array([[3, 8, 9, 9, 9]]), ('h', 'r1', 'answer', 'end', 'pad'), 2)
     """
     n_tokens = questions.shape[1]
-    roles = _QUESTION[:n_tokens]
+    roles = question_roles(n_tokens)
     if layout not in N_SLOTS:
         return questions, roles, n_tokens - 1
     size = N_SLOTS[layout]

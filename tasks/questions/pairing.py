@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -10,14 +10,15 @@ import numpy as np
 import torch
 
 from ...circuits.arguments import is_one_of, is_whole, name_problems, native, refuse, seed_problems, shortly, whole_problems
+from .contrasts import Contrast, Contrasted, contrasted
 from .pairs import PromptPairs
 from .queries import Queries
-from .splits import hop_status
-from .task import Task
-from .twohop import TwoHopTask, two_hop
+from .task import Task, splits_for
+from .twohop import TwoHopTask
+from .validity import missing_problems
 
-CONTRASTS = ("head", "relation_1", "relation_2", "bridge")
-"""What differs: one token, or (h, r1) together. All but `relation_2` lead to another bridge entity."""
+CONTRASTS = tuple(TwoHopTask.contrasts)
+"""What differs in two-hop questions: one token, or (h, r1) together. All but `relation_2` lead to another bridge entity."""
 
 
 def n_pairable(queries: Queries) -> int:
@@ -26,43 +27,45 @@ def n_pairable(queries: Queries) -> int:
 
 
 def make_pairs(task: Task, *, split: str, contrast: str, n: int, seed: int) -> PromptPairs:
-    """Pair n two-hop queries of a split with corrupt ones that differ in the contrast.
+    """Pair n queries of a split with corrupt ones that differ in the contrast.
 
-    `head`, `relation_1` and `relation_2` change that token alone; `bridge` changes h and r1 but not r2. All but
-    `relation_2` change the bridge entity. The corrupt prompt is an existing query with another answer and the same hop
-    status. As long as the split allows it, no prompt is used twice; after that a clean prompt may be the corrupt one of
-    another pair (`recipe["n_twice"]` counts such prompts), and then corrupt prompts are taken from training
-    (`recipe["n_from_training"]`). No prompt is ever clean in two pairs or corrupt in two.
+    In two-hop questions `head`, `relation_1` and `relation_2` change that token alone; `bridge` changes h and r1 but not
+    r2. All but `relation_2` change the bridge entity. Other tasks have others, see their `contrasts`. The corrupt prompt is
+    an existing query with another answer, whose facts are ID and OOD in the same places. As long as the split allows it, no
+    prompt is used twice; after that a clean prompt may be the corrupt one of another pair (`recipe["n_twice"]` counts such
+    prompts), and then corrupt prompts are taken from training (`recipe["n_from_training"]`). No prompt is ever clean in two
+    pairs or corrupt in two.
 
     Args:
-        task: two-hop questions.
-        split: one of the compositional splits.
-        contrast: one of `CONTRASTS`.
+        task: any that has contrasts.
+        split: one of its splits whose questions have the roles of the contrast.
+        contrast: one of the task's, in two-hop questions of `CONTRASTS`.
         n: number of pairs.
         seed: fixes which queries are taken and how they are paired.
 
     Raises:
         KeyError: for an unknown split or contrast.
-        TypeError: if the task is of another kind.
-        ValueError: if n is below 1, or fewer than n pairs can be made; the message says how many.
+        TypeError: if the task has no contrasts.
+        ValueError: if the split's questions lack a role or intermediate of the contrast, n is below 1, or fewer than n pairs
+            can be made; the message says how many.
     """
     split, contrast, n, seed = native((split, contrast, n, seed))
+    contrasts = contrasted(task).contrasts
     unknown = (
         []
-        if is_one_of(contrast, CONTRASTS)
-        else [f"no contrast {shortly(contrast)}; the contrasts are {', '.join(CONTRASTS)}"]
+        if is_one_of(contrast, contrasts)
+        else [f"no contrast {shortly(contrast)}; the contrasts are {', '.join(contrasts)}"]
     )
     none = (
         [f"no pair: asked for n = {shortly(n)}, at least 1 can be made"] if is_whole(n) and n < 1 else whole_problems(1, n=n)
     )
     refuse(none + name_problems(split=split) + seed_problems(seed), unknown=unknown)
-    task = two_hop(task)
-    queries = task.split(split)
-    if "r2" not in queries.roles:
-        raise ValueError(f"{split} holds atomic queries; contrasts are defined for the compositional splits")
+    task, queries = contrasted(task), task.split(split)
+    refuse(_split_problems(task, queries, contrasts[contrast]))
     rng = np.random.default_rng(seed)
-    sources = [queries, task.split("train_inferred")]
-    found = _Partners(task, sources, contrast, rng).paired(rng.permutation(len(queries)).tolist(), n)
+    trained = [task.split(name) for name in splits_for(task, "trained")]
+    sources = [queries, *(each for each in trained if each.roles == queries.roles)]
+    found = _Partners(task, sources, contrasts[contrast], rng).paired(rng.permutation(len(queries)).tolist(), n)
     rows = list(found)
     if len(rows) < n:
         raise ValueError(
@@ -74,7 +77,7 @@ def make_pairs(task: Task, *, split: str, contrast: str, n: int, seed: int) -> P
     corrupt = torch.stack([source.tokens[row] for source, row in partners_of])
     twice = set(map(tuple, chosen.tokens.tolist())) & set(map(tuple, corrupt.tolist()))
     recipe = {"split": split, "contrast": contrast, "n_asked": n, "seed": seed}
-    recipe |= {"task": task.key, "graph": task.graph.key}
+    recipe |= task.pair_recipe
     recipe |= {"n_from_training": sum(number > 0 for number, _ in found.values()), "n_twice": len(twice)}
     return PromptPairs(
         chosen.tokens,
@@ -94,13 +97,17 @@ def make_pairs(task: Task, *, split: str, contrast: str, n: int, seed: int) -> P
     )
 
 
-# what a corrupt prompt shares with the clean one, from (h, r1, r2)
-_SHARED: dict[str, Callable[[tuple[int, int, int]], Hashable]] = {
-    "head": lambda query: query[1:],
-    "relation_1": lambda query: (query[0], query[2]),
-    "relation_2": lambda query: query[:2],
-    "bridge": lambda query: query[2],
-}
+def _split_problems(task: Contrasted, queries: Queries, contrast: Contrast) -> list[str]:
+    """Why there are no pairs of a split: its questions are atomic, or lack what the contrast is about."""
+    if task.splits[queries.split] == "atomic":
+        return [f"{queries.split} holds atomic queries; contrasts are defined for the compositional splits"]
+    about = {"role": (contrast.changes, queries.roles)}
+    about |= {"intermediate": ((*contrast.differs, *contrast.keeps), tuple(queries.intermediates))}
+    return [
+        f"{queries.split}: {problem}"
+        for what, (needed, there) in about.items()
+        for problem in missing_problems(what, needed, there)
+    ]
 
 
 Prompt = tuple[int, ...]
@@ -123,12 +130,14 @@ class _Partners:
         dead_ends: corrupt prompts from which no chain leads to a free one.
     """
 
-    def __init__(self, task: TwoHopTask, sources: list[Queries], contrast: str, rng: np.random.Generator) -> None:
-        self.contrast = contrast
+    def __init__(self, task: Contrasted, sources: list[Queries], contrast: Contrast, rng: np.random.Generator) -> None:
+        self.changed = [sources[0].roles.index(role) for role in contrast.changes]
+        self.differs, self.keeps = contrast.differs, contrast.keeps
         self.prompts = [[tuple(row) for row in source.tokens.tolist()] for source in sources]
         self.answers = [source.answers.tolist() for source in sources]
-        self.bridges = [source.bridges.tolist() for source in sources]
-        self.statuses = [hop_status(task.is_ood, s.hop1.numpy(), s.hop2.numpy()).tolist() for s in sources]
+        names = (*contrast.differs, *contrast.keeps)
+        self.values = [{name: source.intermediates[name].tolist() for name in names} for source in sources]
+        self.statuses = [task.fact_status(source).tolist() for source in sources]
         self.found: dict[int, _Partner] = {}
         self.clean: set[Prompt] = set()
         self.taken: dict[Prompt, int] = {}
@@ -137,7 +146,7 @@ class _Partners:
         for prompts, statuses in zip(self.prompts, self.statuses, strict=True):
             bucket: dict[Hashable, list[int]] = defaultdict(list)
             for row in rng.permutation(len(prompts)):
-                bucket[_SHARED[contrast](prompts[row]), statuses[row]].append(int(row))
+                bucket[self._kept(prompts[row]), statuses[row]].append(int(row))
             self.buckets.append(bucket)
 
     def paired(self, order: Sequence[int], n: int) -> dict[int, _Partner]:
@@ -210,18 +219,24 @@ class _Partners:
 
     def _fitting(self, row: int, sources: Iterable[int]) -> Iterator[_Partner]:
         """All partners that the contrast allows."""
-        key = _SHARED[self.contrast](self.prompts[0][row]), self.statuses[0][row]
+        key = self._kept(self.prompts[0][row]), self.statuses[0][row]
         for number in sources:
             for other in self.buckets[number].get(key, ()):
                 if self._fits(row, number, other):
                     yield _Partner(number, other)
 
     def _fits(self, row: int, number: int, other: int) -> bool:
-        """Whether the other query differs in answer, bridge and tokens as the contrast demands."""
+        """Whether the other query differs in answer, intermediates and tokens as the contrast demands."""
         if self.answers[0][row] == self.answers[number][other]:
             return False
-        if self.contrast == "relation_2":
-            return True
         here, there = self.prompts[0][row], self.prompts[number][other]
-        changed = {"head": (0,), "relation_1": (1,), "bridge": (0, 1)}[self.contrast]
-        return self.bridges[0][row] != self.bridges[number][other] and all(here[i] != there[i] for i in changed)
+        same = {name: values[row] == self.values[number][name][other] for name, values in self.values[0].items()}
+        return (
+            all(here[place] != there[place] for place in self.changed)
+            and not any(same[name] for name in self.differs)
+            and all(same[name] for name in self.keeps)
+        )
+
+    def _kept(self, prompt: Prompt) -> Prompt:
+        """The tokens that the contrast leaves as they are."""
+        return tuple(token for place, token in enumerate(prompt) if place not in self.changed)

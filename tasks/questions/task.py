@@ -6,7 +6,7 @@ name its reader in `kinds.TASK_KINDS`.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,21 +21,32 @@ Settings = Mapping[str, Any]
 
 @runtime_checkable
 class Task(Protocol):
-    """Questions in tokens, split into what is trained and what is tested.
+    """Questions in tokens, split into what is trained and what is tested."""
 
-    Attributes:
-        kind: the name under which `TASK_KINDS` reads such a task back.
-        splits: the splits' names and what each is for, in the order in which training and tables take them.
-        id_test: the test split whose accuracy tells memorising from generalising.
-        ood_test: the test split that the phase `ood_generalised` is about; None if there is none.
-        shortcuts: by name, the roles from which a shortcut guesses the answer, see `shortcut_accuracy`; may be empty.
-    """
+    @property
+    def kind(self) -> str:
+        """The name under which `TASK_KINDS` reads such a task back."""
+        ...
 
-    kind: ClassVar[str]
-    splits: ClassVar[Mapping[str, Part]]
-    id_test: ClassVar[str]
-    ood_test: ClassVar[str | None]
-    shortcuts: ClassVar[Mapping[str, tuple[str, ...]]]
+    @property
+    def splits(self) -> Mapping[str, Part]:
+        """The splits' names and what each is for, in the order in which training and tables take them."""
+        ...
+
+    @property
+    def id_test(self) -> str:
+        """The test split whose accuracy tells memorising from generalising."""
+        ...
+
+    @property
+    def ood_test(self) -> str | None:
+        """The test split that the phase `ood_generalised` is about; None if there is none."""
+        ...
+
+    @property
+    def shortcuts(self) -> Mapping[str, tuple[str, ...]]:
+        """By name, the roles from which a shortcut guesses the answer, see `shortcut_accuracy`; may be empty."""
+        ...
 
     @property
     def seed(self) -> int:
@@ -111,10 +122,11 @@ class Task(Protocol):
         """A random trained question for each unit that is not in `without`: for means and probes."""
         ...
 
-    def donors(self, *, second_hop: str, seed: int) -> Donors:
+    def donors(self, *, intermediate: str, second_hop: str, seed: int) -> Donors:
         """Finds prompts whose states may replace those of a question.
 
         Args:
+            intermediate: which one they have another value of.
             second_hop: `"ID"` or `"OOD"`: the status of the step that reads the intermediate.
             seed: of the choice.
         """

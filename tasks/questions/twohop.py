@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
+from torch import Tensor
 
 from ...circuits.arguments import (
     choice_problems,
@@ -31,9 +32,11 @@ from ...circuits.destination import folder_problems, input_problems
 from ...circuits.same_content import ByContent
 from . import files
 from .cards import task_card, task_line
+from .chains import Chains, chain_queries
+from .contrasts import Contrast
 from .donors import TwoHopDonors
 from .graph import Compositions, KnowledgeGraph, size_problems
-from .layout import layout_problems, n_positions, to_prompts
+from .layout import layout_problems, n_positions
 from .queries import Queries
 from .saved_task import arrays_of, parts_from, refuse_task, settings_of
 from .shortcuts import SHORTCUTS
@@ -45,6 +48,7 @@ from .splits import (
     TEST_SPLITS,
     by_hop_status,
     excluding,
+    hop_status,
     n_to_train,
 )
 from .supervision import NATURAL, Supervision, added_compositions
@@ -84,6 +88,12 @@ class TwoHopTask(ByContent):
     ood_test: ClassVar[str | None] = "test_inferred_ood"
     splits: ClassVar[Mapping[str, Part]] = SPLIT_PARTS
     shortcuts: ClassVar[Mapping[str, tuple[str, ...]]] = SHORTCUTS
+    contrasts: ClassVar[Mapping[str, Contrast]] = {
+        "head": Contrast(("h",), differs=("bridge",)),
+        "relation_1": Contrast(("r1",), differs=("bridge",)),
+        "relation_2": Contrast(("r2",)),
+        "bridge": Contrast(("h", "r1"), differs=("bridge",)),
+    }
 
     def __post_init__(self) -> None:
         make_native(self, "seed", "layout")
@@ -295,17 +305,28 @@ class TwoHopTask(ByContent):
             raise KeyError(f"no split {shortly(name)}; the splits are {', '.join(SPLITS)}")
         if name in ATOMIC_SPLITS:
             chosen = self.is_ood == (name == "ood_atomic")
-            return self._atomic(np.flatnonzero(chosen if self.is_atomic is None else chosen & self.is_atomic), name)
+            facts = np.flatnonzero(chosen if self.is_atomic is None else chosen & self.is_atomic)
+            return self._queries(facts[:, None], name)
         hops = np.concatenate([self.trained, self.added]) if name == "train_inferred" else self.tests[name]
-        return self._inferred(hops, name)
+        return self._queries(hops, name)
 
     def reference(self, *, seed: int, without: frozenset[int] = frozenset()) -> Queries:
         """A random trained composition for each ID fact as first hop, leaving some facts out: for means and probes."""
         questions = self.split("train_inferred").one_per_unit(seed=seed, without=without)
         return questions.take(~torch.from_numpy(self.is_ood)[questions.unit])
 
-    def donors(self, *, second_hop: str, seed: int) -> TwoHopDonors:
+    @property
+    def pair_recipe(self) -> Mapping[str, str]:
+        """What pairs keep: the task's key, and the graph's, whose facts their units are."""
+        return {"task": self.key, "graph": self.graph.key}
+
+    def fact_status(self, queries: Queries) -> Int[Tensor, " query"]:
+        """The hop status of compositions, as a place in `HOP_STATUS`."""
+        return torch.from_numpy(hop_status(self.is_ood, queries.hop1.numpy(), queries.hop2.numpy()))
+
+    def donors(self, *, intermediate: str = "bridge", second_hop: str, seed: int) -> TwoHopDonors:
         """Finds facts whose states may replace those of a question, see `TwoHopDonors`."""
+        self.n_values(intermediate)
         refuse(choice_problems(second_hop=(second_hop, ("ID", "OOD"))) + seed_problems(seed))
         in_training = np.concatenate([self.trained, self.added])
         return TwoHopDonors(self.graph, self.is_ood, in_training, second_hop, np.random.default_rng(seed))
@@ -352,39 +373,9 @@ class TwoHopTask(ByContent):
             **{each.name: getattr(self, each.name) for each in fields(self) if each.name != "graph"},
         )
 
-    def _atomic(self, facts: Int[np.ndarray, " fact"], split: str) -> Queries:
-        graph = self.graph
-        questions = np.stack([graph.heads[facts], graph.n_entities + graph.relations[facts]], axis=1)
-        tails = graph.tails[facts]
-        return self._queries(questions, tails, tails, facts, np.full_like(facts, -1), split)
-
-    def _inferred(self, hops: Compositions, split: str) -> Queries:
-        graph, (hop1, hop2) = self.graph, hops.T
-        relations = graph.n_entities + graph.relations
-        questions = np.stack([graph.heads[hop1], relations[hop1], relations[hop2]], axis=1)
-        return self._queries(questions, graph.tails[hop2], graph.tails[hop1], hop1.copy(), hop2.copy(), split)
-
-    def _queries(
-        self,
-        questions: Int[np.ndarray, "query token"],
-        answers: Int[np.ndarray, " query"],
-        bridges: Int[np.ndarray, " query"],
-        hop1: Int[np.ndarray, " query"],
-        hop2: Int[np.ndarray, " query"],
-        split: str,
-    ) -> Queries:
-        prompts, roles, answer_position = to_prompts(questions, self.layout, pad=self._pad)
-        facts = {"hop1": torch.from_numpy(hop1), "hop2": torch.from_numpy(hop2)}
-        return Queries(
-            torch.from_numpy(prompts),
-            torch.from_numpy(answers),
-            roles=roles,
-            answer_position=answer_position,
-            intermediates={"bridge": torch.from_numpy(bridges)},
-            unit=facts["hop1"],
-            facts=facts,
-            split=split,
-        )
+    def _queries(self, chains: Chains, split: str) -> Queries:
+        names: dict[str, Any] = {"n_hops": 2, "intermediates": ("bridge",)}
+        return chain_queries(self.graph, chains, split, layout=self.layout, pad=self._pad, **names)
 
 
 def two_hop(task: Task) -> TwoHopTask:

@@ -146,7 +146,7 @@ def test_an_intermediate_of_two_values_is_judged_without_a_third(model: HookedTr
 
 def test_donors_are_what_they_are_called(model: HookedTransformer, pairs: PromptPairs) -> None:
     own = OwnPairs.of(model, pairs, None)
-    queries, donors = own.questions, own.donors(second_hop="ID", seed=0)
+    queries, donors = own.questions, own.donors(intermediate="carry", second_hop="ID", seed=0)
     for row in range(len(queries)):
         found = donors.of(queries, row)
         assert found is not None
@@ -172,7 +172,7 @@ def donors_of_the_same_value(pairs: PromptPairs, model: HookedTransformer) -> bo
     carries[0], answers[0] = pairs.intermediates["carry"][0], answer_of(corrupt[:1])[0]
     mixed = replace(pairs, corrupt=corrupt, foils=answers, corrupt_intermediates={"carry": carries})
     own = OwnPairs(mixed, "carry")
-    return own.donors(second_hop="ID", seed=0).of(own.questions, 0) is not None
+    return own.donors(intermediate="carry", second_hop="ID", seed=0).of(own.questions, 0) is not None
 
 
 def test_a_third_value_that_leads_to_the_foil_is_no_control(model: HookedTransformer) -> None:
@@ -188,7 +188,7 @@ def test_a_third_value_that_leads_to_the_foil_is_no_control(model: HookedTransfo
     pairs = pairs.take(chosen)
     pairs = replace(pairs, answers=merged(pairs.clean), foils=merged(pairs.corrupt))
     own = OwnPairs.of(model, pairs, "carry")
-    donors, queries, seen = own.donors(second_hop="ID", seed=1), own.questions, 0
+    donors, queries, seen = own.donors(intermediate="carry", second_hop="ID", seed=1), own.questions, 0
     for row in range(len(queries)):
         if found := donors.of(queries, row):
             assert int(merged(found.prompts["other carry"][None])) != found.answer

@@ -1,0 +1,66 @@
+"""Chains of facts, each of which starts where the one before ends, and the questions that ask for their last tail."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Int
+
+from .graph import KnowledgeGraph
+from .layout import to_prompts
+from .queries import Queries
+
+Chains = Int[np.ndarray, "chain hop"]
+"""The number of each hop's fact, a row for each chain."""
+
+
+def all_chains(graph: KnowledgeGraph, n_hops: int) -> Chains:
+    """Every chain of so many facts, sorted by the first fact, then by the second, and so on.
+
+    >>> graph = KnowledgeGraph.from_triples([(0, 0, 1), (1, 0, 0)], n_entities=2, n_relations=1)
+    >>> all_chains(graph, 3).tolist()
+    [[0, 1, 0], [1, 0, 1]]
+    """
+    chains = np.arange(len(graph))[:, None]
+    for _ in range(n_hops - 1):
+        chains = graph.extended(chains)
+    return chains
+
+
+def chain_queries(
+    graph: KnowledgeGraph,
+    chains: Chains,
+    split: str,
+    *,
+    n_hops: int,
+    intermediates: Sequence[str],
+    layout: str = "compact",
+    pad: int = 0,
+) -> Queries:
+    """The questions that ask for the tail of each chain.
+
+    Args:
+        graph: the facts.
+        chains: all of one length.
+        split: its name.
+        n_hops: how many facts the longest questions of the task rest on; shorter ones have −1 in place of a fact.
+        intermediates: names for the tails of the first facts, one after the other. The last fact's tail is the answer, and
+            also the intermediate of that place where longer questions go on from there.
+        layout: see `layout`.
+        pad: the token that fills free slots.
+    """
+    relations = graph.n_entities + graph.relations[chains]
+    prompts, roles, answer_position = to_prompts(np.column_stack([graph.heads[chains[:, 0]], relations]), layout, pad=pad)
+    tails = torch.from_numpy(graph.tails[chains])
+    missing = np.full((len(chains), n_hops - chains.shape[1]), -1)
+    facts = {f"hop{hop}": torch.from_numpy(each.copy()) for hop, each in enumerate(np.hstack([chains, missing]).T, start=1)}
+    return Queries(
+        torch.from_numpy(prompts),
+        tails[:, -1],
+        roles=roles,
+        answer_position=answer_position,
+        intermediates=dict(zip(intermediates, tails.T, strict=False)),
+        unit=facts["hop1"],
+        facts=facts,
+        split=split,
+    )
