@@ -1,13 +1,13 @@
 """The logits at the answers of many prompts, from a HookedTransformer's parameters: what training runs.
 
-In a causal model the state at h depends on h alone and the state at r1 on (h, r1), so all compact prompts of a batch that
-begin alike share these rows of the residual stream, and atomic answers are read from them. Other prompts share nothing.
+In a causal model the state at h depends on h alone and the state at r1 on (h, r1), so all prompts of a batch that begin
+alike share these rows of the residual stream, and answers to shorter questions are read from them. Models that see all
+positions share nothing.
 Gradients reach the parameters as through the HookedTransformer's forward pass, and the logits are the same up to rounding.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .config import ModelConfig
 from .fast_block import Block, Mix, affine, normed
+from .prefixes import distinct_prefixes
 
 
 def answer_logits(
@@ -32,15 +33,15 @@ def answer_logits(
     Args:
         parameters: the trained parameters by name, see `models.trained_parameters`.
         config: the model's shape.
-        tokens: prompts of one length. If they have three tokens, none is answered at the first, and the model is causal,
-            prefixes are shared; where the answer is read at the second token, the third is then ignored.
+        tokens: prompts padded to one length. In a causal model prefixes are shared, and tokens behind the one at which the
+            answer is read are ignored.
         positions: where each answer is read.
         dtype: of the matrix products; by default that of the parameters. Norms, softmax and the residual stream have
             the parameters' precision.
-        share: let prompts share prefixes where they can, which depends on what they are.
+        share: let prompts share prefixes where they can; the sizes of what is computed then depend on what they are.
     """
-    shares = share and not config.bidirectional and tokens.shape[1] == 3 and bool((positions > 0).all())
-    rows = _shared_rows(tokens, positions) if shares else _separate_rows(tokens, positions, causal=not config.bidirectional)
+    causal = not config.bidirectional
+    rows = _shared_rows(tokens, positions) if share and causal else _separate_rows(tokens, positions, causal=causal)
     embedding = parameters["embed.W_E"]
     dtype = embedding.dtype if dtype is None else dtype
     residual = embedding.index_select(0, rows.tokens) + parameters["pos_embed.W_pos"].index_select(0, rows.positions)
@@ -78,29 +79,27 @@ def _separate_rows(tokens: Int[Tensor, "prompt pos"], positions: Int[Tensor, " p
     return _Rows(tokens.flatten(), torch.arange(n_pos, device=tokens.device).repeat(n_prompts), mix, first + positions)
 
 
-def _shared_rows(tokens: Int[Tensor, "prompt 3"], positions: Int[Tensor, " prompt"]) -> _Rows:
-    """A row for each distinct h, then for each distinct (h, r1), then for each two-hop prompt's r2."""
-    is_two_hop = positions == 2
-    prefixes, second = distinct_prefixes(tokens), tokens[is_two_hop, 2]
-    of_query = prefixes.prefix_of[is_two_hop]
-    n_heads, n_prefixes, n_queries = sizes = len(prefixes.heads), len(prefixes.relations), len(second)
-    head_of_query = prefixes.head_of[of_query]
+def _shared_rows(tokens: Int[Tensor, "prompt pos"], positions: Int[Tensor, " prompt"]) -> _Rows:
+    """A row for each distinct beginning, the shortest first, and for each prompt that is read at its last token."""
+    levels = distinct_prefixes(tokens, positions)
+    sizes = [len(level.tokens) for level in levels]
 
     def mix(qkv: Float[Tensor, "row 3 head d"]) -> Float[Tensor, "row head d"]:
-        """A row at h sees itself alone, one at r1 also its h, one at r2 also its h and r1."""
-        (_, at_h), (q_r1, at_r1), (q_r2, at_r2) = (
-            part.split([1, 2], dim=1) for part in qkv.split([n_heads, n_prefixes, n_queries])
-        )
-        z_r1 = _attend(q_r1, [at_h.index_select(0, prefixes.head_of), at_r1])
-        before = [at_h.index_select(0, head_of_query), at_r1.index_select(0, of_query)]
-        return torch.cat([at_h[:, 1], z_r1, _attend(q_r2, [*before, at_r2])])
+        """Each row sees the rows it goes on from, and itself; the first of all see themselves alone."""
+        queries, seen = zip(*(part.split([1, 2], dim=1) for part in qkv.split(sizes)), strict=True)
+        mixed = []
+        for place, level in enumerate(levels[1:], start=1):
+            before = [there.index_select(0, rows) for there, rows in zip(seen, level.before, strict=False)]
+            mixed.append(_attend(queries[place], [*before, seen[place]]))
+        return torch.cat([seen[0][:, 1], *mixed])
 
-    place = torch.cumsum(is_two_hop, 0) - 1 + n_heads + n_prefixes
+    first = torch.tensor([0, *sizes[:-1]], device=tokens.device).cumsum(0)
+    rows = torch.stack([level.of_prompt for level in levels]) + first[:, None]
     return _Rows(
-        torch.cat([prefixes.heads, prefixes.relations, second]),
+        torch.cat([level.tokens for level in levels]),
         torch.repeat_interleave(torch.tensor(sizes, device=tokens.device)),
         mix,
-        torch.where(is_two_hop, place, n_heads + prefixes.prefix_of),
+        rows.gather(0, positions[None])[0],
     )
 
 
@@ -116,28 +115,3 @@ def _attend(
 def _precise(values: Tensor) -> torch.dtype:
     """Of scores and patterns: no less than single precision."""
     return torch.promote_types(values.dtype, torch.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class Prefixes:
-    """The distinct beginnings of a batch of prompts, and which prompt has which.
-
-    Attributes:
-        heads: the distinct first tokens.
-        relations: the second token of each distinct (h, r1).
-        head_of: which of `heads` each (h, r1) begins with.
-        prefix_of: which (h, r1) each prompt begins with.
-    """
-
-    heads: Int[Tensor, " head"]
-    relations: Int[Tensor, " prefix"]
-    head_of: Int[Tensor, " prefix"]
-    prefix_of: Int[Tensor, " prompt"]
-
-
-def distinct_prefixes(tokens: Int[Tensor, "prompt pos"]) -> Prefixes:
-    """Find the distinct first tokens and pairs of first tokens of some prompts."""
-    base = int(tokens.max()) + 1
-    codes, prefix_of = torch.unique(tokens[:, 0] * base + tokens[:, 1], return_inverse=True)
-    heads, head_of = torch.unique(codes // base, return_inverse=True)
-    return Prefixes(heads, codes % base, head_of, prefix_of)

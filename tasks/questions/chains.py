@@ -6,12 +6,14 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from .graph import KnowledgeGraph
+from .graph import KnowledgeGraph, size_problems
 from .layout import to_prompts
 from .queries import Queries
+from .room import too_large_problems
 
 Chains = Int[np.ndarray, "chain hop"]
 """The number of each hop's fact, a row for each chain."""
+LISTS_OF_CHAINS = 4  # that are held at once while they are drawn: all, shuffled, and two parts
 
 
 def all_chains(graph: KnowledgeGraph, n_hops: int) -> Chains:
@@ -64,3 +66,12 @@ def chain_queries(
         facts=facts,
         split=split,
     )
+
+
+def too_many_problems(*, n_hops: int, n_entities: int, n_relations: int, out_degree: int) -> list[str]:
+    """Why the chains of a graph of these sizes cannot be listed: too many for this machine's memory."""
+    if problems := size_problems(n_entities, n_relations, out_degree):
+        return problems
+    n_chains = n_entities * out_degree**n_hops
+    what = f"n_hops={n_hops} over n_entities={n_entities:,} with out_degree={out_degree:,} makes {n_chains:,} chains, which"
+    return too_large_problems(what, LISTS_OF_CHAINS * 8 * n_hops * n_chains)

@@ -23,6 +23,7 @@ class QuestionDonors:
         roles: whose tokens decide the intermediate.
         intermediate: its name.
         rng: draws one donor of each kind.
+        may_differ: which of them may be donors of another value; by default all. The others may have the same value.
 
     The kinds are `held out` and `trained` (a question with another value and another answer; both with the same value),
     `same <intermediate>` (other tokens, the same value) and `other <intermediate>` (a third value and a third answer).
@@ -36,11 +37,14 @@ class QuestionDonors:
         roles: Collection[str],
         intermediate: str,
         rng: np.random.Generator,
+        *,
+        may_differ: Bool[Tensor, " query"] | None = None,
     ) -> None:
         self.questions, self.intermediate, self.rng = questions, intermediate, rng
         self.roles = tuple(role for role in questions.roles if role in roles)
         self.values, self.answers = questions.intermediates[intermediate].numpy(), questions.answers.numpy()
         self.is_trained = is_trained.numpy()
+        self.may_differ = np.ones(len(questions), dtype=bool) if may_differ is None else may_differ.numpy()
         self.decides = [questions.roles.index(role) for role in self.roles]
         self.elsewhere = [place for place in range(len(questions.roles)) if place not in self.decides]
         self.groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
@@ -59,9 +63,10 @@ class QuestionDonors:
         value = int(queries.intermediates[self.intermediate][row])
         rows = np.array(self.groups.get(tuple(tokens[self.elsewhere].tolist()), []), dtype=np.int64)
         values, answers, trained = self.values[rows], self.answers[rows], self.is_trained[rows]
-        fits = (values != value) & (answers != answer)
+        fits = self.may_differ[rows] & (values != value) & (answers != answer)
         possible = {"held out": fits & ~trained, "trained": fits & trained}
-        wanted = [kind for kind, some in (("held out", ~self.is_trained), ("trained", self.is_trained)) if some.any()]
+        status = {"held out": ~self.is_trained, "trained": self.is_trained}
+        wanted = [kind for kind, some in status.items() if (some & self.may_differ).any()]
         shared = [np.unique(values[possible[kind]]) for kind in wanted]
         common = shared[0] if len(shared) == 1 else np.intersect1d(*shared)
         if not len(common):

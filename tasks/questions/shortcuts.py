@@ -18,19 +18,23 @@ SHORTCUTS = {"r2": ("r2",), "r1 r2": ("r1", "r2"), "h r2": ("h", "r2")}
 
 
 def shortcut_accuracy(task: Task, queries: Queries) -> dict[str, float]:
-    """Accuracy of each majority shortcut of a task, learned from its trained questions.
+    """Accuracy of each majority shortcut of a task, learned from its trained questions of the same kind.
 
-    Ties go to the smaller token; a part never seen in training counts as wrong. NaN where there is no query.
+    Ties go to the smaller token; a part never seen in training counts as wrong. NaN where there is no query. Shortcuts that
+    look at roles which only other questions of the task have are left out.
 
     Raises:
-        ValueError: if questions lack a role that shortcuts look at.
+        ValueError: if questions lack a role of every shortcut.
     """
     refuse(queries_problems(queries=queries))
-    wanted = {role for roles in task.shortcuts.values() for role in roles}
-    if problems := missing_problems("role", sorted(wanted), queries.roles):
+    possible = {name: roles for name, roles in task.shortcuts.items() if set(roles) <= set(queries.roles)}
+    if task.shortcuts and not possible:
+        wanted = {role for roles in task.shortcuts.values() for role in roles}
+        problems = missing_problems("role", sorted(wanted), queries.roles)
         raise ValueError(f"the shortcuts of this task cannot be asked {queries.split}: " + "; ".join(problems))
-    trained = [task.split(name) for name in splits_for(task, "trained")]
-    return {name: _majority_accuracy(trained, queries, roles) for name, roles in task.shortcuts.items()}
+    splits = [task.split(name) for name in splits_for(task, "trained")]
+    trained = [split for split in splits if split.roles == queries.roles]
+    return {name: _majority_accuracy(trained, queries, roles) for name, roles in possible.items()}
 
 
 def _majority_accuracy(trained: Sequence[Queries], queries: Queries, roles: Sequence[str]) -> float:

@@ -5,7 +5,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from grokscope.tasks import ModelConfig, TwoHopTask, build_model
-from grokscope.tasks.models.fast_forward import answer_logits, distinct_prefixes
+from grokscope.tasks.models.fast_forward import answer_logits
+from grokscope.tasks.models.prefixes import distinct_prefixes
 from grokscope.tasks.models.transformer import load_parameters, tied_forward, trained_parameters
 from grokscope.tasks.training.batches import training_examples
 
@@ -67,10 +68,12 @@ def test_loss_and_gradients_equal_those_of_the_hooked_transformer(
 
 def test_each_prefix_is_found_once() -> None:
     tokens = torch.tensor([[3, 7, 8], [3, 7, 9], [1, 7, 8], [3, 8, 8], [3, 7, 8]])
-    prefixes = distinct_prefixes(tokens)
-    assert prefixes.heads.tolist() == [1, 3] and len(prefixes.relations) == 3
-    again = torch.stack([prefixes.heads[prefixes.head_of], prefixes.relations], dim=1)[prefixes.prefix_of]
+    first, second, third = distinct_prefixes(tokens, torch.tensor([2, 2, 1, 1, 2]))
+    assert first.tokens.tolist() == [1, 3] and len(second.tokens) == 3 and third.tokens.tolist() == [8, 9, 8]
+    again = torch.stack([first.tokens[second.before[0]], second.tokens], dim=1)[second.of_prompt]
     assert again.tolist() == tokens[:, :2].tolist()
+    whole = torch.stack([first.tokens[third.before[0]], second.tokens[third.before[1]], third.tokens], dim=1)
+    assert whole.tolist() == tokens[[0, 1, 4]].tolist()
 
 
 def test_the_padding_of_atomic_prompts_is_ignored(task: TwoHopTask) -> None:
@@ -96,8 +99,8 @@ def test_bfloat16_is_near(task: TwoHopTask) -> None:
     assert 0 < (rough - exact).norm() / exact.norm() < 0.02
 
 
-def test_prompts_answered_at_the_first_token_share_nothing_and_are_right(task: TwoHopTask) -> None:
-    """As no two-hop question is: there the row at h is not read."""
+def test_prompts_answered_at_any_token_are_right(task: TwoHopTask) -> None:
+    """Also at the first, as no two-hop question is."""
     config = ModelConfig.tiny()
     model = build_model(config, task, seed=1)
     parameters = trained_parameters(model, config)
