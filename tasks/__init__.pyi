@@ -5,6 +5,7 @@ from .questions.donors import Donor, Donors
 from .questions.evaluation import NO_TOKEN, exact_match, is_right, predictions, top_token
 from .questions.files import DataFolderError
 from .questions.graph import KnowledgeGraph
+from .questions.khop import KHopTask
 from .questions.kinds import TASK_KINDS
 from .questions.pairing import CONTRASTS, make_pairs
 from .questions.pairs import PromptPairs
@@ -48,6 +49,7 @@ __all__ = [
     "Donors",
     "FolderInUseError",
     "Job",
+    "KHopTask",
     "KnowledgeGraph",
     "ModelConfig",
     "NewFacts",

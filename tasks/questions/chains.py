@@ -11,7 +11,7 @@ from .layout import to_prompts
 from .queries import Queries
 from .room import too_large_problems
 
-Chains = Int[np.ndarray, "chain hop"]
+Chains = Int[np.ndarray, "_ _"]
 """The number of each hop's fact, a row for each chain."""
 LISTS_OF_CHAINS = 4  # that are held at once while they are drawn: all, shuffled, and two parts
 

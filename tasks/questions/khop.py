@@ -126,8 +126,7 @@ class KHopTask(ByContent):
         Raises:
             ValueError: if there are no questions of so many hops.
         """
-        if problems := choice_problems(n_hops=(n_hops, tuple(range(2, self.n_hops + 1)))):
-            raise ValueError("; ".join(problems))
+        refuse(whole_problems(2, most=self.n_hops, n_hops=n_hops))
         if n_hops == 2:
             return self.two_hops
         trained = {length: chains for length, chains in self.trained.items() if length <= n_hops}
