@@ -136,6 +136,7 @@ Row = tuple[Callable[..., Any], Callable[[SimpleNamespace], dict[str, Any]], dic
 A, C, T = analyses, circuits, tasks
 PAIRS = dict(split="test_inferred_iid", contrast="bridge", n=8, seed=0)
 SIZES = dict(n_entities=16, n_relations=14, out_degree=12)
+THREE_HOPS = T.KHopTask.random(**SIZES, seed=0)
 ASKED = T.Queries(torch.tensor([[0, 20, 21]]), torch.tensor([1]), roles=("h", "r1", "r2"))
 PAIRED = T.PromptPairs(
     ASKED.tokens, ASKED.tokens + torch.tensor([1, 0, 0]), ASKED.answers, ASKED.answers + 1, roles=ASKED.roles
@@ -168,6 +169,42 @@ ROWS: dict[str, Row] = {
         T.KnowledgeGraph,
         lambda w: {name: getattr(w.task.graph, name) for name in inspect.signature(T.KnowledgeGraph).parameters},
         {"n_entities": "count", "n_relations": "count", "heads": "data", "relations": "data", "tails": "data"},
+    ),
+    "KHopTask": (
+        T.KHopTask,
+        lambda w: {name: getattr(THREE_HOPS, name) for name in inspect.signature(T.KHopTask).parameters},
+        {"n_hops": "bounded count", **dict.fromkeys(("two_hops", "trained", "tests"), "data")},
+    ),
+    "KHopTask.donors": (
+        T.KHopTask.donors,
+        lambda w: {"self": THREE_HOPS, "intermediate": "b1", "second_hop": "ID", "seed": 0},
+        dict.fromkeys(("second_hop", "intermediate"), "choice"),
+    ),
+    "KHopTask.fact_status": (T.KHopTask.fact_status, lambda w: {"self": THREE_HOPS, "queries": w.queries}, {}),
+    "KHopTask.from_arrays": (T.KHopTask.from_arrays, lambda w: dict(arrays={}, settings={}), {}),
+    "KHopTask.n_values": (
+        T.KHopTask.n_values,
+        lambda w: {"self": THREE_HOPS, "intermediate": "b1"},
+        {"intermediate": "choice"},
+    ),
+    "KHopTask.random": (
+        T.KHopTask.random,
+        lambda w: dict(SIZES),
+        {
+            **dict.fromkeys((*SIZES, "n_hops"), "bounded count"),
+            "ood_fraction": "share",
+            "test_fraction": "share",
+            "phi": "data",
+        },
+    ),
+    "KHopTask.reference": (T.KHopTask.reference, lambda w: {"self": THREE_HOPS, "seed": 0}, {}),
+    "KHopTask.split": (T.KHopTask.split, lambda w: {"self": THREE_HOPS, "name": "id_atomic"}, {"name": "choice"}),
+    "KHopTask.token_name": (T.KHopTask.token_name, lambda w: {"self": THREE_HOPS, "token": 0}, {"token": "token"}),
+    "KHopTask.up_to": (T.KHopTask.up_to, lambda w: {"self": THREE_HOPS, "n_hops": 2}, {"n_hops": "bounded count"}),
+    "KnowledgeGraph.extended": (
+        T.KnowledgeGraph.extended,
+        lambda w: {"self": w.task.graph, "chains": w.task.graph.compositions},
+        {"chains": "data"},
     ),
     "KnowledgeGraph.from_triples": (
         T.KnowledgeGraph.from_triples,
@@ -288,8 +325,9 @@ ROWS: dict[str, Row] = {
     "TwoHopTask.donors": (
         T.TwoHopTask.donors,
         lambda w: {"self": w.task, "second_hop": "ID", "seed": 0},
-        {"second_hop": "choice"},
+        dict.fromkeys(("second_hop", "intermediate"), "choice"),
     ),
+    "TwoHopTask.fact_status": (T.TwoHopTask.fact_status, lambda w: {"self": w.task, "queries": w.queries}, {}),
     "TwoHopTask.from_arrays": (T.TwoHopTask.from_arrays, lambda w: dict(arrays={}, settings={}), {}),
     "TwoHopTask.from_files": (T.TwoHopTask.from_files, lambda w: {"folder": "."}, {"folder": "folder to read"}),
     "TwoHopTask.n_values": (

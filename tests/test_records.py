@@ -23,7 +23,18 @@ from grokscope.circuits import Node, Result
 from grokscope.circuits.card import Curve, curves
 from grokscope.circuits.manifest import Manifest
 from grokscope.circuits.same_content import ByContent, same
-from grokscope.tasks import ModelConfig, PromptPairs, Queries, Run, Study, Supervision, TrainConfig, TRMConfig, TwoHopTask
+from grokscope.tasks import (
+    KHopTask,
+    ModelConfig,
+    PromptPairs,
+    Queries,
+    Run,
+    Study,
+    Supervision,
+    TrainConfig,
+    TRMConfig,
+    TwoHopTask,
+)
 from grokscope.tasks.questions.donors import TwoHopDonors
 
 LONGEST, LONGEST_OF_RESULT, LARGEST_CARD = 140, 400, 20_000
@@ -77,6 +88,7 @@ MAKERS: dict[type, Callable[[SimpleNamespace, str], Any]] = {
     tasks.Job: lambda world, name: tasks.Job(
         "a", world.task, ModelConfig.tiny(), TrainConfig.tiny(), checkpoint(world, name)
     ),
+    KHopTask: lambda world, name: KHopTask.random(n_entities=12, n_relations=8, out_degree=5, seed=0),
     tasks.KnowledgeGraph: lambda world, name: world.task.graph,
     Manifest: lambda world, name: replace(world.run.manifest, kind=name),
     ModelConfig: lambda world, name: ModelConfig(d_model=64, n_heads=4, n_blocks=2, n_loops=3),

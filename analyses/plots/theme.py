@@ -4,7 +4,7 @@ from ...tasks.runs.arm_looks import FAMILIES, HUES, arm_looks
 from ...tasks.runs.axes import SHARE, log_axis
 from ...tasks.runs.labels import apart, literal
 from ...tasks.runs.panels import panels
-from ...tasks.runs.theme import COLOURS, DIVERGING, GREYS, PHASE_SYMBOL, SEQUENTIAL, SMALL, SPLIT_COLOUR, TEMPLATE, TITLE
+from ...tasks.runs.theme import COLOURS, DIVERGING, GREYS, PHASE_SYMBOL, SEQUENTIAL, SMALL, TEMPLATE, TITLE, split_colours
 
 __all__ = [
     "COLOURS",
@@ -16,7 +16,6 @@ __all__ = [
     "SEQUENTIAL",
     "SHARE",
     "SMALL",
-    "SPLIT_COLOUR",
     "TEMPLATE",
     "TITLE",
     "apart",
@@ -24,4 +23,5 @@ __all__ = [
     "literal",
     "log_axis",
     "panels",
+    "split_colours",
 ]

@@ -15,13 +15,12 @@ from ...circuits import Result
 from ...circuits.arguments import native, refuse, shortly, whole_problems
 from ...circuits.columns import Columns
 from ...tasks import Checkpoint, ModelConfig, exact_match
+from ...tasks.questions.task import splits_for
 from ...tasks.questions.validity import missing_problems
 from ..plots.style import error_bars
-from ..plots.theme import GREYS, SHARE, SPLIT_COLOUR, TEMPLATE, literal
+from ..plots.theme import GREYS, SHARE, TEMPLATE, literal, split_colours
 from ..statistics import wilson
 from .by_step import ascending
-
-COMPOSITIONS = ("test_inferred_iid", "test_inferred_ood_id", "test_inferred_id_ood", "test_inferred_ood")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,21 +46,21 @@ class LoopResult(Result):
 
     def figure(self) -> Any:
         """Accuracy against loops, a line for each split."""
-        figure = go.Figure()
+        figure, colours = go.Figure(), split_colours(map(str, dict.fromkeys(self.table["split"])))
         for split, rows in self.table.groupby("split", sort=False):
             figure.add_scatter(
                 x=rows["n_loops"].tolist(),
                 y=rows["exact_match"].tolist(),
                 error_y=error_bars(rows["exact_match"], rows["low"], rows["high"]),
                 name=f"{split} (n = {rows['n'].iloc[0]})",
-                line={"color": SPLIT_COLOUR[str(split)]},
+                line={"color": colours[str(split)]},
             )
         figure.add_vline(x=self.trained_loops, line={"color": GREYS["guide"], "dash": "dash", "width": 1})
         figure.update_xaxes(title="loops run", dtick=1).update_yaxes(title="exact match", **SHARE)
         return literal(figure.update_layout(template=TEMPLATE, title=self.caption))
 
 
-def accuracy_by_loops(checkpoint: Checkpoint, loops: Sequence[int], *, splits: Sequence[str] = COMPOSITIONS) -> LoopResult:
+def accuracy_by_loops(checkpoint: Checkpoint, loops: Sequence[int], *, splits: Sequence[str] | None = None) -> LoopResult:
     """Run a checkpoint's blocks more or fewer times than in training and score it.
 
     For the lens, call `logit_lens(checkpoint.model(n_loops=...), queries)`.
@@ -69,7 +68,7 @@ def accuracy_by_loops(checkpoint: Checkpoint, loops: Sequence[int], *, splits: S
     Args:
         checkpoint: of a model with any number of loops.
         loops: how often to apply the blocks, in any order; each at least 1.
-        splits: what to ask.
+        splits: what to ask; by default all test splits.
 
     Raises:
         ValueError: if a number of loops is no whole number of at least 1, or the model has no looped blocks.
@@ -81,11 +80,12 @@ def accuracy_by_loops(checkpoint: Checkpoint, loops: Sequence[int], *, splits: S
     bad = [n for n in loops if whole_problems(1, loops=n)]
     problems = [f"loops holds {bad}; the blocks can be applied once or more"] if bad else []
     problems += [] if loops else [f"loops is empty, {loops!r}; needed is how often to apply the blocks, as in (1, 2, 4)"]
-    refuse(problems, unknown=missing_problems("split", splits, tuple(checkpoint.task.splits) if checkpoint else splits))
+    named = [] if splits is None or not checkpoint else missing_problems("split", splits, tuple(checkpoint.task.splits))
+    refuse(problems, unknown=named)
     shape = checkpoint.model_config
     if not isinstance(shape, ModelConfig):
         raise ValueError(f"loops are those of models whose blocks are looped, not of {shape.architecture}")
-    queries = {split: checkpoint.task.split(split) for split in splits}
+    queries = {split: checkpoint.task.split(split) for split in splits or splits_for(checkpoint.task, "test")}
     rows = []
     for n_loops in ascending(loops):
         model = checkpoint.model(n_loops=n_loops)

@@ -10,6 +10,7 @@ from ...circuits.plain_text import counted, named, one_line, shortened
 
 if TYPE_CHECKING:
     from .graph import KnowledgeGraph
+    from .khop import KHopTask
     from .pairs import PromptPairs
     from .queries import Queries
     from .twohop import TwoHopTask
@@ -19,7 +20,7 @@ SHOWN_ROLES = 12
 
 
 @one_line
-def task_line(task: "TwoHopTask") -> Iterator[str]:
+def task_line(task: "TwoHopTask | KHopTask") -> Iterator[str]:
     """Sizes, regime, layout where it is not the usual one, and seed."""
     yield from _sizes(task.graph)
     yield shortened(task.regime)
@@ -34,6 +35,16 @@ def task_card(task: "TwoHopTask") -> str:
     rows = [(split, part, f"{_n_of(task, split, part):,}") for split, part in task.splits.items()]
     added = f"{counted(task.n_added, 'composition')} of OOD facts in train_inferred" if task.n_added else ""
     return card(type(task).__name__, task.regime, told, table(("split", "for", "questions"), rows, words=2, note=added))
+
+
+@or_line
+def chain_card(task: "KHopTask") -> str:
+    """The sizes, and how many questions each split has, longer ones after those of two hops."""
+    told = (*_sizes(task.graph), *(f"{name} {value:g}" for name, value in task.about.items()), f"seed {task.seed}")
+    n_of = {split: len(chains) for split, chains in task.longer.items()}
+    parts = task.splits.items()
+    rows = [(s, part, f"{n_of[s] if s in n_of else _n_of(task.two_hops, s, part):,}") for s, part in parts]
+    return card(type(task).__name__, task.regime, told, table(("split", "for", "questions"), rows, words=2))
 
 
 def _n_of(task: "TwoHopTask", split: str, part: str) -> int:

@@ -29,13 +29,14 @@ from ...circuits.arguments import (
     whole_problems,
 )
 from ...circuits.same_content import ByContent
-from .cards import task_card, task_line
+from .cards import chain_card, task_line
 from .chain_donors import ChainDonors
 from .chain_splits import drawn, patterns, status_codes, test_split, trained_split
-from .chain_validity import chain_problems, parts_from
+from .chain_validity import MOST_HOPS, chain_problems, parts_from
 from .chains import Chains, all_chains, chain_queries, too_many_problems
 from .contrasts import Contrast
-from .graph import KnowledgeGraph
+from .given import queries_problems
+from .graph import KnowledgeGraph, size_problems
 from .queries import Queries
 from .splits import n_to_train
 from .supervision import NATURAL, Supervision
@@ -63,7 +64,7 @@ class KHopTask(ByContent):
     def __post_init__(self) -> None:
         refuse(chain_problems(self.two_hops, self.n_hops, self.trained, self.tests))
 
-    __repr__, _repr_html_ = task_line, task_card
+    __repr__, _repr_html_ = task_line, chain_card
 
     @classmethod
     def random(
@@ -100,11 +101,13 @@ class KHopTask(ByContent):
         >>> task.trained, len(task.split("test_3hop_iii")) > 0
         ({}, True)
         """
-        n_hops, seed, phi = native((n_hops, seed, phi))
+        n_hops, seed, phi, ood_fraction, test_fraction = native((n_hops, seed, phi, ood_fraction, test_fraction))
         sizes: dict[str, Any] = {"n_entities": n_entities, "n_relations": n_relations, "out_degree": out_degree}
-        refuse(whole_problems(2, n_hops=n_hops) + number_problems(0, most=1, test_fraction=test_fraction))
+        problems = number_problems(0, most=1, ood_fraction=ood_fraction, test_fraction=test_fraction) + seed_problems(seed)
+        if wrong := whole_problems(2, most=MOST_HOPS, n_hops=n_hops):
+            refuse(wrong + size_problems(**sizes) + problems)
         phi = dict.fromkeys(range(2, n_hops + 1)) if phi is None else phi
-        refuse(_phi_problems(phi, n_hops) + too_many_problems(n_hops=n_hops, **sizes) + seed_problems(seed))
+        refuse(_phi_problems(phi, n_hops) + too_many_problems(n_hops=n_hops, **sizes) + problems)
         settings: dict[str, Any] = {"ood_fraction": ood_fraction, "test_fraction": test_fraction, "supervision": supervision}
         two_hops = TwoHopTask.random(**sizes, **settings, phi=phi.get(2, 0.0), seed=seed)
         if n_hops == 2:
@@ -202,6 +205,7 @@ class KHopTask(ByContent):
 
     def fact_status(self, queries: Queries) -> Int[Tensor, " query"]:
         """Which hops rest on OOD facts, see `status_codes`."""
+        refuse(queries_problems(queries=queries))
         facts = torch.stack(list(queries.facts.values()), 1)
         return torch.from_numpy(status_codes(self.two_hops.is_ood, facts.numpy()))
 
@@ -263,8 +267,7 @@ class KHopTask(ByContent):
         Raises:
             KeyError: if the task has no such intermediate.
         """
-        if not is_one_of(intermediate, self.intermediates):
-            raise KeyError(f"no intermediate {shortly(intermediate)}; these questions have {', '.join(self.intermediates)}")
+        refuse([], unknown=self._unknown(intermediate))
         return self.graph.n_entities
 
     def split(self, name: str) -> Queries:
@@ -275,7 +278,7 @@ class KHopTask(ByContent):
         """
         if not is_one_of(name, self.splits):
             raise KeyError(f"no split {shortly(name)}; the splits are {', '.join(self.splits)}")
-        chains = self._longer[name] if name in self._longer else self._shorter(name)
+        chains = self.longer[name] if name in self.longer else self._shorter(name)
         return chain_queries(self.graph, chains, name, n_hops=self.n_hops, intermediates=self.intermediates)
 
     def reference(self, *, seed: int, without: frozenset[int] = frozenset()) -> Queries:
@@ -285,8 +288,8 @@ class KHopTask(ByContent):
 
     def donors(self, *, intermediate: str, second_hop: str, seed: int) -> Any:
         """Finds other beginnings of chains whose states may replace those of a question, see `ChainDonors`."""
-        refuse(choice_problems(second_hop=(second_hop, ("ID", "OOD"))) + seed_problems(seed))
-        self.n_values(intermediate)
+        problems = choice_problems(second_hop=(second_hop, ("ID", "OOD"))) + seed_problems(seed)
+        refuse(problems, unknown=self._unknown(intermediate))
         return ChainDonors(self, intermediate, second_hop, np.random.default_rng(seed))
 
     @property
@@ -297,7 +300,7 @@ class KHopTask(ByContent):
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Facts and splits, in 16-bit integers if they fit."""
         arrays = self.two_hops.to_arrays()
-        return arrays | {name: chains.astype(arrays["heads"].dtype) for name, chains in self._longer.items()}
+        return arrays | {name: chains.astype(arrays["heads"].dtype) for name, chains in self.longer.items()}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], settings: Settings) -> "KHopTask":
@@ -317,12 +320,12 @@ class KHopTask(ByContent):
     @cached_property
     def _digest(self) -> str:
         digest = hashlib.sha256(f"{self.two_hops.key} {self.n_hops}".encode())
-        for name, chains in self._longer.items():
+        for name, chains in self.longer.items():
             digest.update(f"{name} {chains.shape}".encode() + np.ascontiguousarray(chains, dtype=np.int64).tobytes())
         return digest.hexdigest()[:12]
 
     @property
-    def _longer(self) -> dict[str, Chains]:
+    def longer(self) -> dict[str, Chains]:
         """The chains of three hops and more, by split."""
         return {**{trained_split(length): chains for length, chains in self.trained.items()}, **self.tests}
 
@@ -330,6 +333,11 @@ class KHopTask(ByContent):
         """The facts, or chains of two, of one of the two-hop splits."""
         facts = np.stack([column.numpy() for column in self.two_hops.split(name).facts.values()], 1)
         return facts[:, (facts >= 0).all(0)]
+
+    def _unknown(self, intermediate: Any) -> list[str]:
+        if is_one_of(intermediate, self.intermediates):
+            return []
+        return [f"no intermediate {shortly(intermediate)}; these questions have {', '.join(self.intermediates)}"]
 
     def _longest(self, letter: str) -> str:
         return test_split(letter * self.trained_hops)

@@ -35,6 +35,7 @@ from .cards import task_card, task_line
 from .chains import Chains, chain_queries
 from .contrasts import Contrast
 from .donors import TwoHopDonors
+from .given import queries_problems
 from .graph import Compositions, KnowledgeGraph, size_problems
 from .layout import layout_problems, n_positions
 from .queries import Queries
@@ -322,12 +323,13 @@ class TwoHopTask(ByContent):
 
     def fact_status(self, queries: Queries) -> Int[Tensor, " query"]:
         """The hop status of compositions, as a place in `HOP_STATUS`."""
+        refuse(queries_problems(queries=queries))
         return torch.from_numpy(hop_status(self.is_ood, queries.hop1.numpy(), queries.hop2.numpy()))
 
     def donors(self, *, intermediate: str = "bridge", second_hop: str, seed: int) -> TwoHopDonors:
         """Finds facts whose states may replace those of a question, see `TwoHopDonors`."""
-        self.n_values(intermediate)
-        refuse(choice_problems(second_hop=(second_hop, ("ID", "OOD"))) + seed_problems(seed))
+        problems = choice_problems(second_hop=(second_hop, ("ID", "OOD"))) + seed_problems(seed)
+        refuse(problems, unknown=_unknown(intermediate))
         in_training = np.concatenate([self.trained, self.added])
         return TwoHopDonors(self.graph, self.is_ood, in_training, second_hop, np.random.default_rng(seed))
 
@@ -337,8 +339,7 @@ class TwoHopTask(ByContent):
         Raises:
             KeyError: if the task has no such intermediate.
         """
-        if not is_one_of(intermediate, ("bridge",)):
-            raise KeyError(f"no intermediate {shortly(intermediate)}; two-hop questions have 'bridge'")
+        refuse([], unknown=_unknown(intermediate))
         return self.graph.n_entities
 
     @property
@@ -376,6 +377,11 @@ class TwoHopTask(ByContent):
     def _queries(self, chains: Chains, split: str) -> Queries:
         names: dict[str, Any] = {"n_hops": 2, "intermediates": ("bridge",)}
         return chain_queries(self.graph, chains, split, layout=self.layout, pad=self._pad, **names)
+
+
+def _unknown(intermediate: Any) -> list[str]:
+    known = is_one_of(intermediate, ("bridge",))
+    return [] if known else [f"no intermediate {shortly(intermediate)}; two-hop questions have 'bridge'"]
 
 
 def two_hop(task: Task) -> TwoHopTask:

@@ -1,7 +1,7 @@
 """The picture of a study: how accuracies grow in each arm."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -10,7 +10,7 @@ from .arm_looks import arm_looks
 from .axes import SHARE, log_axis
 from .labels import literal
 from .panels import panels
-from .theme import COLOURS, GREYS, PHASE_SYMBOL, SPLIT_COLOUR, TEMPLATE
+from .theme import GREYS, PHASE_SYMBOL, TEMPLATE, split_colours
 
 MARKED = ("memorised", "id_generalised", "ood_generalised")  # phases
 COLUMNS = 3  # panels in a row
@@ -24,7 +24,7 @@ def study_figure(frame: pd.DataFrame, phases: Mapping[str, Mapping[str, int]]) -
         frame: as `Study.to_frame` gives it, of the splits to be shown.
         phases: by run, the step at which each phase begins.
     """
-    colours = _colours(frame["split"].unique())
+    colours = split_colours(frame["split"].unique())
     arms = dict(list(frame.groupby("arm", sort=False)))
     n_rows = math.ceil(len(arms) / COLUMNS)
     looks = arm_looks(map(str, arms))
@@ -48,11 +48,6 @@ def study_figure(frame: pd.DataFrame, phases: Mapping[str, Mapping[str, int]]) -
     )
     size = {"height": 160 + 280 * n_rows, "margin": {"t": 70}, "meta": {"flow": True}}
     return literal(figure.update_layout(template=TEMPLATE, title=title, legend=legend, **size))
-
-
-def _colours(splits: Iterable[str]) -> dict[str, str]:
-    """A split's usual colour; for tasks whose splits have none, any of the palette."""
-    return {split: SPLIT_COLOUR.get(split, COLOURS[place % len(COLOURS)]) for place, split in enumerate(splits)}
 
 
 def _count(values: pd.Series, what: str) -> str:

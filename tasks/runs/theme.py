@@ -1,5 +1,6 @@
 """The colours and the template that every picture shares; see `circuits/assets/palette.json`, `circuits/figure_look.py`."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from ...circuits.figure_look import DIVERGING, PALETTE, SEQUENTIAL, SMALL, TITLE, template
@@ -15,6 +16,7 @@ __all__ = [
     "SPLIT_COLOUR",
     "TEMPLATE",
     "TITLE",
+    "split_colours",
 ]
 
 COLOURS: tuple[str, ...] = tuple(PALETTE["hues"][hue] for hue in PALETTE["series"])
@@ -28,3 +30,8 @@ PHASE_SYMBOL = {
     "ood_generalised": "star",
     "final": "circle",
 }
+
+
+def split_colours(splits: Iterable[str]) -> dict[str, str]:
+    """A split's usual colour; for tasks whose splits have none, any of the palette."""
+    return {split: SPLIT_COLOUR.get(split, COLOURS[place % len(COLOURS)]) for place, split in enumerate(splits)}
