@@ -30,8 +30,7 @@ def run(model: HookedTransformer, graph: ComputationGraph, tokens: Tensor, carry
         for role in graph.roles:
             if graph.has_mlp:
                 reads = _norm(model, block.ln2, _read(model, graph, outputs, carry, Node("mlp", role, layer)))
-                hidden = _activation(model, reads @ block.mlp.W_in + block.mlp.b_in)
-                outputs[Node("mlp", role, layer)] = hidden @ block.mlp.W_out + block.mlp.b_out
+                outputs[Node("mlp", role, layer)] = _mlp(model, block.mlp, reads)
     final = _norm(
         model,
         getattr(model, "ln_final", torch.nn.Identity()),
@@ -100,6 +99,13 @@ def _norm(model: HookedTransformer, module: torch.nn.Module, reads: Tensor) -> T
     gain, bias = getattr(module, "w", None), getattr(module, "b", None)
     scaled = scaled if gain is None else scaled * gain
     return scaled if bias is None else scaled + bias
+
+
+def _mlp(model: HookedTransformer, mlp: torch.nn.Module, reads: Tensor) -> Tensor:
+    """What an MLP writes; the channel of a loop writes the embedding of the most likely token."""
+    if not hasattr(mlp, "W_in"):
+        return model.embed.W_E[int((reads @ model.unembed.W_U + model.unembed.b_U).argmax())]
+    return _activation(model, reads @ mlp.W_in + mlp.b_in) @ mlp.W_out + mlp.b_out
 
 
 def _activation(model: HookedTransformer, hidden: Tensor) -> Tensor:

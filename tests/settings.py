@@ -221,7 +221,7 @@ ROWS: dict[str, Row] = {
         lambda w: dict(d_model=32, n_heads=2, n_blocks=1, n_loops=2),
         {
             **dict.fromkeys(("d_model", "n_heads", "n_blocks", "n_loops", "mlp_ratio"), "count"),
-            **dict.fromkeys(("tie_embeddings", "bidirectional"), "flag"),
+            **{**dict.fromkeys(("tie_embeddings", "bidirectional"), "flag"), "carries": "choice"},
         },
     ),
     **{

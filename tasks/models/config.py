@@ -1,15 +1,16 @@
 """The shape of a model."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict
 
-from ...circuits.arguments import flag_problems, make_native, refuse, whole_problems, with_changes
+from ...circuits.arguments import choice_problems, flag_problems, make_native, refuse, whole_problems, with_changes
 from ...circuits.plain_text import never_raising
 from ..printing import as_call
 
 PRESETS = ("tiny", "small", "small_bidirectional", "paper")
+STATE, STATE_AND_TOKEN = "state", "state and token"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class ModelConfig:
         mlp_ratio: hidden width of the MLP in units of d_model.
         tie_embeddings: train with the unembedding equal to the transposed embedding.
         bidirectional: let every position see every other; needs prompts of one length.
+        carries: what one loop hands to the next, `"state"`, or `"state and token"`: then the embedding of each position's
+            most likely token is added to the state, see `token_channel`.
     """
 
     d_model: int
@@ -33,6 +36,7 @@ class ModelConfig:
     mlp_ratio: int = 4
     tie_embeddings: bool = True
     bidirectional: bool = False
+    carries: Literal["state", "state and token"] = "state"
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # of saved ones
 
     def __post_init__(self) -> None:
@@ -41,7 +45,8 @@ class ModelConfig:
         problems = whole_problems(1, **sizes)
         if not problems and self.d_model % self.n_heads:
             problems.append(f"d_model={self.d_model} cannot be shared evenly by n_heads={self.n_heads}")
-        refuse(problems + flag_problems(tie_embeddings=self.tie_embeddings, bidirectional=self.bidirectional))
+        problems += flag_problems(tie_embeddings=self.tie_embeddings, bidirectional=self.bidirectional)
+        refuse(problems + choice_problems(carries=(self.carries, (STATE, STATE_AND_TOKEN))))
 
     @never_raising
     def __repr__(self) -> str:
@@ -74,12 +79,23 @@ class ModelConfig:
         return cls(**with_changes(cls, settings, changes))
 
     @property
+    def period(self) -> int:
+        """After how many unrolled layers the same parameters come again: the blocks and, between loops, the channel."""
+        return self.n_blocks + (self.carries == STATE_AND_TOKEN)
+
+    @property
     def n_layers(self) -> int:
-        """Unrolled layers: blocks times loops."""
-        return self.n_blocks * self.n_loops
+        """Unrolled layers: blocks times loops, and a channel between each two loops if the token is carried."""
+        return self.period * self.n_loops - (self.period - self.n_blocks)
+
+    @property
+    def channels(self) -> range:
+        """Which of the unrolled layers carry the token."""
+        return range(self.n_blocks, self.n_layers if self.period > self.n_blocks else 0, self.period)
 
     @property
     def architecture(self) -> str:
-        """Blocks, loops and what attention sees, for labels."""
+        """Blocks, loops, what attention sees and what loops carry, for labels."""
         blocks = "1 block" if self.n_blocks == 1 else f"{self.n_blocks} blocks"
-        return f"{blocks} × {self.n_loops}" + (", bidirectional" if self.bidirectional else "")
+        carried = ", carrying the token" if self.carries == STATE_AND_TOKEN else ""
+        return f"{blocks} × {self.n_loops}" + (", bidirectional" if self.bidirectional else "") + carried

@@ -17,6 +17,7 @@ from torch import Tensor
 from .config import ModelConfig
 from .fast_block import Block, Mix, affine, normed
 from .prefixes import distinct_prefixes
+from .token_channel import embedded_choice
 
 
 def answer_logits(
@@ -46,12 +47,15 @@ def answer_logits(
     dtype = embedding.dtype if dtype is None else dtype
     residual = embedding.index_select(0, rows.tokens) + parameters["pos_embed.W_pos"].index_select(0, rows.positions)
     blocks = [Block.of(parameters, block, dtype) for block in range(config.n_blocks)]
-    for layer in range(config.n_layers):
-        wanted = rows.answers if layer == config.n_layers - 1 else None
-        residual = blocks[layer % config.n_blocks].apply(residual, rows.mix, wanted)
     unembedding = embedding.T if config.tie_embeddings else parameters["unembed.W_U"]
-    states = normed(residual, (parameters["ln_final.w"], parameters["ln_final.b"]))
-    return affine(states, (unembedding.to(dtype), parameters["unembed.b_U"].to(dtype)))
+    head, norm = (unembedding.to(dtype), parameters["unembed.b_U"].to(dtype)), (parameters["ln_final.w"], parameters["ln_final.b"])
+    for layer in range(config.n_layers):
+        if layer in config.channels:
+            residual = residual + embedded_choice(affine(normed(residual, norm), head), embedding)
+            continue
+        wanted = rows.answers if layer == config.n_layers - 1 else None
+        residual = blocks[layer % config.period].apply(residual, rows.mix, wanted)
+    return affine(normed(residual, norm), head)
 
 
 class _Rows(NamedTuple):

@@ -16,6 +16,7 @@ from ..questions.room import too_large_problems
 from ..questions.task import Task
 from . import fast_forward
 from .config import ModelConfig
+from .token_channel import put_channels
 
 if TYPE_CHECKING:
     from ..transformerlens import HookedTransformer
@@ -59,9 +60,10 @@ def build(config: ModelConfig, task: Task, generator: torch.Generator, device: s
     )
     with torch.device("cpu"):  # whatever torch's default is; the model then moves to its device
         model = HookedTransformer(sizes)
-    tie_blocks(model, config.n_blocks)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        put_channels(model, config)
+        tie_blocks(model, config.period)
+        for name, parameter in _distinct(model, config).items():
             parameter.copy_(_initial(name, parameter.shape, generator))
         if config.tie_embeddings:
             model.unembed.W_U.copy_(model.embed.W_E.T)
@@ -95,7 +97,7 @@ def n_parameters(config: ModelConfig, task: Task) -> int:
 
 
 def tie_blocks(model: "HookedTransformer", n_blocks: int) -> None:
-    """Let block L use the Parameter objects of block L mod n_blocks."""
+    """Let layer L use the Parameter objects of layer L mod n_blocks."""
     for layer in range(n_blocks, model.cfg.n_layers):
         for name, parameter in model.blocks[layer % n_blocks].named_parameters():
             path, _, leaf = name.rpartition(".")
@@ -104,10 +106,19 @@ def tie_blocks(model: "HookedTransformer", n_blocks: int) -> None:
 
 def trained_parameters(model: "HookedTransformer", config: ModelConfig) -> dict[str, nn.Parameter]:
     """The distinct parameters that training changes, by the first of their names."""
-    parameters = dict(model.named_parameters())
+    parameters = _distinct(model, config)
     if config.tie_embeddings:
         del parameters["unembed.W_U"]
     return parameters
+
+
+def _distinct(model: "HookedTransformer", config: ModelConfig) -> dict[str, nn.Parameter]:
+    """The parameters outside channels, which have none of their own, each by the first of its names."""
+    channels, found = tuple(f"blocks.{layer}." for layer in config.channels), dict[nn.Parameter, str]()
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if not name.startswith(channels):
+            found.setdefault(parameter, name)
+    return {name: parameter for parameter, name in found.items()}
 
 
 def tied_forward(
@@ -177,10 +188,12 @@ def training_loss(
 def flops_per_example(config: ModelConfig, task: Task) -> float:
     """Floating-point operations of training on one prompt of full length: matrix products, backward twice forward.
 
-    They are those of the whole prompt, so that regimes can be compared; shared prefixes need fewer.
+    They are those of the whole prompt, so that regimes can be compared; shared prefixes need fewer. A channel costs two
+    products as large as the head's, of which one is taken for its gradient.
     """
     per_layer = 2 * (4 + 2 * config.mlp_ratio) * config.d_model**2
-    return 3.0 * task.n_positions * (config.n_layers * per_layer + 2 * config.d_model * task.n_tokens)
+    blocks, heads = config.n_blocks * config.n_loops * per_layer, 2 * config.d_model * task.n_tokens
+    return 3.0 * task.n_positions * (blocks + (1 + 2 * len(config.channels)) * heads)
 
 
 def decayed(names: Iterable[str]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from ...circuits.documents import FileError, check_inside, decoded, opened, pars
 from ...circuits.manifest import MANIFEST, Entry, Manifest, is_there
 from ...circuits.tensor_files import bare_metadata, labelled, metadata_of, tensors_of
 from ..models.building import AnyConfig
-from ..models.config import ModelConfig
+from ..models.config import STATE, ModelConfig
 from ..models.trm_config import TRMConfig
 from ..questions.kinds import TASK_KINDS, read_task
 from ..questions.task import Task
@@ -68,7 +68,7 @@ def settings_bytes(
     """The file `run.json`; the arguments are as in `RunSettings`."""
     content = {
         "task": {"kind": task.kind, **task.settings},
-        "model": dataclasses.asdict(model_config),
+        "model": _model_settings(model_config),
         "training": train_config.settings,
         "initial": past.initial,
         "torch": version,
@@ -78,6 +78,11 @@ def settings_bytes(
     content["branch"] = past.branch and past.branch.model_dump()
     content["extended"] = [each.model_dump() for each in past.extended]
     return to_document(KIND, content, written_format=FORMAT_WITH_PAST, indent=1).encode()
+
+
+def _model_settings(config: AnyConfig) -> dict[str, Any]:
+    """A model's config; what loops carry is left out where it is the state alone, as it was before there was a choice."""
+    return {name: value for name, value in dataclasses.asdict(config).items() if (name, value) != ("carries", STATE)}
 
 
 def task_bytes(task: Task) -> bytes:
