@@ -14,7 +14,7 @@ _POSSIBLE: dict[str, tuple[Any, ...]] = {
     "normalization_type": ("LN", "LNPre", "RMS", "RMSPre", None),
     **dict.fromkeys(("n_key_value_heads", "original_architecture", "train_seq_length"), (None,)),
     **dict.fromkeys(("final_rms", "parallel_attn_mlp", "use_attn_in", "use_dynamic_ntk_rope"), (False,)),
-    "positional_embedding_type": ("standard",),
+    "positional_embedding_type": ("standard", "rotary"),
 }
 
 
@@ -40,6 +40,7 @@ class HookedTransformerConfig:
     normalization_type: Any = "LN"
     attention_dir: str = "causal"
     positional_embedding_type: str = "standard"
+    rotary_dim: int | None = None
     eps: float = 1e-5
     use_attn_scale: bool = True
     attn_scores_soft_cap: float | None = -1.0
@@ -89,6 +90,8 @@ class HookedTransformerConfig:
             self.d_vocab_out = self.d_vocab
         if self.initializer_range < 0:
             self.initializer_range = 0.8 / math.sqrt(self.d_model)
+        if self.positional_embedding_type == "rotary" and self.rotary_dim is None:
+            self.rotary_dim = self.d_head
         if self.device is None:
             self.device = "cuda" if torch.cuda.is_available() else "cpu"
 

@@ -12,6 +12,7 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.utilities.tensors import get_offset_position_ids
 
 from .hooked_config import HookedTransformerConfig
+from .rotary import turned, turns
 
 Mask = Bool[Tensor, "query pos"] | Int[Tensor, "query pos"]  # which positions are seen
 ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu}
@@ -48,6 +49,8 @@ class Attention(nn.Module):
     """The heads of a layer."""
 
     IGNORE: Tensor
+    rotary_cos: Tensor
+    rotary_sin: Tensor
 
     def __init__(self, cfg: HookedTransformerConfig) -> None:
         super().__init__()
@@ -62,6 +65,21 @@ class Attention(nn.Module):
         self.register_buffer("IGNORE", torch.tensor(-torch.inf, device=cfg.device))
         self.hook_q, self.hook_k, self.hook_v, self.hook_z = (HookPoint() for _ in range(4))
         self.hook_attn_scores, self.hook_pattern, self.hook_result = (HookPoint() for _ in range(3))
+        if cfg.positional_embedding_type == "rotary":
+            cosine, sine = turns(cfg.n_ctx, cfg.rotary_dim or cfg.d_head, dtype=cfg.dtype, device=cfg.device)
+            self.register_buffer("rotary_sin", sine)
+            self.register_buffer("rotary_cos", cosine)
+            self.hook_rot_k, self.hook_rot_q = HookPoint(), HookPoint()
+
+    def apply_rotary(
+        self, values: Float[Tensor, "query pos head d_head"], first: int = 0, mask: Mask | None = None
+    ) -> Float[Tensor, "query pos head d_head"]:
+        """Queries or keys at positions from `first` on, turned by these, counted without those that the mask hides."""
+        places = torch.arange(first, first + values.shape[1], device=values.device)[None]
+        if mask is not None:
+            places = get_offset_position_ids(first, mask)
+        size, cosine, sine = self.rotary_cos.shape[1], self.rotary_cos[places, None], self.rotary_sin[places, None]
+        return torch.cat([turned(values[..., :size], cosine, sine), values[..., size:]], dim=-1)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Float[Tensor, "query pos d_model"]:
         """What the heads add, if they read normalised inputs [query, pos, d_model] or [query, pos, head, d_model]."""
@@ -69,6 +87,8 @@ class Attention(nn.Module):
         q = self.hook_q(_projected(q, self.W_Q, self.b_Q, split))
         k = self.hook_k(_projected(k, self.W_K, self.b_K, split))
         v = self.hook_v(_projected(v, self.W_V, self.b_V, split))
+        if self.cfg.positional_embedding_type == "rotary":
+            q, k = self.hook_rot_q(self.apply_rotary(q, 0, mask)), self.hook_rot_k(self.apply_rotary(k, 0, mask))
         scores = rearrange(q, "n q h d -> n h q d") @ rearrange(k, "n k h d -> n h d k") / self.attn_scale
         scores = soft_capped(scores, self.cfg.attn_scores_soft_cap)
         if self.cfg.attention_dir == "causal":

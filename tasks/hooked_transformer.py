@@ -29,8 +29,9 @@ class HookedTransformer(HookedRootModule):
         self.tokenizer = tokenizer
         self.embed = Embed(cfg)
         self.hook_embed = HookPoint()
-        self.pos_embed = PosEmbed(cfg)
-        self.hook_pos_embed = HookPoint()
+        if cfg.positional_embedding_type != "rotary":
+            self.pos_embed = PosEmbed(cfg)
+            self.hook_pos_embed = HookPoint()
         self.blocks: Any = nn.ModuleList([TransformerBlock(cfg) for _ in range(cfg.n_layers)])
         if cfg.normalization_type is not None:
             self.ln_final = Norm(cfg)
@@ -99,6 +100,8 @@ class HookedTransformer(HookedRootModule):
             mask = get_attention_mask(self.tokenizer, tokens, self.cfg.default_prepend_bos)
         mask = None if mask is None else mask.to(tokens.device)
         embedding = self.hook_embed(self.embed(tokens))
+        if self.cfg.positional_embedding_type == "rotary":
+            return embedding, mask
         return embedding + self.hook_pos_embed(self.pos_embed(tokens, 0, mask)), mask
 
     def run_with_cache(

@@ -11,6 +11,7 @@ from ..printing import as_call
 
 PRESETS = ("tiny", "small", "small_bidirectional", "paper")
 STATE, STATE_AND_TOKEN = "state", "state and token"
+LEARNED, ROTARY = "learned", "rotary"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class ModelConfig:
         bidirectional: let every position see every other; needs prompts of one length.
         carries: what one loop hands to the next, `"state"`, or `"state and token"`: then the embedding of each position's
             most likely token is added to the state, see `token_channel`.
+        positions: `"learned"`, an embedding for each, or `"rotary"`: queries and keys are turned by how far they are apart,
+            so that prompts can be asked that are longer than trained ones.
     """
 
     d_model: int
@@ -37,6 +40,7 @@ class ModelConfig:
     tie_embeddings: bool = True
     bidirectional: bool = False
     carries: Literal["state", "state and token"] = "state"
+    positions: Literal["learned", "rotary"] = "learned"
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # of saved ones
 
     def __post_init__(self) -> None:
@@ -46,7 +50,12 @@ class ModelConfig:
         if not problems and self.d_model % self.n_heads:
             problems.append(f"d_model={self.d_model} cannot be shared evenly by n_heads={self.n_heads}")
         problems += flag_problems(tie_embeddings=self.tie_embeddings, bidirectional=self.bidirectional)
-        refuse(problems + choice_problems(carries=(self.carries, (STATE, STATE_AND_TOKEN))))
+        choices = {"carries": (self.carries, (STATE, STATE_AND_TOKEN)), "positions": (self.positions, (LEARNED, ROTARY))}
+        if not problems and self.positions == ROTARY and (self.d_model // self.n_heads) % 2:
+            problems.append(
+                f"rotary positions turn halves of a head, and d_model / n_heads is {self.d_model // self.n_heads}"
+            )
+        refuse(problems + choice_problems(**choices))
 
     @never_raising
     def __repr__(self) -> str:

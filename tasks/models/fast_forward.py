@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .config import ModelConfig
+from ..rotary import turned, turns
+from .config import ROTARY, ModelConfig
 from .fast_block import Block, Mix, affine, normed
 from .prefixes import distinct_prefixes
 from .token_channel import embedded_choice
@@ -45,16 +46,21 @@ def answer_logits(
     rows = _shared_rows(tokens, positions) if share and causal else _separate_rows(tokens, positions, causal=causal)
     embedding = parameters["embed.W_E"]
     dtype = embedding.dtype if dtype is None else dtype
-    residual = embedding.index_select(0, rows.tokens) + parameters["pos_embed.W_pos"].index_select(0, rows.positions)
+    residual, mix = embedding.index_select(0, rows.tokens), rows.mix
+    if config.positions == ROTARY:
+        mix = _turning(rows, tokens.shape[1], config)
+    else:
+        residual = residual + parameters["pos_embed.W_pos"].index_select(0, rows.positions)
     blocks = [Block.of(parameters, block, dtype) for block in range(config.n_blocks)]
     unembedding = embedding.T if config.tie_embeddings else parameters["unembed.W_U"]
-    head, norm = (unembedding.to(dtype), parameters["unembed.b_U"].to(dtype)), (parameters["ln_final.w"], parameters["ln_final.b"])
+    head = unembedding.to(dtype), parameters["unembed.b_U"].to(dtype)
+    norm = parameters["ln_final.w"], parameters["ln_final.b"]
     for layer in range(config.n_layers):
         if layer in config.channels:
             residual = residual + embedded_choice(affine(normed(residual, norm), head), embedding)
             continue
         wanted = rows.answers if layer == config.n_layers - 1 else None
-        residual = blocks[layer % config.period].apply(residual, rows.mix, wanted)
+        residual = blocks[layer % config.period].apply(residual, mix, wanted)
     return affine(normed(residual, norm), head)
 
 
@@ -65,6 +71,19 @@ class _Rows(NamedTuple):
     positions: Int[Tensor, " row"]
     mix: Mix
     answers: Int[Tensor, " prompt"]
+
+
+def _turning(rows: _Rows, n_pos: int, config: ModelConfig) -> Mix:
+    """How rows see each other if queries and keys are turned by their positions first."""
+    angles = turns(n_pos, config.d_model // config.n_heads, device=rows.positions.device)
+    cosine, sine = (each.index_select(0, rows.positions)[:, None, None] for each in angles)
+
+    def mix(qkv: Float[Tensor, "row 3 head d"]) -> Float[Tensor, "row head d"]:
+        precise = _precise(qkv)
+        seen = turned(qkv[:, :2].to(precise), cosine.to(precise), sine.to(precise)).to(qkv.dtype)
+        return rows.mix(torch.cat([seen, qkv[:, 2:]], 1))
+
+    return mix
 
 
 def _separate_rows(tokens: Int[Tensor, "prompt pos"], positions: Int[Tensor, " prompt"], *, causal: bool) -> _Rows:

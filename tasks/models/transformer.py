@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from ..questions.room import too_large_problems
 from ..questions.task import Task
 from . import fast_forward
-from .config import ModelConfig
+from .config import LEARNED, ROTARY, ModelConfig
 from .token_channel import put_channels
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def build(config: ModelConfig, task: Task, generator: torch.Generator, device: s
         d_vocab=task.n_tokens,
         n_ctx=task.n_positions,
         attention_dir="bidirectional" if config.bidirectional else "causal",
+        positional_embedding_type="rotary" if config.positions == ROTARY else "standard",
+        **({"rotary_dim": config.d_model // config.n_heads} if config.positions == ROTARY else {}),
         act_fn="gelu",
         normalization_type="LN",
         init_weights=False,
@@ -91,7 +93,7 @@ def n_parameters(config: ModelConfig, task: Task) -> int:
     """How many numbers are trained and saved, without building the model; see `trained_parameters`."""
     d_model, d_mlp = config.d_model, config.mlp_ratio * config.d_model
     block = 4 * d_model * (d_model + 1) + 2 * d_model * d_mlp + d_mlp + d_model + 2 * 2 * d_model
-    embedded = (task.n_tokens + task.n_positions) * d_model
+    embedded = (task.n_tokens + (task.n_positions if config.positions == LEARNED else 0)) * d_model
     unembedded = task.n_tokens * (1 if config.tie_embeddings else 1 + d_model)
     return embedded + config.n_blocks * block + 2 * d_model + unembedded
 

@@ -18,7 +18,7 @@ from ...circuits.documents import FileError, check_inside, decoded, opened, pars
 from ...circuits.manifest import MANIFEST, Entry, Manifest, is_there
 from ...circuits.tensor_files import bare_metadata, labelled, metadata_of, tensors_of
 from ..models.building import AnyConfig
-from ..models.config import STATE, ModelConfig
+from ..models.config import LEARNED, STATE, ModelConfig
 from ..models.trm_config import TRMConfig
 from ..questions.kinds import TASK_KINDS, read_task
 from ..questions.task import Task
@@ -81,8 +81,9 @@ def settings_bytes(
 
 
 def _model_settings(config: AnyConfig) -> dict[str, Any]:
-    """A model's config; what loops carry is left out where it is the state alone, as it was before there was a choice."""
-    return {name: value for name, value in dataclasses.asdict(config).items() if (name, value) != ("carries", STATE)}
+    """A model's config, without choices that were once none, where they are as everything then was."""
+    usual = {"carries": STATE, "positions": LEARNED}
+    return {name: value for name, value in dataclasses.asdict(config).items() if usual.get(name) != value}
 
 
 def task_bytes(task: Task) -> bytes:

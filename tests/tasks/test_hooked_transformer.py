@@ -13,6 +13,7 @@ from grokscope.tasks.hooked_transformer import HookedTransformer, HookedTransfor
 from grokscope.tasks.transformerlens import HookedTransformer as Installed
 from grokscope.tasks.transformerlens import HookedTransformerConfig as InstalledConfig
 
+ROTARY = {"positional_embedding_type": "rotary", "rotary_dim": 4}
 OPTIONS = {
     "normalization_type": ("LN", "LNPre", "RMS", "RMSPre", None),
     "act_fn": ("gelu", "relu", "silu"),
@@ -21,7 +22,12 @@ OPTIONS = {
     "dtype": (torch.float32, torch.float64),
     "n_heads": (1, 3),
     "flags": ((), ("use_split_qkv_input", "use_hook_mlp_in"), ("use_attn_result",)),
-    "more": ({}, {"output_logits_soft_cap": 2.0, "attn_scores_soft_cap": 1.0}, {"use_attn_scale": False, "d_vocab_out": 7}),
+    "more": (
+        {},
+        {"output_logits_soft_cap": 2.0, "attn_scores_soft_cap": 1.0},
+        {"use_attn_scale": False, "d_vocab_out": 7},
+        ROTARY,
+    ),
 }
 LOGITS = (  # of three prompts and four tokens, by TransformerLens 3.9 in fp64
     (0.3277350041685597, 0.4191107414270068, 0.024872598640259015, 0.7633274231147538),

@@ -26,6 +26,7 @@ def random_config(seed: int, *, bidirectional: bool) -> ModelConfig:
         mlp_ratio=pick(1, 4),
         tie_embeddings=bool(pick(0, 1)),
         bidirectional=bidirectional,
+        positions=("learned", "rotary")[seed % 2],
         carries=("state", "state and token")[pick(0, 1)],
     )
 

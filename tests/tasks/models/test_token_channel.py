@@ -128,7 +128,7 @@ def test_it_begins_with_the_weights_of_the_plain_model_and_has_no_more(task: Two
 
 
 def test_the_embedding_that_a_channel_adds_says_nothing_of_the_bridge(task: TwoHopTask) -> None:
-    """By algebra the state after a channel holds its most likely token's embedding, in a model that was never trained, too."""
+    """By algebra the state after a channel holds its most likely token's embedding, in an untrained model, too."""
     model, queries = scattered(CARRYING, task), task.split("train_inferred")
     _, cache = model.run_with_cache(queries.tokens)
     before, after = (cache[f"blocks.2.hook_resid_{where}"] for where in ("mid", "post"))
