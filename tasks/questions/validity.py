@@ -221,9 +221,10 @@ def checked_rows(rows: Any, n: int) -> Tensor:
 def held(values: Integer[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
     """Whole numbers as they are kept: 64 bits, on the CPU, since not everything takes fewer bits as an index.
 
-    They are a copy, since what questions are must not change with a tensor that is filled anew.
+    They are a copy, since what questions are must not change with a tensor that is filled anew; row after row in memory,
+    since TransformerLens cannot run what it embeds of others if it adds no positions.
     """
-    return values.detach().to("cpu", torch.long, copy=True)
+    return values.detach().to("cpu", torch.long, copy=True).contiguous()
 
 
 def _tensor_problems(what: str, values: Any, axes: tuple[str, ...]) -> list[str]:
