@@ -90,7 +90,7 @@ class CounterpartComparison(Result):
 
     def figure(self) -> Any:
         """Scatter of both circuits' effects, one point a common edge; equal ones lie on the dashed diagonal."""
-        return scatter(self.edges, self.labels, int(self.table[["n_a", "n_b"]].min(axis=None)))
+        return scatter(self.edges, self.labels, int(self.table[["n_a", "n_b"]].to_numpy().min()))
 
     def _row(self, measure: str) -> dict[Any, Any]:
         return self.table[self.table["measure"] == measure].iloc[0].to_dict()

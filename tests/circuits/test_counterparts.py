@@ -185,6 +185,7 @@ def test_numbers_and_intervals_over_renamed_roles_are_those_of_compare() -> None
     assert draw(counterparts({"a": one, "b": renamed}, new), despite=DIFFER).html.count("window.hit=1</script>") == 0
 
 
+@pytest.mark.usefixtures("few_shuffles")
 def test_intervals_are_over_each_circuits_own_units() -> None:
     two, three = everywhere(2, 0, n=30), everywhere(3, 1, n=20)
     comparison = found({"two": two, "three": three}, BEGINNING, seed=3)
