@@ -6,8 +6,10 @@ if not __name__.startswith("grokscope."):
 from .circuit import Circuit, connected
 from .circuit_tracer import from_circuit_tracer
 from .compare import compare
+from .compare_counterparts import CounterpartComparison, compare_counterparts
 from .comparison import CircuitComparison
 from .comparison_summary import ComparisonSummary
+from .counterparts import counterparts
 from .diagram import Diagram, draw
 from .feature_graph import FeatureGraph
 from .graph import ComputationGraph
@@ -23,6 +25,7 @@ __all__ = [
     "CircuitComparison",
     "ComparisonSummary",
     "ComputationGraph",
+    "CounterpartComparison",
     "Diagram",
     "Edge",
     "FeatureGraph",
@@ -31,7 +34,9 @@ __all__ = [
     "Result",
     "Step",
     "compare",
+    "compare_counterparts",
     "connected",
+    "counterparts",
     "draw",
     "from_circuit_tracer",
     "from_eap_ig",

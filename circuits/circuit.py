@@ -21,7 +21,7 @@ from .node import Edge, Node
 from .plain_text import named, one_line, shortened
 from .result import Result
 from .roles import ALL_POSITIONS
-from .units import after_number, shown
+from .units import after_number, fixed, shown
 
 COLUMNS = ("sender", "receiver", "effect", "stderr", "n", "gap", "kept")
 VERIFIED = ("exact", "sampled", "estimated")  # what the column `verified` may say of an edge, if there is one
@@ -167,6 +167,7 @@ class Circuit(Result):
         why = [f"{missing}: {about['reason']}"] if missing and about.get("reason") else []
         why += [self.why_empty] if self.why_empty != about.get("reason") else []
         why += [str(about["verified"])] if about.get("verified") else []
+        why += [said] if (said := outside_in_words(about.get("outside"))) else []
         return " · ".join([str(part) for part in [*parts, sizes, *why] if part])
 
     @one_line
@@ -200,6 +201,15 @@ class Circuit(Result):
 
     def _repr_html_(self) -> str:
         return self.figure()._repr_html_()
+
+
+def outside_in_words(outside: Any) -> str:
+    """How much of a circuit has no counterpart in another one, see `circuits.counterparts`; empty if nobody asked."""
+    if not isinstance(outside, Mapping) or not {"share", "n_edges"} <= set(outside):
+        return ""
+    return (
+        f"{fixed(100 * outside['share'], 1)} % of Σ |effect| outside, on {outside['n_edges']:,} edges without a counterpart"
+    )
 
 
 def _provenance_problems(provenance: Any) -> list[str]:

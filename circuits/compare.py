@@ -27,7 +27,7 @@ from .comparison import CircuitComparison
 from .moves import Moves
 from .progress import with_bar
 from .random_circuits import edge_class
-from .resampling import Units, drawn_again, n_units, random_halves, reweighted, units_of_queries
+from .resampling import drawn_again, influence, n_units, random_halves, reweighted, units_of_queries
 from .similarity import Measure, jensen_shannon, overlap_at, rank_correlation, weighted_overlap
 from .units import unit_of
 from .verdicts import ALIGNED, DISTANCE
@@ -35,7 +35,7 @@ from .verdicts import ALIGNED, DISTANCE
 N_PERMUTATIONS = 200
 ALIGNED_EDGES, MIN_ALIGNED = 200_000, 20  # shuffles are aligned while these edges last, but 20 at least: p can reach .048
 DISTANCES = (DISTANCE, ALIGNED)
-_NUMBERS = ("low", "high", "chance", "chance_bound", "p", "ceiling", "ceiling_bound")
+NUMBERS = ("low", "high", "chance", "chance_bound", "p", "ceiling", "ceiling_bound")
 
 
 def compare(
@@ -69,7 +69,7 @@ def compare(
     """
     common: dict[str, Any] = {"n_bootstrap": n_bootstrap, "progress": progress, "seed": seed}
     top_k, margin = native((top_k, margin))
-    problems = mapping_problems(circuits) + _size_problems(top_k) + flag_problems(across_seeds=across_seeds)
+    problems = mapping_problems(circuits) + top_k_problems(top_k) + flag_problems(across_seeds=across_seeds)
     problems += [] if margin is None else number_problems(0, above=True, most=1, below=True, margin=margin)
     refuse(problems + common_problems(**common))
     if len(circuits) < 2:
@@ -78,22 +78,20 @@ def compare(
     if undefined := [label for label, circuit in circuits.items() if circuit.table["effect"].isna().any()]:
         reasons = ", ".join(f"{label}: {circuits[label].provenance.get('reason', 'unknown')}" for label in undefined)
         raise ValueError(f"these circuits have undefined effects ({reasons})")
-    samples = _Samples(circuits, n_bootstrap, across_seeds, seed, progress)
+    samples = Samples(circuits, n_bootstrap, across_seeds, seed, progress)
     rows, differences, best = [], [], {}
     couples = list(itertools.combinations(circuits, 2))
     one = len(couples) == 1  # whose measures are then counted instead
     for a, b in with_bar(couples, "comparing circuits", show=progress and not one):
-        found, best[f"{a} / {b}"] = _compared(samples, a, b, top_k, seed, progress and one)
+        found, best[f"{a} / {b}"] = compared(samples, a, b, top_k, seed, progress and one)
         n_queries = min(int(circuits[label].table["n"].iloc[0]) for label in (a, b))
-        kept_a, kept_b = (circuits[label].table["kept"].to_numpy(dtype=bool) for label in (a, b))
-        counts = {"shared": kept_a & kept_b, "lost": kept_a & ~kept_b, "gained": ~kept_a & kept_b}
-        found += [{"measure": name, "value": float(mask.sum())} for name, mask in counts.items()]
+        found += kept_counts(circuits[a], circuits[b])
         live = int(samples.live(a, b).sum())
         sizes = {"n_edges": live, "n": n_queries, "n_units": min(n_units(samples.units[label]) for label in (a, b))}
         rows += [{"a": a, "b": b, **row, **sizes} for row in found]
         differences.append(samples.differences(a, b))
     live = np.any([samples.effects[label][:, 0] != 0 for label in circuits], axis=0)
-    edges, columns = _edge_table(circuits, live), ["a", "b", "measure", "value", *_NUMBERS, "n_edges", "n", "n_units"]
+    edges, columns = edge_table(circuits, live), ["a", "b", "measure", "value", *NUMBERS, "n_edges", "n", "n_units"]
     table = pd.DataFrame(rows, columns=pd.Index(columns))
     changed = pd.concat(differences, ignore_index=True)
     return CircuitComparison(table, edges, changed, best, tuple(circuits), margin, _measured(circuits))
@@ -114,7 +112,14 @@ def _n_estimated(circuit: Circuit) -> int:
     return int((~measured_rows(circuit.table)).sum()) if measured else len(circuit.table)
 
 
-def _size_problems(top_k: Any) -> list[str]:
+def kept_counts(a: Circuit, b: Circuit) -> list[dict[str, Any]]:
+    """How many kept edges are shared, lost and gained."""
+    kept_a, kept_b = (each.table["kept"].to_numpy(dtype=bool) for each in (a, b))
+    counts = {"shared": kept_a & kept_b, "lost": kept_a & ~kept_b, "gained": ~kept_a & kept_b}
+    return [{"measure": name, "value": float(mask.sum())} for name, mask in counts.items()]
+
+
+def top_k_problems(top_k: Any) -> list[str]:
     """Why no overlap can be taken at these sizes."""
     is_list = isinstance(top_k, Collection) and not isinstance(top_k, str)
     wrong = [size for size in top_k if whole_problems(1, size=size)] if is_list else []
@@ -122,7 +127,7 @@ def _size_problems(top_k: Any) -> list[str]:
     return [] if right else [f"top_k are one or more sizes of at least 1, as in (10, 20), got {top_k!r}"]
 
 
-class _Samples:
+class Samples:
     """Effects of each circuit: as measured, in resamples, and in halves of the units."""
 
     def __init__(
@@ -143,6 +148,7 @@ class _Samples:
             self.halves[label] = [reweighted(circuit, weights) for weights in (first_half, 1.0 - first_half)]
 
     def live(self, a: str, b: str) -> Bool[np.ndarray, " edge"]:
+        """Which edges have an effect other than zero in at least one of the two."""
         return (self.effects[a][:, 0] != 0) | (self.effects[b][:, 0] != 0)
 
     def differences(self, a: str, b: str) -> pd.DataFrame:
@@ -171,7 +177,7 @@ class _Samples:
 
     def _stderr_of_difference(self, a: str, b: str) -> tuple[Float[np.ndarray, " edge"], int]:
         """By the delta method: what each unit adds to an effect, paired if both were measured on the same queries."""
-        added_a, added_b = (_influence(self.circuits[label], self.units[label]) for label in (a, b))
+        added_a, added_b = (influence(self.circuits[label], self.units[label]) for label in (a, b))
         n_a, n_b = added_a.shape[1], added_b.shape[1]
         if min(n_a, n_b) < 2:
             return np.full(len(self.edges), np.nan), 1
@@ -181,20 +187,8 @@ class _Samples:
         return np.sqrt(sum(variances)), min(n_a, n_b) - 1
 
 
-def _influence(circuit: Circuit, units: Units) -> Float[np.ndarray, "edge unit"]:
-    """By how much a unit moves each effect, a ratio of sums, times the number of units; nothing without queries."""
-    if circuit.deltas is None or circuit.donor_gaps is None:
-        return np.zeros((len(circuit.table), 0))
-    effects = circuit.deltas.sum(1, keepdims=True) / circuit.donor_gaps.sum()
-    by_query, n = (circuit.deltas - effects * circuit.donor_gaps) / circuit.donor_gaps.mean(), n_units(units)
-    if n == len(units):
-        return by_query
-    order = np.argsort(units, kind="stable")
-    return np.add.reduceat(by_query[:, order], np.searchsorted(units[order], np.arange(n)), axis=1) * (n / len(units))
-
-
-def _compared(
-    samples: _Samples, a: str, b: str, top_k: tuple[int, ...], seed: int, progress: bool
+def compared(
+    samples: Samples, a: str, b: str, top_k: tuple[int, ...], seed: int, progress: bool
 ) -> tuple[list[dict[str, Any]], str]:
     """The measures of one pair, and its best alignment."""
     live = samples.live(a, b)
@@ -207,7 +201,7 @@ def _compared(
     rows = []
     for name, measure in with_bar(measures.items(), "comparing two circuits", show=progress):
         value = float(measure(samples.effects[a][live], samples.effects[b][live])[0])
-        low, high = _recentred_interval(name, value, measure(samples.resampled[a][live], samples.resampled[b][live]))
+        low, high = recentred_interval(name, value, measure(samples.resampled[a][live], samples.resampled[b][live]))
         ceiling = _ceiling(name, [measure(*(half[live] for half in samples.halves[label])) for label in (a, b)])
         chance = measure(samples.effects[a], shuffled)
         row = {"measure": name, "value": value, "low": low, "high": high, **ceiling}
@@ -217,7 +211,7 @@ def _compared(
 
 
 def _aligned(
-    samples: _Samples, a: str, b: str, shuffled: Float[np.ndarray, "edge shuffle"], progress: bool
+    samples: Samples, a: str, b: str, shuffled: Float[np.ndarray, "edge shuffle"], progress: bool
 ) -> tuple[str, list[dict[str, Any]]]:
     """The alignment of either circuit at which the two are nearest; each shuffle gets its best one, found alike."""
     one, other = samples.effects[a][:, 0], samples.effects[b][:, 0]
@@ -225,7 +219,7 @@ def _aligned(
     n_aligned = min(N_PERMUTATIONS, max(MIN_ALIGNED, ALIGNED_EDGES // len(one)))
     columns = with_bar(shuffled.T[:n_aligned], "aligning shuffled circuits", show=progress)
     chance = np.array([nearest(samples.moves, one, column).distance for column in columns])
-    low, high = _recentred_interval(ALIGNED, best.distance, best.distances(samples.resampled[a], samples.resampled[b]))
+    low, high = recentred_interval(ALIGNED, best.distance, best.distances(samples.resampled[a], samples.resampled[b]))
     row = {"measure": ALIGNED, "value": best.distance, "low": low, "high": high}
     rows = [row | _chance(ALIGNED, best.distance, chance), {"measure": "dropped in alignment", "value": best.dropped}]
     return f"{(a, b)[best.moved]}: {best.name}", rows
@@ -259,7 +253,7 @@ def _shuffles(classes: list[str], seed: int) -> np.ndarray:
     return found
 
 
-def _recentred_interval(measure: str, value: float, resampled: Float[np.ndarray, " resample"]) -> tuple[float, float]:
+def recentred_interval(measure: str, value: float, resampled: Float[np.ndarray, " resample"]) -> tuple[float, float]:
     """The 95 % percentile interval, shifted so that the resamples' mean falls on the estimate; NaN without resamples.
 
     It stays where the measure can be: a correlation between −1 and 1, all others between 0 and 1.
@@ -274,7 +268,8 @@ def _recentred_interval(measure: str, value: float, resampled: Float[np.ndarray,
     return float(np.clip(low, least, value)), float(np.clip(high, value, 1.0))
 
 
-def _edge_table(circuits: Mapping[str, Circuit], live: np.ndarray) -> pd.DataFrame:
+def edge_table(circuits: Mapping[str, Circuit], live: np.ndarray) -> pd.DataFrame:
+    """A row for each live edge: sender, receiver and, for each circuit, its effect, stderr and kept."""
     table = next(iter(circuits.values())).table[["sender", "receiver"]].copy()
     for label, circuit in circuits.items():
         for column in ("effect", "stderr", "kept"):

@@ -1,7 +1,7 @@
 """Circuits laid side by side: the numbers, the edges that differ, and what is said of them."""
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -102,39 +102,47 @@ class CircuitComparison(Result):
 
     def figure(self) -> Any:
         """Scatter of the first two circuits' effects, one point an edge; equal ones lie on the dashed diagonal."""
-        import plotly.graph_objects as go
-
-        a, b = self.labels[:2]
-        names = [escaped(f"{a} → {b}") for a, b in zip(self.edges["sender"], self.edges["receiver"], strict=True)]
-        bars = [
-            {"type": "data", "array": (1.96 * self.edges[f"stderr {label}"]).tolist(), "thickness": 0.7} for label in (a, b)
-        ]
-        figure = go.Figure(
-            go.Scatter(
-                x=self.edges[f"effect {a}"].tolist(),
-                y=self.edges[f"effect {b}"].tolist(),
-                error_x=bars[0],
-                error_y=bars[1],
-                mode="markers",
-                text=names,
-                hovertemplate="%{text}<br>%{x:.3f}, %{y:.3f}<extra></extra>",
-            )
-        )
-        n = self.table["n"].iloc[0]
-        shown = self.edges[[f"effect {a}", f"effect {b}"]].to_numpy(dtype=float)
-        ends = [min(0.0, float(shown.min(initial=0))), max(0.0, float(shown.max(initial=0)))]
-        dashed = {"color": PAGE["faint"], "dash": "dash", "width": 1}
-        figure.add_shape(type="line", x0=ends[0], y0=ends[0], x1=ends[1], y1=ends[1], line=dashed, opacity=1, layer="below")
-        has_bars = self.edges[[f"stderr {label}" for label in (a, b)]].notna().to_numpy().any()
-        lines = f"{'bars: 95 % intervals, ' if has_bars else ''}dashed: equal"
-        return figure.update_layout(
-            xaxis_title=escaped(f"effect in {a}, share of the gap"),
-            yaxis_title=escaped(f"effect in {b}, share of the gap"),
-            title=f"{len(self.edges)} live edges, n = {n} queries, {lines}",
-            template=template(),
-            hoverlabel={"namelength": -1},
-        )
+        return scatter(self.edges, self.labels, int(self.table["n"].iloc[0]))
 
     def _value(self, measure: str) -> float:
         rows = self.table[(self.table["measure"] == measure)]
         return float(rows["value"].iloc[0])
+
+
+def scatter(edges: pd.DataFrame, labels: Sequence[str], n: int) -> Any:
+    """Effects of the first two circuits, one point an edge; equal ones lie on the dashed diagonal.
+
+    Args:
+        edges: of a comparison.
+        labels: of a comparison.
+        n: number of queries.
+    """
+    import plotly.graph_objects as go
+
+    a, b = labels[:2]
+    names = [escaped(f"{a} → {b}") for a, b in zip(edges["sender"], edges["receiver"], strict=True)]
+    bars = [{"type": "data", "array": (1.96 * edges[f"stderr {label}"]).tolist(), "thickness": 0.7} for label in (a, b)]
+    figure = go.Figure(
+        go.Scatter(
+            x=edges[f"effect {a}"].tolist(),
+            y=edges[f"effect {b}"].tolist(),
+            error_x=bars[0],
+            error_y=bars[1],
+            mode="markers",
+            text=names,
+            hovertemplate="%{text}<br>%{x:.3f}, %{y:.3f}<extra></extra>",
+        )
+    )
+    shown = edges[[f"effect {a}", f"effect {b}"]].to_numpy(dtype=float)
+    ends = [min(0.0, float(shown.min(initial=0))), max(0.0, float(shown.max(initial=0)))]
+    dashed = {"color": PAGE["faint"], "dash": "dash", "width": 1}
+    figure.add_shape(type="line", x0=ends[0], y0=ends[0], x1=ends[1], y1=ends[1], line=dashed, opacity=1, layer="below")
+    has_bars = edges[[f"stderr {label}" for label in (a, b)]].notna().to_numpy().any()
+    lines = f"{'bars: 95 % intervals, ' if has_bars else ''}dashed: equal"
+    return figure.update_layout(
+        xaxis_title=escaped(f"effect in {a}, share of the gap"),
+        yaxis_title=escaped(f"effect in {b}, share of the gap"),
+        title=f"{len(edges)} live edges, n = {n} queries, {lines}",
+        template=template(),
+        hoverlabel={"namelength": -1},
+    )

@@ -11,6 +11,8 @@ from .units import cell, fixed, interval
 from .verdicts import ALIGNED, COUNTS, DISTANCE
 
 NOTHING, OVERLAP = "–", r"overlap@(\d+)"
+OUTSIDE = ("outside_a", "outside_b")
+"""Measures of circuits with different roles, see `circuits.compare_counterparts`."""
 WORDS = {
     "rank_correlation": "rank correlation of signed effects (−1 to 1)",
     "weighted_overlap": "weighted overlap of effects as shares of the gap (0 to 1)",
@@ -20,6 +22,8 @@ WORDS = {
     "shared": "kept edges in both (number)",
     "lost": "kept edges in a only: lost from a to b (number)",
     "gained": "kept edges in b only: gained from a to b (number)",
+    "outside_a": "effects of a without a counterpart in b (share of Σ |effect|)",
+    "outside_b": "effects of b without a counterpart in a (share of Σ |effect|)",
 }
 
 

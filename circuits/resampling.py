@@ -52,3 +52,15 @@ def reweighted(
     if circuit.deltas is None or circuit.donor_gaps is None or not len(weights):
         return np.full((len(circuit.table[rows] if isinstance(rows, slice) else rows), weights.shape[1]), np.nan)
     return (circuit.deltas[rows] @ weights) / (circuit.donor_gaps @ weights)
+
+
+def influence(circuit: Circuit, units: Units) -> Float[np.ndarray, "edge unit"]:
+    """By how much a unit moves each effect, a ratio of sums, times the number of units; nothing without queries."""
+    if circuit.deltas is None or circuit.donor_gaps is None:
+        return np.zeros((len(circuit.table), 0))
+    effects = circuit.deltas.sum(1, keepdims=True) / circuit.donor_gaps.sum()
+    by_query, n = (circuit.deltas - effects * circuit.donor_gaps) / circuit.donor_gaps.mean(), n_units(units)
+    if n == len(units):
+        return by_query
+    order = np.argsort(units, kind="stable")
+    return np.add.reduceat(by_query[:, order], np.searchsorted(units[order], np.arange(n)), axis=1) * (n / len(units))

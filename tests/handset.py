@@ -2,7 +2,8 @@
 
 import torch
 
-from grokscope.tasks.models.by_hand import SURE, copies_model, handset_model, lookup_model, pair_code_model
+from grokscope.tasks.models.by_hand import copies_model, handset_model, lookup_model, pair_code_model
+from grokscope.tasks.models.hand_parts import SURE
 from grokscope.tasks.transformerlens import HookedTransformer
 
 __all__ = [

@@ -177,6 +177,10 @@ def result(kind: type[Result], *, by_step: bool) -> Result:
         return circuit()
     if kind is CircuitComparison:
         return compared()
+    if kind is circuits.CounterpartComparison:
+        return circuits.compare_counterparts(
+            {NAMES[0]: circuit(), ODD: circuit()}, dict(zip(ROLES, ROLES, strict=True)), n_bootstrap=20, progress=False
+        )
     if kind is ComparisonSummary:
         return compared().summary()
     types = typing.get_type_hints(kind)

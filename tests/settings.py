@@ -696,6 +696,16 @@ ROWS: dict[str, Row] = {
         lambda w: {"circuits": {"one": w.circuit, "two": w.circuit}},
         {"top_k": "counts", "across_seeds": "flag", "margin": "number above 0 or none"},
     ),
+    "compare_counterparts": (
+        C.compare_counterparts,
+        lambda w: {"circuits": {"one": w.circuit, "two": w.circuit}, "roles": {"h": "h"}},
+        {"top_k": "counts", "roles": "mapping of roles"},
+    ),
+    "counterparts": (
+        C.counterparts,
+        lambda w: {"circuits": {"one": w.circuit, "two": w.circuit}, "roles": {"h": "h"}},
+        {"roles": "mapping of roles"},
+    ),
     "connected": (C.connected, lambda w: {"graph": w.graph, "edges": []}, {}),
     "draw": (
         C.draw,
@@ -728,6 +738,7 @@ ROWS: dict[str, Row] = {
 }
 
 KINDS |= {
+    "mapping of roles": (3, None, "h", ("h",), {}),
     "name to show": (3, None, ["a"]),
     "words of the prompt": (3, "h", ("a",), ("a", "b", 3), (), [None, "a", "b"]),
     "scan": ("", "a b", "a/b", "ä", 3, ["h"]),

@@ -33,14 +33,13 @@ from ..questions.graph import KnowledgeGraph
 from ..questions.layout import n_positions
 from ..questions.splits import excluding
 from ..questions.twohop import TwoHopTask
-from ..transformerlens import HookedTransformer, HookedTransformerConfig
+from ..transformerlens import HookedTransformer
+from .hand_parts import GATE, add_noise, blank_model, look_up, move
 
 TWO_HOPS, CODE, DECOY = "two hops by hand", "pair code by hand", "lookup with decoy by hand"
-GATE = 4.0  # how strongly a relation opens its neurons: heads up to this strength leave the others shut
 ANSWER_SLOT = 3
 WIDTH = 128  # of codes in controls: signs of different facts overlap by .09
 NOISE = 1e-3  # of all weights of controls, so that nothing ties
-SURE = 50.0  # attention score of the position attended to; the others have 0
 
 
 def models_by_hand(task: TwoHopTask, *, seed: int = 0) -> Mapping[str, HookedTransformer]:
@@ -86,11 +85,11 @@ def handset_model(
     model, starts = _blank_model(graph, ("first", "bridge", "second", "answer"), **sizes)
     first, second = layers
     with torch.no_grad():
-        _move(model, first, starts, {0: 0, 1: 0, 2: 2}, [("token", "first", n_entities)])
-        _move(model, second, starts, {0: 0, 1: 0, 2: 1}, [("token" if misaligned else "bridge", "second", n_entities)])
+        move(model, first, starts, {0: 0, 1: 0, 2: 2}, [("token", "first", n_entities)])
+        move(model, second, starts, {0: 0, 1: 0, 2: 1}, [("token" if misaligned else "bridge", "second", n_entities)])
         for layer, source, target in ((first, "first", "bridge"), (second, "second", "answer")):
             _look_up_facts(model, layer, starts[source], starts[target], graph)
-        _add_noise(model, noise, seed)
+        add_noise(model, noise, seed)
         if rotated:
             generator = torch.Generator().manual_seed(0)
             basis = torch.linalg.qr(torch.randn(n_entities, n_entities, generator=generator, device="cpu")).Q
@@ -127,8 +126,8 @@ def lookup_model(
     heads, relations, tails = (torch.from_numpy(each) for each in (graph.heads, graph.relations, graph.tails))
     hop1, hop2 = trained.T
     with torch.no_grad():
-        _move(model, 0, starts, {0: 0, 1: 0, 2: 2}, [("token", "first", n_entities)])
-        _move(
+        move(model, 0, starts, {0: 0, 1: 0, 2: 2}, [("token", "first", n_entities)])
+        move(
             model,
             1,
             starts,
@@ -142,7 +141,7 @@ def lookup_model(
             mlp.W_in[place, neurons] = 1.0
         mlp.b_in[neurons] = -2.0
         mlp.W_out[neurons, starts["answer"] + tails[hop2]] = 1.0
-        _add_noise(model, noise, seed)
+        add_noise(model, noise, seed)
     model.cfg.model_name = "lookup with decoy" if decoy else "lookup"
     return model.eval()
 
@@ -186,8 +185,8 @@ def pair_code_model(
     relations, tails = (torch.from_numpy(each) for each in (graph.relations, graph.tails))
     hop1, hop2 = known.T
     with torch.no_grad():
-        _move(model, 0, starts, {0: 0, 1: 0, 2: 2}, [("token", "first", graph.n_entities)])
-        _move(model, 1, starts, {0: 0, 1: 0, 2: 1}, [("fact code", "seen fact code", codes.shape[1])])
+        move(model, 0, starts, {0: 0, 1: 0, 2: 2}, [("token", "first", graph.n_entities)])
+        move(model, 1, starts, {0: 0, 1: 0, 2: 1}, [("fact code", "seen fact code", codes.shape[1])])
         _look_up_facts(model, 0, starts["first"], starts["bridge"], graph)
         write = model.blocks[0].mlp.W_out
         if not decoy:
@@ -200,7 +199,7 @@ def pair_code_model(
         mlp.b_in[neurons] = -GATE - (1.0 if sharp else 0.0)
         loudness = 0.5 + torch.rand(len(graph), generator=torch.Generator().manual_seed(seed), device="cpu")
         mlp.W_out[neurons, starts["answer"] + tails[hop2]] = loudness[hop1]
-        _add_noise(model, noise, seed)
+        add_noise(model, noise, seed)
     model.cfg.model_name = f"pair code{', sharp' if sharp else ''}{', with decoy' if decoy else ''}"
     return model.eval()
 
@@ -219,8 +218,8 @@ def copies_model(
     model, starts = _blank_model(graph, ("first", "seen relation", "bridge", "copy", "second", "answer"), **sizes)
     heads, relations, tails = (torch.from_numpy(each) for each in (graph.heads, graph.relations, graph.tails))
     with torch.no_grad():
-        _move(model, 0, starts, {0: 0, 1: 0, 2: 0}, [("token", "first", n_entities)])
-        _move(model, 0, starts, {0: 0, 1: 0, 2: 1}, [("relation", "seen relation", graph.n_relations)], head=1)
+        move(model, 0, starts, {0: 0, 1: 0, 2: 0}, [("token", "first", n_entities)])
+        move(model, 0, starts, {0: 0, 1: 0, 2: 1}, [("relation", "seen relation", graph.n_relations)], head=1)
         _look_up_facts(model, 0, starts["first"], starts["bridge"], graph)
         mlp, copying = model.blocks[0].mlp, n_facts + torch.arange(n_facts, device="cpu")
         mlp.W_in[starts["seen relation"] : starts["seen relation"] + graph.n_relations, :n_facts] = -2 * GATE
@@ -228,10 +227,10 @@ def copies_model(
         mlp.W_in[starts["seen relation"] + relations, copying] = GATE
         mlp.b_in[copying] = -GATE
         mlp.W_out[copying, starts["copy"] + tails] = 1.0
-        _move(model, 1, starts, {0: 0, 1: 0, 2: 1}, [("bridge", "second", n_entities)])
+        move(model, 1, starts, {0: 0, 1: 0, 2: 1}, [("bridge", "second", n_entities)])
         _look_up_facts(model, 1, starts["second"], starts["answer"], graph)
         model.blocks[1].mlp.W_in[starts["copy"] + heads, torch.arange(n_facts, device="cpu")] = 1.0
-        _add_noise(model, noise, seed)
+        add_noise(model, noise, seed)
     model.cfg.model_name = "copies"
     return model.eval()
 
@@ -242,12 +241,6 @@ def _codes(n_facts: int, width: int | None, seed: int) -> Float[Tensor, "fact co
         return torch.eye(n_facts, device="cpu")
     generator = torch.Generator().manual_seed(seed)
     return (2.0 * torch.randint(2, (n_facts, width), generator=generator, device="cpu") - 1.0) / width**0.5
-
-
-def _add_noise(model: Any, noise: float, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in model.parameters():
-        parameter += noise * torch.randn(parameter.shape, generator=generator, device="cpu")
 
 
 def _blank_model(
@@ -263,58 +256,25 @@ def _blank_model(
     """Layers of zeros, but for embeddings, unembedding and in slots the last layer; where each block begins."""
     slots = layout != "compact"
     n_ctx, n_tokens = n_positions(layout), graph.n_entities + graph.n_relations + slots  # the last one is the pad
-    sizes = {"token": n_tokens, "position": n_ctx}
-    widths = {"relation": graph.n_relations, "code": code}
-    sizes |= {block: widths.get(block.split()[-1], graph.n_entities) for block in blocks}
-    starts = dict(zip(sizes, torch.tensor([0, *sizes.values()], device="cpu").cumsum(0).tolist(), strict=False))
+    special = {"relation": graph.n_relations, "code": code}
+    widths = {block: special.get(block.split()[-1], graph.n_entities) for block in blocks}
+    read = {block: (0, graph.n_entities) for block in ("bridge", "answer")}
     config: dict[str, Any] = {
-        "d_model": sum(sizes.values()),
+        "d_vocab": n_tokens,
         "n_ctx": n_ctx,
         "n_heads": 2,
         "d_head": max(n_ctx, d_head),
         "d_mlp": d_mlp,
     }
     config |= {"n_layers": n_layers + slots, "attention_dir": "bidirectional" if slots else "causal"}
-    config |= {"d_vocab": n_tokens, "act_fn": "relu", "normalization_type": None, "device": "cpu"}
-    model: Any = HookedTransformer(HookedTransformerConfig(**config))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-        model.embed.W_E[:, :n_tokens].fill_diagonal_(1.0)
-        model.pos_embed.W_pos[:, starts["position"] : starts["position"] + n_ctx].fill_diagonal_(1.0)
-        for block in ("bridge", "answer"):
-            model.unembed.W_U[starts[block] : starts[block] + graph.n_entities].fill_diagonal_(10.0)
-        if slots:
-            _move(model, n_layers, starts, {ANSWER_SLOT: 2}, [("answer", "answer", graph.n_entities)])
+    model, starts = blank_model(widths, read, **config)
+    if slots:
+        with torch.no_grad():
+            move(model, n_layers, starts, {ANSWER_SLOT: 2}, [("answer", "answer", graph.n_entities)])
     return model, starts | {"relation": graph.n_entities}
-
-
-def _move(
-    model: Any,
-    layer: int,
-    starts: dict[str, int],
-    attends: dict[int, int],
-    blocks: list[tuple[str, str, int]],
-    head: int = 0,
-) -> None:
-    """Let a head attend from each position to one, by default itself, and copy blocks (from, to, size)."""
-    attention, first = model.blocks[layer].attn, 0
-    attends = dict(zip(range(model.cfg.n_ctx), range(model.cfg.n_ctx), strict=True)) | attends
-    for query, key in attends.items():
-        attention.W_Q[head, starts["position"] + query, query] = SURE * attention.attn_scale
-        attention.W_K[head, starts["position"] + key, query] = 1.0
-    for source, target, size in blocks:
-        for i in range(size):
-            attention.W_V[head, starts[source] + i, first + i] = 1.0
-            attention.W_O[head, first + i, starts[target] + i] = 1.0
-        first += size
 
 
 def _look_up_facts(model: Any, layer: int, source: int, target: int, graph: KnowledgeGraph) -> None:
     """One neuron for each fact: its head in a block gives its tail in another, if its relation is the token."""
-    mlp = model.blocks[layer].mlp
-    for fact, (head, relation, tail) in enumerate(graph.triples):
-        mlp.W_in[source + head, fact] = 1.0
-        mlp.W_in[graph.n_entities + relation, fact] = GATE
-        mlp.b_in[fact] = -GATE
-        mlp.W_out[fact, target + tail] = 1.0
+    heads, relations, tails = (torch.from_numpy(each) for each in (graph.heads, graph.relations, graph.tails))
+    look_up(model, layer, source + heads[:, None], graph.n_entities + relations, target + tails)
