@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Int
 
-Comparisons = Int[np.ndarray, "comparison 2"]
+Comparisons = Int[np.ndarray, "_ 2"]
 """The numbers of two facts of one attribute, a row for each comparison; fact = attribute · n_entities + entity."""
 LABELS = ("<", "=", ">")
 MISSING = -1

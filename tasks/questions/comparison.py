@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from ...circuits.arguments import (
 from ...circuits.same_content import ByContent
 from .balancing import LABELS, MISSING, Comparisons, all_comparisons, labels_of, mirrored
 from .cards import comparison_card, comparison_line
-from .comparison_draws import COMPARED_TESTS, Drawn
+from .comparison_draws import COMPARED_TESTS, Drawn, drawing_problems
 from .comparison_validity import ComparisonParts, arrays_of, parts_from, refuse_comparisons, settings_of
 from .contrasts import Contrast
 from .queries import Queries
@@ -131,11 +131,12 @@ class ComparisonTask(ByContent):
         >>> len(task.split("id_atomic")), len(task.split("ood_atomic"))
         (36, 4)
         """
-        sizes = {"n_entities": n_entities, "n_attributes": n_attributes, "n_levels": n_levels}
-        sizes, shares = _checked(sizes, ood_fraction, test_fraction, phi, seed)
-        drawn = Drawn.random(**sizes, ood_fraction=shares[0], seed=native(seed))
-        held_out = drawn.held_out(shares[1])
-        trained, tests = drawn.trained(held_out, shares[2], equally=True), drawn.tests(held_out)
+        sizes = native({"n_entities": n_entities, "n_attributes": n_attributes, "n_levels": n_levels})
+        shares = {"ood_fraction": ood_fraction, "test_fraction": test_fraction}
+        refuse(drawing_problems(sizes, shares, phi) + seed_problems(seed))
+        drawn = Drawn.random(**sizes, ood_fraction=ood_fraction, seed=native(seed))
+        held_out = drawn.held_out(test_fraction)
+        trained, tests = drawn.trained(held_out, native(phi), equally=True), drawn.tests(held_out)
         return cls(drawn.values, drawn.n_levels, drawn.is_ood, trained, tests, drawn.seed)
 
     @classmethod
@@ -172,11 +173,13 @@ class ComparisonTask(ByContent):
         Raises:
             ValueError: as `random`.
         """
-        sizes = {"n_entities": n_entities, "n_attributes": n_attributes, "n_levels": n_levels}
-        sizes, shares = _checked(sizes, ood_fraction, test_fraction, phi, seed, n_compared=n_compared)
-        drawn = Drawn.random(**sizes, ood_fraction=shares[0], seed=native(seed))
-        held_out = drawn.held_out(shares[1])
-        of_id = drawn.trained(held_out, shares[2], equally=False)
+        sizes = native({"n_entities": n_entities, "n_attributes": n_attributes, "n_levels": n_levels})
+        shares = {"ood_fraction": ood_fraction, "test_fraction": test_fraction}
+        problems = drawing_problems(sizes, shares, phi) + number_problems(0, phi=phi)
+        refuse(dict.fromkeys(problems + whole_problems(0, n_compared=n_compared) + seed_problems(seed)))
+        drawn = Drawn.random(**sizes, ood_fraction=ood_fraction, seed=native(seed))
+        held_out = drawn.held_out(test_fraction)
+        of_id = drawn.trained(held_out, native(phi), equally=False)
         trained = np.concatenate([of_id, drawn.with_ood(native(n_compared))])
         tests = drawn.reasoned_tests(held_out, trained)
         return cls(drawn.values, drawn.n_levels, drawn.is_ood, trained, tests, drawn.seed, "reasoning")
@@ -370,19 +373,3 @@ class ComparisonTask(ByContent):
             facts=facts,
             split=split,
         )
-
-
-def _checked(
-    sizes: Mapping[str, Any], ood_fraction: Any, test_fraction: Any, phi: Any, seed: Any, **counts: Any
-) -> tuple[dict[str, int], tuple[float, float, float | None]]:
-    """The arguments of a world as plain numbers.
-
-    Raises:
-        ValueError: for all that are impossible.
-    """
-    problems = number_problems(0, most=1, ood_fraction=ood_fraction, test_fraction=test_fraction)
-    problems += [] if phi is None else number_problems(0, phi=phi)
-    problems += whole_problems(2, n_entities=sizes["n_entities"], n_levels=sizes["n_levels"])
-    problems += whole_problems(1, n_attributes=sizes["n_attributes"]) + whole_problems(0, **counts)
-    refuse(problems + seed_problems(seed))
-    return {name: native(size) for name, size in sizes.items()}, native((ood_fraction, test_fraction, phi))

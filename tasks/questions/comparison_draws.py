@@ -8,10 +8,12 @@ so that a mirror image may lack.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
 
+from ...circuits.arguments import number_problems, whole_problems
 from .balancing import (
     Comparisons,
     all_comparisons,
@@ -22,9 +24,24 @@ from .balancing import (
     n_balanced,
 )
 from .reasoning import needs_both
+from .room import too_large_problems
 from .splits import MIXED_TEST_SHARE
 
 COMPARED_TESTS = ("test_compared_iid", "test_compared_ood", "test_compared_ood_id", "test_compared_id_ood")
+BYTES_OF_COMPARISON = 100  # of two entities, while a world is drawn; measured
+
+
+def drawing_problems(sizes: Mapping[str, Any], shares: Mapping[str, Any], phi: Any) -> list[str]:
+    """Why no world can be drawn: impossible sizes or shares, or more comparisons than memory holds."""
+    least = {"n_entities": 2, "n_attributes": 1, "n_levels": 2}
+    wrong = [problem for name, size in sizes.items() for problem in whole_problems(least[name], **{name: size})]
+    problems = wrong + number_problems(0, most=1, **shares) + ([] if phi is None else number_problems(0, phi=phi))
+    if wrong:
+        return problems
+    n_entities, n_attributes = sizes["n_entities"], sizes["n_attributes"]
+    n = n_attributes * n_entities * (n_entities - 1) // 2
+    what = f"n_attributes={n_attributes:,} of n_entities={n_entities:,} have {n:,} comparisons, which"
+    return problems + too_large_problems(what, BYTES_OF_COMPARISON * n)
 
 
 @dataclass(frozen=True, eq=False)
