@@ -1,6 +1,7 @@
 from .models.building import build_model
 from .models.config import ModelConfig
 from .models.trm_config import TRMConfig
+from .questions.comparison import ComparisonTask
 from .questions.donors import Donor, Donors
 from .questions.evaluation import NO_TOKEN, exact_match, is_right, predictions, top_token
 from .questions.files import DataFolderError
@@ -11,7 +12,7 @@ from .questions.pairing import CONTRASTS, make_pairs
 from .questions.pairs import PromptPairs
 from .questions.perturbations import PERTURBED_ROLES, perturb
 from .questions.queries import Queries
-from .questions.shortcuts import shortcut_accuracy
+from .questions.shortcuts import shortcut_accuracy, unsolved_by_shortcuts
 from .questions.splits import SPLITS
 from .questions.supervision import BOTH_HALF, BOTH_HOPS, FIRST_HOP, NATURAL, SECOND_HOP, Supervision
 from .questions.task import Part, Task
@@ -44,6 +45,7 @@ __all__ = [
     "TASK_KINDS",
     "Checkpoint",
     "CheckpointError",
+    "ComparisonTask",
     "DataFolderError",
     "Donor",
     "Donors",
@@ -80,4 +82,5 @@ __all__ = [
     "train",
     "train_together",
     "two_hop",
+    "unsolved_by_shortcuts",
 ]

@@ -137,6 +137,7 @@ A, C, T = analyses, circuits, tasks
 PAIRS = dict(split="test_inferred_iid", contrast="bridge", n=8, seed=0)
 SIZES = dict(n_entities=16, n_relations=14, out_degree=12)
 THREE_HOPS = T.KHopTask.random(**SIZES, seed=0)
+COMPARED = T.ComparisonTask.random(n_entities=10, n_attributes=2, n_levels=3, seed=0)
 ASKED = T.Queries(torch.tensor([[0, 20, 21]]), torch.tensor([1]), roles=("h", "r1", "r2"))
 PAIRED = T.PromptPairs(
     ASKED.tokens, ASKED.tokens + torch.tensor([1, 0, 0]), ASKED.answers, ASKED.answers + 1, roles=ASKED.roles
@@ -160,6 +161,63 @@ def questioned(w: SimpleNamespace) -> dict[str, Any]:
 ROWS: dict[str, Row] = {
     # tasks
     "Checkpoint.model": (T.Checkpoint.model, lambda w: {"self": w.checkpoint}, {"n_loops": "bounded count or none"}),
+    "ComparisonTask": (
+        T.ComparisonTask,
+        lambda w: {name: getattr(COMPARED, name) for name in inspect.signature(T.ComparisonTask).parameters},
+        {"values": "data", "is_ood": "data", "trained": "data", "tests": "data", "n_levels": "count", "regime": "choice"},
+    ),
+    "ComparisonTask.donors": (
+        T.ComparisonTask.donors,
+        lambda w: {"self": COMPARED, "intermediate": "value_1", "second_hop": "ID", "seed": 0},
+        {"intermediate": "choice", "second_hop": "choice"},
+    ),
+    "ComparisonTask.fact_status": (
+        T.ComparisonTask.fact_status,
+        lambda w: {"self": COMPARED, "queries": COMPARED.split("train_compared")},
+        {"queries": "data"},
+    ),
+    "ComparisonTask.from_arrays": (T.ComparisonTask.from_arrays, lambda w: dict(arrays={}, settings={}), {}),
+    "ComparisonTask.n_values": (
+        T.ComparisonTask.n_values,
+        lambda w: {"self": COMPARED, "intermediate": "value_1"},
+        {"intermediate": "choice"},
+    ),
+    "ComparisonTask.random": (
+        T.ComparisonTask.random,
+        lambda w: {},
+        {
+            "n_entities": "bounded count",
+            "n_attributes": "count",
+            "n_levels": "count",
+            "ood_fraction": "share",
+            "test_fraction": "share",
+            "phi": "number from 0 or none",
+        },
+    ),
+    "ComparisonTask.reasoning": (
+        T.ComparisonTask.reasoning,
+        lambda w: {},
+        {
+            "n_entities": "bounded count",
+            "n_attributes": "count",
+            "n_levels": "count",
+            "ood_fraction": "share",
+            "test_fraction": "share",
+            "phi": "number from 0",
+            "n_compared": "count from 0",
+        },
+    ),
+    "ComparisonTask.reference": (T.ComparisonTask.reference, lambda w: {"self": COMPARED, "seed": 0}, {}),
+    "ComparisonTask.split": (
+        T.ComparisonTask.split,
+        lambda w: {"self": COMPARED, "name": "id_atomic"},
+        {"name": "choice"},
+    ),
+    "ComparisonTask.token_name": (
+        T.ComparisonTask.token_name,
+        lambda w: {"self": COMPARED, "token": 0},
+        {"token": "token"},
+    ),
     "Job": (
         T.Job,
         lambda w: dict(name="a", task=w.task, model_config=T.ModelConfig.tiny(), train_config=T.TrainConfig.tiny()),
@@ -383,6 +441,7 @@ ROWS: dict[str, Row] = {
         {"n": "bounded count", "n_old": "bounded count or none", "reading": "choice"},
     ),
     "shortcut_accuracy": (T.shortcut_accuracy, lambda w: {"task": w.task, "queries": w.queries}, {}),
+    "unsolved_by_shortcuts": (T.unsolved_by_shortcuts, lambda w: {"task": w.task, "queries": w.queries}, {}),
     "sweep": (
         T.sweep,
         lambda w: {"jobs": [w.job], "out": w.tmp / "folder", "progress": False},

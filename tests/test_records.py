@@ -83,6 +83,7 @@ def specimen(world: SimpleNamespace, name: str) -> analyses.Specimen:
 
 MAKERS: dict[type, Callable[[SimpleNamespace, str], Any]] = {
     tasks.Checkpoint: checkpoint,
+    tasks.ComparisonTask: lambda world, name: tasks.ComparisonTask.reasoning(n_entities=30, n_attributes=2, n_levels=4),
     tasks.Donor: lambda world, name: replace(world.donor, prompts={name: world.tokens[0], **world.donor.prompts}),
     TwoHopDonors: lambda world, name: world.donors,
     tasks.Job: lambda world, name: tasks.Job(

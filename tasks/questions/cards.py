@@ -9,6 +9,7 @@ from ...circuits.card import card, or_line, table
 from ...circuits.plain_text import counted, named, one_line, shortened
 
 if TYPE_CHECKING:
+    from .comparison import ComparisonTask
     from .graph import KnowledgeGraph
     from .khop import KHopTask
     from .pairs import PromptPairs
@@ -67,6 +68,34 @@ def _sizes(graph: "KnowledgeGraph") -> tuple[str, str, str]:
 
 
 graph_line = one_line(_sizes)
+
+
+@one_line
+def comparison_line(task: "ComparisonTask") -> Iterator[str]:
+    """Sizes, regime and seed."""
+    yield from _world(task)
+    yield task.regime
+    yield f"seed {task.seed}"
+
+
+@or_line
+def comparison_card(task: "ComparisonTask") -> str:
+    """The sizes, and how many questions each split has."""
+    told = (*_world(task), *(f"{name} {value:g}" for name, value in task.about.items()), f"seed {task.seed}")
+    n_ood = int(task.is_ood.sum())
+    n_of = {"id_atomic": task.values.size - n_ood, "ood_atomic": n_ood, "train_compared": len(task.trained)}
+    n_of |= {name: len(pairs) for name, pairs in task.tests.items()}
+    rows = [(split, part, f"{n_of[split]:,}") for split, part in task.splits.items()]
+    return card(type(task).__name__, task.regime, told, table(("split", "for", "questions"), rows, words=2))
+
+
+def _world(task: "ComparisonTask") -> tuple[str, str, str]:
+    """How many entities, attributes and values."""
+    return (
+        counted(task.n_entities, "entity", "entities"),
+        counted(task.n_attributes, "attribute"),
+        counted(task.n_levels, "value"),
+    )
 
 
 @one_line

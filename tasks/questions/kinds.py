@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .comparison import ComparisonTask
 from .khop import KHopTask
 from .task import Settings, Task
 from .twohop import TwoHopTask
@@ -12,6 +13,7 @@ from .twohop import TwoHopTask
 TASK_KINDS: dict[str, Callable[[Mapping[str, np.ndarray], Settings], Task]] = {
     TwoHopTask.kind: TwoHopTask.from_arrays,
     KHopTask.kind: KHopTask.from_arrays,
+    ComparisonTask.kind: ComparisonTask.from_arrays,
 }
 """By kind, what reads a task back from the arrays and settings that it was saved as."""
 

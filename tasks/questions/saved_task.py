@@ -57,21 +57,21 @@ def parts_from(arrays: Mapping[str, np.ndarray], settings: Settings) -> TaskPart
     Raises:
         ValueError: with all that keeps them from being a task.
     """
-    numbers = {name: _wide(arrays.get(name)) for name in NUMBERS}
+    numbers = {name: wide(arrays.get(name)) for name in NUMBERS}
     supervision, problems = _supervision(settings.get("supervision"))
     parts = TaskParts(
         n_entities=settings.get("n_entities"),
         n_relations=settings.get("n_relations"),
-        is_ood=_truth(arrays.get("is_ood")),
+        is_ood=truth(arrays.get("is_ood")),
         tests={name: numbers.pop(name) for name in TEST_SPLITS},
         supervision=supervision,
         seed=settings.get("seed"),
         layout=settings.get("layout", "compact"),  # the first runs named no layout
-        is_atomic=_truth(arrays.get("is_atomic")),
+        is_atomic=truth(arrays.get("is_atomic")),
         **numbers,
     )
-    problems += _name_problems("arrays", arrays, known=(*NUMBERS, *FLAGS), needed=(*NUMBERS, "is_ood"))
-    problems += _name_problems("settings", settings, known=SETTINGS, needed=[each for each in SETTINGS if each != "layout"])
+    problems += name_problems("arrays", arrays, known=(*NUMBERS, *FLAGS), needed=(*NUMBERS, "is_ood"))
+    problems += name_problems("settings", settings, known=SETTINGS, needed=[each for each in SETTINGS if each != "layout"])
     refuse_task(problems + task_problems(parts))
     return parts
 
@@ -86,18 +86,18 @@ def refuse_task(problems: list[Problem]) -> None:
         raise ValueError("this is no two-hop task: " + "; ".join(map(str, problems)))
 
 
-def _wide(array: Any) -> Any:
+def wide(array: Any) -> Any:
     """Whole numbers in 64 bits, if they fit; anything else as it is."""
     if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.integer):
         return array
     return array if array.max(initial=0) > np.iinfo(np.int64).max else array.astype(np.int64)
 
 
-def _truth(array: Any) -> Any:
+def truth(array: Any) -> Any:
     """Zeros and ones as truth values; anything else as it is."""
     if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.integer):
         return array
-    return array if len(array) and not 0 <= array.min() <= array.max() <= 1 else array.astype(bool)
+    return array if array.size and not 0 <= array.min() <= array.max() <= 1 else array.astype(bool)
 
 
 def _supervision(value: Any) -> tuple[Supervision | None, list[Problem]]:
@@ -108,7 +108,8 @@ def _supervision(value: Any) -> tuple[Supervision | None, list[Problem]]:
     return dose and dose.read(), []
 
 
-def _name_problems(of: str, found: Mapping[str, Any], *, known: tuple[str, ...], needed: Any) -> list[Problem]:
+def name_problems(of: str, found: Mapping[str, Any], *, known: tuple[str, ...], needed: Any) -> list[Problem]:
+    """Which arrays or settings lack or are unknown."""
     lacking = [name for name in needed if name not in found]
     unknown = [name for name in found if name not in known]
     problems = [Problem(of, f"lacks {', '.join(lacking)}")] if lacking else []

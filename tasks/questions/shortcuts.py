@@ -7,6 +7,10 @@ accuracy means something only next to these floors.
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
 from ...circuits.arguments import refuse
 from .given import queries_problems
 from .queries import Queries
@@ -26,6 +30,31 @@ def shortcut_accuracy(task: Task, queries: Queries) -> dict[str, float]:
     Raises:
         ValueError: if questions lack a role of every shortcut.
     """
+    solved = _solved_by_shortcuts(task, queries)
+    return {name: float(right.double().mean()) for name, right in solved.items()}
+
+
+def unsolved_by_shortcuts(task: Task, queries: Queries) -> Bool[Tensor, " query"]:
+    """Which questions no majority shortcut of a task answers right, see `shortcut_accuracy`: of a task without any, all.
+
+    Raises:
+        ValueError: if questions lack a role of every shortcut.
+
+    >>> from grokscope import tasks
+    >>> task = tasks.TwoHopTask.random(n_entities=20, n_relations=8, out_degree=5, seed=0)
+    >>> questions = task.split("test_inferred_iid")
+    >>> hard = questions.take(tasks.unsolved_by_shortcuts(task, questions))
+    >>> max(tasks.shortcut_accuracy(task, hard).values())
+    0.0
+    """
+    unsolved = torch.ones(len(queries), dtype=torch.bool, device="cpu")
+    for right in _solved_by_shortcuts(task, queries).values():
+        unsolved &= ~right
+    return unsolved
+
+
+def _solved_by_shortcuts(task: Task, queries: Queries) -> dict[str, Bool[Tensor, " query"]]:
+    """By shortcut, which questions it answers right."""
     refuse(queries_problems(queries=queries))
     possible = {name: roles for name, roles in task.shortcuts.items() if set(roles) <= set(queries.roles)}
     if task.shortcuts and not possible:
@@ -34,10 +63,11 @@ def shortcut_accuracy(task: Task, queries: Queries) -> dict[str, float]:
         raise ValueError(f"the shortcuts of this task cannot be asked {queries.split}: " + "; ".join(problems))
     splits = [task.split(name) for name in splits_for(task, "trained")]
     trained = [split for split in splits if split.roles == queries.roles]
-    return {name: _majority_accuracy(trained, queries, roles) for name, roles in possible.items()}
+    return {name: _is_solved(trained, queries, roles) for name, roles in possible.items()}
 
 
-def _majority_accuracy(trained: Sequence[Queries], queries: Queries, roles: Sequence[str]) -> float:
+def _is_solved(trained: Sequence[Queries], queries: Queries, roles: Sequence[str]) -> Bool[Tensor, " query"]:
+    """Which answers are the most frequent ones of the trained questions with the same tokens at some roles."""
     counts: dict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
     for split in trained:
         for key, answer in zip(_parts(split, roles), split.answers.tolist(), strict=True):
@@ -45,7 +75,7 @@ def _majority_accuracy(trained: Sequence[Queries], queries: Queries, roles: Sequ
     best = {key: max(sorted(counter), key=counter.__getitem__) for key, counter in counts.items()}
     guesses = [best.get(key) for key in _parts(queries, roles)]
     right = [guess == answer for guess, answer in zip(guesses, queries.answers.tolist(), strict=True)]
-    return sum(right) / len(right) if right else float("nan")
+    return torch.tensor(right, dtype=torch.bool, device="cpu")
 
 
 def _parts(queries: Queries, roles: Sequence[str]) -> list[tuple[int, ...]]:

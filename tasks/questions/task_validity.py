@@ -101,10 +101,11 @@ def _length(parts: TaskParts) -> int | None:
 def _flag_problems(name: str, flag: Any, n_facts: int) -> list[Problem]:
     if isinstance(flag, np.ndarray) and flag.dtype == np.bool_ and flag.shape == (n_facts,):
         return []
-    return [Problem(name, f"needed is whether, for each of {n_facts:,} facts, got {_shown(flag)}")]
+    return [Problem(name, f"needed is whether, for each of {n_facts:,} facts, got {shown(flag)}")]
 
 
-def _shown(array: Any) -> str:
+def shown(array: Any) -> str:
+    """An array as errors say it: its kind, shape and range."""
     if not isinstance(array, np.ndarray):
         return shortly(array)
     values = f" from {array.min()} to {array.max()}" if array.size and np.issubdtype(array.dtype, np.integer) else ""
@@ -148,7 +149,7 @@ class _Checked:
         is_array = isinstance(hops, np.ndarray) and np.issubdtype(hops.dtype, np.integer)
         if is_array and hops.ndim == 2 and hops.shape[1] == 2:
             return []
-        return [Problem(name, f"needed are rows of two fact numbers, got {_shown(hops)}")]
+        return [Problem(name, f"needed are rows of two fact numbers, got {shown(hops)}")]
 
     def _inside(self, hops: Int[np.ndarray, "row 2"]) -> Bool[np.ndarray, " row"]:
         if not len(hops) or 0 <= hops.min() <= hops.max() < self.n_facts:
