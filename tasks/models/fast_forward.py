@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .config import ModelConfig
 from .fast_block import Block, Mix, affine, normed
-from .token_channel import embedded_choice
+from .token_channel import embedded_again
 
 
 def answer_logits(
@@ -47,10 +47,13 @@ def answer_logits(
     residual = embedding.index_select(0, rows.tokens) + parameters["pos_embed.W_pos"].index_select(0, rows.positions)
     blocks = [Block.of(parameters, block, dtype) for block in range(config.n_blocks)]
     unembedding = embedding.T if config.tie_embeddings else parameters["unembed.W_U"]
-    head, norm = (unembedding.to(dtype), parameters["unembed.b_U"].to(dtype)), (parameters["ln_final.w"], parameters["ln_final.b"])
+    head, norm = (
+        (unembedding.to(dtype), parameters["unembed.b_U"].to(dtype)),
+        (parameters["ln_final.w"], parameters["ln_final.b"]),
+    )
     for layer in range(config.n_layers):
         if layer in config.channels:
-            residual = residual + embedded_choice(affine(normed(residual, norm), head), embedding)
+            residual = residual + embedded_again(affine(normed(residual, norm), head), embedding)
             continue
         wanted = rows.answers if layer == config.n_layers - 1 else None
         residual = blocks[layer % config.period].apply(residual, rows.mix, wanted)
