@@ -15,7 +15,6 @@ from grokscope.analyses import (
     logit_difference,
     logit_lens,
     path_patch,
-    run_with_edges,
 )
 from grokscope.analyses.forward.literal import patch_edge, sender_outputs
 from grokscope.analyses.forward.model import cycle_of, ends_of_loops

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from grokscope.tasks import ModelConfig, Run, TrainConfig, TwoHopTask, build_model, train
+from grokscope.tasks.models import transformer
 from grokscope.tasks.models.fast_forward import answer_logits
 from grokscope.tasks.models.token_channel import TokenChannel
 from grokscope.tasks.models.transformer import (
@@ -89,6 +90,15 @@ def _written_out(model: HookedTransformer, config: ModelConfig, tokens: Tensor, 
 def _normed(state: Tensor, norm: nn.Module) -> Tensor:
     centred = state - state.mean(-1, keepdim=True)
     return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * norm.w + norm.b
+
+
+def test_stacked_runs_are_computed_as_each_by_itself(task: TwoHopTask) -> None:
+    """As `train_together` does it."""
+    models = [trained_parameters(scattered(CARRYING, task, seed), CARRYING) for seed in (0, 1)]
+    stacked = {name: torch.stack([each[name].detach() for each in models]) for name in models[0]}
+    tokens, positions = task.split("train_inferred").tokens[:20].view(2, 10, 3), torch.full((2, 10), 2)
+    wanted = [answer_logits(*each) for each in zip(models, [CARRYING] * 2, tokens, positions, strict=True)]
+    torch.testing.assert_close(transformer.answer_logits(stacked, CARRYING, tokens, positions), torch.stack(wanted))
 
 
 def test_channels_stand_between_loops_and_share_all_they_compute_with(task: TwoHopTask) -> None:
