@@ -102,9 +102,10 @@ def _norm(model: HookedTransformer, module: torch.nn.Module, reads: Tensor) -> T
 
 
 def _mlp(model: HookedTransformer, mlp: torch.nn.Module, reads: Tensor) -> Tensor:
-    """What an MLP writes; the channel of a loop writes the embedding of the most likely token."""
+    """What an MLP writes; the channel of a loop writes four times the embedding that the head expects."""
     if not hasattr(mlp, "W_in"):
-        return model.embed.W_E[int((reads @ model.unembed.W_U + model.unembed.b_U).argmax())]
+        exponents = torch.exp(reads @ model.unembed.W_U + model.unembed.b_U)
+        return sum(4.0 * e / exponents.sum() * row for e, row in zip(exponents, model.embed.W_E, strict=True))
     return _activation(model, reads @ mlp.W_in + mlp.b_in) @ mlp.W_out + mlp.b_out
 
 

@@ -26,8 +26,8 @@ class ModelConfig:
         mlp_ratio: hidden width of the MLP in units of d_model.
         tie_embeddings: train with the unembedding equal to the transposed embedding.
         bidirectional: let every position see every other; needs prompts of one length.
-        carries: what one loop hands to the next, `"state"`, or `"state and token"`: then the embedding of each position's
-            most likely token is added to the state, see `token_channel`.
+        carries: what one loop hands to the next, `"state"`, or `"state and token"`: then the embedding of what the head
+            decodes is added to the state at each position, see `token_channel`.
         positions: `"learned"`, an embedding for each, or `"rotary"`: queries and keys are turned by how far they are apart,
             so that prompts can be asked that are longer than trained ones.
     """

@@ -18,7 +18,7 @@ from ..rotary import turned, turns
 from .config import ROTARY, ModelConfig
 from .fast_block import Block, Mix, affine, normed
 from .prefixes import distinct_prefixes
-from .token_channel import embedded_choice
+from .token_channel import embedded_again
 
 
 def answer_logits(
@@ -57,7 +57,7 @@ def answer_logits(
     norm = parameters["ln_final.w"], parameters["ln_final.b"]
     for layer in range(config.n_layers):
         if layer in config.channels:
-            residual = residual + embedded_choice(affine(normed(residual, norm), head), embedding)
+            residual = residual + embedded_again(affine(normed(residual, norm), head), embedding)
             continue
         wanted = rows.answers if layer == config.n_layers - 1 else None
         residual = blocks[layer % config.period].apply(residual, mix, wanted)

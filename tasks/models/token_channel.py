@@ -1,18 +1,19 @@
-"""A discrete channel beside the state of a loop: after each loop but the last, the most likely token is embedded again.
+"""A discrete channel beside the state of a loop: after each loop but the last, what is decoded is embedded again.
 
 After Fu et al. 2026, "DiscoLoop" (arXiv 2607.00341, abstract): the bridge can be decoded after the first loop, but the state
 is badly aligned with the bridge's embedding; a loop that carries a discrete embedding channel and the continuous state
 generalises in far fewer steps. That is theirs. How the channel is made is our choice, since the abstract does not say it:
 
-- At every position the state is read as the model's own head reads it, by the final norm and the unembedding, whose
-  parameters are shared. The channel has none of its own.
-- What it writes is the embedding of the most likely token, without the position's. It is added to the state, unscaled,
-  neither joined to it nor put in its place.
-- The token is chosen hard. A step function has no gradient, so the gradient is that of the embedding which is expected under
-  the softmax of the logits (straight-through, Bengio et al. 2013); that of the embedding itself goes to the chosen row.
+- At every position the state is read as the model's own head reads it: final norm, unembedding, softmax at temperature 1.
+  All parameters are shared with the head and the embedding; the channel has none of its own.
+- It writes the embedding that is expected under these probabilities, without the position's. Once the head is sure of a
+  token this is the token's embedding; where it is not, nothing is chosen. A hard choice with a straight-through gradient
+  learned more slowly, and integrals of gradients do not add up over its jumps.
+- What it writes is added to the state, neither joined to it nor put in its place, `SCALE` times: embeddings have norms near
+  1, where states have several times that after the first loop and more after each.
 
 In the module the channel is a layer of its own, whose heads write nothing and whose MLP is the channel. So it can be
-patched, ablated and drawn as any MLP. Changes of finite size in it are exact; attributions by gradient are straight-through.
+patched, ablated and drawn as any MLP. That a state holds an embedding after it is so by construction, in any model.
 """
 
 from typing import Any
@@ -24,26 +25,24 @@ from torch.nn.functional import linear
 
 from .config import ModelConfig
 
+SCALE = 4.0
 
-def embedded_choice(
+
+def embedded_again(
     logits: Float[Tensor, "*batch d_vocab"], embedding: Float[Tensor, "d_vocab d_model"]
 ) -> Float[Tensor, "*batch d_model"]:
-    """The embedding of the most likely token; its gradient in the logits is that of the expected embedding.
+    """What the channel writes where the head gives these logits: the expected embedding, `SCALE` times.
 
-    Of equally likely tokens it is one.
-
-    >>> embedded_choice(torch.tensor([[0.0, 2.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 3.0], [5.0, 5.0]]))
-    tensor([[0., 3.]])
+    >>> embedded_again(torch.tensor([[0.0, 99.0], [1.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 3.0]]))
+    tensor([[ 0., 12.],
+            [ 2.,  6.]])
     """
-    chosen = embedding[logits.argmax(-1)]
-    if not (torch.is_grad_enabled() and logits.requires_grad):
-        return chosen
-    expected = logits.softmax(-1).to(embedding.dtype) @ embedding.detach()
-    return chosen + (expected - expected.detach())  # adds exactly zero
+    precise = torch.promote_types(embedding.dtype, torch.float32)
+    return SCALE * (logits.to(precise).softmax(-1).to(embedding.dtype) @ embedding)
 
 
 class TokenChannel(nn.Module):
-    """The channel in the place of a HookedTransformer's MLP: it reads the normed state and adds an embedding."""
+    """The channel in the place of a HookedTransformer's MLP: it reads the normed state."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -51,7 +50,7 @@ class TokenChannel(nn.Module):
 
     def forward(self, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """What it adds, if it reads this."""
-        return embedded_choice(linear(normed, self.W_U.T, self.b_U), self.W_E)
+        return embedded_again(linear(normed, self.W_U.T, self.b_U), self.W_E)
 
 
 def put_channels(model: Any, config: ModelConfig) -> None:

@@ -190,8 +190,8 @@ def training_loss(
 def flops_per_example(config: ModelConfig, task: Task) -> float:
     """Floating-point operations of training on one prompt of full length: matrix products, backward twice forward.
 
-    They are those of the whole prompt, so that regimes can be compared; shared prefixes need fewer. A channel costs two
-    products as large as the head's, of which one is taken for its gradient.
+    They are those of the whole prompt, so that regimes can be compared; shared prefixes need fewer. A channel costs
+    two products as large as the head's: to decode the state, and to embed what it decodes.
     """
     per_layer = 2 * (4 + 2 * config.mlp_ratio) * config.d_model**2
     blocks, heads = config.n_blocks * config.n_loops * per_layer, 2 * config.d_model * task.n_tokens

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from grokscope.tasks import ModelConfig, Run, TrainConfig, TwoHopTask, build_model, train
+from grokscope.tasks.models import transformer
 from grokscope.tasks.models.fast_forward import answer_logits
-from grokscope.tasks.models.token_channel import TokenChannel, embedded_choice
+from grokscope.tasks.models.token_channel import TokenChannel
 from grokscope.tasks.models.transformer import (
     flops_per_example,
     load_parameters,
@@ -39,14 +40,17 @@ def scattered(config: ModelConfig, task: TwoHopTask, seed: int = 0) -> HookedTra
 
 
 def test_one_step_by_hand() -> None:
-    """Logits of (1, −1) are (1 · 1 − 1 · 0, 1 · 0 − 1 · 2, 0 + 1.5): the last token is the most likely one, by its bias."""
+    """The logits of (1, −1) are (1, −2, 3) + (0, 2, −2) = (1, 0, 1): as likely as e : 1 : e."""
     embed = SimpleNamespace(W_E=nn.Parameter(torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, -6.0]])))
     unembed = SimpleNamespace(
-        W_U=nn.Parameter(torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])), b_U=nn.Parameter(torch.tensor([0.0, 0.0, 1.5]))
+        W_U=nn.Parameter(torch.tensor([[1.0, 0.0, 3.0], [0.0, 2.0, 0.0]])), b_U=nn.Parameter(torch.tensor([0.0, 2.0, -2.0]))
     )
     channel = TokenChannel(SimpleNamespace(embed=embed, unembed=unembed))
-    assert channel(torch.tensor([[1.0, -1.0]])).tolist() == [[5.0, -6.0]]
-    assert channel(torch.tensor([[2.0, -1.0]])).tolist() == [[1.0, 2.0]]
+    e = math.e
+    wanted = [4 * (e + 3 + 5 * e) / (2 * e + 1), 4 * (2 * e + 4 - 6 * e) / (2 * e + 1)]
+    assert channel(torch.tensor([[1.0, -1.0]])).tolist() == [pytest.approx(wanted)]
+    sure = channel(torch.tensor([[99.0, 0.0]]))  # of the last token
+    torch.testing.assert_close(sure, torch.tensor([[20.0, -24.0]]))
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -79,7 +83,7 @@ def _written_out(model: HookedTransformer, config: ModelConfig, tokens: Tensor, 
             state = state + hidden @ mlp.W_out + mlp.b_out
         logits = _normed(state, model.ln_final) @ model.W_U + model.b_U
         if carrying and loop < config.n_loops - 1:
-            state = state + model.W_E[logits.argmax(-1)]
+            state = state + 4 * torch.einsum("npv,vd->npd", logits.softmax(-1), model.W_E)
     return logits
 
 
@@ -88,22 +92,13 @@ def _normed(state: Tensor, norm: nn.Module) -> Tensor:
     return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() * norm.w + norm.b
 
 
-def test_the_gradient_is_that_of_the_expected_embedding_and_of_the_chosen_row() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits, embedding, pull = (torch.randn(*shape, generator=generator) for shape in ((4, 6), (6, 3), (4, 3)))
-    logits.requires_grad_(), embedding.requires_grad_()
-    (embedded_choice(logits, embedding) * pull).sum().backward()
-    p, value = logits.detach().softmax(-1), pull @ embedding.detach().T
-    torch.testing.assert_close(logits.grad, p * (value - (p * value).sum(-1, keepdim=True)))
-    rows = torch.zeros(6, 3).index_add(0, logits.detach().argmax(-1), pull)
-    torch.testing.assert_close(embedding.grad, rows)
-
-
-def test_values_are_the_same_with_and_without_gradient() -> None:
-    logits, embedding = torch.randn(50, 7, generator=torch.Generator().manual_seed(1)), 1e6 * torch.eye(7)
-    with torch.no_grad():
-        plain = embedded_choice(logits, embedding)
-    assert torch.equal(embedded_choice(logits.requires_grad_(), embedding), plain)
+def test_stacked_runs_are_computed_as_each_by_itself(task: TwoHopTask) -> None:
+    """As `train_together` does it."""
+    models = [trained_parameters(scattered(CARRYING, task, seed), CARRYING) for seed in (0, 1)]
+    stacked = {name: torch.stack([each[name].detach() for each in models]) for name in models[0]}
+    tokens, positions = task.split("train_inferred").tokens[:20].view(2, 10, 3), torch.full((2, 10), 2)
+    wanted = [answer_logits(*each) for each in zip(models, [CARRYING] * 2, tokens, positions, strict=True)]
+    torch.testing.assert_close(transformer.answer_logits(stacked, CARRYING, tokens, positions), torch.stack(wanted))
 
 
 def test_channels_stand_between_loops_and_share_all_they_compute_with(task: TwoHopTask) -> None:
@@ -127,14 +122,18 @@ def test_it_begins_with_the_weights_of_the_plain_model_and_has_no_more(task: Two
     assert more == 3 * task.n_positions * 2 * (2 * 2 * 16 * task.n_tokens)  # two channels, two products each
 
 
-def test_the_embedding_that_a_channel_adds_says_nothing_of_the_bridge(task: TwoHopTask) -> None:
-    """By algebra the state after a channel holds its most likely token's embedding, in an untrained model, too."""
+def test_that_a_channel_adds_an_embedding_says_nothing_of_the_bridge(task: TwoHopTask) -> None:
+    """By algebra states after a channel hold the embedding of what they decode to, also in a model that knows nothing."""
     model, queries = scattered(CARRYING, task), task.split("train_inferred")
-    _, cache = model.run_with_cache(queries.tokens)
-    before, after = (cache[f"blocks.2.hook_resid_{where}"] for where in ("mid", "post"))
-    top = model.unembed(model.ln_final(before)).argmax(-1)
-    torch.testing.assert_close(after - before, model.W_E[top])
-    assert (top[:, 1] == queries.intermediates["bridge"]).double().mean() < 0.2
+    with torch.no_grad():
+        model.ln_final.w.mul_(1e4)  # the head is sure
+        _, cache = model.run_with_cache(queries.tokens)
+        before, after = (cache[f"blocks.2.hook_resid_{where}"] for where in ("mid", "post"))
+        decoded = model.unembed(model.ln_final(before))
+    sure = decoded.softmax(-1).amax(-1) > 1 - 1e-9
+    assert sure.double().mean() > 0.5
+    torch.testing.assert_close((after - before)[sure], 4 * model.W_E[decoded.argmax(-1)[sure]])
+    assert (decoded[:, 1].argmax(-1) == queries.intermediates["bridge"]).double().mean() < 0.2
 
 
 def test_a_run_is_saved_loaded_and_described(task: TwoHopTask, tmp_path: Path) -> None:
