@@ -1,7 +1,8 @@
 """The logits at the answers of many prompts, from a HookedTransformer's parameters: what training runs.
 
 In a causal model the state at h depends on h alone and the state at r1 on (h, r1), so all compact prompts of a batch that
-begin alike share these rows of the residual stream, and atomic answers are read from them. Other prompts share nothing.
+begin alike share these rows of the residual stream; zero-hop and atomic answers are read from them. Other prompts share
+nothing.
 Gradients reach the parameters as through the HookedTransformer's forward pass, and the logits are the same up to rounding.
 """
 
@@ -32,14 +33,14 @@ def answer_logits(
     Args:
         parameters: the trained parameters by name, see `models.trained_parameters`.
         config: the model's shape.
-        tokens: prompts of one length. If they have three tokens, none is answered at the first, and the model is causal,
-            prefixes are shared; where the answer is read at the second token, the third is then ignored.
+        tokens: prompts of one length. If they have three tokens and the model is causal, prefixes are shared; what comes
+            after the token at which the answer is read is then ignored.
         positions: where each answer is read.
         dtype: of the matrix products; by default that of the parameters. Norms, softmax and the residual stream have
             the parameters' precision.
         share: let prompts share prefixes where they can, which depends on what they are.
     """
-    shares = share and not config.bidirectional and tokens.shape[1] == 3 and bool((positions > 0).all())
+    shares = share and not config.bidirectional and tokens.shape[1] == 3
     rows = _shared_rows(tokens, positions) if shares else _separate_rows(tokens, positions, causal=not config.bidirectional)
     embedding = parameters["embed.W_E"]
     dtype = embedding.dtype if dtype is None else dtype
@@ -96,11 +97,12 @@ def _shared_rows(tokens: Int[Tensor, "prompt 3"], positions: Int[Tensor, " promp
         return torch.cat([at_h[:, 1], z_r1, _attend(q_r2, [*before, at_r2])])
 
     place = torch.cumsum(is_two_hop, 0) - 1 + n_heads + n_prefixes
+    before_r2 = torch.where(positions == 0, prefixes.head_of[prefixes.prefix_of], n_heads + prefixes.prefix_of)
     return _Rows(
         torch.cat([prefixes.heads, prefixes.relations, second]),
         torch.repeat_interleave(torch.tensor(sizes, device=tokens.device)),
         mix,
-        torch.where(is_two_hop, place, n_heads + prefixes.prefix_of),
+        torch.where(is_two_hop, place, before_r2),
     )
 
 

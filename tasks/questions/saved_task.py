@@ -14,14 +14,14 @@ from .task import Settings
 from .task_validity import Problem, TaskParts, task_problems
 
 NUMBERS = ("heads", "relations", "tails", "trained", "added", *TEST_SPLITS)
-FLAGS = ("is_ood", "is_atomic")
+FLAGS = ("is_ood", "is_atomic", "is_identity")
 SETTINGS = ("n_entities", "n_relations", "supervision", "seed", "layout")
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 
 
 class Dose(BaseModel):
-    """A Supervision in a file."""
+    """A Supervision in a file; one without identities does not speak of them, as before there were any."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -29,10 +29,18 @@ class Dose(BaseModel):
     hop1_compositions: Count
     hop2_share: Share
     hop2_compositions: Count
+    identity_share: Share = 0.0
 
     def read(self) -> Supervision:
         """What it says."""
         return Supervision(**self.model_dump())
+
+
+def dose_of(supervision: Supervision | None) -> dict[str, float] | None:
+    """What a file says of a supervision, see `Dose`."""
+    if supervision is None:
+        return None
+    return {name: value for name, value in asdict(supervision).items() if name != "identity_share" or value}
 
 
 def arrays_of(parts: TaskParts) -> dict[str, np.ndarray]:
@@ -47,8 +55,7 @@ def arrays_of(parts: TaskParts) -> dict[str, np.ndarray]:
 
 def settings_of(parts: TaskParts) -> Settings:
     """What a saved run says of the task next to its arrays."""
-    supervision = asdict(parts.supervision) if parts.supervision else None
-    return {name: getattr(parts, name) for name in SETTINGS} | {"supervision": supervision}
+    return {name: getattr(parts, name) for name in SETTINGS} | {"supervision": dose_of(parts.supervision)}
 
 
 def parts_from(arrays: Mapping[str, np.ndarray], settings: Settings) -> TaskParts:
@@ -68,6 +75,7 @@ def parts_from(arrays: Mapping[str, np.ndarray], settings: Settings) -> TaskPart
         seed=settings.get("seed"),
         layout=settings.get("layout", "compact"),  # the first runs named no layout
         is_atomic=_truth(arrays.get("is_atomic")),
+        is_identity=_truth(arrays.get("is_identity")),
         **numbers,
     )
     problems += _name_problems("arrays", arrays, known=(*NUMBERS, *FLAGS), needed=(*NUMBERS, "is_ood"))

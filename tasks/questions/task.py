@@ -14,7 +14,7 @@ from .donors import Donors
 from .queries import Queries
 
 Part = Literal["atomic", "trained", "test"]
-"""What a split is for: facts trained by themselves, other trained questions, questions that are never trained."""
+"""What a split is for: facts (or less) trained by themselves, other trained questions, questions that are never trained."""
 Settings = Mapping[str, Any]
 """What defines a task next to its arrays; JSON values only."""
 
@@ -25,17 +25,20 @@ class Task(Protocol):
 
     Attributes:
         kind: the name under which `TASK_KINDS` reads such a task back.
-        splits: the splits' names and what each is for, in the order in which training and tables take them.
         id_test: the test split whose accuracy tells memorising from generalising.
         ood_test: the test split that the phase `ood_generalised` is about; None if there is none.
         shortcuts: by name, the roles from which a shortcut guesses the answer, see `shortcut_accuracy`; may be empty.
     """
 
     kind: ClassVar[str]
-    splits: ClassVar[Mapping[str, Part]]
     id_test: ClassVar[str]
     ood_test: ClassVar[str | None]
     shortcuts: ClassVar[Mapping[str, tuple[str, ...]]]
+
+    @property
+    def splits(self) -> Mapping[str, Part]:
+        """The splits' names and what each is for, in the order in which training and tables take them."""
+        ...
 
     @property
     def seed(self) -> int:

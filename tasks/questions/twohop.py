@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 
 from ...circuits.arguments import (
     choice_problems,
@@ -30,24 +30,27 @@ from ...circuits.arguments import (
 from ...circuits.destination import folder_problems, input_problems
 from ...circuits.same_content import ByContent
 from . import files
+from .asking import atomic_questions, two_hop_questions, zero_hop_questions
 from .cards import task_card, task_line
 from .donors import TwoHopDonors
 from .graph import Compositions, KnowledgeGraph, size_problems
-from .layout import layout_problems, n_positions, to_prompts
+from .layout import layout_problems, n_positions
 from .queries import Queries
 from .saved_task import arrays_of, parts_from, refuse_task, settings_of
 from .shortcuts import SHORTCUTS
 from .splits import (
     ATOMIC_SPLITS,
+    IDENTITY_SPLIT,
     MIXED_TEST_SHARE,
     SPLIT_PARTS,
     SPLITS,
     TEST_SPLITS,
+    WITH_IDENTITY,
     by_hop_status,
     excluding,
     n_to_train,
 )
-from .supervision import NATURAL, Supervision, added_compositions
+from .supervision import NATURAL, Supervision, added_compositions, chosen_identities
 from .task import Part, Settings, Task
 from .task_validity import TaskParts, task_problems
 
@@ -68,6 +71,7 @@ class TwoHopTask(ByContent):
         seed: fixes every random choice except those of training.
         layout: how questions become prompts, see `layout`.
         is_atomic: which facts are trained, and asked, by themselves; None: all.
+        is_identity: which entities are trained, and asked, as the zero-hop question e → e; None: none.
     """
 
     graph: KnowledgeGraph
@@ -79,10 +83,10 @@ class TwoHopTask(ByContent):
     seed: int
     layout: str = "compact"
     is_atomic: Bool[np.ndarray, " fact"] | None = None
+    is_identity: Bool[np.ndarray, " entity"] | None = None
     kind: ClassVar[str] = "two-hop"
     id_test: ClassVar[str] = "test_inferred_iid"
     ood_test: ClassVar[str | None] = "test_inferred_ood"
-    splits: ClassVar[Mapping[str, Part]] = SPLIT_PARTS
     shortcuts: ClassVar[Mapping[str, tuple[str, ...]]] = SHORTCUTS
 
     def __post_init__(self) -> None:
@@ -184,10 +188,14 @@ class TwoHopTask(ByContent):
         """Write the task in the published JSON formats, see `files`; returns the folder.
 
         Raises:
-            ValueError: if some facts are not trained by themselves, which those formats cannot say.
+            ValueError: if some facts are not trained by themselves, or entities as zero-hop questions, which those formats
+                cannot say.
         """
         unsaid = 0 if self.is_atomic is None else int((~self.is_atomic).sum())
         why = [f"{unsaid} facts are not trained by themselves; these formats cannot say so"] if unsaid else []
+        if self.is_identity is not None:
+            n = int(self.is_identity.sum())
+            why.append(f"{n} entities are trained as zero-hop questions, the split identity; these formats cannot say so")
         refuse(why + folder_problems(folder=folder))
         files.write_folder(
             Path(folder),
@@ -207,7 +215,8 @@ class TwoHopTask(ByContent):
         added = added_compositions(
             supervision, one_ood=one_ood, is_ood=self.is_ood, test_ood=self.tests["test_inferred_ood"], seed=self.seed
         )
-        return replace(self, added=added, supervision=supervision)
+        is_identity = chosen_identities(supervision, self.graph.n_entities, seed=self.seed)
+        return replace(self, added=added, supervision=supervision, is_identity=is_identity)
 
     def with_layout(self, layout: str) -> "TwoHopTask":
         """The same questions in another layout.
@@ -216,6 +225,11 @@ class TwoHopTask(ByContent):
             ValueError: if there is no such layout.
         """
         return replace(self, layout=layout)
+
+    @property
+    def splits(self) -> Mapping[str, Part]:
+        """`SPLITS` and what each is for; `identity` comes first in a task that trains zero-hop questions."""
+        return SPLIT_PARTS if self.is_identity is None else WITH_IDENTITY
 
     @property
     def n_tokens(self) -> int:
@@ -278,6 +292,8 @@ class TwoHopTask(ByContent):
         digest = hashlib.sha256(str(sizes if self.layout == "compact" else (*sizes, self.layout)).encode())
         for array in arrays:
             digest.update(str(array.shape).encode() + np.ascontiguousarray(array, dtype=np.int64).tobytes())
+        if self.is_identity is not None:
+            digest.update(IDENTITY_SPLIT.encode() + self.is_identity.tobytes())
         return digest.hexdigest()[:12]
 
     @property
@@ -291,13 +307,16 @@ class TwoHopTask(ByContent):
         Raises:
             KeyError: if there is no such split; the message lists them.
         """
-        if not is_one_of(name, SPLITS):
-            raise KeyError(f"no split {shortly(name)}; the splits are {', '.join(SPLITS)}")
+        if not is_one_of(name, self.splits):
+            raise KeyError(f"no split {shortly(name)}; the splits are {', '.join(self.splits)}")
+        if self.is_identity is not None and name == IDENTITY_SPLIT:
+            return zero_hop_questions(self.graph, np.flatnonzero(self.is_identity), self.layout)
         if name in ATOMIC_SPLITS:
             chosen = self.is_ood == (name == "ood_atomic")
-            return self._atomic(np.flatnonzero(chosen if self.is_atomic is None else chosen & self.is_atomic), name)
+            facts = np.flatnonzero(chosen if self.is_atomic is None else chosen & self.is_atomic)
+            return atomic_questions(self.graph, facts, self.layout, name)
         hops = np.concatenate([self.trained, self.added]) if name == "train_inferred" else self.tests[name]
-        return self._inferred(hops, name)
+        return two_hop_questions(self.graph, hops, self.layout, name)
 
     def reference(self, *, seed: int, without: frozenset[int] = frozenset()) -> Queries:
         """A random trained composition for each ID fact as first hop, leaving some facts out: for means and probes."""
@@ -350,40 +369,6 @@ class TwoHopTask(ByContent):
             relations=graph.relations,
             tails=graph.tails,
             **{each.name: getattr(self, each.name) for each in fields(self) if each.name != "graph"},
-        )
-
-    def _atomic(self, facts: Int[np.ndarray, " fact"], split: str) -> Queries:
-        graph = self.graph
-        questions = np.stack([graph.heads[facts], graph.n_entities + graph.relations[facts]], axis=1)
-        tails = graph.tails[facts]
-        return self._queries(questions, tails, tails, facts, np.full_like(facts, -1), split)
-
-    def _inferred(self, hops: Compositions, split: str) -> Queries:
-        graph, (hop1, hop2) = self.graph, hops.T
-        relations = graph.n_entities + graph.relations
-        questions = np.stack([graph.heads[hop1], relations[hop1], relations[hop2]], axis=1)
-        return self._queries(questions, graph.tails[hop2], graph.tails[hop1], hop1.copy(), hop2.copy(), split)
-
-    def _queries(
-        self,
-        questions: Int[np.ndarray, "query token"],
-        answers: Int[np.ndarray, " query"],
-        bridges: Int[np.ndarray, " query"],
-        hop1: Int[np.ndarray, " query"],
-        hop2: Int[np.ndarray, " query"],
-        split: str,
-    ) -> Queries:
-        prompts, roles, answer_position = to_prompts(questions, self.layout, pad=self._pad)
-        facts = {"hop1": torch.from_numpy(hop1), "hop2": torch.from_numpy(hop2)}
-        return Queries(
-            torch.from_numpy(prompts),
-            torch.from_numpy(answers),
-            roles=roles,
-            answer_position=answer_position,
-            intermediates={"bridge": torch.from_numpy(bridges)},
-            unit=facts["hop1"],
-            facts=facts,
-            split=split,
         )
 
 
