@@ -27,8 +27,10 @@ def atomic_questions(graph: KnowledgeGraph, facts: Int[np.ndarray, " fact"], lay
 
 
 def zero_hop_questions(graph: KnowledgeGraph, entities: Int[np.ndarray, " entity"], layout: str) -> Queries:
-    """An entity alone asks for itself (Lin et al. 2025); bridge and unit are the entity, and no fact is needed."""
-    return _queries(graph, entities[:, None], entities, entities, entities, {}, layout, IDENTITY_SPLIT)
+    """An entity alone asks for itself (Lin et al. 2025): bridge and unit are the entity, there is no fact (−1)."""
+    none = np.full_like(entities, -1)
+    facts = {"hop1": none, "hop2": none.copy()}
+    return _queries(graph, entities[:, None], entities, entities, entities, facts, layout, IDENTITY_SPLIT)
 
 
 def _queries(

@@ -187,8 +187,6 @@ def _known_facts(atomic: Mapping[str, Queries], right: Mapping[str, Bool[Tensor,
 
 def _facts(queries: Queries) -> list[set[int]]:
     """The numbers of the facts that each question rests on."""
-    if not queries.facts:
-        return [set() for _ in range(len(queries))]
     columns = [column.tolist() for column in queries.facts.values()]
     return [{fact for fact in row if fact >= 0} for row in zip(*columns, strict=True)]
 

@@ -105,7 +105,7 @@ def _truth(array: Any) -> Any:
     """Zeros and ones as truth values; anything else as it is."""
     if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.integer):
         return array
-    return array if len(array) and not 0 <= array.min() <= array.max() <= 1 else array.astype(bool)
+    return array if array.size and not 0 <= array.min() <= array.max() <= 1 else array.astype(bool)
 
 
 def _supervision(value: Any) -> tuple[Supervision | None, list[Problem]]:
