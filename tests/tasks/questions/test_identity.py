@@ -232,8 +232,8 @@ def test_accuracies_have_the_split_and_known_facts_are_the_same() -> None:
     answers = {}
     for name in HALF.splits:
         asked = HALF.split(name)
-        for row, (tokens, answer) in enumerate(zip(asked.tokens.tolist(), asked.answers.tolist(), strict=True)):
-            answers[tuple(tokens)] = (answer + (row % 4 == 1)) % 20
+        for place, (tokens, answer) in enumerate(zip(asked.tokens.tolist(), asked.answers.tolist(), strict=True)):
+            answers[tuple(tokens)] = (answer + (place % 4 == 1)) % 20
 
     def forward(tokens: torch.Tensor) -> torch.Tensor:
         best = torch.tensor([answers[tuple(row)] for row in tokens.tolist()])
