@@ -14,7 +14,7 @@ from .questions.perturbations import PERTURBED_ROLES, perturb
 from .questions.queries import Queries
 from .questions.shortcuts import shortcut_accuracy, unsolved_by_shortcuts
 from .questions.splits import SPLITS
-from .questions.supervision import BOTH_HALF, BOTH_HOPS, FIRST_HOP, NATURAL, SECOND_HOP, Supervision
+from .questions.supervision import BOTH_HALF, BOTH_HOPS, FIRST_HOP, IDENTITY, NATURAL, SECOND_HOP, Supervision
 from .questions.task import Part, Task
 from .questions.twohop import TwoHopTask, two_hop
 from .runs.checkpoints import Checkpoint, Run
@@ -36,6 +36,7 @@ __all__ = [
     "CELLS",
     "CONTRASTS",
     "FIRST_HOP",
+    "IDENTITY",
     "NATURAL",
     "NO_TOKEN",
     "PERTURBED_ROLES",

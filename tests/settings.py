@@ -352,7 +352,8 @@ ROWS: dict[str, Row] = {
             f"{hop}_{what}": kind
             for hop in ("hop1", "hop2")
             for what, kind in (("share", "share"), ("compositions", "count from 0"))
-        },
+        }
+        | {"identity_share": "share"},
     ),
     "TrainConfig": (
         T.TrainConfig,
@@ -378,7 +379,7 @@ ROWS: dict[str, Row] = {
     "TwoHopTask": (
         T.TwoHopTask,
         lambda w: {name: getattr(w.task, name) for name in inspect.signature(T.TwoHopTask).parameters},
-        dict.fromkeys(("is_ood", "trained", "added", "tests", "is_atomic"), "data"),
+        dict.fromkeys(("is_ood", "trained", "added", "tests", "is_atomic", "is_identity"), "data"),
     ),
     "TwoHopTask.donors": (
         T.TwoHopTask.donors,

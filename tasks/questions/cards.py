@@ -54,6 +54,8 @@ def _n_of(task: "TwoHopTask", split: str, part: str) -> int:
         return len(task.trained) + len(task.added)
     if part == "test":
         return len(task.tests[split])
+    if task.is_identity is not None and split == "identity":
+        return int(task.is_identity.sum())
     chosen = task.is_ood == (split == "ood_atomic")
     return int((chosen if task.is_atomic is None else chosen & task.is_atomic).sum())
 

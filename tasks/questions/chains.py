@@ -68,6 +68,22 @@ def chain_queries(
     )
 
 
+def zero_hop_queries(entities: Int[np.ndarray, " entity"], split: str, *, layout: str = "compact", pad: int = 0) -> Queries:
+    """Entities that ask for themselves (Lin et al. 2025): bridge and unit are the entity, and there is no fact (−1)."""
+    prompts, roles, answer_position = to_prompts(entities[:, None], layout, pad=pad)
+    tokens, none = torch.from_numpy(entities), torch.full((len(entities),), -1, device="cpu")
+    return Queries(
+        torch.from_numpy(prompts),
+        tokens,
+        roles=roles,
+        answer_position=answer_position,
+        intermediates={"bridge": tokens},
+        unit=tokens,
+        facts={"hop1": none, "hop2": none},
+        split=split,
+    )
+
+
 def too_many_problems(*, n_hops: int, n_entities: int, n_relations: int, out_degree: int) -> list[str]:
     """Why the chains of a graph of these sizes cannot be listed: too many for this machine's memory."""
     if problems := size_problems(n_entities, n_relations, out_degree):

@@ -25,6 +25,7 @@ from ...circuits.writing import write_atomic
 from .folder_items import Item, Read, Vocabulary, items_of, read_items
 from .graph import Compositions, KnowledgeGraph, slot_problems
 from .queries import Queries
+from .saved_task import dose_of
 from .side_file import MIXED_TESTS, SIDE_FILE, Side, read_side, write_side
 from .splits import untrained_mixed
 from .supervision import Supervision
@@ -139,7 +140,7 @@ def write_folder(
         "test.json": [{**item, "type": name} for name in _TYPES for item in probes[name]],
     }
     files = {name: json.dumps(value).encode() for name, value in published.items()}
-    side = {"seed": seed, "supervision": dataclasses.asdict(supervision) if supervision else None}
+    side = {"seed": seed, "supervision": dose_of(supervision)}
     with only_writer(folder):
         write_side(folder, side | {name: items[name] for name in MIXED_TESTS}, files)
         for name, data in files.items():

@@ -1,8 +1,10 @@
 """How a question becomes a prompt, and where its answer is read.
 
 `compact`: `h r1` and `h r1 r2`, each answered at its last token, as causal models are trained (Wang et al. 2024).
-`slots`: padded to five positions, `h r1 _ _ _` and `h r1 r2 _ _`, each answered in its first free slot, so that atomic and
-two-hop answers are read in different places (He et al. 2026, code, `preprocess_data`; their `</a>` is not trained here).
+A zero-hop question is `h` alone, answered there.
+`slots`: padded to five positions, `h _ _ _ _`, `h r1 _ _ _` and `h r1 r2 _ _`, each answered in its first free slot, so
+that atomic and two-hop answers are read in different places (He et al. 2026, code, `preprocess_data`; their `</a>` is
+not trained here).
 `four_slots`: the same without the fifth position, which holds nothing in either.
 """
 
@@ -17,7 +19,7 @@ from ...circuits.arguments import shortly
 N_SLOTS = {"slots": 5, "four_slots": 4}
 LAYOUTS = ("compact", *N_SLOTS)
 _TWO_HOPS = ("h", "r1", "r2")
-_SLOTS = ("answer", "end", "pad")
+_SLOTS = ("answer", "end", "pad", "pad2")
 
 
 def layout_problems(layout: Any) -> list[str]:
@@ -48,7 +50,7 @@ def free_slots(roles: Sequence[str]) -> tuple[str, ...]:
     (('answer', 'end', 'pad'), ())
     """
     known: dict[tuple[str, ...], int] = {
-        (*question_roles(n), *_SLOTS)[:size]: n for n in (2, 3) for size in N_SLOTS.values()
+        (*question_roles(n), *_SLOTS)[:size]: n for n in (1, 2, 3) for size in N_SLOTS.values()
     }
     names = tuple(roles)
     return names[known[names] :] if names in known else ()

@@ -44,7 +44,7 @@ class Queries(Rows):
         intermediates: by name, the token of what has to be found on the way to the answer; two-hop questions have `bridge`.
         unit: the id by which intervals are clustered, since questions that share it repeat each other's states: in two-hop
             questions the first fact. By default each question is a separate unit.
-        facts: by name, the numbers of the facts a question rests on; two-hop questions have `hop1` and `hop2` (−1: atomic).
+        facts: by name, the numbers of the facts a question rests on; two-hop questions have `hop1` and `hop2` (−1: none).
         split: the split's name.
 
     Raises:
@@ -101,17 +101,17 @@ class Queries(Rows):
 
     @property
     def bridges(self) -> Int[Tensor, " query"]:
-        """The intermediate `bridge` of two-hop questions; for an atomic fact this is its answer."""
+        """The intermediate `bridge` of two-hop questions; for an atomic fact or a zero-hop question it is the answer."""
         return _named(self.intermediates, "intermediate", "bridge")
 
     @property
     def hop1(self) -> Int[Tensor, " query"]:
-        """The number of the first fact of two-hop questions in the task's graph."""
+        """The number of the first fact of two-hop questions in the task's graph, or −1 for a zero-hop question."""
         return _named(self.facts, "fact", "hop1")
 
     @property
     def hop2(self) -> Int[Tensor, " query"]:
-        """The number of the second fact of two-hop questions, or −1 for an atomic query."""
+        """The number of the second fact of two-hop questions, or −1 for an atomic or zero-hop question."""
         return _named(self.facts, "fact", "hop2")
 
     @property

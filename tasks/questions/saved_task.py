@@ -1,5 +1,6 @@
 """A two-hop task as arrays and settings, as runs save it, and back: what is missing or of another type is named."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -8,20 +9,20 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ...circuits.documents import problems_of
-from .splits import TEST_SPLITS
+from .splits import IDENTITY_SPLIT, TEST_SPLITS
 from .supervision import Supervision
 from .task import Settings
 from .task_validity import Problem, TaskParts, task_problems
 
 NUMBERS = ("heads", "relations", "tails", "trained", "added", *TEST_SPLITS)
-FLAGS = ("is_ood", "is_atomic")
+FLAGS = ("is_ood", "is_atomic", "is_identity")
 SETTINGS = ("n_entities", "n_relations", "supervision", "seed", "layout")
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 
 
 class Dose(BaseModel):
-    """A Supervision in a file."""
+    """A Supervision in a file; one without identities does not speak of them, as before there were any."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -29,10 +30,18 @@ class Dose(BaseModel):
     hop1_compositions: Count
     hop2_share: Share
     hop2_compositions: Count
+    identity_share: Share = 0.0
 
     def read(self) -> Supervision:
         """What it says."""
         return Supervision(**self.model_dump())
+
+
+def dose_of(supervision: Supervision | None) -> dict[str, float] | None:
+    """What a file says of a supervision, see `Dose`."""
+    if supervision is None:
+        return None
+    return {name: value for name, value in asdict(supervision).items() if name != "identity_share" or value}
 
 
 def arrays_of(parts: TaskParts) -> dict[str, np.ndarray]:
@@ -47,8 +56,20 @@ def arrays_of(parts: TaskParts) -> dict[str, np.ndarray]:
 
 def settings_of(parts: TaskParts) -> Settings:
     """What a saved run says of the task next to its arrays."""
-    supervision = asdict(parts.supervision) if parts.supervision else None
-    return {name: getattr(parts, name) for name in SETTINGS} | {"supervision": supervision}
+    return {name: getattr(parts, name) for name in SETTINGS} | {"supervision": dose_of(parts.supervision)}
+
+
+def digest_of(parts: TaskParts) -> str:
+    """A hash of graph, splits, training compositions and layout."""
+    arrays = [parts.heads, parts.relations, parts.tails, parts.is_ood, parts.trained, parts.added]
+    arrays += [parts.tests[name] for name in TEST_SPLITS] + ([] if parts.is_atomic is None else [parts.is_atomic])
+    sizes = (parts.n_entities, parts.n_relations)
+    digest = hashlib.sha256(str(sizes if parts.layout == "compact" else (*sizes, parts.layout)).encode())
+    for array in arrays:
+        digest.update(str(array.shape).encode() + np.ascontiguousarray(array, dtype=np.int64).tobytes())
+    if parts.is_identity is not None:
+        digest.update(IDENTITY_SPLIT.encode() + parts.is_identity.tobytes())
+    return digest.hexdigest()[:12]
 
 
 def parts_from(arrays: Mapping[str, np.ndarray], settings: Settings) -> TaskParts:
@@ -68,6 +89,7 @@ def parts_from(arrays: Mapping[str, np.ndarray], settings: Settings) -> TaskPart
         seed=settings.get("seed"),
         layout=settings.get("layout", "compact"),  # the first runs named no layout
         is_atomic=truth(arrays.get("is_atomic")),
+        is_identity=truth(arrays.get("is_identity")),
         **numbers,
     )
     problems += name_problems("arrays", arrays, known=(*NUMBERS, *FLAGS), needed=(*NUMBERS, "is_ood"))

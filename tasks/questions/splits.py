@@ -20,6 +20,9 @@ SPLIT_PARTS: Mapping[str, Part] = {
     "test_inferred_ood_id": "test",
     "test_inferred_id_ood": "test",
 }
+IDENTITY_SPLIT = "identity"
+WITH_IDENTITY: Mapping[str, Part] = {IDENTITY_SPLIT: "atomic", **SPLIT_PARTS}
+"""The splits of a task that also trains zero-hop questions, see `Supervision`."""
 SPLITS = tuple(SPLIT_PARTS)
 ATOMIC_SPLITS = tuple(name for name, part in SPLIT_PARTS.items() if part == "atomic")
 TEST_SPLITS = tuple(name for name, part in SPLIT_PARTS.items() if part == "test")

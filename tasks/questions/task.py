@@ -14,7 +14,7 @@ from .donors import Donors
 from .queries import Queries
 
 Part = Literal["atomic", "trained", "test"]
-"""What a split is for: facts trained by themselves, other trained questions, questions that are never trained."""
+"""What a split is for: facts (or less) trained by themselves, other trained questions, questions that are never trained."""
 Settings = Mapping[str, Any]
 """What defines a task next to its arrays; JSON values only."""
 

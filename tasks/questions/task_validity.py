@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from ...circuits.arguments import seed_problems, shortly
-from .graph import graph_problems
+from .graph import graph_problems, slot_problems
 from .layout import layout_problems
 from .splits import HOP_STATUS, TEST_SPLITS, hop_status
-from .supervision import Supervision
+from .supervision import Supervision, n_identities
 
 STATUS_OF: Mapping[str, tuple[str, ...]] = {
     "trained": ("ID+ID",),
@@ -46,6 +46,7 @@ class TaskParts:
     seed: Any
     layout: Any
     is_atomic: Any = None
+    is_identity: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +71,11 @@ class Problem:
 def task_problems(parts: TaskParts) -> list[Problem]:
     """All that is wrong with a task."""
     of_graph = graph_problems(parts.n_entities, parts.n_relations, parts.heads, parts.relations, parts.tails)
-    found = [Problem("facts", text) for text in of_graph] + _setting_problems(parts)
+    found = [Problem("facts", text) for text in of_graph] + _setting_problems(parts) + _identity_problems(parts)
     if (n_facts := _length(parts)) is None:
         return found
     flags = {"is_ood": parts.is_ood} | ({} if parts.is_atomic is None else {"is_atomic": parts.is_atomic})
-    found += [problem for name, flag in flags.items() for problem in _flag_problems(name, flag, n_facts)]
+    found += [problem for name, flag in flags.items() for problem in _flag_problems(name, flag, n_facts, "facts")]
     checked = _Checked(parts, n_facts, not of_graph, all(problem.of != "is_ood" for problem in found))
     return found + checked.problems()
 
@@ -98,10 +99,26 @@ def _length(parts: TaskParts) -> int | None:
     return next(iter(shapes))[0] if len(shapes) == 1 and len(next(iter(shapes))) == 1 else None
 
 
-def _flag_problems(name: str, flag: Any, n_facts: int) -> list[Problem]:
-    if isinstance(flag, np.ndarray) and flag.dtype == np.bool_ and flag.shape == (n_facts,):
+def _identity_problems(parts: TaskParts) -> list[Problem]:
+    """What is wrong with zero-hop questions; that they are as many as the supervision says is known of real sizes only."""
+    n_entities, flag = parts.n_entities, parts.is_identity
+    if slot_problems(n_entities, 1):
         return []
-    return [Problem(name, f"needed is whether, for each of {n_facts:,} facts, got {shown(flag)}")]
+    if flag is not None and (problems := _flag_problems("is_identity", flag, n_entities, "entities")):
+        return problems
+    n = 0 if flag is None else int(flag.sum())
+    if flag is not None and not n:
+        return [Problem("is_identity", "there is no zero-hop question; a task without any has no such array")]
+    if not isinstance(parts.supervision, Supervision) or n == (said := n_identities(parts.supervision, n_entities)):
+        return []
+    share = f"identity_share={parts.supervision.identity_share:g} of {n_entities:,} entities"
+    return [Problem("supervision", f"{share} are {said:,}, in is_identity are {n:,}")]
+
+
+def _flag_problems(name: str, flag: Any, n: int, of: str) -> list[Problem]:
+    if isinstance(flag, np.ndarray) and flag.dtype == np.bool_ and flag.shape == (n,):
+        return []
+    return [Problem(name, f"needed is whether, for each of {n:,} {of}, got {shown(flag)}")]
 
 
 def shown(array: Any) -> str:

@@ -5,7 +5,6 @@ split is over facts: all facts are trained as atomic queries, but compositions o
 as the task's Supervision says (Wang et al. 2024, section 3.1; He et al. 2026, section 2 and appendix B).
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -32,27 +31,28 @@ from ...circuits.destination import folder_problems, input_problems
 from ...circuits.same_content import ByContent
 from . import files
 from .cards import task_card, task_line
-from .chains import Chains, chain_queries
+from .chains import Chains, chain_queries, zero_hop_queries
 from .contrasts import Contrast
 from .donors import TwoHopDonors
 from .given import queries_problems
 from .graph import Compositions, KnowledgeGraph, size_problems
 from .layout import layout_problems, n_positions
 from .queries import Queries
-from .saved_task import arrays_of, parts_from, refuse_task, settings_of
+from .saved_task import arrays_of, digest_of, parts_from, refuse_task, settings_of
 from .shortcuts import SHORTCUTS
 from .splits import (
     ATOMIC_SPLITS,
+    IDENTITY_SPLIT,
     MIXED_TEST_SHARE,
     SPLIT_PARTS,
     SPLITS,
-    TEST_SPLITS,
+    WITH_IDENTITY,
     by_hop_status,
     excluding,
     hop_status,
     n_to_train,
 )
-from .supervision import NATURAL, Supervision, added_compositions
+from .supervision import NATURAL, Supervision, added_compositions, chosen_identities
 from .task import Part, Settings, Task
 from .task_validity import TaskParts, task_problems
 
@@ -73,6 +73,7 @@ class TwoHopTask(ByContent):
         seed: fixes every random choice except those of training.
         layout: how questions become prompts, see `layout`.
         is_atomic: which facts are trained, and asked, by themselves; None: all.
+        is_identity: which entities are trained, and asked, as the zero-hop question e → e; None: none.
     """
 
     graph: KnowledgeGraph
@@ -84,10 +85,10 @@ class TwoHopTask(ByContent):
     seed: int
     layout: str = "compact"
     is_atomic: Bool[np.ndarray, " fact"] | None = None
+    is_identity: Bool[np.ndarray, " entity"] | None = None
     kind: ClassVar[str] = "two-hop"
     id_test: ClassVar[str] = "test_inferred_iid"
     ood_test: ClassVar[str | None] = "test_inferred_ood"
-    splits: ClassVar[Mapping[str, Part]] = SPLIT_PARTS
     shortcuts: ClassVar[Mapping[str, tuple[str, ...]]] = SHORTCUTS
     contrasts: ClassVar[Mapping[str, Contrast]] = {
         "head": Contrast(("h",), differs=("bridge",)),
@@ -195,10 +196,14 @@ class TwoHopTask(ByContent):
         """Write the task in the published JSON formats, see `files`; returns the folder.
 
         Raises:
-            ValueError: if some facts are not trained by themselves, which those formats cannot say.
+            ValueError: if some facts are not trained by themselves, or entities as zero-hop questions, which those formats
+                cannot say.
         """
         unsaid = 0 if self.is_atomic is None else int((~self.is_atomic).sum())
         why = [f"{unsaid} facts are not trained by themselves; these formats cannot say so"] if unsaid else []
+        if self.is_identity is not None:
+            n = int(self.is_identity.sum())
+            why.append(f"{n} entities are trained as zero-hop questions, the split identity; these formats cannot say so")
         refuse(why + folder_problems(folder=folder))
         files.write_folder(
             Path(folder),
@@ -218,7 +223,8 @@ class TwoHopTask(ByContent):
         added = added_compositions(
             supervision, one_ood=one_ood, is_ood=self.is_ood, test_ood=self.tests["test_inferred_ood"], seed=self.seed
         )
-        return replace(self, added=added, supervision=supervision)
+        is_identity = chosen_identities(supervision, self.graph.n_entities, seed=self.seed)
+        return replace(self, added=added, supervision=supervision, is_identity=is_identity)
 
     def with_layout(self, layout: str) -> "TwoHopTask":
         """The same questions in another layout.
@@ -227,6 +233,11 @@ class TwoHopTask(ByContent):
             ValueError: if there is no such layout.
         """
         return replace(self, layout=layout)
+
+    @property
+    def splits(self) -> Mapping[str, Part]:
+        """`SPLITS` and what each is for; `identity` comes first in a task that trains zero-hop questions."""
+        return SPLIT_PARTS if self.is_identity is None else WITH_IDENTITY
 
     @property
     def n_tokens(self) -> int:
@@ -282,14 +293,7 @@ class TwoHopTask(ByContent):
 
     @cached_property
     def _digest(self) -> str:
-        graph = self.graph
-        arrays = [graph.heads, graph.relations, graph.tails, self.is_ood, self.trained, self.added]
-        arrays += [self.tests[name] for name in TEST_SPLITS] + ([] if self.is_atomic is None else [self.is_atomic])
-        sizes = (graph.n_entities, graph.n_relations)
-        digest = hashlib.sha256(str(sizes if self.layout == "compact" else (*sizes, self.layout)).encode())
-        for array in arrays:
-            digest.update(str(array.shape).encode() + np.ascontiguousarray(array, dtype=np.int64).tobytes())
-        return digest.hexdigest()[:12]
+        return digest_of(self._parts)
 
     @property
     def regime(self) -> str:
@@ -302,8 +306,11 @@ class TwoHopTask(ByContent):
         Raises:
             KeyError: if there is no such split; the message lists them.
         """
-        if not is_one_of(name, SPLITS):
-            raise KeyError(f"no split {shortly(name)}; the splits are {', '.join(SPLITS)}")
+        if not is_one_of(name, self.splits):
+            raise KeyError(f"no split {shortly(name)}; the splits are {', '.join(self.splits)}")
+        if self.is_identity is not None and name == IDENTITY_SPLIT:
+            entities = np.flatnonzero(self.is_identity)
+            return zero_hop_queries(entities, name, layout=self.layout, pad=self._pad)
         if name in ATOMIC_SPLITS:
             chosen = self.is_ood == (name == "ood_atomic")
             facts = np.flatnonzero(chosen if self.is_atomic is None else chosen & self.is_atomic)

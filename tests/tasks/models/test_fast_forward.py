@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from grokscope.tasks import ModelConfig, TwoHopTask, build_model
-from grokscope.tasks.models.fast_forward import answer_logits
+from grokscope.tasks import IDENTITY, NATURAL, ModelConfig, Supervision, TwoHopTask, build_model
+from grokscope.tasks.models.fast_forward import _shared_rows, answer_logits
 from grokscope.tasks.models.prefixes import distinct_prefixes
 from grokscope.tasks.models.transformer import load_parameters, tied_forward, trained_parameters
 from grokscope.tasks.training.batches import training_examples
@@ -33,14 +33,22 @@ def random_config(seed: int, *, bidirectional: bool) -> ModelConfig:
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-9)])
 @pytest.mark.parametrize(
-    ("layout", "bidirectional", "seed"),
-    [("compact", False, seed) for seed in range(20)]
-    + [("slots", bidirectional, seed) for bidirectional in (False, True) for seed in range(10)],
+    ("layout", "bidirectional", "supervision", "seed"),
+    [("compact", False, each, seed) for each in (NATURAL, IDENTITY) for seed in range(20)]
+    + [("slots", bidirectional, NATURAL, seed) for bidirectional in (False, True) for seed in range(10)]
+    + [("slots", bidirectional, IDENTITY, seed) for bidirectional in (False, True) for seed in range(2)],
 )
 def test_loss_and_gradients_equal_those_of_the_hooked_transformer(
-    task: TwoHopTask, layout: str, bidirectional: bool, seed: int, dtype: torch.dtype, tolerance: float
+    task: TwoHopTask,
+    layout: str,
+    bidirectional: bool,
+    supervision: Supervision,
+    seed: int,
+    dtype: torch.dtype,
+    tolerance: float,
 ) -> None:
-    task, config = task.with_layout(layout), random_config(seed, bidirectional=bidirectional)
+    task = task.with_layout(layout).with_supervision(supervision)
+    config = random_config(seed, bidirectional=bidirectional)
     generator = torch.Generator().manual_seed(seed)
     model = build_model(config, task).to(dtype)
     parameters = trained_parameters(model, config)
@@ -50,9 +58,10 @@ def test_loss_and_gradients_equal_those_of_the_hooked_transformer(
     load_parameters(model, config, parameters)
     examples = training_examples(task)
     rows = torch.randperm(len(examples.tokens), generator=generator)[:50]
-    rows = torch.cat([rows, (examples.positions == examples.positions.min()).nonzero()[:5, 0]])
+    least = examples.positions.min()
+    rows = torch.cat([rows, *((examples.positions == least + more).nonzero()[:5, 0] for more in (0, 1))])
     tokens, answers, positions = examples.tokens[rows], examples.answers[rows], examples.positions[rows]
-    assert len(positions.unique()) == 2  # atomic and two-hop
+    assert len(positions.unique()) == (2 if supervision == NATURAL else 3)  # zero-hop, atomic and two-hop
 
     def loss_and_gradients(logits: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         loss = cross_entropy(logits, answers, label_smoothing=0.1)
@@ -101,8 +110,8 @@ def test_bfloat16_is_near(task: TwoHopTask) -> None:
     assert 0 < (rough - exact).norm() / exact.norm() < 0.02
 
 
-def test_prompts_answered_at_any_token_are_right(task: TwoHopTask) -> None:
-    """Also at the first, as no two-hop question is."""
+def test_prompts_answered_at_the_first_token_are_read_at_their_head(task: TwoHopTask) -> None:
+    """Whatever follows it, and next to prompts with the same head."""
     config = ModelConfig.tiny()
     model = build_model(config, task, seed=1)
     parameters = trained_parameters(model, config)
@@ -113,3 +122,23 @@ def test_prompts_answered_at_any_token_are_right(task: TwoHopTask) -> None:
     tokens, positions = training_examples(task).tokens[:9], torch.tensor([0, 1, 2] * 3)
     wanted = tied_forward(model, config, tokens)[torch.arange(9), positions]
     torch.testing.assert_close(answer_logits(parameters, config, tokens, positions), wanted, rtol=1e-4, atol=1e-5)
+    alone = tied_forward(model, config, tokens[:, :1])[:, 0]
+    at_head = answer_logits(parameters, config, tokens, torch.zeros(9, dtype=torch.long))
+    torch.testing.assert_close(at_head, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_prompts_without_a_zero_hop_question_have_the_rows_they_had(task: TwoHopTask) -> None:
+    """As rows were before there were such questions: heads, (h, r1), then r2 of each two-hop prompt."""
+    examples = training_examples(task)
+    chosen = torch.randperm(len(examples.tokens), generator=torch.Generator().manual_seed(0))[:200]
+    tokens, positions = examples.tokens[chosen], examples.positions[chosen]
+    pairs = sorted({(h, r1) for h, r1, _ in tokens.tolist()})
+    heads = sorted({h for h, _ in pairs})
+    two_hop = [row for row, position in enumerate(positions.tolist()) if position == 2]
+    rows = _shared_rows(tokens, positions)
+    assert rows.tokens.tolist() == [*heads, *(r1 for _, r1 in pairs), *tokens[two_hop, 2].tolist()]
+    assert rows.positions.tolist() == [0] * len(heads) + [1] * len(pairs) + [2] * len(two_hop)
+    wanted = [len(heads) + pairs.index((h, r1)) for h, r1, _ in tokens.tolist()]
+    for place, row in enumerate(two_hop):
+        wanted[row] = len(heads) + len(pairs) + place
+    assert rows.answers.tolist() == wanted and 0 < len(two_hop) < 200
