@@ -26,6 +26,14 @@ class Contrast:
     keeps: tuple[str, ...] = ()
 
 
+TWO_HOP_CONTRASTS: Mapping[str, Contrast] = {
+    "head": Contrast(("h",), differs=("bridge",)),
+    "relation_1": Contrast(("r1",), differs=("bridge",)),
+    "relation_2": Contrast(("r2",)),
+    "bridge": Contrast(("h", "r1"), differs=("bridge",)),
+}
+
+
 @runtime_checkable
 class Contrasted(Task, Protocol):
     """A task of whose questions pairs can be made, see `make_pairs`."""

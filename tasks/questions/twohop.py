@@ -32,7 +32,7 @@ from ...circuits.same_content import ByContent
 from . import files
 from .cards import task_card, task_line
 from .chains import Chains, chain_queries, zero_hop_queries
-from .contrasts import Contrast
+from .contrasts import TWO_HOP_CONTRASTS, Contrast
 from .donors import TwoHopDonors
 from .given import queries_problems
 from .graph import Compositions, KnowledgeGraph, size_problems
@@ -90,12 +90,7 @@ class TwoHopTask(ByContent):
     id_test: ClassVar[str] = "test_inferred_iid"
     ood_test: ClassVar[str | None] = "test_inferred_ood"
     shortcuts: ClassVar[Mapping[str, tuple[str, ...]]] = SHORTCUTS
-    contrasts: ClassVar[Mapping[str, Contrast]] = {
-        "head": Contrast(("h",), differs=("bridge",)),
-        "relation_1": Contrast(("r1",), differs=("bridge",)),
-        "relation_2": Contrast(("r2",)),
-        "bridge": Contrast(("h", "r1"), differs=("bridge",)),
-    }
+    contrasts: ClassVar[Mapping[str, Contrast]] = TWO_HOP_CONTRASTS
 
     def __post_init__(self) -> None:
         make_native(self, "seed", "layout")
