@@ -67,7 +67,7 @@ class InterchangeResult(Result):
             asks: what the donors' questions ask; empty for directions. Results saved by earlier versions lack these three.
         model: the model's name.
         split: the questions' split.
-        second_hop: whether the facts (b′, r2) are ID or OOD; empty for prompt pairs.
+        second_hop: whether the facts (b′, r2) are ID or OOD; empty where questions have no fact `hop2`, as pairs.
         answered: whether the questions used are those answered `right` or `wrong`.
         n_asked: questions, of which those so answered for which all donors exist are used.
     """
@@ -173,7 +173,7 @@ def interchange(
             place = {"layer": layer, "role": graph.roles[position], "donor": donor}
             met = given == (asked.answers if donor == f"same {name}" else wanted)
             rows.append(place | _outcome(given, asked, met) | under_ceiling(donor, met, found, right))
-    status = "" if isinstance(task, PromptPairs) else second_hop
+    status = second_hop if "hop2" in queries.facts else ""
     return InterchangeResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, status, answered, len(queries))
 
 

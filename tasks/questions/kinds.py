@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from .question_task import QuestionTask
 from .task import Settings, Task
 from .twohop import TwoHopTask
 
 TASK_KINDS: dict[str, Callable[[Mapping[str, np.ndarray], Settings], Task]] = {
     TwoHopTask.kind: TwoHopTask.from_arrays,
+    QuestionTask.kind: QuestionTask.from_arrays,
 }
 """By kind, what reads a task back from the arrays and settings that it was saved as."""
 
