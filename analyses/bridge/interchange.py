@@ -201,7 +201,10 @@ def questions_with_donors(
     found = [(row, donors.of(queries, row)) for row in rows]
     usable = [(row, donor) for row, donor in found if donor and means.has(values[row], donor.value)]
     if not usable:
-        raise ValueError(f"none of the {len(queries)} questions of {queries.split} is answered {answered} and has donors")
+        none = f"none of the {len(queries)} questions of {queries.split} is answered {answered} and has donors"
+        n_known = sum(donor is not None for _, donor in found)
+        left = f" and mean states: {n_known} have donors, but they ask about all units but {len(means.questions)}, ask fewer"
+        raise ValueError(none + (left if n_known else ""))
     return queries.take(torch.tensor([row for row, _ in usable], device="cpu")), [donor for _, donor in usable]
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from ...tasks import SPLITS
 from .direct_labels import LINE, Label, Panel, label_ends, width_of
 from .style import band, layer_name
 from .theme import COLOURS, GREYS, SHARE, SMALL, SPLIT_COLOUR, TEMPLATE, literal, log_axis, panels
@@ -36,22 +35,25 @@ def accuracy_curves(
 
     Args:
         metrics: metrics tables by run.
-        n: number of queries of each split.
+        n: number of queries of each split that is shown.
         phases: by run, the step at which each phase begins.
     """
+    colours = {split: SPLIT_COLOUR.get(split, COLOURS[place % len(COLOURS)]) for place, split in enumerate(n)}
     figure = panels(list(metrics), horizontal_spacing=0.04)
     n_phases = max(sum(phase != "final" for phase in of_run) for of_run in phases.values())
     above = ABOVE + PHASE * n_phases
     figure.update_annotations(yshift=PHASE * n_phases + 4)  # titles, above the names of phases
     for column, (run, table) in enumerate(metrics.items(), start=1):
         where: Any = {"row": 1, "col": column}
-        for split in SPLITS:
-            _add_split(figure, table, split, n[split], where, in_legend=column == 1 and split == "test_inferred_iid")
+        with_floor = [split for split in n if f"floor_{split}" in table]
+        for split, colour in colours.items():
+            in_legend = column == 1 and split in with_floor[:1]
+            _add_split(figure, table, split, n[split], colour, where, in_legend=in_legend)
         end = int(table["step"].max())
         _add_phases(figure, phases[run], end, where)
         figure.update_xaxes(title="training step", range=[0, end * 1.01], tickformat=",d", **where)
     last = list(metrics.values())[-1]
-    names = [Label(f"{split} (n = {n[split]})", *_end(last, split), SPLIT_COLOUR[split]) for split in SPLITS]
+    names = [Label(f"{split} (n = {n[split]})", *_end(last, split), colour) for split, colour in colours.items()]
     spans = max(1.0, *(name.x for name in names)), SHARE["range"][1] - SHARE["range"][0]
     label_ends(figure, names, Panel(len(metrics), WIDE, HEIGHT - above - BELOW, *spans))
     figure.update_yaxes(**SHARE).update_yaxes(title="exact match", col=1)
@@ -61,10 +63,10 @@ def accuracy_curves(
 
 
 def _add_split(
-    figure: go.Figure, table: pd.DataFrame, split: str, n: int, where: dict[str, int], *, in_legend: bool
+    figure: go.Figure, table: pd.DataFrame, split: str, n: int, colour: str, where: dict[str, int], *, in_legend: bool
 ) -> None:
     """A split's accuracies, and dotted the best shortcut's if it has one."""
-    steps, colour = table["step"].tolist(), SPLIT_COLOUR[split]
+    steps = table["step"].tolist()
     line = {"x": steps, "y": table[split].tolist(), "name": f"{split} (n = {n})", "legendgroup": split, "showlegend": False}
     figure.add_scatter(**line, mode="lines+markers", marker={"size": 4}, line={"color": colour, "width": 2}, **where)
     if f"floor_{split}" in table:

@@ -17,7 +17,7 @@ from ...circuits.columns import Columns
 from ...tasks import Checkpoint, ModelConfig, exact_match
 from ...tasks.questions.validity import missing_problems
 from ..plots.style import error_bars
-from ..plots.theme import GREYS, SHARE, SPLIT_COLOUR, TEMPLATE, literal
+from ..plots.theme import COLOURS, GREYS, SHARE, SPLIT_COLOUR, TEMPLATE, literal
 from ..statistics import wilson
 from .by_step import ascending
 
@@ -48,13 +48,13 @@ class LoopResult(Result):
     def figure(self) -> Any:
         """Accuracy against loops, a line for each split."""
         figure = go.Figure()
-        for split, rows in self.table.groupby("split", sort=False):
+        for place, (split, rows) in enumerate(self.table.groupby("split", sort=False)):
             figure.add_scatter(
                 x=rows["n_loops"].tolist(),
                 y=rows["exact_match"].tolist(),
                 error_y=error_bars(rows["exact_match"], rows["low"], rows["high"]),
                 name=f"{split} (n = {rows['n'].iloc[0]})",
-                line={"color": SPLIT_COLOUR[str(split)]},
+                line={"color": SPLIT_COLOUR.get(str(split), COLOURS[place % len(COLOURS)])},
             )
         figure.add_vline(x=self.trained_loops, line={"color": GREYS["guide"], "dash": "dash", "width": 1})
         figure.update_xaxes(title="loops run", dtick=1).update_yaxes(title="exact match", **SHARE)

@@ -1,6 +1,5 @@
 """What makes questions a task: the one place where that is decided, for those made in a session and those from a file."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
@@ -9,6 +8,7 @@ import torch
 
 from ...circuits.arguments import choice_problems, name_problems, names_problems, seed_problems, whole_problems
 from ...circuits.plain_text import counted
+from ...circuits.roles import role_problems
 from .decided import clash
 from .given import kind_of
 from .queries import Queries
@@ -34,7 +34,9 @@ def kind_problems(task: "QuestionTask") -> list[str]:
         roles = getattr(task, what)
         problems += settings_problems(**{what: (roles, Mapping, _ROLES.format(what=what))})
         for name, given in roles.items() if isinstance(roles, Mapping) else ():
-            problems += names_problems(**{f"{what}[{name!r}]": given})
+            problems += names_problems(**{f"{what}[{name!r}]": given}) or (
+                [] if given else [f"{what}[{name!r}] has no role"]
+            )
     problems += [] if task.token_names is None else names_problems(token_names=task.token_names)
     problems += [] if task.n_tokens is None else whole_problems(1, n_tokens=task.n_tokens)
     problems += [] if task.id_test is None else name_problems(id_test=task.id_test)
@@ -44,24 +46,25 @@ def kind_problems(task: "QuestionTask") -> list[str]:
 
 def _split_problems(name: Any, given: Any) -> list[str]:
     """Why something is no split: its name, what it is for, and its questions."""
-    if not is_name(name) or name in COLUMNS or name.startswith(PREFIXES):
+    problems = []
+    if not _is_name(name) or set(name) & set(',"') or name in COLUMNS or name.startswith(PREFIXES):
         taken = f"is none of {', '.join(COLUMNS)} and does not begin with {', '.join(PREFIXES)}"
-        problems = [f"a split is called {name!r}; its name has no whitespace, comma, quotation mark or @, {taken}"]
-    else:
-        problems = []
+        problems.append(f"a split is called {name!r}; its name has no whitespace, comma, quotation mark or @, {taken}")
     if not isinstance(given, tuple | list) or len(given) != 2:
         return [*problems, f"questions[{name!r}] is {kind_of(given)}, needed is {_QUESTIONS}"]
     part, queries = given
     problems += choice_problems(**{f"what {name!r} is for": (part, get_args(Part))})
     if not isinstance(queries, Queries):
         return [*problems, f"the questions of {name!r} are {kind_of(queries)}, needed are Queries"]
-    names = [each for each in (*queries.intermediates, *queries.facts) if not is_name(each)]
-    return problems + [f"{name}: names have no whitespace, comma, quotation mark or @, got {each!r}" for each in names]
+    names = [each for each in (*queries.intermediates, *queries.facts) if not _is_name(each)]
+    return problems + [
+        f"{name}: intermediates and facts have names without whitespace and @, got {each!r}" for each in names
+    ]
 
 
-def is_name(name: Any) -> bool:
-    """Whether something can be the name of a split, an intermediate or a fact in files."""
-    return isinstance(name, str) and name.isprintable() and bool(re.fullmatch(r'[^\s@,"]+', name))
+def _is_name(name: Any) -> bool:
+    """Whether something can be a name in files, as roles can."""
+    return not role_problems((name,), 1)
 
 
 def content_problems(task: "QuestionTask") -> list[str]:
@@ -129,7 +132,8 @@ def _differences(composed: Mapping[str, Queries]) -> list[str]:
 
 
 def _said(value: Any) -> str:
-    return str(value) if isinstance(value, int) else " ".join(value) or "none"
+    names = sorted(value) if isinstance(value, Mapping) else value
+    return str(value) if isinstance(value, int) else " ".join(names) or "none"
 
 
 def _name_problems(task: "QuestionTask", splits: Mapping[str, Queries], composed: Mapping[str, Queries]) -> list[str]:
@@ -141,7 +145,7 @@ def _name_problems(task: "QuestionTask", splits: Mapping[str, Queries], composed
 
 
 def _repeated(task: "QuestionTask", splits: Mapping[str, Queries]) -> list[str]:
-    """Prompts that are there twice; of those trained and tested, this would be a test of memory."""
+    """Prompts that are there twice: a test of what is trained tests memory, and in pairs each prompt may be once."""
     seen: dict[tuple[Any, ...], tuple[str, int]] = {}
     found: Counter[tuple[str, str]] = Counter()
     first: dict[tuple[str, str], tuple[int, int]] = {}
@@ -152,9 +156,8 @@ def _repeated(task: "QuestionTask", splits: Mapping[str, Queries]) -> list[str]:
                 found[before[0], name] += 1
                 first.setdefault((before[0], name), (before[1], row))
     return [
-        f"{counted(n, 'prompt')} of {other} {'is' if n == 1 else 'are'} also in {one} "
-        f"({task.splits[one]} and {task.splits[other]}), the first is row {first[one, other][1]}, there row "
-        f"{first[one, other][0]}: keep each once"
+        f"{counted(n, 'prompt')} of {other} ({task.splits[other]}) also in {one} ({task.splits[one]}): "
+        f"row {first[one, other][1]} is row {first[one, other][0]} there; keep each once"
         for (one, other), n in found.items()
     ]
 
