@@ -12,6 +12,7 @@ from .questions.pairing import CONTRASTS, make_pairs
 from .questions.pairs import PromptPairs
 from .questions.perturbations import PERTURBED_ROLES, perturb
 from .questions.queries import Queries
+from .questions.question_task import QuestionTask
 from .questions.shortcuts import shortcut_accuracy, unsolved_by_shortcuts
 from .questions.splits import SPLITS
 from .questions.supervision import BOTH_HALF, BOTH_HOPS, FIRST_HOP, IDENTITY, NATURAL, SECOND_HOP, Supervision
@@ -59,6 +60,7 @@ __all__ = [
     "Part",
     "PromptPairs",
     "Queries",
+    "QuestionTask",
     "ResumeWarning",
     "Run",
     "Study",

@@ -8,7 +8,7 @@ import itertools
 
 import torch
 
-from grokscope.tasks import PromptPairs
+from grokscope.tasks import Part, PromptPairs, Queries, QuestionTask
 from grokscope.tasks.transformerlens import HookedTransformer, HookedTransformerConfig
 
 DIGITS = 16
@@ -119,3 +119,13 @@ def _neuron(
         mlp.W_in[START[block] + i, neuron] = 1.0
     mlp.b_in[neuron] = 0.5 - len(needs)
     mlp.W_out[neuron, START[writes[0]] + writes[1]] = 2.0
+
+
+def carry_task(n: int = 1200, *, seed: int = 0) -> QuestionTask:
+    """Random questions, a third of them held out; their unit is (a, b)."""
+    tokens = torch.cartesian_prod(*[torch.arange(DIGITS)] * 3)
+    tokens = tokens[torch.randperm(len(tokens), generator=torch.Generator().manual_seed(seed))][:n]
+    asked = Queries(tokens, answer_of(tokens), roles=ROLES, intermediates={"carry": carry_of(tokens)})
+    splits: dict[str, tuple[Part, Queries]]
+    splits = {"sums": ("trained", asked[: 2 * n // 3]), "new_sums": ("test", asked[2 * n // 3 :])}
+    return QuestionTask(splits, decided_by={"carry": ("a", "b")})

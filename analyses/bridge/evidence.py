@@ -221,7 +221,7 @@ def bridge_evidence(
     table = verdicts(pd.DataFrame(cells, columns=["layer", "role"]), measures, name)
     table = table.assign(n_read=read.n_units, n_judged=asked.n_units, reason=reason(read, judged, asked))
     every_layer = pd.DataFrame([each.row(asked) for each in changed if each.layer is None])
-    status = "" if isinstance(task, PromptPairs) else second_hop
+    status = second_hop if "hop2" in queries.facts else ""
     about = model.cfg.model_name, questions.split, status
     return EvidenceResult(table, measures, *about, every_layer, pd.DataFrame(best))
 

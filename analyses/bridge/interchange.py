@@ -67,7 +67,7 @@ class InterchangeResult(Result):
             asks: what the donors' questions ask; empty for directions. Results saved by earlier versions lack these three.
         model: the model's name.
         split: the questions' split.
-        second_hop: whether the facts (b′, r2) are ID or OOD; empty for prompt pairs.
+        second_hop: whether the facts (b′, r2) are ID or OOD; empty where questions have no fact `hop2`, as pairs.
         answered: whether the questions used are those answered `right` or `wrong`.
         n_asked: questions, of which those so answered for which all donors exist are used.
     """
@@ -173,7 +173,7 @@ def interchange(
             place = {"layer": layer, "role": graph.roles[position], "donor": donor}
             met = given == (asked.answers if donor == f"same {name}" else wanted)
             rows.append(place | _outcome(given, asked, met) | under_ceiling(donor, met, found, right))
-    status = "" if isinstance(task, PromptPairs) else second_hop
+    status = second_hop if "hop2" in queries.facts else ""
     return InterchangeResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, status, answered, len(queries))
 
 
@@ -201,7 +201,10 @@ def questions_with_donors(
     found = [(row, donors.of(queries, row)) for row in rows]
     usable = [(row, donor) for row, donor in found if donor and means.has(values[row], donor.value)]
     if not usable:
-        raise ValueError(f"none of the {len(queries)} questions of {queries.split} is answered {answered} and has donors")
+        none = f"none of the {len(queries)} questions of {queries.split} is answered {answered} and has donors"
+        n_known = sum(donor is not None for _, donor in found)
+        left = f" and mean states: {n_known} have donors, but they ask about all units but {len(means.questions)}, ask fewer"
+        raise ValueError(none + (left if n_known else ""))
     return queries.take(torch.tensor([row for row, _ in usable], device="cpu")), [donor for _, donor in usable]
 
 

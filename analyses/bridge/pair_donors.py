@@ -14,6 +14,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from ...tasks import Donor, PromptPairs, Queries
+from ...tasks.questions.decided import clash
 
 HELD_OUT = "held out"
 DONOR = "donor"
@@ -94,27 +95,17 @@ def broken_assumptions(pairs: PromptPairs, intermediate: str) -> list[str]:
     at = changed_positions(pairs)
     roles = ", ".join(role for role, changed in zip(pairs.roles, at.tolist(), strict=True) if changed)
     problems = []
-    if found := _clash(prompts[:, at], values):
+    if found := clash(prompts[:, at], values):
         problems.append(
             f"{_names(found, len(pairs))} have the same tokens at {roles}, where pairs differ, but another {intermediate}: "
             f"let pairs differ at all positions that decide the {intermediate}"
         )
-    if found := _clash(torch.cat([prompts[:, ~at], values[:, None]], 1), answers):
+    if found := clash(torch.cat([prompts[:, ~at], values[:, None]], 1), answers):
         problems.append(
             f"{_names(found, len(pairs))} have the same {intermediate} and the same tokens but at {roles}, and other "
             f"answers: the answer depends on more than the {intermediate} there"
         )
     return problems
-
-
-def _clash(keys: Int[Tensor, "prompt _"], labels: Int[Tensor, " prompt"]) -> tuple[int, int] | None:
-    """The first two prompts that have the same key and different labels."""
-    if not len(keys):
-        return None
-    _, first, group = np.unique(keys.numpy(), axis=0, return_index=True, return_inverse=True)
-    before = first[group.reshape(-1)]
-    differs = labels.numpy() != labels.numpy()[before]
-    return (int(before[differs.argmax()]), int(differs.argmax())) if differs.any() else None
 
 
 def _names(prompts: tuple[int, int], n_pairs: int) -> str:

@@ -55,7 +55,8 @@ MIN_UNITS_TO_PROBE = 40  # to train and test on
 SHRINKAGE = 0.1  # what is added to all variances within a label, as a share of the states' mean variance
 HELD_OUT_FACTS = "held-out ID facts"
 HELD_OUT_UNITS = "held-out units"
-"""What a probe is tested on within the questions it is trained on: those of a task, or a user's."""
+"""What a probe is tested on within the questions it is trained on: of a task whose units are facts, or any other."""
+FIRST_FACT = "hop1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +127,7 @@ def probe_bridge(
         model: any model that `graph_of` accepts, which is not changed; or a run.
         task: gives the ID facts, by one trained composition each; or questions with intermediates, or pairs, of whose clean
             prompts one is taken for each unit.
-        transfer: questions of other units to test these probes on; by default the task's `test_inferred_ood`, or none.
+        transfer: questions of other units to test these probes on; by default the task's `ood_test`, or none.
         targets: intermediates, `answer` or roles; by default intermediates, `answer`, and `r1` and `r2` if there are any.
         max_memory: bytes that may be used, the states of all questions included; by default a quarter of what is free.
         progress: show a bar, in terminals and notebooks, if it takes longer than two seconds.
@@ -173,10 +174,12 @@ def _material(
 ) -> tuple[Queries, list[Queries], str]:
     """Questions to train and test on, further ones to test on, one for each unit, and what is held out of the former."""
     if isinstance(task, Queries | PromptPairs):
-        asked, others, tested_on = questions_of(task).one_per_unit(seed=seed), transfer or (), HELD_OUT_UNITS
+        asked, others = questions_of(task).one_per_unit(seed=seed), transfer or ()
     else:
-        others = [task.split("test_inferred_ood")] if transfer is None else transfer
-        asked, tested_on = task.reference(seed=seed), HELD_OUT_FACTS
+        further = [task.split(task.ood_test)] if task.ood_test else []
+        asked, others = task.reference(seed=seed), further if transfer is None else transfer
+    is_of_task = not isinstance(task, Queries | PromptPairs) and FIRST_FACT in asked.facts
+    tested_on = HELD_OUT_FACTS if is_of_task else HELD_OUT_UNITS
     return asked, [each.one_per_unit(seed=seed) for each in others if len(each)], tested_on
 
 

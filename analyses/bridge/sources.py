@@ -34,6 +34,11 @@ class Source(Protocol):
 class SplitSource(Source, Protocol):
     """A source whose questions come in named splits, as those of a task do."""
 
+    @property
+    def ood_test(self) -> str | None:
+        """The split that a probe is tested on, too, since its units are others; None if there is none."""
+        ...
+
     def split(self, name: str) -> Queries:
         """The questions of one split."""
         ...

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .khop import KHopTask
     from .pairs import PromptPairs
     from .queries import Queries
+    from .question_task import QuestionTask
     from .twohop import TwoHopTask
 
 SHOWN = 5  # rows in a notebook
@@ -98,6 +99,24 @@ def _world(task: "ComparisonTask") -> tuple[str, str, str]:
         counted(task.n_attributes, "attribute"),
         counted(task.n_levels, "value"),
     )
+
+
+@one_line
+def questions_line(task: "QuestionTask") -> Iterator[str]:
+    """Splits with their sizes, positions, and what is decided by which of them."""
+    yield shortened(", ".join(f"{name} {len(each):,}" for name, (_, each) in task.questions.items()))
+    yield counted(task.n_tokens, "token")
+    yield from (f"{shortened(name)} by {shortened(' '.join(roles))}" for name, roles in task.decided_by.items())
+    yield shortened(task.regime) if task.regime != "questions" else ""
+
+
+@or_line
+def questions_card(task: "QuestionTask") -> str:
+    """How many questions each split has, at which positions."""
+    told = (counted(task.n_tokens, "token"), counted(task.n_reference, "trained unit"))
+    told += tuple(f"{name} by {' '.join(roles)}" for name, roles in task.decided_by.items())
+    rows = [(name, part, " ".join(each.roles), f"{len(each):,}") for name, (part, each) in task.questions.items()]
+    return card(type(task).__name__, task.regime, told, table(("split", "for", "roles", "questions"), rows, words=3))
 
 
 @one_line

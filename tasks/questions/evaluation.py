@@ -186,9 +186,9 @@ def _known_facts(atomic: Mapping[str, Queries], right: Mapping[str, Bool[Tensor,
 
 
 def _facts(queries: Queries) -> list[set[int]]:
-    """The numbers of the facts that each question rests on."""
+    """The numbers of the facts that each question rests on; none where facts have no numbers."""
     columns = [column.tolist() for column in queries.facts.values()]
-    return [{fact for fact in row if fact >= 0} for row in zip(*columns, strict=True)]
+    return [{fact for fact in row if fact >= 0} for row in zip(*columns, strict=True)] if columns else [set()] * len(queries)
 
 
 def n_reported(task: Task) -> dict[str, int]:

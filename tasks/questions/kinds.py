@@ -7,6 +7,7 @@ import numpy as np
 
 from .comparison import ComparisonTask
 from .khop import KHopTask
+from .question_task import QuestionTask
 from .task import Settings, Task
 from .twohop import TwoHopTask
 
@@ -14,6 +15,7 @@ TASK_KINDS: dict[str, Callable[[Mapping[str, np.ndarray], Settings], Task]] = {
     TwoHopTask.kind: TwoHopTask.from_arrays,
     KHopTask.kind: KHopTask.from_arrays,
     ComparisonTask.kind: ComparisonTask.from_arrays,
+    QuestionTask.kind: QuestionTask.from_arrays,
 }
 """By kind, what reads a task back from the arrays and settings that it was saved as."""
 
