@@ -35,6 +35,7 @@ from .cards import task_card, task_line
 from .chains import Chains, chain_queries
 from .contrasts import Contrast
 from .donors import TwoHopDonors
+from .editable import other_tails, with_tail
 from .graph import Compositions, KnowledgeGraph, size_problems
 from .layout import layout_problems, n_positions
 from .queries import Queries
@@ -100,6 +101,7 @@ class TwoHopTask(ByContent):
         refuse_task(task_problems(self._parts))
 
     __repr__, _repr_html_ = task_line, task_card
+    fact_values, with_fact = other_tails, with_tail
 
     @classmethod
     def random(
