@@ -31,8 +31,8 @@ class Asked:
     Attributes:
         edits: the facts and their new values.
         found: of each, the questions whose answers change.
-        facts: the atomic questions, by split.
-        sample: composed questions, of each split its share of `SAMPLE`.
+        others: all atomic questions as `facts`, and as `composed` a sample of the others, of each split its share of
+            `SAMPLE`: a part for each split, with what is answered right before any edit.
         parts: what each split is for.
         works: by place, for each fact, the share of right answers among all questions with it there; NaN without any.
         before: what the model answers before any edit.
@@ -40,8 +40,7 @@ class Asked:
 
     edits: list[FactEdit]
     found: list[list[Dependents]]
-    facts: Mapping[str, Queries]
-    sample: list[Queries]
+    others: Mapping[str, list[tuple[Queries, Met]]]
     parts: Mapping[str, str]
     works: Mapping[str, Float[Tensor, " fact"]]
     before: Right
@@ -54,14 +53,15 @@ class Asked:
             ValueError: if there are none.
         """
         facts, composed, before = facts_by_split(task), composed_by_split(task), right_by(model)
-        known = {name: queries.take(before(queries)) for name, queries in facts.items()}
+        others = {"facts": [(queries, before(queries)) for queries in facts.values()]}
+        known = [queries.take(right) for queries, right in others["facts"]]
         edits = choose_edits(task, known, composed, n_edits, seed=seed)
         if not edits:
-            n = sum(map(len, known.values()))
+            n = sum(map(len, known))
             raise ValueError(f"no fact can be changed: {n} facts are answered right, and no question rests on any of them")
         found = [dependents(task, composed, edit.fact, edit.value) for edit in edits]
-        works = _works(composed, before)
-        return cls(edits, found, facts, _sampled(composed, seed), dict(task.splits), works, before)
+        others["composed"] = [(queries, before(queries)) for queries in _sampled(composed, seed)]
+        return cls(edits, found, others, dict(task.splits), _works(composed, before), before)
 
     def able(self, some: Dependents) -> Met:
         """For which questions all other facts that the new answer rests on work at their places."""

@@ -1,9 +1,9 @@
 """Change a fact after training: do the questions that rest on it follow?
 
-A model that answers by composing uses each fact as it is stored. If the fact is changed, by further training on its atomic
-question alone, by a rank-one edit of the MLP that writes it, or by an exchange where it is used, the answers of the questions
-that rest on it follow; where the fact is stored once more for another place, or answers are stored themselves, they do not.
-Niu 2026 (arXiv 2606.20737) measures this by edits of single facts.
+A model that composes uses a fact as it is stored. If that is changed, by further training on its atomic question alone, by a
+rank-one edit of the MLP that writes it, or by an exchange where it is used, the answers of the questions that rest on it
+follow. Where the fact is stored once more for another place, or answers are stored themselves, they do not. Niu 2026 (arXiv
+2606.20737) measures this by edits of single facts.
 """
 
 from collections.abc import Iterator, Sequence
@@ -78,7 +78,7 @@ def edit_facts(
             assert isinstance(model, Checkpoint)
             return by_training(model, net, asked.edits, learning_rate=learning_rate, max_steps=max_steps, **found)
         if method == RANK_ONE:
-            return by_rank_one(net, asked.facts, asked.edits, **found)
+            return by_rank_one(net, [facts for facts, _ in asked.others["facts"]], asked.edits, **found)
         return by_exchange(net, task, asked.edits, asked.found, max_memory=max_memory, seed=seed)
 
     rows, edits = [], []

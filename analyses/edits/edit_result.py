@@ -11,7 +11,8 @@ from ..plots.edits import propagation_by_place
 from ..statistics import wilson
 
 BY = ["method", "facts", "place", "part"]
-SHARES = ("propagated", "kept", "right_before", "unedited", "other_edit")
+SHARES = ("propagated", "kept", "propagated_able", "right_before", "unedited", "other_edit")
+OTHERS = ["facts_before", "facts_after", "composed_before", "composed_after"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +24,8 @@ class EditResult(Result):
             method, edit: its number; fact, facts: the fact's number and its split; old, new: its answers, as tokens;
             place: where the questions use the fact: `hop1` or `hop2` in two-hop questions; split, part: of the questions;
             propagated: share of them that are answered with the new answer; kept: with the old one;
-            propagated_able: the first share among the `n_able` for which every other fact of the new answer works at its place
-            before the edit: at least half of the questions that use it there are answered right;
+            propagated_able: the first share among the `n_able` for which every other fact of the new answer works at its
+            place before the edit: at least half of the questions that use it there are answered right;
             right_before: share answered right before; unedited: share answered with the new answer before;
             other_edit: the same after another fact was changed by the same method; NaN for `exchange`, which changes nothing
             else, or where there is but one edit;
@@ -61,32 +62,34 @@ class EditResult(Result):
 
     @property
     def by_edit(self) -> pd.DataFrame:
-        """Shares by method, edit, split of facts, place and part, over the questions of all splits of a part."""
+        """Shares by method, split of facts, place, part and edit, over the questions of all splits of a part.
+
+        Edits that did not take are left out, and places where the method is not defined.
+        """
         rows = self._taken
-        keys = [*BY, "edit"]
-        weighed = rows.assign(**{name: rows[name] * rows["n"] for name in SHARES})
-        weighed["propagated_able"] = (rows["propagated_able"] * rows["n_able"]).fillna(0.0)
-        sums = weighed.groupby(keys, sort=False)[[*SHARES, "propagated_able", "n", "n_able"]]
-        found = sums.sum(min_count=1).reset_index()
-        found["propagated_able"] /= found["n_able"].where(found["n_able"] > 0)
-        return found.assign(**{name: found[name] / found["n"] for name in SHARES})
+        weights = {name: rows["n_able" if name == "propagated_able" else "n"].where(rows[name].notna()) for name in SHARES}
+        parts = {name: rows[name] * weights[name] for name in SHARES} | {f"n of {name}": weights[name] for name in SHARES}
+        sums = rows[[*BY, "edit", "n"]].assign(**parts).groupby([*BY, "edit"], sort=False).sum().reset_index()
+        shares = {name: sums[name] / sums[f"n of {name}"].where(sums[f"n of {name}"] > 0) for name in SHARES}
+        return sums[[*BY, "edit", "n"]].assign(**shares)
 
     @property
     def summary(self) -> pd.DataFrame:
-        """The means over edits that took, each counted once: by method, split of facts, place and part of questions.
+        """Means over edits that took, each counted once: by method, split of facts, place and part of questions.
 
-        low, high: the 95 % Wilson interval of `propagated` over edits, which are independent, as questions are not;
-        n_edits: those that took, of `n_asked`; n: their questions.
+        The shares of `table`; low, high: the 95 % Wilson interval of `propagated` over edits, which are independent, as
+        questions are not; facts_before, facts_after, composed_before, composed_after: of `edits`; n_edits: those that took
+        and on which such questions rest, of n_asked; n: their questions.
         """
-        rows, asked = self.by_edit, self.edits.groupby(["method", "facts"]).size()
+        asked = self.edits.groupby(["method", "facts"]).size()
+        rows = self.by_edit.merge(self.edits[["method", "edit", *OTHERS]], on=["method", "edit"])
         found = []
         for key, group in rows.groupby(BY, sort=False):
             row: dict[str, Any] = dict(zip(BY, key, strict=True))
-            row |= {name: float(group[name].mean()) for name in (*SHARES, "propagated_able")}
+            row |= {name: float(group[name].mean()) for name in SHARES}
             bounds = wilson(row["propagated"], len(group))
-            row |= {"low": bounds.low, "high": bounds.high, "n_edits": len(group)}
-            row |= {"n_asked": int(asked[key[0], key[1]]), "n": int(group["n"].sum())}
-            found.append(row)
+            row |= {"low": bounds.low, "high": bounds.high, **{name: float(group[name].mean()) for name in OTHERS}}
+            found.append(row | {"n_edits": len(group), "n_asked": int(asked[key[:2]]), "n": int(group["n"].sum())})
         return pd.DataFrame(found)
 
     @property
@@ -109,7 +112,7 @@ class EditResult(Result):
         return f"{self.model} · {' · '.join(said)}"
 
     def figure(self) -> Any:
-        """Answers that follow, by method and place, a panel for each split of facts: dots are edits, with the mean's interval."""
+        """Answers that follow by place and method, a panel for each split of facts and part of questions; dots are edits."""
         return propagation_by_place(
             self.by_edit, self.summary, title=f"{self.caption} · dots: edits · bars: mean, 95 % Wilson interval over edits"
         )

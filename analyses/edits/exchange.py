@@ -1,7 +1,7 @@
 """A fact exchanged where it is used: the mean state of its new value minus that of the old one is added, at one cell.
 
-No weight is changed. It is defined where the fact's value is an intermediate, which stands somewhere on the way to the answer;
-where it is the answer, there is nothing to exchange.
+No weight is changed. It is defined where the fact's value is an intermediate, which stands somewhere on the way to the
+answer. Where it is the answer, there is nothing to exchange.
 """
 
 from collections.abc import Sequence

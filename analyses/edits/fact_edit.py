@@ -134,7 +134,7 @@ def _only_at(queries: Queries, place: str, fact: int) -> Bool[Tensor, " query"]:
 
 
 def choose_edits(
-    task: Editable, asked: Mapping[str, Queries], composed: Mapping[str, Queries], n_edits: int, *, seed: int
+    task: Editable, asked: Sequence[Queries], composed: Mapping[str, Queries], n_edits: int, *, seed: int
 ) -> list[FactEdit]:
     """Random facts with random new values.
 
@@ -144,13 +144,13 @@ def choose_edits(
 
     Args:
         task: whose facts they are.
-        asked: the atomic questions that may be drawn, by split.
+        asked: the atomic questions that may be drawn, of each split.
         composed: the other questions, by split.
         n_edits: how many of each split, at most.
         seed: of the choice.
     """
     edits = []
-    for number, queries in enumerate(asked.values()):
+    for number, queries in enumerate(asked):
         rng = np.random.default_rng([seed, number])
         of_split: list[FactEdit] = []
         for row in rng.permutation(len(queries)):

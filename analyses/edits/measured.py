@@ -1,12 +1,10 @@
 """The rows that are counted of edits: how many dependent questions follow, how many of all others stay right."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from ...tasks import Queries
-from .asked import Asked, Met, Right
+from .asked import Asked, Met
 from .fact_edit import Dependents, FactEdit, resting_on
 from .methods import Edited
 
@@ -67,19 +65,18 @@ def _place_row(asked: Asked, some: Dependents, edited: Edited) -> dict[str, Any]
 
 def _edit_row(asked: Asked, edit: FactEdit, edited: Edited) -> dict[str, Any]:
     """What is counted of an edit: whether it took, and what else it changed."""
-    others = {"facts": list(asked.facts.values()), "composed": asked.sample}
-    others = {name: [each.take(~resting_on(each, edit.fact)) for each in parts] for name, parts in others.items()}
     row: dict[str, Any] = {"took": NAN if edited.everywhere is None else float(edited.everywhere(edit.edited)[0])}
     row |= {"n_steps": edited.n_steps, "where": edited.where}
-    for name, parts in others.items():
-        before = _share(_all(asked.before, parts))
-        after = before if edited.everywhere is None else _share(_all(edited.everywhere, parts))
-        row |= {f"{name}_before": before, f"{name}_after": after, f"n_{name}": sum(map(len, parts))}
+    for name, parts in asked.others.items():
+        apart = [~resting_on(queries, edit.fact) for queries, _ in parts]
+        before = torch.cat([right[rows] for (_, right), rows in zip(parts, apart, strict=True)])
+        after = before
+        if edited.everywhere is not None:
+            after = torch.cat(
+                [edited.everywhere(queries.take(rows)) for (queries, _), rows in zip(parts, apart, strict=True)]
+            )
+        row |= {f"{name}_before": _share(before), f"{name}_after": _share(after), f"n_{name}": len(before)}
     return row
-
-
-def _all(right: Right, parts: Sequence[Queries]) -> Met:
-    return torch.cat([right(each) for each in parts])
 
 
 def _share(met: Met) -> float:

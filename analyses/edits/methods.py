@@ -16,7 +16,7 @@ from .fact_edit import Dependents, FactEdit, joined, resting_on
 
 TRAINING, RANK_ONE, EXCHANGE = "training", "rank one", "exchange"
 METHODS = (TRAINING, RANK_ONE, EXCHANGE)
-N_STORED = 2000  # facts at most that say what a rank-one edit should disturb least
+N_STORED = 1000  # facts at most that say what a rank-one edit should disturb least
 
 
 class Edited(NamedTuple):
@@ -59,11 +59,16 @@ def by_training(
         yield _with_model(*train_until_sure(model, shape, task, edit.edited, sure=sure, config=config), "all weights")
 
 
-def by_rank_one(model: Model, facts: Mapping[str, Queries], edits: Sequence[FactEdit], *, sure: float) -> Iterator[Edited]:
-    """By a rank-one change of the MLP that writes the fact, see `forward.rank_one`."""
-    edited, others = joined([edit.atomic for edit in edits]), joined(list(facts.values()))
-    is_other = torch.stack([~resting_on(others, edit.fact) for edit in edits]).all(0)
-    stored = joined([edited, others.take(is_other.nonzero()[:N_STORED, 0])])
+def by_rank_one(model: Model, facts: Sequence[Queries], edits: Sequence[FactEdit], *, sure: float) -> Iterator[Edited]:
+    """By a rank-one change of the MLP that writes the fact, see `forward.rank_one`.
+
+    Of many facts `N_STORED` others are taken, first those with the values that are to be written.
+    """
+    others = joined(facts)
+    others = others.take(torch.stack([~resting_on(others, edit.fact) for edit in edits]).all(0))
+    wanted = torch.tensor([edit.value for edit in edits], device="cpu")
+    order = torch.argsort(~torch.isin(others.answers, wanted), stable=True)[:N_STORED]
+    stored = joined([edit.atomic for edit in edits] + [others.take(order)])
     written = WrittenFacts.of(model, stored.tokens, stored.answers, stored.answer_position)
     moment, where = written.moment, f"W_out of L{', L'.join(map(str, written.sharing))} for L{written.layer}"
     for row, edit in enumerate(edits):

@@ -1,11 +1,11 @@
 """A rank-one change of what an MLP writes out with, so that one prompt gets another answer.
 
 After Meng et al. 2022 (arXiv 2202.05262, section 3.1): W_out is a linear memory of pairs of a key, the MLP's hidden state,
-and a value, what it writes. With u = C⁻¹k / (k · C⁻¹k), W_out + u dᵀ adds d to what is written at the key k, and k′ · u times
-d at another key k′; with C the second moment of the other keys, that is least on average. The key is that of the prompt at
-the position where its answer is read. Unlike there, d starts as what turns the write into the mean write of other prompts
+and a value, what it writes. With u = C⁻¹k / (k · C⁻¹k), W_out + u dᵀ adds d to what is written at the key k, and k′ · u
+times d at another key k′; with C the second moment of the other keys, that is least on average. The key is that of the
+prompt where its answer is read. Unlike there, d starts as what turns the write into the mean write of other prompts
 with the wanted answer, so that the value is written as the model itself writes it, and gradient steps follow only as long as
-the answer is not given with enough probability; and they are taken through the changed weights themselves, wherever these are
+the answer is not given with enough probability. They are taken through the changed weights themselves, wherever these are
 used: at every position and, of blocks that are shared, in every loop.
 """
 
@@ -81,8 +81,9 @@ class WrittenFacts:
     def of(
         cls, model: Model, tokens: Int[Tensor, "prompt pos"], answers: Int[Tensor, " prompt"], answer_position: int
     ) -> "WrittenFacts":
-        """Of the layer whose MLP the answers rest on most: with its write at the answer position replaced by the mean over
-        the prompts, their cross-entropy is highest. Of equals it is the first.
+        """Of the layer whose MLP the answers rest on most, the first of equals.
+
+        With its write at the answer position replaced by the mean over the prompts, their cross-entropy is highest.
 
         Raises:
             TypeError: see `check_editable`.
@@ -104,13 +105,13 @@ class WrittenFacts:
 
     @property
     def moment(self) -> Float[Tensor, "d_mlp d_mlp"]:
-        """The sum over all keys of their products with themselves, in double precision."""
-        flat = torch.cat([each.flatten(0, 1) for each in self.keys.values()]).double()
+        """The sum over all keys of their products with themselves, on the CPU in double precision."""
+        flat = torch.cat([each.flatten(0, 1) for each in self.keys.values()]).cpu().double()
         return flat.T @ flat
 
     def moment_of(self, row: int) -> Float[Tensor, "d_mlp d_mlp"]:
         """The same of one prompt."""
-        flat = torch.cat([each[row] for each in self.keys.values()]).double()
+        flat = torch.cat([each[row] for each in self.keys.values()]).cpu().double()
         return flat.T @ flat
 
 
@@ -127,7 +128,7 @@ def rank_one_edit(
         sure: the least probability of the value at which no more steps are taken; there are `MOST_STEPS` at most.
     """
     key = written.keys[written.layer][row, written.answer_position]
-    direction = rank_one_direction(moment - written.moment_of(row), key.double()).to(key.dtype)
+    direction = rank_one_direction(moment - written.moment_of(row), key.cpu().double()).to(key)
     change, n_steps = _change_of_write(written, direction, row, value, sure)
     made = copy.deepcopy(written.model)
     with torch.no_grad():
