@@ -105,7 +105,7 @@ def with_other_tail(graph: KnowledgeGraph, fact: int, value: int) -> KnowledgeGr
     return KnowledgeGraph(graph.n_entities, graph.n_relations, graph.heads, graph.relations, tails)
 
 
-def followed(graph: KnowledgeGraph, chains: Chains) -> tuple[Chains, Int[np.ndarray, " row"]]:
+def followed(graph: KnowledgeGraph, chains: Chains) -> tuple[Int[np.ndarray, "_ hop"], Int[np.ndarray, " _"]]:
     """Where the first facts and the relations of chains lead in a graph, and which of the chains lead anywhere.
 
     >>> graph = KnowledgeGraph.from_triples([(0, 0, 1), (1, 0, 0)], n_entities=2, n_relations=1)
