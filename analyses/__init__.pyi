@@ -22,6 +22,8 @@ from .claims.same_path import same_inference_path
 from .claims.specimens import Specimen, study_arms
 from .claims.transfer import transfer_of_new_facts
 from .claims.transfer_evidence import TransferEvidenceResult, transfer_evidence
+from .edits.edit_facts import edit_facts
+from .edits.edit_result import EditResult
 from .forward.model import graph_of
 from .patching.attention import AttentionResult, AttentionView, attribute_attention, view_attention
 from .patching.attribution import edge_attribution
@@ -69,6 +71,7 @@ __all__ = [
     "CostResult",
     "CycleDistancesResult",
     "DirectionTransferResult",
+    "EditResult",
     "EquivalenceResult",
     "EvidenceResult",
     "ExposureResult",
@@ -115,6 +118,7 @@ __all__ = [
     "direction_transfer",
     "discover",
     "edge_attribution",
+    "edit_facts",
     "equivalence",
     "evidence_profile",
     "exact_match",

@@ -18,6 +18,7 @@ STOREYS = {
         "patching",
         "training",
         "bridge",
+        "edits",
         "sameness",
         "claims",
         "study",

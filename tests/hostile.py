@@ -93,6 +93,13 @@ def table(kind: str, *, by_step: bool) -> pd.DataFrame:
         frame = frame.assign(kept=True)
     if kind in ("ByAgeResult", "PathDistances"):
         frame = frame.assign(reason=ODD)
+    if kind == "EditResult":
+        shares = "propagated propagated_able right_before unedited other_edit took"
+        shares += " facts_before facts_after composed_before composed_after"
+        frame = frame.assign(**{name: list(ROLES) for name in ("method", "facts", "place", "part")}, why_not="", where=ODD)
+        frame = frame.assign(
+            **dict.fromkeys(shares.split(), 0.5), n_able=2, **dict.fromkeys(("edit", "fact", "old", "new"), 1)
+        )
     if kind == "EvidenceResult":
         frame = frame.assign(layer=-1, reason=ODD)
     if kind == "LensResult":

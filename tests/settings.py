@@ -566,6 +566,17 @@ ROWS: dict[str, Row] = {
         asked,
         {"method": "choice", "error_against_exact": "flag", "n_compared": "count"},
     ),
+    "edit_facts": (
+        A.edit_facts,
+        lambda w: {"model": w.model, "task": w.task, "methods": ["exchange"]},
+        {
+            "methods": "names",
+            "n_edits": "count",
+            "sure": "share below 1",
+            "learning_rate": "number above 0",
+            "max_steps": "count",
+        },
+    ),
     "equivalence": (
         A.equivalence,
         lambda w: dict(distances=dict.fromkeys(range(3), DISTANCES), conditions=("one", "two"), margin=0.1),

@@ -34,6 +34,7 @@ from .cards import task_card, task_line
 from .chains import Chains, chain_queries, zero_hop_queries
 from .contrasts import TWO_HOP_CONTRASTS, Contrast
 from .donors import TwoHopDonors
+from .editable import other_tails, with_tail
 from .given import queries_problems
 from .graph import Compositions, KnowledgeGraph, size_problems
 from .layout import layout_problems, n_positions
@@ -97,6 +98,7 @@ class TwoHopTask(ByContent):
         refuse_task(task_problems(self._parts))
 
     __repr__, _repr_html_ = task_line, task_card
+    fact_values, with_fact = other_tails, with_tail
 
     @classmethod
     def random(

@@ -458,6 +458,7 @@ SINCE_FORMAT_3 = {
     "ComparisonSummary",
     "ByAgeResult",
     "DirectionTransferResult",
+    "EditResult",
     "FeatureGraph",
     "PathDistances",
     "Profile",

@@ -1,0 +1,1 @@
+"""Changing a fact after training: does the composition follow?"""
