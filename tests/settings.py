@@ -176,6 +176,7 @@ ROWS: dict[str, Row] = {
         {"queries": "data"},
     ),
     "ComparisonTask.from_arrays": (T.ComparisonTask.from_arrays, lambda w: dict(arrays={}, settings={}), {}),
+    "ComparisonTask.from_files": (T.ComparisonTask.from_files, lambda w: {"folder": "."}, {"folder": "folder to read"}),
     "ComparisonTask.n_values": (
         T.ComparisonTask.n_values,
         lambda w: {"self": COMPARED, "intermediate": "value_1"},
@@ -212,6 +213,11 @@ ROWS: dict[str, Row] = {
         lambda w: {"self": COMPARED, "name": "id_atomic"},
         {"name": "choice"},
     ),
+    "ComparisonTask.to_files": (
+        T.ComparisonTask.to_files,
+        lambda w: {"self": COMPARED, "folder": w.tmp / "folder"},
+        {"folder": "folder to write"},
+    ),
     "ComparisonTask.token_name": (
         T.ComparisonTask.token_name,
         lambda w: {"self": COMPARED, "token": 0},
@@ -226,6 +232,11 @@ ROWS: dict[str, Row] = {
         T.KnowledgeGraph,
         lambda w: {name: getattr(w.task.graph, name) for name in inspect.signature(T.KnowledgeGraph).parameters},
         {"n_entities": "count", "n_relations": "count", "heads": "data", "relations": "data", "tails": "data"},
+    ),
+    "KnowledgeGraph.extended": (
+        T.KnowledgeGraph.extended,
+        lambda w: {"self": w.task.graph, "chains": np.zeros((1, 1), dtype=np.int64)},
+        {"chains": "data"},
     ),
     "KnowledgeGraph.from_triples": (
         T.KnowledgeGraph.from_triples,
@@ -347,6 +358,11 @@ ROWS: dict[str, Row] = {
         T.TwoHopTask.donors,
         lambda w: {"self": w.task, "second_hop": "ID", "seed": 0},
         {"second_hop": "choice"},
+    ),
+    "TwoHopTask.fact_status": (
+        T.TwoHopTask.fact_status,
+        lambda w: {"self": w.task, "queries": w.queries},
+        {"queries": "data"},
     ),
     "TwoHopTask.from_arrays": (T.TwoHopTask.from_arrays, lambda w: dict(arrays={}, settings={}), {}),
     "TwoHopTask.from_files": (T.TwoHopTask.from_files, lambda w: {"folder": "."}, {"folder": "folder to read"}),
