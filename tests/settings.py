@@ -177,6 +177,7 @@ ROWS: dict[str, Row] = {
         {"queries": "data"},
     ),
     "ComparisonTask.from_arrays": (T.ComparisonTask.from_arrays, lambda w: dict(arrays={}, settings={}), {}),
+    "ComparisonTask.from_files": (T.ComparisonTask.from_files, lambda w: {"folder": "."}, {"folder": "folder to read"}),
     "ComparisonTask.n_values": (
         T.ComparisonTask.n_values,
         lambda w: {"self": COMPARED, "intermediate": "value_1"},
@@ -212,6 +213,11 @@ ROWS: dict[str, Row] = {
         T.ComparisonTask.split,
         lambda w: {"self": COMPARED, "name": "id_atomic"},
         {"name": "choice"},
+    ),
+    "ComparisonTask.to_files": (
+        T.ComparisonTask.to_files,
+        lambda w: {"self": COMPARED, "folder": w.tmp / "folder"},
+        {"folder": "folder to write"},
     ),
     "ComparisonTask.token_name": (
         T.ComparisonTask.token_name,

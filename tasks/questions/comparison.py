@@ -9,7 +9,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,18 +29,19 @@ from ...circuits.arguments import (
     shortly,
     whole_problems,
 )
+from ...circuits.destination import folder_problems, input_problems
 from ...circuits.same_content import ByContent
-from .balancing import LABELS, MISSING, Comparisons, all_comparisons, labels_of, mirrored
+from .balancing import LABELS, Comparisons, all_comparisons, mirrored
 from .cards import comparison_card, comparison_line
 from .comparison_draws import COMPARED_TESTS, Drawn, drawing_problems
+from .comparison_files import read_comparisons, write_comparisons
+from .comparison_queries import VALUES, atomic_queries, compared_queries, first_attribute
 from .comparison_validity import ComparisonParts, arrays_of, parts_from, refuse_comparisons, settings_of
 from .contrasts import Contrast
 from .queries import Queries
 from .question_donors import QuestionDonors
 from .saved_task import wide
 from .task import Part, Settings
-
-VALUES = ("value_1", "value_2")
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,13 +145,13 @@ class ComparisonTask(ByContent):
     def reasoning(
         cls,
         *,
-        n_entities: int = 200,
-        n_attributes: int = 4,
-        n_levels: int = 12,
+        n_entities: int = 400,
+        n_attributes: int = 2,
+        n_levels: int = 16,
         ood_fraction: float = 0.3,
         test_fraction: float = 0.1,
-        phi: float = 8.0,
-        n_compared: int = 16,
+        phi: float = 16.0,
+        n_compared: int = 24,
         seed: int = 0,
     ) -> "ComparisonTask":
         """Draw values of which OOD ones are hidden: only comparisons with ID facts say something of them.
@@ -184,6 +186,30 @@ class ComparisonTask(ByContent):
         tests = drawn.reasoned_tests(held_out, trained)
         return cls(drawn.values, drawn.n_levels, drawn.is_ood, trained, tests, drawn.seed, "reasoning")
 
+    @classmethod
+    def from_files(cls, folder: str | Path) -> "ComparisonTask":
+        """Read a folder in the published JSON formats, see `comparison_files`.
+
+        Folders of the authors' generator have no mixed tests: some are drawn for them, always the same.
+
+        Raises:
+            FileNotFoundError: if files are missing; all of them are named.
+            DataFolderError: for all that is wrong in the files.
+        """
+        refuse(input_problems(folder=folder))
+        return cls(**vars(read_comparisons(Path(folder))))
+
+    def to_files(self, folder: str | Path) -> Path:
+        """Write the task in the published JSON formats, see `comparison_files`; returns the folder.
+
+        Raises:
+            ValueError: if OOD facts are hidden, which those formats cannot say.
+        """
+        why = ["OOD facts are hidden in the regime 'reasoning'; these formats cannot say so"] if self._hides else []
+        refuse(why + folder_problems(folder=folder))
+        write_comparisons(Path(folder), self._parts)
+        return Path(folder)
+
     @property
     def splits(self) -> Mapping[str, Part]:
         """The splits; `ood_atomic` is trained, unless OOD facts are hidden."""
@@ -203,31 +229,23 @@ class ComparisonTask(ByContent):
     @property
     def n_tokens(self) -> int:
         """Size of the vocabulary."""
-        return self._first_entity + self.n_entities
+        return first_attribute(self.n_levels) + self.n_attributes + self.n_entities
 
     @property
     def _hides(self) -> bool:
         return self.regime == "reasoning"
 
-    @property
-    def _first_attribute(self) -> int:
-        return self.n_levels + len(LABELS)
-
-    @property
-    def _first_entity(self) -> int:
-        return self._first_attribute + self.n_attributes
-
     def token_name(self, token: int) -> str:
         """What a token is called in figures: `v3`, `<`, `a2` or `e12`."""
         if not is_whole(token) or not 0 <= token < self.n_tokens:
             raise ValueError(f"token is {shortly(token)}, the tokens of this task are 0 to {self.n_tokens - 1}")
-        if token < self.n_levels:
-            return f"v{token}"
-        if token < self._first_attribute:
-            return LABELS[token - self.n_levels]
-        if token < self._first_entity:
-            return f"a{token - self._first_attribute}"
-        return f"e{token - self._first_entity}"
+        entities = token - first_attribute(self.n_levels) - self.n_attributes
+        if entities >= 0:
+            return f"e{entities}"
+        attributes = token - first_attribute(self.n_levels)
+        if attributes >= 0:
+            return f"a{attributes}"
+        return f"v{token}" if token < self.n_levels else LABELS[token - self.n_levels]
 
     @property
     def phi(self) -> float:
@@ -268,7 +286,8 @@ class ComparisonTask(ByContent):
         if not is_one_of(name, self.splits):
             raise KeyError(f"no split {shortly(name)}; the splits are {', '.join(self.splits)}")
         if name in ("id_atomic", "ood_atomic"):
-            return self._atomic(np.flatnonzero(self.is_ood == (name == "ood_atomic")), name)
+            facts = np.flatnonzero(self.is_ood == (name == "ood_atomic"))
+            return atomic_queries(self.values, self.n_levels, facts, name)
         return self._compared(self.trained if name == "train_compared" else self.tests[name], name)
 
     def reference(self, *, seed: int, without: frozenset[int] = frozenset()) -> Queries:
@@ -299,8 +318,8 @@ class ComparisonTask(ByContent):
             KeyError: if there is no such intermediate.
             ValueError: for another status or seed.
         """
-        self.n_values(intermediate)
-        refuse(choice_problems(second_hop=(second_hop, ("ID", "OOD"))) + seed_problems(seed))
+        problems = choice_problems(second_hop=(second_hop, ("ID", "OOD"))) + seed_problems(seed)
+        refuse(problems, unknown=_unknown(intermediate))
         pairs = all_comparisons(self.n_attributes, self.n_entities)
         pairs = np.concatenate([pairs, mirrored(pairs)])
         place = VALUES.index(intermediate)
@@ -317,8 +336,7 @@ class ComparisonTask(ByContent):
         Raises:
             KeyError: if the task has no such intermediate.
         """
-        if not is_one_of(intermediate, VALUES):
-            raise KeyError(f"no intermediate {shortly(intermediate)}; comparisons have {' and '.join(map(repr, VALUES))}")
+        refuse([], unknown=_unknown(intermediate))
         return self.n_levels
 
     @property
@@ -344,32 +362,12 @@ class ComparisonTask(ByContent):
     def _parts(self) -> ComparisonParts:
         return ComparisonParts(**{each.name: getattr(self, each.name) for each in fields(self)})
 
-    def _tokens(self, facts: Int[np.ndarray, "query hop"]) -> Int[Tensor, "query pos"]:
-        """The attribute of facts of one attribute, then their entities."""
-        attribute, entities = facts[:, :1] // self.n_entities, facts % self.n_entities
-        return torch.from_numpy(np.hstack([self._first_attribute + attribute, self._first_entity + entities]))
-
-    def _atomic(self, facts: Int[np.ndarray, " fact"], split: str) -> Queries:
-        values, numbers = torch.from_numpy(self.values.ravel()[facts]), torch.from_numpy(facts)
-        return Queries(
-            self._tokens(facts[:, None]),
-            values,
-            roles=("a", "e1"),
-            intermediates={"value_1": values},
-            unit=numbers,
-            facts={"fact_1": numbers, "fact_2": torch.full_like(numbers, MISSING)},
-            split=split,
-        )
-
     def _compared(self, pairs: Comparisons, split: str) -> Queries:
-        facts = {f"fact_{place}": torch.from_numpy(each.copy()) for place, each in enumerate(pairs.T, start=1)}
-        values = torch.from_numpy(self.values.ravel()[pairs])
-        return Queries(
-            self._tokens(pairs),
-            torch.from_numpy(self.n_levels + labels_of(self.values, pairs)),
-            roles=("a", "e1", "e2"),
-            intermediates=dict(zip(VALUES, values.T, strict=True)),
-            unit=facts["fact_1"],
-            facts=facts,
-            split=split,
-        )
+        return compared_queries(self.values, self.n_levels, pairs, split)
+
+
+def _unknown(intermediate: Any) -> list[str]:
+    """Why there is no such intermediate."""
+    if is_one_of(intermediate, VALUES):
+        return []
+    return [f"no intermediate {shortly(intermediate)}; comparisons have {' and '.join(map(repr, VALUES))}"]

@@ -27,7 +27,8 @@ from .reasoning import needs_both
 from .room import too_large_problems
 from .splits import MIXED_TEST_SHARE
 
-COMPARED_TESTS = ("test_compared_iid", "test_compared_ood", "test_compared_ood_id", "test_compared_id_ood")
+MIXED_TESTS = ("test_compared_ood_id", "test_compared_id_ood")
+COMPARED_TESTS = ("test_compared_iid", "test_compared_ood", *MIXED_TESTS)
 BYTES_OF_COMPARISON = 100  # of two entities, while a world is drawn; measured
 
 
@@ -108,8 +109,11 @@ class Drawn:
 
     def tests(self, held_out: Comparisons) -> Mapping[str, Comparisons]:
         """The test comparisons of a world whose facts are all trained by themselves."""
-        _, mixed, ood_ood = self.by_status
-        return self._as_tests(held_out, self._chosen(mixed, MIXED_TEST_SHARE), self._chosen(ood_ood))
+        return _both_ways(held_out, self._chosen(self.by_status[2])) | self.mixed_tests()
+
+    def mixed_tests(self) -> dict[str, Comparisons]:
+        """Those of one OOD fact and one ID fact."""
+        return _mixed(self._chosen(self.by_status[1], MIXED_TEST_SHARE))
 
     def with_ood(self, n: int) -> Comparisons:
         """For each OOD fact n comparisons with ID facts, either way round, whatever their labels."""
@@ -123,18 +127,23 @@ class Drawn:
 
     def reasoned_tests(self, held_out: Comparisons, trained: Comparisons) -> Mapping[str, Comparisons]:
         """The test comparisons of a world whose OOD facts are hidden: those that follow, see `needs_both`."""
-        found = []
-        for pairs, share in zip(self.by_status[1:], (MIXED_TEST_SHARE, 1.0), strict=True):
-            asked = pairs[~among(pairs, [trained], self.values.size)]
-            known, needed = ~self.is_ood, {"compared": trained, "asked": asked}
-            found.append(self._chosen(asked[needs_both(self.values, known=known, **needed)], share))
-        return self._as_tests(held_out, *found)
+        given = {"known": ~self.is_ood, "compared": trained}
+        untrained = [pairs[~among(pairs, [trained], self.values.size)] for pairs in self.by_status[1:]]
+        mixed, ood = (pairs[needs_both(self.values, **given, asked=pairs)] for pairs in untrained)
+        return _both_ways(held_out, self._chosen(ood)) | _mixed(self._chosen(mixed, MIXED_TEST_SHARE))
 
     def _chosen(self, pairs: Comparisons, share: float = 1.0) -> Comparisons:
         """Equally many of each label that occurs: a share of the rarest one."""
         labels = labels_of(self.values, pairs)
         return pairs[balanced(labels, n_balanced(labels, share))]
 
-    def _as_tests(self, id_id: Comparisons, mixed: Comparisons, ood_ood: Comparisons) -> Mapping[str, Comparisons]:
-        both = (np.concatenate([pairs, mirrored(pairs)]) for pairs in (id_id, ood_ood))
-        return dict(zip(COMPARED_TESTS, (*both, mixed, mirrored(mixed)), strict=True))
+
+def _both_ways(id_id: Comparisons, ood_ood: Comparisons) -> dict[str, Comparisons]:
+    """The tests of two facts that are both ID or both OOD: comparisons, then their mirror images."""
+    both = (np.concatenate([pairs, mirrored(pairs)]) for pairs in (id_id, ood_ood))
+    return dict(zip(COMPARED_TESTS[:2], both, strict=True))
+
+
+def _mixed(ood_id: Comparisons) -> dict[str, Comparisons]:
+    """The mixed tests: comparisons, and their mirror images."""
+    return dict(zip(MIXED_TESTS, (ood_id, mirrored(ood_id)), strict=True))

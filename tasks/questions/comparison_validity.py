@@ -70,6 +70,10 @@ def _is_table(values: Any) -> bool:
     )
 
 
+def _are_flags(is_ood: Any, values: Any) -> bool:
+    return isinstance(is_ood, np.ndarray) and is_ood.dtype == np.bool_ and is_ood.shape == np.shape(values)
+
+
 def _table_problems(parts: ComparisonParts, *, has_levels: bool) -> list[Problem]:
     """What is wrong with values, and with which of them are OOD."""
     values, is_ood, problems = parts.values, parts.is_ood, []
@@ -77,7 +81,7 @@ def _table_problems(parts: ComparisonParts, *, has_levels: bool) -> list[Problem
         problems.append(Problem("values", f"needed are whole numbers, attribute by entity, got {shown(values)}"))
     elif has_levels and not 0 <= values.min() <= values.max() < parts.n_levels:
         problems.append(Problem("values", f"must lie between 0 and {parts.n_levels - 1}, got {shown(values)}"))
-    if not isinstance(is_ood, np.ndarray) or is_ood.dtype != np.bool_ or is_ood.shape != np.shape(values):
+    if not _are_flags(is_ood, values):
         shape = f" of shape {np.shape(values)}" if _is_table(values) else ""
         problems.append(Problem("is_ood", f"needed are truth values{shape}, got {shown(is_ood)}"))
     return problems
@@ -94,8 +98,7 @@ def _comparisons_problems(parts: ComparisonParts, given: Mapping[str, Any]) -> l
             problems.append(Problem(name, says, np.flatnonzero(outside)))
         else:
             usable[name] = pairs.astype(np.int64, copy=False)
-    has_status = isinstance(parts.is_ood, np.ndarray) and parts.is_ood.shape == parts.values.shape
-    is_ood = parts.is_ood.ravel() if has_status else None
+    is_ood = parts.is_ood.ravel() if _are_flags(parts.is_ood, parts.values) else None
     trained = codes_of(usable.get("trained", np.zeros((0, 2), dtype=np.int64)), parts.values.size)
     for name, pairs in usable.items():
         wrong = _wrong_rows(name, pairs, parts.values.shape[1], parts.regime, is_ood)
@@ -118,7 +121,7 @@ def _wrong_rows(
     found.append(("comparisons that are there twice", _repeated(pairs)))
     if is_ood is None:
         return found
-    status = is_ood[pairs].astype(bool)
+    status = is_ood[pairs]
     if name in STATUS_OF:
         words = " and ".join("OOD" if each else "ID" for each in STATUS_OF[name])
         found.append((f"facts that are not {words}", (status != STATUS_OF[name]).any(1)))

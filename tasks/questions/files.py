@@ -77,17 +77,23 @@ class FolderContent:
 
 
 @dataclass
-class _Problems:
+class FolderProblems:
     """Collects what is wrong in a folder, to report it all at once."""
 
     folder: Path
     messages: list[str] = field(default_factory=list)
 
     def add(self, file: str, text: str, item: int | None = None) -> None:
+        """Note what is wrong in a file, in one of its items, counted from 0, if it is about one."""
         place = "" if item is None else f", item {item}"
         self.messages.append(f"{self.folder / file}{place}: {text}")
 
     def raise_if_any(self, most: int = 5) -> None:
+        """Raise if something was noted.
+
+        Raises:
+            DataFolderError: with the first of all that was.
+        """
         if self.messages:
             rest = f"\n… and {len(self.messages) - most} more" if len(self.messages) > most else ""
             raise DataFolderError("\n".join(self.messages[:most]) + rest)
@@ -155,7 +161,7 @@ def _read(folder: Path) -> FolderContent:
     if side:
         side.check(folder / SIDE_FILE, data)
     content = {name: _content(folder / name, data.pop(name)) for name in PUBLISHED_FILES}
-    problems = _Problems(folder)
+    problems = FolderProblems(folder)
     vocabulary = _vocabulary(content["vocab.json"], problems)
     graph, is_ood = _read_facts(content, vocabulary, problems)
     items = {name: content[name] for name in ("train.json", "valid.json", "test.json")}
@@ -179,7 +185,7 @@ def _content(path: Path, data: bytes) -> Any:
         raise DataFolderError(f"{path}: expected {says}; {'; '.join(wrong)}") from error
 
 
-def _vocabulary(tokens: Sequence[str], problems: _Problems) -> Vocabulary:
+def _vocabulary(tokens: Sequence[str], problems: FolderProblems) -> Vocabulary:
     """The entities and relations that `vocab.json` names, in any order."""
     first = {token: item for item, token in reversed(list(enumerate(tokens)))}
     n_entities, n_relations = (sum(token.startswith(prefix) for token in first) for prefix in ("<e_", "<r_"))
@@ -198,7 +204,7 @@ def _vocabulary(tokens: Sequence[str], problems: _Problems) -> Vocabulary:
 
 
 def _read_facts(
-    content: Mapping[str, Any], vocabulary: Vocabulary, problems: _Problems
+    content: Mapping[str, Any], vocabulary: Vocabulary, problems: FolderProblems
 ) -> tuple[KnowledgeGraph, Bool[np.ndarray, " fact"]]:
     """The graph of both fact files and which facts are OOD."""
     entities, relations = vocabulary.entities, vocabulary.relations
@@ -230,7 +236,7 @@ def _task_of(
     read: Mapping[str, Read],
     types: Sequence[str],
     side: Side | None,
-    problems: _Problems,
+    problems: FolderProblems,
 ) -> FolderContent:
     """The task that the items make, if they make one."""
     rows = _rows(read, np.array(types, dtype=object), is_ood)
@@ -273,7 +279,7 @@ def _said(problem: Problem, items: Int[np.ndarray, " row"]) -> str:
     return f"{of}{problem.says}" + (f" ({len(items):,} items, the first is item {items[0]})" if len(items) else "")
 
 
-def _check_atomic(graph: KnowledgeGraph, train: Read, problems: _Problems) -> None:
+def _check_atomic(graph: KnowledgeGraph, train: Read, problems: FolderProblems) -> None:
     """Every fact is trained by itself, once."""
     asked = np.flatnonzero(~train.is_composed)
     counts = np.bincount(train.hop1[asked], minlength=len(graph))
@@ -286,7 +292,7 @@ def _check_atomic(graph: KnowledgeGraph, train: Read, problems: _Problems) -> No
 
 
 def _check_probes(
-    read: Mapping[str, Read], types: Sequence[str], is_ood: Bool[np.ndarray, " fact"], problems: _Problems
+    read: Mapping[str, Read], types: Sequence[str], is_ood: Bool[np.ndarray, " fact"], problems: FolderProblems
 ) -> None:
     """Each item of `test.json` is what its type says; what the test splits hold is the validator's."""
     train, test = read["train.json"], read["test.json"]

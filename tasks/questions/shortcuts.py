@@ -47,8 +47,9 @@ def unsolved_by_shortcuts(task: Task, queries: Queries) -> Bool[Tensor, " query"
     >>> max(tasks.shortcut_accuracy(task, hard).values())
     0.0
     """
+    solved = _solved_by_shortcuts(task, queries)
     unsolved = torch.ones(len(queries), dtype=torch.bool, device="cpu")
-    for right in _solved_by_shortcuts(task, queries).values():
+    for right in solved.values():
         unsolved &= ~right
     return unsolved
 

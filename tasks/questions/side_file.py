@@ -54,25 +54,35 @@ class Side(SideOfFormat1):
         Raises:
             FileError: if one is another.
         """
-        if self.files is None:
-            return
-        if self.files.keys() != data.keys():
-            raise FileError(
-                f"{path}: names {', '.join(self.files) or 'no file'}, expected {', '.join(data)}; "
-                "take a copy or write the folder again"
-            )
-        if changed := [str(path.parent / name) for name in data if Entry.of(data[name]) != self.files[name]]:
-            raise FileError(
-                f"{', '.join(changed)}: other bytes than {path} says; a file was changed, or the writing of the folder was "
-                f"stopped or is not over: write the folder again, or, if its files are right, delete {SIDE_FILE} to read "
-                "it as a hand-made folder"
-            )
+        if self.files is not None:
+            check_files(self.files, path, data)
 
 
-def write_side(folder: Path, content: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+def check_files(files: Mapping[str, Entry], path: Path, data: Mapping[str, bytes]) -> None:
+    """Raise unless a folder's files are those that a side file names.
+
+    Raises:
+        FileError: if one is another.
+    """
+    if files.keys() != data.keys():
+        raise FileError(
+            f"{path}: names {', '.join(files) or 'no file'}, expected {', '.join(data)}; "
+            "take a copy or write the folder again"
+        )
+    if changed := [str(path.parent / name) for name in data if Entry.of(data[name]) != files[name]]:
+        raise FileError(
+            f"{', '.join(changed)}: other bytes than {path} says; a file was changed, or the writing of the folder was "
+            f"stopped or is not over: write the folder again, or, if its files are right, delete {SIDE_FILE} to read "
+            "it as a hand-made folder"
+        )
+
+
+def write_side(
+    folder: Path, content: Mapping[str, Any], files: Mapping[str, bytes], *, kind: str = KIND, written_format: int = FORMAT
+) -> None:
     """Write a folder's side file; `files` are the bytes that the others will have."""
     entries = {name: Entry.of(data).model_dump() for name, data in files.items()}
-    write_document(folder / SIDE_FILE, KIND, {**content, "files": entries}, written_format=FORMAT)
+    write_document(folder / SIDE_FILE, kind, {**content, "files": entries}, written_format=written_format)
 
 
 def read_side(path: Path) -> Side:
