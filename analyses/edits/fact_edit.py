@@ -80,8 +80,9 @@ class Dependents:
 
 
 def facts_by_split(task: Editable) -> Mapping[str, Queries]:
-    """The atomic splits that have questions."""
-    return {name: queries for name in splits_for(task, "atomic") if len(queries := task.split(name))}
+    """The atomic splits whose questions rest on facts."""
+    found = {name: task.split(name) for name in splits_for(task, "atomic")}
+    return {name: queries for name, queries in found.items() if any(bool((c >= 0).any()) for c in queries.facts.values())}
 
 
 def composed_by_split(task: Editable) -> Mapping[str, Queries]:

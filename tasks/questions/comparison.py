@@ -35,7 +35,7 @@ from .balancing import LABELS, Comparisons, all_comparisons, mirrored
 from .cards import comparison_card, comparison_line
 from .comparison_draws import COMPARED_TESTS, Drawn, drawing_problems
 from .comparison_files import read_comparisons, write_comparisons
-from .comparison_queries import VALUES, atomic_queries, compared_queries, first_attribute
+from .comparison_queries import VALUES, atomic_queries, compared_queries, first_attribute, other_values, with_value
 from .comparison_validity import ComparisonParts, arrays_of, parts_from, refuse_comparisons, settings_of
 from .contrasts import Contrast
 from .queries import Queries
@@ -100,6 +100,7 @@ class ComparisonTask(ByContent):
         refuse_comparisons(self._parts)
 
     __repr__, _repr_html_ = comparison_line, comparison_card
+    fact_values, with_fact = other_values, with_value
 
     @classmethod
     def random(

@@ -1,12 +1,18 @@
 """Values and comparisons in tokens: the values, then the labels, attributes, and entities."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from ...circuits.arguments import refuse, whole_problems
 from .balancing import LABELS, MISSING, Comparisons, labels_of
 from .queries import Queries
+
+if TYPE_CHECKING:
+    from .comparison import ComparisonTask
 
 VALUES = ("value_1", "value_2")
 """The intermediates: the values of both entities; `value_1` of an atomic question is its answer."""
@@ -45,6 +51,24 @@ def compared_queries(values: Values, n_levels: int, pairs: Comparisons, split: s
         facts=facts,
         split=split,
     )
+
+
+def other_values(task: "ComparisonTask", fact: int) -> Int[np.ndarray, " value"]:
+    """`Editable.fact_values` of comparisons: all values but the fact's."""
+    refuse(whole_problems(0, most=task.values.size - 1, fact=fact))
+    return np.delete(np.arange(task.n_levels), task.values.ravel()[fact])
+
+
+def with_value(task: "ComparisonTask", queries: Queries, *, fact: int, value: int) -> Queries:
+    """`Editable.with_fact` of comparisons: the same facts are asked for or compared, one of them with another value."""
+    refuse(whole_problems(0, most=task.values.size - 1, fact=fact))
+    refuse(whole_problems(0, most=task.n_levels - 1, value=value))
+    values = task.values.copy()
+    values.ravel()[fact] = value
+    first, second = (column.numpy() for column in queries.facts.values())
+    if len(queries.roles) == 2:
+        return atomic_queries(values, task.n_levels, first, queries.split)
+    return compared_queries(values, task.n_levels, np.column_stack([first, second]), queries.split)
 
 
 def _prompts(values: Values, n_levels: int, facts: Int[np.ndarray, "query n"]) -> Int[Tensor, "query pos"]:

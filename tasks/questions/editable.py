@@ -1,4 +1,4 @@
-"""What a task must say for a fact of it to be changed after training, and how two-hop questions say it.
+"""What a task must say for a fact of it to be changed after training, and how questions over a graph say it.
 
 A fact is an atomic question and its answer. A changed fact changes the answers of questions that rest on it, and which other
 facts some of them rest on: with (h, r1) → b′ in place of b, (h, r1, r2) goes on from (b′, r2), if there is such a fact.
@@ -17,6 +17,7 @@ from .queries import Queries
 from .task import Task
 
 if TYPE_CHECKING:
+    from .khop import KHopTask
     from .twohop import TwoHopTask
 
 
@@ -67,25 +68,25 @@ def editable(task: Any) -> Editable:
     return task
 
 
-def other_tails(task: "TwoHopTask", fact: int) -> Int[np.ndarray, " value"]:
-    """`Editable.fact_values` of two-hop questions: all entities but the fact's tail."""
+def other_tails(task: "TwoHopTask | KHopTask", fact: int) -> Int[np.ndarray, " value"]:
+    """`Editable.fact_values` of questions over a graph: all entities but the fact's tail."""
     refuse(_fact_problems(task.graph, fact))
     return np.delete(np.arange(task.graph.n_entities), task.graph.tails[fact])
 
 
-def with_tail(task: "TwoHopTask", queries: Queries, *, fact: int, value: int) -> Queries:
-    """`Editable.with_fact` of two-hop questions: they keep head and relations, and go where these now lead."""
+def with_tail(task: "TwoHopTask | KHopTask", queries: Queries, *, fact: int, value: int) -> Queries:
+    """`Editable.with_fact` of questions over a graph: they keep head and relations, and go where these now lead."""
     graph = with_other_tail(task.graph, fact, value)
-    if not len(queries):
-        return queries
     columns = [column.numpy() for column in queries.facts.values() if not (column < 0).all()]
+    if not columns:  # no question, or zero-hop ones, which rest on no fact
+        return queries
     chains, rows = followed(graph, np.column_stack(columns))
     made = chain_queries(
         graph,
         chains,
         queries.split,
-        n_hops=2,
-        intermediates=("bridge",),
+        n_hops=len(queries.facts),
+        intermediates=tuple(queries.intermediates),
         layout=task.layout,
         pad=graph.n_entities + graph.n_relations,
     )

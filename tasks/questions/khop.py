@@ -35,6 +35,7 @@ from .chain_splits import drawn, patterns, status_codes, test_split, trained_spl
 from .chain_validity import MOST_HOPS, chain_problems, parts_from
 from .chains import Chains, all_chains, chain_queries, too_many_problems
 from .contrasts import Contrast
+from .editable import other_tails, with_tail
 from .given import queries_problems
 from .graph import KnowledgeGraph, size_problems
 from .queries import Queries
@@ -65,6 +66,7 @@ class KHopTask(ByContent):
         refuse(chain_problems(self.two_hops, self.n_hops, self.trained, self.tests))
 
     __repr__, _repr_html_ = task_line, chain_card
+    fact_values, with_fact = other_tails, with_tail
 
     @classmethod
     def random(

@@ -384,8 +384,7 @@ class TwoHopTask(ByContent):
 
 
 def _unknown(intermediate: Any) -> list[str]:
-    known = is_one_of(intermediate, ("bridge",))
-    return [] if known else [f"no intermediate {shortly(intermediate)}; two-hop questions have 'bridge'"]
+    return [] if is_one_of(intermediate, ("bridge",)) else [f"no intermediate {shortly(intermediate)}; there is 'bridge'"]
 
 
 def two_hop(task: Task) -> TwoHopTask:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from grokscope.tasks import BOTH_HOPS, SPLITS, KnowledgeGraph, TwoHopTask
+from grokscope.tasks import BOTH_HOPS, SPLITS, ComparisonTask, KHopTask, KnowledgeGraph, TwoHopTask
 from grokscope.tasks.questions.editable import editable, followed, with_other_tail
 
 
@@ -86,3 +86,37 @@ def test_no_questions_stay_none() -> None:
     task = small_task(0)
     none = task.split("train_inferred").take(torch.tensor([], dtype=torch.long))
     assert len(task.with_fact(none, fact=0, value=int(task.fact_values(0)[0]))) == 0
+
+
+def test_three_hops_go_where_a_changed_fact_leads() -> None:
+    task = KHopTask.random(n_entities=14, n_relations=8, out_degree=6, ood_fraction=0.25, seed=2)
+    fact = int(task.split("train_3hop").facts["hop2"][0])
+    value = int(task.fact_values(fact)[3])
+    tail = {(head, relation): end for head, relation, end in task.graph.triples}
+    tail[task.graph.triples[fact][:2]] = value
+    for split in ("train_3hop", "test_3hop_iii", "id_atomic"):
+        queries, found = task.split(split), {}
+        for tokens in queries.tokens.tolist():
+            passed = [tokens[0]]
+            for token in tokens[1:]:
+                passed.append(tail.get((passed[-1], token - task.graph.n_entities), -1))
+            if passed[-1] >= 0:
+                found[tuple(tokens)] = passed[1:]
+        changed = task.with_fact(queries, fact=fact, value=value)
+        assert [tuple(row) for row in changed.tokens.tolist()] == list(found)
+        assert changed.answers.tolist() == [passed[-1] for passed in found.values()]
+        assert changed.intermediates["b1"].tolist() == [passed[0] for passed in found.values()]
+
+
+def test_comparisons_have_another_answer_where_a_value_is_another() -> None:
+    task = ComparisonTask.random(n_entities=10, n_attributes=2, n_levels=3, seed=0)
+    queries = task.split("train_compared")
+    fact = int(queries.facts["fact_2"][0])
+    value = int(task.fact_values(fact)[0])
+    changed = task.with_fact(queries, fact=fact, value=value)
+    values = {number: int(each) for number, each in enumerate(task.values.ravel())} | {fact: value}
+    facts = zip(queries.facts["fact_1"].tolist(), queries.facts["fact_2"].tolist(), strict=True)
+    signs = [(values[one] > values[two]) - (values[one] < values[two]) for one, two in facts]
+    assert changed.answers.tolist() == [task.n_levels + 1 + sign for sign in signs] != queries.answers.tolist()
+    assert torch.equal(changed.tokens, queries.tokens) and task.values.ravel()[fact] != value
+    assert task.with_fact(task.split("id_atomic"), fact=fact, value=value).answers.tolist().count(value) >= 1

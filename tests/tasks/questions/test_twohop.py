@@ -135,7 +135,7 @@ def test_tokens_are_named_by_what_they_are(layout: str) -> None:
 def test_the_bridge_can_be_any_entity_and_there_is_no_other_intermediate() -> None:
     task = small_task(0)
     assert task.n_values("bridge") == 20
-    with pytest.raises(KeyError, match="no intermediate 'carry'; two-hop questions have 'bridge'"):
+    with pytest.raises(KeyError, match="no intermediate 'carry'; there is 'bridge'"):
         task.n_values("carry")
 
 
