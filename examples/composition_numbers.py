@@ -1,0 +1,211 @@
+"""Measure the shipped compositions: the numbers and pictures of docs/compositions.md.
+
+    python examples/composition_numbers.py                           # all of it: docs/numbers/compositions.csv and a page
+    python examples/composition_numbers.py --pictures docs           # its pictures, too; needs chromium and playwright
+
+Nothing here was registered: what it finds is exploratory.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import pandas as pd
+import typer
+
+from grokscope import analyses, circuits, tasks
+from grokscope.analyses.page import Report
+from grokscope.analyses.statistics import wilson, wilson_row
+from grokscope.analyses.training.growth import onset
+from grokscope.circuits.arguments import refuse
+from grokscope.circuits.command import run_command
+from grokscope.circuits.destination import file_problems
+from grokscope.circuits.progress import with_bar
+from grokscope.circuits.writing import write_atomic
+from grokscope.tasks.questions.task import splits_for
+
+NAN = float("nan")
+MEASURES = ("lens", "probe", "ablation", "interchange", "direction")
+STANDING = {  # by arm: which questions are asked about which intermediates, and the status of the facts that read them
+    "three_hops": (("test_3hop_iii", "ID"), ("test_3hop_ooo", "OOD")),
+    "three_hops_natural": (("test_3hop_iii", "ID"),),
+    "comparison": (("test_compared_iid", "ID"), ("test_compared_ood", "OOD")),
+    "comparison_separate": (("test_compared_iid", "ID"), ("test_compared_ood", "OOD")),
+    "reasoning": (("test_compared_ood", "OOD"),),
+    "token_channel": (("test_inferred_iid", "ID"), ("test_inferred_ood", "OOD")),
+}
+LOOPS = (2, 3, 4, 5, 6, 8)
+LOOP_SPLITS = ("test_inferred_iid", "test_inferred_ood", "test_3hop_iii", "test_3hop_ooo")
+LAID = {  # a circuit of three hops on which that of two is laid: its contrast, and the roles
+    "beginning": ("b1", {"h": "h", "r1": "r1", "r2": "r2"}),
+    "end": ("b2", {"r1": "r2", "r2": "r3"}),
+}
+N_PAIRS, N_QUESTIONS, N_EDITS = 128, 256, 16
+EDITED = ("three_hops", "comparison", "comparison_separate", "token_channel")
+EDITED_OF_STUDY = ("natural-g1-r0", "natural-g2-r0", "untied-g1-r0", "untied-g2-r0")
+LEVEL = 0.9
+
+
+class Number(NamedTuple):
+    """One number: an estimate with its 95 % interval, what it rests on, and where in the model, if it is of a place."""
+
+    name: str
+    value: float
+    low: float = NAN
+    high: float = NAN
+    n: int = 0
+    of: str = "questions"
+    where: str = ""
+
+
+def accuracies(run: tasks.Run) -> Iterator[Number]:
+    """At the end, on the half that is reported, with shortcuts beside; and when accuracies stay at a level."""
+    last, n = run.metrics.iloc[-1], run.n_reported
+    for split in splits_for(run.task, "test"):
+        if n[split]:
+            yield Number(f"{run.name}/{split}", last[split], *wilson(last[split], n[split]), n=n[split])
+            yield Number(f"{run.name}/{split}.floor", last[f"floor_{split}"], n=n[split])
+            yield Number(f"{run.name}/{split}.steps", onset(run, split, LEVEL) or NAN, n=n[split])
+    yield Number(f"{run.name}/steps", int(last["step"]))
+    yield Number(f"{run.name}/seconds", float(last["seconds"]))
+
+
+def unsolved(run: tasks.Run, model: Any) -> Iterator[Number]:
+    """Accuracy on the test questions that no shortcut answers."""
+    for split in splits_for(run.task, "test"):
+        queries = run.task.split(split)
+        hard = queries.take(tasks.unsolved_by_shortcuts(run.task, queries))
+        if len(hard):
+            share = wilson_row(tasks.exact_match(model, hard), hard.unit)
+            yield Number(f"{run.name}/{split}.unsolved", share.value, share.low, share.high, share.n)
+
+
+def standing(run: tasks.Run, model: Any, split: str, second_hop: Any) -> Iterator[tuple[str, analyses.EvidenceResult]]:
+    """The evidence on each intermediate of one kind of questions."""
+    for name in run.task.split(split).intermediates:
+        about: dict[str, Any] = {"second_hop": second_hop, "intermediate": name, "n": N_QUESTIONS, "progress": False}
+        yield name, analyses.bridge_evidence(model, run.task, split, **about)
+
+
+def standing_numbers(label: str, evidence: analyses.EvidenceResult) -> Iterator[Number]:
+    """What reads and what uses an intermediate, each at its best place, which was chosen on other facts."""
+    row = analyses.bridge_standing([evidence]).iloc[0]
+    yield Number(f"{label}.standing", NAN, where=row["by_lens"])
+    yield Number(f"{label}.used_at", NAN, where=", ".join(evidence.used_at))
+    for name in MEASURES:
+        bounds = row[f"{name}_low"], row[f"{name}_high"]
+        n = 0 if pd.isna(row[f"{name}_n"]) else int(row[f"{name}_n"])
+        yield Number(f"{label}.{name}", row[name], *bounds, n=n, where=row[f"{name}_cells"])
+        yield Number(f"{label}.{name}.control", row[f"{name}_control"], n=n)
+
+
+def found(run: tasks.Run, model: Any, task: Any, split: str, contrast: str) -> circuits.Circuit:
+    """The circuit of questions that are answered right."""
+    pairs = tasks.make_pairs(task, split=split, contrast=contrast, n=N_PAIRS, seed=0).keep_correct(model)
+    return analyses.discover(model, pairs, progress=False)
+
+
+def laid(run: tasks.Run, model: Any) -> Iterator[tuple[str, circuits.CounterpartComparison, circuits.Diagram]]:
+    """The circuit of two hops laid on the beginning and on the end of that of three."""
+    two = found(run, model, run.task.up_to(2), "test_inferred_iid", "bridge")
+    for place, (contrast, roles) in LAID.items():
+        both = {"two hops": two, "three hops": found(run, model, run.task, "test_3hop_iii", contrast)}
+        drawn = circuits.draw(circuits.counterparts(both, roles), despite=("contrast", "pairs"))
+        yield place, circuits.compare_counterparts(both, roles, progress=False), drawn
+
+
+def laid_numbers(label: str, compared: circuits.CounterpartComparison) -> Iterator[Number]:
+    """Distances with chance, kept edges, and what lies outside."""
+    for row in compared.table.to_dict("records"):
+        name = str(row["measure"]).replace(" ", "_")
+        n = min(int(row["n_a"]), int(row["n_b"]))
+        yield Number(f"{label}.{name}", row["value"], row["low"], row["high"], n=n)
+        if pd.notna(row["chance_bound"]):
+            yield Number(f"{label}.{name}.chance", row["chance_bound"], n=n)
+
+
+def loops(run: tasks.Run) -> analyses.LoopResult:
+    """Accuracy by the number of loops that are run."""
+    return analyses.accuracy_by_loops(run.checkpoint("final"), LOOPS, splits=LOOP_SPLITS)
+
+
+def edited(checkpoint: tasks.Checkpoint) -> analyses.EditResult:
+    """What follows when facts are changed."""
+    return analyses.edit_facts(checkpoint, checkpoint.task, n_edits=N_EDITS, progress=False)
+
+
+def edit_numbers(label: str, result: analyses.EditResult) -> Iterator[Number]:
+    """Shares of questions that follow, over edits."""
+    for row in result.summary.to_dict("records"):
+        name = f"{label}.edit.{row['method']}.{row['facts']}.{row['place']}.{row['part']}".replace(" ", "_")
+        about: dict[str, Any] = {"n": row["n_edits"], "of": "edits"}
+        yield Number(name, row["propagated"], row["low"], row["high"], **about)
+        for column in ("kept", "unedited", "right_before", "facts_before", "facts_after"):
+            yield Number(f"{name}.{column}", row[column], **about)
+
+
+def measured(study: tasks.Study, report: Report) -> Iterator[Number]:
+    """All numbers, and what is shown of them."""
+    report.figure(study.figure(), "Exact match by training step; one training on each of two graphs.")
+    for run in with_bar(study.runs.values(), "measuring", total=len(study.runs)):
+        arm, model = run.name.partition("-")[0], run.checkpoint("final").model()
+        yield from accuracies(run)
+        if run.task.kind == tasks.ComparisonTask.kind:
+            yield from unsolved(run, model)
+        for split, second_hop in STANDING.get(arm, ()):
+            for name, evidence in standing(run, model, split, second_hop):
+                yield from standing_numbers(f"{run.name}/{split}.{name}", evidence)
+                report.figure(evidence.figure(), f"{run.name}, {split}: what reads and uses {name}, minus control.")
+        if arm == "three_hops":
+            for place, compared, drawn in laid(run, model):
+                yield from laid_numbers(f"{run.name}/{place}", compared)
+                report.diagram(drawn, f"{run.name}: the two-hop circuit on the {place} of the three-hop one.")
+        if arm == "two_hops_only":
+            result = loops(run)
+            for row in result.table.to_dict("records"):
+                label = f"{run.name}/{row['split']}.loops_{row['n_loops']}"
+                yield Number(label, row["exact_match"], row["low"], row["high"], row["n"])
+            report.figure(result.figure(), "Accuracy by loops that are run; three hops were never trained.")
+    checkpoints = {name: run.checkpoint("final") for name, run in study.runs.items() if name.partition("-")[0] in EDITED}
+    shipped = tasks.load_study()
+    checkpoints |= {name: shipped.runs[name].checkpoint("final") for name in EDITED_OF_STUDY}
+    for name, checkpoint in with_bar(checkpoints.items(), "editing facts", total=len(checkpoints)):
+        result = edited(checkpoint)
+        yield from edit_numbers(name, result)
+        report.figure(result.figure(), f"{name}: what follows a changed fact, by method and by where the fact is used.")
+
+
+def take_pictures(page_file: Path, folder: Path) -> None:
+    """Write pictures of the page's figures."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1100, "height": 800})
+        page.goto(page_file.resolve().as_uri())
+        for number, figure in enumerate(page.locator(".plotly-graph-div").all()):
+            figure.scroll_into_view_if_needed()
+            figure.screenshot(path=folder / f"compositions_{number}.png")
+        browser.close()
+
+
+def main(
+    study: Annotated[str, typer.Option(help="a shipped study or a folder of runs")] = "compositions",
+    numbers: Annotated[Path, typer.Option(help="file of numbers")] = Path("docs/numbers/compositions.csv"),
+    out: Annotated[Path, typer.Option(help="the page")] = Path("compositions.html"),
+    pictures: Annotated[Path | None, typer.Option(help="folder for pictures of its figures")] = None,
+) -> None:
+    """Measure all shipped runs, write the numbers and the page."""
+    refuse(file_problems(out=out) + file_problems(numbers=numbers))
+    report = Report("More compositions (exploratory)")
+    table = pd.DataFrame(measured(tasks.load_study(study), report), columns=pd.Index(Number._fields))
+    write_atomic(numbers, table.to_csv(index=False, float_format="%.6g"))
+    report.table(table)
+    report.save(out)
+    if pictures:
+        take_pictures(out, pictures)
+
+
+if __name__ == "__main__":
+    run_command(main, stopped="stopped before the numbers were written")
