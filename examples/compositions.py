@@ -40,6 +40,7 @@ def three_hops(**settings: Any) -> Callable[[int], tasks.Task]:
 
 
 SMALL, SIX_LOOPS = tasks.ModelConfig.small(), tasks.ModelConfig.small(n_loops=6)
+SEPARATE = tasks.ModelConfig.small(n_blocks=4, n_loops=1)
 ARMS = {
     # facts in two hops, the OOD ones too, and three hops of ID facts
     "three_hops": Arm(three_hops(supervision=tasks.BOTH_HOPS), SIX_LOOPS, 3_500),
@@ -48,6 +49,14 @@ ARMS = {
     # three hops are never trained
     "two_hops_only": Arm(
         three_hops(phi={2: None}, supervision=tasks.BOTH_HOPS), tasks.ModelConfig.small(positions="rotary"), 3_000
+    ),
+    "comparison": Arm(lambda seed: tasks.ComparisonTask.random(seed=seed), SMALL, 3_000),
+    "comparison_separate": Arm(lambda seed: tasks.ComparisonTask.random(seed=seed), SEPARATE, 3_000),
+    "reasoning": Arm(lambda seed: tasks.ComparisonTask.reasoning(seed=seed), SMALL, 4_000),
+    # two hops in the natural regime, as in the study: with zero-hop questions, and with a channel for the token
+    "identity": Arm(lambda seed: tasks.TwoHopTask.random(seed=seed, supervision=tasks.IDENTITY), SMALL, 10_000, 500),
+    "token_channel": Arm(
+        lambda seed: tasks.TwoHopTask.random(seed=seed), tasks.ModelConfig.small(carries="state and token"), 8_000, 500
     ),
 }
 
