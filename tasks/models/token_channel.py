@@ -33,7 +33,7 @@ def embedded_again(
 ) -> Float[Tensor, "*batch d_model"]:
     """What the channel writes where the head gives these logits: the expected embedding, `SCALE` times.
 
-    >>> embedded_again(torch.tensor([[0.0, 99.0], [1.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 3.0]]))
+    >>> embedded_again(torch.tensor([[0.0, 999.0], [1.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 3.0]]))
     tensor([[ 0., 12.],
             [ 2.,  6.]])
     """

@@ -81,10 +81,13 @@ def _written_out(model: HookedTransformer, config: ModelConfig, tokens: Tensor, 
             state = state + attn.b_O
             hidden = torch.nn.functional.gelu(_normed(state, block.ln2) @ mlp.W_in + mlp.b_in)
             state = state + hidden @ mlp.W_out + mlp.b_out
-        logits = _normed(state, model.ln_final) @ model.W_U + model.b_U
         if carrying and loop < config.n_loops - 1:
-            state = state + 4 * torch.einsum("npv,vd->npd", logits.softmax(-1), model.W_E)
-    return logits
+            state = state + 4 * torch.einsum("npv,vd->npd", _decoded(state, model).softmax(-1), model.W_E)
+    return _decoded(state, model)
+
+
+def _decoded(state: Tensor, model: HookedTransformer) -> Tensor:
+    return _normed(state, model.ln_final) @ model.W_U + model.b_U
 
 
 def _normed(state: Tensor, norm: nn.Module) -> Tensor:
