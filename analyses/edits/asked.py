@@ -12,7 +12,7 @@ from ...tasks.questions.editable import Editable
 from ...tasks.transformerlens import Model
 from .fact_edit import Dependents, FactEdit, choose_edits, composed_by_split, dependents, facts_by_split
 
-Met = Bool[Tensor, " query"]
+Met = Bool[Tensor, " _"]
 Right = Callable[[Queries], Met]
 """Which questions are answered as they say."""
 SAMPLE = 1000  # composed questions on other facts whose accuracy is measured before and after an edit

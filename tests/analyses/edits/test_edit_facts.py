@@ -129,7 +129,10 @@ def test_a_fact_works_where_half_of_its_questions_are_right(world: TwoHopTask) -
     for found in asked.found:
         for some in found:
             if some.place == "hop1":
-                expected = [sum(right[hop2]) / len(right[hop2]) >= 0.5 for hop2 in some.after.hop2.tolist()]
+                met = [
+                    right.get(hop2, [False]) for hop2 in some.after.hop2.tolist()
+                ]  # of what is never asked nothing is known
+                expected = [sum(each) / len(each) >= 0.5 for each in met]
                 assert asked.able(some).tolist() == expected
 
 
@@ -156,7 +159,7 @@ def test_edits_that_did_not_take_are_left_out_of_the_summary(by_hand: EditResult
 
 
 def test_training_of_a_checkpoint_and_its_steps(tmp_path: Path) -> None:
-    run = trained(tmp_path / "run", 300, task=small(), evaluate_every=100)
+    run = trained(tmp_path / "run", 150, task=small(), evaluate_every=50)
     checkpoint = run.checkpoint("final")
     found = edit_facts(
         checkpoint, run.task, methods=("training", "rank one"), n_edits=2, learning_rate=3e-3, max_steps=400, progress=False
