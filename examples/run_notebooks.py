@@ -26,6 +26,7 @@ from grokscope.circuits.writing import write_atomic
 
 NOTEBOOKS = Path(__file__).parent / "notebooks"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+WIDGET = "application/vnd.jupyter.widget-view+json"
 FIGURE, DIAGRAM = "application/vnd.plotly.v1+json", 'class="gs-data"'
 WIDTH = 1000
 
@@ -55,6 +56,11 @@ def add_pictures(notebook: NotebookNode, browser: Browser) -> None:
             data["image/png"] = picture(browser, data["text/html"])
 
 
+def is_bar(output: NotebookNode) -> bool:
+    """Whether an output is a progress bar, as text or as a widget, or another thing that goes to stderr."""
+    return output.get("name") == "stderr" or WIDGET in output.get("data", {})
+
+
 def run(name: str, browser: Browser) -> None:
     """Run one notebook in an empty folder, and replace it by the result."""
     path = NOTEBOOKS / f"{name}.ipynb"
@@ -66,7 +72,7 @@ def run(name: str, browser: Browser) -> None:
     for cell in notebook.cells:
         cell.metadata = {"tags": ["parameters"]} if "parameters" in cell.metadata.get("tags", []) else {}
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [output for output in cell.outputs if not is_bar(output)]
     add_pictures(notebook, browser)
     write_atomic(path, nbformat.writes(notebook) + "\n")
 

@@ -15,6 +15,7 @@ LITTLE = {
     "claim_transfer": {"n_questions": 48},
     "claim_cost": {"graphs": [1]},
     "your_own_model": {"n_steps": 60},
+    "your_own_task": {"max_steps": 400, "n_questions": 64, "n_pairs": 96},
     "token_mixing": {"n_questions": 64, "n_pairs": 16},
     "any_model": {
         "n_steps": 150,

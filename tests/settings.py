@@ -150,6 +150,11 @@ PATHS = A.PathDistances(
 GRAPH = dict(roles=("h", "r1", "r2"), answer_role="r2", n_layers=2, n_heads=2, n_blocks=2)
 
 
+SUMS = T.Queries(torch.tensor([[1, 2], [3, 9], [4, 4], [5, 6]]), torch.tensor([3, 2, 8, 1]), roles=("a", "b"),
+                 intermediates={"carry": torch.tensor([0, 1, 0, 1])})  # fmt: skip
+OWN = dict(questions={"sums": ("trained", SUMS[:3]), "new_sums": ("test", SUMS[3:])}, decided_by={"carry": ("a", "b")})
+
+
 def asked(w: SimpleNamespace) -> dict[str, Any]:
     return {"model": w.model, "pairs": w.pairs}
 
@@ -343,6 +348,42 @@ ROWS: dict[str, Row] = {
     ),
     "Queries.one_per_unit": (T.Queries.one_per_unit, lambda w: {"self": w.queries, "seed": 0}, {}),
     "Queries.take": (T.Queries.take, lambda w: {"self": w.queries, "rows": [0]}, {"rows": "rows"}),
+    "QuestionTask": (
+        T.QuestionTask,
+        lambda w: dict(OWN),
+        {
+            **dict.fromkeys(("questions", "decided_by", "shortcuts", "token_names"), "data"),
+            **dict.fromkeys(("id_test", "ood_test"), "name or none"),
+            **{"n_tokens": "bounded count or none", "regime": "name"},
+        },
+    ),
+    "QuestionTask.donors": (
+        T.QuestionTask.donors,
+        lambda w: {"self": T.QuestionTask(**OWN), "intermediate": "carry", "second_hop": "ID", "seed": 0},
+        {"intermediate": "choice", "second_hop": "choice"},
+    ),
+    "QuestionTask.fact_status": (
+        T.QuestionTask.fact_status,
+        lambda w: {"self": T.QuestionTask(**OWN), "queries": SUMS},
+        {"queries": "data"},
+    ),
+    "QuestionTask.from_arrays": (T.QuestionTask.from_arrays, lambda w: dict(arrays={}, settings={}), {}),
+    "QuestionTask.n_values": (
+        T.QuestionTask.n_values,
+        lambda w: {"self": T.QuestionTask(**OWN), "intermediate": "carry"},
+        {"intermediate": "choice"},
+    ),
+    "QuestionTask.reference": (T.QuestionTask.reference, lambda w: {"self": T.QuestionTask(**OWN), "seed": 0}, {}),
+    "QuestionTask.split": (
+        T.QuestionTask.split,
+        lambda w: {"self": T.QuestionTask(**OWN), "name": "sums"},
+        {"name": "choice"},
+    ),
+    "QuestionTask.token_name": (
+        T.QuestionTask.token_name,
+        lambda w: {"self": T.QuestionTask(**OWN), "token": 0},
+        {"token": "token"},
+    ),
     "Run.checkpoint": (T.Run.checkpoint, lambda w: {"self": w.run, "which": "final"}, {"which": "checkpoint"}),
     "Run.load": (T.Run.load, lambda w: {"folder": w.run.folder}, {"folder": "folder to read"}),
     "Study.describe": (

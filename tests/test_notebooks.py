@@ -1,13 +1,14 @@
 """Every notebook runs from top to bottom; the tour does so from a wheel, see test_packaging."""
 
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 import torch
 from notebooks import LITTLE, NOTEBOOKS, WARNED_OF, run_notebook
 
-from grokscope.tasks import ModelConfig, NewFacts, TrainConfig, TwoHopTask, train
+from grokscope.tasks import ModelConfig, NewFacts, QuestionTask, Task, TrainConfig, TwoHopTask, make_pairs, train
 
 MARKS = {"your_own_model": pytest.mark.transformerlens(3)}  # others are slow; its reader has a HookedTransformer
 HERE = [name for name in LITTLE if name != "tour"]
@@ -28,6 +29,24 @@ def test_every_notebook_is_run_and_shipped_with_outputs() -> None:
         counts = [cell.execution_count for cell in cells if cell.cell_type == "code"]
         assert counts == list(range(1, len(counts) + 1)), f"{name} was not run from top to bottom"
         assert not any(output.output_type == "error" for cell in cells for output in cell.get("outputs", []))
+
+
+def test_the_task_of_the_notebook_is_the_sum_that_it_says_in_thirty_lines() -> None:
+    cells = [cell.source for cell in nbformat.read(NOTEBOOKS / "your_own_task.ipynb", as_version=4).cells]
+    (source,) = (each for each in cells if "tasks.QuestionTask(" in each)
+    assert len(source.splitlines()) <= 30
+    made: dict[str, Any] = {}
+    exec(source, made)
+    task, asked = made["task"], set()
+    assert isinstance(task, QuestionTask) and isinstance(task, Task)
+    for name in task.splits:
+        queries = task.split(name)
+        rows = (queries.tokens.tolist(), queries.answers.tolist(), queries.intermediates["partial_sum"].tolist())
+        for prompt, answer, partial_sum in zip(*rows, strict=True):
+            assert answer == sum(prompt) % 13 and partial_sum == (prompt[0] + prompt[1]) % 13
+            asked.add(tuple(prompt))
+    assert len(asked) == 13**2 + 13**3 == sum(len(task.split(name)) for name in task.splits)
+    assert len(make_pairs(task, split="new_sums", contrast="partial_sum", n=256, seed=0)) == 256
 
 
 def _transfers(folder: Path) -> Path:

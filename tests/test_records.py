@@ -67,6 +67,12 @@ def paired(world: SimpleNamespace, name: str) -> PromptPairs:
     return PromptPairs(*columns, NAMES, 1, name, about, intermediates=known, corrupt_intermediates=known)
 
 
+def own_task(world: SimpleNamespace, name: str) -> tasks.QuestionTask:
+    questions = asked(world, "sum")
+    splits = {NAMES[2]: ("trained", questions[:16]), "tested": ("test", questions[16:])}
+    return tasks.QuestionTask(splits, token_names=[name] * 96, regime=name)  # pyright: ignore[reportArgumentType]
+
+
 def run_named(world: SimpleNamespace, name: str) -> Run:
     return replace(world.run, folder=Path(name.replace("/", "|")), initial=name)
 
@@ -97,6 +103,7 @@ MAKERS: dict[type, Callable[[SimpleNamespace, str], Any]] = {
     tasks.NewFacts: lambda world, name: tasks.NewFacts.random(world.task, n=5),
     PromptPairs: paired,
     Queries: asked,
+    tasks.QuestionTask: own_task,
     Run: run_named,
     Study: lambda world, name: Study(Path(name), {f"{name}-g{graph}": run_named(world, name) for graph in range(200)}),
     Supervision: lambda world, name: tasks.BOTH_HALF,

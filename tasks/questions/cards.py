@@ -104,7 +104,7 @@ def _world(task: "ComparisonTask") -> tuple[str, str, str]:
 @one_line
 def questions_line(task: "QuestionTask") -> Iterator[str]:
     """Splits with their sizes, positions, and what is decided by which of them."""
-    yield shortened(", ".join(f"{name} {len(each):,}" for name, (_, each) in task.questions.items()))
+    yield from (f"{shortened(name)} {len(each):,}" for name, (_, each) in task.questions.items())
     yield counted(task.n_tokens, "token")
     yield from (f"{shortened(name)} by {shortened(' '.join(roles))}" for name, roles in task.decided_by.items())
     yield shortened(task.regime) if task.regime != "questions" else ""

@@ -24,7 +24,7 @@ from .queries import Queries
 from .question_donors import QuestionDonors
 from .question_validity import content_problems, kind_problems
 from .saved_questions import arrays_of, parts_from, settings_of
-from .task import Part, Settings, splits_for
+from .task import Part, Settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,7 @@ class QuestionTask(ByContent):
     @property
     def n_reference(self) -> int:
         """How many units are trained."""
-        return self._composed("trained").n_units
+        return self._trained.n_units
 
     def token_name(self, token: int) -> str:
         """What a token is called in figures."""
@@ -134,19 +134,19 @@ class QuestionTask(ByContent):
         Raises:
             KeyError: if the questions carry no such intermediate.
         """
-        known = self._composed("trained", "test").intermediates
+        known = self._composed.intermediates
         if not is_one_of(intermediate, known):
             raise KeyError(f"no intermediate {shortly(intermediate)}; there is {', '.join(known) or 'none'}")
         return int(known[intermediate].max()) + 1
 
     def reference(self, *, seed: int, without: frozenset[int] = frozenset()) -> Queries:
         """A random trained question for each unit that is not in `without`: for means and probes."""
-        return self._composed("trained").one_per_unit(seed=seed, without=without)
+        return self._trained.one_per_unit(seed=seed, without=without)
 
     @property
     def contrasts(self) -> Mapping[str, Contrast]:
         """By intermediate, that all tokens that decide it differ, and so does it; by role, that its token differs."""
-        tokens = self._composed("trained", "test").tokens
+        tokens = self._composed.tokens
         varies = (tokens != tokens[:1]).any(0).tolist()
         alone = {role: Contrast((role,)) for role, does in zip(self._roles, varies, strict=True) if does}
         return {name: Contrast(tuple(roles), differs=(name,)) for name, roles in self.decided_by.items()} | alone
@@ -172,10 +172,9 @@ class QuestionTask(ByContent):
         ]
         problems = [] if intermediate in self.decided_by else undecided
         refuse(problems + choice_problems(second_hop=(second_hop, ("ID", "OOD"))) + seed_problems(seed))
-        trained, tested = self._composed("trained"), self._composed("test")
-        is_trained = torch.arange(len(trained) + len(tested), device="cpu") < len(trained)
+        is_trained = torch.arange(len(self._composed), device="cpu") < len(self._trained)
         roles, rng = self.decided_by[intermediate], np.random.default_rng(seed)
-        return QuestionDonors(self._composed("trained", "test"), is_trained, roles, intermediate, rng)
+        return QuestionDonors(self._composed, is_trained, roles, intermediate, rng)
 
     @property
     def key(self) -> str:
@@ -212,10 +211,15 @@ class QuestionTask(ByContent):
         """Those of trained and tested questions."""
         return next(queries.roles for part, queries in self.questions.values() if part != "atomic")
 
-    def _composed(self, *parts: Part) -> Queries:
-        """All questions for these parts, trained ones first."""
-        found = [self.split(name) for part in parts for name in splits_for(self, part)]
-        return found[0] if len(found) == 1 else _joined(found)
+    @cached_property
+    def _trained(self) -> Queries:
+        """All trained questions that are not atomic."""
+        return _joined([queries for part, queries in self.questions.values() if part == "trained"])
+
+    @cached_property
+    def _composed(self) -> Queries:
+        """Trained questions that are not atomic, and after them those that are tested."""
+        return _joined([self._trained, *(queries for part, queries in self.questions.values() if part == "test")])
 
 
 def _refuse(problems: list[str]) -> None:

@@ -18,6 +18,7 @@ from .validity import missing_problems, settings_problems
 if TYPE_CHECKING:
     from .question_task import QuestionTask
 
+MOST_TOKENS = 100_000_000  # a hundred times the largest vocabularies of language models
 COLUMNS = ("step", "seconds", "loss", "train")
 PREFIXES = ("select_", "gated_", "floor_")
 """Columns of a run's metrics next to those of splits."""
@@ -38,7 +39,7 @@ def kind_problems(task: "QuestionTask") -> list[str]:
                 [] if given else [f"{what}[{name!r}] has no role"]
             )
     problems += [] if task.token_names is None else names_problems(token_names=task.token_names)
-    problems += [] if task.n_tokens is None else whole_problems(1, n_tokens=task.n_tokens)
+    problems += [] if task.n_tokens is None else whole_problems(1, most=MOST_TOKENS, n_tokens=task.n_tokens)
     problems += [] if task.id_test is None else name_problems(id_test=task.id_test)
     problems += [] if task.ood_test is None else name_problems(ood_test=task.ood_test)
     return problems + name_problems(regime=task.regime) + seed_problems(task.seed)
