@@ -25,6 +25,7 @@ STOREYS = {
         "face",
     ),
     "tasks": (
+        "rotary",
         "hooked_config",
         "hooked_layers",
         "hooked_transformer",

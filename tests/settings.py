@@ -181,6 +181,16 @@ ROWS: dict[str, Row] = {
         lambda w: {"self": COMPARED, "queries": COMPARED.split("train_compared")},
         {"queries": "data"},
     ),
+    "ComparisonTask.fact_values": (
+        T.ComparisonTask.fact_values,
+        lambda w: {"task": COMPARED, "fact": 0},
+        {"fact": "bounded count from 0"},
+    ),
+    "ComparisonTask.with_fact": (
+        T.ComparisonTask.with_fact,
+        lambda w: {"task": COMPARED, "queries": COMPARED.split("train_compared"), "fact": 0, "value": 0},
+        dict.fromkeys(("fact", "value"), "bounded count from 0"),
+    ),
     "ComparisonTask.from_arrays": (T.ComparisonTask.from_arrays, lambda w: dict(arrays={}, settings={}), {}),
     "ComparisonTask.from_files": (T.ComparisonTask.from_files, lambda w: {"folder": "."}, {"folder": "folder to read"}),
     "ComparisonTask.n_values": (
@@ -290,7 +300,7 @@ ROWS: dict[str, Row] = {
         lambda w: dict(d_model=32, n_heads=2, n_blocks=1, n_loops=2),
         {
             **dict.fromkeys(("d_model", "n_heads", "n_blocks", "n_loops", "mlp_ratio"), "count"),
-            **{**dict.fromkeys(("tie_embeddings", "bidirectional"), "flag"), "carries": "choice"},
+            **{**dict.fromkeys(("tie_embeddings", "bidirectional"), "flag"), "carries": "choice", "positions": "choice"},
         },
     ),
     **{
@@ -434,6 +444,11 @@ ROWS: dict[str, Row] = {
         dict.fromkeys(("second_hop", "intermediate"), "choice"),
     ),
     "TwoHopTask.fact_status": (T.TwoHopTask.fact_status, lambda w: {"self": w.task, "queries": w.queries}, {}),
+    "TwoHopTask.fact_values": (
+        T.TwoHopTask.fact_values,
+        lambda w: {"task": w.task, "fact": 0},
+        {"fact": "bounded count from 0"},
+    ),
     "TwoHopTask.from_arrays": (T.TwoHopTask.from_arrays, lambda w: dict(arrays={}, settings={}), {}),
     "TwoHopTask.from_files": (T.TwoHopTask.from_files, lambda w: {"folder": "."}, {"folder": "folder to read"}),
     "TwoHopTask.n_values": (
@@ -460,6 +475,11 @@ ROWS: dict[str, Row] = {
         {"folder": "folder to write"},
     ),
     "TwoHopTask.token_name": (T.TwoHopTask.token_name, lambda w: {"self": w.task, "token": 0}, {"token": "token"}),
+    "TwoHopTask.with_fact": (
+        T.TwoHopTask.with_fact,
+        lambda w: {"task": w.task, "queries": w.queries, "fact": 0, "value": 0},
+        dict.fromkeys(("fact", "value"), "bounded count from 0"),
+    ),
     "TwoHopTask.with_layout": (T.TwoHopTask.with_layout, lambda w: {"self": w.task, "layout": "slots"}, {}),
     "TwoHopTask.with_supervision": (
         T.TwoHopTask.with_supervision,

@@ -227,6 +227,8 @@ WRITES = {  # by command, where it writes
     "analyses/study/run.py": "folder to write",
     "examples/bridge_evidence.py": "file to write",
     "examples/compare_circuits.py": "folder to write",
+    "examples/composition_numbers.py": "file to write",
+    "examples/compositions.py": "folder to write",
     "examples/diagrams.py": "folder to write",
     "examples/pilot.py": "folder to write",
     "examples/replicate_circuits.py": "file to write",

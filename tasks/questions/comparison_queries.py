@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...circuits.arguments import refuse, whole_problems
 from .balancing import LABELS, MISSING, Comparisons, labels_of
+from .given import queries_problems
 from .queries import Queries
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ def other_values(task: "ComparisonTask", fact: int) -> Int[np.ndarray, " value"]
 
 def with_value(task: "ComparisonTask", queries: Queries, *, fact: int, value: int) -> Queries:
     """`Editable.with_fact` of comparisons: the same facts are asked for or compared, one of them with another value."""
-    refuse(whole_problems(0, most=task.values.size - 1, fact=fact))
-    refuse(whole_problems(0, most=task.n_levels - 1, value=value))
+    problems = whole_problems(0, most=task.values.size - 1, fact=fact)
+    refuse(queries_problems(queries=queries) + problems + whole_problems(0, most=task.n_levels - 1, value=value))
     values = task.values.copy()
     values.ravel()[fact] = value
     first, second = (column.numpy() for column in queries.facts.values())

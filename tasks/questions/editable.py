@@ -12,6 +12,7 @@ from jaxtyping import Int
 
 from ...circuits.arguments import native, refuse, whole_problems
 from .chains import Chains, chain_queries
+from .given import queries_problems
 from .graph import KnowledgeGraph
 from .queries import Queries
 from .task import Task
@@ -76,6 +77,8 @@ def other_tails(task: "TwoHopTask | KHopTask", fact: int) -> Int[np.ndarray, " v
 
 def with_tail(task: "TwoHopTask | KHopTask", queries: Queries, *, fact: int, value: int) -> Queries:
     """`Editable.with_fact` of questions over a graph: they keep head and relations, and go where these now lead."""
+    problems = whole_problems(0, most=task.graph.n_entities - 1, value=value)
+    refuse(queries_problems(queries=queries) + _fact_problems(task.graph, fact) + problems)
     graph = with_other_tail(task.graph, fact, value)
     columns = [column.numpy() for column in queries.facts.values() if not (column < 0).all()]
     if not columns:  # no question, or zero-hop ones, which rest on no fact
