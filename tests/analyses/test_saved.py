@@ -456,6 +456,7 @@ SINCE_FORMAT_3 = {
     "CycleDistancesResult",
     "ReadingMethodsResult",
     "ComparisonSummary",
+    "CounterpartComparison",
     "ByAgeResult",
     "DirectionTransferResult",
     "EditResult",

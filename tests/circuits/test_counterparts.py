@@ -268,3 +268,16 @@ def circuit_with_answer_at_r2() -> Circuit:
     graph = ComputationGraph.transformer(ROLES, "r2", n_layers=3, n_heads=1, n_blocks=1)
     found = Circuit.from_effects(effects({}, graph=graph))
     return dataclasses.replace(found, provenance={**found.provenance, "pairs": "p"})
+
+
+def test_a_sum_is_verified_no_better_than_its_parts() -> None:
+    two, three = everywhere(2, 0), everywhere(3, 1)
+    estimated = three.table["sender"].eq("MLP0@r2") & three.table["receiver"].eq("L1H0.v@r2")
+    assert estimated.sum() == 1
+    words = np.where(estimated, "estimated", "exact")
+    two = dataclasses.replace(two, table=two.table.assign(verified="sampled"))
+    three = dataclasses.replace(three, table=three.table.assign(verified=words))
+    laid = counterparts({"two": two, "three": three}, BEGINNING)
+    assert set(laid["two"].table["verified"]) == {"sampled"}
+    known = laid["three"].table.set_index(["sender", "receiver"])["verified"]
+    assert known[("MLP0@r2", "logits@r2")] == "estimated" and known.drop(("MLP0@r2", "logits@r2")).eq("exact").all()
