@@ -101,7 +101,7 @@ def test_of_two_breaks_both_are_named() -> None:
         "names nonsense",
         "lacks regime",
         "seed is True",
-        "regime is None",
+        "regime must be",
         "trained: fact",
     ):
         assert text in str(caught.value)
