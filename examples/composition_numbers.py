@@ -9,6 +9,7 @@ Nothing here was registered: what it finds is exploratory.
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
@@ -145,9 +146,10 @@ def edit_numbers(label: str, result: analyses.EditResult) -> Iterator[Number]:
             yield Number(f"{name}.{column}", row[column], **about)
 
 
-def measured(study: tasks.Study, report: Report) -> Iterator[Number]:
-    """All numbers, and what is shown of them."""
-    report.figure(study.figure(), "Exact match by training step; one training on each of two graphs.")
+def measured(study: tasks.Study, report: Report, pictures: dict[str, Any]) -> Iterator[Number]:
+    """All numbers, what is shown of them, and of that by name what the docs show."""
+    pictures["accuracy"] = study.figure()
+    report.figure(pictures["accuracy"], "Exact match by training step; one training on each of two graphs.")
     for run in with_bar(study.runs.values(), "measuring", total=len(study.runs)):
         arm, model = run.name.partition("-")[0], run.checkpoint("final").model()
         yield from accuracies(run)
@@ -161,32 +163,40 @@ def measured(study: tasks.Study, report: Report) -> Iterator[Number]:
             for place, compared, drawn in laid(run, model):
                 yield from laid_numbers(f"{run.name}/{place}", compared)
                 report.diagram(drawn, f"{run.name}: the two-hop circuit on the {place} of the three-hop one.")
+                pictures.setdefault(place, drawn)
         if arm == "two_hops_only":
             result = loops(run)
             for row in result.table.to_dict("records"):
                 label = f"{run.name}/{row['split']}.loops_{row['n_loops']}"
                 yield Number(label, row["exact_match"], row["low"], row["high"], row["n"])
-            report.figure(result.figure(), "Accuracy by loops that are run; three hops were never trained.")
+            figure = result.figure()
+            report.figure(figure, "Accuracy by loops that are run; three hops were never trained.")
+            pictures.setdefault("loops", figure)
     checkpoints = {name: run.checkpoint("final") for name, run in study.runs.items() if name.partition("-")[0] in EDITED}
     shipped = tasks.load_study()
     checkpoints |= {name: shipped.runs[name].checkpoint("final") for name in EDITED_OF_STUDY}
     for name, checkpoint in with_bar(checkpoints.items(), "editing facts", total=len(checkpoints)):
         result = edited(checkpoint)
         yield from edit_numbers(name, result)
-        report.figure(result.figure(), f"{name}: what follows a changed fact, by method and by where the fact is used.")
+        figure = result.figure()
+        report.figure(figure, f"{name}: what follows a changed fact, by method and by where the fact is used.")
+        pictures.setdefault(f"edits_{name.partition('-')[0]}", figure)
 
 
-def take_pictures(page_file: Path, folder: Path) -> None:
-    """Write pictures of the page's figures."""
+def take_pictures(shown: dict[str, Any], folder: Path) -> None:
+    """Write a picture of each figure and diagram, as a browser shows it."""
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
+    with sync_playwright() as playwright, TemporaryDirectory() as pages:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1100, "height": 800})
-        page.goto(page_file.resolve().as_uri())
-        for number, figure in enumerate(page.locator(".plotly-graph-div").all()):
-            figure.scroll_into_view_if_needed()
-            figure.screenshot(path=folder / f"compositions_{number}.png")
+        for name, each in shown.items():
+            path, is_diagram = Path(pages) / f"{name}.html", isinstance(each, circuits.Diagram)
+            each.save(path) if is_diagram else each.write_html(path, include_plotlyjs=True)
+            page = browser.new_page(viewport={"width": 1100, "height": 760})
+            page.goto(path.as_uri())
+            page.wait_for_timeout(1500)
+            what = page if is_diagram else page.locator(".plotly-graph-div")
+            what.screenshot(path=folder / f"compositions_{name}.png")
         browser.close()
 
 
@@ -198,13 +208,13 @@ def main(
 ) -> None:
     """Measure all shipped runs, write the numbers and the page."""
     refuse(file_problems(out=out) + file_problems(numbers=numbers))
-    report = Report("More compositions (exploratory)")
-    table = pd.DataFrame(measured(tasks.load_study(study), report), columns=pd.Index(Number._fields))
+    report, shown = Report("More compositions (exploratory)"), dict[str, Any]()
+    table = pd.DataFrame(measured(tasks.load_study(study), report, shown), columns=pd.Index(Number._fields))
     write_atomic(numbers, table.to_csv(index=False, float_format="%.6g"))
     report.table(table)
     report.save(out)
     if pictures:
-        take_pictures(out, pictures)
+        take_pictures(shown, pictures)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import doc_compositions
 import pandas as pd
 from doc_numbers import Value
 
@@ -44,7 +45,7 @@ def shipped() -> dict[str, Value]:
     of_graph = table[table["name"].str.contains(r"\.g\d+$")]
     for name, distances in of_graph.groupby(of_graph["name"].str.replace(r"\.g\d+$", "", regex=True))["value"]:
         found[f"{name}.mean"] = Value(distances.mean(), n=len(distances))
-    found |= dict(_occurrences(found)) | dict(_recorded()) | dict(_counts()) | dict(_code())
+    found |= doc_compositions.values() | dict(_occurrences(found)) | dict(_recorded()) | dict(_counts()) | dict(_code())
     for row in runs("pilot").itertuples(index=False):
         found |= {f"pilot/{row.run}.{column}": Value(getattr(row, column)) for column in (*COLUMNS, "checkpoints")}
     frame = runs("study")

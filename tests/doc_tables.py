@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import cache
 
+import doc_compositions
 import pandas as pd
 from doc_numbers import like
 from doc_shipped import runs, shipped
@@ -111,7 +112,8 @@ def replicates() -> list[list[str]]:
 
 
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
-    made.__name__: cache(made) for made in (pilot, arms, cost, new_facts, replicates)
+    **{made.__name__: cache(made) for made in (pilot, arms, cost, new_facts, replicates)},
+    **doc_compositions.TABLES,
 }
 """By the names that pages use; each is made once."""
 

@@ -1,0 +1,181 @@
+"""Tables of docs/compositions.md, from the numbers that `examples/composition_numbers.py` wrote."""
+
+import math
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+from doc_numbers import Value, like
+
+FILE = Path(__file__).parents[1] / "docs" / "numbers" / "compositions.csv"
+GRAPHS = (1, 2)
+PATTERNS = ("iii", "iio", "ioi", "oii", "ioo", "oio", "ooi", "ooo")
+COMPARED = {"iid": "ID, ID", "ood_id": "OOD, ID", "id_ood": "ID, OOD", "ood": "OOD, OOD"}
+TWO_HOPS = {"iid": "ID test", "ood_id": "OOD+ID", "id_ood": "ID+OOD", "ood": "OOD+OOD"}
+COMPARING = {
+    "comparison": "comparison, one block four times",
+    "comparison_separate": "comparison, four blocks",
+    "reasoning": "reasoning, one block four times",
+}
+LOOPS = (2, 3, 4, 5, 6, 8)
+STANDING = {
+    "three_hops": ("test_3hop_iii", "test_3hop_ooo"),
+    "three_hops_natural": ("test_3hop_iii",),
+    "comparison": ("test_compared_iid", "test_compared_ood"),
+    "comparison_separate": ("test_compared_iid", "test_compared_ood"),
+    "reasoning": ("test_compared_ood",),
+    "token_channel": ("test_inferred_iid", "test_inferred_ood"),
+}
+MEASURES = ("lens", "probe", "ablation", "interchange", "direction")
+EDITED = {
+    "natural-g{}-r0": "natural, step 15,000",
+    "untied-g{}-r0": "four blocks, step 15,000",
+    "token_channel-g{}-r0": "token channel",
+    "three_hops-g{}-r0": "three hops",
+    "comparison-g{}-r0": "comparison",
+    "comparison_separate-g{}-r0": "comparison, four blocks",
+}
+
+
+@cache
+def numbers() -> pd.DataFrame:
+    """The file, by name."""
+    return pd.read_csv(FILE, keep_default_na=True).set_index("name")
+
+
+def values() -> dict[str, Value]:
+    """What pages can name, as `compositions/three_hops-g1-r0/test_3hop_iii`."""
+    rows = numbers().itertuples()
+    return {f"compositions/{row.Index}": Value(row.value, row.low, row.high, row.n) for row in rows}
+
+
+def _value(name: str) -> float:
+    return float(numbers()["value"].get(name, math.nan))
+
+
+def _shown(name: str, form: str = ".00") -> str:
+    value = _value(name)
+    return "" if math.isnan(value) else like(value, form)
+
+
+def _step(name: str) -> str:
+    value = _value(name)
+    return "not reached" if math.isnan(value) else f"{value:,.0f}"
+
+
+def three_hops() -> list[list[str]]:
+    """Accuracy by pattern, and when questions of OOD facts alone stay at .9."""
+    table = [["training, graph", "steps", *(f"`{pattern}` (n)" for pattern in PATTERNS), "`ooo` ≥ .9 from step"]]
+    for arm, graph in product(("three_hops", "three_hops_natural", "two_hops_only"), GRAPHS):
+        run = f"{arm}-g{graph}-r0"
+        cells = [f"{_shown(f'{run}/test_3hop_{p}')} ({numbers()['n'][f'{run}/test_3hop_{p}']})" for p in PATTERNS]
+        table.append([f"`{arm}`, {graph}", _step(f"{run}/steps"), *cells, _step(f"{run}/test_3hop_ooo.steps")])
+    return table
+
+
+def depth() -> list[list[str]]:
+    """Accuracy by loops that are run, of models that never saw three hops."""
+    splits = ("test_inferred_iid", "test_inferred_ood", "test_3hop_iii", "test_3hop_ooo")
+    table = [["asked, graph (n)", *(f"{loops} loops" for loops in LOOPS)]]
+    for split, graph in product(splits, GRAPHS):
+        names = [f"two_hops_only-g{graph}-r0/{split}.loops_{loops}" for loops in LOOPS]
+        table.append([f"`{split}`, {graph} ({numbers()['n'][names[0]]})", *map(_shown, names)])
+    return table
+
+
+def reappears() -> list[list[str]]:
+    """How far the circuit of two hops is from the beginning and the end of that of three."""
+    table = [["graph, place", "distance", "loops aligned", "chance, aligned", "kept in both, only in two, only in three"]]
+    table[0] += ["outside in two, in three"]
+    for graph, place in product(GRAPHS, ("beginning", "end")):
+        name = f"three_hops-g{graph}-r0/{place}"
+        kept = ", ".join(_shown(f"{name}.{each}", "1") for each in ("shared", "lost", "gained"))
+        outside = ", ".join(_shown(f"{name}.outside_{each}") for each in "ab")
+        cells = [_with_bounds(f"{name}.{each}") for each in ("jensen_shannon", "aligned_jensen_shannon")]
+        table.append([f"{graph}, {place}", *cells, _shown(f"{name}.aligned_jensen_shannon.chance"), kept, outside])
+    return table
+
+
+def _with_bounds(name: str, form: str = ".00") -> str:
+    row = numbers().loc[name]
+    bounds = "" if math.isnan(row["low"]) else f" [{like(row['low'], form)}, {like(row['high'], form)}]"
+    return like(row["value"], form) + bounds
+
+
+def compared() -> list[list[str]]:
+    """Accuracy of comparisons, the best shortcut's, and on questions that no shortcut answers."""
+    table = [["training, graph", "steps", *COMPARED.values(), "OOD, OOD ≥ .9 from step"]]
+    for (arm, words), graph in product(COMPARING.items(), GRAPHS):
+        run = f"{arm}-g{graph}-r0"
+        cells = [_comparison_cell(f"{run}/test_compared_{split}") for split in COMPARED]
+        table.append([f"{words}, {graph}", _step(f"{run}/steps"), *cells, _step(f"{run}/test_compared_ood.steps")])
+    return table
+
+
+def _comparison_cell(name: str) -> str:
+    n = numbers()["n"]
+    if name not in n:
+        return ""
+    hard = f"{_shown(f'{name}.unsolved')} ({n.get(f'{name}.unsolved', 0)})"
+    return f"{_shown(name)} ({n[name]}) · floor {_shown(f'{name}.floor')} · unsolved {hard}"
+
+
+def two_hops() -> list[list[str]]:
+    """Two-hop trainings with zero-hop questions, and with a channel."""
+    table = [["training, graph", "steps", *TWO_HOPS.values(), "OOD+OOD ≥ .9 from step"]]
+    for arm, graph in product(("identity", "token_channel"), GRAPHS):
+        run = f"{arm}-g{graph}-r0"
+        cells = [_with_bounds(f"{run}/test_inferred_{split}") for split in TWO_HOPS]
+        table.append([f"`{arm}`, {graph}", _step(f"{run}/steps"), *cells, _step(f"{run}/test_inferred_ood.steps")])
+    return table
+
+
+def composition_standing() -> list[list[str]]:
+    """What reads and uses each intermediate, at its best place."""
+    table = [["training, graph, asked", "intermediate", *MEASURES, "standing", "used at", "n"]]
+    found = numbers()
+    for (arm, splits), graph in product(STANDING.items(), GRAPHS):
+        for split in splits:
+            label = f"{arm}-g{graph}-r0/{split}"
+            names = [name.removesuffix(".standing") for name in found.index if name.startswith(f"{label}.")]
+            for name in [each for each in names if f"{each}.standing" in found.index]:
+                cells = [_place_cell(f"{name}.{measure}") for measure in MEASURES]
+                words = [str(found["where"].get(f"{name}.{each}", "")) for each in ("standing", "used_at")]
+                n = max(int(found["n"][f"{name}.{measure}"]) for measure in ("lens", "direction"))
+                used = words[1] if words[1] != "nan" else ""
+                row = [f"`{arm}`, {graph}, `{split}`", name.rpartition(".")[2], *cells, words[0], used, str(n)]
+                table.append(row)
+    return table
+
+
+def _place_cell(name: str) -> str:
+    row, control = numbers().loc[name], _shown(f"{name}.control")
+    if math.isnan(row["value"]):
+        return ""
+    where = "" if str(row["where"]) == "nan" else f", {row['where']}"
+    return f"{like(row['value'], '.00')} / {control}{where}"
+
+
+def edits() -> list[list[str]]:
+    """Shares of test questions that follow a changed ID fact, over edits that took."""
+    table = [
+        ["model, graph", "method", "place", "follow", "keep the old answer", "unedited", "other facts, before and after"]
+    ]
+    table[0] += ["edits"]
+    rows = numbers()
+    for (pattern, words), graph in product(EDITED.items(), GRAPHS):
+        run = pattern.format(graph)
+        for name in rows.index[rows.index.str.startswith(f"{run}.edit.")]:
+            method, facts, place, *rest = name.removeprefix(f"{run}.edit.").split(".")
+            if facts != "id_atomic" or rest != ["test"]:
+                continue
+            facts_kept = ", ".join(_shown(f"{name}.{each}") or "–" for each in ("facts_before", "facts_after"))
+            cells = [_with_bounds(name), _shown(f"{name}.kept"), _shown(f"{name}.unedited"), facts_kept]
+            table.append([f"{words}, {graph}", method.replace("_", " "), place, *cells, str(int(rows["n"][name]))])
+    return table
+
+
+TABLES = {
+    made.__name__: cache(made) for made in (three_hops, depth, reappears, compared, two_hops, composition_standing, edits)
+}
