@@ -101,7 +101,7 @@ def table(kind: str, *, by_step: bool) -> pd.DataFrame:
             **dict.fromkeys(shares.split(), 0.5), n_able=2, **dict.fromkeys(("edit", "fact", "old", "new"), 1)
         )
     if kind == "EvidenceResult":
-        frame = frame.assign(layer=-1, reason=ODD)
+        frame = frame.assign(layer=-1, reason=ODD, **dict.fromkeys(("where", "cells", "answered"), ODD))
     if kind == "LensResult":
         targets = [*NAMES[:2], "bridge", "other", "answer", "shuffled bridge", *(SHUFFLED + name for name in NAMES[:2])]
         frame = pd.concat([frame.assign(target=target) for target in targets], ignore_index=True)
