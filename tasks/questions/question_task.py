@@ -136,10 +136,8 @@ class QuestionTask(ByContent):
         Raises:
             KeyError: if the questions carry no such intermediate.
         """
-        known = self._composed.intermediates
-        if not is_one_of(intermediate, known):
-            raise KeyError(f"no intermediate {shortly(intermediate)}; there is {', '.join(known) or 'none'}")
-        return int(known[intermediate].max()) + 1
+        refuse([], unknown=self._unknown(intermediate))
+        return int(self._composed.intermediates[intermediate].max()) + 1
 
     def reference(self, *, seed: int, without: frozenset[int] = frozenset()) -> Queries:
         """A random trained question for each unit that is not in `without`: for means and probes."""
@@ -168,12 +166,12 @@ class QuestionTask(ByContent):
         Raises:
             ValueError: if no roles are said to decide the intermediate.
         """
-        self.n_values(intermediate)
+        unknown = self._unknown(intermediate)
         undecided = [
             f"no roles decide {shortly(intermediate)}: name them, as in decided_by={{{intermediate!r}: ('a', 'b')}}"
         ]
-        problems = [] if intermediate in self.decided_by else undecided
-        refuse(problems + choice_problems(second_hop=(second_hop, ("ID", "OOD"))) + seed_problems(seed))
+        problems = [] if unknown or intermediate in self.decided_by else undecided
+        refuse(problems + choice_problems(second_hop=(second_hop, ("ID", "OOD"))) + seed_problems(seed), unknown=unknown)
         is_trained = torch.arange(len(self._composed), device="cpu") < len(self._trained)
         roles, rng = self.decided_by[intermediate], np.random.default_rng(seed)
         return QuestionDonors(self._composed, is_trained, roles, intermediate, rng)
@@ -212,6 +210,11 @@ class QuestionTask(ByContent):
     def _roles(self) -> tuple[str, ...]:
         """Those of trained and tested questions."""
         return next(queries.roles for part, queries in self.questions.values() if part != "atomic")
+
+    def _unknown(self, intermediate: str) -> list[str]:
+        known = self._composed.intermediates
+        there = ", ".join(known) or "none"
+        return [] if is_one_of(intermediate, known) else [f"no intermediate {shortly(intermediate)}; there is {there}"]
 
     @cached_property
     def _trained(self) -> Queries:
