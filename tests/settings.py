@@ -150,8 +150,10 @@ PATHS = A.PathDistances(
 GRAPH = dict(roles=("h", "r1", "r2"), answer_role="r2", n_layers=2, n_heads=2, n_blocks=2)
 
 
-SUMS = T.Queries(torch.tensor([[1, 2], [3, 9], [4, 4], [5, 6]]), torch.tensor([3, 2, 8, 1]), roles=("a", "b"),
-                 intermediates={"carry": torch.tensor([0, 1, 0, 1])})  # fmt: skip
+SUMS = T.Queries(
+    torch.tensor([[1, 2, 5], [3, 9, 5], [4, 4, 5], [5, 6, 5]]), torch.tensor([5, 6, 5, 6]), roles=("a", "b", "c"),
+    intermediates={"carry": torch.tensor([0, 1, 0, 1])},
+)  # fmt: skip
 OWN = dict(questions={"sums": ("trained", SUMS[:3]), "new_sums": ("test", SUMS[3:])}, decided_by={"carry": ("a", "b")})
 
 

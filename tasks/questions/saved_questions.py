@@ -3,6 +3,7 @@
 The arrays of a split are called after it: `tokens@sums`, `answers@sums`, `intermediates.carry@sums`, `facts.hop1@sums`.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -112,9 +113,7 @@ def parts_from(arrays: Mapping[str, np.ndarray], settings: Settings) -> dict[str
         if not _whole(array)
     ]
     problems += [
-        f"the split {name} is there twice"
-        for name in {each.name for each in saved.splits}
-        if len([s for s in saved.splits if s.name == name]) > 1
+        f"the split {name} is there twice" for name, n in Counter(split.name for split in saved.splits).items() if n > 1
     ]
     refuse(problems)
     questions = {split.name: (split.part, _queries(split, arrays)) for split in saved.splits}
@@ -129,4 +128,7 @@ def _queries(split: SavedSplit, arrays: Mapping[str, np.ndarray]) -> Queries:
     columns = {name: torch.from_numpy(arrays[called].astype(np.int64)) for name, called in split.arrays.items()}
     about = {kind: {name: columns[f"{kind}.{name}"] for name in getattr(split, kind)} for kind in KINDS}
     position: dict[str, Any] = {"roles": tuple(split.roles), "answer_position": split.answer_position, "split": split.name}
-    return Queries(columns["tokens"], columns["answers"], **position, **about)
+    try:
+        return Queries(columns["tokens"], columns["answers"], **position, **about)
+    except ValueError as error:
+        raise ValueError(f"the arrays of {split.name}: {error}") from error
