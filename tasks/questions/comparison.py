@@ -215,7 +215,10 @@ class ComparisonTask(ByContent):
     def splits(self) -> Mapping[str, Part]:
         """The splits; `ood_atomic` is trained, unless OOD facts are hidden."""
         parts: dict[str, Part] = {"id_atomic": "atomic", "ood_atomic": "test" if self._hides else "atomic"}
-        return parts | {"train_compared": "trained"} | dict.fromkeys(COMPARED_TESTS, "test")
+        parts["train_compared"] = "trained"
+        for name in COMPARED_TESTS:
+            parts[name] = "test"
+        return parts
 
     @property
     def n_entities(self) -> int:

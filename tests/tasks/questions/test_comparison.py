@@ -145,7 +145,7 @@ def test_trained_labels_are_as_equal_as_there_are_comparisons(phi: float | str |
     wanted = sum(every.values()) / n_id if phi == "most" else phi
     counts = Counter(MAKERS["comparison"](phi=wanted).split("train_compared").answers.tolist())
     n = sum(counts.values())
-    assert n == (3 * min(every.values()) if phi is None else round(wanted * n_id))
+    assert n == (3 * min(every.values()) if phi is None else round((wanted or 0) * n_id))
     level = max(counts.values(), default=0)
     for label, there in every.items():  # all of a label that is rarer than another one, or the same as the most frequent
         assert counts[label] == there or level - counts[label] <= 1
