@@ -12,6 +12,7 @@ from jaxtyping import Int
 
 from ...circuits.arguments import native, refuse, whole_problems
 from .chains import Chains, chain_queries
+from .given import queries_problems
 from .graph import KnowledgeGraph
 from .queries import Queries
 from .task import Task
@@ -75,6 +76,7 @@ def other_tails(task: "TwoHopTask", fact: int) -> Int[np.ndarray, " value"]:
 
 def with_tail(task: "TwoHopTask", queries: Queries, *, fact: int, value: int) -> Queries:
     """`Editable.with_fact` of two-hop questions: they keep head and relations, and go where these now lead."""
+    refuse(queries_problems(queries=queries))
     graph = with_other_tail(task.graph, fact, value)
     if not len(queries):
         return queries
