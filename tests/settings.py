@@ -451,6 +451,11 @@ ROWS: dict[str, Row] = {
         lambda w: {"task": w.task, "fact": 0},
         {"fact": "bounded count from 0"},
     ),
+    "TwoHopTask.fact_values": (
+        T.TwoHopTask.fact_values,
+        lambda w: {"task": w.task, "fact": 0},
+        {"fact": "bounded count from 0"},
+    ),
     "TwoHopTask.from_arrays": (T.TwoHopTask.from_arrays, lambda w: dict(arrays={}, settings={}), {}),
     "TwoHopTask.from_files": (T.TwoHopTask.from_files, lambda w: {"folder": "."}, {"folder": "folder to read"}),
     "TwoHopTask.n_values": (
@@ -471,6 +476,11 @@ ROWS: dict[str, Row] = {
     ),
     "TwoHopTask.reference": (T.TwoHopTask.reference, lambda w: {"self": w.task, "seed": 0}, {}),
     "TwoHopTask.split": (T.TwoHopTask.split, lambda w: {"self": w.task, "name": "id_atomic"}, {"name": "choice"}),
+    "TwoHopTask.with_fact": (
+        T.TwoHopTask.with_fact,
+        lambda w: {"task": w.task, "queries": w.queries, "fact": 0, "value": 1},
+        {"fact": "bounded count from 0", "value": "bounded count from 0"},
+    ),
     "TwoHopTask.to_files": (
         T.TwoHopTask.to_files,
         lambda w: {"self": w.task, "folder": w.tmp / "folder"},

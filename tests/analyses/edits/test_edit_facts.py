@@ -48,7 +48,7 @@ def test_first_hops_follow_an_edit_of_the_layer_that_writes_them_and_second_hops
     assert len(others) and (others == 0).all()
     edits = by_hand.edits[by_hand.edits["method"] == "rank one"]
     assert (edits[["took", "facts_before", "facts_after", "composed_before", "composed_after"]] == 1).all(axis=None)
-    assert set(edits["where"]) == {"MLP of L0 for L0"}
+    assert set(edits["where"]) == {"output weights of MLP0, chosen at L0"}
 
 
 def test_an_exchange_is_followed_as_first_hop_and_not_defined_as_second(by_hand: EditResult) -> None:
