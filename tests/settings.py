@@ -451,11 +451,6 @@ ROWS: dict[str, Row] = {
         lambda w: {"task": w.task, "fact": 0},
         {"fact": "bounded count from 0"},
     ),
-    "TwoHopTask.fact_values": (
-        T.TwoHopTask.fact_values,
-        lambda w: {"task": w.task, "fact": 0},
-        {"fact": "bounded count from 0"},
-    ),
     "TwoHopTask.from_arrays": (T.TwoHopTask.from_arrays, lambda w: dict(arrays={}, settings={}), {}),
     "TwoHopTask.from_files": (T.TwoHopTask.from_files, lambda w: {"folder": "."}, {"folder": "folder to read"}),
     "TwoHopTask.n_values": (
@@ -487,11 +482,6 @@ ROWS: dict[str, Row] = {
         {"folder": "folder to write"},
     ),
     "TwoHopTask.token_name": (T.TwoHopTask.token_name, lambda w: {"self": w.task, "token": 0}, {"token": "token"}),
-    "TwoHopTask.with_fact": (
-        T.TwoHopTask.with_fact,
-        lambda w: {"task": w.task, "queries": w.queries, "fact": 0, "value": 0},
-        dict.fromkeys(("fact", "value"), "bounded count from 0"),
-    ),
     "TwoHopTask.with_layout": (T.TwoHopTask.with_layout, lambda w: {"self": w.task, "layout": "slots"}, {}),
     "TwoHopTask.with_supervision": (
         T.TwoHopTask.with_supervision,
