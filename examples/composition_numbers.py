@@ -101,7 +101,7 @@ def standing_numbers(label: str, evidence: analyses.EvidenceResult) -> Iterator[
         yield Number(f"{label}.{name}.control", row[f"{name}_control"], n=n)
 
 
-def found(run: tasks.Run, model: Any, task: Any, split: str, contrast: str) -> circuits.Circuit:
+def found(model: Any, task: Any, split: str, contrast: str) -> circuits.Circuit:
     """The circuit of questions that are answered right."""
     pairs = tasks.make_pairs(task, split=split, contrast=contrast, n=N_PAIRS, seed=0).keep_correct(model)
     return analyses.discover(model, pairs, progress=False)
@@ -109,9 +109,10 @@ def found(run: tasks.Run, model: Any, task: Any, split: str, contrast: str) -> c
 
 def laid(run: tasks.Run, model: Any) -> Iterator[tuple[str, circuits.CounterpartComparison, circuits.Diagram]]:
     """The circuit of two hops laid on the beginning and on the end of that of three."""
-    two = found(run, model, run.task.up_to(2), "test_inferred_iid", "bridge")
+    task: Any = run.task
+    two = found(model, task.up_to(2), "test_inferred_iid", "bridge")
     for place, (contrast, roles) in LAID.items():
-        both = {"two hops": two, "three hops": found(run, model, run.task, "test_3hop_iii", contrast)}
+        both = {"two hops": two, "three hops": found(model, task, "test_3hop_iii", contrast)}
         drawn = circuits.draw(circuits.counterparts(both, roles), despite=("contrast", "pairs"))
         yield place, circuits.compare_counterparts(both, roles, progress=False), drawn
 
@@ -133,7 +134,8 @@ def loops(run: tasks.Run) -> analyses.LoopResult:
 
 def edited(checkpoint: tasks.Checkpoint) -> analyses.EditResult:
     """What follows when facts are changed."""
-    return analyses.edit_facts(checkpoint, checkpoint.task, n_edits=N_EDITS, progress=False)
+    task: Any = checkpoint.task
+    return analyses.edit_facts(checkpoint, task, n_edits=N_EDITS, progress=False)
 
 
 def edit_numbers(label: str, result: analyses.EditResult) -> Iterator[Number]:

@@ -28,13 +28,13 @@ N_CHECKPOINTS = 8
 class Arm(NamedTuple):
     """One kind of training: a task by its seed, the model's shape, and how long it is trained."""
 
-    task: Callable[[int], tasks.Task]
+    task: Callable[[int], Any]
     model: tasks.ModelConfig
     max_steps: int
     evaluate_every: int = 250
 
 
-def three_hops(**settings: Any) -> Callable[[int], tasks.Task]:
+def three_hops(**settings: Any) -> Callable[[int], Any]:
     """Tasks of three hops."""
     return lambda seed: tasks.KHopTask.random(n_hops=3, seed=seed, **settings)
 

@@ -6,12 +6,14 @@ Tokens are the digits 0 to 9, then `+`. A question `a b +` asks for (a + b) mod 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import numpy as np
 import torch
 
 from grokscope.tasks import Donor, Part, Queries
+
+PARTS: Mapping[str, Part] = {"sums": "trained", "new_sums": "test"}
+NONE: Mapping[str, tuple[str, ...]] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,11 +22,11 @@ class Addition:
 
     tested: np.ndarray
     seed: int = 0
-    kind: ClassVar[str] = "addition"
-    splits: ClassVar[Mapping[str, Part]] = {"sums": "trained", "new_sums": "test"}
-    id_test: ClassVar[str] = "new_sums"
-    ood_test: ClassVar[str | None] = None
-    shortcuts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    kind = "addition"
+    splits = PARTS
+    id_test = "new_sums"
+    ood_test = None
+    shortcuts = NONE
     regime: str = "sums"
     about: Mapping[str, float] = field(default_factory=dict)
     n_tokens: int = 11

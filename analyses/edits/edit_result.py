@@ -84,12 +84,13 @@ class EditResult(Result):
         asked = self.edits.groupby(["method", "facts"]).size()
         rows = self.by_edit.merge(self.edits[["method", "edit", *OTHERS]], on=["method", "edit"])
         found = []
-        for key, group in rows.groupby(BY, sort=False):
+        groups: Any = rows.groupby(BY, sort=False)
+        for key, group in groups:
             row: dict[str, Any] = dict(zip(BY, key, strict=True))
             row |= {name: float(group[name].mean()) for name in SHARES}
             bounds = wilson(row["propagated"], len(group))
             row |= {"low": bounds.low, "high": bounds.high, **{name: float(group[name].mean()) for name in OTHERS}}
-            found.append(row | {"n_edits": len(group), "n_asked": int(asked[key[:2]]), "n": int(group["n"].sum())})
+            found.append(row | {"n_edits": len(group), "n_asked": int(asked.loc[key[:2]]), "n": int(group["n"].sum())})
         return pd.DataFrame(found)
 
     @property

@@ -44,6 +44,7 @@ def build(config: ModelConfig, task: Task, generator: torch.Generator, device: s
     """
     from ..transformerlens import HookedTransformer, HookedTransformerConfig  # takes seconds, and runs are read without
 
+    rotary: dict[str, Any] = {"rotary_dim": config.d_model // config.n_heads} if config.positions == ROTARY else {}
     sizes = HookedTransformerConfig(
         n_layers=config.n_layers,
         d_model=config.d_model,
@@ -54,7 +55,7 @@ def build(config: ModelConfig, task: Task, generator: torch.Generator, device: s
         n_ctx=task.n_positions,
         attention_dir="bidirectional" if config.bidirectional else "causal",
         positional_embedding_type="rotary" if config.positions == ROTARY else "standard",
-        **({"rotary_dim": config.d_model // config.n_heads} if config.positions == ROTARY else {}),
+        **rotary,
         act_fn="gelu",
         normalization_type="LN",
         init_weights=False,

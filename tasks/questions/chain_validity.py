@@ -32,7 +32,7 @@ def parts_from(arrays: Mapping[str, np.ndarray], settings: Settings) -> ChainPar
     Raises:
         ValueError: if nothing says how many hops there are, or an array of test questions is missing.
     """
-    n_hops = settings.get("n_hops")
+    n_hops: Any = settings.get("n_hops")
     if not is_whole(n_hops) or not 3 <= n_hops <= MOST_HOPS:
         raise ValueError(f"n_hops: needed is a whole number from 3 to {MOST_HOPS}, got {shortly(n_hops)}")
     lengths = range(3, n_hops + 1)

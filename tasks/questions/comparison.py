@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +43,21 @@ from .question_donors import QuestionDonors
 from .saved_task import wide
 from .task import Part, Settings
 
+SHORTCUTS: Mapping[str, tuple[str, ...]] = {
+    "a": ("a",),
+    "e1": ("e1",),
+    "e2": ("e2",),
+    "a e1": ("a", "e1"),
+    "a e2": ("a", "e2"),
+    "e1 e2": ("e1", "e2"),
+}
+CONTRASTS: Mapping[str, Contrast] = {
+    "value_1": Contrast(("e1",), differs=("value_1",), keeps=("value_2",)),
+    "value_2": Contrast(("e2",), differs=("value_2",), keeps=("value_1",)),
+    "both_values": Contrast(("e1", "e2"), differs=VALUES),
+    "attribute": Contrast(("a",)),
+}
+
 
 @dataclass(frozen=True, eq=False)
 class ComparisonTask(ByContent):
@@ -69,26 +84,14 @@ class ComparisonTask(ByContent):
     tests: Mapping[str, Comparisons]
     seed: int
     regime: str = "comparison"
-    kind: ClassVar[str] = "comparison"
-    id_test: ClassVar[str] = "test_compared_iid"
-    ood_test: ClassVar[str | None] = "test_compared_ood"
-    shortcuts: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "a": ("a",),
-        "e1": ("e1",),
-        "e2": ("e2",),
-        "a e1": ("a", "e1"),
-        "a e2": ("a", "e2"),
-        "e1 e2": ("e1", "e2"),
-    }
-    contrasts: ClassVar[Mapping[str, Contrast]] = {
-        "value_1": Contrast(("e1",), differs=("value_1",), keeps=("value_2",)),
-        "value_2": Contrast(("e2",), differs=("value_2",), keeps=("value_1",)),
-        "both_values": Contrast(("e1", "e2"), differs=VALUES),
-        "attribute": Contrast(("a",)),
-    }
-    n_positions: ClassVar[int] = 3
-    one_length: ClassVar[bool] = False
-    n_added: ClassVar[int] = 0
+    kind = "comparison"
+    id_test = "test_compared_iid"
+    ood_test = "test_compared_ood"
+    shortcuts = SHORTCUTS
+    contrasts = CONTRASTS
+    n_positions = 3
+    one_length = False
+    n_added = 0
 
     def __post_init__(self) -> None:
         make_native(self, "n_levels", "seed", "regime")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ class KHopTask(ByContent):
     n_hops: int
     trained: Mapping[int, Chains]
     tests: Mapping[str, Chains]
-    kind: ClassVar[str] = "k-hop"
+    kind = "k-hop"
 
     def __post_init__(self) -> None:
         refuse(chain_problems(self.two_hops, self.n_hops, self.trained, self.tests))
@@ -148,7 +148,7 @@ class KHopTask(ByContent):
         """Fixes graph and splits."""
         return self.two_hops.seed
 
-    @cached_property
+    @property
     def splits(self) -> Mapping[str, Part]:
         """Those of two-hop questions, then of each further length what is trained, and the tests by pattern."""
         found: dict[str, Part] = dict(self.two_hops.splits)

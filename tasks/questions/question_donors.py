@@ -68,7 +68,7 @@ class QuestionDonors:
         status = {"held out": ~self.is_trained, "trained": self.is_trained}
         wanted = [kind for kind, some in status.items() if (some & self.may_differ).any()]
         shared = [np.unique(values[possible[kind]]) for kind in wanted]
-        common = shared[0] if len(shared) == 1 else np.intersect1d(*shared)
+        common = shared[0] if len(shared) == 1 else np.intersect1d(shared[0], shared[1])
         if not len(common):
             return None
         new = self.rng.choice(common)

@@ -26,6 +26,8 @@ from .question_validity import content_problems, kind_problems
 from .saved_questions import arrays_of, parts_from, settings_of
 from .task import Part, Settings
 
+NOTHING: Mapping[str, float] = {}
+
 
 @dataclass(frozen=True, eq=False)
 class QuestionTask(ByContent):
@@ -71,14 +73,15 @@ class QuestionTask(ByContent):
     n_tokens: int = field(default=None)  # pyright: ignore[reportAssignmentType]
     regime: str = "questions"
     seed: int = 0
-    kind: ClassVar[str] = "questions"
-    about: ClassVar[Mapping[str, float]] = {}
-    n_added: ClassVar[int] = 0
+    kind = "questions"
+    about = NOTHING
+    n_added = 0
     __no_type_check__: ClassVar[bool] = True  # what is wrong is said below, in words and all at once
 
     def __post_init__(self) -> None:
         make_native(self, "id_test", "ood_test", "n_tokens", "regime", "seed")
         _refuse(kind_problems(self))
+        splits: dict[str, tuple[Any, Queries]]
         splits = {name: (part, replace(queries, split=name)) for name, (part, queries) in self.questions.items()}
         changed: dict[str, Any] = {"questions": splits}
         for name in ("decided_by", "shortcuts"):

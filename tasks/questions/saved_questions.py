@@ -126,7 +126,7 @@ def _whole(array: np.ndarray) -> bool:
 
 def _queries(split: SavedSplit, arrays: Mapping[str, np.ndarray]) -> Queries:
     columns = {name: torch.from_numpy(arrays[called].astype(np.int64)) for name, called in split.arrays.items()}
-    about = {kind: {name: columns[f"{kind}.{name}"] for name in getattr(split, kind)} for kind in KINDS}
+    about: dict[str, Any] = {kind: {name: columns[f"{kind}.{name}"] for name in getattr(split, kind)} for kind in KINDS}
     position: dict[str, Any] = {"roles": tuple(split.roles), "answer_position": split.answer_position, "split": split.name}
     try:
         return Queries(columns["tokens"], columns["answers"], **position, **about)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from ...circuits.same_content import ByContent
 from . import files
 from .cards import task_card, task_line
 from .chains import Chains, chain_queries, zero_hop_queries
-from .contrasts import TWO_HOP_CONTRASTS, Contrast
+from .contrasts import TWO_HOP_CONTRASTS
 from .donors import TwoHopDonors
 from .editable import other_tails, with_tail
 from .given import queries_problems
@@ -87,11 +87,11 @@ class TwoHopTask(ByContent):
     layout: str = "compact"
     is_atomic: Bool[np.ndarray, " fact"] | None = None
     is_identity: Bool[np.ndarray, " entity"] | None = None
-    kind: ClassVar[str] = "two-hop"
-    id_test: ClassVar[str] = "test_inferred_iid"
-    ood_test: ClassVar[str | None] = "test_inferred_ood"
-    shortcuts: ClassVar[Mapping[str, tuple[str, ...]]] = SHORTCUTS
-    contrasts: ClassVar[Mapping[str, Contrast]] = TWO_HOP_CONTRASTS
+    kind = "two-hop"
+    id_test = "test_inferred_iid"
+    ood_test = "test_inferred_ood"
+    shortcuts = SHORTCUTS
+    contrasts = TWO_HOP_CONTRASTS
 
     def __post_init__(self) -> None:
         make_native(self, "seed", "layout")
