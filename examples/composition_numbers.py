@@ -16,6 +16,7 @@ import pandas as pd
 import typer
 
 from grokscope import analyses, circuits, tasks
+from grokscope.analyses.bridge.realignment import FORMS
 from grokscope.analyses.page import Report
 from grokscope.analyses.statistics import wilson, wilson_row
 from grokscope.analyses.training.growth import onset
@@ -46,6 +47,7 @@ N_PAIRS, N_QUESTIONS, N_EDITS = 128, 256, 16
 EDITED = ("three_hops", "comparison", "comparison_separate", "token_channel")
 EDITED_OF_STUDY = ("natural-g1-r0", "natural-g2-r0", "untied-g1-r0", "untied-g2-r0")
 LEVEL = 0.9
+BEFORE = 1_800  # a step at which plain models know the OOD facts and do not compose them
 
 
 class Number(NamedTuple):
@@ -132,6 +134,35 @@ def loops(run: tasks.Run) -> analyses.LoopResult:
     return analyses.accuracy_by_loops(run.checkpoint("final"), LOOPS, splits=LOOP_SPLITS)
 
 
+def same_way(run: tasks.Run) -> Iterator[Number]:
+    """How far answers depend on the bridge otherwise than in plain models, next to how far two plain ones are apart."""
+    shipped, graph = tasks.load_study().runs, run.task.seed
+    plain = {name: shipped[f"natural-g{graph}-{name}"].checkpoint("final") for name in ("r0", "r1")}
+    profiles = {
+        name: analyses.evidence_profile(
+            analyses.bridge_evidence(each.model(), run.task, "test_inferred_iid", n=N_QUESTIONS, progress=False)
+        )
+        for name, each in {**plain, "channel": run.checkpoint("final")}.items()
+    }
+    for a, b in (("channel", "r0"), ("channel", "r1"), ("r0", "r1")):
+        distance = analyses.profile_distance(profiles[a], profiles[b])
+        yield Number(f"{run.name}/profile.{a}.{b}", distance.value, n=min(distance.n_a, distance.n_b))
+
+
+def realigned(label: str, model: Any, task: Any) -> Iterator[Number]:
+    """What writing the bridge that is read at r1 in another form brings, at its best layer, and a random one there."""
+    rows = analyses.realign(model, task, task.split("test_inferred_ood"), progress=False).table
+    for form in FORMS:
+        of_form = rows[(rows["form"] == form) & (rows["layer"] >= 0)]
+        best = of_form[of_form["entity"] == "read"].sort_values("gain").iloc[-1]
+        at: dict[str, Any] = {"n": int(best["n"]), "where": f"L{best['layer']} r1"}
+        name = f"{label}/realign.{form.replace(' ', '_')}"
+        yield Number(name, best["accuracy"], best["low"], best["high"], **at)
+        yield Number(f"{name}.baseline", best["baseline"], **at)
+        there = of_form[of_form["layer"] == best["layer"]].set_index("entity")
+        yield Number(f"{name}.random", there.loc["random", "accuracy"], **at)
+
+
 def edited(checkpoint: tasks.Checkpoint) -> analyses.EditResult:
     """What follows when facts are changed."""
     task: Any = checkpoint.task
@@ -166,6 +197,11 @@ def measured(study: tasks.Study, report: Report, pictures: dict[str, Any]) -> It
                 yield from laid_numbers(f"{run.name}/{place}", compared)
                 report.diagram(drawn, f"{run.name}: the two-hop circuit on the {place} of the three-hop one.")
                 pictures.setdefault(place, drawn)
+        if arm == "token_channel":
+            yield from same_way(run)
+            yield from realigned(run.name, model, run.task)
+            before = tasks.load_study().runs[f"natural-g{run.task.seed}-r0"]
+            yield from realigned(f"{before.name}.before", before.checkpoint(BEFORE).model(), before.task)
         if arm == "two_hops_only":
             result = loops(run)
             for row in result.table.to_dict("records"):
