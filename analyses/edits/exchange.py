@@ -69,7 +69,7 @@ class Exchange:
         options: dict[str, Any] = {"intermediate": intermediate, "max_memory": max_memory, "seed": seed}
         table = interchange(model, source, some, progress=False, **options).table
         moved = table[(table["donor"] == f"{intermediate} direction") & (table["layer"] >= 0)]
-        best = moved.loc[moved["success"].idxmax()]
+        best = moved.iloc[int(moved["success"].to_numpy().argmax())]
         graph = graph_of(model, others.roles, others.answer_position)
         without = joined([each.before for each in edited])
         means = BridgeMeans(model, graph, source, without, **options)

@@ -70,7 +70,10 @@ def by_rank_one(model: Model, facts: Sequence[Queries], edits: Sequence[FactEdit
     order = torch.argsort(~torch.isin(others.answers, wanted), stable=True)[:N_STORED]
     stored = joined([edit.atomic for edit in edits] + [others.take(order)])
     written = WrittenFacts.of(model, stored.tokens, stored.answers, stored.answer_position)
-    moment, where = written.moment, f"output weights of MLP{', MLP'.join(map(str, written.sharing))}, chosen at L{written.layer}"
+    moment, where = (
+        written.moment,
+        f"output weights of MLP{', MLP'.join(map(str, written.sharing))}, chosen at L{written.layer}",
+    )
     for row, edit in enumerate(edits):
         yield _with_model(*rank_one_edit(written, moment, row, edit.value, sure=sure), where)
 

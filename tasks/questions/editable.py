@@ -76,7 +76,7 @@ def other_tails(task: "TwoHopTask", fact: int) -> Int[np.ndarray, " value"]:
 
 def with_tail(task: "TwoHopTask", queries: Queries, *, fact: int, value: int) -> Queries:
     """`Editable.with_fact` of two-hop questions: they keep head and relations, and go where these now lead."""
-    refuse(queries_problems(queries=queries))
+    refuse(queries_problems(queries=queries) + _tail_problems(task.graph, fact, value))
     graph = with_other_tail(task.graph, fact, value)
     if not len(queries):
         return queries
@@ -101,7 +101,7 @@ def with_other_tail(graph: KnowledgeGraph, fact: int, value: int) -> KnowledgeGr
     Raises:
         ValueError: if there is no such fact or entity.
     """
-    refuse(_fact_problems(graph, fact) + whole_problems(0, most=graph.n_entities - 1, value=value))
+    refuse(_tail_problems(graph, fact, value))
     tails = graph.tails.copy()
     tails[native(fact)] = native(value)
     return KnowledgeGraph(graph.n_entities, graph.n_relations, graph.heads, graph.relations, tails)
@@ -121,6 +121,10 @@ def followed(graph: KnowledgeGraph, chains: Chains) -> tuple[Int[np.ndarray, "_ 
     found = np.column_stack(hops)
     rows = np.flatnonzero((found >= 0).all(1))
     return found[rows], rows
+
+
+def _tail_problems(graph: KnowledgeGraph, fact: Any, value: Any) -> list[str]:
+    return _fact_problems(graph, fact) + whole_problems(0, most=graph.n_entities - 1, value=value)
 
 
 def _fact_problems(graph: KnowledgeGraph, fact: Any) -> list[str]:

@@ -41,7 +41,7 @@ def train_until_sure(
         config: how steps are taken; at most `max_steps` are.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        made = copy.deepcopy(model)
+        made: Any = copy.deepcopy(model)
         state = initial_state(made, model_config, config)
         examples, rows = as_examples(queries, task.n_positions), torch.arange(len(queries), device="cpu")
         while state.step < config.max_steps and float(_probabilities(state.parameters, model_config, examples).min()) < sure:
