@@ -50,9 +50,9 @@ ARMS = {
     "two_hops_only": Arm(
         three_hops(phi={2: None}, supervision=tasks.BOTH_HOPS), tasks.ModelConfig.small(positions="rotary"), 3_000
     ),
-    "comparison": Arm(lambda seed: tasks.ComparisonTask.random(seed=seed), SMALL, 3_000),
-    "comparison_separate": Arm(lambda seed: tasks.ComparisonTask.random(seed=seed), SEPARATE, 3_000),
-    "reasoning": Arm(lambda seed: tasks.ComparisonTask.reasoning(seed=seed), SMALL, 4_000),
+    "comparison": Arm(lambda seed: tasks.ComparisonTask.random(seed=seed), SMALL, 8_000),
+    "comparison_separate": Arm(lambda seed: tasks.ComparisonTask.random(seed=seed), SEPARATE, 8_000),
+    "reasoning": Arm(lambda seed: tasks.ComparisonTask.reasoning(seed=seed), SMALL, 8_000),
     # two hops in the natural regime, as in the study: with zero-hop questions, and with a channel for the token
     "identity": Arm(lambda seed: tasks.TwoHopTask.random(seed=seed, supervision=tasks.IDENTITY), SMALL, 10_000, 500),
     "token_channel": Arm(

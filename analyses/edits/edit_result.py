@@ -81,7 +81,7 @@ class EditResult(Result):
         questions are not; facts_before, facts_after, composed_before, composed_after: of `edits`; n_edits: those that took
         and on which such questions rest, of n_asked; n: their questions.
         """
-        asked = self.edits.groupby(["method", "facts"]).size()
+        asked = self.edits.groupby(["method", "facts"]).size().to_dict()
         rows = self.by_edit.merge(self.edits[["method", "edit", *OTHERS]], on=["method", "edit"])
         found = []
         groups: Any = rows.groupby(BY, sort=False)
@@ -90,7 +90,9 @@ class EditResult(Result):
             row |= {name: float(group[name].mean()) for name in SHARES}
             bounds = wilson(row["propagated"], len(group))
             row |= {"low": bounds.low, "high": bounds.high, **{name: float(group[name].mean()) for name in OTHERS}}
-            found.append(row | {"n_edits": len(group), "n_asked": int(asked.loc[key[:2]]), "n": int(group["n"].sum())})
+            found.append(
+                row | {"n_edits": len(group), "n_asked": asked[row["method"], row["facts"]], "n": int(group["n"].sum())}
+            )
         return pd.DataFrame(found)
 
     @property

@@ -103,7 +103,7 @@ def with_other_tail(graph: KnowledgeGraph, fact: int, value: int) -> KnowledgeGr
     Raises:
         ValueError: if there is no such fact or entity.
     """
-    refuse(_fact_problems(graph, fact) + whole_problems(0, most=graph.n_entities - 1, value=value))
+    refuse(_tail_problems(graph, fact, value))
     tails = graph.tails.copy()
     tails[native(fact)] = native(value)
     return KnowledgeGraph(graph.n_entities, graph.n_relations, graph.heads, graph.relations, tails)
@@ -123,6 +123,10 @@ def followed(graph: KnowledgeGraph, chains: Chains) -> tuple[Int[np.ndarray, "_ 
     found = np.column_stack(hops)
     rows = np.flatnonzero((found >= 0).all(1))
     return found[rows], rows
+
+
+def _tail_problems(graph: KnowledgeGraph, fact: Any, value: Any) -> list[str]:
+    return _fact_problems(graph, fact) + whole_problems(0, most=graph.n_entities - 1, value=value)
 
 
 def _fact_problems(graph: KnowledgeGraph, fact: Any) -> list[str]:
