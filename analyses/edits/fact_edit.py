@@ -86,8 +86,9 @@ def facts_by_split(task: Editable) -> Mapping[str, Queries]:
 
 
 def composed_by_split(task: Editable) -> Mapping[str, Queries]:
-    """The other splits that have questions, those in training and those for tests."""
-    return {name: queries for name in splits_for(task, "trained", "test") if len(queries := task.split(name))}
+    """The other splits whose questions rest on facts, those in training and those for tests."""
+    found = {name: task.split(name) for name in splits_for(task, "trained", "test")}
+    return {name: queries for name, queries in found.items() if len(queries) and queries.facts}
 
 
 def fact_of(atomic: Queries) -> Int[Tensor, " query"]:

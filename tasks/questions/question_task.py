@@ -22,6 +22,7 @@ from .cards import questions_card, questions_line
 from .contrasts import Contrast
 from .queries import Queries
 from .question_donors import QuestionDonors
+from .question_facts import other_answers, with_answer, with_facts
 from .question_validity import content_problems, kind_problems
 from .saved_questions import arrays_of, parts_from, settings_of
 from .task import Part, Settings
@@ -40,7 +41,8 @@ class QuestionTask(ByContent):
             one unit if they have the same tokens at the roles that decide the first intermediate (all roles, if none is
             decided).
         decided_by: by intermediate, the roles whose tokens decide its value. Given the tokens elsewhere, the value must
-            decide the answer. Intermediates that are not named here can be read, but not exchanged.
+            decide the answer. Intermediates that are not named here can be read, but not exchanged. Atomic questions at just
+            these roles are the facts that longer ones rest on, unless facts are named.
         id_test: the test split whose accuracy tells memorising from generalising; by default the first that is not
             `ood_test`.
         ood_test: the test split that the phase `ood_generalised` is about, whose questions are paired with each other only.
@@ -93,9 +95,11 @@ class QuestionTask(ByContent):
         for name, value in changed.items():
             object.__setattr__(self, name, value)
         _refuse(content_problems(self))
-        object.__setattr__(self, "questions", _with_units(splits, next(iter(self.decided_by.values()), self._roles)))
+        units = _with_units(splits, next(iter(self.decided_by.values()), self._roles))
+        object.__setattr__(self, "questions", with_facts(units, self.decided_by))
 
     __repr__, _repr_html_ = questions_line, questions_card
+    fact_values, with_fact = other_answers, with_answer
 
     @property
     def splits(self) -> Mapping[str, Part]:
@@ -140,7 +144,7 @@ class QuestionTask(ByContent):
             KeyError: if the questions carry no such intermediate.
         """
         refuse([], unknown=self._unknown(intermediate))
-        return int(self._composed.intermediates[intermediate].max()) + 1
+        return int(self.composed.intermediates[intermediate].max()) + 1
 
     def reference(self, *, seed: int, without: frozenset[int] = frozenset()) -> Queries:
         """A random trained question for each unit that is not in `without`: for means and probes."""
@@ -149,7 +153,7 @@ class QuestionTask(ByContent):
     @property
     def contrasts(self) -> Mapping[str, Contrast]:
         """By intermediate, that all tokens that decide it differ, and so does it; by role, that its token differs."""
-        tokens = self._composed.tokens
+        tokens = self.composed.tokens
         varies = (tokens != tokens[:1]).any(0).tolist()
         alone = {role: Contrast((role,)) for role, does in zip(self._roles, varies, strict=True) if does}
         return {name: Contrast(tuple(roles), differs=(name,)) for name, roles in self.decided_by.items()} | alone
@@ -175,9 +179,9 @@ class QuestionTask(ByContent):
         ]
         problems = [] if unknown or intermediate in self.decided_by else undecided
         refuse(problems + choice_problems(second_hop=(second_hop, ("ID", "OOD"))) + seed_problems(seed), unknown=unknown)
-        is_trained = torch.arange(len(self._composed), device="cpu") < len(self._trained)
+        is_trained = torch.arange(len(self.composed), device="cpu") < len(self._trained)
         roles, rng = self.decided_by[intermediate], np.random.default_rng(seed)
-        return QuestionDonors(self._composed, is_trained, roles, intermediate, rng)
+        return QuestionDonors(self.composed, is_trained, roles, intermediate, rng)
 
     @property
     def key(self) -> str:
@@ -215,7 +219,7 @@ class QuestionTask(ByContent):
         return next(queries.roles for part, queries in self.questions.values() if part != "atomic")
 
     def _unknown(self, intermediate: str) -> list[str]:
-        known = self._composed.intermediates
+        known = self.composed.intermediates
         there = ", ".join(known) or "none"
         return [] if is_one_of(intermediate, known) else [f"no intermediate {shortly(intermediate)}; there is {there}"]
 
@@ -225,7 +229,7 @@ class QuestionTask(ByContent):
         return _joined([queries for part, queries in self.questions.values() if part == "trained"])
 
     @cached_property
-    def _composed(self) -> Queries:
+    def composed(self) -> Queries:
         """Trained questions that are not atomic, and after them those that are tested."""
         return _joined([self._trained, *(queries for part, queries in self.questions.values() if part == "test")])
 
