@@ -379,6 +379,16 @@ ROWS: dict[str, Row] = {
         lambda w: {"self": T.QuestionTask(**OWN), "queries": SUMS},
         {"queries": "data"},
     ),
+    "QuestionTask.fact_values": (
+        T.QuestionTask.fact_values,
+        lambda w: {"task": T.QuestionTask(**OWN), "fact": 0},
+        {"fact": "bounded count from 0"},
+    ),
+    "QuestionTask.with_fact": (
+        T.QuestionTask.with_fact,
+        lambda w: {"task": T.QuestionTask(**OWN), "queries": T.QuestionTask(**OWN).split("sums"), "fact": 0, "value": 0},
+        dict.fromkeys(("fact", "value"), "bounded count from 0"),
+    ),
     "QuestionTask.from_arrays": (T.QuestionTask.from_arrays, lambda w: dict(arrays={}, settings={}), {}),
     "QuestionTask.n_values": (
         T.QuestionTask.n_values,

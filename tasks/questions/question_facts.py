@@ -72,7 +72,8 @@ def other_answers(task: "QuestionTask", fact: int) -> Int[np.ndarray, " value"]:
 
 def with_answer(task: "QuestionTask", queries: Queries, *, fact: int, value: int) -> Queries:
     """`Editable.with_fact`: what another question says that has the value and the same tokens elsewhere."""
-    refuse(queries_problems(queries=queries) + whole_problems(0, value=value))
+    problems = queries_problems(queries=queries) + whole_problems(0, most=task.n_tokens - 1, value=value)
+    refuse(problems + _fact_problems(task, fact))
     name, _ = _asked(task, fact)
     rests = queries.facts[name] == fact
     if queries.roles != task.composed.roles:
@@ -99,11 +100,17 @@ def _asked(task: "QuestionTask", fact: int) -> tuple[str, int]:
     Raises:
         ValueError: if there is no such fact.
     """
-    atomic = [queries for part, queries in task.questions.values() if part == "atomic"]
-    n = sum(len(queries) for queries in atomic)
-    refuse(whole_problems(0, most=max(0, n - 1), fact=fact))
-    for queries in atomic:
+    refuse(_fact_problems(task, fact))
+    for queries in _atomic(task):
         for name, numbers in queries.facts.items():
             if (found := (numbers == fact).nonzero()[:, 0].tolist()) and name in task.decided_by:
                 return name, int(queries.answers[found[0]])
     raise ValueError(f"atomic question {fact} asks for no intermediate, which decided_by would name")
+
+
+def _atomic(task: "QuestionTask") -> list[Queries]:
+    return [queries for part, queries in task.questions.values() if part == "atomic"]
+
+
+def _fact_problems(task: "QuestionTask", fact: int) -> list[str]:
+    return whole_problems(0, most=max(0, sum(map(len, _atomic(task))) - 1), fact=fact)
