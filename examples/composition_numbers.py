@@ -18,7 +18,7 @@ import typer
 from grokscope import analyses, circuits, tasks
 from grokscope.analyses.bridge.realignment import FORMS
 from grokscope.analyses.page import Report
-from grokscope.analyses.statistics import wilson, wilson_row
+from grokscope.analyses.statistics import wilson_row
 from grokscope.analyses.training.growth import onset
 from grokscope.circuits.arguments import refuse
 from grokscope.circuits.command import run_command
@@ -39,7 +39,7 @@ STANDING = {  # by arm: which questions are asked about which intermediates, and
 }
 LOOPS = (2, 3, 4, 5, 6, 8)
 LOOP_SPLITS = ("test_inferred_iid", "test_inferred_ood", "test_3hop_iii", "test_3hop_ooo")
-LAID = {  # a circuit of three hops on which that of two is laid: its contrast, and the roles
+ROLES = {  # a circuit of three hops, by its contrast, and the roles of it that those of two hops are
     "beginning": ("b1", {"h": "h", "r1": "r1", "r2": "r2"}),
     "end": ("b2", {"r1": "r2", "r2": "r3"}),
 }
@@ -62,14 +62,16 @@ class Number(NamedTuple):
     where: str = ""
 
 
-def accuracies(run: tasks.Run) -> Iterator[Number]:
+def accuracies(run: tasks.Run, model: Any) -> Iterator[Number]:
     """At the end, on the half that is reported, with shortcuts beside; and when accuracies stay at a level."""
-    last, n = run.metrics.iloc[-1], run.n_reported
+    last = run.metrics.iloc[-1]
     for split in splits_for(run.task, "test"):
-        if n[split]:
-            yield Number(f"{run.name}/{split}", last[split], *wilson(last[split], n[split]), n=n[split])
-            yield Number(f"{run.name}/{split}.floor", last[f"floor_{split}"], n=n[split])
-            yield Number(f"{run.name}/{split}.steps", onset(run, split, LEVEL) or NAN, n=n[split])
+        asked = run.task.split(split).halves()[1]
+        if len(asked):
+            share = wilson_row(tasks.exact_match(model, asked), asked.unit)
+            yield Number(f"{run.name}/{split}", share.value, share.low, share.high, share.n)
+            yield Number(f"{run.name}/{split}.floor", last[f"floor_{split}"], n=share.n)
+            yield Number(f"{run.name}/{split}.steps", onset(run, split, LEVEL) or NAN, n=share.n)
     yield Number(f"{run.name}/steps", int(last["step"]))
     yield Number(f"{run.name}/seconds", float(last["seconds"]))
 
@@ -109,17 +111,17 @@ def found(model: Any, task: Any, split: str, contrast: str) -> circuits.Circuit:
     return analyses.discover(model, pairs, progress=False)
 
 
-def laid(run: tasks.Run, model: Any) -> Iterator[tuple[str, circuits.CounterpartComparison, circuits.Diagram]]:
-    """The circuit of two hops laid on the beginning and on the end of that of three."""
+def reappears(run: tasks.Run, model: Any) -> Iterator[tuple[str, circuits.CounterpartComparison, circuits.Diagram]]:
+    """The circuit of two hops next to the beginning and to the end of that of three."""
     task: Any = run.task
     two = found(model, task.up_to(2), "test_inferred_iid", "bridge")
-    for place, (contrast, roles) in LAID.items():
+    for place, (contrast, roles) in ROLES.items():
         both = {"two hops": two, "three hops": found(model, task, "test_3hop_iii", contrast)}
         drawn = circuits.draw(circuits.counterparts(both, roles), despite=("contrast", "pairs"))
         yield place, circuits.compare_counterparts(both, roles, progress=False), drawn
 
 
-def laid_numbers(label: str, compared: circuits.CounterpartComparison) -> Iterator[Number]:
+def reappearing_numbers(label: str, compared: circuits.CounterpartComparison) -> Iterator[Number]:
     """Distances with chance, kept edges, and what lies outside."""
     for row in compared.table.to_dict("records"):
         name = str(row["measure"]).replace(" ", "_")
@@ -185,7 +187,7 @@ def measured(study: tasks.Study, report: Report, pictures: dict[str, Any]) -> It
     report.figure(pictures["accuracy"], "Exact match by training step; one training on each of two graphs.")
     for run in with_bar(study.runs.values(), "measuring", total=len(study.runs)):
         arm, model = run.name.partition("-")[0], run.checkpoint("final").model()
-        yield from accuracies(run)
+        yield from accuracies(run, model)
         if run.task.kind == tasks.ComparisonTask.kind:
             yield from unsolved(run, model)
         for split, second_hop in STANDING.get(arm, ()):
@@ -193,9 +195,9 @@ def measured(study: tasks.Study, report: Report, pictures: dict[str, Any]) -> It
                 yield from standing_numbers(f"{run.name}/{split}.{name}", evidence)
                 report.figure(evidence.figure(), f"{run.name}, {split}: what reads and uses {name}, minus control.")
         if arm == "three_hops":
-            for place, compared, drawn in laid(run, model):
-                yield from laid_numbers(f"{run.name}/{place}", compared)
-                report.diagram(drawn, f"{run.name}: the two-hop circuit on the {place} of the three-hop one.")
+            for place, compared, drawn in reappears(run, model):
+                yield from reappearing_numbers(f"{run.name}/{place}", compared)
+                report.diagram(drawn, f"{run.name}: the two-hop circuit and the {place} of the three-hop one.")
                 pictures.setdefault(place, drawn)
         if arm == "token_channel":
             yield from same_way(run)

@@ -69,7 +69,7 @@ def three_hops() -> list[list[str]]:
     table = [["training, graph", "steps", *(f"`{pattern}` (n)" for pattern in PATTERNS), "`ooo` ≥ .9 from step"]]
     for arm, graph in product(("three_hops", "three_hops_natural", "two_hops_only"), GRAPHS):
         run = f"{arm}-g{graph}-r0"
-        cells = [f"{_shown(f'{run}/test_3hop_{p}')} ({numbers()['n'][f'{run}/test_3hop_{p}']})" for p in PATTERNS]
+        cells = [f"{_with_bounds(f'{run}/test_3hop_{p}')} ({numbers()['n'][f'{run}/test_3hop_{p}']})" for p in PATTERNS]
         table.append([f"`{arm}`, {graph}", _step(f"{run}/steps"), *cells, _step(f"{run}/test_3hop_ooo.steps")])
     return table
 
@@ -80,7 +80,7 @@ def depth() -> list[list[str]]:
     table = [["asked, graph (n)", *(f"{loops} loops" for loops in LOOPS)]]
     for split, graph in product(splits, GRAPHS):
         names = [f"two_hops_only-g{graph}-r0/{split}.loops_{loops}" for loops in LOOPS]
-        table.append([f"`{split}`, {graph} ({numbers()['n'][names[0]]})", *map(_shown, names)])
+        table.append([f"`{split}`, {graph} ({numbers()['n'][names[0]]})", *map(_with_bounds, names)])
     return table
 
 
@@ -117,8 +117,8 @@ def _comparison_cell(name: str) -> str:
     n = numbers()["n"]
     if name not in n:
         return ""
-    hard = f"{_shown(f'{name}.unsolved')} ({n.get(f'{name}.unsolved', 0)})"
-    return f"{_shown(name)} ({n[name]}) · floor {_shown(f'{name}.floor')} · unsolved {hard}"
+    hard = "none" if f"{name}.unsolved" not in n else f"{_with_bounds(f'{name}.unsolved')} ({n[f'{name}.unsolved']})"
+    return f"{_with_bounds(name)} ({n[name]}) · floor {_shown(f'{name}.floor')} · unsolved {hard}"
 
 
 def two_hops() -> list[list[str]]:
@@ -126,14 +126,16 @@ def two_hops() -> list[list[str]]:
     table = [["training, graph", "steps", *TWO_HOPS.values(), "OOD+OOD ≥ .9 from step"]]
     for arm, graph in product(("identity", "token_channel"), GRAPHS):
         run = f"{arm}-g{graph}-r0"
-        cells = [_with_bounds(f"{run}/test_inferred_{split}") for split in TWO_HOPS]
+        cells = [
+            f"{_with_bounds(f'{run}/test_inferred_{s}')} ({numbers()['n'][f'{run}/test_inferred_{s}']})" for s in TWO_HOPS
+        ]
         table.append([f"`{arm}`, {graph}", _step(f"{run}/steps"), *cells, _step(f"{run}/test_inferred_ood.steps")])
     return table
 
 
 def composition_standing() -> list[list[str]]:
     """What reads and uses each intermediate, at its best place."""
-    table = [["training, graph, asked", "intermediate", *MEASURES, "standing", "used at", "n"]]
+    table = [["training, graph, asked", "intermediate", *MEASURES, "standing", "used at", "n read, changed"]]
     found = numbers()
     for (arm, splits), graph in product(STANDING.items(), GRAPHS):
         for split in splits:
@@ -142,9 +144,9 @@ def composition_standing() -> list[list[str]]:
             for name in [each for each in names if f"{each}.standing" in found.index]:
                 cells = [_place_cell(f"{name}.{measure}") for measure in MEASURES]
                 words = [str(found["where"].get(f"{name}.{each}", "")) for each in ("standing", "used_at")]
-                n = max(int(found["n"][f"{name}.{measure}"]) for measure in ("lens", "direction"))
+                n = ", ".join(str(int(found["n"][f"{name}.{measure}"])) for measure in ("lens", "direction"))
                 used = words[1] if words[1] != "nan" else ""
-                row = [f"`{arm}`, {graph}, `{split}`", name.rpartition(".")[2], *cells, words[0], used, str(n)]
+                row = [f"`{arm}`, {graph}, `{split}`", name.rpartition(".")[2], *cells, words[0], used, n]
                 table.append(row)
     return table
 
@@ -154,7 +156,8 @@ def _place_cell(name: str) -> str:
     if math.isnan(row["value"]):
         return ""
     where = "" if str(row["where"]) == "nan" else f", {row['where']}"
-    return f"{like(row['value'], '.00')} / {control}{where}"
+    bounds = f"[{like(row['low'], '.00')}, {like(row['high'], '.00')}]"
+    return f"{like(row['value'], '.00')} / {control} {bounds}{where}"
 
 
 def edits() -> list[list[str]]:

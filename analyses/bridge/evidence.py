@@ -37,7 +37,7 @@ from .interchange import questions_with_donors
 from .own_pairs import OwnPairs, intermediate_of
 from .pair_donors import DONOR, HELD_OUT, OTHER_R2
 from .questions import halves_by_unit, sample
-from .sources import Source, SplitSource, check_source
+from .sources import Source, SplitSource, check_source, with_units
 
 MEASURES = ("lens", "probe", "ablation", "trained", HELD_OUT, OTHER_R2, "same bridge", "direction")
 """The measures of two-hop questions. Pairs have `donor` instead of those three kinds, and `same <intermediate>`."""
@@ -238,4 +238,5 @@ def _questions(
     if split is None:
         raise TypeError("a task has several splits: name one, or give prompt pairs in place of the task")
     questions = task.split(split)
-    return task, questions, intermediate_of(questions, intermediate)
+    name = intermediate_of(questions, intermediate)
+    return *with_units(task, questions, name), name

@@ -18,7 +18,7 @@ from ..forward.model import check_model
 from .bridge_means import MIN_UNITS_FOR_MEAN
 from .pair_donors import PairDonors, broken_assumptions
 from .questions import halves_by_unit
-from .sources import Source, check_source
+from .sources import Source, check_source, with_units
 
 RANDOM = "random"  # in tables, what stands next to the intermediate as control
 
@@ -138,7 +138,7 @@ def setting(
     check_model(model)
     name = intermediate_of(queries, intermediate)
     queries.check_against(model, intermediates=[name])
-    return Setting(source, queries, name)
+    return Setting(*with_units(source, queries, name), name)
 
 
 def given_problems(queries: Queries | None) -> list[str]:

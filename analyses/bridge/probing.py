@@ -46,7 +46,7 @@ from .answers import said
 from .lens import relation_rows
 from .own_pairs import questions_of
 from .questions import as_read
-from .sources import SplitSource, check_source
+from .sources import SplitSource, by_fact, check_source, unit_facts
 
 RELATIONS = ("r1", "r2")
 """Roles that are probed, too, if the questions have them: what a probe can read where a state holds it."""
@@ -147,7 +147,26 @@ def probe_bridge(
         options: dict[str, Any] = {"transfer": transfer, "targets": targets, "max_memory": max_memory, "seed": seed}
         return by_step(model, lambda each: probe_bridge(each, task, progress=False, **options), progress=progress)
     asked, others, tested_on = _material(task, transfer, seed)
-    targets = _checked_targets(asked, targets)
+    targets, facts, rows = _checked_targets(asked, targets), unit_facts(task), []
+    for fact in dict.fromkeys(facts.get(target) for target in targets):  # most tasks have one kind of units
+        together = [target for target in targets if facts.get(target) == fact]
+        questions = [each if fact is None else by_fact(each, fact).one_per_unit(seed=seed) for each in (asked, *others)]
+        rows += _rows(model, questions, together, tested_on, max_memory=max_memory, progress=progress, seed=seed)
+    return ProbeResult(pd.DataFrame(rows), model.cfg.model_name)
+
+
+def _rows(
+    model: Model,
+    questions: Sequence[Queries],
+    targets: Sequence[str],
+    tested_on: str,
+    *,
+    max_memory: int | None,
+    progress: bool,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Of targets whose units are those of the questions: the ones that are trained on, and further ones."""
+    asked, *others = questions
     for each in (asked, *others):
         each.check_against(model)
         check_same_roles(f"the questions of {each.split}", each, asked.roles)
@@ -166,7 +185,7 @@ def probe_bridge(
         for split, row in _tested(model, cell, labels[target], plans[target], splits, max(1, left)):
             row["affine"] = row["affine"] if target in answerable else float("nan")
             rows.append({"layer": layer, "role": role, "target": target, "tested_on": split} | row)
-    return ProbeResult(pd.DataFrame(rows), model.cfg.model_name)
+    return rows
 
 
 def _material(

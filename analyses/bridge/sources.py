@@ -3,6 +3,9 @@
 A task of the package fulfils these Protocols; so do a user's prompt pairs, by way of `own_pairs.OwnPairs`.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 from ...tasks import Donors, Queries
@@ -42,6 +45,57 @@ class SplitSource(Source, Protocol):
     def split(self, name: str) -> Queries:
         """The questions of one split."""
         ...
+
+
+@runtime_checkable
+class WithFacts(Protocol):
+    """A source of several intermediates, whose questions repeat each other by other facts for each."""
+
+    @property
+    def unit_facts(self) -> Mapping[str, str]:
+        """By intermediate, the name of the facts that are its units, where these are not the units of the questions."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class UnitsOf:
+    """A source whose units are the facts of one name."""
+
+    source: Any
+    fact: str
+
+    @cached_property
+    def n_reference(self) -> int:
+        """How many units its reference questions have."""
+        return len(self.reference(seed=0))
+
+    def reference(self, *, seed: int, without: frozenset[int] = frozenset()) -> Queries:
+        """One of the source's reference questions for each unit that is not in `without`."""
+        return by_fact(self.source.reference(seed=seed), self.fact).one_per_unit(seed=seed, without=without)
+
+    def donors(self, *, intermediate: str, second_hop: str, seed: int) -> Donors:
+        """Those of the source."""
+        return self.source.donors(intermediate=intermediate, second_hop=second_hop, seed=seed)
+
+    def n_values(self, intermediate: str) -> int:
+        """As many as in the source."""
+        return self.source.n_values(intermediate)
+
+
+def by_fact(queries: Queries, fact: str) -> Queries:
+    """The questions with the facts of one name as units."""
+    return replace(queries, unit=queries.facts[fact])
+
+
+def unit_facts(source: Any) -> Mapping[str, str]:
+    """By intermediate, the name of its units, see `WithFacts`; of most tasks, and of pairs, there are none."""
+    return source.unit_facts if isinstance(source, WithFacts) else {}
+
+
+def with_units(source: Any, queries: Queries, intermediate: str) -> tuple[Any, Queries]:
+    """The source and the questions with the units of an intermediate."""
+    fact = unit_facts(source).get(intermediate)
+    return (source, queries) if fact is None else (UnitsOf(source, fact), by_fact(queries, fact))
 
 
 def check_source(task: Any, kind: type, *, also: str = "") -> None:

@@ -17,7 +17,7 @@ from ...tasks import Queries, top_token
 from ...tasks.transformerlens import Model
 from ..bridge.bridge_means import BridgeMeans
 from ..bridge.interchange import interchange
-from ..bridge.sources import Source
+from ..bridge.sources import Source, with_units
 from ..forward.model import graph_of
 from ..forward.state_runs import run_model, with_states
 from .fact_edit import Dependents, joined
@@ -65,14 +65,15 @@ class Exchange:
             max_memory: bytes that may be used; by default a quarter of what is free.
             seed: of means and donors.
         """
-        some = others.take(torch.arange(min(MOST_ASKED, len(others)), device="cpu"))
+        order = torch.randperm(len(others), generator=torch.Generator().manual_seed(int(seed)), device="cpu")
+        some = others.take(order[:MOST_ASKED])
         options: dict[str, Any] = {"intermediate": intermediate, "max_memory": max_memory, "seed": seed}
         table = interchange(model, source, some, progress=False, **options).table
         moved = table[(table["donor"] == f"{intermediate} direction") & (table["layer"] >= 0)]
         best = moved.iloc[int(moved["success"].to_numpy().argmax())]
         graph = graph_of(model, others.roles, others.answer_position)
         without = joined([each.before for each in edited])
-        means = BridgeMeans(model, graph, source, without, **options)
+        means = BridgeMeans(model, graph, *with_units(source, without, intermediate), **options)
         return cls(model, graph, means, int(best["layer"]), graph.roles.index(best["role"]))
 
     @property

@@ -40,6 +40,11 @@ def check_editable(model: Model) -> None:
         raise TypeError(f"rank-one edits are of an MLP's output weights in a HookedTransformer, got {what}")
 
 
+def _layers(net: Any) -> list[int]:
+    """The layers whose MLPs write with one matrix; a token channel does not."""
+    return [layer for layer in range(net.cfg.n_layers) if hasattr(net.blocks[layer].mlp, "W_out")]
+
+
 def rank_one_direction(moment: Float[Tensor, "d_mlp d_mlp"], key: Float[Tensor, " d_mlp"]) -> Float[Tensor, " d_mlp"]:
     """The u with u · key = 1 whose product with the keys of a second moment is least on average.
 
@@ -92,13 +97,13 @@ class WrittenFacts:
         net: Any = model
         device = net.cfg.device
         tokens, answers, at = tokens.to(device), answers.to(device), answer_position % tokens.shape[1]
-        layers = range(net.cfg.n_layers)
+        layers = _layers(net)
         names = [_hidden(layer) for layer in layers] + [_written(layer) for layer in layers]
         _, cache = net.run_with_cache(tokens, names_filter=names)
-        writes = [cache[_written(layer)][:, at] for layer in layers]
+        writes = {layer: cache[_written(layer)][:, at] for layer in layers}
         losses = [_loss_without(net, tokens, answers, at, layer, writes[layer].mean(0)) for layer in layers]
-        layer = int(torch.tensor(losses, device="cpu").argmax())
-        weights = [block.mlp.W_out for block in net.blocks]
+        layer = layers[int(torch.tensor(losses, device="cpu").argmax())]
+        weights = {each: net.blocks[each].mlp.W_out for each in layers}
         sharing = tuple(other for other in layers if weights[other] is weights[layer])
         keys = {each: cache[_hidden(each)] for each in sharing}
         return cls(net, tokens, answers, at, layer, sharing, keys, writes[layer])

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 
 from ...circuits.plain_text import one_line
-from .chain_splits import status_codes, trained_split
+from .chain_splits import status_codes
 from .chains import Chains, all_chains, chain_queries
 from .donors import Donor
 from .queries import Queries
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class ChainDonors:
     """Finds, for a question of k hops, others that begin elsewhere and go on by the same relations.
 
-    For the i-th intermediate a donor has another h and other relations up to the i-th: all their facts are ID. The fact that
-    reads the intermediate is of a status that is chosen, those after it are ID. Which kinds there are, see `QuestionDonors`.
+    For the i-th intermediate a donor has other tokens up to the i-th relation, at least one of them: all their facts are ID.
+    The fact that reads the intermediate is of a status that is chosen, those after it are ID. Kinds: see `QuestionDonors`.
 
     Args:
         task: gives facts, and which chains are trained.
@@ -65,17 +65,8 @@ class ChainDonors:
 
     def _trained(self, chains: Chains) -> Bool[np.ndarray, " chain"]:
         """Which of some chains are in training."""
-        length, splits = chains.shape[1], self.task.splits
-        name = "train_inferred" if length == 2 else trained_split(length)
-        if name not in splits:
-            return np.zeros(len(chains), dtype=bool)
-        facts = list(self.task.split(name).facts.values())[:length]
-        trained = np.stack([column.numpy() for column in facts], 1)
-        return np.isin(self._codes(chains), self._codes(trained))
-
-    def _codes(self, chains: Chains) -> Int[np.ndarray, " chain"]:
-        """A number for each chain."""
-        n_facts, codes = len(self.task.graph), np.zeros(len(chains), dtype=np.int64)
-        for hop in chains.T:
-            codes = codes * n_facts + hop
-        return codes
+        two_hops, length = self.task.two_hops, chains.shape[1]
+        of_two = np.concatenate([two_hops.trained, two_hops.added])
+        trained = of_two if length == 2 else self.task.trained.get(length, chains[:0])
+        _, code = np.unique(np.concatenate([chains, trained]), axis=0, return_inverse=True)
+        return np.isin(code.reshape(-1)[: len(chains)], code.reshape(-1)[len(chains) :])

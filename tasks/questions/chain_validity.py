@@ -8,6 +8,7 @@ import numpy as np
 from ...circuits.arguments import is_whole, shortly
 from .chain_splits import code_of, patterns, status_codes, test_split, trained_split
 from .chains import Chains
+from .saved_task import wide
 from .task import Settings
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ def parts_from(arrays: Mapping[str, np.ndarray], settings: Settings) -> ChainPar
         raise ValueError(f"arrays: lacks {', '.join(missing)}")
     longer = {trained_split(length): length for length in lengths}
     rest = {name: array for name, array in arrays.items() if name not in {*tests, *longer}}
-    trained = {length: _wide(arrays[name]) for name, length in longer.items() if name in arrays}
+    trained = {length: wide(arrays[name]) for name, length in longer.items() if name in arrays}
     about = {name: value for name, value in settings.items() if name != "n_hops"}
-    return ChainParts(rest, about, n_hops, trained, {name: _wide(arrays[name]) for name in tests})
+    return ChainParts(rest, about, n_hops, trained, {name: wide(arrays[name]) for name in tests})
 
 
 def chain_problems(two_hops: Any, n_hops: Any, trained: Any, tests: Any) -> list[str]:
@@ -101,9 +102,3 @@ def _leaked(trained: Mapping[int, Chains], tests: Mapping[str, Chains]) -> list[
         if n := sum(tuple(chain) in seen for chain in tests[name].tolist()):
             problems.append(f"{name}: {n:,} queries are also trained")
     return problems
-
-
-def _wide(array: Any) -> Any:
-    """Whole numbers in 64 bits; anything else as it is."""
-    is_whole_array = isinstance(array, np.ndarray) and np.issubdtype(array.dtype, np.integer)
-    return array.astype(np.int64) if is_whole_array and array.max(initial=0) <= np.iinfo(np.int64).max else array

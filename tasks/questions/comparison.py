@@ -33,11 +33,13 @@ from ...circuits.destination import folder_problems, input_problems
 from ...circuits.same_content import ByContent
 from .balancing import LABELS, Comparisons, all_comparisons, mirrored
 from .cards import comparison_card, comparison_line
+from .chain_splits import status_codes
 from .comparison_draws import COMPARED_TESTS, Drawn, drawing_problems
 from .comparison_files import read_comparisons, write_comparisons
 from .comparison_queries import VALUES, atomic_queries, compared_queries, first_attribute, other_values, with_value
 from .comparison_validity import ComparisonParts, arrays_of, parts_from, refuse_comparisons, settings_of
 from .contrasts import Contrast
+from .given import queries_problems
 from .queries import Queries
 from .question_donors import QuestionDonors
 from .saved_task import wide
@@ -303,14 +305,20 @@ class ComparisonTask(ByContent):
         return questions.take(~torch.from_numpy(self.is_ood.ravel())[questions.unit])
 
     @property
+    def unit_facts(self) -> Mapping[str, str]:
+        """Questions are clustered by their first fact; what concerns `value_2` by the second."""
+        return {VALUES[1]: "fact_2"}
+
+    @property
     def pair_recipe(self) -> Mapping[str, str]:
         """What pairs keep: the task's key."""
         return {"task": self.key}
 
     def fact_status(self, queries: Queries) -> Int[Tensor, " query"]:
         """Which of the two facts are OOD: 1 for the first, 2 for the second, 3 for both."""
-        is_ood = torch.from_numpy(self.is_ood.ravel()).long()
-        return is_ood[queries.facts["fact_1"]] + 2 * is_ood[queries.facts["fact_2"]]
+        refuse(queries_problems(queries=queries))
+        facts = np.stack([column.numpy() for column in queries.facts.values()], 1)
+        return torch.from_numpy(status_codes(self.is_ood.ravel(), facts))
 
     def donors(self, *, intermediate: str, second_hop: str, seed: int) -> QuestionDonors:
         """Finds questions that compare another entity, see `QuestionDonors`; its fact is ID.

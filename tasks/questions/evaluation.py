@@ -199,14 +199,14 @@ def n_reported(task: Task) -> dict[str, int]:
 def shortcut_floors(task: Task) -> dict[str, float]:
     """The best shortcut's accuracy on each test split, as `floor_<split>`, on the reported half.
 
-    NaN where questions lack roles that shortcuts look at: atomic ones of facts that are never trained by themselves.
+    NaN where no question of that kind is trained, from which a shortcut could be learned.
     """
     if not task.shortcuts:
         return {}
-    wanted = {role for roles in task.shortcuts.values() for role in roles}
+    kinds = {task.split(name).roles for name in splits_for(task, "trained")}
     asked = {name: task.split(name).halves()[1] for name in splits_for(task, "test")}
     return {
-        f"floor_{name}": max(shortcut_accuracy(task, queries).values()) if wanted.issubset(queries.roles) else math.nan
+        f"floor_{name}": max(shortcut_accuracy(task, queries).values()) if queries.roles in kinds else math.nan
         for name, queries in asked.items()
     }
 

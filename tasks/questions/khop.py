@@ -21,6 +21,7 @@ from torch import Tensor
 from ...circuits.arguments import (
     choice_problems,
     is_one_of,
+    make_native,
     native,
     number_problems,
     refuse,
@@ -39,6 +40,7 @@ from .editable import other_tails, with_tail
 from .given import queries_problems
 from .graph import KnowledgeGraph, size_problems
 from .queries import Queries
+from .saved_task import wide
 from .splits import n_to_train
 from .supervision import NATURAL, Supervision
 from .task import Part, Settings
@@ -63,6 +65,10 @@ class KHopTask(ByContent):
     kind = "k-hop"
 
     def __post_init__(self) -> None:
+        make_native(self, "n_hops")
+        for name in ("trained", "tests"):
+            if isinstance(given := getattr(self, name), Mapping):
+                object.__setattr__(self, name, {key: wide(chains) for key, chains in given.items()})
         refuse(chain_problems(self.two_hops, self.n_hops, self.trained, self.tests))
 
     __repr__, _repr_html_ = task_line, chain_card
@@ -122,7 +128,8 @@ class KHopTask(ByContent):
             tests |= tested
             if length in phi:
                 wanted = min(two_hops.phi, len(possible) / max(1, n_id)) if phi[length] is None else phi[length]
-                trained[length] = possible[: n_to_train(wanted, n_id_facts=n_id, n_available=len(possible))]
+                chosen = possible[: n_to_train(wanted, n_id_facts=n_id, n_available=len(possible))]
+                trained |= {length: chosen} if len(chosen) else {}
         return cls(two_hops, n_hops, trained, tests)
 
     def up_to(self, n_hops: int) -> "KHopTask | TwoHopTask":
@@ -152,7 +159,7 @@ class KHopTask(ByContent):
     def splits(self) -> Mapping[str, Part]:
         """Those of two-hop questions, then of each further length what is trained, and the tests by pattern."""
         found: dict[str, Part] = dict(self.two_hops.splits)
-        if not len(self.two_hops.split("train_inferred")):
+        if not len(self.two_hops.trained) + len(self.two_hops.added):
             del found["train_inferred"]
         for length in range(3, self.n_hops + 1):
             found |= {trained_split(length): "trained"} if length in self.trained else {}
@@ -188,6 +195,11 @@ class KHopTask(ByContent):
     def intermediates(self) -> tuple[str, ...]:
         """What lies between a question and its answer: `b1` to `b(k−1)`."""
         return tuple(f"b{hop}" for hop in range(1, self.n_hops))
+
+    @property
+    def unit_facts(self) -> Mapping[str, str]:
+        """Questions are clustered by their first fact; what concerns `b2`, `b3`, … by the fact that gives it."""
+        return {f"b{hop}": f"hop{hop}" for hop in range(2, self.n_hops)}
 
     @property
     def contrasts(self) -> Mapping[str, Contrast]:
@@ -288,7 +300,7 @@ class KHopTask(ByContent):
         name = trained_split(self.n_hops) if self.n_hops in self.trained else test_split("i" * self.n_hops)
         return self.split(name).one_per_unit(seed=seed, without=without)
 
-    def donors(self, *, intermediate: str, second_hop: str, seed: int) -> Any:
+    def donors(self, *, intermediate: str, second_hop: str, seed: int) -> ChainDonors:
         """Finds other beginnings of chains whose states may replace those of a question, see `ChainDonors`."""
         problems = choice_problems(second_hop=(second_hop, ("ID", "OOD"))) + seed_problems(seed)
         refuse(problems, unknown=self._unknown(intermediate))

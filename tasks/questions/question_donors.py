@@ -1,7 +1,7 @@
 """Donors found among questions that are known: of any task whose intermediates are decided by the tokens of some roles."""
 
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
+from functools import reduce
 
 import numpy as np
 from jaxtyping import Bool
@@ -10,6 +10,8 @@ from torch import Tensor
 from ...circuits.plain_text import counted, named, one_line
 from .donors import Donor
 from .queries import Queries
+
+NONE = np.zeros(0, dtype=np.int64)
 
 
 class QuestionDonors:
@@ -47,9 +49,9 @@ class QuestionDonors:
         self.may_differ = np.ones(len(questions), dtype=bool) if may_differ is None else may_differ.numpy()
         self.decides = [questions.roles.index(role) for role in self.roles]
         self.elsewhere = [place for place in range(len(questions.roles)) if place not in self.decides]
-        self.groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
-        for row, key in enumerate(map(tuple, questions.tokens[:, self.elsewhere].tolist())):
-            self.groups[key].append(row)
+        keys, group = np.unique(questions.tokens[:, self.elsewhere].numpy(), axis=0, return_inverse=True)
+        rows = np.split(np.argsort(group.reshape(-1), kind="stable"), np.cumsum(np.bincount(group.reshape(-1)))[:-1])
+        self.groups = dict(zip(map(tuple, keys.tolist()), rows, strict=True)) if len(questions) else {}
         self.has_third = len(np.unique(self.values)) > 2
 
     @one_line
@@ -61,14 +63,14 @@ class QuestionDonors:
         """The donor for a question; None if a kind is missing that is asked for."""
         tokens, answer = queries.tokens[row], int(queries.answers[row])
         value = int(queries.intermediates[self.intermediate][row])
-        rows = np.array(self.groups.get(tuple(tokens[self.elsewhere].tolist()), []), dtype=np.int64)
+        rows = self.groups.get(tuple(tokens[self.elsewhere].tolist()), NONE)
         values, answers, trained = self.values[rows], self.answers[rows], self.is_trained[rows]
         fits = self.may_differ[rows] & (values != value) & (answers != answer)
         possible = {"held out": fits & ~trained, "trained": fits & trained}
         status = {"held out": ~self.is_trained, "trained": self.is_trained}
         wanted = [kind for kind, some in status.items() if (some & self.may_differ).any()]
         shared = [np.unique(values[possible[kind]]) for kind in wanted]
-        common = shared[0] if len(shared) == 1 else np.intersect1d(shared[0], shared[1])
+        common = reduce(np.intersect1d, shared) if shared else np.zeros(0)
         if not len(common):
             return None
         new = self.rng.choice(common)

@@ -151,6 +151,12 @@ class QuestionTask(ByContent):
         return self._trained.one_per_unit(seed=seed, without=without)
 
     @property
+    def unit_facts(self) -> Mapping[str, str]:
+        """What concerns an intermediate that is not the first that is decided is clustered by its facts, if it has any."""
+        facts, (_, *later) = self.composed.facts, tuple(self.decided_by) or ("",)
+        return {name: name for name in later if name in facts}
+
+    @property
     def contrasts(self) -> Mapping[str, Contrast]:
         """By intermediate, that all tokens that decide it differ, and so does it; by role, that its token differs."""
         tokens = self.composed.tokens
@@ -266,5 +272,9 @@ def _joined(parts: Sequence[Queries]) -> Queries:
         answers=torch.cat([each.answers for each in parts]),
         intermediates={name: torch.cat([each.intermediates[name] for each in parts]) for name in first.intermediates},
         unit=torch.cat([each.unit for each in parts]),
-        facts={},
+        facts={name: torch.cat([each.facts[name] for each in parts]) for name in first.facts if _all_have(parts, name)},
     )
+
+
+def _all_have(parts: Sequence[Queries], fact: str) -> bool:
+    return all(fact in each.facts for each in parts)

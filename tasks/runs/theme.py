@@ -33,5 +33,9 @@ PHASE_SYMBOL = {
 
 
 def split_colours(splits: Iterable[str]) -> dict[str, str]:
-    """A split's usual colour; for tasks whose splits have none, any of the palette."""
-    return {split: SPLIT_COLOUR.get(split, COLOURS[place % len(COLOURS)]) for place, split in enumerate(splits)}
+    """A split's usual colour; for splits that have none those of the palette that are left, in turn."""
+    names = list(splits)
+    usual = {split: SPLIT_COLOUR[split] for split in names if split in SPLIT_COLOUR}
+    left = [colour for colour in COLOURS if colour not in usual.values()] or list(COLOURS)
+    others = [split for split in names if split not in usual]
+    return {**usual, **{split: left[place % len(left)] for place, split in enumerate(others)}}

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from grokscope.analyses import probe_bridge
+from grokscope.analyses.bridge.sources import with_units
 from grokscope.tasks import (
     ComparisonTask,
     ModelConfig,
@@ -15,6 +17,7 @@ from grokscope.tasks import (
     Run,
     Task,
     TrainConfig,
+    build_model,
     make_pairs,
     shortcut_accuracy,
     train,
@@ -369,3 +372,24 @@ def test_what_it_does_not_have_is_refused(compared: ComparisonTask) -> None:
         ComparisonTask.reasoning(n_compared=-1, seed=-1)
     with pytest.raises(ValueError, match="GiB of memory"):
         ComparisonTask.random(n_entities=10**9)
+
+
+def test_what_concerns_the_second_value_is_clustered_by_the_second_fact() -> None:
+    task = ComparisonTask.random(n_entities=14, n_attributes=3, n_levels=4, seed=0)
+    queries = task.split("test_compared_iid")
+    source, asked = with_units(task, queries, "value_2")
+    assert torch.equal(asked.unit, queries.facts["fact_2"]) and torch.equal(asked.tokens, queries.tokens)
+    some = asked[:9]
+    reference = source.reference(seed=0, without=frozenset(some.unit.tolist()))
+    assert len(reference) == reference.n_units > 3 and torch.equal(reference.unit, reference.facts["fact_2"])
+    assert not set(reference.unit.tolist()) & set(some.facts["fact_2"].tolist())
+    assert with_units(task, queries, "value_1") == (task, queries)
+
+
+def test_a_probe_for_the_second_value_is_tested_on_second_facts_that_it_was_not_trained_on() -> None:
+    task = ComparisonTask.random(n_entities=60, n_attributes=2, n_levels=3, seed=0)
+    model = build_model(ModelConfig.tiny(), task)
+    probed = probe_bridge(model, task, targets=("value_1", "value_2"), transfer=(), progress=False).table
+    n = probed.groupby("target")["n_facts"].first()
+    reference = task.reference(seed=0)
+    assert n["value_1"] == reference.n_units and n["value_2"] == len(reference.facts["fact_2"].unique())

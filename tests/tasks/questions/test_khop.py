@@ -10,6 +10,7 @@ import torch
 from grokscope.tasks import KHopTask, Queries, Task, TwoHopTask, make_pairs, shortcut_accuracy
 from grokscope.tasks.questions.chain_splits import patterns
 from grokscope.tasks.questions.chains import all_chains
+from grokscope.tasks.questions.evaluation import shortcut_floors
 
 SIZES = {"n_entities": 14, "n_relations": 8, "out_degree": 6, "ood_fraction": 0.25}
 
@@ -240,3 +241,27 @@ def test_impossible_tasks_are_refused_before_work(three: KHopTask) -> None:
         three.split("test_4hop")
     with pytest.raises(KeyError, match="no intermediate 'bridge'; these questions have b1, b2"):
         three.n_values("bridge")
+
+
+def test_without_facts_of_a_status_there_is_no_donor() -> None:
+    task = KHopTask.random(n_entities=12, n_relations=8, out_degree=5, ood_fraction=0.0, seed=0)
+    assert task.donors(intermediate="b1", second_hop="OOD", seed=0).of(task.split("test_3hop_iii"), 0) is None
+
+
+def test_what_a_task_is_made_of_is_its_own() -> None:
+    made = KHopTask.random(**SIZES, seed=2)
+    trained = dict(made.trained)
+    task = KHopTask(made.two_hops, 3, trained, dict(made.tests))
+    del trained[3]
+    assert "train_3hop" in task.splits and task == made
+
+
+def test_a_dose_of_nothing_is_no_split() -> None:
+    task = KHopTask.random(**SIZES, phi={2: None, 3: 0.0}, seed=1)
+    assert "train_3hop" not in task.splits and len(task.reference(seed=0))
+
+
+def test_floors_are_of_kinds_that_are_trained() -> None:
+    task = KHopTask.random(**SIZES, phi={2: None}, seed=1)
+    floors = shortcut_floors(task)
+    assert floors["floor_test_inferred_iid"] > 0 and np.isnan(floors["floor_test_3hop_iii"])
