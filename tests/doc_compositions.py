@@ -69,7 +69,7 @@ def three_hops() -> list[list[str]]:
     table = [["training, graph", "steps", *(f"`{pattern}` (n)" for pattern in PATTERNS), "`ooo` ≥ .9 from step"]]
     for arm, graph in product(("three_hops", "three_hops_natural", "two_hops_only"), GRAPHS):
         run = f"{arm}-g{graph}-r0"
-        cells = [f"{_with_bounds(f'{run}/test_3hop_{p}')} ({numbers()['n'][f'{run}/test_3hop_{p}']})" for p in PATTERNS]
+        cells = [_counted(f"{run}/test_3hop_{pattern}") for pattern in PATTERNS]
         table.append([f"`{arm}`, {graph}", _step(f"{run}/steps"), *cells, _step(f"{run}/test_3hop_ooo.steps")])
     return table
 
@@ -95,6 +95,10 @@ def reappears() -> list[list[str]]:
         cells = [_with_bounds(f"{name}.{each}") for each in ("jensen_shannon", "aligned_jensen_shannon")]
         table.append([f"{graph}, {place}", *cells, _shown(f"{name}.aligned_jensen_shannon.chance"), kept, outside])
     return table
+
+
+def _counted(name: str) -> str:
+    return f"{_with_bounds(name)} ({numbers()['n'][name]})"
 
 
 def _with_bounds(name: str, form: str = ".00") -> str:
