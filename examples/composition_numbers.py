@@ -77,13 +77,30 @@ def accuracies(run: tasks.Run, model: Any) -> Iterator[Number]:
 
 
 def unsolved(run: tasks.Run, model: Any) -> Iterator[Number]:
-    """Accuracy on the test questions that no shortcut answers."""
+    """Accuracy on the comparisons that no shortcut answers, what one label always gives there, and what one value gives.
+
+    Shortcuts see tokens. A model that finds one of the two values and guesses the rest is no shortcut of tokens, and the
+    alternative to finding both.
+    """
+    train = run.task.split("train_compared")
     for split in splits_for(run.task, "test"):
         queries = run.task.split(split)
+        if not len(queries) or queries.roles != train.roles:
+            continue
+        yield Number(f"{run.name}/{split}.one_value", max(_by_value(train, queries, name) for name in queries.intermediates))
         hard = queries.take(tasks.unsolved_by_shortcuts(run.task, queries))
         if len(hard):
             share = wilson_row(tasks.exact_match(model, hard), hard.unit)
             yield Number(f"{run.name}/{split}.unsolved", share.value, share.low, share.high, share.n)
+            yield Number(
+                f"{run.name}/{split}.unsolved.commonest", float(hard.answers.bincount().max() / len(hard)), n=len(hard)
+            )
+
+
+def _by_value(train: tasks.Queries, queries: tasks.Queries, name: str) -> float:
+    """Accuracy of the commonest trained answer of a value."""
+    commonest = pd.Series(train.answers).groupby(train.intermediates[name].numpy()).agg(lambda rows: rows.mode().iloc[0])
+    return float((commonest.reindex(queries.intermediates[name].numpy()).to_numpy() == queries.answers.numpy()).mean())
 
 
 def standing(run: tasks.Run, model: Any, split: str, second_hop: Any) -> Iterator[tuple[str, analyses.EvidenceResult]]:

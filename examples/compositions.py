@@ -23,6 +23,9 @@ from grokscope.tasks.runs.shipping import copy_run, seal_study
 SHIPPED = Path(__file__).parent / "checkpoints" / "compositions"
 GRAPHS = (1, 2)
 N_CHECKPOINTS = 8
+WITHOUT_WEIGHTS = ("identity-g1-r0", "identity-g2-r0", "comparison_separate-g2-r0", "reasoning-g2-r0")
+WITHOUT_WEIGHTS += ("token_channel-g2-r0", "three_hops_natural-g2-r0")
+"""Runs of which metrics alone are shipped: nothing but accuracy rests on them, or the other graph's stand for both."""
 
 
 class Arm(NamedTuple):
@@ -69,14 +72,19 @@ def job(name: str, graph: int) -> tasks.Job:
     return tasks.Job(f"{name}-g{graph}-r0", arm.task(graph), arm.model, config)
 
 
+def shipped_steps(run: tasks.Run) -> list[int]:
+    """The steps whose weights are shipped: the last, of some runs none, so that all of them together stay small."""
+    return [] if run.name in WITHOUT_WEIGHTS else [run.phases["final"]]
+
+
 def ship(work: Path) -> None:
-    """Copy finished runs that are not there already, with the weights at their end, and seal the study."""
+    """Copy finished runs that are not there already, and seal the study."""
     runs = [tasks.Run.load(path.parent) for path in sorted(work.glob("*/run.json"))]
     finished = [run for run in runs if run.is_finished]
     refuse([] if finished else [f"{work} holds no finished run; train first, without --ship"])
     for run in finished:
         if not (SHIPPED / run.name).exists():
-            copy_run(run, SHIPPED / run.name, steps=[run.phases["final"]])
+            copy_run(run, SHIPPED / run.name, steps=shipped_steps(run))
             typer.echo(f"{run.name}: shipped")
     seal_study(SHIPPED)
 

@@ -122,7 +122,9 @@ def _comparison_cell(name: str) -> str:
     if name not in n:
         return ""
     hard = "none" if f"{name}.unsolved" not in n else f"{_with_bounds(f'{name}.unsolved')} ({n[f'{name}.unsolved']})"
-    return f"{_with_bounds(name)} ({n[name]}) · floor {_shown(f'{name}.floor')} · unsolved {hard}"
+    floors = f"floors {_shown(f'{name}.floor')}, {_shown(f'{name}.one_value')}"
+    commonest = f", one label {_shown(f'{name}.unsolved.commonest')}" if hard != "none" else ""
+    return f"{_with_bounds(name)} ({n[name]}) · {floors} · unsolved {hard}{commonest}"
 
 
 def two_hops() -> list[list[str]]:

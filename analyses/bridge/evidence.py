@@ -37,7 +37,7 @@ from .interchange import questions_with_donors
 from .own_pairs import OwnPairs, intermediate_of
 from .pair_donors import DONOR, HELD_OUT, OTHER_R2
 from .questions import halves_by_unit, sample
-from .sources import Source, SplitSource, check_source, with_units
+from .sources import BRIDGE, Source, SplitSource, check_source, with_units
 
 MEASURES = ("lens", "probe", "ablation", "trained", HELD_OUT, OTHER_R2, "same bridge", "direction")
 """The measures of two-hop questions. Pairs have `donor` instead of those three kinds, and `same <intermediate>`."""
@@ -221,7 +221,7 @@ def bridge_evidence(
     table = verdicts(pd.DataFrame(cells, columns=["layer", "role"]), measures, name)
     table = table.assign(n_read=read.n_units, n_judged=asked.n_units, reason=reason(read, judged, asked))
     every_layer = pd.DataFrame([each.row(asked) for each in changed if each.layer is None])
-    status = second_hop if "hop2" in queries.facts else ""
+    status = second_hop if name == BRIDGE else ""
     about = model.cfg.model_name, questions.split, status
     return EvidenceResult(table, measures, *about, every_layer, pd.DataFrame(best))
 

@@ -38,7 +38,7 @@ from .answers import Copies, Rows, answers_of, answers_with
 from .bridge_means import BridgeMeans
 from .own_pairs import given_problems, setting
 from .pair_donors import DONOR, HELD_OUT, OTHER_R2
-from .sources import Source
+from .sources import BRIDGE, Source
 
 OTHER_VALUE = (HELD_OUT, "trained", DONOR, OTHER_R2)
 """The kinds of donor whose intermediate is another and whose answer should follow."""
@@ -67,7 +67,7 @@ class InterchangeResult(Result):
             asks: what the donors' questions ask; empty for directions. Results saved by earlier versions lack these three.
         model: the model's name.
         split: the questions' split.
-        second_hop: whether the facts (b′, r2) are ID or OOD; empty where questions have no fact `hop2`, as pairs.
+        second_hop: whether the facts (b′, r2) are ID or OOD; empty where the intermediate is no `bridge`.
         answered: whether the questions used are those answered `right` or `wrong`.
         n_asked: questions, of which those so answered for which all donors exist are used.
     """
@@ -173,7 +173,7 @@ def interchange(
             place = {"layer": layer, "role": graph.roles[position], "donor": donor}
             met = given == (asked.answers if donor == f"same {name}" else wanted)
             rows.append(place | _outcome(given, asked, met) | under_ceiling(donor, met, found, right))
-    status = second_hop if "hop2" in queries.facts else ""
+    status = second_hop if name == BRIDGE else ""
     return InterchangeResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, status, answered, len(queries))
 
 
@@ -202,6 +202,7 @@ def questions_with_donors(
     usable = [(row, donor) for row, donor in found if donor and means.has(values[row], donor.value)]
     if not usable:
         none = f"none of the {len(queries)} questions of {queries.split} is answered {answered} and has donors"
+        none += f" (which second_hop={second_hop!r} asks for)"
         n_known = sum(donor is not None for _, donor in found)
         left = f" and mean states: {n_known} have donors, but they ask about all units but {len(means.questions)}, ask fewer"
         raise ValueError(none + (left if n_known else ""))

@@ -10,6 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from ...tasks import Donors, Queries
 
+BRIDGE = "bridge"
+"""The intermediate of two-hop questions."""
+
 
 @runtime_checkable
 class Source(Protocol):

@@ -61,7 +61,8 @@ class Asked:
             raise ValueError(f"no fact can be changed: {n} facts are answered right, and no question rests on any of them")
         found = [dependents(task, composed, edit.fact, edit.value) for edit in edits]
         others["composed"] = [(queries, before(queries)) for queries in _sampled(composed, seed)]
-        return cls(edits, found, others, dict(task.splits), _works(composed, before), before)
+        n_facts = 1 + max(int(column.max()) for queries in facts.values() for column in queries.facts.values())
+        return cls(edits, found, others, dict(task.splits), _works(composed, before, n_facts), before)
 
     def able(self, some: Dependents) -> Met:
         """For which questions all other facts that the new answer rests on work at their places."""
@@ -79,14 +80,13 @@ def _sampled(composed: Mapping[str, Queries], seed: int) -> list[Queries]:
     return [queries.take(order[:n]) for queries, order, n in zip(composed.values(), orders, sizes, strict=True)]
 
 
-def _works(composed: Mapping[str, Queries], right: Right) -> dict[str, Float[Tensor, " fact"]]:
+def _works(composed: Mapping[str, Queries], right: Right, n_facts: int) -> dict[str, Float[Tensor, " fact"]]:
     met = torch.cat([right(queries) for queries in composed.values()]).double()
     places = dict.fromkeys(place for queries in composed.values() for place in queries.facts)
     columns = {
         place: torch.cat([queries.facts.get(place, -torch.ones_like(queries.unit)) for queries in composed.values()])
         for place in places
     }
-    n_facts = 1 + max(int(column.max()) for column in columns.values())
     shares = {}
     for place, column in columns.items():
         asked = column >= 0

@@ -15,7 +15,7 @@ from jaxtyping import Int
 from ...circuits import Result
 from ...circuits.arguments import refuse
 from ...circuits.columns import Columns
-from ...tasks import Queries, TwoHopTask, exact_match
+from ...tasks import Queries, TwoHopTask, exact_match, two_hop
 from ...tasks.questions.given import queries_problems
 from ...tasks.transformerlens import Model
 from ..forward.hooks import refuse_hooks
@@ -58,9 +58,11 @@ def accuracy_by_exposure(model: Model, task: TwoHopTask, queries: Queries) -> Ex
         queries: two-hop questions of the task.
 
     Raises:
+        TypeError: if the task is of another kind.
         ValueError: if there is no question, or one is atomic; if the model carries hooks.
     """
     refuse(queries_problems(queries=queries))
+    task = two_hop(task)
     if not len(queries) or (queries.hop2 < 0).any():
         raise ValueError(f"{queries.split} holds {len(queries)} questions{', some atomic' if len(queries) else ''}")
     refuse_hooks(model)

@@ -13,13 +13,8 @@ from ...tasks.models.building import architecture_of
 from ...tasks.runs.phases import SATURATED, first_lasting
 from ..plots.curves import accuracy_curves
 
-MILESTONES = {
-    "train ≥ .99": ("train", SATURATED),
-    "ID ≥ .99": ("test_inferred_iid", 0.99),
-    "OOD ≥ .5": ("test_inferred_ood", 0.5),
-    "OOD ≥ .9": ("test_inferred_ood", 0.9),
-}
-"""Milestones: a column of the metrics table and the least value, at three evaluations in a row.
+MILESTONES = {"train ≥ .99": SATURATED, "ID ≥ .99": 0.99, "OOD ≥ .5": 0.5, "OOD ≥ .9": 0.9}
+"""Milestones: of training, of the task's `id_test` or `ood_test`, and the least value, at three evaluations in a row.
 
 Read on the reported half of the questions: the other half (`select_…`) chooses checkpoints, and is the higher at its choice.
 """
@@ -83,8 +78,8 @@ def summarise_run(run: Run) -> RunSummary:
     per_step = flops_per_step(run)
     seconds = dict(zip(steps, metrics["seconds"], strict=True))
     rows = []
-    for milestone, (column, least) in MILESTONES.items():
-        when = onset(run, column, least)
+    for milestone, least in MILESTONES.items():
+        when = reached(run, milestone, least)
         rows.append(
             {"milestone": milestone, "step": when, "seconds": seconds.get(when, float("nan")), "flops": when * per_step}
         )
@@ -97,6 +92,13 @@ def summarise_run(run: Run) -> RunSummary:
 def flops_per_step(run: Run) -> float:
     """Floating-point operations of a step of training, see `flops_per_example` of its architecture."""
     return run.train_config.batch_size * architecture_of(run.model_config).flops_per_example(run.model_config, run.task)
+
+
+def reached(run: Run, milestone: str, least: float) -> float:
+    """The first lasting step at which what a milestone is about is at least this much; NaN if never, or of no test."""
+    columns = {"train": "train", "ID": run.task.id_test, "OOD": run.task.ood_test}
+    column = columns[milestone.partition(" ")[0]]
+    return float("nan") if column is None else onset(run, column, least)
 
 
 def onset(run: Run, column: str, least: float) -> float:

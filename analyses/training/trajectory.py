@@ -21,7 +21,7 @@ from ..patching.discovery import discover
 from ..patching.metrics import cross_entropy
 from ..plots.curves import growth_curves
 from .by_step import ascending
-from .growth import MILESTONES, onset
+from .growth import MILESTONES, reached
 
 
 class Part(NamedTuple):
@@ -43,8 +43,7 @@ TWO_HOP_PARTS = {
     "hop 2": Part("head", "mlp", "r2"),
 }
 """The parts of the path of two-hop questions."""
-ONSETS = {"ID ≥ .5": ("test_inferred_iid", 0.5)}
-ONSETS |= {name: milestone for name, milestone in MILESTONES.items() if not name.startswith("train")}
+ONSETS = {"ID ≥ .5": 0.5, **{name: least for name, least in MILESTONES.items() if not name.startswith("train")}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,6 +241,6 @@ def _half_grown(table: pd.DataFrame, final: Circuit, parts: Mapping[str, Part]) 
 
 def _onsets(run: Run) -> list[dict[str, Any]]:
     return [
-        {"milestone": name, "edge": "", "final_effect": float("nan"), "step": onset(run, column, least)}
-        for name, (column, least) in ONSETS.items()
+        {"milestone": name, "edge": "", "final_effect": float("nan"), "step": reached(run, name, least)}
+        for name, least in ONSETS.items()
     ]

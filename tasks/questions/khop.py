@@ -8,7 +8,7 @@ be asked for more hops than it was trained on (Kohli et al. 2026, arXiv 2604.078
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Any
@@ -41,7 +41,7 @@ from .given import queries_problems
 from .graph import KnowledgeGraph, size_problems
 from .queries import Queries
 from .saved_task import wide
-from .splits import n_to_train
+from .splits import IDENTITY_SPLIT, n_to_train
 from .supervision import NATURAL, Supervision
 from .task import Part, Settings
 from .twohop import TwoHopTask
@@ -50,6 +50,9 @@ from .twohop import TwoHopTask
 @dataclass(frozen=True, eq=False)
 class KHopTask(ByContent):
     """Two-hop questions and longer ones over one graph.
+
+    No tested chain is trained. It may be a part of a trained one, though: of default sizes most two-hop test questions are
+    the beginning of a trained question of three hops, which asks for what comes after their answer.
 
     Attributes:
         two_hops: the graph, which facts are OOD, and the two-hop questions, trained and tested.
@@ -98,7 +101,8 @@ class KHopTask(ByContent):
             ood_fraction: share of the facts that are OOD.
             test_fraction: share of the chains of ID facts held out, by number of hops (from three hops on, 1,000 at most).
             phi: by number of hops, trained chains per ID fact; None: all two-hop ones that are not held out, and as many of
-                each further length. A length that is not named is not trained, but asked. By default all are trained.
+                each further length (all, where no two-hop ones are trained). A length that is not named is not trained, but
+                asked. By default all are trained.
             supervision: the two-hop compositions with one OOD hop to add.
             seed: fixes graph and splits, not training.
 
@@ -127,7 +131,8 @@ class KHopTask(ByContent):
             possible, tested = drawn(all_chains(two_hops.graph, length), two_hops.is_ood, test_fraction, rng)
             tests |= tested
             if length in phi:
-                wanted = min(two_hops.phi, len(possible) / max(1, n_id)) if phi[length] is None else phi[length]
+                most = len(possible) / max(1, n_id)
+                wanted = phi[length] if phi[length] is not None else min(two_hops.phi or most, most)
                 chosen = possible[: n_to_train(wanted, n_id_facts=n_id, n_available=len(possible))]
                 trained |= {length: chosen} if len(chosen) else {}
         return cls(two_hops, n_hops, trained, tests)
@@ -183,7 +188,7 @@ class KHopTask(ByContent):
 
     @property
     def shortcuts(self) -> Mapping[str, tuple[str, ...]]:
-        """Every part of a question that ends in its last relation."""
+        """Every part of a question of each length that ends in its last relation; longer questions are asked those, too."""
         found: dict[str, tuple[str, ...]] = {}
         for length in range(2, self.n_hops + 1):
             *before, last = ("h", *(f"r{hop}" for hop in range(1, length + 1)))
@@ -292,6 +297,8 @@ class KHopTask(ByContent):
         """
         if not is_one_of(name, self.splits):
             raise KeyError(f"no split {shortly(name)}; the splits are {', '.join(self.splits)}")
+        if name == IDENTITY_SPLIT:
+            return self._zero_hops()
         chains = self.longer[name] if name in self.longer else self._shorter(name)
         return chain_queries(self.graph, chains, name, n_hops=self.n_hops, intermediates=self.intermediates)
 
@@ -342,6 +349,12 @@ class KHopTask(ByContent):
     def longer(self) -> dict[str, Chains]:
         """The chains of three hops and more, by split."""
         return {**{trained_split(length): chains for length, chains in self.trained.items()}, **self.tests}
+
+    def _zero_hops(self) -> Queries:
+        """Entities that ask for themselves; as two-hop tasks have them, with as many facts as longer questions."""
+        queries = self.two_hops.split(IDENTITY_SPLIT)
+        facts = {f"hop{hop}": queries.hop1 for hop in range(1, self.n_hops + 1)}  # none
+        return replace(queries, facts=facts, intermediates={"b1": queries.bridges})
 
     def _shorter(self, name: str) -> Chains:
         """The facts, or chains of two, of one of the two-hop splits."""

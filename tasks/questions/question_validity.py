@@ -147,12 +147,12 @@ def _name_problems(task: "QuestionTask", splits: Mapping[str, Queries], composed
 
 def _repeated(task: "QuestionTask", splits: Mapping[str, Queries]) -> list[str]:
     """Prompts that are there twice: a test of what is trained tests memory, and in pairs each prompt may be once."""
-    seen: dict[tuple[Any, ...], tuple[str, int]] = {}
+    seen: dict[tuple[int, ...], tuple[str, int]] = {}
     found: Counter[tuple[str, str]] = Counter()
     first: dict[tuple[str, str], tuple[int, int]] = {}
     for name, each in splits.items():
         for row, prompt in enumerate(map(tuple, each.tokens.tolist())):
-            before = seen.setdefault((each.roles, prompt), (name, row))
+            before = seen.setdefault(prompt, (name, row))
             if before != (name, row):
                 found[before[0], name] += 1
                 first.setdefault((before[0], name), (before[1], row))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from grokscope.tasks import KHopTask, Queries, Task, TwoHopTask, make_pairs, shortcut_accuracy
+from grokscope.tasks import IDENTITY, KHopTask, Queries, Task, TwoHopTask, make_pairs, shortcut_accuracy
 from grokscope.tasks.questions.chain_splits import patterns
 from grokscope.tasks.questions.chains import all_chains
 from grokscope.tasks.questions.evaluation import shortcut_floors
@@ -259,6 +259,18 @@ def test_what_a_task_is_made_of_is_its_own() -> None:
 def test_a_dose_of_nothing_is_no_split() -> None:
     task = KHopTask.random(**SIZES, phi={2: None, 3: 0.0}, seed=1)
     assert "train_3hop" not in task.splits and len(task.reference(seed=0))
+
+
+def test_only_three_hops_can_be_trained_all_of_them() -> None:
+    task = KHopTask.random(**SIZES, phi={3: None}, seed=1)
+    assert len(task.split("train_3hop")) > 1000 and len(task.reference(seed=0)) and "train_inferred" not in task.splits
+
+
+def test_zero_hop_questions_stand_beside_longer_ones() -> None:
+    task = KHopTask.random(**SIZES, supervision=IDENTITY, seed=1)
+    queries = task.split("identity")
+    assert queries.roles == ("h",) and torch.equal(queries.answers, queries.tokens[:, 0])
+    assert all((column == -1).all() for column in queries.facts.values()) and len(queries.facts) == 3
 
 
 def test_floors_are_of_kinds_that_are_trained() -> None:
