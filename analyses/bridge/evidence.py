@@ -169,7 +169,7 @@ def bridge_evidence(
         model: any model that `graph_of` accepts, which is not changed; or a run.
         task: gives questions, donors and what was trained; or prompt pairs with intermediates. Say in their recipe,
             `{"held_out": True}`, if the model was never trained on the corrupt prompts.
-        split: a split of the task's two-hop questions; pairs are asked themselves.
+        split: one of the task's, whose questions are not atomic; pairs are asked themselves.
         n: at most this many questions, covering at most half of the units that there are to take means from.
         second_hop: whether the donors' (b′, r2) are ID or OOD facts; what has never been composed may not be answered,
             though the bridge is used. Pairs do not know.
@@ -181,7 +181,7 @@ def bridge_evidence(
     Raises:
         TypeError: if a task comes without a split, or pairs with one.
         KeyError: if there is no such split.
-        ValueError: if it holds no question, or no two-hop ones; if pairs cannot be examined (all problems at once).
+        ValueError: if it holds no question, or atomic ones; if pairs cannot be examined (all problems at once).
         MemoryError: if not a single question fits into `max_memory`, next to the states that means are taken of.
     """
     common = common_problems(intermediate=intermediate, max_memory=max_memory, progress=progress, seed=seed)

@@ -1,4 +1,4 @@
-"""Pairs of two-hop questions that differ in one thing: which partner each question gets."""
+"""Pairs of a task's questions that differ in one thing: which partner each question gets."""
 
 import math
 from collections import defaultdict
