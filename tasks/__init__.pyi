@@ -2,7 +2,9 @@ from .models.building import build_model
 from .models.config import ModelConfig
 from .models.trm_config import TRMConfig
 from .questions.comparison import ComparisonTask
+from .questions.contrasts import Contrast
 from .questions.donors import Donor, Donors
+from .questions.editable import Editable
 from .questions.evaluation import NO_TOKEN, exact_match, is_right, predictions, top_token
 from .questions.files import DataFolderError
 from .questions.graph import KnowledgeGraph
@@ -12,6 +14,7 @@ from .questions.pairing import CONTRASTS, make_pairs
 from .questions.pairs import PromptPairs
 from .questions.perturbations import PERTURBED_ROLES, perturb
 from .questions.queries import Queries
+from .questions.question_donors import QuestionDonors
 from .questions.question_task import QuestionTask
 from .questions.shortcuts import shortcut_accuracy, unsolved_by_shortcuts
 from .questions.splits import SPLITS
@@ -48,9 +51,11 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "ComparisonTask",
+    "Contrast",
     "DataFolderError",
     "Donor",
     "Donors",
+    "Editable",
     "FolderInUseError",
     "Job",
     "KHopTask",
@@ -60,6 +65,7 @@ __all__ = [
     "Part",
     "PromptPairs",
     "Queries",
+    "QuestionDonors",
     "QuestionTask",
     "ResumeWarning",
     "Run",

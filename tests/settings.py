@@ -360,6 +360,31 @@ ROWS: dict[str, Row] = {
     ),
     "Queries.one_per_unit": (T.Queries.one_per_unit, lambda w: {"self": w.queries, "seed": 0}, {}),
     "Queries.take": (T.Queries.take, lambda w: {"self": w.queries, "rows": [0]}, {"rows": "rows"}),
+    "Contrast": (
+        T.Contrast,
+        lambda w: {"changes": ("h",)},
+        dict.fromkeys(("changes", "differs", "keeps"), "data"),
+    ),
+    "QuestionDonors": (
+        T.QuestionDonors,
+        lambda w: {
+            "questions": w.queries,
+            "is_trained": torch.zeros(len(w.queries), dtype=torch.bool),
+            "roles": ("h", "r1"),
+            "intermediate": "bridge",
+            "rng": np.random.default_rng(0),
+        },
+        dict.fromkeys(("questions", "is_trained", "roles", "intermediate", "rng", "may_differ"), "data"),
+    ),
+    "QuestionDonors.of": (
+        T.QuestionDonors.of,
+        lambda w: {
+            "self": T.QuestionTask(**OWN).donors(intermediate="carry", second_hop="ID", seed=0),
+            "queries": w.queries,
+            "row": 0,
+        },
+        {"queries": "data", "row": "data"},
+    ),
     "QuestionTask": (
         T.QuestionTask,
         lambda w: dict(OWN),

@@ -67,6 +67,15 @@ def paired(world: SimpleNamespace, name: str) -> PromptPairs:
     return PromptPairs(*columns, NAMES, 1, name, about, intermediates=known, corrupt_intermediates=known)
 
 
+THREE_HOPS: Any = KHopTask.random(n_entities=12, n_relations=8, out_degree=5, seed=0)
+
+
+def hop_donors() -> tasks.QuestionDonors:
+    queries = THREE_HOPS.split("train_3hop")
+    is_trained = torch.ones(len(queries), dtype=torch.bool)
+    return tasks.QuestionDonors(queries, is_trained, ("h", "r1"), "b1", np.random.default_rng(0))
+
+
 def own_task(world: SimpleNamespace, name: str) -> tasks.QuestionTask:
     questions = asked(world, "sum")
     splits = {NAMES[2]: ("trained", questions[:16]), "tested": ("test", questions[16:])}
@@ -95,7 +104,9 @@ MAKERS: dict[type, Callable[[SimpleNamespace, str], Any]] = {
     tasks.Job: lambda world, name: tasks.Job(
         "a", world.task, ModelConfig.tiny(), TrainConfig.tiny(), checkpoint(world, name)
     ),
-    KHopTask: lambda world, name: KHopTask.random(n_entities=12, n_relations=8, out_degree=5, seed=0),
+    KHopTask: lambda world, name: THREE_HOPS,
+    tasks.Contrast: lambda world, name: tasks.Contrast((name[:20],)),
+    tasks.QuestionDonors: lambda world, name: hop_donors(),
     tasks.KnowledgeGraph: lambda world, name: world.task.graph,
     Manifest: lambda world, name: replace(world.run.manifest, kind=name),
     ModelConfig: lambda world, name: ModelConfig(d_model=64, n_heads=4, n_blocks=2, n_loops=3),

@@ -7,6 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Int
 from torch import Tensor
 
+from ...circuits.plain_text import never_raising
+from ..printing import as_call
 from .queries import Queries
 from .task import Task
 
@@ -24,6 +26,10 @@ class Contrast:
     changes: tuple[str, ...]
     differs: tuple[str, ...] = ()
     keeps: tuple[str, ...] = ()
+
+    @never_raising
+    def __repr__(self) -> str:
+        return as_call(self)
 
 
 TWO_HOP_CONTRASTS: Mapping[str, Contrast] = {

@@ -1,8 +1,7 @@
 """The training set as prompts, and its batches.
 
-Every prompt is padded to the task's longest. In the compact layout an atomic fact occupies the first two of three tokens and
-is read at r1, a zero-hop question the first, where a causal model cannot see what follows; in slots all prompts have the
-same length.
+Every prompt is padded to the task's longest. Shorter ones are read where a causal model cannot see the padding; in slots all
+prompts have the same length.
 """
 
 from collections.abc import Iterable, Iterator
