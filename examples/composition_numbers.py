@@ -1,7 +1,9 @@
-"""Measure the shipped compositions: the numbers and pictures of docs/compositions.md.
+"""Measure more compositions: the numbers and pictures of docs/compositions.md.
 
-    python examples/composition_numbers.py                           # all of it: docs/numbers/compositions.csv and a page
-    python examples/composition_numbers.py --pictures docs           # its pictures, too; needs chromium and playwright
+    python examples/composition_numbers.py --study runs/compositions --numbers docs/numbers/compositions.csv --pictures docs
+    python examples/composition_numbers.py                           # of the runs that are shipped with their weights
+
+Five minutes. Pictures need chromium and playwright. `python examples/compositions.py` trains what is not shipped.
 
 Nothing here was registered: what it finds is exploratory.
 """
@@ -99,7 +101,9 @@ def unsolved(run: tasks.Run, model: Any) -> Iterator[Number]:
 
 def _by_value(train: tasks.Queries, queries: tasks.Queries, name: str) -> float:
     """Accuracy of the commonest trained answer of a value."""
-    commonest = pd.Series(train.answers).groupby(train.intermediates[name].numpy()).agg(lambda rows: rows.mode().iloc[0])
+    commonest = (
+        pd.Series(train.answers.numpy()).groupby(train.intermediates[name].numpy()).agg(lambda rows: rows.mode().iloc[0])
+    )
     return float((commonest.reindex(queries.intermediates[name].numpy()).to_numpy() == queries.answers.numpy()).mean())
 
 
@@ -202,7 +206,8 @@ def measured(study: tasks.Study, report: Report, pictures: dict[str, Any]) -> It
     """All numbers, what is shown of them, and of that by name what the docs show."""
     pictures["accuracy"] = study.figure()
     report.figure(pictures["accuracy"], "Exact match by training step; one training on each of two graphs.")
-    for run in with_bar(study.runs.values(), "measuring", total=len(study.runs)):
+    runs = {name: run for name, run in study.runs.items() if run.phases["final"] in run.steps}
+    for run in with_bar(runs.values(), "measuring", total=len(runs)):
         arm, model = run.name.partition("-")[0], run.checkpoint("final").model()
         yield from accuracies(run, model)
         if run.task.kind == tasks.ComparisonTask.kind:
@@ -229,7 +234,7 @@ def measured(study: tasks.Study, report: Report, pictures: dict[str, Any]) -> It
             figure = result.figure()
             report.figure(figure, "Accuracy by loops that are run; three hops were never trained.")
             pictures.setdefault("loops", figure)
-    checkpoints = {name: run.checkpoint("final") for name, run in study.runs.items() if name.partition("-")[0] in EDITED}
+    checkpoints = {name: run.checkpoint("final") for name, run in runs.items() if name.partition("-")[0] in EDITED}
     shipped = tasks.load_study()
     checkpoints |= {name: shipped.runs[name].checkpoint("final") for name in EDITED_OF_STUDY}
     for name, checkpoint in with_bar(checkpoints.items(), "editing facts", total=len(checkpoints)):
@@ -259,11 +264,11 @@ def take_pictures(shown: dict[str, Any], folder: Path) -> None:
 
 def main(
     study: Annotated[str, typer.Option(help="a shipped study or a folder of runs")] = "compositions",
-    numbers: Annotated[Path, typer.Option(help="file of numbers")] = Path("docs/numbers/compositions.csv"),
+    numbers: Annotated[Path, typer.Option(help="file of numbers")] = Path("compositions.csv"),
     out: Annotated[Path, typer.Option(help="the page")] = Path("compositions.html"),
     pictures: Annotated[Path | None, typer.Option(help="folder for pictures of its figures")] = None,
 ) -> None:
-    """Measure all shipped runs, write the numbers and the page."""
+    """Measure all runs that have their weights, write the numbers and the page."""
     refuse(file_problems(out=out) + file_problems(numbers=numbers))
     report, shown = Report("More compositions (exploratory)"), dict[str, Any]()
     table = pd.DataFrame(measured(tasks.load_study(study), report, shown), columns=pd.Index(Number._fields))
