@@ -254,7 +254,7 @@ def take_pictures(shown: dict[str, Any], folder: Path) -> None:
         for name, each in shown.items():
             path, is_diagram = Path(pages) / f"{name}.html", isinstance(each, circuits.Diagram)
             each.save(path) if is_diagram else each.write_html(path, include_plotlyjs=True)
-            page = browser.new_page(viewport={"width": 1100, "height": 760})
+            page = browser.new_page(viewport={"width": 1300, "height": 760 if is_diagram else 480})
             page.goto(path.as_uri())
             page.wait_for_timeout(1500)
             what = page if is_diagram else page.locator(".plotly-graph-div")

@@ -36,6 +36,6 @@ def split_colours(splits: Iterable[str]) -> dict[str, str]:
     """A split's usual colour; for splits that have none those of the palette that are left, in turn."""
     names = list(splits)
     usual = {split: SPLIT_COLOUR[split] for split in names if split in SPLIT_COLOUR}
-    left = [colour for colour in COLOURS if colour not in usual.values()] or list(COLOURS)
+    in_turn = sorted(COLOURS, key=lambda colour: colour in usual.values())  # those that are left first
     others = [split for split in names if split not in usual]
-    return {**usual, **{split: left[place % len(left)] for place, split in enumerate(others)}}
+    return {**usual, **{split: in_turn[place % len(in_turn)] for place, split in enumerate(others)}}
