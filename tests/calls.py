@@ -37,6 +37,7 @@ CALLS: dict[str, Call] = {
     "cycle_distances": lambda m, t, p, c: analyses.cycle_distances(m, t.split(SPLIT)),
     "direction_transfer": lambda m, t, p, c: analyses.direction_transfer(m, m, t, SPLIT, n=40),
     "discover": lambda m, t, p, c: analyses.discover(m, p, top_k=3, progress=False),
+    "edit_facts": lambda m, t, p, c: analyses.edit_facts(m, t, methods=["rank one"], n_edits=1, progress=False),
     "edge_attribution": lambda m, t, p, c: analyses.edge_attribution(m, p),
     "faithfulness": lambda m, t, p, c: analyses.faithfulness(m, c, p, allow_shared=True),
     "interchange": lambda m, t, p, c: analyses.interchange(m, t, t.split(ASKED)),

@@ -16,6 +16,7 @@ from ...circuits.progress import bar
 from ...tasks import Checkpoint
 from ...tasks.questions.editable import Editable, editable
 from ...tasks.transformerlens import Model
+from ..forward.hooks import refuse_hooks
 from ..forward.model import check_model
 from ..forward.rank_one import check_editable
 from .asked import Asked
@@ -58,7 +59,8 @@ def edit_facts(
 
     Raises:
         TypeError: if the task's facts cannot be changed, or a method is not defined for the model.
-        ValueError: for other settings than these, all problems at once; if no fact that is answered right can be changed.
+        ValueError: for other settings than these, all problems at once; if the model carries hooks; if no fact that is
+            answered right can be changed.
         MemoryError: if not a single question fits into `max_memory`.
     """
     refuse(
@@ -70,6 +72,7 @@ def edit_facts(
     )
     task, net = editable(task), model.model() if isinstance(model, Checkpoint) else model
     _check_methods(model, net, methods)
+    refuse_hooks(net)
     asked = Asked.of(net, task, n_edits, seed=seed)
     found: dict[str, Any] = {"sure": sure}
 

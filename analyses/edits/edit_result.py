@@ -116,6 +116,5 @@ class EditResult(Result):
 
     def figure(self) -> Any:
         """Answers that follow by place and method, a panel for each split of facts and part of questions; dots are edits."""
-        return propagation_by_place(
-            self.by_edit, self.summary, title=f"{self.caption} · dots: edits · bars: mean, 95 % Wilson interval over edits"
-        )
+        how = f"n = {self.edits['edit'].nunique()} edits, the dots · bars: mean, 95 % Wilson interval over edits"
+        return propagation_by_place(self.by_edit, self.summary, title=f"{self.caption} · {how}")
