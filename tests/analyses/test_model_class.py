@@ -67,6 +67,7 @@ def calls(world: TwoHopTask) -> dict[str, object]:
     return {
         "path_patch": lambda model: a.path_patch(model, pairs),
         "activation_patch": lambda model: a.activation_patch(model, pairs),
+        "edit_facts": lambda model: a.edit_facts(model, world, methods=["rank one"], n_edits=1),
         "edge_attribution": lambda model: a.edge_attribution(model, pairs),
         "attribute_attention": lambda model: a.attribute_attention(model, pairs),
         "query_details": lambda model: a.query_details(model, pairs),
