@@ -82,8 +82,8 @@ def settings_bytes(
 
 def _model_settings(config: AnyConfig) -> dict[str, Any]:
     """A model's config, without choices that were once none, where they are as everything then was."""
-    usual = {"carries": STATE, "positions": LEARNED}
-    return {name: value for name, value in dataclasses.asdict(config).items() if usual.get(name) != value}
+    usual = {"carries": STATE, "positions": LEARNED}.items()
+    return {name: value for name, value in dataclasses.asdict(config).items() if (name, value) not in usual}
 
 
 def task_bytes(task: Task) -> bytes:

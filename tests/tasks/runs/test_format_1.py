@@ -17,6 +17,7 @@ from grokscope.circuits.documents import opened, parsed
 from grokscope.circuits.lock import LOCK
 from grokscope.circuits.manifest import MANIFEST
 from grokscope.tasks import CheckpointError, ModelConfig, Run, Study, TrainConfig, load_study, migrate, train
+from grokscope.tasks.models.building import AnyConfig
 from grokscope.tasks.runs.format_1 import is_format_1, manifest_of
 from grokscope.tasks.runs.shipping import seal_study
 from grokscope.tasks.runs.study import SHIPPED
@@ -27,12 +28,22 @@ AS_BEFORE = {  # what version 0.1.0 read before there was a second format
     "study/transfer": "41446618635a990da9c4b9f3c405a1c170ff563f49f71c11a7f0cb3821391c13",
 }
 
+LATER = {
+    "carries": "state",
+    "positions": "learned",
+}  # choices that configs lacked then, as all was
+
+
+def as_then(config: AnyConfig | TrainConfig) -> dict[str, object]:
+    """A config as it was before there were these choices; a run that chose otherwise keeps them."""
+    return {name: value for name, value in dataclasses.asdict(config).items() if (name, value) not in LATER.items()}
+
 
 def digest(study: Study) -> str:
     """Of everything that was read: tasks, configs, phases, steps with weights, and all metrics but the seconds."""
     found = hashlib.sha256()
     for name, run in study.runs.items():
-        configs = [dataclasses.asdict(config) for config in (run.model_config, run.train_config)]
+        configs = [as_then(config) for config in (run.model_config, run.train_config)]
         content = [name, run.task.key, run.task.settings, configs, run.initial, run.phases, run.steps, list(run.metrics)]
         found.update(json.dumps(content, sort_keys=True).encode())
         found.update(np.nan_to_num(run.metrics.drop(columns="seconds").to_numpy(float), nan=-1.0).tobytes())
@@ -217,5 +228,5 @@ def test_an_old_run_that_is_not_finished_is_not_continued(old: Path, tiny_run: R
 def test_a_document_is_never_taken_for_the_first_format(tiny_run: Run) -> None:
     text = (tiny_run.folder / "run.json").read_text()
     assert not is_format_1(parsed(text, "")) and not is_format_1({"kind": "run", "format": 1})
-    assert opened(parsed(text, ""), "", ["run"], known_format=2).content["model"] == dataclasses.asdict(ModelConfig.tiny())
+    assert opened(parsed(text, ""), "", ["run"], known_format=2).content["model"] == as_then(ModelConfig.tiny())
     assert isinstance(tiny_run.train_config, TrainConfig)

@@ -120,7 +120,7 @@ def test_tables_beside_the_runs_come_with_their_names(two_arms: Study) -> None:
 
 
 def test_an_unknown_study_is_refused_with_those_there_are() -> None:
-    with pytest.raises(FileNotFoundError, match="shipped ones: pilot"):
+    with pytest.raises(FileNotFoundError, match="shipped ones: compositions, pilot, study,"):
         load_study("no such study")
 
 
