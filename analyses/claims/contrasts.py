@@ -71,6 +71,7 @@ BY_AGE = (
 MIXED = Contrast("natural", "early", "final", "age and status")
 DIFFERENT = "different"  # key of the control that must come out so
 SHARES = ("where", "what")  # of the effect, and of answers: what bounds them ends at 1, as no margin is near it
+ROUNDING = 1e-6  # by so much a share may end above 1, from sums in single precision
 N_MAIN = len(MARGINS) * len(BY_STATUS)
 
 
@@ -289,7 +290,7 @@ def _as_if(a: str, b: str, distance: float, replicates: float) -> Distances:
 
 def _tested(found: Mapping[int, Distances], conditions: tuple[str, str], measure: str, m: int = 1) -> EquivalenceResult:
     result = equivalence(found, conditions, margin=MARGINS[measure], resolution=RESOLUTIONS[measure], alpha=ALPHA / m)
-    if measure not in SHARES or result.table["distance"].max() > 1:  # more than the whole effect: no share
+    if measure not in SHARES or result.table["distance"].max() > 1 + ROUNDING:  # more than the whole effect: no share
         return result
     return replace(result, **{name: float(np.minimum(getattr(result, name), 1)) for name in ("low", "high", "strict_low")})
 

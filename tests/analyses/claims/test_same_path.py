@@ -69,7 +69,8 @@ def test_paths_that_change_with_age_alone_leave_the_claim_supported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("distance", "measure", "ends"), [(1, "where", 1), (1, "what", 1), (1, "how much", None), (2, "where", None)]
+    ("distance", "measure", "ends"),
+    [(1, "where", 1), (1 + 1e-7, "where", 1), (1, "what", 1), (1, "how much", None), (2, "where", None)],
 )
 def test_bounds_of_shares_end_at_1(distance: float, measure: str, ends: float | None) -> None:
     measured = world(5)
