@@ -10,14 +10,14 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Int
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from ...circuits.arguments import LARGEST_SEED
-from ...circuits.documents import FileError, check_inside, decoded, opened, parsed, problems_of, read_text, validated
+from ...circuits.documents import check_inside, opened, parsed, read_text, validated
 from ...circuits.lock import only_writer
 from ...circuits.manifest import Entry
 from ...circuits.writing import write_atomic
@@ -25,7 +25,7 @@ from .balancing import MISSING, labels_of
 from .comparison_draws import MIXED_TESTS, Drawn
 from .comparison_items import ComparisonItem, ReadItems, Sizes, items_of, read_items
 from .comparison_validity import ComparisonParts, comparison_problems
-from .files import PROBE_CAP, DataFolderError, FolderProblems
+from .files import PROBE_CAP, FolderProblems, read_all, read_content
 from .side_file import SIDE_FILE, check_files, write_side
 
 COMPARISON_FILES = ("vocab.json", "train.json", "valid.json", "test.json")
@@ -33,8 +33,9 @@ KIND = "comparison data folder"
 FORMAT = 1
 _TYPE_OF = {"test_compared_iid": "test_inferred_iid", "test_compared_ood": "test_inferred_ood"}
 _IN_TRAINING = ("id_atomic", "ood_atomic", "train_inferred")
-_VOCABULARY, _ITEMS = TypeAdapter(list[str]), TypeAdapter(list[ComparisonItem])
-_SAYS = {"vocab.json": "a list of tokens"}
+_VOCABULARY = (TypeAdapter(list[str]), "a list of tokens")
+_ITEMS = (TypeAdapter(list[ComparisonItem]), 'a list of {"input_text": …, "target_text": …, "type": …}')
+_SCHEMAS: Mapping[str, tuple[TypeAdapter, str]] = {"vocab.json": _VOCABULARY} | dict.fromkeys(COMPARISON_FILES[1:], _ITEMS)
 Fact = Annotated[int, Field(ge=0)]
 
 
@@ -85,14 +86,7 @@ def read_comparisons(folder: Path) -> ComparisonParts:
             that the values do not give, a test question that is trained, and whatever else keeps it from being a task; each
             with file and item, counted from 0. Also if a file is another than was written with the side file.
     """
-    if missing := [name for name in COMPARISON_FILES if not (folder / name).is_file()]:
-        raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; a data folder holds {', '.join(COMPARISON_FILES)}")
-    try:
-        return _read(folder)
-    except DataFolderError:
-        raise
-    except FileError as error:
-        raise DataFolderError(str(error)) from error
+    return read_all(folder, COMPARISON_FILES, _read)
 
 
 def _read(folder: Path) -> ComparisonParts:
@@ -102,7 +96,7 @@ def _read(folder: Path) -> ComparisonParts:
     data = {name: (folder / name).read_bytes() for name in COMPARISON_FILES}
     if side:
         check_files(side.files, folder / SIDE_FILE, data)
-    content = {name: _content(folder / name, data.pop(name)) for name in COMPARISON_FILES}
+    content = {name: read_content(folder / name, data.pop(name), *_SCHEMAS[name]) for name in COMPARISON_FILES}
     problems = FolderProblems(folder)
     sizes = _sizes(content.pop("vocab.json"), problems)
     read = {name: read_items(items, sizes) for name, items in content.items()}
@@ -117,18 +111,6 @@ def _read(folder: Path) -> ComparisonParts:
 def _side(path: Path) -> ComparisonSide:
     found = opened(parsed(read_text(path), str(path)), str(path), [KIND], known_format=FORMAT)
     return validated(ComparisonSide, found.content, str(path))
-
-
-def _content(path: Path, data: bytes) -> Any:
-    """What a file says, as its schema has it."""
-    schema = _VOCABULARY if path.name == "vocab.json" else _ITEMS
-    found = parsed(decoded(data, str(path)), str(path))
-    try:
-        return schema.validate_python(found, strict=True)
-    except ValidationError as error:
-        says = _SAYS.get(path.name, 'a list of {"input_text": …, "target_text": …, "type": …}')
-        wrong = [text if text.startswith(("it:", "and ")) else f"item {text}" for text in problems_of(error)]
-        raise DataFolderError(f"{path}: expected {says}; {'; '.join(wrong)}") from error
 
 
 def _sizes(tokens: Sequence[str], problems: FolderProblems) -> Sizes:

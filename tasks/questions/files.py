@@ -10,10 +10,10 @@ checksums. A folder may be a link, its files are no links out of it.
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -31,6 +31,7 @@ from .splits import untrained_mixed
 from .supervision import Supervision
 from .task_validity import Problem, TaskParts, task_problems
 
+T = TypeVar("T")
 SPECIAL_TOKENS = ("<mask>", "<sep>", "<a>", "</a>", "<q>", "</q>")
 PUBLISHED_FILES = ("vocab.json", "id_facts.json", "ood_facts.json", "train.json", "valid.json", "test.json")
 PROBE_CAP = 3000  # the published generator samples this many of the trained items into test.json
@@ -108,10 +109,20 @@ def read_folder(folder: Path) -> FolderContent:
             of facts explains, a fact that is not trained, a test query that is, and whatever else keeps it from being a
             task; each with file and item, counted from 0. Also if a file is another than was written with the side file.
     """
-    if missing := [name for name in PUBLISHED_FILES if not (folder / name).is_file()]:
-        raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; a data folder holds {', '.join(PUBLISHED_FILES)}")
+    return read_all(folder, PUBLISHED_FILES, _read)
+
+
+def read_all(folder: Path, names: Sequence[str], read: Callable[[Path], T]) -> T:
+    """What is read from a folder that has all of its files.
+
+    Raises:
+        FileNotFoundError: if files are missing; all of them are named.
+        DataFolderError: for whatever is wrong in the files.
+    """
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; a data folder holds {', '.join(names)}")
     try:
-        return _read(folder)
+        return read(folder)
     except DataFolderError:
         raise
     except FileError as error:
@@ -160,7 +171,7 @@ def _read(folder: Path) -> FolderContent:
     data = {name: (folder / name).read_bytes() for name in PUBLISHED_FILES}
     if side:
         side.check(folder / SIDE_FILE, data)
-    content = {name: _content(folder / name, data.pop(name)) for name in PUBLISHED_FILES}
+    content = {name: read_content(folder / name, data.pop(name), *_SCHEMAS[name]) for name in PUBLISHED_FILES}
     problems = FolderProblems(folder)
     vocabulary = _vocabulary(content["vocab.json"], problems)
     graph, is_ood = _read_facts(content, vocabulary, problems)
@@ -174,9 +185,8 @@ def _read(folder: Path) -> FolderContent:
     return _task_of(graph, is_ood, read, [item["type"] for item in content["test.json"]], side, problems)
 
 
-def _content(path: Path, data: bytes) -> Any:
-    """What a file says, as its schema has it."""
-    schema, says = _SCHEMAS[path.name]
+def read_content(path: Path, data: bytes, schema: TypeAdapter, says: str) -> Any:
+    """What a file says, as its schema, which `says` describes, has it."""
     found = parsed(decoded(data, str(path)), str(path))
     try:
         return schema.validate_python(found, strict=True)
