@@ -39,7 +39,7 @@ from .comparison_files import read_comparisons, write_comparisons
 from .comparison_queries import VALUES, atomic_queries, compared_queries, first_attribute, other_values, with_value
 from .comparison_validity import ComparisonParts, arrays_of, parts_from, refuse_comparisons, settings_of
 from .contrasts import Contrast
-from .given import queries_problems
+from .given import queries_problems, split_problems
 from .queries import Queries
 from .question_donors import QuestionDonors
 from .saved_task import wide
@@ -292,8 +292,7 @@ class ComparisonTask(ByContent):
         Raises:
             KeyError: if there is no such split; the message lists them.
         """
-        if not is_one_of(name, self.splits):
-            raise KeyError(f"no split {shortly(name)}; the splits are {', '.join(self.splits)}")
+        refuse([], unknown=split_problems(name, self.splits))
         if name in ("id_atomic", "ood_atomic"):
             facts = np.flatnonzero(self.is_ood == (name == "ood_atomic"))
             return atomic_queries(self.values, self.n_levels, facts, name)

@@ -3,9 +3,10 @@
 Names of splits, tensors, and pairs in place of questions are the slips; each error says how to get what is needed.
 """
 
+from collections.abc import Collection
 from typing import Any
 
-from ...circuits.arguments import shortly
+from ...circuits.arguments import is_one_of, shortly
 from .queries import Queries
 
 SOME_QUERIES = "needed are Queries, as task.split('test_inferred_iid') gives them"
@@ -17,6 +18,11 @@ def queries_problems(**given: Any) -> list[str]:
     are_pairs = {name for name, value in wrong.items() if not isinstance(value, type) and hasattr(value, "queries")}
     ways = {name: f", or {name}.queries()" if name in are_pairs else "" for name in wrong}
     return [f"{name} is {kind_of(value)}, {SOME_QUERIES}{ways[name]}" for name, value in wrong.items()]
+
+
+def split_problems(name: Any, splits: Collection[str]) -> list[str]:
+    """Why a task has no such split."""
+    return [] if is_one_of(name, splits) else [f"no split {shortly(name)}; the splits are {', '.join(splits)}"]
 
 
 def kind_of(value: Any) -> str:

@@ -37,7 +37,7 @@ from .chain_validity import MOST_HOPS, chain_problems, parts_from
 from .chains import Chains, all_chains, chain_queries, too_many_problems
 from .contrasts import Contrast
 from .editable import other_tails, with_tail
-from .given import queries_problems
+from .given import queries_problems, split_problems
 from .graph import KnowledgeGraph, size_problems
 from .queries import Queries
 from .saved_task import wide
@@ -295,8 +295,7 @@ class KHopTask(ByContent):
         Raises:
             KeyError: if there is no such split; the message lists them.
         """
-        if not is_one_of(name, self.splits):
-            raise KeyError(f"no split {shortly(name)}; the splits are {', '.join(self.splits)}")
+        refuse([], unknown=split_problems(name, self.splits))
         if name == IDENTITY_SPLIT:
             return self._zero_hops()
         chains = self.longer[name] if name in self.longer else self._shorter(name)

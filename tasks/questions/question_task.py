@@ -20,6 +20,7 @@ from ...circuits.arguments import choice_problems, is_one_of, is_whole, make_nat
 from ...circuits.same_content import ByContent
 from .cards import questions_card, questions_line
 from .contrasts import Contrast
+from .given import split_problems
 from .queries import Queries
 from .question_donors import QuestionDonors
 from .question_facts import other_answers, with_answer, with_facts
@@ -112,8 +113,7 @@ class QuestionTask(ByContent):
         Raises:
             KeyError: if there is no such split; the message lists them.
         """
-        if not is_one_of(name, self.questions):
-            raise KeyError(f"no split {shortly(name)}; the splits are {', '.join(self.questions)}")
+        refuse([], unknown=split_problems(name, self.questions))
         return self.questions[name][1]
 
     @property

@@ -35,7 +35,7 @@ from .chains import Chains, chain_queries, zero_hop_queries
 from .contrasts import TWO_HOP_CONTRASTS
 from .donors import TwoHopDonors
 from .editable import other_tails, with_tail
-from .given import queries_problems
+from .given import queries_problems, split_problems
 from .graph import Compositions, KnowledgeGraph, size_problems
 from .layout import layout_problems, n_positions
 from .queries import Queries
@@ -303,8 +303,7 @@ class TwoHopTask(ByContent):
         Raises:
             KeyError: if there is no such split; the message lists them.
         """
-        if not is_one_of(name, self.splits):
-            raise KeyError(f"no split {shortly(name)}; the splits are {', '.join(self.splits)}")
+        refuse([], unknown=split_problems(name, self.splits))
         if self.is_identity is not None and name == IDENTITY_SPLIT:
             entities = np.flatnonzero(self.is_identity)
             return zero_hop_queries(entities, name, layout=self.layout, pad=self._pad)
