@@ -6,6 +6,7 @@ from .bridge.cycle_distances import CycleDistancesResult, cycle_distances
 from .bridge.directions import BridgeDirectionResult, ablate_bridge, steer_bridge
 from .bridge.evidence import EvidenceResult, bridge_evidence
 from .bridge.geometry import GeometryResult, bridge_geometry
+from .bridge.graded_response import GradedResponseResult, graded_response
 from .bridge.interchange import InterchangeResult, interchange
 from .bridge.lens import LensResult, logit_lens
 from .bridge.probing import ProbeResult, probe_bridge
@@ -28,6 +29,7 @@ from .forward.model import graph_of
 from .patching.attention import AttentionResult, AttentionView, attribute_attention, view_attention
 from .patching.attribution import edge_attribution
 from .patching.circuit_runs import run_with_edge_sets, run_with_edges
+from .patching.composition import CompositionResult, composition_scores
 from .patching.discovery import discover
 from .patching.effects import PatchingResult
 from .patching.exact import activation_patch, path_patch
@@ -41,13 +43,18 @@ from .patching.metrics import (
     logit_difference,
     probability_difference,
 )
+from .patching.necessity import NecessityResult, necessity
+from .patching.other_prompts import OtherPromptsResult, judge_on
 from .patching.query_details import QueryDetails, query_details
+from .patching.reliability import ReliabilityResult, split_half
+from .patching.rivals import RivalResult, rival_circuits
 from .patching.transplant import TransplantResult, transplant
 from .plots.curves import accuracy_curves
 from .plots.heatmaps import lens_heatmaps
 from .sameness.direction_transfer import DirectionTransferResult, content_distance, direction_transfer
 from .sameness.equivalence import EquivalenceResult, equivalence
 from .sameness.evidence_profile import evidence_profile
+from .sameness.invariance import InvarianceResult, invariance
 from .sameness.path_distances import PathDistances, path_distances
 from .sameness.power import graphs_needed
 from .sameness.profile import Profile
@@ -57,10 +64,13 @@ from .training.exposure import ExposureResult, accuracy_by_exposure
 from .training.growth import RunSummary, summarise_run
 from .training.loops import LoopResult, accuracy_by_loops
 from .training.trajectory import CircuitTrajectory, trajectory
+from .validity.audit import audit
+from .validity.audit_result import AuditResult
 
 __all__ = [
     "AttentionResult",
     "AttentionView",
+    "AuditResult",
     "BackPatchingResult",
     "BridgeCopiesResult",
     "BridgeDirectionResult",
@@ -68,6 +78,7 @@ __all__ = [
     "CausalTraceResult",
     "CircuitTrajectory",
     "ClaimResult",
+    "CompositionResult",
     "CostResult",
     "CycleDistancesResult",
     "DirectionTransferResult",
@@ -77,10 +88,14 @@ __all__ = [
     "ExposureResult",
     "FaithfulnessResult",
     "GeometryResult",
+    "GradedResponseResult",
     "InterchangeResult",
+    "InvarianceResult",
     "LensResult",
     "LoopResult",
     "Metric",
+    "NecessityResult",
+    "OtherPromptsResult",
     "PatchingResult",
     "PathDistances",
     "ProbeResult",
@@ -91,6 +106,8 @@ __all__ = [
     "ReadingMethodsResult",
     "RealignmentResult",
     "RegimeResult",
+    "ReliabilityResult",
+    "RivalResult",
     "RunSummary",
     "Specimen",
     "TransferEvidenceResult",
@@ -103,6 +120,7 @@ __all__ = [
     "activation_patch",
     "answer_probability",
     "attribute_attention",
+    "audit",
     "back_patch",
     "bridge_copies",
     "bridge_evidence",
@@ -111,6 +129,7 @@ __all__ = [
     "causal_trace",
     "compare_readings",
     "compare_regimes",
+    "composition_scores",
     "content_distance",
     "cost_of_waiting",
     "cross_entropy",
@@ -125,13 +144,17 @@ __all__ = [
     "faithfulness",
     "found_by_correct",
     "frechet_bounds",
+    "graded_response",
     "graph_of",
     "graphs_needed",
     "interchange",
+    "invariance",
+    "judge_on",
     "kl_to_clean",
     "lens_heatmaps",
     "logit_difference",
     "logit_lens",
+    "necessity",
     "path_distances",
     "path_patch",
     "probability_difference",
@@ -139,10 +162,12 @@ __all__ = [
     "profile_distance",
     "query_details",
     "realign",
+    "rival_circuits",
     "run_with_edge_sets",
     "run_with_edges",
     "same_inference_path",
     "same_path_by_age",
+    "split_half",
     "state_profile",
     "steer_bridge",
     "study_arms",

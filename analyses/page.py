@@ -5,10 +5,12 @@ light or dark as the reader's settings are. Long tables show their first rows an
 they are whole.
 """
 
+import base64
 import html
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from ..circuits.writing import write_atomic
 ASSETS = Path(__file__).parent / "assets"
 LEAST_FOR_CONTENTS = 3  # headings
 MOST_ROWS, FIRST_ROWS = 12, 10  # of a table that is shown whole, and those of a longer one that are always shown
+LONG_FIGURE = 20_000  # characters of a figure's data, from which on they are compressed
 LONG_TEXT, WIDE_COLUMN, NARROW_COLUMN = (
     100,
     46,
@@ -44,21 +47,23 @@ class Report:
 
     Attributes:
         title: of the page.
+        with_contents: whether links to the sections stand under the title.
         parts: the HTML so far.
         headings: the sections so far, by the name that links lead to.
         scripts: the texts of those that the parts run; the page runs no others.
     """
 
     title: str
+    with_contents: bool = True
     parts: list[str] = field(default_factory=list)
     headings: dict[str, str] = field(default_factory=dict)
     scripts: list[str] = field(default_factory=list)
     _n_figures: int = 0
     _n_tables: int = 0
 
-    def heading(self, text: str) -> None:
-        """Begin a section."""
-        name = f"s{len(self.headings)}-" + re.sub(r"\W+", "-", text.lower()).strip("-")
+    def heading(self, text: str, *, name: str = "") -> None:
+        """Begin a section; links lead to its name, which is made from the text unless it is given."""
+        name = name or f"s{len(self.headings)}-" + re.sub(r"\W+", "-", text.lower()).strip("-")
         self.headings[name] = text
         self.parts.append(f'<h2 id="{name}">{html.escape(text)}</h2>')
 
@@ -66,21 +71,40 @@ class Report:
         """Add a paragraph of plain text."""
         self.parts.append(f"<p>{html.escape(text)}</p>")
 
+    def quote(self, text: str, source: str) -> None:
+        """Add the words of somebody else, with their source."""
+        self.parts.append(f"<blockquote>{html.escape(text)} <cite>{html.escape(source)}</cite></blockquote>")
+
+    @contextmanager
+    def folded(self, summary: str) -> Iterator[None]:
+        """What is added inside stands in a part that opens by a click or a link into it; on paper it is as it was left."""
+        self.parts.append(f'<details class="fold"><summary>{html.escape(summary)}</summary>')
+        yield
+        self.parts.append("</details>")
+
     def bullets(self, lines: Iterable[str]) -> None:
         """Add a list of plain texts."""
         self.parts.append("<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>")
 
-    def table(self, table: pd.DataFrame) -> None:
-        """Add a table, folded if long: fractions with three digits, counts whole, words to the left; see `units.cell`."""
+    def table(self, table: pd.DataFrame, *, rows: Sequence[str] = (), file: str = "") -> None:
+        """Add a table, folded if long: fractions with three digits, counts whole, words to the left; see `units.cell`.
+
+        Args:
+            table: to be shown.
+            rows: by row the name that links lead to.
+            file: under which the whole table can be saved, as CSV; by default it cannot.
+        """
         name, self._n_tables = f"table-{self._n_tables}", self._n_tables + 1
         cells = pd.DataFrame({place: _cells(table.iloc[:, place]) for place in range(table.shape[1])}, dtype=object)
         shown = cells.set_axis(table.columns, axis=1).to_html(index=False, border=0, table_id=name)
         shown = shown.replace("_", "_<wbr>")  # where a long name may break
+        shown = _named(shown, rows) if len(rows) else shown
         rules = "".join(
             _rules(name, place, table.dtypes.iloc[place - 1], cells[place - 1]) for place in range(1, table.shape[1] + 1)
         )
         self.parts.append(
-            f'<div class="table">{_opener(len(table))}<div class="wide"><style>{rules}</style>{shown}</div></div>'
+            f'<div class="table">{_opener(len(table))}<div class="wide"><style>{rules}</style>{shown}</div>'
+            f"{_download(table, file)}</div>"
         )
 
     def figure(self, figure: go.Figure, reading: str) -> None:
@@ -91,7 +115,9 @@ class Report:
         place = f'<div id="{name}" class="plotly-figure" style="height: {height}px"></div>'
         title = _plain(figure.layout.title.text or "")
         above = f'<p class="measured">{html.escape(title)}</p>' if title else ""
-        self._with_reading(f'{above}{place}<script type="application/json">{content}</script>', reading)
+        kind = "application/gzip" if len(content) > LONG_FIGURE else "application/json"
+        data = packed_text(content) if len(content) > LONG_FIGURE else content
+        self._with_reading(f'{above}{place}<script type="{kind}">{data}</script>', reading)
 
     def diagram(self, diagram: Diagram, reading: str) -> None:
         """Add a circuit diagram and a sentence on how to read it."""
@@ -125,7 +151,7 @@ class Report:
         self.parts.append(f'<figure class="shown">{shown}<figcaption>{html.escape(reading)}</figcaption></figure>')
 
     def _contents(self) -> str:
-        if len(self.headings) < LEAST_FOR_CONTENTS:
+        if not self.with_contents or len(self.headings) < LEAST_FOR_CONTENTS:
             return ""
         links = (f'<li><a href="#{name}">{html.escape(text)}</a></li>' for name, text in self.headings.items())
         return f"<nav><ol>{''.join(links)}</ol></nav>"
@@ -145,6 +171,22 @@ def _opener(n_rows: int) -> str:
         return ""
     closed, opened = f"all {n_rows:,} rows", f"the first {FIRST_ROWS} of {n_rows:,} rows"
     return f'<details><summary><span class="all">{closed}</span><span class="first">{opened}</span></summary></details>'
+
+
+def _named(table: str, rows: Sequence[str]) -> str:
+    """A table's HTML with a name for each row of its body."""
+    head, body = table.split("<tbody>")
+    before, *each = body.split("<tr>")
+    named = (f'<tr id="{html.escape(name)}">{row}' for name, row in zip(rows, each, strict=True))
+    return f"{head}<tbody>{before}{''.join(named)}"
+
+
+def _download(table: pd.DataFrame, file: str) -> str:
+    """A link that saves the whole table, all digits; nothing without a name for the file."""
+    if not file:
+        return ""
+    content = base64.b64encode(table.to_csv(index=False).encode()).decode()
+    return f'<p class="save"><a download="{html.escape(file)}" href="data:text/csv;base64,{content}">CSV</a></p>'
 
 
 def _rules(name: str, place: int, dtype: Any, cells: pd.Series) -> str:

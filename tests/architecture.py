@@ -20,6 +20,7 @@ STOREYS = {
         "bridge",
         "edits",
         "sameness",
+        "validity",
         "claims",
         "study",
         "face",
@@ -226,6 +227,7 @@ def effects_through_the_seam(module: Module) -> list[str]:
     if module.path.parts[:2] != ("analyses", "patching") or module.path.stem == "attention":  # which needs patterns, too
         return []
     through = {("engine",), ("places",), ("lines",)}  # the last two need no model
+    through |= {("composition",)}  # which is about weights and runs nothing
     inside = [name for name in module.imports if name[:2] == ("analyses", "forward")]
     return [f"imports {'.'.join(name)}" for name in inside if name[2:3] not in through]
 

@@ -17,7 +17,11 @@ from grokscope.analyses.sameness import equivalence, path_distances
 from grokscope.analyses.training.growth import onset
 
 MEASURED = Path(__file__).parents[1] / "docs" / "numbers" / "study.csv"
-"""Written by `python -m grokscope.analyses.study` as numbers.csv, and copied."""
+"""Written by `python -m grokscope.analyses.study` as numbers/study.csv, and copied."""
+REGISTERED = {"trm": MEASURED.with_name("trm_registered.csv")}
+"""By the beginning of names: the same of studies whose graphs were registered."""
+VERDICTS = MEASURED.with_name("verdicts.csv")
+"""Written by the same command as verdicts.csv, on all studies, and copied."""
 RECORDED = MEASURED.with_name("recorded.csv")
 """What was measured on runs that are not shipped, and the command or page that it is from."""
 ACCURACIES = {
@@ -40,7 +44,7 @@ def shipped() -> dict[str, Value]:
     `pilot/natural.ood` of one of the pilot's; the columns are in `COLUMNS`. Names of measurements are in `MEASURED`, and
     those that begin with `recorded/` in `RECORDED`. For `:of`, as in `3 of 5`, see `_occurrences` and `_reached`.
     """
-    table = pd.read_csv(MEASURED)
+    table = pd.concat([pd.read_csv(MEASURED), *(_registered(path, name) for name, path in REGISTERED.items())])
     found = {row.name: Value(row.value, row.low, row.high, row.n) for row in table.itertuples(index=False)}
     of_graph = table[table["name"].str.contains(r"\.g\d+$")]
     for name, distances in of_graph.groupby(of_graph["name"].str.replace(r"\.g\d+$", "", regex=True))["value"]:
@@ -61,13 +65,18 @@ def shipped() -> dict[str, Value]:
     return found
 
 
+def _registered(path: Path, name: str) -> pd.DataFrame:
+    table = pd.read_csv(path)
+    return table.assign(name=f"{name}/" + table["name"])
+
+
 def _occurrences(found: dict[str, Value]) -> Iterator[tuple[str, Value]]:
     """Of how many graphs something is seen, and of how many it cannot be said, for shares of graphs.
 
     The lower bound of an occurrence counts the graphs where it is sure, the upper one those where it is possible, exactly.
     """
     for name, (value, low, high, n) in found.items():
-        if not name.startswith("dissociation/") or not n or n != n:
+        if not name.startswith(("dissociation/", "trm/dissociation/")) or not n or n != n:
             continue
         count = round(value * n)
         unclear = [k - count for k in range(count, n + 1) if math.isclose(rate_bounds(k, n).high, high, rel_tol=1e-4)]

@@ -6,8 +6,12 @@ from functools import cache
 import doc_compositions
 import pandas as pd
 from doc_numbers import like
-from doc_shipped import runs, shipped
+from doc_shipped import VERDICTS, runs, shipped
 
+from grokscope.analyses.claims.deciding import ARCHITECTURES
+from grokscope.analyses.claims.registry import CLAIMS
+from grokscope.analyses.study.first_screen import WHY_NOT
+from grokscope.analyses.study.verdict_table import in_words
 from grokscope.circuits import yardstick
 
 ARMS = {
@@ -111,8 +115,25 @@ def replicates() -> list[list[str]]:
     return table
 
 
+def verdicts() -> list[list[str]]:
+    """Claims by architecture: the verdict, and the number that it hangs on, as the first screen of the report has them."""
+    table = pd.read_csv(VERDICTS, keep_default_na=False, na_values={"value": "", "low": "", "high": ""})
+    head = ["claim of He et al. 2026 (abstract)", *ARCHITECTURES.values()]
+    return [
+        head,
+        *([f"{claim.label} “{claim.words}”", *_cells(name, table)] for name, claim in CLAIMS.items() if claim.words),
+    ]
+
+
+def _cells(claim: str, table: pd.DataFrame) -> Iterator[str]:
+    for architecture in ARCHITECTURES:
+        rows = table[(table["claim"] == claim) & (table["architecture"] == architecture)].sort_values("standing")
+        told = [f"**{row['verdict']}**, {row['standing']}: {in_words(row)}" for row in rows.to_dict("records")]
+        yield "<br>".join(told) or WHY_NOT.get((claim, architecture), "not judged yet")
+
+
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
-    **{made.__name__: cache(made) for made in (pilot, arms, cost, new_facts, replicates)},
+    **{made.__name__: cache(made) for made in (pilot, arms, cost, new_facts, replicates, verdicts)},
     **doc_compositions.TABLES,
 }
 """By the names that pages use; each is made once."""

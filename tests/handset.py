@@ -2,7 +2,7 @@
 
 import torch
 
-from grokscope.tasks.models.by_hand import copies_model, handset_model, lookup_model, pair_code_model
+from grokscope.tasks.models.by_hand import BRIDGE_EDGES, copies_model, handset_model, lookup_model, pair_code_model
 from grokscope.tasks.models.hand_parts import SURE
 from grokscope.tasks.transformerlens import HookedTransformer
 
@@ -19,15 +19,6 @@ __all__ = [
 ]
 
 ROLES = ("h", "r1", "r2")
-BRIDGE_EDGES = (
-    "embed@h -> L0H0.v@h",
-    "L0H0@r1 -> MLP0@r1",
-    "embed@r1 -> MLP0@r1",
-    "MLP0@r1 -> L1H0.v@r1",
-    "L1H0@r2 -> MLP1@r2",
-    "MLP1@r2 -> logits@r2",
-)
-"""All edges that carry a change of (h, r1) to the answer."""
 RELATION_2_EDGES = ("embed@r2 -> MLP1@r2", "MLP1@r2 -> logits@r2")
 """All edges that carry a change of r2 to the answer."""
 

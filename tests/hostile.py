@@ -14,6 +14,7 @@ from playwright.sync_api import Page
 
 from grokscope import circuits, tasks
 from grokscope.analyses.bridge.lens import FIRST, SHUFFLED
+from grokscope.analyses.validity.criteria import CRITERIA
 from grokscope.circuits import Circuit, CircuitComparison, ComparisonSummary, ComputationGraph, Result
 
 NAMES = (
@@ -33,7 +34,7 @@ NUMBERS = (
     "exposure faithfulness random_low random_high gain baseline weighted_overlap weighted_overlap_final loss restricted "
     "excluded final_effect direct knockout residual sum difference floor found_any "
     "correct_not_found probe flops area to_90 remembered forgotten read_at_r1 p p_holm margin control seconds chance "
-    "distance replicate_distance ratio replicates furthest_replicates strict_low strict_high"
+    "distance replicate_distance ratio replicates furthest_replicates strict_low strict_high dose moved_low moved_high"
 )
 COUNTS = "n_parameters n_trained replicate n n_facts n_asked n_read n_judged n_edges n_left_out trained seed"
 WHOLE = dict.fromkeys(COUNTS.split(), 3)
@@ -85,6 +86,12 @@ def table(kind: str, *, by_step: bool) -> pd.DataFrame:
     frame = frame.assign(node=[f"MLP0@{role}" for role in ROLES], key=ROLES[0], step=10.0)
     frame = frame.assign(sender=[f"embed@{role}" for role in ROLES], receiver=[f"MLP0@{role}" for role in ROLES])
     frame = frame.drop(columns=LACKING.get(kind, []))
+    if kind == "AuditResult":  # as many rows as there are criteria
+        places = [place % len(ROLES) for place in range(len(CRITERIA))]
+        frame = frame.iloc[places].reset_index(drop=True).assign(code=list(CRITERIA), kind=[each[0] for each in CRITERIA])
+        frame = frame.assign(word=[("met", "missed", "not measured")[place % 3] for place in range(len(CRITERIA))])
+        frame["kind"] = frame["kind"].map(dict(zip("CIEMV", [*NAMES, ODD], strict=True)))
+        frame = frame.assign(**dict.fromkeys(("criterion", "asks", "finding", "measured_by"), ODD))
     if kind == "BackPatchingResult":
         frame = pd.concat([frame, frame.assign(role="any")], ignore_index=True).assign(target=0, control=0.1)
     if kind == "GeometryResult":

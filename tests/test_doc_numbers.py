@@ -14,8 +14,8 @@ from grokscope import tasks
 from grokscope.analyses.claims.cost import cost_of_waiting
 from grokscope.analyses.claims.transfer import TransferFinding, transfer_of_new_facts
 from grokscope.analyses.claims.transfer_table import transfer_table
+from grokscope.analyses.study.findings import Findings
 from grokscope.analyses.study.numbers import Number, numbers
-from grokscope.analyses.study.report import Findings
 from grokscope.tasks.runs.study import SHIPPED
 
 VALUES = {

@@ -1,20 +1,24 @@
 // Plotly out of the page itself, then every figure from the numbers that follow its place: fitted to the window, on the ground
 // that the reader's settings ask for, and on paper as wide as a page and light. A promise, so that others can wait.
+async function unpackedText(place) {
+  if (place.type !== "application/gzip") return place.textContent;
+  const bytes = Uint8Array.from(atob(place.textContent), (letter) => letter.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+}
 const plotly = (async () => {
-  const packed = atob(document.getElementById("plotly-packed").textContent);
-  const bytes = Uint8Array.from(packed, (letter) => letter.charCodeAt(0));
   const script = document.createElement("script");
-  script.textContent = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  script.textContent = await unpackedText(document.getElementById("plotly-packed"));
   document.head.append(script);
   return window.Plotly;
 })();
-plotly.then((Plotly) => {
+(async () => {
+  const places = [...document.querySelectorAll(".plotly-figure")];
+  const contents = await Promise.all(places.map((place) => unpackedText(place.nextElementSibling)));
+  const Plotly = await plotly;
   const PAPER = { width: 680, height: 790 }; // pixels between the margins of A4, with a heading and what is said of it
   const looks = JSON.parse(document.getElementById("figure-looks").textContent);
   const onDark = matchMedia("screen and (prefers-color-scheme: dark)"), onPaper = matchMedia("print");
-  const figures = [...document.querySelectorAll(".plotly-figure")].map((place) => {
-    return { place, figure: JSON.parse(place.nextElementSibling.textContent), state: "" };
-  });
+  const figures = places.map((place, number) => ({ place, figure: JSON.parse(contents[number]), state: "" }));
   let printing = false;
 
   // The same figure with every colour that a dark ground would hide in that ground's own one.
@@ -38,6 +42,7 @@ plotly.then((Plotly) => {
 
   function draw(each) {
     const paper = printing || onPaper.matches, dark = onDark.matches && !paper;
+    if (!each.place.offsetParent) return; // in a part that is folded: drawn when it opens
     const width = paper ? PAPER.width : Math.floor(each.place.clientWidth) || PAPER.width;
     const state = [width, dark, paper].join();
     if (each.state === state) return;
@@ -66,8 +71,9 @@ plotly.then((Plotly) => {
     cancelAnimationFrame(waiting);
     waiting = requestAnimationFrame(drawAll);
   });
+  document.addEventListener("toggle", drawAll, true);
   addEventListener("beforeprint", onPrint(true));
   addEventListener("afterprint", onPrint(false));
   for (const media of [onDark, onPaper]) media.addEventListener("change", drawAll);
   drawAll();
-});
+})();

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ...tasks import Checkpoint, Run, Study
 from ..page import Report
-from .rules import ClaimResult, Role, fewest
+from .rules import DECIDING, ClaimResult, Role, fewest
 from .specimens import ArmsOfStudy
 from .transfer_table import transfer_table
 
@@ -70,6 +70,14 @@ def _nothing_to_measure(inputs: Inputs) -> Jobs:
     return {}
 
 
+def _no_verdict(finding: Any) -> Mapping[str, ClaimResult]:
+    return {}
+
+
+def _no_picture(finding: Any, report: Report) -> None:
+    pass
+
+
 @dataclass(frozen=True, eq=False)
 class Claim:
     """A question to the study.
@@ -78,11 +86,14 @@ class Claim:
         label: begins its line, as `(i)`.
         heading: of its section.
         decide: from the inputs and what the jobs measured, by the same groups and names, to its finding: any object that
-            `say` and `show` understand.
+            `say`, `results`, `picture` and `show` understand.
         say: the finding in one line.
-        show: writes the finding into its section of the page.
+        show: writes all that the finding rests on into a folded part of its section.
         jobs: what to measure; nothing if the metrics of the runs are enough.
         arms: without which the study is refused before anything is measured.
+        words: the claim as the paper words it; empty for a question that it does not answer.
+        results: verdicts by architecture, see `deciding.ARCHITECTURES`; none if there is no verdict.
+        picture: writes what a reader should see first into its section, after what decides; by default nothing.
     """
 
     label: str
@@ -92,6 +103,9 @@ class Claim:
     show: Callable[[Any, Report], None]
     jobs: Callable[[Inputs], Jobs] = _nothing_to_measure
     arms: ArmsOfStudy = field(default_factory=dict)
+    words: str = ""
+    results: Callable[[Any], Mapping[str, ClaimResult]] = _no_verdict
+    picture: Callable[[Any, Report], None] = _no_picture
 
 
 def verdict_line(results: Mapping[str, ClaimResult]) -> str:
@@ -105,23 +119,30 @@ def verdict_line(results: Mapping[str, ClaimResult]) -> str:
     return results[main].caption + (f" Also {rest}." if rest else "")
 
 
-def show_result(report: Report, result: ClaimResult) -> None:
-    """A verdict with everything that it rests on."""
+def show_result(report: Report, result: ClaimResult, prefix: str = "") -> None:
+    """All rows of a verdict, its controls and checks.
+
+    Args:
+        report: the page.
+        result: with its verdict.
+        prefix: of the names of rows, to which links lead; without one rows have no names.
+    """
     report.paragraph(f"{result.claim}: {result.verdict}. {result.sentence}")
     if result.m:
         report.paragraph(
             f"What it rests on: {result.reason}; m = {result.m} rows of that step could contradict the claim, each at "
             f".05/m; the fewest graphs under a row of that step are {result.smallest_n or 'none'}."
         )
-    report.figure(result.figure(), READING)
     for role, (above, columns) in SHOWN.items():
         rows = rows_of(result, role)
         if not rows.empty:
             report.paragraph(above)
-            report.table(rows[list(columns)].dropna(axis="columns", how="all"))
+            names = [f"{prefix}{key}" for key in rows["key"]] if prefix and role in DECIDING else ()
+            file = f"{prefix or 'rows'}{role}.csv".replace("/", "-")
+            report.table(rows[list(columns)].dropna(axis="columns", how="all"), rows=names, file=file)
     report.paragraph("Checks of what was measured:")
     report.table(result.checks)
-    report.paragraph(f"What would change it: {result.would_change}")
+    report.figure(result.figure(), READING)
 
 
 READING = (
@@ -130,17 +151,17 @@ READING = (
     "controls, open circles exploratory. A short upright line is the row's margin."
 )
 _NUMBERS = ("value", "low", "high")
-_DECIDING = ("quantity", "split", *_NUMBERS, "strict_low", "strict_high", "margin", "n", "m", "says", "rule")
+_DECIDED = ("quantity", "split", *_NUMBERS, "strict_low", "strict_high", "margin", "n", "m", "says", "rule")
 _COLUMNS = ("quantity", "split", *_NUMBERS, "margin", "n", "says", "rule")
 SHOWN: Mapping[Role, tuple[str, tuple[str, ...]]] = {
     "main": (
         "Main rows, which decide together. They support by the bounds low and high, one-sided at 95 %, and contradict by "
         "the strict ones, at .05/m:",
-        _DECIDING,
+        _DECIDED,
     ),
     "falsifier": (
         "Falsifiers, which count only once every main row supports the claim:",
-        _DECIDING,
+        _DECIDED,
     ),
     "control": (
         "Controls, where the truth is known. They say supported if the criterion is right there; where it is not, or has "

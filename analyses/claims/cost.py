@@ -117,15 +117,18 @@ def _row(run: Run, level: float, per_step: float) -> dict[str, Any]:
     return {"added": run.task.n_added, "level": level, "step": step, "flops": step * per_step, "trained": trained}
 
 
-def _show(result: CostResult, report: Report) -> None:
-    report.paragraph(result.sentence)
+def _picture(result: CostResult, report: Report) -> None:
     report.figure(
         result.figure(),
         "Each dot is a run: the step from which it answers that share of OOD+OOD questions, against the compositions added "
         "to its training set; a line is the median over graphs, with the name of its arm. Open triangles never got there "
         "within their training. Both axes are logarithmic; 0 stands apart.",
     )
-    report.table(_in_words(result.summary))
+
+
+def _show(result: CostResult, report: Report) -> None:
+    report.paragraph(result.sentence)
+    report.table(_in_words(result.summary), file="cost.csv")
 
 
 def _in_words(summary: pd.DataFrame) -> pd.DataFrame:
@@ -143,4 +146,5 @@ COST = Claim(
     decide=lambda inputs, _: cost_of_waiting(inputs.study),  # from metrics alone, and without a verdict
     say=lambda result: f"{result.sentence} ({result.caption}).",
     show=_show,
+    picture=_picture,
 )

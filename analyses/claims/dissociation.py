@@ -22,7 +22,9 @@ from ...circuits.units import listed
 from ...tasks import two_hop
 from ..page import Report
 from ..training.exposure import ExposureResult, accuracy_by_exposure, exposures
-from .claim import Claim, Inputs, Job, Jobs, show_result, verdict_line
+from .audit_measurement import AuditMeasurement, measure_audits
+from .claim import Claim, Inputs, Job, Jobs, verdict_line
+from .claim_audit import with_audit
 from .dissociation_criteria import LOW
 from .dissociation_measurement import HOP1_OOD, OOD, DissociationMeasurement, measure_dissociation, n_measured
 from .dissociation_rows import (
@@ -38,7 +40,7 @@ from .dissociation_rows import (
 )
 from .gatekeeping import decide
 from .regimes import RegimeResult, regime_jobs, regimes_of, show_regimes
-from .rules import CONTRADICTED, SUPPORTED, UNDECIDED, ClaimResult, check, passes, rows_to_frame
+from .rules import CONTRADICTED, SUPPORTED, UNDECIDED, ClaimResult, Row, check, passes, points_of, rows_to_frame
 from .specimens import Arms, ArmsOfStudy, arm_checkpoints, graphs_problems, has_arms, last_before_ood, mixes_tokens
 
 ARMS: ArmsOfStudy = {
@@ -57,6 +59,7 @@ PRESETS: Mapping[str, ArmsOfStudy] = {
 }
 """Where a study has the arms, by architecture. Being readable means different things in each."""
 NAME = "accuracy without circuit"
+AUDITED, AUDITS = ("natural", "exposed"), "audits of "
 ALONE = "alone."  # before the key of a direction that is judged by itself
 
 
@@ -85,8 +88,11 @@ def accuracy_without_circuit(
         )
 
 
-def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> ClaimResult:
-    """Claim (ii) from what was measured, by graph."""
+def decide_dissociation(
+    measured: Mapping[int, DissociationMeasurement],
+    audits: Mapping[int, AuditMeasurement] | None = None,
+) -> ClaimResult:
+    """Claim (ii) from what was measured, by graph; audits are of the circuits of models that answer OOD questions."""
     each = list(measured.values())
     said = on_controls(each)
     main, against = directions(each, said, m=len(DIRECTIONS)), falsifiers(each)
@@ -96,7 +102,7 @@ def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> Clai
     ]
     decision = decide([*main, *against])
     table = rows_to_frame([*main, *controls(each, said), *alone, *beside(each)])
-    return ClaimResult(
+    result = ClaimResult(
         table,
         rows_to_frame([*against, probe_alike(each), moved_alike(each)]),
         _checks(measured, said),
@@ -107,7 +113,14 @@ def decide_dissociation(measured: Mapping[int, DissociationMeasurement]) -> Clai
         decision.reason,
         decision.m,
         decision.smallest_n,
+        points_of([_on_graphs(row, measured) for row in main] + against),
     )
+    return with_audit(result, audits)
+
+
+def _on_graphs(row: Row, measured: Mapping[int, DissociationMeasurement]) -> Row:
+    """The row with its words by the names of the graphs, in whose order they are."""
+    return replace(row, by_graph=dict(zip(measured, row.by_graph.values(), strict=True)))
 
 
 def _checks(measured: Mapping[int, DissociationMeasurement], said: Controls) -> pd.DataFrame:
@@ -132,15 +145,15 @@ def _checks(measured: Mapping[int, DissociationMeasurement], said: Controls) -> 
 
 def _sentence(table: pd.DataFrame, verdict: str) -> str:
     """The claim in the authors' sense, with each direction by itself."""
-    can = {SUPPORTED: "are not bound", CONTRADICTED: "do not occur without each other in both ways"}
-    together = can.get(verdict, "may or may not be bound")
-    words = {SUPPORTED: "occurs", CONTRADICTED: "does not occur", UNDECIDED: "is undecided"}
+    together = {SUPPORTED: "are not bound", CONTRADICTED: "do not occur without each other in both ways"}
+    words = {SUPPORTED: "it occurs", CONTRADICTED: "it does not occur", UNDECIDED: "undecided"}
     rows = table.set_index("key")
-    parts = [
-        f"{name} {words.get(str(rows['says'][ALONE + key]), 'cannot be said')} ({rows['n'][ALONE + key]:.0f} graphs)"
-        for key, name in DIRECTIONS.items()
-    ]
-    return f"Here accuracy and the path {together}; each direction by itself: {', '.join(parts)}."
+    parts = []
+    for key, name in DIRECTIONS.items():
+        row = rows.loc[ALONE + key]
+        seen = "on no graph asked" if not row["n"] else f"on {row['value'] * row['n']:.0f} of {row['n']:.0f} graphs"
+        parts.append(f"{name} {seen}, {words.get(str(row['says']), str(row['says']))}")
+    return f"Accuracy and the path {together.get(verdict, 'may or may not be bound')}. By itself, {'; '.join(parts)}."
 
 
 WOULD_CHANGE = (
@@ -178,11 +191,25 @@ def _jobs(inputs: Inputs) -> Jobs:
         }
         for name, arms in presets.items()
     }
-    return {**apart, "regimes": regime_jobs(inputs, OOD, HOP1_OOD)}
+    return {**apart, **_audit_jobs(inputs, presets), "regimes": regime_jobs(inputs, OOD, HOP1_OOD)}
+
+
+def _audit_jobs(inputs: Inputs, presets: Mapping[str, ArmsOfStudy]) -> dict[str, dict[int, Job]]:
+    """Of the circuits of models that answer OOD questions, one that grokked and one that was taught, on these questions."""
+    settings = (OOD, inputs.n_pairs, inputs.seed)
+    found = {}
+    for name, arms in presets.items():
+        asked = {arm: arms[arm] for arm in AUDITED}
+        found[AUDITS + name] = {
+            graph: Job(f"audit-{name}-g{graph}", AuditMeasurement, measure_audits, checkpoints, settings)
+            for graph, checkpoints in arm_checkpoints(inputs.study, asked).items()
+        }
+    return found
 
 
 def _decide(inputs: Inputs, measured: Mapping[str, Mapping[Any, Any]]) -> DissociationFinding:
-    results = {name: decide_dissociation(measured[name]) for name in PRESETS if measured.get(name)}
+    judged = [name for name in PRESETS if measured.get(name)]
+    results = {name: decide_dissociation(measured[name], measured[AUDITS + name]) for name in judged}
     regimes = regimes_of(inputs.study, [rows.table for rows in measured["regimes"].values()], OOD, HOP1_OOD)
     return DissociationFinding(results, regimes, _exposure(inputs))
 
@@ -200,9 +227,6 @@ def _exposure(inputs: Inputs) -> dict[str, ExposureResult]:
 
 
 def _show(finding: DissociationFinding, report: Report) -> None:
-    for name, result in finding.results.items():
-        report.paragraph(f"Models that are {name}:")
-        show_result(report, result)
     show_regimes(finding.regimes, report)
     for arm, result in finding.exposure.items():
         report.figure(
@@ -220,4 +244,7 @@ DISSOCIATION = Claim(
     show=_show,
     jobs=_jobs,
     arms=ARMS,
+    words="Achieving high accuracy on unseen cases after prolonged training and the formation of a certain reasoning path "
+    "are not bound; they can occur independently under specific data regimes.",
+    results=lambda finding: finding.results,
 )

@@ -164,7 +164,15 @@ def falsifiers(each: Sequence[DissociationMeasurement]) -> list[Row]:
     floors = pd.Series([one.floors["exposed final"] for one in final], dtype=float)
     return [
         bounds_row(
-            Row("f3", "falsifier", "F3 second hop answers OOD questions at the end", OOD, margin=HIGH),
+            Row(
+                "f3",
+                "falsifier",
+                "F3 second hop answers OOD questions at the end",
+                OOD,
+                margin=HIGH,
+                band_low=HIGH,
+                band_high=1.0,
+            ),
             accuracy,
             partial(share_bounds, n=n),
             f"contradicts if surely below {HIGH}",
@@ -173,7 +181,15 @@ def falsifiers(each: Sequence[DissociationMeasurement]) -> list[Row]:
             contradicts=lambda bounds: bounds.high < HIGH,
         ),
         bounds_row(
-            Row("f4", "falsifier", "F4 and more of them than shortcuts do", OOD, margin=BEYOND_SHORTCUT),
+            Row(
+                "f4",
+                "falsifier",
+                "F4 and more of them than shortcuts do",
+                OOD,
+                margin=BEYOND_SHORTCUT,
+                band_low=BEYOND_SHORTCUT,
+                band_high=1.0,
+            ),
             accuracy - floors,
             partial(difference_bounds, n=n),
             f"contradicts if surely less than {BEYOND_SHORTCUT} beyond the best shortcut",

@@ -9,13 +9,14 @@ of docs/preregistration.md; `gatekeeping` makes the verdict of a claim from its 
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import pandas as pd
 
 from ...circuits import Result
 from ...circuits.columns import Columns
+from ...circuits.units import fixed, interval
 from ..bounds import (
     ALPHA,
     MIN_GRAPHS,
@@ -29,6 +30,7 @@ from ..bounds import (
 )
 from ..plots.claims import quantity_rows
 from ..sameness.equivalence import EquivalenceResult
+from ..validity.audit_result import AuditResult
 
 SUPPORTED, CONTRADICTED, UNDECIDED, INVALID = "supported", "contradicted", "undecided", "invalid"
 Role = Literal["main", "falsifier", "control", "beside"]
@@ -64,6 +66,9 @@ class Row:
         says: `supported`, `contradicted`, `undecided` or `invalid`; empty if there is no rule.
         rule: how it is decided.
         kind: of number that it is, which is what the axis of its panel says.
+        against: what the number is held against, in a few words.
+        band_low, band_high: the row supports the claim if its bounds lie between these; NaN if there is no such rule.
+        by_graph: the quantity on each graph; of what occurs or not 1 or 0, NaN where it cannot be said.
     """
 
     key: str
@@ -82,13 +87,23 @@ class Row:
     says: str = ""
     rule: str = ""
     kind: str = ""
+    against: str = ""
+    band_low: float = float("nan")
+    band_high: float = float("nan")
+    by_graph: Mapping[Any, float] = field(default_factory=dict)
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
+COLUMNS = tuple(each.name for each in dataclasses.fields(Row) if each.name != "by_graph")
+POINTS = ("key", "graph", "value")
 _Rows = Annotated[
     pd.DataFrame,
     Columns(words="quantity split unit says rule", numbers="value low high margin", whole="n"),
 ]
+
+
+def no_points() -> pd.DataFrame:
+    """The points of no row."""
+    return pd.DataFrame(columns=pd.Index(POINTS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +122,8 @@ class ClaimResult(Result):
         reason: which rows made the verdict, or why there is none.
         m: how many rows could contradict the claim at the step at which it was decided.
         smallest_n: the fewest graphs that a row of that step rests on.
+        points: a row for each graph of a quantity that decides, with key, graph and value, see `Row.by_graph`.
+        audited: the table of `audit`; empty if nobody gathered what it needs.
     """
 
     table: _Rows
@@ -119,12 +136,24 @@ class ClaimResult(Result):
     reason: str = ""
     m: int = 0
     smallest_n: int = 0
+    points: Annotated[pd.DataFrame, Columns(words="key", numbers="value")] = field(default_factory=no_points)
+    audited: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def caption(self) -> str:
         """Claim, verdict, what it rests on, and the sentence."""
         rests = f" (m = {self.m} rows at .05/m, {fewest(self.smallest_n)} graphs; {self.reason})" if self.m else ""
         return f"{self.claim}: {self.verdict}{rests}. {self.sentence}"
+
+    def audit(self) -> AuditResult:
+        """The claim by the 28 criteria of Mechanistic Validity, from what was measured when it was decided.
+
+        Raises:
+            ValueError: if nothing was gathered for it.
+        """
+        if self.audited.empty:
+            raise ValueError(f"nothing was gathered to audit {self.claim!r}; claims that are decided on a study are audited")
+        return AuditResult(self.audited, self.claim)
 
     def figure(self) -> Any:
         """All quantities with their bounds, coloured by what they say."""
@@ -174,7 +203,18 @@ def equivalence_row(asked: Row, result: EquivalenceResult, m: int) -> Row:
         f"beyond, contradicts if surely above {result.margin:g} and 1"
     )
     strict = {"m": m, "strict_low": result.strict_low, "kind": KINDS[distance_bounds]}
-    return dataclasses.replace(asked, n=len(result.table), says=says, rule=f"{result.finding}; {how}", **numbers, **strict)
+    shown = {"against": f"margin {result.margin:g}{_ratio(result)}", "band_low": 0.0, "band_high": result.margin}
+    shown["by_graph"] = result.table.set_index("graph")["distance"].to_dict()
+    rule = f"{result.finding}; {how}"
+    return dataclasses.replace(asked, n=len(result.table), says=says, rule=rule, **numbers, **strict, **shown)
+
+
+def _ratio(result: EquivalenceResult) -> str:
+    """The second condition, where it is what keeps a distance within the margin from being the same."""
+    if result.verdict == "same" or not result.high <= result.margin:
+        return ""
+    ratio = f"{fixed(result.ratio, 2)} {interval(result.ratio_low, result.ratio_high, 2)}"
+    return f", ratio to replicates {ratio}, at most {result.max_ratio:g}"
 
 
 def bounds_row(
@@ -199,7 +239,8 @@ def bounds_row(
         contradicts: whether the bounds at .05/m contradict it.
     """
     n, decides = len(values), supports is not None or contradicts is not None
-    asked = dataclasses.replace(asked, kind=KINDS.get(getattr(bounds, "func", bounds), ""))
+    kind = KINDS.get(getattr(bounds, "func", bounds), "")
+    asked = dataclasses.replace(asked, kind=kind, by_graph=values.to_dict())
     if n < MIN_GRAPHS:
         word = UNDECIDED if decides else ""
         return dataclasses.replace(asked, says=word, rule=f"{rule}; needed are {MIN_GRAPHS} graphs", n=n, m=m)
@@ -216,11 +257,11 @@ def occurrence_row(asked: Row, occurred: Sequence[bool | None], rule: str, *, m:
 
     Args:
         asked: what is claimed to occur.
-        occurred: by graph; None where it cannot be said, which counts against either word.
+        occurred: by graph, in their order; None where it cannot be said, which counts against either word.
         rule: what counts as occurring on one graph.
         m: see above.
     """
-    asked = dataclasses.replace(asked, kind=SHARE_OF_GRAPHS)
+    asked = _of_words(asked, occurred, f"from {FALSE_ALARM:g} on it occurs, below {RARE:g} it does not", (FALSE_ALARM, 1.0))
     n, sure, possible = len(occurred), sum(each is True for each in occurred), sum(each is not False for each in occurred)
     low, high = rate_bounds(sure, n).low, rate_bounds(possible, n).high
     strict = Bounds(0.0, rate_bounds(sure, n, alpha=ALPHA / m).low, rate_bounds(possible, n, alpha=ALPHA / m).high)
@@ -246,7 +287,7 @@ def violations_row(asked: Row, violated: Sequence[bool | None], rule: str, *, m:
         rule: what counts as a violation on one graph.
         m: see above.
     """
-    asked = dataclasses.replace(asked, kind=SHARE_OF_GRAPHS)
+    asked = _of_words(asked, violated, f"at most {MOST:g}", (0.0, MOST))
     n, sure, possible = len(violated), sum(each is True for each in violated), sum(each is not False for each in violated)
     full = (
         f"{rule}; {sure} of {n} graphs, {possible - sure} unclear; contradicts if surely more than {MOST:g} of graphs, for "
@@ -302,7 +343,20 @@ def check(name: str, passed: bool, detail: str) -> dict[str, Any]:
 
 def rows_to_frame(rows: Sequence[Row]) -> pd.DataFrame:
     """Rows as a table."""
-    return pd.DataFrame([dataclasses.asdict(row) for row in rows], columns=pd.Index(COLUMNS))
+    return pd.DataFrame([[getattr(row, name) for name in COLUMNS] for row in rows], columns=pd.Index(COLUMNS))
+
+
+def points_of(rows: Sequence[Row]) -> pd.DataFrame:
+    """What single graphs say of the rows that decide, see `ClaimResult`."""
+    found = [(row.key, graph, value) for row in rows if row.role in DECIDING for graph, value in row.by_graph.items()]
+    return pd.DataFrame(found, columns=pd.Index(POINTS))
+
+
+def _of_words(asked: Row, words: Sequence[bool | None], against: str, band: tuple[float, float]) -> Row:
+    """A row of what occurs on some graphs and not on others; graphs are numbered in their order."""
+    by_graph = {graph: math.nan if word is None else float(word) for graph, word in enumerate(words, start=1)}
+    ends = {"band_low": band[0], "band_high": band[1]}
+    return dataclasses.replace(asked, kind=SHARE_OF_GRAPHS, against=against, by_graph=by_graph, **ends)
 
 
 def _word(supports: bool | None, contradicts: bool | None) -> str:

@@ -10,25 +10,25 @@ answer OOD questions but share no weights. Rules and margins: docs/preregistrati
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ...circuits import draw
 from ...circuits.arguments import common_problems, refuse
-from ...circuits.conditions import AGAIN, condition_of
+from ...circuits.conditions import condition_of
 from ...circuits.progress import bar
 from ...circuits.units import fixed
 from ..bounds import distance_bounds, mean_bounds
 from ..bridge.standing import used_anywhere
 from ..bridge.verdicts import bridge_is
-from ..page import Report
 from ..sameness.equivalence import RESOLUTION
 from ..sameness.path_distances import MARGINS
-from .by_age import ByAgeResult, decide_by_age
-from .claim import Claim, Inputs, Job, Jobs, show_result, verdict_line
+from .audit_measurement import AuditMeasurement, measure_audits
+from .by_age import decide_by_age
+from .claim import Claim, Inputs, Job, Jobs, verdict_line
+from .claim_audit import with_audit
 from .contrasts import (
     BY_AGE,
     BY_STATUS,
@@ -44,6 +44,7 @@ from .contrasts import (
     unfit,
     with_two_arms,
 )
+from .deciding import panel_of
 from .gatekeeping import decide
 from .path_checks import path_checks
 from .path_measurement import JENSEN_SHANNON, PathMeasurement, measure_paths, n_measured
@@ -55,9 +56,11 @@ from .rules import (
     ClaimResult,
     Row,
     bounds_row,
+    points_of,
     rows_to_frame,
     violations_row,
 )
+from .same_path_shown import SamePathFinding, show_circuits, show_paths
 from .shared_steps import arms_at_shared_steps
 from .specimens import Arms, ArmsOfStudy, arm_checkpoints, graphs_problems, has_arms, if_saved, mixes_tokens, mixing_shape
 
@@ -85,6 +88,7 @@ that never answers OOD questions and shares no weights between layers."""
 NAME = "same inference path"
 CLAIM = "grokked and non-grokked models answer in-distribution compositions along the same inference path"
 MOST = 0.5  # of the questions
+AUDITS = "audits"
 ID, OOD, TRAINED = "test_inferred_iid", "test_inferred_ood", "train_inferred"
 COMPARISONS: Mapping[str, tuple[str, ArmsOfStudy, Sequence[Contrast]]] = {
     "main": (ID, {**ARMS, **CONTROLS}, ()),
@@ -143,6 +147,7 @@ def decide_same_path(
     beside: Sequence[Row] = (),
     *,
     mixes: bool = False,
+    audits: Mapping[int, AuditMeasurement] | None = None,
 ) -> ClaimResult:
     """Claim (i) from what was measured.
 
@@ -152,6 +157,7 @@ def decide_same_path(
         transferred: see `same_inference_path`.
         beside: rows of other questions that are shown.
         mixes: whether the models mix tokens: their loop makes anew what one layer loses, and a lens may read no bridge.
+        audits: by graph, of the circuits that are compared.
     """
     found = [decided(measured, measure, contrast) for contrast in BY_STATUS for measure in MARGINS]
     main = [main_row(each, split, N_MAIN) for each in found]
@@ -159,7 +165,7 @@ def decide_same_path(
     controls = [row for each in found for row in control_rows(each, split)]
     shown = [*beside_rows(measured, split, (*PAPER, MIXED)), *_circuit_rows(measured, split), *beside]
     decision = decide([*main, *against])
-    return ClaimResult(
+    result = ClaimResult(
         rows_to_frame([*main, *controls, *shown]),
         rows_to_frame([*against, *_learning_of_new_facts(transferred)]),
         pd.DataFrame(path_checks(measured, found)),
@@ -170,7 +176,9 @@ def decide_same_path(
         decision.reason,
         decision.m,
         decision.smallest_n,
+        points_of([*main, *against]),
     )
+    return with_audit(result, audits)
 
 
 def beside_rows(measured: Measured, split: str, contrasts: Sequence[Contrast]) -> list[Row]:
@@ -248,12 +256,18 @@ def _learning_of_new_facts(transferred: pd.DataFrame | None) -> Iterator[Row]:
 
 
 def _sentence(main: Sequence[Row], verdict: str) -> str:
-    says = [
-        f"{row.key} {row.says}{f', distance {fixed(row.value, 3)}' if row.value == row.value else ''}, margin {row.margin:g}"
-        for row in main
-    ]
-    word = {SUPPORTED: "supported", CONTRADICTED: "contradicted", UNDECIDED: "left open"}[verdict]
-    return f"That {CLAIM} is {word} at equal age ({'; '.join(says)})."
+    """What the comparisons at equal age say, and which of them say nothing."""
+    words = {SUPPORTED: "the same", CONTRADICTED: "different"}
+    told = [row for row in main if row.value == row.value]
+    silent = [_what(row) for row in main if row.value != row.value]
+    parts = [f"{_what(row)}: {words.get(row.says, row.says)} ({fixed(row.value, 2)}, {row.against})" for row in told]
+    parts += [f"nothing can be said of {', '.join(silent)}"] if silent else []
+    ends = {SUPPORTED: "is supported", CONTRADICTED: "is contradicted", UNDECIDED: "is left open"}
+    return f"That {CLAIM} {ends[verdict]} at equal age. {'; '.join(parts).capitalize()}."
+
+
+def _what(row: Row) -> str:
+    return ", ".join(filter(None, panel_of(row.key)))
 
 
 def _would_change() -> str:
@@ -266,23 +280,17 @@ def _would_change() -> str:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class SamePathFinding:
-    """Claim (i) on a study.
-
-    Attributes:
-        results: `main` and its verdict; empty if no graph can be compared.
-        by_age: effects by age and status.
-        measured: by comparison and graph.
-    """
-
-    results: Mapping[str, ClaimResult]
-    by_age: ByAgeResult | None
-    measured: Mapping[str, Mapping[int, PathMeasurement]]
-
-
 def _jobs(inputs: Inputs) -> Jobs:
-    return {name: dict(_comparison_jobs(inputs, name)) for name in COMPARISONS}
+    jobs: dict[str, dict[int, Job]] = {name: dict(_comparison_jobs(inputs, name)) for name in COMPARISONS}
+    return jobs | {AUDITS: {graph: _audit_job(graph, job, inputs) for graph, job in jobs["main"].items()}}
+
+
+def _audit_job(graph: int, job: Job, inputs: Inputs) -> Job:
+    """Of the circuits of a graph's two arms of equal age, as they are compared."""
+    arms: Any = job.subject  # checkpoints by arm, as `_comparison_jobs` gives them
+    compared = {name: arms[name] for name in (BY_STATUS[0].a, BY_STATUS[0].b) if name in arms}
+    settings = (ID, inputs.n_pairs, inputs.seed)
+    return Job(f"audit-same_path-g{graph}", AuditMeasurement, measure_audits, compared, settings)
 
 
 def _comparison_jobs(inputs: Inputs, name: str) -> Iterator[tuple[int, Job]]:
@@ -302,69 +310,16 @@ def _comparison_jobs(inputs: Inputs, name: str) -> Iterator[tuple[int, Job]]:
             yield graph, Job(file, PathMeasurement, measure_paths, checkpoints, settings)
 
 
-def _decide(inputs: Inputs, measured: Mapping[str, Mapping[int, PathMeasurement]]) -> SamePathFinding:
-    main, others = measured["main"], {name: each for name, each in measured.items() if name != "main"}
-    if not main:
-        return SamePathFinding({}, None, measured)
-    beside = [row for name, each in others.items() for row in beside_rows(each, COMPARISONS[name][0], COMPARISONS[name][2])]
+def _decide(inputs: Inputs, measured: Mapping[str, Mapping[int, Any]]) -> SamePathFinding:
+    main, audits = measured["main"], measured[AUDITS]
+    others = {name: each for name, each in measured.items() if name not in ("main", AUDITS)}
     mixes = mixes_tokens(inputs.study)
-    result = decide_same_path(main, COMPARISONS["main"][0], inputs.transferred, beside, mixes=mixes)
-    return SamePathFinding({"main": result}, decide_by_age(main, ID), measured)
-
-
-def _show(finding: SamePathFinding, report: Report) -> None:
-    if not finding.results:
-        report.paragraph(verdict_line(finding.results))
-        return
-    for result in finding.results.values():
-        show_result(report, result)
-    if finding.by_age is not None:
-        _show_by_age(finding.by_age, report)
-    for by_graph in finding.measured.values():
-        for graph, measured in by_graph.items():
-            if measured.circuits:
-                _show_graph(graph, measured, report)
-                return
-
-
-def _show_by_age(found: ByAgeResult, report: Report) -> None:
-    """Effects of age and status; why a row is left open is said once for all measures."""
-    report.figure(
-        found.figure(),
-        "A row for each contrast, with what differs between its arms: distances of single graphs in blue, their typical "
-        "value with one-sided 95 % bounds above, replicates of the same graphs in grey below. A row without points has no "
-        "graph that can be compared.",
-    )
-    report.table(found.table.drop(columns="reason"))
-    left_open = found.table[found.table["reason"] != ""].groupby(["contrast", "reason"], sort=False)["measure"]
-    reasons = left_open.agg(", ".join).reset_index()
-    report.bullets(f"{row['contrast']}, {row['measure']}: {row['reason']}" for row in reasons.to_dict("records"))
-    report.table(found.checks)
-
-
-def _show_graph(graph: int, measured: PathMeasurement, report: Report) -> None:
-    """Circuits, causal traces and bridge evidence of one graph, without replicates and models of another shape."""
-    shape = next(iter(measured.circuits.values())).graph
-    shown = {
-        name: circuit for name, circuit in measured.circuits.items() if not name.endswith(AGAIN) and circuit.graph == shape
-    }
-    n_pairs = measured.distances.n_pairs
-    report.diagram(
-        draw(shown, lens={name: measured.lens[name] for name in shown}),
-        f"The circuits of graph {graph}, {n_pairs} pairs that all its models answer: upwards are layers, across "
-        "are positions. Hover an edge for its numbers, click it to trace paths, or see the difference of two.",
-    )
-    for name in shown:
-        if name in measured.traces:
-            report.figure(
-                measured.traces[name].figure(),
-                f"Causal trace of graph {graph}, {name}: share of questions whose answer changes if that one state comes "
-                "from a prompt with another h or r1.",
-            )
-        report.figure(
-            measured.evidence[name].figure(),
-            f"Bridge evidence of graph {graph}, {name}: share of questions minus control, by layer and position.",
-        )
+    architecture = "token mixing" if mixes else "causal"
+    if not main:
+        return SamePathFinding({}, None, {**others, "main": main}, architecture)
+    beside = [row for name, each in others.items() for row in beside_rows(each, COMPARISONS[name][0], COMPARISONS[name][2])]
+    result = decide_same_path(main, COMPARISONS["main"][0], inputs.transferred, beside, mixes=mixes, audits=audits)
+    return SamePathFinding({"main": result}, decide_by_age(main, ID), {"main": main, **others}, architecture)
 
 
 SAME_PATH = Claim(
@@ -372,7 +327,11 @@ SAME_PATH = Claim(
     "(i) The same inference path?",
     decide=_decide,
     say=lambda finding: verdict_line(finding.results),
-    show=_show,
+    show=show_paths,
     jobs=_jobs,
     arms=ARMS,
+    words="The inference paths established by non-grokked and grokked models for in-distribution compositional queries are "
+    "identical.",
+    results=lambda finding: {finding.architecture: finding.results["main"]} if finding.results else {},
+    picture=show_circuits,
 )

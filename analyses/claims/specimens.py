@@ -9,6 +9,7 @@ import pandas as pd
 from ...circuits.conditions import AGAIN  # the replicate of an arm: another training on the same graph
 from ...circuits.plain_text import named, one_line
 from ...tasks import Checkpoint, Run, Study, Task, TRMConfig, two_hop
+from ...tasks.models.building import AnyConfig
 from ...tasks.models.trm import TRM
 from ...tasks.questions.given import kind_of
 from ...tasks.transformerlens import Model
@@ -28,12 +29,14 @@ class Specimen:
         task: what it was trained on.
         accuracy: exact match by split; empty if not known.
         step: of its training; None if not known.
+        shape: of the model, by which one with random weights is built for comparison; None if not known.
     """
 
     model: Model
     task: Task
     accuracy: Mapping[str, float]
     step: int | None = None
+    shape: AnyConfig | None = None
 
     @one_line
     def __repr__(self) -> Iterator[str]:
@@ -96,7 +99,10 @@ def lacking_arms(study: Study, arms: ArmsOfStudy) -> list[str]:
 
 def open_arms(checkpoints: Mapping[str, Checkpoint]) -> Arms:
     """The specimens of one graph, with their models."""
-    return {name: Specimen(each.model(), each.task, each.accuracy, each.step) for name, each in checkpoints.items()}
+    return {
+        name: Specimen(each.model(), each.task, each.accuracy, each.step, each.model_config)
+        for name, each in checkpoints.items()
+    }
 
 
 def has_arms(study: Study, arms: ArmsOfStudy) -> bool:

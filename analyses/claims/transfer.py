@@ -14,9 +14,10 @@ import pandas as pd
 from ...circuits import Result
 from ...tasks import Study
 from ..page import Report
-from .claim import Claim, Inputs, Job, Jobs, show_result
+from .claim import Claim, Inputs, Job, Jobs
+from .claim_audit import with_audit
 from .gatekeeping import decide
-from .rules import ClaimResult, rows_to_frame
+from .rules import ClaimResult, points_of, rows_to_frame
 from .transfer_evidence import TransferEvidenceResult, measure_transfer, opened
 from .transfer_rows import beside, checks, controls, falsifiers, forgetting, gains, over_r2, sentence
 from .transfer_table import transfer_table
@@ -47,7 +48,7 @@ def decide_transfer(table: pd.DataFrame) -> ClaimResult:
     balanced = table[(table["recipe"] == "balanced") & (table["exposure"] == 0) & (table["replicate"] == 0)]
     main, against, checked = gains(table), falsifiers(balanced), checks(balanced)
     decision = decide([*main, *against])
-    return ClaimResult(
+    result = ClaimResult(
         rows_to_frame([*main, *controls(table), forgetting(balanced), *beside(table)]),
         rows_to_frame([*against, over_r2(balanced)]),
         checked,
@@ -58,7 +59,9 @@ def decide_transfer(table: pd.DataFrame) -> ClaimResult:
         decision.reason,
         decision.m,
         decision.smallest_n,
+        points_of([*main, *against]),
     )
+    return with_audit(result)
 
 
 WOULD_CHANGE = (
@@ -101,7 +104,6 @@ def _show(finding: TransferFinding | None, report: Report) -> None:
     if finding is None:
         report.paragraph("This study has no further trainings on new facts.")
         return
-    show_result(report, finding.result)
     columns = ["exact_match", "floor", "excess", "area", "to_90", "remembered", "forgotten"]
     groups = finding.transferred.groupby(["arm", "exposure", "cell"], sort=False)
     report.table(groups[columns].median().assign(graphs=groups["seed"].nunique(), questions=groups["n"].min()).reset_index())
@@ -126,4 +128,13 @@ def _show_inside(evidence: TransferEvidenceResult, report: Report) -> None:
     report.table(numbers.assign(used=inside["used"].agg(", ".join), graphs=inside["seed"].nunique()).reset_index())
 
 
-TRANSFER = Claim("(iii)", "(iii) Does a circuit transfer to new facts?", decide=_decide, say=_say, show=_show, jobs=_jobs)
+TRANSFER = Claim(
+    "(iii)",
+    "(iii) Does a circuit transfer to new facts?",
+    decide=_decide,
+    say=_say,
+    show=_show,
+    jobs=_jobs,
+    words="Even a mature circuit exhibits limited transferability when integrating new knowledge.",
+    results=lambda finding: {"causal": finding.result} if finding else {},
+)

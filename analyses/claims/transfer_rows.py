@@ -69,6 +69,8 @@ def _bounded(
     asked: Row, values: pd.Series, table: pd.DataFrame, little: float, much: float, *, m: int, decides: bool = True
 ) -> Row:
     """Supports if surely little, contradicts if surely much."""
+    if decides:
+        asked = replace(asked, against=f"little is below {little:g}, much above {much:g}", band_low=-1.0, band_high=little)
     rule = f"supports if surely below {little}, contradicts if surely above {much}; bounds on the atanh scale"
     return bounds_row(
         asked,

@@ -170,6 +170,29 @@ def averaged(runs: Iterable[CachedRun], n: int) -> CachedRun:
     return _combined(lambda values: (values / n_prompts).expand(n, *values.shape[1:]), total)
 
 
+@torch.no_grad()
+def silenced(run: CachedRun) -> CachedRun:
+    """A run of the same prompts in which no node writes anything; nobody asks it where heads look, so nothing is there.
+
+    Inputs read what belongs to no node, see `head_outputs`: the output biases of attention in the layers below them.
+    """
+    nothing = _combined(lambda values: values.new_zeros(()).expand_as(values), run)
+    residual, layers = nothing.embedding, []
+    for layer, cache in zip(run.decoder.layers, nothing.layers, strict=True):
+        before, residual = residual, residual + _of_no_head(layer)
+        layers.append(replace(cache, before=before, middle=residual, after=residual))
+    heads = [residual.new_zeros(()).expand(*cache.z.shape[:3], residual.shape[2]) for cache in nothing.layers]
+    logits = run.decoder.decode(residual[:, run.answer])
+    return replace(nothing, layers=layers, heads=heads, logits=logits, mask=run.mask)
+
+
+def _of_no_head(layer: Layer) -> Float[Tensor, " d_model"]:
+    """What a layer's attention adds that no head writes: its bias, or where a norm follows, the norm's."""
+    if layer.norm_after is None:
+        return layer.attention.b_O
+    return torch.zeros_like(layer.attention.b_O) if layer.norm_after.bias is None else layer.norm_after.bias
+
+
 def _combined(combine: Callable[..., Tensor], *runs: CachedRun) -> CachedRun:
     """A run that holds, everywhere, what is made of the values that some runs hold there; of no prompt what it hides."""
     layers = [

@@ -19,7 +19,7 @@ from ...circuits.arguments import common_problems, refuse
 from ...tasks.models.trm import TRM
 from ...tasks.transformerlens import Model
 from .at_rest import as_measured
-from .cached import CachedRun, averaged, from_first_change, run_and_cache
+from .cached import CachedRun, averaged, from_first_change, run_and_cache, silenced
 from .choices import Choices, choice_changes
 from .edge_sets import logits_with_edges
 from .gradients import Slopes, input_gradients, slopes
@@ -86,6 +86,10 @@ class Engine(Protocol[AnyRun]):
 
     def averaged(self, runs: Iterable[AnyRun], n: int) -> AnyRun:
         """A run for n queries in which every node writes its mean over all queries of some runs."""
+        ...
+
+    def silenced(self, run: AnyRun) -> AnyRun:
+        """A run for the queries of `run` in which no node writes anything, so that inputs read what belongs to none."""
         ...
 
     def edge_logits(self, base: AnyRun, donor: AnyRun, edges: Sequence[Edge]) -> Logits:
@@ -206,6 +210,10 @@ class FastEngine:
     def averaged(self, runs: Iterable[CachedRun], n: int) -> CachedRun:
         """The mean of everything that is cached."""
         return averaged(runs, n)
+
+    def silenced(self, run: CachedRun) -> CachedRun:
+        """The output biases of attention alone."""
+        return silenced(run)
 
     def edge_logits(self, base: CachedRun, donor: CachedRun, edges: Sequence[Edge]) -> Logits:
         """See `single`."""

@@ -5,7 +5,7 @@ prompts at once. `hooks_changes` says how a single input is changed where a mode
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -17,11 +17,11 @@ from ...circuits import ComputationGraph, Edge, Node
 from ...tasks.transformerlens import Model
 from .hook_points import Points
 from .hooked_pass import Edit
-from .hooks_changes import Change, Passes, added
+from .hooks_changes import Change, Passes, added, put
 from .hooks_gradients import input_gradients
 from .hooks_paths import along_paths
 from .hooks_patterns import patterns_by_hooks
-from .hooks_run import HooksRun, averaged, run_with_hooks
+from .hooks_run import HooksRun, averaged, run_with_hooks, silenced
 from .hooks_sets import with_open_edges
 from .memory import MAX_BATCH, MAX_SET_ROWS, Sizes
 from .patterns import Pattern
@@ -74,6 +74,13 @@ class HooksEngine:
     def averaged(self, runs: Iterable[HooksRun], n: int) -> HooksRun:
         """The mean of everything that is read and written."""
         return averaged(runs, n)
+
+    @torch.no_grad()
+    def silenced(self, run: HooksRun) -> HooksRun:
+        """The output biases of attention alone, and the logits that the model makes of them."""
+        nothing = silenced(run, self.points.writes, parallel=self.graph.parallel)
+        edits = {self.points.layers[-1].after: [put(slice(None), nothing.last)]}
+        return replace(nothing, logits=self._passes.logits(run.prompts, edits, 1)[0])
 
     def edge_logits(self, base: HooksRun, donor: HooksRun, edges: Sequence[Edge]) -> Logits:
         """See `hooks_changes`."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from ...circuits import ComputationGraph, Node
 from ...tasks.transformerlens import Model
 from .agreement import check_passes
+from .head_writes import Writes
 from .hook_points import Points
 from .hooked_pass import Prompts, logits_and_noted, logits_of, slots
 from .hooks import refuse_hooks
@@ -99,6 +100,22 @@ def averaged(runs: Iterable[HooksRun], n: int) -> HooksRun:
     tokens = total.prompts.tokens[:1].expand(n, -1)
     mean = total.combined(lambda values: (values / n_prompts).expand(n, *values.shape[1:]))
     return replace(mean, prompts=Prompts(tokens, None))
+
+
+def silenced(run: HooksRun, writes: Sequence[Writes], *, parallel: bool) -> HooksRun:
+    """A run of the same prompts in which no part writes anything; what belongs to none is read, and no logits are known.
+
+    Args:
+        run: of the prompts.
+        writes: by layer; the bias of its attention, or of a norm that follows, belongs to no head.
+        parallel: whether MLPs read what attention reads.
+    """
+    nothing = run.combined(torch.zeros_like)
+    states = [nothing.last]
+    for each in writes:
+        states.append(states[-1] + (each.b_O if each.norm is None else each.norm.bias))
+    middle = (states if parallel else states[1:])[: len(run.middle)]
+    return replace(nothing, before=states[:-1], middle=middle, last=states[-1])
 
 
 def _check(

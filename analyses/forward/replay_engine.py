@@ -13,7 +13,7 @@ from ...circuits import ComputationGraph, Edge, Node
 from ...tasks.models.trm import TRM
 from .memory import ENOUGH, MAX_BATCH, MAX_SET_ROWS, METRIC_COPIES
 from .places import Differences, Gradients, Logits, Objective, OpenEdges, Sublayer, component, rows_of
-from .replay import ReplayRun, averaged, number_of_output, replay_run
+from .replay import ReplayRun, averaged, number_of_output, rebuilt, replay_run
 from .replay_edges import first_order, patched_logits
 from .replay_gradients import changes_of_shares, input_gradients, reading_gradients
 from .replay_sets import logits_with_open_edges, path_logits
@@ -57,6 +57,11 @@ class ReplayEngine:
     def averaged(self, runs: Iterable[ReplayRun], n: int) -> ReplayRun:
         """The run in which everything writes its mean."""
         return averaged(runs, n)
+
+    @torch.no_grad()
+    def silenced(self, run: ReplayRun) -> ReplayRun:
+        """What becomes of the initial states alone, which are constants and stay."""
+        return rebuilt(run.recursion, run.graph, [torch.zeros_like(each) for each in run.written])
 
     def edge_logits(self, base: ReplayRun, donor: ReplayRun, edges: Sequence[Edge]) -> Logits:
         """See `replay_edges`."""

@@ -1,7 +1,14 @@
 """Circuits run alone on some pairs: their edges as on the clean prompts, all others from an uninformative background.
 
-Three backgrounds: the corrupt prompts; other pairs' corrupt prompts (resample ablation, Chan et al. 2022); the mean over
-corrupt prompts of what each component writes at its position (mean ablation, Wang et al. 2022).
+Four backgrounds: the corrupt prompts; other pairs' corrupt prompts (resample ablation, Chan et al. 2022); the mean over
+corrupt prompts of what each component writes at its position (mean ablation, Wang et al. 2022); and nothing (zero ablation,
+Michel et al. 2019).
+
+On the background of nothing a node that writes through a closed edge writes zeros, embeddings of tokens and positions too.
+An MLP's output bias is part of what it writes, and gone with it. What belongs to no node stays: what attention adds besides
+its heads (its output bias, or that of a norm which follows), the biases inside components, norms and the head, rotations,
+and the initial states of a recursive network. So with all edges closed the logits are those of these biases, the same for
+all prompts, and no run of the model: of the four this background is the furthest from what the model was trained on.
 """
 
 import math
@@ -99,7 +106,8 @@ def _open_edges(graph: ComputationGraph, edge_sets: Sequence[Iterable[Edge | str
     return open_edges_of(graph, [check_edges(graph, at_all_positions(graph, edges), graph.edges) for edges in edge_sets])
 
 
-Background = Literal["corrupt", "resampled", "mean"]
+Background = Literal["corrupt", "resampled", "mean", "zero"]
+"""What closed edges carry, see above."""
 MIN_PAIRS = 8
 ROWS_AT_ONCE = 2**26  # bytes of sets of edges at every position
 
@@ -152,6 +160,7 @@ class CircuitRuns:
             self.graph = self.graph.together
         self._corrupt = pairs.corrupt[derangement(len(pairs), seed=seed)] if background == "resampled" else pairs.corrupt
         self._mean: Any = self._averaged() if background == "mean" else None
+        self._is_silent = background == "zero"
         resolution = resolution_of(model, self.graph)
         self.full, self.empty, rounding = self._ends(resolution)
         sides = {"the clean prompts": self.full, f"the {background} background": self.empty}
@@ -246,6 +255,8 @@ class CircuitRuns:
         (clean,) = self._engine.run(self.pairs.clean[rows])
         if self._mean is not None:
             return clean, self._engine.averaged([self._mean], len(rows))
+        if self._is_silent:
+            return clean, self._engine.silenced(clean)
         (background,) = self._engine.run(self._corrupt[rows])
         return clean, background
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -177,31 +177,20 @@ def faithfulness(
             graph; or if there are fewer than eight pairs, or `n_random` or the seed is no whole number from 0 on.
     """
     counts = whole_problems(0, most=MOST_REPEATS, n_random=n_random)
-    choice = choice_problems(background=(background, ("corrupt", "resampled", "mean")))
+    choice = choice_problems(background=(background, get_args(Background)))
     common = common_problems(allow_shared=allow_shared, max_memory=max_memory, engine=engine, progress=progress, seed=seed)
     refuse(pairs_problems(pairs=pairs) + counts + choice + common)
     pairs.check_against(model)
     shared = shared_with_choosing(circuit.provenance, pairs, allow_shared=allow_shared)
-    if not (kept := circuit.kept_edges):
-        raise ValueError(
-            f"the circuit keeps none of its {len(circuit.table)} edges{circuit.why_empty and f': {circuit.why_empty}'}"
-        )
+    kept = edges_to_judge(circuit)
     how: dict[str, Any] = {"background": background, "metric": metric, "max_memory": max_memory, "engine": engine}
-    together = circuit.graph.roles == (ALL_POSITIONS,)
-    runs = CircuitRuns(model, pairs, together=together, **how, progress=progress, seed=seed)
-    if runs.graph != circuit.graph:
-        raise ValueError(f"the circuit is of another graph than the model: {circuit.graph} against {runs.graph}")
+    runs = runs_to_judge(model, circuit, pairs, **how, progress=progress, seed=seed)
     random = random_circuits(circuit.graph, kept, n_random, rng=np.random.default_rng(seed), progress=progress)
-    alone = runs.open_edges([kept, *random])
-    others = runs.open_edges([circuit.measured_edges]) & ~alone
-    found = runs.metric(np.concatenate([alone, others]), what="alone and without") - runs.empty
-    share, interval = runs.ratios(found, seed=seed)
+    (share, without), (low, high) = alone_and_without(runs, circuit, [kept, *random], seed=seed)
     gap, _, reason = runs.gap
-    low, high = interval.T
-    n = len(alone)
-    columns = {"edges": ["circuit", *(f"random {i}" for i in range(1, n))], "n_edges": len(kept)}
-    columns |= {"faithfulness": share[:n], "low": low[:n], "high": high[:n]}
-    columns |= {"without": share[n:], "without_low": low[n:], "without_high": high[n:], "n": len(pairs), "gap": gap}
+    columns = {"edges": ["circuit", *(f"random {i}" for i in range(1, len(share)))], "n_edges": len(kept)}
+    columns |= {"faithfulness": share, "low": low[0], "high": high[0]}
+    columns |= {"without": without, "without_low": low[1], "without_high": high[1], "n": len(pairs), "gap": gap}
     columns |= {"n_units": pairs.n_units}
     return FaithfulnessResult(
         table=pd.DataFrame(columns),
@@ -217,6 +206,46 @@ def faithfulness(
         unit=as_metric(metric).unit,
         shared=shared,
     )
+
+
+def edges_to_judge(circuit: Circuit) -> list[Edge]:
+    """The edges that a circuit keeps.
+
+    Raises:
+        ValueError: if it keeps none.
+    """
+    if not (kept := circuit.kept_edges):
+        raise ValueError(
+            f"the circuit keeps none of its {len(circuit.table)} edges{circuit.why_empty and f': {circuit.why_empty}'}"
+        )
+    return kept
+
+
+def runs_to_judge(model: Model, circuit: Circuit, pairs: PromptPairs, **how: Any) -> CircuitRuns:
+    """Runs of circuits of the same graph, which have positions if this one has.
+
+    Raises:
+        ValueError: if the circuit is of another graph than the model.
+    """
+    runs = CircuitRuns(model, pairs, together=circuit.graph.roles == (ALL_POSITIONS,), **how)
+    if runs.graph != circuit.graph:
+        raise ValueError(f"the circuit is of another graph than the model: {circuit.graph} against {runs.graph}")
+    return runs
+
+
+def alone_and_without(
+    runs: CircuitRuns, circuit: Circuit, edge_sets: Sequence[Sequence[Edge]], *, seed: int
+) -> tuple[Float[np.ndarray, "2 set"], Float[np.ndarray, "2 2 set"]]:
+    """What sets of edges keep of the gap, and what all other measured edges of a circuit keep, the set knocked out.
+
+    Returns:
+        The shares, first alone, then without; low and high ends of their 95 % bootstrap intervals over units, likewise.
+    """
+    alone = runs.open_edges(edge_sets)
+    others = runs.open_edges([circuit.measured_edges]) & ~alone
+    found = runs.metric(np.concatenate([alone, others]), what="alone and without") - runs.empty
+    share, interval = runs.ratios(found, seed=seed)
+    return share.reshape(2, -1), interval.T.reshape(2, 2, -1)
 
 
 SHARES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)

@@ -32,16 +32,19 @@ def cached(path: Path, kind: type[MeasurementType], measure: Callable[[], Measur
         FileError: if the file is damaged or holds something else. It is not measured again, since a file that was changed
             may be wanted; the message says that it may be deleted.
     """
-    name = f"measurement: {kind.__name__}"
     if not path.is_file():
-        measured = measure()
-        fields = {field.name: getattr(measured, field.name) for field in dataclasses.fields(measured)}  # pyright: ignore
-        write_document(path, name, _written(fields, "it"), written_format=FORMAT)
+        write_measurement(path, measure())
     try:  # a first call, too, so that it gives what later ones give
-        content = read_document(path, [name], known_format=FORMAT).content
+        content = read_document(path, [f"measurement: {kind.__name__}"], known_format=FORMAT).content
         return record_of(kind, _read(content, str(path)), str(path))
     except FileError as error:
         raise FileError(f"{error}; delete that file, and it is measured again") from error
+
+
+def write_measurement(path: Path, measured: Any) -> Path:
+    """Write a measurement atomically; returns the path."""
+    fields = {field.name: getattr(measured, field.name) for field in dataclasses.fields(measured)}
+    return write_document(path, f"measurement: {type(measured).__name__}", _written(fields, "it"), written_format=FORMAT)
 
 
 def fingerprint(subject: Arms | Run, *settings: Any) -> str:

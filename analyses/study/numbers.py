@@ -27,9 +27,8 @@ from ..claims.same_path import PAPER, SamePathFinding
 from ..claims.transfer import TransferFinding
 from ..sameness.equivalence import EquivalenceResult
 from ..sameness.path_distances import MARGINS
-from .report import Findings
+from .findings import Findings
 
-FILE = "numbers.csv"
 NAN = float("nan")
 
 WHOLE_STATE = {"held_out": "value", "donor_right": "donor_right"}

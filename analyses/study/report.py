@@ -1,15 +1,20 @@
-"""The study's findings as one page: a line for each claim, a section for each, then the paper's figures and ours."""
+"""The findings of one or more studies as one page: a screen of verdicts, a section for each claim, the rest folded."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from ...tasks import Study
+import pandas as pd
+
+from ..claims.claim import show_result
+from ..claims.deciding import ARCHITECTURES, deciding_lines, deciding_points, sure_rows
 from ..claims.registry import CLAIMS
-from ..claims.specimens import mixes_tokens
+from ..claims.rules import ClaimResult
 from ..page import Report
+from ..plots.deciding import deciding_panels
 from ..plots.study import pretraining_comparison, transfer_comparison
+from .audit_chips import audit_chips
+from .findings import Findings
+from .first_screen import SOURCE, cost_in_words, first_screen, headline, prefix_of
 from .published import (
     has_rates,
     pretraining_rates,
@@ -18,72 +23,101 @@ from .published import (
     published_transfer_largest,
     transfer_curves,
 )
+from .verdict_table import judged, verdict_table
 
+TITLE = "Is grokking worthwhile? Three claims of He et al. (2026), tested"
 ORIGINS = ("random", "early", "grokked", "taught", "second_hop")
-DIFFERENCES = (
-    "Scale and architecture differ from the paper's: 64 entities, 30 relations, 1,280 facts of which 10 % are OOD, one "
-    "block of attention and MLP of width 128 applied four times, causal, answers read at the last token (arms in slots: "
-    "bidirectional); the paper has 2,000 entities, 40,000 facts, a token-mixing model without attention that sees all "
-    "positions and pads. What fails or holds here may be otherwise there."
+SIZES = (
+    "All networks are small: 64 entities, 30 relations, 1,280 facts of which 10 % are OOD; one block of width 128, applied "
+    "four times (attention) or six times (token mixing). The paper has 2,000 entities and 40,000 facts, and a token-mixing "
+    "network of two blocks of width 1,536. What fails or holds here may be otherwise there."
 )
-DIFFERENCES_MIXING = (
-    "The architecture is the paper's, small: one block of width 128 applied six times that mixes four slots by an MLP; 64 "
-    "entities, 30 relations, 1,280 facts of which 10 % are OOD. The paper has two blocks of width 1,536, 2,000 entities, "
-    "40,000 facts, losses on copied tokens and halting. What fails or holds here may be otherwise there."
-)
-OPENED = range(6)
-"""Graphs that had been opened when the rules were made."""
-WHAT_DECIDES = (
-    "Graphs 0 to 5 are exploratory by these rules: they were made after these runs had been opened. What decides are "
-    "graphs 6 to 13. Their measures, margins, controls, order of rows and n were registered before any of them was "
-    "trained (docs/preregistration.md, second part)."
+READING = (
+    "A panel for each quantity. Diamonds: the value over graphs with its one-sided 95 % bounds; dots: single graphs. A "
+    "quantity supports the claim if its bounds lie within the band. Green supports, orange contradicts, grey decides "
+    "nothing."
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Findings:
-    """Everything the report shows.
-
-    Attributes:
-        study, transfers: the runs, and the further trainings on new facts, if there are any.
-        claims: what each claim in `CLAIMS` found, by its name there.
-    """
-
-    study: Study
-    transfers: Study | None
-    claims: Mapping[str, Any]
-
-
-def verdicts(findings: Findings) -> Iterator[str]:
-    """A line for each question, with its n."""
-    for name, claim in CLAIMS.items():
-        yield f"{claim.label} {claim.say(findings.claims[name])}"
-
-
-def write_report(findings: Findings, path: Path) -> Path:
+def write_report(all_findings: Sequence[Findings], path: Path) -> Path:
     """Write the page atomically; returns the path."""
-    report = Report("Is grokking worthwhile? Three claims and a price, on a study with seeds")
-    if set(findings.study.summary["seed"]) & set(OPENED):
-        report.paragraph(WHAT_DECIDES)
-    report.bullets(verdicts(findings))
-    report.paragraph(
-        f"{findings.study.summary['run'].nunique()} runs on {findings.study.summary['seed'].nunique()} graphs. "
-        + (DIFFERENCES_MIXING if mixes_tokens(findings.study) else DIFFERENCES)
-    )
-    for name, claim in CLAIMS.items():
-        report.heading(claim.heading)
-        claim.show(findings.claims[name], report)
-    _paper(findings, report)
+    report, table = Report(TITLE, with_contents=False), verdict_table(all_findings)
+    report.paragraph(_lead(all_findings))
+    sure = pd.concat([sure_rows(judged(all_findings, name)) for name in CLAIMS])
+    report.paragraph(headline(table, sure))
+    costs = [each.claims["cost"].summary for each in all_findings if "cost" in each.claims]
+    report.fragment(first_screen(table, cost_in_words(costs)))
+    report.paragraph(SIZES)
+    for name in CLAIMS:
+        _section(report, name, all_findings)
+    _paper(all_findings, report)
     return report.save(path)
 
 
-def _paper(findings: Findings, report: Report) -> None:
+def _lead(all_findings: Sequence[Findings]) -> str:
+    """What was asked and how, in two sentences."""
+    runs = sum(len(each.study.runs) for each in all_findings)
+    graphs = len(set().union(*(set(each.study.summary["seed"]) for each in all_findings)))
+    return (
+        "The paper trained one network in each regime and read it with a lens. "
+        f"Here {runs} networks on {graphs} random graphs were trained, intervened on, and judged by rules that were written "
+        "down beforehand; graphs that had been seen by then count as exploratory, the others as confirmatory. Numbers are "
+        "estimates with one-sided 95 % bounds and lead to the row they come from."
+    )
+
+
+def _section(report: Report, name: str, all_findings: Sequence[Findings]) -> None:
+    claim, found = CLAIMS[name], judged(all_findings, name)
+    report.heading(claim.heading, name=f"claim-{name}")
+    if claim.words:
+        report.quote(claim.words, SOURCE)
+    report.bullets(
+        f"{ARCHITECTURES[each.architecture]}, {each.standing}: {each.result.verdict}. {each.result.sentence}"
+        for each in found
+    )
+    lines = deciding_lines(found)
+    if len(lines):
+        report.figure(deciding_panels(lines, deciding_points(found), title=_title(lines)), READING)
+    for findings in all_findings:
+        claim.picture(findings.claims[name], report)
+    if found:
+        report.paragraph(f"What would change it. {found[0].result.would_change}")
+    for each in found:
+        if len(each.result.audited):
+            report.fragment(audit_chips(each.result.audit()))
+    for findings in all_findings:
+        with report.folded(f"All numbers of {findings.label}"):
+            for architecture, result in claim.results(findings.claims[name]).items():
+                _all_rows(report, findings, name, architecture, result)
+            claim.show(findings.claims[name], report)
+
+
+def _all_rows(report: Report, findings: Findings, name: str, architecture: str, result: ClaimResult) -> None:
+    report.paragraph(f"{ARCHITECTURES[architecture]}:")
+    show_result(report, result, prefix_of(findings.name, name, architecture))
+
+
+def _title(lines: pd.DataFrame) -> str:
+    n = lines.loc[lines["n"] > 0, "n"]
+    span = f"n = {n.min()} to {n.max()} graphs" if len(n) and n.min() < n.max() else f"n = {n.max() if len(n) else 0} graphs"
+    return f"what decides · {span} · bars: one-sided 95 % bounds · dots: graphs"
+
+
+def _paper(all_findings: Sequence[Findings], report: Report) -> None:
     report.heading("The paper's figures and ours")
     report.paragraph(
         "Figure 1 of the paper is a scheme of the path; its counterpart is the measured circuit above. The paper's curves "
         "are lens rates of one run each (figure 2) and exact match of one run each with 16 to 36 questions (figures 3 and "
         "4)."
     )
+    for findings in all_findings:
+        if not has_rates(findings.study) and not findings.transfers:
+            continue
+        with report.folded(f"Figures 2 to 4 beside {findings.label}"):
+            _beside_the_paper(findings, report)
+
+
+def _beside_the_paper(findings: Findings, report: Report) -> None:
     if has_rates(findings.study):
         report.figure(
             pretraining_comparison(
@@ -92,8 +126,6 @@ def _paper(findings: Findings, report: Report) -> None:
             "Above ours, a line for each run; below the paper's. A lens finds the bridge at some cell as soon as the atomic "
             "fact is known: in a causal model the state at r1 is that of the atomic question.",
         )
-    else:
-        report.paragraph("These runs have no lens rates by step, so that figure 2 has no counterpart here.")
     if findings.transfers:
         report.figure(
             transfer_comparison(

@@ -1,6 +1,7 @@
 """All claims on a study, from the shipped checkpoints to one page: measure each graph and run, decide, report.
 
-    python -m grokscope.analyses.study
+    python -m grokscope.analyses.study            # a minute: with the measurements that come with the studies
+    python -m grokscope.analyses.study --again    # measures all of it anew
 
 Measurements are cached in the output folder and read again as long as weights, questions and settings are the same; an
 interrupted analysis resumes from them. After a change of the code delete the folder `measured` there.
@@ -22,13 +23,18 @@ from ...circuits.lock import only_writer
 from ...circuits.plain_text import plain
 from ...circuits.progress import bar, in_words, say
 from ...circuits.workers import in_workers
+from ...circuits.writing import write_atomic
 from ...tasks import Run, Study, load_study
+from ...tasks.runs.study import SHIPPED, run_folders
 from ..claims.claim import N_PAIRS, N_QUESTIONS, Inputs, Job
 from ..claims.registry import CLAIMS
 from ..claims.specimens import lacking_arms, open_arms
 from .cache import cached, fingerprint
-from .numbers import FILE, write_numbers
-from .report import Findings, verdicts, write_report
+from .findings import Findings, verdicts
+from .numbers import write_numbers
+from .report import write_report
+from .shipped import FOLDER, take_shipped
+from .verdict_table import verdict_table
 
 SECONDS = 13.0  # that one measurement of the shipped study takes on one core, on average over all of them
 
@@ -119,21 +125,39 @@ def _measure(key: Any, job: Job, folder: Path) -> tuple[Any, Any, bool]:
     return key, cached(path, job.kind, lambda: job.measure(subject, *job.settings)), was_there
 
 
+ON_THE_PAGE = ("registered", "trm_registered", "study", "trm")
+"""Studies of the page, as far as they are shipped; those whose graphs decide come first."""
+
+
 def main(
-    study: Annotated[str, typer.Option(help="name of a shipped study, or a folder of runs")] = "study",
+    study: Annotated[
+        list[str], typer.Option(help="name of a shipped study, or a folder of runs; several may be given; by default all")
+    ] = [],  # noqa: B006
     out: Annotated[Path, typer.Option(help="where the report and the measurements go")] = Path("report"),
     n_jobs: Annotated[int, typer.Option(help="graphs or runs at a time; -1 for all cores")] = -1,
+    again: Annotated[bool, typer.Option("--again", help="measure all anew, without what comes with the studies")] = False,
 ) -> None:
-    """Decide the four questions on a study and write a report."""
+    """Decide the four questions on studies and write one report."""
     refuse(folder_problems(out=out) + process_problems(n_jobs))
-    start, runs = time.perf_counter(), load_study(study)
-    say(f"deciding {len(CLAIMS)} questions on {study}")
-    further = runs.folder / "transfer"
-    transfers = load_study(further) if any(further.glob("*/run.json")) else None
-    findings = analyse(runs, transfers, out / "measured", n_jobs=n_jobs)
-    path = write_report(findings, out / "report.html")
-    write_numbers(findings, out / FILE)
-    for line in verdicts(findings):
-        typer.echo(plain(line))
+    start, names = time.perf_counter(), study or [each for each in ON_THE_PAGE if run_folders(SHIPPED / each)]
+    found = [_findings(name, out, n_jobs, again=again) for name in names]
+    for findings in found:
+        write_numbers(findings, out / "numbers" / f"{findings.name}.csv")
+        typer.echo(f"{findings.name}, graphs {findings.standing}")
+        for line in verdicts(findings):
+            typer.echo(plain(line))
+    write_atomic(out / "verdicts.csv", verdict_table(found).to_csv(index=False, float_format="%.6g"))
+    path = write_report(found, out / "report.html")
     say(f"done in {in_words(time.perf_counter() - start)}")
     typer.echo(f"report: {path}")
+
+
+def _findings(name: str, out: Path, n_jobs: int, *, again: bool) -> Findings:
+    """All claims on one study."""
+    runs = load_study(name)
+    if not again:
+        take_shipped(runs, out / FOLDER)
+    say(f"deciding {len(CLAIMS)} questions on {name}")
+    further = runs.folder / "transfer"
+    transfers = load_study(further) if any(further.glob("*/run.json")) else None
+    return analyse(runs, transfers, out / FOLDER, n_jobs=n_jobs)

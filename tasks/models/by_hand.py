@@ -40,6 +40,15 @@ TWO_HOPS, CODE, DECOY = "two hops by hand", "pair code by hand", "lookup with de
 ANSWER_SLOT = 3
 WIDTH = 128  # of codes in controls: signs of different facts overlap by .09
 NOISE = 1e-3  # of all weights of controls, so that nothing ties
+BRIDGE_EDGES = (
+    "embed@h -> L0H0.v@h",
+    "L0H0@r1 -> MLP0@r1",
+    "embed@r1 -> MLP0@r1",
+    "MLP0@r1 -> L1H0.v@r1",
+    "L1H0@r2 -> MLP1@r2",
+    "MLP1@r2 -> logits@r2",
+)
+"""All edges of `handset_model` that carry a change of (h, r1) to the answer."""
 
 
 def models_by_hand(task: TwoHopTask, *, seed: int = 0) -> Mapping[str, HookedTransformer]:

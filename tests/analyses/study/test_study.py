@@ -4,8 +4,11 @@ import dataclasses
 import html
 import json
 import os
+import re
 import signal
+from functools import cache
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -16,15 +19,17 @@ from wording import problems
 from grokscope.analyses.bridge.evidence import bridge_evidence
 from grokscope.analyses.bridge.verdicts import bridge_is
 from grokscope.analyses.claims import dissociation, dissociation_measurement, regimes, same_path
+from grokscope.analyses.claims.audit_measurement import AuditMeasurement
 from grokscope.analyses.claims.claim import Claim, Inputs, Job, show_result, verdict_line
 from grokscope.analyses.claims.path_measurement import PathMeasurement
 from grokscope.analyses.claims.registry import CLAIMS
 from grokscope.analyses.claims.rules import ClaimResult, Row, check, rows_to_frame
 from grokscope.analyses.claims.same_path import ARMS, SAME_PATH
-from grokscope.analyses.claims.specimens import study_arms
+from grokscope.analyses.claims.specimens import Arms, study_arms
 from grokscope.analyses.page import Report
 from grokscope.analyses.study import run as whole
 from grokscope.analyses.study.cache import cached, fingerprint
+from grokscope.analyses.study.findings import verdicts
 from grokscope.analyses.study.numbers import numbers, write_numbers
 from grokscope.analyses.study.published import (
     pretraining_rates,
@@ -32,7 +37,9 @@ from grokscope.analyses.study.published import (
     published_transfer,
     published_transfer_largest,
 )
-from grokscope.analyses.study.report import WHAT_DECIDES, verdicts, write_report
+from grokscope.analyses.study.report import write_report
+from grokscope.analyses.study.verdict_table import verdict_table
+from grokscope.analyses.validity.audit_result import AuditResult, Entry, audited
 from grokscope.circuits import Result
 from grokscope.circuits.documents import FileError
 from grokscope.tasks import Checkpoint, Run, Study, build_model, load_study
@@ -56,11 +63,22 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("measured")
 
 
+@cache
+def one_audit() -> AuditResult:
+    return audited([Entry("I1", True, "necessity", "0.01 left", 0.01, 0.0, 0.02, "< .5", 9, "pairs")], "one")
+
+
+def audited_once(arms: Arms, *_: Any) -> AuditMeasurement:
+    return AuditMeasurement(dict.fromkeys(arms, one_audit()))
+
+
 @pytest.fixture(scope="module")
 def findings(one_graph: Study, measured: Path) -> whole.Findings:
     with pytest.MonkeyPatch.context() as small:
         small.setattr(same_path, "COMPARISONS", ONE_COMPARISON)
         small.setattr(dissociation_measurement, "models_by_hand", lambda *_, **__: {})  # as if no control had run: minutes
+        for module in (same_path, dissociation):
+            small.setattr(module, "measure_audits", audited_once)
         return whole.analyse(one_graph, None, measured, **SMALL)
 
 
@@ -76,13 +94,41 @@ def test_one_graph_decides_nothing_and_all_is_shown(findings: whole.Findings, tm
     }
     assert list(findings.claims["dissociation"].results) == ["causal", "bidirectional"]
     assert set(findings.claims["dissociation"].regimes.table["run"]) == set(RUNS)
-    page = write_report(findings, tmp_path / "report.html").read_text(encoding="utf-8")
+    page = write_report([findings], tmp_path / "report.html").read_text(encoding="utf-8")
     assert problems(page) == []
-    assert page.count("<h2") == 1 + len(CLAIMS) and "He et al." in page and "gs-edge" in page and len(page) < 5e6
-    places = [page.index(html.escape(line)) for line in (WHAT_DECIDES, *lines)]
+    assert page.count("<h2") == 1 + len(CLAIMS) and "gs-edge" in page and len(page) < 5e6
+    assert all(html.escape(claim.words) in page for claim in CLAIMS.values())
     assert page.count("What it rests on: main rows open") == 3 and page.count("Controls, where the truth is known") == 3
     assert page.index("Main rows, which decide together") < page.index("Controls, where the truth is known")
-    assert places == sorted(places), "first what these verdicts are worth, then the verdicts"
+    names = set(re.findall(r' id="([^"]+)"', page))
+    links = re.findall(r'href="#([^"]+)"', page)
+    assert len(links) >= 8 and not [link for link in links if link not in names], "every link leads somewhere"
+    assert page.count('<details class="chip') == 28 * 4, "three claims, one in two architectures"
+
+
+def test_the_first_screen_says_what_the_table_of_verdicts_says(findings: whole.Findings, tmp_path: Path) -> None:
+    table = verdict_table([findings])
+    assert list(zip(table["claim"], table["architecture"], strict=True)) == [
+        ("same_path", "causal"), ("dissociation", "causal"), ("dissociation", "bidirectional"),
+    ]  # fmt: skip
+    assert set(table["standing"]) == {"exploratory"} and set(table["graphs"]) == {"1"}
+    page = write_report([findings], tmp_path / "report.html").read_text(encoding="utf-8")
+    grid = page[page.index('<div class="grid">') : page.index('<dl class="terms">')]
+    assert re.findall(r'class="word (\w+) open"', grid) == table["verdict"].tolist()
+    assert grid.count('class="none"') == 9 - len(table)
+    result = findings.claims["dissociation"].results["causal"]
+    rows = pd.concat([result.table, result.falsifiers])
+    told = table[(table["claim"] == "dissociation") & (table["architecture"] == "causal")].iloc[0]
+    assert told["row"] in set(rows.loc[rows["role"] == "main", "key"])
+
+
+def test_a_claim_is_audited_with_its_circuits(findings: whole.Findings) -> None:
+    found = findings.claims["same_path"].results["main"].audit()
+    words = found.words
+    assert words["I1"] == "met" and words["I2"] == "not measured" and words["C1"] == "met"
+    row = found.table.set_index("code").loc["I1"]
+    assert (row["n"], row["unit"], row["value"]) == (2, "circuits", 0.01) and "met on 2" in row["finding"]
+    assert found.tier == "proposed"
 
 
 @dataclasses.dataclass
@@ -142,7 +188,9 @@ def test_what_was_measured_is_read_again(
     findings: whole.Findings, one_graph: Study, measured: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(same_path, "COMPARISONS", ONE_COMPARISON)
-    for module, name in ((same_path, "measure_paths"), (dissociation, "measure_dissociation"), (regimes, "measure_run")):
+    audits = ((module, "measure_audits") for module in (same_path, dissociation))
+    measures = ((same_path, "measure_paths"), (dissociation, "measure_dissociation"), (regimes, "measure_run"), *audits)
+    for module, name in measures:
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("measured again"))
     again = whole.analyse(one_graph, None, measured, **SMALL)
     assert list(verdicts(again)) == list(verdicts(findings))
@@ -198,7 +246,7 @@ def test_a_dummy_claim_is_measured_decided_and_on_the_page(one_graph: Study, tmp
         whole.analyse(one_graph, None, tmp_path / "measured", n_jobs=1, seed=8)
         assert calls == [(RUNS[0], 7), (RUNS[0], 8)], "other settings, another measurement"
         assert list(verdicts(found)) == ["(v) dummy: supported. Many steps."]
-        page = write_report(found, tmp_path / "report.html").read_text(encoding="utf-8")
+        page = write_report([found], tmp_path / "report.html").read_text(encoding="utf-8")
     assert "(v) Is it so?</h2>" in page and "saved steps" in page and page.count("<h2") == 2
 
 

@@ -1,0 +1,126 @@
+"""The audit of a claim: of each criterion what the circuits of its models say, and what only the claim as a whole can say.
+
+A criterion of circuits is met if it is missed on none of them and met on most, as a control is passed (`rules.passes`).
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ...circuits.units import fixed
+from ..validity.audit_result import MET, MISSED, NOT_MEASURED, AuditResult, Entry, audited, not_measured
+from ..validity.criteria import CRITERIA
+from .audit_measurement import AuditMeasurement
+from .rules import DECIDING, SUPPORTED, UNDECIDED, ClaimResult, passes
+
+BY_LEVEL = ("V1", "V2")  # follow from the others
+WORDS = {MET: True, MISSED: False, NOT_MEASURED: None}
+NUMBER = r"(?<![\w.])-?\d+(?:\.\d+)?"
+
+
+def with_audit(
+    result: ClaimResult,
+    measured: Mapping[int, AuditMeasurement] | None = None,
+    elsewhere: Mapping[str, str] | None = None,
+) -> ClaimResult:
+    """The result with the table of its audit.
+
+    Args:
+        result: with rows and verdict.
+        measured: by graph, the audits of the circuits of its models; nothing if no circuit is part of the claim.
+        elsewhere: by another architecture, the verdict there.
+    """
+    audits = [audit for each in (measured or {}).values() for audit in each.audits.values()]
+    entries = {entry.code: entry for entry in (*_of_circuits(audits), *_of_claim(result, elsewhere or {}))}
+    return dataclasses.replace(result, audited=audited(entries.values(), result.claim).table)
+
+
+def _of_circuits(audits: Sequence[AuditResult]) -> Iterator[Entry]:
+    """An entry for each criterion that is about circuits, if there are some."""
+    for code in CRITERIA if audits else ():
+        if code not in BY_LEVEL:
+            yield _over_circuits(code, pd.DataFrame([audit.table.set_index("code").loc[code] for audit in audits]))
+
+
+def _over_circuits(code: str, rows: pd.DataFrame) -> Entry:
+    known, words = rows[rows["word"] != NOT_MEASURED], [WORDS[word] for word in rows["word"]]
+    if known.empty:
+        return not_measured(code, str(rows["finding"].iloc[0]))
+    first = known.iloc[0]
+    says = (
+        f"met on {words.count(True)}, missed on {words.count(False)} of {len(words)} circuits; the first: {first['finding']}"
+    )
+    numbers = dict(zip(("value", "low", "high"), _spread(known["value"].to_numpy(dtype=float)), strict=True))
+    rule = f"{first['rule']}; missed on none of the circuits and met on most; interval: least and largest"
+    by = str(first["measured_by"])
+    return Entry(code, passes(words), by, says, **numbers, rule=rule, n=len(known), unit="circuits")
+
+
+def _spread(values: np.ndarray) -> tuple[float, float, float]:
+    """Median, least and largest."""
+    known = values[~np.isnan(values)]
+    return (float(np.median(known)), float(known.min()), float(known.max())) if len(known) else (math.nan,) * 3
+
+
+def _of_claim(result: ClaimResult, elsewhere: Mapping[str, str]) -> Iterator[Entry]:
+    rows = pd.concat([result.table, result.falsifiers], ignore_index=True)
+    yield _falsifiable(rows)
+    if (rows["role"] == "control").any():
+        yield _finds_what_is_planted(rows)
+    if elsewhere:
+        yield _general(result.verdict, elsewhere)
+    yield _prose(rows, result.sentence)
+    yield _scope(rows)
+
+
+def _falsifiable(rows: pd.DataFrame) -> Entry:
+    n = int(rows["role"].isin(DECIDING).sum())
+    return Entry("C1", n > 0, "decide", f"{n} rows could contradict it", float(n), rule="some row could", n=n, unit="rows")
+
+
+def _finds_what_is_planted(rows: pd.DataFrame) -> Entry:
+    controls = rows[rows["role"] == "control"]
+    right, n = int((controls["says"] == SUPPORTED).sum()), len(controls)
+    says = f"{right} of {n} controls, models of which the answer is known, come out right"
+    return Entry("M4", right == n, "control rows", says, right / n, rule="all come out right", n=n, unit="controls")
+
+
+def _general(verdict: str, elsewhere: Mapping[str, str]) -> Entry:
+    same = [name for name, word in elsewhere.items() if word == verdict != UNDECIDED]
+    says = f"{verdict} here; {', '.join(f'{word} in {name}' for name, word in elsewhere.items())}"
+    rule = "the same verdict, other than undecided, in another architecture"
+    return Entry("E6", bool(same), "decide", says, float(len(same)), rule=rule, n=len(elsewhere), unit="architectures")
+
+
+def _scope(rows: pd.DataFrame) -> Entry:
+    main = rows[rows["role"] == "main"]
+    if main.empty:
+        return Entry("V5", False, "decide", "no main row", rule="questions and n are told")
+    n = int(main["n"].max())
+    says = f"up to {n} graphs; questions {', '.join(dict.fromkeys(main['split']))}"
+    return Entry("V5", True, "decide", says, float(n), rule="questions and n are told", n=n, unit="graphs")
+
+
+def _prose(rows: pd.DataFrame, sentence: str) -> Entry:
+    """Whether every number of the sentence is one of the table, at the digits that it is given with."""
+    found = re.findall(NUMBER, sentence.replace("−", "-"))
+    there = rows[["value", "low", "high", "margin", "n"]].to_numpy(dtype=float).ravel().tolist()
+    there += (rows["value"] * rows["n"]).tolist()
+    there += [float(each) for text in rows["against"] + " " + rows["rule"] for each in re.findall(NUMBER, text)]
+    if not found:
+        return not_measured("V3", "the sentence has no number")
+    missing = [text for text in found if not any(_same(text, number) for number in there)]
+    says = f"not in the table: {', '.join(missing)}" if missing else "none is missing"
+    rule, n = "every number of the sentence is one of the table", len(found)
+    return Entry(
+        "V3", not missing if n else None, "with_audit", says, 1 - len(missing) / max(1, n), rule=rule, n=n, unit="numbers"
+    )
+
+
+def _same(text: str, number: float) -> bool:
+    digits = len(text.partition(".")[2])
+    return math.isfinite(number) and fixed(number, digits) == fixed(float(text), digits)

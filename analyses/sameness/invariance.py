@@ -1,0 +1,178 @@
+"""Whether measured effects are about what a model computes: they must be the same in exact rewrites of it.
+
+A model's weights can be changed in ways that change nothing of what it computes, see `forward.rewritten`. What is said of a
+component's part in the answer must not change either. This is a check of measurement and model together, in the user's own
+model: of an effect that moves, no more can be said than of the basis that a head's values happen to be written in.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...circuits import Circuit, Result
+from ...circuits.arguments import LARGEST_SEED, common_problems, refuse, shortly, whole_problems
+from ...circuits.columns import Columns
+from ...circuits.roles import ALL_POSITIONS
+from ...circuits.units import shown
+from ...tasks import PromptPairs
+from ...tasks.questions.given_pairs import pairs_problems
+from ...tasks.transformerlens import Model
+from ..forward.engine import Choice, engine_of
+from ..forward.places import without_positions
+from ..forward.rewritten import rewrite_problems, rewritten
+from ..patching.effects import PatchingResult
+from ..patching.exact import path_patch
+from ..patching.metrics import AnyMetric, logit_difference
+from ..patching.resolution import resolution_of
+
+ROUNDINGS = 16  # by how many roundings of the largest logit two models may differ that compute the same
+MOST_REWRITES = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class InvarianceResult(Result):
+    """What exact rewrites of a model change in its logits and in the effects of a circuit's edges.
+
+    Attributes:
+        table: a row for each rewrite:
+            rewrite: its number; seed: of it;
+            logit_change: the largest difference of a logit at the answer position, of clean and corrupt prompts, between the
+            two models; logit_size: the model's largest |logit|;
+            same_function: whether that is no more than rounding; where it is not, the rest of the row says nothing;
+            effect_change: the largest difference of an effect, as a share of the gap; effect_size: the largest |effect|;
+            correlation: Pearson's, of the effects in both models; NaN if there is one edge or all effects are alike;
+            n_edges: the circuit's edges; n: prompt pairs; n_units: of their units.
+        model: the model's name.
+        metric: name of the metric.
+        method: how effects were measured.
+        reason: why effects have no number; empty if they have.
+    """
+
+    table: Annotated[
+        pd.DataFrame,
+        Columns(
+            numbers="logit_change logit_size effect_change effect_size correlation",
+            whole="rewrite seed n_edges n n_units",
+            flags="same_function",
+        ),
+    ]
+    model: str
+    metric: str
+    method: str
+    reason: str
+
+    @property
+    def same_function(self) -> bool:
+        """Whether every rewrite computes the same."""
+        return bool(self.table["same_function"].all())
+
+    @property
+    def effect_change(self) -> float:
+        """The largest over all rewrites, as a share of the gap; NaN if one has no number."""
+        return float(np.max(self.table["effect_change"].to_numpy(dtype=float)))
+
+    @property
+    def caption(self) -> str:
+        """Model, metric, the largest changes and numbers of rewrites, edges and pairs in one line."""
+        first, largest = self.table.iloc[0], self.table.max()
+        text = f"{self.model} · {self.metric} · {len(self.table)} rewrites, {first['n_edges']} edges · largest changes: "
+        text += f"logits {shown(largest['logit_change'])} of {shown(first['logit_size'])}, "
+        text += f"effects {shown(self.effect_change)} of {shown(first['effect_size'])} · n = {first['n']}"
+        wrong = int((~self.table["same_function"]).sum())
+        text += f" · {wrong} rewrites compute something else, which says nothing of effects" if wrong else ""
+        return text + (f" · no effects: {self.reason}" if self.reason else "")
+
+
+@torch.no_grad()
+def invariance(
+    model: Model,
+    circuit: Circuit,
+    pairs: PromptPairs,
+    *,
+    n_rewrites: int = 2,
+    metric: AnyMetric = logit_difference,
+    max_memory: int | None = None,
+    engine: Choice = "auto",
+    progress: bool = True,
+    seed: int = 0,
+) -> InvarianceResult:
+    """Measure the effects of a circuit's edges in a model and in exact rewrites of it.
+
+    Args:
+        model: a HookedTransformer or a TRM; left unmodified.
+        circuit: its kept edges are measured, with positions together if the circuit's are.
+        pairs: clean and corrupt prompts.
+        n_rewrites: how many, see `rewritten`.
+        metric: a `Metric`, or a function of logits, answers and foils that gives one number for each query; by default the
+            logit difference in nats.
+        max_memory: bytes that may be used; by default a quarter of what is free.
+        engine: see `path_patch`.
+        progress: show bars, in terminals and notebooks, if it takes longer than two seconds.
+        seed: of the first rewrite; each further one has the next.
+
+    Raises:
+        KeyError: if the circuit is of another model.
+        ValueError: all problems at once: for a circuit without an edge; for models that cannot be rewritten; and as
+            `path_patch`.
+    """
+    common: dict[str, Any] = {"max_memory": max_memory, "engine": engine, "progress": progress}
+    problems = pairs_problems(pairs=pairs) + whole_problems(1, most=MOST_REWRITES, n_rewrites=n_rewrites)
+    problems += common_problems(**common, seed=seed)
+    refuse(problems + _circuit_problems(circuit) + rewrite_problems(model))
+    pairs.check_against(model)
+    edges, together = circuit.kept_edges, circuit.graph.roles == (ALL_POSITIONS,)
+    common |= {"edges": list(map(without_positions, edges)) if together else edges, "metric": metric}
+    common |= {"positions": "together" if together else "separate"}
+    before, logits, rows = path_patch(model, pairs, **common), _logits(model, pairs, max_memory, engine), []
+    for number in range(n_rewrites):
+        drawn = (int(seed) + number) % (LARGEST_SEED + 1)
+        new = rewritten(model, seed=drawn)
+        changed = _changed_logits(model, before, logits, _logits(new, pairs, max_memory, engine))
+        after = path_patch(new, pairs, **common)
+        rows.append({"rewrite": number + 1, "seed": drawn, **changed, **_changed_effects(before, after)})
+    table = pd.DataFrame(rows).assign(n_edges=len(edges), n=len(pairs), n_units=pairs.n_units)
+    return InvarianceResult(table, before.model, before.metric, before.method, before.reason)
+
+
+def _circuit_problems(circuit: Any) -> list[str]:
+    if not isinstance(circuit, Circuit):
+        return [f"circuit is {shortly(circuit)}, needed is a Circuit, as `discover` gives"]
+    if circuit.table["kept"].any():
+        return []
+    return ["the circuit has no edge" + (f": {circuit.why_empty}" if circuit.why_empty else "")]
+
+
+def _logits(model: Model, pairs: PromptPairs, max_memory: int | None, engine: Choice) -> Float[Tensor, "prompt d_vocab"]:
+    """Of all clean, and then all corrupt prompts of each batch, at the answer position."""
+    runner = engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory, engine=engine)
+    batches = runner.batches(len(pairs), "copies", results=16 * len(pairs) * model.cfg.d_vocab_out)
+    runs = (run for rows in batches for run in runner.run(pairs.clean[rows], pairs.corrupt[rows]))
+    return torch.cat([run.logits.cpu().double() for run in runs])
+
+
+def _changed_logits(
+    model: Model,
+    before: PatchingResult,
+    logits: Float[Tensor, "prompt d_vocab"],
+    new: Float[Tensor, "prompt d_vocab"],
+) -> dict[str, Any]:
+    """How far the logits move, beside their size, and whether rounding may do that."""
+    change, size = float((new - logits).abs().max()), float(logits.abs().max())
+    allowed = ROUNDINGS * resolution_of(model, before.graph).share * size
+    return {"logit_change": change, "logit_size": size, "same_function": change <= allowed}
+
+
+def _changed_effects(before: PatchingResult, after: PatchingResult) -> dict[str, float]:
+    """How far effects move, beside their size, and how they correlate."""
+    old, new = (each.table["effect"].to_numpy(dtype=float) for each in (before, after))
+    varied = len(old) > 1 and old.std() > 0 and new.std() > 0  # False for NaN, too
+    return {
+        "effect_change": float(np.abs(new - old).max()),
+        "effect_size": float(np.abs(old).max()),
+        "correlation": float(np.corrcoef(old, new)[0, 1]) if varied else float("nan"),
+    }

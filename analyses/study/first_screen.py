@@ -1,0 +1,122 @@
+"""The first screen of the page: what was asked, what was found, in which architecture, by which number."""
+
+import html
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ..claims.deciding import ARCHITECTURES, CONFIRMATORY
+from ..claims.registry import CLAIMS
+from .verdict_table import in_words
+
+SOURCE = "He et al. 2026, abstract"
+WHY_NOT: dict[tuple[str, str], str] = {
+    ("same_path", "bidirectional"): "not asked: no taught models of this kind were trained",
+    ("transfer", "bidirectional"): "not asked: new facts were taught to causal attention alone",
+    ("transfer", "token mixing"): "not asked: new facts were taught to causal attention alone",
+}
+"""By claim and architecture, why there is no verdict."""
+TERMS = (
+    ("question", "(h, r1, r2): follow relation r1 from entity h to the bridge b, then r2 from b to the answer"),
+    ("in-distribution (ID)", "both facts were also trained inside other questions"),
+    ("unseen (OOD)", "both facts were trained by themselves only"),
+    ("grokked", "a natural training that has come to answer OOD questions; natural: no OOD fact in a trained question"),
+    ("taught", "OOD facts were put into trained questions, so that OOD questions are answered early, without grokking"),
+    ("path", "where the bridge is made, where it is kept, and that the answer needs it and follows it"),
+    ("undecided", "the numbers neither support nor contradict the claim by the rules that were fixed beforehand"),
+)
+"""Words of the first screen."""
+
+
+def first_screen(table: pd.DataFrame, cost: str) -> str:
+    """A grid of claims and architectures as HTML, with the terms that it uses.
+
+    Args:
+        table: of `verdict_table`.
+        cost: a sentence on what waiting costs, for the last row.
+    """
+    names = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in ARCHITECTURES.values())
+    claims = [name for name, claim in CLAIMS.items() if claim.words]
+    rows = "".join(_row(name, table[table["claim"] == name]) for name in claims)
+    asked = '<a href="#claim-cost">Is waiting worthwhile?</a>'
+    last = f'<tr><th scope="row">{asked}</th><td colspan="3">{html.escape(cost)}</td></tr>'
+    terms = "".join(f"<dt>{html.escape(term)}:</dt> <dd>{html.escape(meaning)}</dd>" for term, meaning in TERMS)
+    head = f'<thead><tr><th scope="col">the paper’s claim</th>{names}</tr></thead>'
+    return f'<div class="grid"><table>{head}<tbody>{rows}{last}</tbody></table></div><dl class="terms">{terms}</dl>'
+
+
+def headline(table: pd.DataFrame, sure: pd.DataFrame) -> str:
+    """What came out, in two sentences: verdicts by word, and single rows that are sure.
+
+    Args:
+        table: of `verdict_table`.
+        sure: of `deciding.sure_rows`, of all claims.
+    """
+    counts = table["verdict"].value_counts()
+    words = ", ".join(f"{counts.get(word, 0)} {word}" for word in ("supported", "contradicted", "undecided"))
+    told = [
+        f"{quantity} ({', '.join(dict.fromkeys(map(_place, rows['architecture'], rows['standing'])))})"
+        for quantity, rows in sure[sure["says"] == "supported"].groupby("quantity", sort=False)
+    ]
+    single = f" Parts that speak for a claim by themselves: {'; '.join(told)}." if told else ""
+    return f"Of {len(table)} verdicts so far: {words}.{single}"
+
+
+def _place(architecture: str, standing: str) -> str:
+    return f"{ARCHITECTURES[architecture].partition(',')[0]}, {standing}"
+
+
+def _row(name: str, table: pd.DataFrame) -> str:
+    claim = CLAIMS[name]
+    said = f'<a href="#claim-{name}">{html.escape(claim.label)}</a> <q>{html.escape(claim.words)}</q>'
+    cells = "".join(
+        f'<td data-label="{html.escape(label)}">{_cell(name, architecture, table)}</td>'
+        for architecture, label in ARCHITECTURES.items()
+    )
+    return f'<tr><th scope="row">{said}</th>{cells}</tr>'
+
+
+def _cell(name: str, architecture: str, table: pd.DataFrame) -> str:
+    rows = table[table["architecture"] == architecture].sort_values("standing", kind="stable")
+    if rows.empty:
+        return f'<p class="none">{html.escape(WHY_NOT.get((name, architecture), "not judged yet"))}</p>'
+    return "".join(_verdict(row) for row in rows.to_dict("records"))
+
+
+def _verdict(row: dict[str, object]) -> str:
+    """A verdict with what it hangs on; confirmatory ones are filled."""
+    look = "sure" if row["standing"] == CONFIRMATORY else "open"
+    place = f'<span class="standing">{row["standing"]}, graphs {row["graphs"]}</span>'
+    word = f'<a class="word {row["verdict"]} {look}" href="#claim-{row["claim"]}">{row["verdict"]}</a>'
+    told = html.escape(in_words(row))
+    number = f'<a class="number" href="#{row_name(row)}">{told}</a>' if row["row"] else f'<span class="number">{told}</span>'
+    return f'<div class="verdict">{word} {place}<br>{number}</div>'
+
+
+def row_name(row: dict[str, object]) -> str:
+    """The name of a row of a result on the page, to which its numbers lead."""
+    return prefix_of(str(row["study"]), str(row["claim"]), str(row["architecture"])) + str(row["row"])
+
+
+def prefix_of(study: str, claim: str, architecture: str) -> str:
+    """How names of rows begin."""
+    return f"row-{study}-{claim}-{architecture.replace(' ', '_')}-"
+
+
+def cost_in_words(summaries: Sequence[pd.DataFrame]) -> str:
+    """How long natural training and that with both hops taught take, from the first summary that has both."""
+    for summary in summaries:
+        rows = summary[summary["level"] == summary["level"].max()].set_index("arm")
+        if {"natural", "both_hops"} <= set(rows.index):
+            told = (
+                _waits(name, rows.loc[arm])
+                for name, arm in (("natural training", "natural"), ("taught both hops", "both_hops"))
+            )
+            return f"{rows['level'].iloc[0]:.0%} of unseen questions answered: {'; '.join(told)}"
+    return "not measured"
+
+
+def _waits(name: str, row: pd.Series) -> str:
+    if row["reached"] < row["n"]:
+        return f"{name} in {row['reached']} of {row['n']} graphs"
+    return f"{name} after {row['median']:,.0f} steps [{row['low']:,.0f}, {row['high']:,.0f}]; n = {row['n']:.0f} graphs"

@@ -1,0 +1,1 @@
+"""Whether a claim about a circuit holds up: 28 criteria, each with the number that meets or misses it."""
