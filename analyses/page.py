@@ -33,7 +33,7 @@ from ..circuits.writing import write_atomic
 ASSETS = Path(__file__).parent / "assets"
 LEAST_FOR_CONTENTS = 3  # headings
 MOST_ROWS, FIRST_ROWS = 12, 10  # of a table that is shown whole, and those of a longer one that are always shown
-LONG_FIGURE = 20_000  # characters of a figure's data, from which on they are compressed
+LONG_FIGURE = 5_000  # characters of a figure's data, from which on they are compressed
 LONG_TEXT, WIDE_COLUMN, NARROW_COLUMN = (
     100,
     46,

@@ -4,14 +4,32 @@ python -m grokscope.analyses.study --study trm_registered --again --out runs/trm
 python examples/ship_measurements.py trm_registered runs/trm_registered/measured
 """
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from grokscope import tasks
-from grokscope.analyses.study.shipped import ship_measurements
+from grokscope.analyses.study.shipped import FOLDER, ship_measurements
+from grokscope.circuits.arguments import refuse
 from grokscope.circuits.command import run_command
+
+OF_GRAPH = re.compile(r"-g\d+(-[^-]+)*\.json$")  # how names of measurements end, before what identifies them
+
+
+def measured_problems(measured: Path, files: Sequence[Path], place: Path) -> list[str]:
+    """Why there is nothing to ship, so that what was shipped before must stay."""
+    if not files:
+        why = "it holds no *.json" if measured.is_dir() else "there is none"
+    elif measured.resolve() == place.resolve():
+        why = "that one is where they go"
+    elif others := [path.name for path in files if not OF_GRAPH.search(path.name)]:
+        why = f"of no graph are {', '.join(others)}"
+    else:
+        return []
+    return [f"measured is {str(measured)!r}, needed is a folder of measurements: {why}"]
 
 
 def main(
@@ -19,7 +37,9 @@ def main(
     measured: Annotated[Path, typer.Argument(help="folder of its measurements, and of no other study's")],
 ) -> None:
     """Copy the measurements of a study into its folder."""
-    paths = ship_measurements(tasks.load_study(study), measured.glob("*.json"))
+    loaded, files = tasks.load_study(study), sorted(measured.glob("*.json"))
+    refuse(measured_problems(measured, files, loaded.folder / FOLDER))
+    paths = ship_measurements(loaded, files)
     typer.echo(f"{len(paths)} measurements, {sum(path.stat().st_size for path in paths) / 2**20:.1f} MiB")
 
 

@@ -22,6 +22,7 @@ from grokscope.circuits.workers import in_workers
 from grokscope.circuits.writing import write_atomic
 
 OOD_ID, OOD, ID = "test_inferred_ood_id", "test_inferred_ood", "test_inferred_iid"
+ARMS = ("natural", "both_hops", "second_hop")
 COLUMNS = ("by_lens", "by_probe", "used", "readable_by_lens", "readable_by_probe")
 NUMBERS = (
     "lens_any_cell",
@@ -67,7 +68,10 @@ def main(
     """Measure all trainings and write the table."""
     refuse(file_problems(out=out) + process_problems(n_jobs))
     loaded = tasks.load_study(study)
+    others = sorted({arm for name in loaded.runs if (arm := name.rpartition("-g")[0]) not in ARMS})
+    refuse([f"study is {study!r}, whose arms {', '.join(others)} are none of {', '.join(ARMS)}"] if others else [])
     calls = [delayed(standing)(name, where) for name, where in asked(loaded)]
+    refuse([] if calls else [f"study is {study!r}, which has the weights of none of the moments that are looked at"])
     with in_workers(calls, n_jobs=n_jobs) as rows:
         table = pd.concat(with_bar(rows, "standings", total=len(calls)), ignore_index=True)
     first = ["run", "moment", "step", "split", "exact_match"]

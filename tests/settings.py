@@ -123,6 +123,7 @@ DATA: dict[str, str] = {
     **dict.fromkeys(("transferred", "tables", "metrics", "lens", "faithfulness", "found", "correct"), MEASURED),
     **dict.fromkeys(("arms", "parts", "compared", "distances", "tasks", "configs", "phases"), MEASURED),
     **dict.fromkeys(("one", "other"), MEASURED),
+    "untrained": MODELS,
     **dict.fromkeys(("text", "settings", "arrays", "triples"), FILES),
 }
 """Parameters that carry data, by name, with where these are damaged."""
@@ -613,6 +614,19 @@ ROWS: dict[str, Row] = {
     "ProbeResult.figure": (A.ProbeResult.figure, lambda w: {"self": w.probe}, {"value": "choice"}),
     "QueryView.save": (A.QueryView.save, lambda w: {"self": w.query_view, "path": w.tmp / "a.html"}, {}),
     "ablate_bridge": (A.ablate_bridge, questioned, {"queries": "queries or none"}),
+    "audit": (
+        A.audit,
+        lambda w: {**asked(w), "circuit": w.circuit, "task": w.task, "queries": w.queries},
+        {
+            "circuit": "circuit",
+            "task": "task",
+            "queries": "queries or none",
+            **dict.fromkeys(("controls", "other_tasks", "other_splits"), "prompts or none"),
+            "replicates": "circuits",
+            "predicted": "edges or none",
+            "n_random": "bounded count",
+        },
+    ),
     "accuracy_by_exposure": (A.accuracy_by_exposure, questioned, {}),
     "accuracy_by_loops": (
         A.accuracy_by_loops,
@@ -645,6 +659,11 @@ ROWS: dict[str, Row] = {
     ),
     "compare_regimes": (A.compare_regimes, lambda w: {"study": w.study}, {"used_split": "name"}),
     "cost_of_waiting": (A.cost_of_waiting, lambda w: {"study": w.study}, {"levels": "shares"}),
+    "composition_scores": (
+        A.composition_scores,
+        lambda w: {"model": w.model, "circuit": w.circuit},
+        {"circuit": "circuit", "n_random": "bounded count"},
+    ),
     "content_distance": (A.content_distance, lambda w: {"one": w.transfer, "other": w.transfer}, {}),
     "direction_transfer": (
         A.direction_transfer,
@@ -712,6 +731,11 @@ ROWS: dict[str, Row] = {
         lambda w: dict(found=0.5, correct=0.5),
         {"found": "share", "correct": "share"},
     ),
+    "graded_response": (
+        A.graded_response,
+        questioned,
+        {"queries": "queries or none", "cell": "cell or none", "doses": "doses", "control": "role or none"},
+    ),
     "graph_of": (
         A.graph_of,
         lambda w: dict(model=w.model, roles=w.pairs.roles, answer_position=2),
@@ -726,12 +750,27 @@ ROWS: dict[str, Row] = {
         },
     ),
     "interchange": (A.interchange, questioned, {"queries": "queries or none", "second_hop": "choice", "answered": "choice"}),
+    "invariance": (
+        A.invariance,
+        lambda w: {**asked(w), "circuit": w.circuit},
+        {"circuit": "circuit", "n_rewrites": "bounded count"},
+    ),
+    "judge_on": (
+        A.judge_on,
+        lambda w: {"model": w.model, "circuit": w.circuit, "prompts": {"others": w.pairs}},
+        {"circuit": "circuit", "prompts": "prompts", "background": "choice"},
+    ),
     "lens_heatmaps": (
         A.lens_heatmaps,
         lambda w: dict(tables={"a": w.lens}, targets=["bridge"], value="top1", title="a"),
         {"targets": "names", "value": "choice", "title": "name to show"},
     ),
     "logit_lens": (A.logit_lens, lambda w: {"model": w.model, "queries": w.queries}, {"queries": "queries or pairs"}),
+    "necessity": (
+        A.necessity,
+        lambda w: {**asked(w), "circuit": w.circuit},
+        {"circuit": "circuit", "ablations": "ablations"},
+    ),
     "path_distances": (
         A.path_distances,
         lambda w: {
@@ -756,10 +795,20 @@ ROWS: dict[str, Row] = {
         {"token_names": "token names or none", "n_patterns": "count from 0", "patterns_of": "numbers of queries or none"},
     ),
     "realign": (A.realign, questioned, {}),
+    "rival_circuits": (
+        A.rival_circuits,
+        lambda w: {**asked(w), "circuit": w.circuit},
+        {"circuit": "circuit", "n": "bounded count from 0", "background": "choice"},
+    ),
     "run_with_edge_sets": (A.run_with_edge_sets, lambda w: {**asked(w), "edge_sets": [[]]}, {}),
     "run_with_edges": (A.run_with_edges, lambda w: {**asked(w), "edges": []}, {}),
     "same_inference_path": (A.same_inference_path, lambda w: {"graphs": {0: {}}}, {}),
     "same_path_by_age": (A.same_path_by_age, lambda w: {"graphs": {0: {}}}, {}),
+    "split_half": (
+        A.split_half,
+        lambda w: {"circuit": w.circuit},
+        {"circuit": "circuit", "n_splits": "bounded count"},
+    ),
     "state_profile": (A.state_profile, asked, {}),
     "steer_bridge": (A.steer_bridge, questioned, {"queries": "queries or none", "scales": "numbers"}),
     "study_arms": (A.study_arms, lambda w: {"study": w.study, "arms": {}}, {}),
@@ -913,6 +962,16 @@ ROWS: dict[str, Row] = {
 }
 
 KINDS |= {
+    "circuit": (3, None, "nonsense", C.Circuit, ASKED),
+    "circuits": (3, None, "nonsense", (3,), ("a",), (None,)),
+    "prompts": (3, None, "nonsense", {}, {"a": 3}, {"a": ASKED}, {"a": None}, {3: PAIRED}, PAIRED),
+    "prompts or none": (3, "nonsense", {"a": 3}, {"a": ASKED}, {"a": None}, {3: PAIRED}, PAIRED),
+    "edges or none": (3, "L0H0@h -> logits@r2", (), ("nonsense",), (3,), (None,)),
+    "ablations": (3, None, "mean", (), ("nonsense",), ("mean", "mean"), (3,), (None,)),
+    "task": (3, "two hops", T.TwoHopTask, ASKED),
+    "cell or none": (3, "h", (), (0,), ("0", "h"), (True, "h"), (0.5, "h"), (0, 3), (0, "nonsense"), (99, "h"), (-2, "h")),
+    "doses": (3, None, "12", (), (1,), (0, 2), (1, 0), (0, 1, 1), (-1, 1), (0, 1, math.inf), (0, 1, math.nan), (0, "1")),
+    "role or none": (3, "", "nonsense", ["h"]),
     "mapping of roles": (3, None, "h", ("h",), {}),
     "name to show": (3, None, ["a"]),
     "words of the prompt": (3, "h", ("a",), ("a", "b", 3), (), [None, "a", "b"]),

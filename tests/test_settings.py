@@ -166,6 +166,8 @@ ALSO: dict[str, str] = {
     "b": "circuit",
     "n": "asked for",
     "conditions": "lacks",
+    "cell": "layer|roles?",
+    "control": "roles?",
     "reading": "nothing to show",
     "value": "nothing to show",
 }
@@ -190,6 +192,9 @@ def _says(value: Any, said: str) -> bool:
     if isinstance(value, list | tuple):
         flat = [inner for each in value for inner in (each if isinstance(each, tuple) else (each,))]
         shown |= {text for each in flat for text in (repr(each), str(each))}
+    if isinstance(value, dict):
+        shown |= {text for each in value.values() for text in (repr(each), f"a {type(each).__name__}")}
+        shown |= {repr(name) for name in value if not isinstance(name, str)}
     if isinstance(value, tuple) and not value:
         shown |= {"none", "no ", "empty"}
     if isinstance(value, str) and len(value) > 60:
@@ -236,6 +241,7 @@ WRITES = {  # by command, where it writes
     "examples/study.py": "folder to write",
     "examples/trm.py": "folder to write",
     "examples/trm_evidence.py": "file to write",
+    "examples/trm_standings.py": "file to write",
 }
 
 
@@ -253,6 +259,50 @@ def test_commands_refuse_where_they_cannot_write_before_any_work(file: str, plac
         with pytest.raises(ValueError, match=rf"{option} is {re.escape(str(given))}, needed is a"):
             main(**{option: given})
     assert sorted(path.name for path in place.rglob("*")) == ["file", "folder"]
+
+
+STUDIES = ("", "nonsense", "{tmp}/folder", "{tmp}/file")
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("n_jobs", KINDS["jobs at a time"])
+def test_standings_are_not_measured_by_so_many_at_a_time(n_jobs: Any, place: Path) -> None:
+    with pytest.raises(ValueError, match=r"n_jobs is .*needed is a number of them"):
+        example("examples/trm_standings.py").main(out=place / "a.csv", n_jobs=n_jobs)
+    assert not (place / "a.csv").exists()
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("study", [*STUDIES, "pilot", "study"])
+def test_standings_of_no_such_study_are_refused(study: str, place: Path) -> None:
+    said = (
+        "arms .* are none of natural, both_hops, second_hop"
+        if study in ("pilot", "study")
+        else "study|no run|folder|is no path"
+    )
+    with pytest.raises((ValueError, OSError, KeyError), match=said):
+        example("examples/trm_standings.py").main(study=_placed(study, place), out=place / "a.csv")
+    assert sorted(path.name for path in place.rglob("*")) == ["file", "folder"]
+
+
+def test_what_was_shipped_stays_where_nothing_is_there_to_ship(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, shipped = example("examples/ship_measurements.py"), place / "folder" / "measured"
+    shipped.mkdir()
+    (shipped / "evidence-g1-ab.json").write_text("{}")
+    monkeypatch.setattr(module.tasks, "load_study", lambda name: SimpleNamespace(folder=place / "folder"))
+    (others := place / "others").mkdir()
+    (others / "report.json").write_text("{}")
+    said = {"nothing": "there is none", "file": "there is none", "folder": "it holds no", "others": "of no graph are report"}
+    for name, why in {**said, "folder/measured": "that one is where they go"}.items():
+        with pytest.raises(ValueError, match=rf"measured is .*{name}', needed is a folder of measurements: {why}"):
+            module.main(study="study", measured=place / name)
+        assert [path.name for path in shipped.iterdir()] == ["evidence-g1-ab.json"]
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_measurements_of_no_such_study_are_not_shipped(study: str, place: Path) -> None:
+    with pytest.raises((ValueError, OSError, KeyError), match=r"study|no run|folder|is no path"):
+        example("examples/ship_measurements.py").main(study=_placed(study, place), measured=place / "folder")
 
 
 def test_a_graph_that_fills_memory_is_refused_with_what_it_takes() -> None:

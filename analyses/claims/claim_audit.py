@@ -63,7 +63,9 @@ def _over_circuits(code: str, rows: pd.DataFrame) -> Entry:
 def _spread(values: np.ndarray) -> tuple[float, float, float]:
     """Median, least and largest."""
     known = values[~np.isnan(values)]
-    return (float(np.median(known)), float(known.min()), float(known.max())) if len(known) else (math.nan,) * 3
+    if not len(known):
+        return math.nan, math.nan, math.nan
+    return float(np.median(known)), float(known.min()), float(known.max())
 
 
 def _of_claim(result: ClaimResult, elsewhere: Mapping[str, str]) -> Iterator[Entry]:

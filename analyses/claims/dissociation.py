@@ -150,9 +150,9 @@ def _sentence(table: pd.DataFrame, verdict: str) -> str:
     rows = table.set_index("key")
     parts = []
     for key, name in DIRECTIONS.items():
-        row = rows.loc[ALONE + key]
-        seen = "on no graph asked" if not row["n"] else f"on {row['value'] * row['n']:.0f} of {row['n']:.0f} graphs"
-        parts.append(f"{name} {seen}, {words.get(str(row['says']), str(row['says']))}")
+        (row,) = rows.loc[[ALONE + key]].to_dict("records")
+        seen = f"on {row['value'] * row['n']:.0f} of {row['n']:.0f} graphs" if row["n"] else "asked of no graph"
+        parts.append(f"{name} {seen}, {words.get(row['says'], 'cannot be said')}")
     return f"Accuracy and the path {together.get(verdict, 'may or may not be bound')}. By itself, {'; '.join(parts)}."
 
 

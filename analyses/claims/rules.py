@@ -30,7 +30,7 @@ from ..bounds import (
 )
 from ..plots.claims import quantity_rows
 from ..sameness.equivalence import EquivalenceResult
-from ..validity.audit_result import AuditResult
+from ..validity.audit_result import Audited, AuditResult
 
 SUPPORTED, CONTRADICTED, UNDECIDED, INVALID = "supported", "contradicted", "undecided", "invalid"
 Role = Literal["main", "falsifier", "control", "beside"]
@@ -137,7 +137,7 @@ class ClaimResult(Result):
     m: int = 0
     smallest_n: int = 0
     points: Annotated[pd.DataFrame, Columns(words="key", numbers="value")] = field(default_factory=no_points)
-    audited: pd.DataFrame = field(default_factory=pd.DataFrame)
+    audited: Audited = field(default_factory=pd.DataFrame)
 
     @property
     def caption(self) -> str:

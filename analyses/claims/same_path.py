@@ -86,7 +86,6 @@ PAPER = (
 """Pairs that stand beside: the paper's, one that changes age and status at once, one that changes neither, and a control
 that never answers OOD questions and shares no weights between layers."""
 NAME = "same inference path"
-CLAIM = "grokked and non-grokked models answer in-distribution compositions along the same inference path"
 MOST = 0.5  # of the questions
 AUDITS = "audits"
 ID, OOD, TRAINED = "test_inferred_iid", "test_inferred_ood", "train_inferred"
@@ -262,8 +261,9 @@ def _sentence(main: Sequence[Row], verdict: str) -> str:
     silent = [_what(row) for row in main if row.value != row.value]
     parts = [f"{_what(row)}: {words.get(row.says, row.says)} ({fixed(row.value, 2)}, {row.against})" for row in told]
     parts += [f"nothing can be said of {', '.join(silent)}"] if silent else []
-    ends = {SUPPORTED: "is supported", CONTRADICTED: "is contradicted", UNDECIDED: "is left open"}
-    return f"That {CLAIM} {ends[verdict]} at equal age. {'; '.join(parts).capitalize()}."
+    ends = {SUPPORTED: "Supported", CONTRADICTED: "Contradicted", UNDECIDED: "Left open"}
+    told = "; ".join(parts)
+    return f"{ends[verdict]} at equal age. {told[:1].upper()}{told[1:]}."
 
 
 def _what(row: Row) -> str:

@@ -32,9 +32,9 @@ class SamePathFinding:
 def show_circuits(finding: SamePathFinding, report: Report) -> None:
     """The circuits of a graph's arms that are compared, natural and taught at one age, with what differs."""
     for graph, measured in _described(finding):
-        arms = {name for contrast in BY_STATUS for name in (contrast.a, contrast.b)}
-        shown = {name: circuit for name, circuit in measured.circuits.items() if name in arms}
-        if len(shown) > 1:
+        couple = next(((each.a, each.b) for each in BY_STATUS if {each.a, each.b} <= set(measured.circuits)), None)
+        if couple is not None:
+            shown = {name: measured.circuits[name] for name in couple}
             report.diagram(
                 draw(shown, lens={name: measured.lens[name] for name in shown}),
                 f"The circuits of graph {graph} that are compared, on {measured.distances.n_pairs} pairs that all its "
@@ -51,7 +51,7 @@ def _described(finding: SamePathFinding) -> Iterator[tuple[int, PathMeasurement]
 
 
 def show_paths(finding: SamePathFinding, report: Report) -> None:
-    """Effects by age and status, and circuits, traces and evidence of the first graph that has them."""
+    """Effects by age and status, and traces and evidence of the first graph that has circuits."""
     if finding.by_age is not None:
         _show_by_age(finding.by_age, report)
     for graph, measured in _described(finding):
@@ -75,17 +75,9 @@ def _show_by_age(found: ByAgeResult, report: Report) -> None:
 
 
 def _show_graph(graph: int, measured: PathMeasurement, report: Report) -> None:
-    """Circuits, causal traces and bridge evidence of one graph, without replicates and models of another shape."""
+    """Causal traces and bridge evidence of one graph, without replicates and models of another shape."""
     shape = next(iter(measured.circuits.values())).graph
-    shown = {
-        name: circuit for name, circuit in measured.circuits.items() if not name.endswith(AGAIN) and circuit.graph == shape
-    }
-    n_pairs = measured.distances.n_pairs
-    report.diagram(
-        draw(shown, lens={name: measured.lens[name] for name in shown}),
-        f"The circuits of graph {graph}, {n_pairs} pairs that all its models answer: upwards are layers, across "
-        "are positions. Hover an edge for its numbers, click it to trace paths, or see the difference of two.",
-    )
+    shown = [name for name, circuit in measured.circuits.items() if not name.endswith(AGAIN) and circuit.graph == shape]
     for name in shown:
         if name in measured.traces:
             report.figure(

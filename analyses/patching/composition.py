@@ -21,13 +21,14 @@ from scipy.stats import mannwhitneyu, spearmanr
 from torch import Tensor
 
 from ...circuits import Circuit, Edge, Node, Result
-from ...circuits.arguments import MOST_REPEATS, common_problems, refuse, shortly, whole_problems
+from ...circuits.arguments import MOST_REPEATS, common_problems, refuse, whole_problems
 from ...circuits.circuit import has_number, measured_rows
 from ...circuits.columns import Columns
 from ...circuits.units import shown
 from ...tasks.transformerlens import Model
 from ..forward.composition import Weights, weight_problems, weights_of
 from ..forward.places import without_positions
+from .reliability import circuit_problems
 
 LEAST_RANKED = 3  # pairs, of which a rank correlation says something
 
@@ -134,8 +135,8 @@ def composition_scores(model: Model, circuit: Circuit, *, n_random: int = 20, se
             that mix tokens, models of other classes, MLPs of which they are not known, options that are not described.
     """
     settings = whole_problems(1, most=MOST_REPEATS, n_random=n_random) + common_problems(seed=seed)
-    if not isinstance(circuit, Circuit):
-        refuse([f"circuit is {shortly(circuit)}, needed is a Circuit, as `discover` gives", *settings])
+    if problems := circuit_problems(circuit=circuit):
+        refuse(problems + settings)
     refuse(settings + weight_problems(model, circuit.graph))
     table, weights = _pairs(circuit), weights_of(model, circuit.graph)
     found = _scored(weights, n_random, seed)

@@ -30,6 +30,7 @@ from .choosing import said, shared_with_choosing
 from .circuit_runs import Background, CircuitRuns, check_enough
 from .faithfulness import alone_and_without, edges_to_judge, runs_to_judge
 from .metrics import AnyMetric, as_metric, logit_difference
+from .reliability import circuit_problems
 
 ALPHA = 0.05
 MOST_LEFT = 0.5  # share of the gap; a circuit without which more may be left is not called needed
@@ -151,7 +152,7 @@ def necessity(
     """
     counts = whole_problems(0, most=MOST_REPEATS, n_random=n_random)
     common = common_problems(allow_shared=allow_shared, max_memory=max_memory, engine=engine, progress=progress, seed=seed)
-    refuse(pairs_problems(pairs=pairs) + _ablation_problems(ablations) + counts + common)
+    refuse(circuit_problems(circuit=circuit) + pairs_problems(pairs=pairs) + _ablation_problems(ablations) + counts + common)
     pairs.check_against(model)
     check_enough(pairs)
     shared = shared_with_choosing(circuit.provenance, pairs, allow_shared=allow_shared)

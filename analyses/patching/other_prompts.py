@@ -7,13 +7,13 @@ along one of its edges also sends to the answer.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import numpy as np
 import pandas as pd
 
 from ...circuits import Circuit, ComputationGraph, Edge, Result
-from ...circuits.arguments import MOST_REPEATS, common_problems, refuse, whole_problems
+from ...circuits.arguments import MOST_REPEATS, common_problems, is_one_of, refuse, shortly, whole_problems
 from ...circuits.columns import Columns
 from ...circuits.random_circuits import random_circuits
 from ...circuits.roles import ALL_POSITIONS
@@ -23,7 +23,8 @@ from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
 from ..forward.engine import Choice
 from .circuit_runs import MIN_PAIRS, Background, CircuitRuns
-from .metrics import AnyMetric, logit_difference
+from .metrics import AnyMetric, as_metric, logit_difference
+from .reliability import circuit_problems
 
 NUMBERS = ("kept", "low", "high", "without", "without_low", "without_high", "lost", "lost_low", "lost_high")
 NUMBERS += ("random", "random_lost")
@@ -97,18 +98,30 @@ def judge_on(
         ValueError: if there are no prompts, the circuit is empty, or an argument is none of those that are possible.
     """
     counts = whole_problems(0, most=MOST_REPEATS, n_random=n_random)
+    known = get_args(Background)
+    choice = [] if is_one_of(background, known) else [f"no background {shortly(background)}; there are {', '.join(known)}"]
     common = common_problems(max_memory=max_memory, engine=engine, progress=progress, seed=seed)
-    if not isinstance(prompts, Mapping) or not prompts:
-        counts.append(f"prompts are pairs by name, such as {{'atomic': pairs}}, got {prompts!r}")
-    else:
-        counts += [problem for name, pairs in prompts.items() for problem in pairs_problems(**{str(name): pairs})]
-    counts += [] if circuit.kept_edges else ["the circuit keeps no edge"]
-    refuse(counts + common)
+    of_circuit = circuit_problems(circuit=circuit) or ([] if circuit.kept_edges else ["the circuit keeps no edge"])
+    refuse(of_circuit + prompts_problems("prompts", prompts) + choice + counts + common)
+    metric = as_metric(metric)
+    for pairs in prompts.values():  # before any is measured
+        if len(pairs) >= MIN_PAIRS:
+            pairs.check_against(model)
     how: dict[str, Any] = {"background": background, "metric": metric, "max_memory": max_memory, "engine": engine}
     how |= {"progress": progress, "seed": seed}
     judged = (_judged(model, pairs, circuit, n_random, how) for pairs in prompts.values())
     rows = [{"prompts": name} | row for name, row in zip(prompts, judged, strict=True)]
     return OtherPromptsResult(pd.DataFrame(rows), model.cfg.model_name, background)
+
+
+def prompts_problems(name: str, prompts: Any, *, each: str = "{name}: {key}") -> list[str]:
+    """Why an argument is no sets of pairs by name; `each` is how the pairs of a key are called."""
+    needed = f"{name} are pairs by name, such as {{'atomic': pairs}}"
+    if not isinstance(prompts, Mapping) or not prompts:
+        return [f"{needed}, got {shortly(prompts)}"]
+    problems = [f"{needed}, got the name {shortly(key)}" for key in prompts if not isinstance(key, str)]
+    called = {each.format(name=name, key=key): pairs for key, pairs in prompts.items()}
+    return problems + pairs_problems(**called)
 
 
 def edges_there(circuit: Circuit, graph: ComputationGraph) -> list[Edge]:

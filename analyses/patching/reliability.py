@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from scipy.stats import rankdata
 
 from ...circuits import Circuit, Result
-from ...circuits.arguments import MOST_REPEATS, common_problems, refuse, whole_problems
+from ...circuits.arguments import MOST_REPEATS, common_problems, refuse, shortly, whole_problems
 from ...circuits.columns import Columns
 from ...circuits.resampling import Units, n_units, reweighted, units_of_queries
 from ...circuits.units import fixed
@@ -85,8 +85,11 @@ def split_half(circuit: Circuit, *, n_splits: int = 200, seed: int = 0) -> Relia
         ValueError: if the circuit has no changes by query, or they are of fewer than 4 units; if fewer than 3 edges were
             measured; or if a number is none; all at once.
     """
+    settings = whole_problems(1, most=MOST_REPEATS, n_splits=n_splits) + common_problems(seed=seed)
+    if problems := circuit_problems(circuit=circuit):
+        refuse(problems + settings)
     units = units_of_queries({"circuit": circuit}, across_seeds=False)["circuit"]
-    refuse(whole_problems(1, most=MOST_REPEATS, n_splits=n_splits) + common_problems(seed=seed) + _problems(circuit, units))
+    refuse(settings + _problems(circuit, units))
     assert circuit.deltas is not None  # or it was refused
     reason, rows = _why_undefined(circuit), np.flatnonzero(np.isfinite(circuit.deltas).all(1))
     values = np.full((len(QUANTITIES), 2, n_splits), np.nan) if reason else _values(circuit, units, rows, n_splits, seed)
@@ -101,6 +104,12 @@ def split_half(circuit: Circuit, *, n_splits: int = 200, seed: int = 0) -> Relia
         reason=reason,
         recipe=dict(circuit.provenance.get("recipe", {})),
     )
+
+
+def circuit_problems(**given: Any) -> list[str]:
+    """Which arguments, by name, are no circuits."""
+    wrong = {name: value for name, value in given.items() if not isinstance(value, Circuit)}
+    return [f"{name} is {shortly(value)}, needed is a Circuit, as `discover` gives" for name, value in wrong.items()]
 
 
 QUANTITIES = ("correlation", "rank correlation", "jaccard")

@@ -28,6 +28,7 @@ from ..statistics import resampled_ratios
 from .choosing import said, shared_with_choosing
 from .circuit_runs import Background, CircuitRuns, check_enough
 from .metrics import AnyMetric, as_metric, logit_difference
+from .reliability import circuit_problems
 
 STRATEGIES = ("strongest", "backward", "random")
 ALL_OTHERS = "all others"
@@ -189,7 +190,7 @@ def rival_circuits(
     counts = whole_problems(0, most=MOST_REPEATS, n=n)
     choice = choice_problems(background=(background, ("corrupt", "resampled", "mean")))
     common = common_problems(allow_shared=allow_shared, max_memory=max_memory, engine=engine, progress=progress, seed=seed)
-    refuse(pairs_problems(pairs=pairs) + counts + choice + common)
+    refuse(circuit_problems(circuit=circuit) + pairs_problems(pairs=pairs) + counts + choice + common)
     pairs.check_against(model)
     if not (kept := circuit.kept_edges):
         why = circuit.why_empty and f": {circuit.why_empty}"

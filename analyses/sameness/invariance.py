@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...circuits import Circuit, Result
-from ...circuits.arguments import LARGEST_SEED, common_problems, refuse, shortly, whole_problems
+from ...circuits.arguments import LARGEST_SEED, common_problems, refuse, whole_problems
 from ...circuits.columns import Columns
 from ...circuits.roles import ALL_POSITIONS
 from ...circuits.units import shown
@@ -28,6 +28,7 @@ from ..forward.rewritten import rewrite_problems, rewritten
 from ..patching.effects import PatchingResult
 from ..patching.exact import path_patch
 from ..patching.metrics import AnyMetric, logit_difference
+from ..patching.reliability import circuit_problems
 from ..patching.resolution import resolution_of
 
 ROUNDINGS = 16  # by how many roundings of the largest logit two models may differ that compute the same
@@ -140,8 +141,8 @@ def invariance(
 
 
 def _circuit_problems(circuit: Any) -> list[str]:
-    if not isinstance(circuit, Circuit):
-        return [f"circuit is {shortly(circuit)}, needed is a Circuit, as `discover` gives"]
+    if problems := circuit_problems(circuit=circuit):
+        return problems
     if circuit.table["kept"].any():
         return []
     return ["the circuit has no edge" + (f": {circuit.why_empty}" if circuit.why_empty else "")]

@@ -1,24 +1,27 @@
 """The criteria of an audit as a row of chips, each of which opens to its number."""
 
 import html
-
-import pandas as pd
+import math
+from collections.abc import Mapping
+from typing import Any
 
 from ...circuits.units import cell, interval
 from ..validity.audit_result import AuditResult
 
 
-def audit_chips(result: AuditResult) -> str:
-    """HTML of a result, with its caption."""
-    chips = "".join(_chip(row) for row in result.table.to_dict("records"))
-    return f'<p class="measured">{html.escape(result.caption)}</p><div class="chips">{chips}</div>'
+def audit_chips(result: AuditResult, about: str, *, folded: bool) -> str:
+    """HTML of a result, under what it is about; folded away if that is all that should be seen first."""
+    rows: Any = result.table.to_dict("records")
+    chips = "".join(_chip(row) for row in rows)
+    state = "" if folded else " open"
+    return f'<details class="fold"{state}><summary>{html.escape(about)}</summary><div class="chips">{chips}</div></details>'
 
 
-def _chip(row: dict[str, object]) -> str:
+def _chip(row: Mapping[str, Any]) -> str:
     look = str(row["word"]).replace(" ", "-")
     lines = [str(row["asks"]), f"{row['word']}: {row['finding']}"]
-    if not pd.isna(row["value"]):
-        number = f"{cell(row['value'])} {interval(float(str(row['low'])), float(str(row['high'])))}".strip()
+    if not math.isnan(row["value"]):
+        number = f"{cell(row['value'])} {interval(row['low'], row['high'])}".strip()
         lines.append(f"{number}; asked: {row['rule']}; n = {row['n']} {row['unit']}")
     if row["measured_by"]:
         lines.append(f"by {row['measured_by']}")

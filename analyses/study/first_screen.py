@@ -1,7 +1,8 @@
 """The first screen of the page: what was asked, what was found, in which architecture, by which number."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -80,7 +81,8 @@ def _cell(name: str, architecture: str, table: pd.DataFrame) -> str:
     rows = table[table["architecture"] == architecture].sort_values("standing", kind="stable")
     if rows.empty:
         return f'<p class="none">{html.escape(WHY_NOT.get((name, architecture), "not judged yet"))}</p>'
-    return "".join(_verdict(row) for row in rows.to_dict("records"))
+    records: Any = rows.to_dict("records")
+    return "".join(map(_verdict, records))
 
 
 def _verdict(row: dict[str, object]) -> str:
@@ -103,20 +105,21 @@ def prefix_of(study: str, claim: str, architecture: str) -> str:
     return f"row-{study}-{claim}-{architecture.replace(' ', '_')}-"
 
 
-def cost_in_words(summaries: Sequence[pd.DataFrame]) -> str:
-    """How long natural training and that with both hops taught take, from the first summary that has both."""
-    for summary in summaries:
+def cost_in_words(summaries: Mapping[str, pd.DataFrame]) -> str:
+    """How long natural training and that with both hops taught take, by graphs of which both were trained."""
+    found = []
+    for graphs, summary in summaries.items():
         rows = summary[summary["level"] == summary["level"].max()].set_index("arm")
         if {"natural", "both_hops"} <= set(rows.index):
             told = (
                 _waits(name, rows.loc[arm])
                 for name, arm in (("natural training", "natural"), ("taught both hops", "both_hops"))
             )
-            return f"{rows['level'].iloc[0]:.0%} of unseen questions answered: {'; '.join(told)}"
-    return "not measured"
+            found.append(f"{graphs}: {', '.join(told)}")
+    return f"Until most unseen questions are answered: {'; '.join(found)}" if found else "not measured"
 
 
 def _waits(name: str, row: pd.Series) -> str:
     if row["reached"] < row["n"]:
-        return f"{name} in {row['reached']} of {row['n']} graphs"
-    return f"{name} after {row['median']:,.0f} steps [{row['low']:,.0f}, {row['high']:,.0f}]; n = {row['n']:.0f} graphs"
+        return f"{name} gets there in {row['reached']:.0f} of {row['n']:.0f} graphs"
+    return f"{name} takes {row['median']:,.0f} steps [{row['low']:,.0f}, {row['high']:,.0f}] (n = {row['n']:.0f} graphs)"

@@ -32,6 +32,7 @@ SIZES = (
     "four times (attention) or six times (token mixing). The paper has 2,000 entities and 40,000 facts, and a token-mixing "
     "network of two blocks of width 1,536. What fails or holds here may be otherwise there."
 )
+AS_ABOVE = "Read as the figure of claim (i)."
 READING = (
     "A panel for each quantity. Diamonds: the value over graphs with its one-sided 95 % bounds; dots: single graphs. A "
     "quantity supports the claim if its bounds lie within the band. Green supports, orange contradicts, grey decides "
@@ -45,12 +46,12 @@ def write_report(all_findings: Sequence[Findings], path: Path) -> Path:
     report.paragraph(_lead(all_findings))
     sure = pd.concat([sure_rows(judged(all_findings, name)) for name in CLAIMS])
     report.paragraph(headline(table, sure))
-    costs = [each.claims["cost"].summary for each in all_findings if "cost" in each.claims]
+    costs = {f"graphs {each.graphs}": each.claims["cost"].summary for each in all_findings if "cost" in each.claims}
     report.fragment(first_screen(table, cost_in_words(costs)))
-    report.paragraph(SIZES)
     for name in CLAIMS:
         _section(report, name, all_findings)
     _paper(all_findings, report)
+    report.paragraph(SIZES)
     return report.save(path)
 
 
@@ -77,16 +78,22 @@ def _section(report: Report, name: str, all_findings: Sequence[Findings]) -> Non
     )
     lines = deciding_lines(found)
     if len(lines):
-        report.figure(deciding_panels(lines, deciding_points(found), title=_title(lines)), READING)
-    for findings in all_findings:
+        report.figure(
+            deciding_panels(lines, deciding_points(found), title=_title(lines)),
+            READING if name == next(iter(CLAIMS)) else AS_ABOVE,
+        )
+    for findings in all_findings[:1]:
         claim.picture(findings.claims[name], report)
     if found:
         report.paragraph(f"What would change it. {found[0].result.would_change}")
-    for each in found:
-        if len(each.result.audited):
-            report.fragment(audit_chips(each.result.audit()))
-    for findings in all_findings:
+    for first, each in enumerate(found):
+        audit = each.result.audit()
+        about = f"Audit, {ARCHITECTURES[each.architecture]}, {each.standing}. {audit.caption}"
+        report.fragment(audit_chips(audit, about, folded=bool(first)))
+    for place, findings in enumerate(all_findings):
         with report.folded(f"All numbers of {findings.label}"):
+            if place:
+                claim.picture(findings.claims[name], report)
             for architecture, result in claim.results(findings.claims[name]).items():
                 _all_rows(report, findings, name, architecture, result)
             claim.show(findings.claims[name], report)

@@ -125,8 +125,8 @@ def _measure(key: Any, job: Job, folder: Path) -> tuple[Any, Any, bool]:
     return key, cached(path, job.kind, lambda: job.measure(subject, *job.settings)), was_there
 
 
-ON_THE_PAGE = ("registered", "trm_registered", "study", "trm")
-"""Studies of the page, as far as they are shipped; those whose graphs decide come first."""
+ON_THE_PAGE = ("registered", "trm_registered", "study")
+"""Studies of the page, as far as they are shipped; those whose graphs decide come first. One graph decides nothing."""
 
 
 def main(

@@ -7,10 +7,13 @@ import pandas as pd
 from ...circuits.units import fixed, interval
 from ..claims.deciding import Judged, decisive, panel_of
 from ..claims.registry import CLAIMS
+from ..claims.rules import INVALID
 from .findings import Findings
 
-COLUMNS = ("claim", "label", "architecture", "standing", "study", "graphs", "verdict")
-COLUMNS += ("row", "quantity", "value", "low", "high", "against", "n", "unit", "reason")
+OF_ROW = ("key", "says", "quantity", "value", "low", "high", "against", "n", "unit")
+NOTHING = ("", "", "", *[float("nan")] * 3, "", 0, "graphs")
+ABOUT = ("claim", "label", "architecture", "standing", "study", "graphs", "verdict")
+COLUMNS = (*ABOUT, "row", *OF_ROW[1:], "reason")
 
 
 def judged(all_findings: Sequence[Findings], claim: str) -> list[Judged]:
@@ -27,7 +30,7 @@ def verdict_table(all_findings: Sequence[Findings]) -> pd.DataFrame:
     """A row for each claim, architecture and study that was judged.
 
     Returns:
-        claim, label: its name and number; architecture, standing, study, graphs: what it was judged on; verdict; row,
+        claim, label: its name and number; architecture, standing, study, graphs: what it was judged on; verdict; row, says,
         quantity, value, low, high, against, n, unit: what the verdict hangs on, see `decisive`, with one-sided 95 % bounds
         (NaN: no main row has a number); reason: which rows made the verdict.
     """
@@ -39,10 +42,7 @@ def _rows(findings: Findings) -> Iterator[tuple[object, ...]]:
         for architecture, result in claim.results(findings.claims[name]).items():
             about = (name, claim.label, architecture, findings.standing, findings.name, findings.graphs, result.verdict)
             row = decisive(result)
-            nan = float("nan")
-            told = ("", "", nan, nan, nan, "", 0, "graphs") if row is None else (
-                row["key"], row["quantity"], row["value"], row["low"], row["high"], row["against"], row["n"], row["unit"]
-            )  # fmt: skip
+            told = NOTHING if row is None else [row[name] for name in OF_ROW]
             yield (*about, *told, result.reason)
 
 
@@ -53,4 +53,5 @@ def in_words(row: dict[str, object]) -> str:
     quantity = ", ".join(filter(None, panel_of(str(row["row"]))))
     value, low, high = (float(str(row[name])) for name in ("value", "low", "high"))
     against = f"; {row['against']}" if row["against"] else ""
-    return f"{quantity}: {fixed(value, 2)} {interval(low, high, 2)}{against}; n = {row['n']} {row['unit']}"
+    invalid = "; invalid: a control fails or has not run" if row["says"] == INVALID else ""
+    return f"{quantity}: {fixed(value, 2)} {interval(low, high, 2)}{against}; n = {row['n']} {row['unit']}{invalid}"

@@ -3,15 +3,22 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...circuits import Circuit, Edge
-from ...circuits.arguments import MOST_REPEATS, common_problems, names_problems, refuse, shortly, whole_problems
+from ...circuits import Circuit, ComputationGraph, Edge
+from ...circuits.arguments import MOST_REPEATS, common_problems, names_problems, refuse, whole_problems
+from ...circuits.roles import ALL_POSITIONS
 from ...tasks import PromptPairs, Queries
-from ...tasks.questions.given import queries_problems
+from ...tasks.questions.given import kind_of, queries_problems
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
 from ..bridge.sources import Source
-from ..forward.engine import Choice
-from ..patching.metrics import AnyMetric, logit_difference
+from ..forward.engine import Choice, engine_of
+from ..forward.model import check_reachable
+from ..patching.choosing import shared_with_choosing
+from ..patching.circuit_runs import check_enough
+from ..patching.faithfulness import edges_to_judge
+from ..patching.metrics import AnyMetric, as_metric, logit_difference
+from ..patching.other_prompts import prompts_problems
+from ..patching.reliability import circuit_problems
 from .audit_result import AuditResult, audited
 from .entries import entries_of
 from .evidence_of_circuit import measure_circuit
@@ -73,15 +80,26 @@ def audit(
     counts = whole_problems(1, most=MOST_REPEATS, n_random=n_random)
     common = common_problems(allow_shared=allow_shared, max_memory=max_memory, engine=engine, progress=progress, seed=seed)
     others = {"controls": controls, "other_tasks": other_tasks, "other_splits": other_splits}
-    of_prompts = [problem for name, prompts in others.items() for problem in _prompt_problems(name, prompts)]
+    of_prompts = [problem for name, prompts in others.items() for problem in _others_problems(name, prompts)]
     of_task = ["queries are of a task: give it, too"] if queries is not None and task is None else []
     of_task += ["a task has many questions: give the queries to ask, too"] if task is not None and queries is None else []
     of_task += [] if queries is None else queries_problems(queries=queries)
-    of_circuits = [problem for each in (circuit, *replicates) for problem in _circuit_problems(each)]
-    named = [] if of_circuits or predicted is None else _predicted_problems(circuit, predicted)
+    of_task += [] if task is None else _task_problems(task)
+    of_circuit = circuit_problems(**{"a circuit": circuit})
+    of_circuits = of_circuit + _replicate_problems(replicates)
+    named = [] if of_circuit or predicted is None else _predicted_problems(circuit, predicted)
     refuse(pairs_problems(pairs=pairs) + counts + common + of_circuits + of_prompts + of_task + named)
+    check_reachable(model)
     for each in (pairs, *(each for prompts in others.values() for each in (prompts or {}).values())):
         each.check_against(model)
+    check_enough(pairs)
+    shared_with_choosing(circuit.provenance, pairs, allow_shared=allow_shared)
+    edges_to_judge(circuit)
+    _check_graph(engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory, engine=engine).graph, circuit)
+    if untrained is not None:
+        check_reachable(untrained)
+        pairs.check_against(untrained)
+    metric = as_metric(metric)
     if queries is not None:
         queries.check_against(model, intermediates=list(queries.intermediates))
     found = measure_circuit(
@@ -107,25 +125,36 @@ def audit(
     return audited(entries_of(found), f"{model.cfg.model_name}, {len(circuit.kept_edges)} edges")
 
 
-def _circuit_problems(circuit: Any) -> list[str]:
-    needed = "needed is a Circuit, as `discover` gives"
-    return [] if isinstance(circuit, Circuit) else [f"a circuit is {shortly(circuit)}, {needed}"]
+def _check_graph(graph: ComputationGraph, circuit: Circuit) -> None:
+    """Raise as `faithfulness` does if the circuit is of another graph, before other instruments have run."""
+    graph = graph.together if circuit.graph.roles == (ALL_POSITIONS,) else graph
+    if graph != circuit.graph:
+        raise ValueError(f"the circuit is of another graph than the model: {circuit.graph} against {graph}")
 
 
-def _prompt_problems(name: str, prompts: Any) -> list[str]:
-    """What is wrong with other prompts."""
-    if prompts is None:
-        return []
-    if not isinstance(prompts, Mapping):
-        return [f"{name} are pairs by name, such as {{'atomic': pairs}}, got {shortly(prompts)}"]
-    return [problem for each, pairs in prompts.items() for problem in pairs_problems(**{f"{name}[{each!r}]": pairs})]
+def _replicate_problems(replicates: Any) -> list[str]:
+    """What is wrong with circuits of other trainings."""
+    if isinstance(replicates, str) or not isinstance(replicates, Sequence):
+        return [f"replicates is {kind_of(replicates)}, needed are circuits, as in replicates=[circuit]"]
+    return [f"replicates: {problem}" for each in replicates for problem in circuit_problems(**{"a circuit": each})]
+
+
+def _others_problems(name: str, prompts: Any) -> list[str]:
+    """What is wrong with other prompts; there may be none."""
+    is_none = prompts is None or (isinstance(prompts, Mapping) and not prompts)
+    return [] if is_none else prompts_problems(name, prompts, each="{name}[{key!r}]")
+
+
+def _task_problems(task: Any) -> list[str]:
+    """Why something is no task."""
+    is_one = isinstance(task, Source) and not isinstance(task, type)
+    return [] if is_one else [f"task is {kind_of(task)}, needed is one, such as tasks.TwoHopTask.random() or a run's task"]
 
 
 def _predicted_problems(circuit: Circuit, predicted: Sequence[Edge | str]) -> list[str]:
     """What is wrong with edges that were named beforehand."""
-    if problems := names_problems(
-        predicted=[str(each) for each in predicted] if not isinstance(predicted, str) else predicted
-    ):
+    is_list = isinstance(predicted, Sequence) and not isinstance(predicted, str)
+    if problems := names_problems(predicted=list(map(str, predicted)) if is_list else predicted):
         return problems
     named, measured = [str(each) for each in predicted], set(map(str, circuit.measured_edges))
     unknown = [name for name in named if name not in measured]

@@ -16,6 +16,13 @@ from .criteria import CRITERIA, LEVELS, TIERS
 MET, MISSED, NOT_MEASURED = "met", "missed", "not measured"
 
 
+Audited = Annotated[
+    pd.DataFrame,
+    Columns(words="code kind criterion asks word rule unit measured_by finding", numbers="value low high", whole="n"),
+]
+"""The table of an audit."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """What was measured for one criterion.
@@ -63,10 +70,7 @@ class AuditResult(Result):
         about: what is audited.
     """
 
-    table: Annotated[
-        pd.DataFrame,
-        Columns(words="code kind criterion asks word rule unit measured_by finding", numbers="value low high", whole="n"),
-    ]
+    table: Audited
     about: str
 
     @property

@@ -7,7 +7,7 @@ import jaxtyping
 import pytest
 import torch
 import transformer_lens
-from conftest import strong_model, wide_pairs
+from conftest import other_pairs, strong_model, wide_pairs
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from grokscope import analyses, tasks
@@ -63,7 +63,7 @@ def calls(world: TwoHopTask) -> dict[str, object]:
     measured = analyses.path_patch(strong_model(1), wide_pairs(1), progress=False)
     circuit = Circuit.from_effects(measured, top_k=5)
     chosen = tasks.make_pairs(world, split="test_inferred_iid", contrast="bridge", n=2, seed=0)
-    a = analyses
+    a, many = analyses, other_pairs(1, 30)
     return {
         "path_patch": lambda model: a.path_patch(model, pairs),
         "activation_patch": lambda model: a.activation_patch(model, pairs),
@@ -76,6 +76,13 @@ def calls(world: TwoHopTask) -> dict[str, object]:
         "run_with_edge_sets": lambda model: a.run_with_edge_sets(model, pairs, [[]]),
         "faithfulness": lambda model: a.faithfulness(model, circuit, pairs, allow_shared=True),
         "transplant": lambda model: a.transplant(model, model, circuit, pairs, allow_shared=True),
+        "necessity": lambda model: a.necessity(model, circuit, many),
+        "rival_circuits": lambda model: a.rival_circuits(model, circuit, many),
+        "judge_on": lambda model: a.judge_on(model, circuit, {"others": many}),
+        "audit": lambda model: a.audit(model, circuit, many),
+        "composition_scores": lambda model: a.composition_scores(model, circuit),
+        "invariance": lambda model: a.invariance(model, circuit, pairs),
+        "graded_response": lambda model: a.graded_response(model, pairs),
         "graph_of": lambda model: a.graph_of(model, ("a", "b"), 1),
         "logit_lens": lambda model: a.logit_lens(model, queries),
         "probe_bridge": lambda model: a.probe_bridge(model, world),
@@ -97,6 +104,10 @@ def calls(world: TwoHopTask) -> dict[str, object]:
     }
 
 
+OWN_WORDS = {  # these look at weights, also of no TransformerBridge or no TRM
+    "composition_scores": "only those of a HookedTransformer are known here, not",
+    "invariance": "rewritten are a HookedTransformer and a TRM; the weights",
+}
 NEEDS_ONLY_LOGITS = {"accuracy_by_exposure"}  # asks for predictions, which any callable can give
 
 
@@ -113,6 +124,10 @@ def test_another_class_is_refused_by_name(donor_world: TwoHopTask, unchecked: No
     for name, call in calls(donor_world).items():
         known = "a transformer_lens.HookedTransformer or TransformerBridge, or a TRM of this project"
         unknown = rf"must be {known}, got a .*\.{kind};"
+        if name in OWN_WORDS:
+            with pytest.raises(ValueError, match=rf"{OWN_WORDS[name]} of a {kind}"):
+                call(model)
+            continue
         by_hooks = "what attention and MLP of layer 0 add .* is not what"  # the norms of an encoder come after that
         said = rf"{unknown}|{by_hooks}" if kind == "HookedEncoder" else unknown
         with pytest.raises((TypeError, ValueError) if kind == "HookedEncoder" else TypeError, match=said):

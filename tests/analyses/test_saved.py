@@ -453,6 +453,14 @@ def test_files_of_older_formats_hold_what_they_held(number: int, name: str, tmp_
 
 
 SINCE_FORMAT_3 = {
+    "AuditResult",
+    "CompositionResult",
+    "GradedResponseResult",
+    "InvarianceResult",
+    "NecessityResult",
+    "OtherPromptsResult",
+    "ReliabilityResult",
+    "RivalResult",
     "CycleDistancesResult",
     "ReadingMethodsResult",
     "ComparisonSummary",

@@ -21,6 +21,8 @@ from grokscope.analyses.claims.rules import CONTRADICTED, SUPPORTED, UNDECIDED, 
 
 nan = math.nan
 
+WHERE = "where the answer's information is"
+
 
 def row(key: str, low: float = nan, high: float = nan, *, says: str = SUPPORTED, **about: object) -> Row:
     plain = {"role": "main", "kind": "distance", "band_low": 0.0, "band_high": 0.1, "n": 5}
@@ -94,9 +96,9 @@ def test_the_row_is_one_of_the_result_with_all_that_it_says() -> None:
 
 
 def test_a_key_is_a_quantity_and_what_of_it() -> None:
-    assert panel_of("how_much.early") == ("how much", "early")
+    assert panel_of("how_much.early") == ("how much depends on it", "early")
     assert panel_of("accuracy_without_path") == ("accuracy without path", "")
-    assert panel_of("where.early.late") == ("where", "early.late")
+    assert panel_of("where.early.late") == (WHERE, "early.late")
 
 
 def judged(standing: str = CONFIRMATORY, architecture: str = "causal", *rows: Row) -> Judged:
@@ -113,7 +115,7 @@ def judged(standing: str = CONFIRMATORY, architecture: str = "causal", *rows: Ro
 
 def test_a_line_for_each_main_row_of_each_result_in_order() -> None:
     lines = deciding_lines([judged(), judged(EXPLORATORY, "token mixing")])
-    assert lines["panel"].tolist() == ["where", "where", "how much"] * 2
+    assert lines["panel"].tolist() == [WHERE, WHERE, "how much depends on it"] * 2
     assert lines["line"].tolist()[:3] == ["early, causal attention (confirmatory)", "late, causal attention (confirmatory)",
                                           "causal attention (confirmatory)"]  # fmt: skip
     assert lines["line"].tolist()[3] == "early, token mixing (exploratory)"
@@ -131,7 +133,7 @@ def test_a_line_for_each_main_row_of_each_result_in_order() -> None:
 def test_points_are_the_graphs_of_main_rows_that_have_a_number() -> None:
     points = deciding_points([judged(), judged(EXPLORATORY, "bidirectional")])
     line = "early, causal attention (confirmatory)"
-    assert points[points["line"] == line].values.tolist() == [["where", line, 1, 0.02], ["where", line, 3, 0.02]]
+    assert points[points["line"] == line].values.tolist() == [[WHERE, line, 1, 0.02], [WHERE, line, 3, 0.02]]
     assert len(points) == 6 and set(points["line"]) <= set(
         deciding_lines([judged(), judged(EXPLORATORY, "bidirectional")])["line"]
     )

@@ -263,10 +263,10 @@ def test_arms_that_do_not_fit_are_refused_before_anything_is_measured() -> None:
 def test_a_study_is_measured_once_a_graph_with_all_arms_that_it_has() -> None:
     jobs = SAME_PATH.jobs(Inputs(load_study()))
     assert {name: sorted(each) for name, each in jobs.items()} == {
-        "main": [1, 2, 3, 4, 5], "OOD questions": [1, 2, 3, 4, 5], "phi 5": [1, 2, 3]
+        "main": [1, 2, 3, 4, 5], "OOD questions": [1, 2, 3, 4, 5], "phi 5": [1, 2, 3], "audits": [1, 2, 3, 4, 5],
     }  # fmt: skip
     assert "final control" in jobs["main"][1].subject and "final control" not in jobs["main"][5].subject
-    assert len({job.name for each in jobs.values() for job in each.values()}) == 13
+    assert len({job.name for each in jobs.values() for job in each.values()}) == 18
 
 
 @pytest.mark.slow

@@ -13,7 +13,6 @@ from conftest import no_hooks_left, other_pairs, random_model, strong_model, wid
 from handset import BRIDGE_EDGES, handset_model, lookup_model
 
 from grokscope.analyses import discover, edge_attribution, faithfulness, path_patch
-from grokscope.analyses.audit import evidence_of_circuit as module
 from grokscope.analyses.bridge.graded_response import graded_response
 from grokscope.analyses.bridge.questions import sample
 from grokscope.analyses.patching.circuit_runs import CircuitRuns
@@ -25,6 +24,7 @@ from grokscope.analyses.patching.reliability import split_half
 from grokscope.analyses.patching.rivals import rival_circuits
 from grokscope.analyses.sameness.invariance import invariance
 from grokscope.analyses.statistics import newcombe_interval
+from grokscope.analyses.validity import evidence_of_circuit as module
 from grokscope.analyses.validity.audit import audit
 from grokscope.analyses.validity.audit_result import MET, MISSED, NOT_MEASURED, AuditResult
 from grokscope.analyses.validity.planted import planted_auroc

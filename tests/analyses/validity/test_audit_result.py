@@ -111,7 +111,8 @@ def test_v2_asks_for_a_number_and_n_of_all_that_the_level_rests_on(change: dict[
     result = audited([*entries, entry("I2", **change), entry("C1", value=math.nan)], "a circuit")
     row = result.table.set_index("code").loc["V2"]
     assert (row["value"], row["n"], row["unit"]) == (share, 5, "criteria")
-    assert row["word"] == (MET if share == 1 else MISSED) and result.level == "causal"
+    says = str(row["word"])
+    assert says == (MET if share == 1 else MISSED) and result.level == "causal"
     assert row["finding"].endswith("; without a number: I2") == (share < 1)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from grokscope.analyses.audit import planted
+from grokscope.analyses.validity import planted
 from grokscope.analyses.validity.planted import planted_auroc
 from grokscope.tasks.models.by_hand import BRIDGE_EDGES, handset_model
 
