@@ -140,7 +140,10 @@ def main(
     """Decide the four questions on studies and write one report."""
     refuse(folder_problems(out=out) + process_problems(n_jobs))
     start, names = time.perf_counter(), study or [each for each in ON_THE_PAGE if run_folders(SHIPPED / each)]
-    found = [_findings(name, out, n_jobs, again=again) for name in names]
+    studies = [load_study(name) for name in names]
+    twice = sorted(name for name, n in Counter(each.folder.name for each in studies).items() if n > 1)
+    refuse([f"studies need different names, there are two folders called {', '.join(twice)}"] if twice else [])
+    found = [_findings(each, out, n_jobs, again=again) for each in studies]
     for findings in found:
         write_numbers(findings, out / "numbers" / f"{findings.name}.csv")
         typer.echo(f"{findings.name}, graphs {findings.standing}")
@@ -152,12 +155,11 @@ def main(
     typer.echo(f"report: {path}")
 
 
-def _findings(name: str, out: Path, n_jobs: int, *, again: bool) -> Findings:
+def _findings(runs: Study, out: Path, n_jobs: int, *, again: bool) -> Findings:
     """All claims on one study."""
-    runs = load_study(name)
     if not again:
         take_shipped(runs, out / FOLDER)
-    say(f"deciding {len(CLAIMS)} questions on {name}")
+    say(f"deciding {len(CLAIMS)} questions on {runs.folder.name}")
     further = runs.folder / "transfer"
     transfers = load_study(further) if any(further.glob("*/run.json")) else None
     return analyse(runs, transfers, out / FOLDER, n_jobs=n_jobs)

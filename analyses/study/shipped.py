@@ -36,11 +36,14 @@ def ship_measurements(study: Study, files: Iterable[Path]) -> list[Path]:
         study: whose they are.
         files: of measurements, as `analyse` leaves them.
     """
-    folder = study.folder / FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder, new = study.folder / FOLDER, study.folder / f"{FOLDER}.partial"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
     shown: set[str] = set()  # comparisons of which a graph's circuits are shipped in full
-    return [_shipped(path, folder / path.name, shown) for path in sorted(files, key=_order)]
+    names = [_shipped(path, new / path.name, shown).name for path in sorted(files, key=_order)]
+    shutil.rmtree(folder, ignore_errors=True)  # only now that all could be read
+    new.rename(folder)
+    return [folder / name for name in names]
 
 
 def _shipped(path: Path, place: Path, shown: set[str]) -> Path:
