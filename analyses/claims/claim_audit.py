@@ -12,31 +12,48 @@ import numpy as np
 import pandas as pd
 
 from ...circuits.units import fixed
-from ..validity.audit_result import MET, MISSED, NOT_MEASURED, AuditResult, Entry, audited, not_measured
+from ..validity.audit_result import (
+    BY_LEVEL,
+    MET,
+    MISSED,
+    NOT_MEASURED,
+    AuditResult,
+    Entry,
+    audited,
+    not_measured,
+    with_entry,
+)
 from ..validity.criteria import CRITERIA
 from .audit_measurement import AuditMeasurement
 from .rules import DECIDING, SUPPORTED, UNDECIDED, ClaimResult, passes
 
-BY_LEVEL = ("V1", "V2")  # follow from the others
 WORDS = {MET: True, MISSED: False, NOT_MEASURED: None}
 NUMBER = r"(?<![\w.])-?\d+(?:\.\d+)?"
 
 
-def with_audit(
-    result: ClaimResult,
-    measured: Mapping[int, AuditMeasurement] | None = None,
-    elsewhere: Mapping[str, str] | None = None,
-) -> ClaimResult:
+def with_audit(result: ClaimResult, measured: Mapping[int, AuditMeasurement] | None = None) -> ClaimResult:
     """The result with the table of its audit.
 
     Args:
         result: with rows and verdict.
         measured: by graph, the audits of the circuits of its models; nothing if no circuit is part of the claim.
-        elsewhere: by another architecture, the verdict there.
     """
     audits = [audit for each in (measured or {}).values() for audit in each.audits.values()]
-    entries = {entry.code: entry for entry in (*_of_circuits(audits), *_of_claim(result, elsewhere or {}))}
+    entries = {entry.code: entry for entry in (*_of_circuits(audits), *_of_claim(result))}
     return dataclasses.replace(result, audited=audited(entries.values(), result.claim).table)
+
+
+def with_elsewhere(result: ClaimResult, elsewhere: Mapping[str, str]) -> ClaimResult:
+    """The result with an audit that also says whether it holds in other architectures (E6).
+
+    Args:
+        result: with the table of its audit.
+        elsewhere: by another architecture, the verdict there; nothing changes if there is none.
+    """
+    if not elsewhere or result.audited.empty:
+        return result
+    entry = _general(result.verdict, elsewhere)
+    return dataclasses.replace(result, audited=with_entry(result.audited, entry, result.claim).table)
 
 
 def _of_circuits(audits: Sequence[AuditResult]) -> Iterator[Entry]:
@@ -68,13 +85,11 @@ def _spread(values: np.ndarray) -> tuple[float, float, float]:
     return float(np.median(known)), float(known.min()), float(known.max())
 
 
-def _of_claim(result: ClaimResult, elsewhere: Mapping[str, str]) -> Iterator[Entry]:
+def _of_claim(result: ClaimResult) -> Iterator[Entry]:
     rows = pd.concat([result.table, result.falsifiers], ignore_index=True)
     yield _falsifiable(rows)
     if (rows["role"] == "control").any():
         yield _finds_what_is_planted(rows)
-    if elsewhere:
-        yield _general(result.verdict, elsewhere)
     yield _prose(rows, result.sentence)
     yield _scope(rows)
 

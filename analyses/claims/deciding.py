@@ -120,13 +120,15 @@ def deciding_points(judged: Sequence[Judged]) -> pd.DataFrame:
 
 
 _OF_ROW = ("kind", "value", "low", "high", "band_low", "band_high", "n", "says", "against")
-_LINES = ("panel", "line", *_OF_ROW)
+_LINES = ("panel", "line", *_OF_ROW, "unclear")
 
 
 def _lines(each: Judged) -> Iterator[tuple[object, ...]]:
     for row in each.result.table[each.result.table["role"] == "main"].to_dict("records"):
         panel, moment = panel_of(str(row["key"]))
-        yield (panel, _line(each, moment), *(row[name] for name in _OF_ROW))
+        points = each.result.points
+        unclear = int(points.loc[points["key"] == row["key"], "value"].isna().sum())
+        yield (panel, _line(each, moment), *(row[name] for name in _OF_ROW), unclear)
 
 
 def _line(each: Judged, moment: str) -> str:

@@ -151,7 +151,8 @@ def _sentence(table: pd.DataFrame, verdict: str) -> str:
     parts = []
     for key, name in DIRECTIONS.items():
         (row,) = rows.loc[[ALONE + key]].to_dict("records")
-        seen = f"on {row['value'] * row['n']:.0f} of {row['n']:.0f} graphs" if row["n"] else "asked of no graph"
+        unclear = next((word for word in row["rule"].split("; ") if word.endswith(" unclear")), "").rpartition(", ")[2]
+        seen = f"on {row['value'] * row['n']:.0f} of {row['n']:.0f} graphs ({unclear})" if row["n"] else "asked of no graph"
         parts.append(f"{name} {seen}, {words.get(row['says'], 'cannot be said')}")
     return f"Accuracy and the path {together.get(verdict, 'may or may not be bound')}. By itself, {'; '.join(parts)}."
 

@@ -261,14 +261,15 @@ def occurrence_row(asked: Row, occurred: Sequence[bool | None], rule: str, *, m:
         rule: what counts as occurring on one graph.
         m: see above.
     """
-    asked = _of_words(asked, occurred, f"from {FALSE_ALARM:g} on it occurs, below {RARE:g} it does not", (FALSE_ALARM, 1.0))
+    least = graphs_to_exclude(RARE, alpha=ALPHA / m)
+    against = f"occurs if surely above {FALSE_ALARM:g}, ruled out below {RARE:g}, which takes {least} graphs"
+    asked = _of_words(asked, occurred, against, (FALSE_ALARM, 1.0))
     n, sure, possible = len(occurred), sum(each is True for each in occurred), sum(each is not False for each in occurred)
     low, high = rate_bounds(sure, n).low, rate_bounds(possible, n).high
     strict = Bounds(0.0, rate_bounds(sure, n, alpha=ALPHA / m).low, rate_bounds(possible, n, alpha=ALPHA / m).high)
-    needed = graphs_to_exclude(RARE, alpha=ALPHA / m)
     full = (
         f"{rule}; {sure} of {n} graphs, {possible - sure} unclear; supports if the rate is surely above {FALSE_ALARM:g}, "
-        f"contradicts if surely below {RARE:g}, for which none of {needed} graphs may; exact bounds"
+        f"contradicts if surely below {RARE:g}, for which none of {least} graphs may; exact bounds"
     )
     if not n:
         return dataclasses.replace(asked, says=UNDECIDED, rule=full, m=m)

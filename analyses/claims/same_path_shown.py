@@ -39,7 +39,8 @@ def show_circuits(finding: SamePathFinding, report: Report) -> None:
                 draw(shown, lens={name: measured.lens[name] for name in shown}),
                 f"The circuits of graph {graph} that are compared, on {measured.distances.n_pairs} pairs that all its "
                 "models answer: upwards are layers, across are positions. Hover an edge for its numbers, click it to trace "
-                "paths, choose difference to see what differs.",
+                "paths, choose difference to see what differs. One pair of trainings, as an illustration: it decides "
+                "nothing, and two trainings of one arm differ, too.",
             )
             return
 

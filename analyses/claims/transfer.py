@@ -54,7 +54,7 @@ def decide_transfer(table: pd.DataFrame) -> ClaimResult:
         checked,
         NAME,
         decision.verdict,
-        sentence(balanced, decision.verdict),
+        sentence(main, decision.verdict),
         WOULD_CHANGE,
         decision.reason,
         decision.m,

@@ -1,14 +1,14 @@
 """The rows from which claim (iii) is decided, and those beside: each a quantity over graphs with its rule."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from ...circuits.units import listed
-from ...tasks import CELLS
+from ...circuits.units import fixed, interval, listed
 from ..bounds import difference_bounds
 from .rules import (
     CONTRADICTED,
@@ -219,9 +219,13 @@ def checks(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def sentence(balanced: pd.DataFrame, verdict: str) -> str:
-    """The claim in plain words, with exact match by cell."""
+def sentence(main: Sequence[Row], verdict: str) -> str:
+    """The claim in plain words, with the gain over random weights by cell."""
     word = {SUPPORTED: "transfers little", CONTRADICTED: "does transfer", UNDECIDED: "may or may not transfer"}[verdict]
-    means, random = (balanced[balanced["arm"] == arm].groupby("cell")["exact_match"].mean() for arm in ("grokked", "random"))
-    cells = ", ".join(f"{cell} {means[cell]:.2f} (random {random[cell]:.2f})" for cell in CELLS)
-    return f"A grokked circuit {word} to new facts: exact match {cells}, n = {balanced['seed'].nunique()} graphs."
+    gains = ", ".join(
+        f"{row.split} {fixed(row.value, 2)} {interval(row.low, row.high, 2)} ({row.says}, n = {row.n} graphs)"
+        for row in main
+        if row.value == row.value
+    )
+    told = f"gain over random weights beyond the best shortcut, {gains}" if gains else "nothing could be measured"
+    return f"A grokked circuit {word} to new facts: {told}."

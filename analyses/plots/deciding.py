@@ -22,7 +22,7 @@ def deciding_panels(lines: pd.DataFrame, points: pd.DataFrame, *, title: str) ->
     """Estimates with bounds above, single graphs below; the band is where a quantity supports the claim.
 
     Args:
-        lines: with the columns panel, kind, line, value, low, high, band_low, band_high, n, says and against.
+        lines: with the columns panel, kind, line, value, low, high, band_low, band_high, n, unclear and says.
         points: with the columns panel, line, graph and value.
         title: should say what bounds are.
     """
@@ -53,7 +53,7 @@ def _add_panel(figure: go.Figure, lines: pd.DataFrame, points: pd.DataFrame, nam
     if len(bands):
         look: Any = {"fillcolor": COLOURS[2], "opacity": 0.12, "line_width": 0, "layer": "below"}
         figure.add_vrect(x0=max(LEAST, bands["band_low"].iloc[0]), x1=bands["band_high"].iloc[0], **look, **where)
-    said = [f"{line}, n = {n}" for line, n in zip(lines["line"], lines["n"], strict=True)]
+    said = [_label(row) for row in lines.to_dict("records")]
     ends_y = [len(rows) - 0.4, -0.6]
     figure.update_yaxes(tickvals=list(rows.values()), ticktext=said, range=ends_y, zeroline=False, **where)
     kind = next(filter(None, lines["kind"]), "not measured")
@@ -62,6 +62,12 @@ def _add_panel(figure: go.Figure, lines: pd.DataFrame, points: pd.DataFrame, nam
     ends = [-0.02, 1.02] if kind.startswith("share") else [least, BEYOND * pd.Series(shown).max()]
     known_ends = {"range": ends} if pd.Series(ends).notna().all() else {}
     figure.update_xaxes(title={"text": f"{name}: {kind}", "standoff": 4}, **known_ends, **where)
+
+
+def _label(line: Any) -> str:
+    """A line's name with n, and on how many graphs nothing can be said."""
+    unclear = f", {line['unclear']} unclear" if line["unclear"] else ""
+    return f"{line['line']}, n = {line['n']}{unclear}"
 
 
 def _graphs(points: pd.DataFrame, rows: dict[str, int]) -> go.Scatter:
@@ -93,5 +99,5 @@ def _typical(lines: pd.DataFrame, rows: dict[str, int], says: str) -> go.Scatter
         legendgroup=name,
         hovertemplate="%{x:.3f}<extra></extra>",
         mode="markers",
-        marker={"color": colour, "size": 10, "symbol": "diamond"},
+        marker={"color": colour, "size": 10, "symbol": "diamond-open" if says == "invalid" else "diamond"},
     )

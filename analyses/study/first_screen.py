@@ -23,6 +23,9 @@ TERMS = (
     ("unseen (OOD)", "both facts were trained by themselves only"),
     ("grokked", "a natural training that has come to answer OOD questions; natural: no OOD fact in a trained question"),
     ("taught", "OOD facts were put into trained questions, so that OOD questions are answered early, without grokking"),
+    ("early, late", "two moments of training at which natural ones answer no OOD questions and taught ones, as old, do"),
+    ("replicate", "a second training of the same kind on the same graph: what two paths that are the same may differ by"),
+    ("control", "a case whose answer is known; a measure that is wrong there decides nothing, its row is invalid"),
     ("path", "where the bridge is made, where it is kept, and that the answer needs it and follows it"),
     ("undecided", "the numbers neither support nor contradict the claim by the rules that were fixed beforehand"),
 )
@@ -46,21 +49,29 @@ def first_screen(table: pd.DataFrame, cost: str) -> str:
     return f'<div class="grid"><table>{head}<tbody>{rows}{last}</tbody></table></div><dl class="terms">{terms}</dl>'
 
 
-def headline(table: pd.DataFrame, sure: pd.DataFrame) -> str:
-    """What came out, in two sentences: verdicts by word, and single rows that are sure.
+def headline(table: pd.DataFrame, sure: Mapping[str, pd.DataFrame]) -> list[str]:
+    """What came out, a line for each claim: its verdicts, and what single rows say for or against it.
 
     Args:
         table: of `verdict_table`.
-        sure: of `deciding.sure_rows`, of all claims.
+        sure: by claim, of `deciding.sure_rows`.
     """
-    counts = table["verdict"].value_counts()
-    words = ", ".join(f"{counts.get(word, 0)} {word}" for word in ("supported", "contradicted", "undecided"))
+    lines = []
+    for name, rows in sure.items():
+        of_claim = table.loc[table["claim"] == name, "verdict"]
+        counts = ", ".join(f"{word} in {n} of {len(of_claim)} tests" for word, n in of_claim.value_counts().items())
+        parts = " ".join(_of(word, rows) for word in ("supported", "contradicted") if (rows["says"] == word).any())
+        lines.append(f"{CLAIMS[name].heading} {(counts or 'not judged').capitalize()}. {parts}".strip())
+    return lines
+
+
+def _of(word: str, rows: pd.DataFrame) -> str:
+    """Which parts of a claim are supported or contradicted by themselves, and where."""
     told = [
-        f"{quantity} ({', '.join(dict.fromkeys(map(_place, rows['architecture'], rows['standing'])))})"
-        for quantity, rows in sure[sure["says"] == "supported"].groupby("quantity", sort=False)
+        f"{quantity} ({'; '.join(dict.fromkeys(map(_place, of['architecture'], of['standing'])))})"
+        for quantity, of in rows[rows["says"] == word].groupby("quantity", sort=False)
     ]
-    single = f" Parts that speak for a claim by themselves: {'; '.join(told)}." if told else ""
-    return f"Of {len(table)} verdicts so far: {words}.{single}"
+    return f"{word.capitalize()} by itself: {', '.join(told)}."
 
 
 def _place(architecture: str, standing: str) -> str:
@@ -116,7 +127,7 @@ def cost_in_words(summaries: Mapping[str, pd.DataFrame]) -> str:
                 for name, arm in (("natural training", "natural"), ("taught both hops", "both_hops"))
             )
             found.append(f"{graphs}: {', '.join(told)}")
-    return f"Until most unseen questions are answered: {'; '.join(found)}" if found else "not measured"
+    return f"Until .9 of the unseen questions are answered: {'; '.join(found)}" if found else "not measured"
 
 
 def _waits(name: str, row: pd.Series) -> str:

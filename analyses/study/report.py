@@ -35,8 +35,9 @@ SIZES = (
 AS_ABOVE = "Read as the figure of claim (i)."
 READING = (
     "A panel for each quantity. Diamonds: the value over graphs with its one-sided 95 % bounds; dots: single graphs. A "
-    "quantity supports the claim if its bounds lie within the band. Green supports, orange contradicts, grey decides "
-    "nothing."
+    "quantity supports the claim if its bounds lie within the band; distances also need a ratio to replicates of at most 2. "
+    "Green supports, orange contradicts, grey decides nothing, open ones since a control fails. Of distances the value is "
+    "the geometric mean."
 )
 
 
@@ -44,8 +45,8 @@ def write_report(all_findings: Sequence[Findings], path: Path) -> Path:
     """Write the page atomically; returns the path."""
     report, table = Report(TITLE, with_contents=False), verdict_table(all_findings)
     report.paragraph(_lead(all_findings))
-    sure = pd.concat([sure_rows(judged(all_findings, name)) for name in CLAIMS])
-    report.paragraph(headline(table, sure))
+    sure = {name: sure_rows(judged(all_findings, name)) for name, claim in CLAIMS.items() if claim.words}
+    report.bullets(headline(table, sure))
     costs = {f"graphs {each.graphs}": each.claims["cost"].summary for each in all_findings if "cost" in each.claims}
     report.fragment(first_screen(table, cost_in_words(costs)))
     for name in CLAIMS:
@@ -88,7 +89,7 @@ def _section(report: Report, name: str, all_findings: Sequence[Findings]) -> Non
         report.paragraph(f"What would change it. {found[0].result.would_change}")
     for first, each in enumerate(found):
         audit = each.result.audit()
-        about = f"Audit, {ARCHITECTURES[each.architecture]}, {each.standing}. {audit.caption}"
+        about = f"Audit of the evidence, {each.label}; green met, orange missed, grey not measured. {audit.caption}"
         report.fragment(audit_chips(audit, about, folded=bool(first)))
     for place, findings in enumerate(all_findings):
         with report.folded(f"All numbers of {findings.label}"):

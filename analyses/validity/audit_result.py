@@ -23,6 +23,10 @@ Audited = Annotated[
 """The table of an audit."""
 
 
+BY_LEVEL = ("V1", "V2")
+"""Criteria that follow from the others."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """What was measured for one criterion.
@@ -128,6 +132,18 @@ def audited(entries: Iterable[Entry], about: str) -> AuditResult:
         raise ValueError("; ".join(problems))
     found |= {entry.code: entry for entry in _of_level(found)}
     return AuditResult(pd.DataFrame([_row(found.get(code), code) for code in CRITERIA]), about)
+
+
+def with_entry(table: pd.DataFrame, entry: Entry, about: str) -> AuditResult:
+    """An audit with another entry for one criterion; level and tier follow anew."""
+    words = {MET: True, MISSED: False, NOT_MEASURED: None}
+    numbers = ("value", "low", "high", "rule", "n", "unit")
+    kept = [
+        Entry(row["code"], words[row["word"]], row["measured_by"], row["finding"], **{name: row[name] for name in numbers})
+        for row in table.to_dict("records")
+        if row["code"] not in (*BY_LEVEL, entry.code)
+    ]
+    return audited([*kept, entry], about)
 
 
 def _of_level(found: Mapping[str, Entry]) -> Iterable[Entry]:

@@ -7,7 +7,7 @@ import pytest
 
 from grokscope.analyses import ClaimResult
 from grokscope.analyses.claims.audit_measurement import AuditMeasurement, atomic_pairs, measure_audits
-from grokscope.analyses.claims.claim_audit import with_audit
+from grokscope.analyses.claims.claim_audit import with_audit, with_elsewhere
 from grokscope.analyses.claims.rules import Role, Row, check, rows_to_frame
 from grokscope.analyses.claims.specimens import study_arms
 from grokscope.analyses.validity.audit_result import MET, MISSED, NOT_MEASURED, AuditResult, Entry, audited
@@ -76,10 +76,12 @@ def test_controls_falsifiers_and_other_architectures_make_their_criteria() -> No
     plain = with_audit(result()).audit()
     assert plain.words["M4"] == plain.words["E6"] == NOT_MEASURED and plain.words["C1"] == MET
     assert with_audit(result("x", right)).audit().words["M4"] == MET
-    mixed = with_audit(result("x", right, wrong, against), elsewhere={"other": "contradicted"}).audited.set_index("code")
+    some = with_elsewhere(with_audit(result("x", right, wrong, against)), {"other": "contradicted"})
+    mixed = some.audited.set_index("code")
     assert mixed.loc["M4", ["word", "value", "n"]].tolist() == [MISSED, 0.5, 2] and mixed.loc["C1", "n"] == 2
     assert mixed.loc["E6", "word"] == MISSED
-    assert with_audit(result(), elsewhere={"other": "supported"}).audit().words["E6"] == MET
+    both = with_elsewhere(with_audit(result()), {"other": "supported"}).audit()
+    assert both.words == {**plain.words, "E6": MET} and with_elsewhere(with_audit(result()), {}).audit().words == plain.words
 
 
 def test_a_claim_without_what_it_needs_says_so_and_the_table_is_saved_with_it() -> None:

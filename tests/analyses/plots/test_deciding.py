@@ -10,12 +10,12 @@ import pytest
 from grokscope.analyses.plots.deciding import ASIDE, LEAST, SAYS, deciding_panels
 
 nan = math.nan
-COLUMNS = ["panel", "kind", "line", "value", "low", "high", "band_low", "band_high", "n", "says", "against"]
+COLUMNS = ["panel", "kind", "line", "value", "low", "high", "band_low", "band_high", "n", "says", "against", "unclear"]
 
 
 def lines(*rows: dict[str, Any]) -> pd.DataFrame:
     plain = {"panel": "where", "kind": "distance", "line": "causal", "value": 0.05, "low": 0.01, "high": 0.08}
-    plain |= {"band_low": 0.0, "band_high": 0.1, "n": 5, "says": "supported", "against": "margin .1"}
+    plain |= {"band_low": 0.0, "band_high": 0.1, "n": 5, "says": "supported", "against": "margin .1", "unclear": 0}
     return pd.DataFrame([plain | row for row in rows], columns=pd.Index(COLUMNS))
 
 
@@ -119,3 +119,8 @@ def test_a_panel_is_as_high_as_it_has_lines() -> None:
     assert (high - low) / (high2 - low2) == pytest.approx(6) and figure.layout.height > deciding_panels(
         lines({}), points(), title="t"
     ).layout.height  # fmt: skip
+
+
+def test_a_line_says_on_how_many_graphs_nothing_can_be_said() -> None:
+    named = deciding_panels(lines({"unclear": 3}, {"line": "other"}), points(), title="t").layout.yaxis.ticktext
+    assert named == ("causal, n = 5, 3 unclear", "other, n = 5")
