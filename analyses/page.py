@@ -86,13 +86,16 @@ class Report:
         """Add a list of plain texts."""
         self.parts.append("<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>")
 
-    def table(self, table: pd.DataFrame, *, rows: Sequence[str] = (), file: str = "") -> None:
+    def table(
+        self, table: pd.DataFrame, *, rows: Sequence[str] = (), file: str = "", saved: pd.DataFrame | None = None
+    ) -> None:
         """Add a table, folded if long: fractions with three digits, counts whole, words to the left; see `units.cell`.
 
         Args:
             table: to be shown.
             rows: by row the name that links lead to.
             file: under which the whole table can be saved, as CSV; by default it cannot.
+            saved: what is saved instead, such as the same with columns for programs.
         """
         name, self._n_tables = f"table-{self._n_tables}", self._n_tables + 1
         cells = pd.DataFrame({place: _cells(table.iloc[:, place]) for place in range(table.shape[1])}, dtype=object)
@@ -104,7 +107,7 @@ class Report:
         )
         self.parts.append(
             f'<div class="table">{_opener(len(table))}<div class="wide"><style>{rules}</style>{shown}</div>'
-            f"{_download(table, file)}</div>"
+            f"{_download(table if saved is None else saved, file)}</div>"
         )
 
     def figure(self, figure: go.Figure, reading: str) -> None:

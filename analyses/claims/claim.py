@@ -139,7 +139,7 @@ def show_result(report: Report, result: ClaimResult, prefix: str = "") -> None:
             report.paragraph(above)
             names = [f"{prefix}{key}" for key in rows["key"]] if prefix and role in DECIDING else ()
             file = f"{prefix or 'rows'}{role}.csv".replace("/", "-")
-            report.table(rows[list(columns)].dropna(axis="columns", how="all"), rows=names, file=file)
+            report.table(rows[list(columns)].dropna(axis="columns", how="all"), rows=names, file=file, saved=rows)
     report.paragraph("Checks of what was measured:")
     report.table(result.checks)
     report.figure(result.figure(), READING)

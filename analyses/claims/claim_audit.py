@@ -25,7 +25,7 @@ from ..validity.audit_result import (
 )
 from ..validity.criteria import CRITERIA
 from .audit_measurement import AuditMeasurement
-from .rules import DECIDING, SUPPORTED, UNDECIDED, ClaimResult, passes
+from .rules import DECIDING, INVALID, SUPPORTED, UNDECIDED, ClaimResult, passes
 
 WORDS = {MET: True, MISSED: False, NOT_MEASURED: None}
 NUMBER = r"(?<![\w.])-?\d+(?:\.\d+)?"
@@ -95,8 +95,11 @@ def _of_claim(result: ClaimResult) -> Iterator[Entry]:
 
 
 def _falsifiable(rows: pd.DataFrame) -> Entry:
-    n = int(rows["role"].isin(DECIDING).sum())
-    return Entry("C1", n > 0, "decide", f"{n} rows could contradict it", float(n), rule="some row could", n=n, unit="rows")
+    """A row that is invalid, or has no number, can contradict nothing."""
+    deciding = rows[rows["role"].isin(DECIDING)]
+    n = int((deciding["value"].notna() & (deciding["says"] != INVALID)).sum())
+    says = f"{n} of {len(deciding)} rows that decide could contradict it, the others are invalid or have no number"
+    return Entry("C1", n > 0, "decide", says, float(n), rule="some row could", n=len(deciding), unit="rows")
 
 
 def _finds_what_is_planted(rows: pd.DataFrame) -> Entry:
@@ -115,27 +118,24 @@ def _general(verdict: str, elsewhere: Mapping[str, str]) -> Entry:
 
 def _scope(rows: pd.DataFrame) -> Entry:
     main = rows[rows["role"] == "main"]
-    if main.empty:
-        return Entry("V5", False, "decide", "no main row", rule="questions and n are told")
-    n = int(main["n"].max())
-    says = f"up to {n} graphs; questions {', '.join(dict.fromkeys(main['split']))}"
-    return Entry("V5", True, "decide", says, float(n), rule="questions and n are told", n=n, unit="graphs")
+    n = int(main["n"].max()) if len(main) else 0
+    says = f"up to {n} graphs; questions {', '.join(dict.fromkeys(main['split']))}" if n else "nothing was measured"
+    return Entry("V5", n > 0, "decide", says, float(n), rule="questions and n are told", n=n, unit="graphs")
 
 
 def _prose(rows: pd.DataFrame, sentence: str) -> Entry:
-    """Whether every number of the sentence is one of the table, at the digits that it is given with."""
-    found = re.findall(NUMBER, sentence.replace("−", "-"))
-    there = rows[["value", "low", "high", "margin", "n"]].to_numpy(dtype=float).ravel().tolist()
-    there += (rows["value"] * rows["n"]).tolist()
-    there += [float(each) for text in rows["against"] + " " + rows["rule"] for each in re.findall(NUMBER, text)]
+    """Whether every number of the sentence is one of a main row, at the digits that it is given with."""
+    found, main = re.findall(NUMBER, sentence.replace("−", "-")), rows[rows["role"] == "main"]
     if not found:
         return not_measured("V3", "the sentence has no number")
+    there = main[["value", "low", "high", "margin", "n"]].to_numpy(dtype=float).ravel().tolist()
+    there += (main["value"] * main["n"]).tolist()  # on how many graphs
+    there += [float(each) for text in main["against"] for each in re.findall(NUMBER, text)]
+    there += [float(each) for text in main["rule"] for each in re.findall(r"(\d+) unclear", text)]
     missing = [text for text in found if not any(_same(text, number) for number in there)]
-    says = f"not in the table: {', '.join(missing)}" if missing else "none is missing"
-    rule, n = "every number of the sentence is one of the table", len(found)
-    return Entry(
-        "V3", not missing if n else None, "with_audit", says, 1 - len(missing) / max(1, n), rule=rule, n=n, unit="numbers"
-    )
+    says = f"not in a main row: {', '.join(missing)}" if missing else "none is missing"
+    rule, n = "every number of the sentence is one of a main row", len(found)
+    return Entry("V3", not missing, "with_audit", says, 1 - len(missing) / n, rule=rule, n=n, unit="numbers")
 
 
 def _same(text: str, number: float) -> bool:

@@ -128,7 +128,7 @@ def _picture(result: CostResult, report: Report) -> None:
 
 def _show(result: CostResult, report: Report) -> None:
     report.paragraph(result.sentence)
-    report.table(_in_words(result.summary), file="cost.csv")
+    report.table(_in_words(result.summary), file=f"cost-{len(result.table)}-rows.csv", saved=result.table)
 
 
 def _in_words(summary: pd.DataFrame) -> pd.DataFrame:

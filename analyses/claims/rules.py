@@ -122,7 +122,7 @@ class ClaimResult(Result):
         reason: which rows made the verdict, or why there is none.
         m: how many rows could contradict the claim at the step at which it was decided.
         smallest_n: the fewest graphs that a row of that step rests on.
-        points: a row for each graph of a quantity that decides, with key, graph and value, see `Row.by_graph`.
+        points: a row for each graph of a main row, with key, graph and value, see `Row.by_graph`.
         audited: the table of `audit`; empty if nobody gathered what it needs.
     """
 
@@ -153,7 +153,7 @@ class ClaimResult(Result):
         """
         if self.audited.empty:
             raise ValueError(f"nothing was gathered to audit {self.claim!r}; claims that are decided on a study are audited")
-        return AuditResult(self.audited, self.claim)
+        return AuditResult(self.audited, f"{self.claim}, {self.verdict}")
 
     def figure(self) -> Any:
         """All quantities with their bounds, coloured by what they say."""
@@ -348,8 +348,8 @@ def rows_to_frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def points_of(rows: Sequence[Row]) -> pd.DataFrame:
-    """What single graphs say of the rows that decide, see `ClaimResult`."""
-    found = [(row.key, graph, value) for row in rows if row.role in DECIDING for graph, value in row.by_graph.items()]
+    """What single graphs say of the main rows, see `ClaimResult`."""
+    found = [(row.key, graph, value) for row in rows if row.role == "main" for graph, value in row.by_graph.items()]
     return pd.DataFrame(found, columns=pd.Index(POINTS))
 
 

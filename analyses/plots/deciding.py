@@ -11,7 +11,7 @@ from .theme import COLOURS, GREYS, SMALL, TEMPLATE, literal, panels
 
 SAYS = {"supported": COLOURS[2], "contradicted": COLOURS[1]}
 """Colours of what a row says; all else is grey."""
-ROW, BETWEEN, AROUND = 29, 64, 84  # pixels: of a line, of what is between panels, and of all else
+ROW, BETWEEN, AROUND = 28, 62, 82  # pixels: of a line, of what is between panels, and of all else
 BEYOND = 1.08  # times what is shown, so that the end of a band is seen
 MIDDLE = 0.5  # of a share; text stands where there is room
 LEAST = -0.1  # to which a band is drawn that has no lower end

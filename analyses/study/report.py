@@ -63,8 +63,8 @@ def _lead(all_findings: Sequence[Findings]) -> str:
     return (
         "The paper trained one network in each regime and read it with a lens. "
         f"Here {runs} networks on {graphs} random graphs were trained, intervened on, and judged by rules that were written "
-        "down beforehand; graphs that had been seen by then count as exploratory, the others as confirmatory. Numbers are "
-        "estimates with one-sided 95 % bounds and lead to the row they come from."
+        "down beforehand; graphs that had been seen by then count as exploratory, the others as confirmatory. Brackets are "
+        "one-sided 95 % bounds, of steps the range over graphs; underlined numbers lead to the row that they come from."
     )
 
 
