@@ -1,5 +1,5 @@
 # make demo       trains two regimes on one graph, compares their circuits, writes demo/report.html
-# make study      decides the paper's claims on the shipped runs, writes report/report.html; STUDY=trm for another study
+# make study      decides the paper's claims on the shipped runs, in a minute, writes report/report.html; STUDY=trm for one study
 # make notebook   opens the tour in JupyterLab
 # make test       every fast check; make test-slow the rest
 # make test-tl4   what of it can run with the newest TransformerLens 4; make test-tl4-quick a minute of that, for CI
@@ -11,7 +11,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?=
-STUDY ?= study
+STUDY ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 LIBRARY := $(VENV)/.installed-library
@@ -25,7 +25,7 @@ demo: $(LIBRARY)
 	$(BIN)/python -m grokscope.analyses.demo --out demo
 
 study: $(LIBRARY)
-	$(BIN)/python -m grokscope.analyses.study --study $(STUDY) --out report
+	$(BIN)/python -m grokscope.analyses.study $(STUDY:%=--study %) --out report
 
 notebook: $(NOTEBOOK)
 	$(BIN)/python -m jupyterlab examples/notebooks/tour.ipynb

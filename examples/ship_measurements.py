@@ -1,4 +1,4 @@
-"""Ship the measurements of a study, so that `make study` takes a minute: they go into the folder `measured` beside its runs.
+"""Ship the measurements of a study, so that `make study` takes a minute: into an archive beside the studies' folders.
 
 python -m grokscope.analyses.study --study trm_registered --again --out runs/trm_registered
 python examples/ship_measurements.py trm_registered runs/trm_registered/measured
@@ -12,19 +12,17 @@ from typing import Annotated
 import typer
 
 from grokscope import tasks
-from grokscope.analyses.study.shipped import FOLDER, ship_measurements
+from grokscope.analyses.study.shipped import ship_measurements, shipped_at
 from grokscope.circuits.arguments import refuse
 from grokscope.circuits.command import run_command
 
 OF_GRAPH = re.compile(r"-g\d+(-[^-]+)*\.json$")  # how names of measurements end, before what identifies them
 
 
-def measured_problems(measured: Path, files: Sequence[Path], place: Path) -> list[str]:
+def measured_problems(measured: Path, files: Sequence[Path]) -> list[str]:
     """Why there is nothing to ship, so that what was shipped before must stay."""
     if not files:
         why = "it holds no *.json" if measured.is_dir() else "there is none"
-    elif measured.resolve() == place.resolve():
-        why = "that one is where they go"
     elif others := [path.name for path in files if not OF_GRAPH.search(path.name)]:
         why = f"of no graph are {', '.join(others)}"
     else:
@@ -36,11 +34,11 @@ def main(
     study: Annotated[str, typer.Argument(help="name of a shipped study, or a folder of runs")],
     measured: Annotated[Path, typer.Argument(help="folder of its measurements, and of no other study's")],
 ) -> None:
-    """Copy the measurements of a study into its folder."""
+    """Write the archive of a study's measurements."""
     loaded, files = tasks.load_study(study), sorted(measured.glob("*.json"))
-    refuse(measured_problems(measured, files, loaded.folder / FOLDER))
-    paths = ship_measurements(loaded, files)
-    typer.echo(f"{len(paths)} measurements, {sum(path.stat().st_size for path in paths) / 2**20:.1f} MiB")
+    refuse(measured_problems(measured, files))
+    names = ship_measurements(loaded, files)
+    typer.echo(f"{shipped_at(loaded)}: {len(names)} measurements, {shipped_at(loaded).stat().st_size / 2**20:.1f} MiB")
 
 
 if __name__ == "__main__":

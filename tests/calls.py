@@ -2,12 +2,13 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 from handset import handset_model
 
 from grokscope import analyses
 from grokscope.circuits import Circuit
-from grokscope.tasks import PromptPairs, TwoHopTask
+from grokscope.tasks import PromptPairs, TwoHopTask, make_pairs
 from grokscope.tasks.transformerlens import HookedTransformer
 
 
@@ -23,7 +24,18 @@ def evidence_of(task: TwoHopTask) -> dict[str, analyses.EvidenceResult]:
 
 Call = Callable[[HookedTransformer, TwoHopTask, PromptPairs, Circuit], object]
 SPLIT, ASKED = "train_inferred", "test_inferred_iid"
+FEW: dict[str, Any] = {"n_random": 1, "allow_shared": True, "progress": False}
 CALLS: dict[str, Call] = {
+    "audit": lambda m, t, p, c: analyses.audit(m, c, p, **FEW),
+    "graded_response": lambda m, t, p, c: analyses.graded_response(
+        m, t, t.split(ASKED), cell=(0, "r1"), doses=(0.0, 1.0), progress=False
+    ),
+    "invariance": lambda m, t, p, c: analyses.invariance(m, c, p, n_rewrites=1, progress=False),
+    "judge_on": lambda m, t, p, c: analyses.judge_on(m, c, {"own": p}, n_random=1, progress=False),
+    "necessity": lambda m, t, p, c: analyses.necessity(m, c, p, **FEW),
+    "rival_circuits": lambda m, t, p, c: analyses.rival_circuits(
+        m, c, make_pairs(t, split=SPLIT, contrast="bridge", n=32, seed=1), n=2, allow_shared=True, progress=False
+    ),
     "ablate_bridge": lambda m, t, p, c: analyses.ablate_bridge(m, t, t.split(ASKED)),
     "accuracy_by_exposure": lambda m, t, p, c: analyses.accuracy_by_exposure(m, t, t.split(SPLIT)),
     "activation_patch": lambda m, t, p, c: analyses.activation_patch(m, p),

@@ -23,6 +23,7 @@ from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
 from ..forward.engine import Choice, engine_of
+from ..forward.model import check_reachable
 from ..forward.places import without_positions
 from ..forward.rewritten import rewrite_problems, rewritten
 from ..patching.effects import PatchingResult
@@ -124,6 +125,7 @@ def invariance(
     common: dict[str, Any] = {"max_memory": max_memory, "engine": engine, "progress": progress}
     problems = pairs_problems(pairs=pairs) + whole_problems(1, most=MOST_REWRITES, n_rewrites=n_rewrites)
     problems += common_problems(**common, seed=seed)
+    check_reachable(model)
     refuse(problems + _circuit_problems(circuit) + rewrite_problems(model))
     pairs.check_against(model)
     edges, together = circuit.kept_edges, circuit.graph.roles == (ALL_POSITIONS,)

@@ -4,10 +4,12 @@ They are files of the cache (`cache.cached`), named by a fingerprint of weights,
 other weights is never read. Changes of circuits by query, which are large, are shipped only of those that the page compares.
 """
 
-import shutil
+import io
+import zipfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ...circuits import Circuit
 from ...circuits.writing import write_atomic
@@ -20,36 +22,45 @@ FOLDER = "measured"
 COMPARED = {name for contrast in BY_STATUS for name in (contrast.a, contrast.b)}
 
 
+def shipped_at(study: Study) -> Path:
+    """The archive of a study's measurements, beside the folders of studies; it need not be there."""
+    return study.folder.parent / FOLDER / f"{study.folder.name}.zip"
+
+
 def take_shipped(study: Study, measured: Path) -> int:
     """Copy a study's shipped measurements into the folder of measurements, where they lack there; returns how many."""
     measured.mkdir(parents=True, exist_ok=True)
-    lacking = [path for path in sorted((study.folder / FOLDER).glob("*.json")) if not (measured / path.name).exists()]
-    for path in lacking:
-        write_atomic(measured / path.name, path.read_bytes())
+    if not shipped_at(study).is_file():
+        return 0
+    with zipfile.ZipFile(shipped_at(study)) as archive:
+        lacking = [name for name in archive.namelist() if Path(name).name == name and not (measured / name).exists()]
+        for name in lacking:
+            write_atomic(measured / name, archive.read(name))
     return len(lacking)
 
 
-def ship_measurements(study: Study, files: Iterable[Path]) -> list[Path]:
-    """Write a study's measurements beside its runs; returns the paths.
+def ship_measurements(study: Study, files: Iterable[Path]) -> list[str]:
+    """Write the archive of a study's measurements atomically; returns the names of what is in it.
 
     Args:
         study: whose they are.
         files: of measurements, as `analyse` leaves them.
     """
-    folder, new = study.folder / FOLDER, study.folder / f"{FOLDER}.partial"
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir()
     shown: set[str] = set()  # comparisons of which a graph's circuits are shipped in full
-    names = [_shipped(path, new / path.name, shown).name for path in sorted(files, key=_order)]
-    shutil.rmtree(folder, ignore_errors=True)  # only now that all could be read
-    new.rename(folder)
-    return [folder / name for name in names]
+    packed = io.BytesIO()
+    with TemporaryDirectory() as folder, zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as archive:
+        made = [_shipped(path, Path(folder) / path.name, shown) for path in sorted(files, key=_order)]
+        for path in made:
+            archive.writestr(zipfile.ZipInfo(path.name), path.read_bytes(), zipfile.ZIP_LZMA)  # without a date
+    shipped_at(study).parent.mkdir(exist_ok=True)
+    write_atomic(shipped_at(study), packed.getvalue())
+    return [path.name for path in made]
 
 
 def _shipped(path: Path, place: Path, shown: set[str]) -> Path:
     comparison = path.name.rpartition("-g")[0]
     if not comparison.startswith("paths-"):
-        return Path(shutil.copy(path, place))
+        return path
     measured: PathMeasurement = cached(path, PathMeasurement, _not_there)
     is_shown = bool(measured.circuits) and comparison not in shown
     if is_shown:

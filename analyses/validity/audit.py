@@ -45,7 +45,7 @@ def audit(
     progress: bool = True,
     seed: int = 0,
 ) -> AuditResult:
-    """Hold a circuit against the 28 criteria of Mechanistic Validity (2026), see `audit.criteria`.
+    """Hold a circuit against the 28 criteria of Mechanistic Validity (2026), see `validity.criteria`.
 
     Each criterion gets a number with its n and the function that measured it; from these follow the level at which the
     claim can be made, and its tier. What needs more than model, circuit and pairs is `not measured` unless it is given:

@@ -14,7 +14,7 @@ from grokscope.circuits import Circuit
 from grokscope.tasks import PromptPairs, TwoHopTask, make_pairs
 from grokscope.tasks.transformerlens import HookedTransformer
 
-WITHOUT_RUNNING = {"graph_of"}  # looks at a model and runs nothing
+WITHOUT_RUNNING = {"graph_of", "composition_scores"}  # look at a model and run nothing
 
 
 @pytest.fixture(scope="module")

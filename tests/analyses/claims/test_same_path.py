@@ -42,9 +42,7 @@ def test_one_path_at_equal_age_supports_the_claim() -> None:
     assert main["key"].tolist() == KEYS and set(main["m"]) == {6} and set(main["n"]) == {8}
     assert result.checks["passed"].all(), result.checks[~result.checks["passed"]].to_string()
     assert (result.m, result.smallest_n) == (6, 8) and set(result.falsifiers["m"]) == {3}
-    assert (
-        "grokked and non-grokked models answer in-distribution compositions along the same inference path" in result.caption
-    )
+    assert "Supported at equal age. Where the answer's information is, early: the same" in result.caption
     assert result.figure() and ClaimResult.from_json(result.to_json()).caption == result.caption
 
 

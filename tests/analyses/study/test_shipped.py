@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from grokscope.analyses.claims.claim import Inputs
 from grokscope.analyses.claims.path_measurement import PathMeasurement
 from grokscope.analyses.claims.regimes import measure_run
 from grokscope.analyses.study.cache import cached, fingerprint, write_measurement
-from grokscope.analyses.study.shipped import COMPARED, FOLDER, ship_measurements, take_shipped
+from grokscope.analyses.study.shipped import COMPARED, FOLDER, ship_measurements, shipped_at, take_shipped
 from grokscope.circuits import Circuit, ComputationGraph, Result
+from grokscope.circuits.documents import FileError
 from grokscope.tasks import Study, load_study
 
 
@@ -44,10 +46,11 @@ def test_changes_by_query_are_shipped_of_circuits_that_the_page_compares_alone(s
         write_measurement(tmp_path / f"paths-main-g{graph}-{graph:012x}.json", each) for graph, each in of_graph.items()
     ]
     files.append(write_measurement(tmp_path / "regime-natural-g1-r0-00000000000f.json", Result(pd.DataFrame({"a": [1]}))))
-    shipped = {path.name: path for path in ship_measurements(study, files)}
-    assert set(shipped) == {path.name for path in files} and all(
-        path.parent == study.folder / FOLDER for path in shipped.values()
-    )
+    names = ship_measurements(study, files)
+    assert sorted(names) == sorted(path.name for path in files) and shipped_at(study).is_file()
+    place = tmp_path / "taken"
+    assert take_shipped(study, place) == len(files)
+    shipped = {path.name: path for path in place.iterdir()}
 
     def read(graph: int) -> PathMeasurement:
         return cached(shipped[f"paths-main-g{graph}-{graph:012x}.json"], PathMeasurement, lambda: pytest.fail("again"))
@@ -57,28 +60,40 @@ def test_changes_by_query_are_shipped_of_circuits_that_the_page_compares_alone(s
     assert by_query == {2: ["early"], 10: []}, "the first graph that has circuits is shown"
     pd.testing.assert_frame_equal(read(2).circuits["grokked"].table, both["grokked"].table)
     assert read(10).distances.to_json() == of_graph[10].distances.to_json()
-    ship_measurements(study, files[:1])
-    assert [path.name for path in (study.folder / FOLDER).iterdir()] == [files[0].name], "old ones are gone"
+    assert shipped_at(study).read_bytes() == (ship_measurements(study, files), shipped_at(study).read_bytes())[1]
+    damaged = tmp_path / "paths-main-g3-000000000003.json"
+    damaged.write_text("{}")
+    before = shipped_at(study).read_bytes()
+    with pytest.raises(FileError):
+        ship_measurements(study, [damaged])
+    assert shipped_at(study).read_bytes() == before, "what was shipped stays"
 
 
 def test_what_is_shipped_goes_where_it_lacks_and_nothing_is_overwritten(study: Study, tmp_path: Path) -> None:
-    (study.folder / FOLDER).mkdir()
-    for name in ("a", "b"):
-        (study.folder / FOLDER / f"{name}.json").write_text(name)
+    shipped_at(study).parent.mkdir()
+    with zipfile.ZipFile(shipped_at(study), "w") as archive:
+        for name in ("a.json", "b.json", "../c.json"):
+            archive.writestr(name, name[0])
     measured = tmp_path / "report" / FOLDER
     measured.mkdir(parents=True)
     (measured / "a.json").write_text("mine")
     assert take_shipped(study, measured) == 1 and take_shipped(study, measured) == 0
-    assert (measured / "a.json").read_text() == "mine" and (measured / "b.json").read_text() == "b"
+    assert (
+        (measured / "a.json").read_text() == "mine"
+        and (measured / "b.json").read_text() == "b"
+        and not (measured.parent / "c.json").exists()
+    )
 
 
 @pytest.mark.parametrize("name", ["study", "trm_registered"])
-def test_a_shipped_measurement_is_what_is_measured_today(name: str) -> None:
+def test_a_shipped_measurement_is_what_is_measured_today(name: str, tmp_path: Path) -> None:
     """The cheapest one of each study; its name is that of today's weights, questions and settings."""
     shipped = load_study(name)
     run = min(shipped.runs.values(), key=lambda run: len(run.steps))
     job = regimes.regime_jobs(Inputs(shipped), "test_inferred_ood", "test_inferred_ood_id")[run.name]
-    path = shipped.folder / FOLDER / f"{job.name}-{fingerprint(run, *job.settings)}.json"
-    read = cached(path, Result, lambda: pytest.fail(f"{path.name} is not shipped")).table
+    name = f"{job.name}-{fingerprint(run, *job.settings)}.json"
+    with zipfile.ZipFile(shipped_at(shipped)) as archive:
+        (tmp_path / name).write_bytes(archive.read(name))
+    read = cached(tmp_path / name, Result, lambda: pytest.fail("it is there")).table
     table = measure_run(run, *job.settings).table
     pd.testing.assert_frame_equal(read, table, rtol=1e-3, atol=0.02)  # another processor may break a tie otherwise
