@@ -76,9 +76,9 @@ class Report:
         self.parts.append(f"<blockquote>{html.escape(text)} <cite>{html.escape(source)}</cite></blockquote>")
 
     @contextmanager
-    def folded(self, summary: str) -> Iterator[None]:
+    def folded(self, summary: str, *, opened: bool = False) -> Iterator[None]:
         """What is added inside stands in a part that opens by a click or a link into it; on paper it is as it was left."""
-        self.parts.append(f'<details class="fold"><summary>{html.escape(summary)}</summary>')
+        self.parts.append(f'<details class="fold"{" open" * opened}><summary>{html.escape(summary)}</summary>')
         yield
         self.parts.append("</details>")
 

@@ -288,6 +288,11 @@ class ComputationGraph:
             steps.append(replace(step, sees=sees, sinks=step.sinks or has_choice))
         return ComputationGraph((ALL_POSITIONS,), ALL_POSITIONS, tuple(steps))
 
+    @property
+    def is_together(self) -> bool:
+        """Whether one role stands for all positions, see `together`."""
+        return self.roles == (ALL_POSITIONS,)
+
     # Sizes
 
     @property

@@ -15,11 +15,11 @@ from ..patching.discovery import discover
 from ..sameness.path_distances import answered_pairs
 from ..validity.audit import audit
 from ..validity.audit_result import AuditResult
+from .dissociation_measurement import HOP1_OOD
 from .specimens import Arms, Specimen
 
 TOP, SHARE = 20, 0.1  # edges of a circuit: a tenth of the graph's, but no fewer than these
 N_RANDOM = 20
-HOP1_OOD = "test_inferred_ood_id"
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,7 @@ import pandas as pd
 from ...circuits.units import fixed
 from ..validity.audit_result import (
     BY_LEVEL,
-    MET,
-    MISSED,
+    IS_MET,
     NOT_MEASURED,
     AuditResult,
     Entry,
@@ -25,9 +24,8 @@ from ..validity.audit_result import (
 )
 from ..validity.criteria import CRITERIA
 from .audit_measurement import AuditMeasurement
-from .rules import DECIDING, INVALID, SUPPORTED, UNDECIDED, ClaimResult, passes
+from .rules import DECIDING, INVALID, SHARE_OF_GRAPHS, SUPPORTED, UNDECIDED, ClaimResult, passes
 
-WORDS = {MET: True, MISSED: False, NOT_MEASURED: None}
 NUMBER = r"(?<![\w.])-?\d+(?:\.\d+)?"
 
 
@@ -64,7 +62,7 @@ def _of_circuits(audits: Sequence[AuditResult]) -> Iterator[Entry]:
 
 
 def _over_circuits(code: str, rows: pd.DataFrame) -> Entry:
-    known, words = rows[rows["word"] != NOT_MEASURED], [WORDS[word] for word in rows["word"]]
+    known, words = rows[rows["word"] != NOT_MEASURED], [IS_MET[word] for word in rows["word"]]
     if known.empty:
         return not_measured(code, str(rows["finding"].iloc[0]))
     first = known.iloc[0]
@@ -90,7 +88,7 @@ def _of_claim(result: ClaimResult) -> Iterator[Entry]:
     yield _falsifiable(rows)
     if (rows["role"] == "control").any():
         yield _finds_what_is_planted(rows)
-    yield _prose(rows, result.sentence)
+    yield _prose(rows, result)
     yield _scope(rows)
 
 
@@ -123,15 +121,15 @@ def _scope(rows: pd.DataFrame) -> Entry:
     return Entry("V5", n > 0, "decide", says, float(n), rule="questions and n are told", n=n, unit="graphs")
 
 
-def _prose(rows: pd.DataFrame, sentence: str) -> Entry:
+def _prose(rows: pd.DataFrame, result: ClaimResult) -> Entry:
     """Whether every number of the sentence is one of a main row, at the digits that it is given with."""
-    found, main = re.findall(NUMBER, sentence.replace("−", "-")), rows[rows["role"] == "main"]
+    found, main = re.findall(NUMBER, result.sentence.replace("−", "-")), rows[rows["role"] == "main"]
     if not found:
         return not_measured("V3", "the sentence has no number")
     there = main[["value", "low", "high", "margin", "n"]].to_numpy(dtype=float).ravel().tolist()
     there += (main["value"] * main["n"]).tolist()  # on how many graphs
     there += [float(each) for text in main["against"] for each in re.findall(NUMBER, text)]
-    there += [float(each) for text in main["rule"] for each in re.findall(r"(\d+) unclear", text)]
+    there += [result.n_unclear(key) for key in main.loc[main["kind"] == SHARE_OF_GRAPHS, "key"]]
     missing = [text for text in found if not any(_same(text, number) for number in there)]
     says = f"not in a main row: {', '.join(missing)}" if missing else "none is missing"
     rule, n = "every number of the sentence is one of a main row", len(found)

@@ -9,7 +9,8 @@ few graphs and contradicted only by none of many, see `rules.occurrence_row`; fi
 see `dissociation_criteria`. Rules: docs/preregistration.md.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -101,19 +102,18 @@ def decide_dissociation(
         for row in directions(each, said, m=1)
     ]
     decision = decide([*main, *against])
-    table = rows_to_frame([*main, *controls(each, said), *alone, *beside(each)])
     result = ClaimResult(
-        table,
+        rows_to_frame([*main, *controls(each, said), *alone, *beside(each)]),
         rows_to_frame([*against, probe_alike(each), moved_alike(each)]),
         _checks(measured, said),
         NAME,
         decision.verdict,
-        _sentence(table, decision.verdict),
+        _sentence(alone, decision.verdict),
         WOULD_CHANGE,
         decision.reason,
         decision.m,
         decision.smallest_n,
-        points_of([_on_graphs(row, measured) for row in main] + against),
+        points_of([_on_graphs(row, measured) for row in main]),
     )
     return with_audit(result, audits)
 
@@ -143,17 +143,15 @@ def _checks(measured: Mapping[int, DissociationMeasurement], said: Controls) -> 
     )
 
 
-def _sentence(table: pd.DataFrame, verdict: str) -> str:
-    """The claim in the authors' sense, with each direction by itself."""
+def _sentence(alone: Sequence[Row], verdict: str) -> str:
+    """The claim in the authors' sense, with the row of each direction by itself."""
     together = {SUPPORTED: "are not bound", CONTRADICTED: "do not occur without each other in both ways"}
     words = {SUPPORTED: "it occurs", CONTRADICTED: "it does not occur", UNDECIDED: "undecided"}
-    rows = table.set_index("key")
     parts = []
-    for key, name in DIRECTIONS.items():
-        (row,) = rows.loc[[ALONE + key]].to_dict("records")
-        unclear = next((word for word in row["rule"].split("; ") if word.endswith(" unclear")), "").rpartition(", ")[2]
-        seen = f"on {row['value'] * row['n']:.0f} of {row['n']:.0f} graphs ({unclear})" if row["n"] else "asked of no graph"
-        parts.append(f"{name} {seen}, {words.get(row['says'], 'cannot be said')}")
+    for name, row in zip(DIRECTIONS.values(), alone, strict=True):
+        unclear = sum(map(math.isnan, row.by_graph.values()))
+        seen = f"on {row.value * row.n:.0f} of {row.n} graphs ({unclear} unclear)" if row.n else "asked of no graph"
+        parts.append(f"{name} {seen}, {words.get(row.says, 'cannot be said')}")
     return f"Accuracy and the path {together.get(verdict, 'may or may not be bound')}. By itself, {'; '.join(parts)}."
 
 

@@ -155,6 +155,10 @@ class ClaimResult(Result):
             raise ValueError(f"nothing was gathered to audit {self.claim!r}; claims that are decided on a study are audited")
         return AuditResult(self.audited, f"{self.claim}, {self.verdict}")
 
+    def n_unclear(self, key: str) -> int:
+        """On how many graphs a main row has no value."""
+        return int(self.points.loc[self.points["key"] == key, "value"].isna().sum())
+
     def figure(self) -> Any:
         """All quantities with their bounds, coloured by what they say."""
         rows = pd.concat([self.table, self.falsifiers], ignore_index=True)

@@ -175,7 +175,7 @@ def decide_same_path(
         decision.reason,
         decision.m,
         decision.smallest_n,
-        points_of([*main, *against]),
+        points_of(main),
     )
     return with_audit(result, audits)
 

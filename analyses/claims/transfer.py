@@ -59,7 +59,7 @@ def decide_transfer(table: pd.DataFrame) -> ClaimResult:
         decision.reason,
         decision.m,
         decision.smallest_n,
-        points_of([*main, *against]),
+        points_of(main),
     )
     return with_audit(result)
 

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from ...circuits import ComputationGraph, Node
 from ...circuits.arguments import refuse
-from ...circuits.roles import ALL_POSITIONS
 from ...tasks.models.trm import TRM
 from ...tasks.transformerlens import HookedTransformer, Model
 from ..statistics import double
@@ -68,7 +67,7 @@ def weight_problems(model: Model, graph: ComputationGraph) -> list[str]:
 
 def _graph_like(model: Model, graph: ComputationGraph) -> ComputationGraph:
     """The model's graph with the roles of another one."""
-    if graph.roles == (ALL_POSITIONS,):
+    if graph.is_together:
         return described_graph(model, ("first", "last"), 1).together
     return described_graph(model, graph.roles, graph.roles.index(graph.answer_role))
 
@@ -87,7 +86,7 @@ def weights_of(model: Model, graph: ComputationGraph) -> Weights:
     refuse(weight_problems(model, graph))
     model = at_rest(model)
     decoder, blocks = described(model), _blocks(model)
-    n_positions = model.cfg.n_ctx if graph.roles == (ALL_POSITIONS,) else len(graph.roles)
+    n_positions = model.cfg.n_ctx if graph.is_together else len(graph.roles)
     n_readers = 1 if model.cfg.attn_only else 2
     norms = [norm for block in blocks for norm in _norms_before(block, model.cfg)[:n_readers]]
     unseen_mean = all(map(_centres, [*norms, _final(model)]))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -137,6 +138,13 @@ def at_all_positions(graph: ComputationGraph, edges: Iterable[Edge | str]) -> li
 def without_positions(edge: Edge) -> Edge:
     """The edge between components."""
     return Edge(edge.sender._replace(role=""), edge.receiver._replace(role=""))
+
+
+def asked_as(graph: ComputationGraph, edges: Sequence[Edge]) -> dict[str, Any]:
+    """The arguments by which `path_patch` is asked for edges of a graph, whether it tells positions apart or not."""
+    if graph.is_together:
+        return {"edges": list(map(without_positions, edges)), "positions": "together"}
+    return {"edges": edges, "positions": "separate"}
 
 
 @lru_cache(maxsize=8)

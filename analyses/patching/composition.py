@@ -28,7 +28,7 @@ from ...circuits.units import shown
 from ...tasks.transformerlens import Model
 from ..forward.composition import Weights, weight_problems, weights_of
 from ..forward.places import without_positions
-from .reliability import circuit_problems
+from .judging import circuit_problems
 
 LEAST_RANKED = 3  # pairs, of which a rank correlation says something
 

@@ -14,7 +14,6 @@ from ...circuits import Circuit, Edge, Result
 from ...circuits.arguments import MOST_REPEATS, choice_problems, common_problems, refuse, whole_problems
 from ...circuits.columns import Columns
 from ...circuits.random_circuits import edge_class, random_circuits
-from ...circuits.roles import ALL_POSITIONS
 from ...circuits.units import after_number, fixed, shown
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
@@ -24,6 +23,7 @@ from ..plots.curves import faithfulness_curves
 from ..statistics import Values, holm, sums_by_unit
 from .choosing import said, shared_with_choosing
 from .circuit_runs import Background, CircuitRuns
+from .judging import edges_to_judge, runs_to_judge
 from .metrics import AnyMetric, as_metric, logit_difference
 
 
@@ -206,31 +206,6 @@ def faithfulness(
         unit=as_metric(metric).unit,
         shared=shared,
     )
-
-
-def edges_to_judge(circuit: Circuit) -> list[Edge]:
-    """The edges that a circuit keeps.
-
-    Raises:
-        ValueError: if it keeps none.
-    """
-    if not (kept := circuit.kept_edges):
-        raise ValueError(
-            f"the circuit keeps none of its {len(circuit.table)} edges{circuit.why_empty and f': {circuit.why_empty}'}"
-        )
-    return kept
-
-
-def runs_to_judge(model: Model, circuit: Circuit, pairs: PromptPairs, **how: Any) -> CircuitRuns:
-    """Runs of circuits of the same graph, which have positions if this one has.
-
-    Raises:
-        ValueError: if the circuit is of another graph than the model.
-    """
-    runs = CircuitRuns(model, pairs, together=circuit.graph.roles == (ALL_POSITIONS,), **how)
-    if runs.graph != circuit.graph:
-        raise ValueError(f"the circuit is of another graph than the model: {circuit.graph} against {runs.graph}")
-    return runs
 
 
 def alone_and_without(

@@ -28,9 +28,9 @@ from ...tasks.transformerlens import Model
 from ..forward.engine import Choice
 from .choosing import said, shared_with_choosing
 from .circuit_runs import Background, CircuitRuns, check_enough
-from .faithfulness import alone_and_without, edges_to_judge, runs_to_judge
+from .faithfulness import alone_and_without
+from .judging import circuit_problems, edges_to_judge, runs_to_judge
 from .metrics import AnyMetric, as_metric, logit_difference
-from .reliability import circuit_problems
 
 ALPHA = 0.05
 MOST_LEFT = 0.5  # share of the gap; a circuit without which more may be left is not called needed

@@ -16,15 +16,14 @@ from ...circuits import Circuit, ComputationGraph, Edge, Result
 from ...circuits.arguments import MOST_REPEATS, common_problems, is_one_of, refuse, shortly, whole_problems
 from ...circuits.columns import Columns
 from ...circuits.random_circuits import random_circuits
-from ...circuits.roles import ALL_POSITIONS
 from ...circuits.units import fixed
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
 from ..forward.engine import Choice
 from .circuit_runs import MIN_PAIRS, Background, CircuitRuns
+from .judging import circuit_problems
 from .metrics import AnyMetric, as_metric, logit_difference
-from .reliability import circuit_problems
 
 NUMBERS = ("kept", "low", "high", "without", "without_low", "without_high", "lost", "lost_low", "lost_high")
 NUMBERS += ("random", "random_lost")
@@ -140,7 +139,7 @@ def _judged(model: Model, pairs: PromptPairs, circuit: Circuit, n_random: int, h
     row |= dict.fromkeys(NUMBERS, float("nan"))
     if len(pairs) < MIN_PAIRS:
         return row | {"reason": f"{len(pairs)} pairs are too few, needed are {MIN_PAIRS}"}
-    runs = CircuitRuns(model, pairs, together=circuit.graph.roles == (ALL_POSITIONS,), **how)
+    runs = CircuitRuns(model, pairs, together=circuit.graph.is_together, **how)
     edges, seed = edges_there(circuit, runs.graph), how["seed"]
     row |= {"n_edges": len(edges), "gap": runs.gap[0]}
     if runs.gap[2] or not edges:

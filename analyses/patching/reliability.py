@@ -10,11 +10,12 @@ from jaxtyping import Bool, Float
 from scipy.stats import rankdata
 
 from ...circuits import Circuit, Result
-from ...circuits.arguments import MOST_REPEATS, common_problems, refuse, shortly, whole_problems
+from ...circuits.arguments import MOST_REPEATS, common_problems, refuse, whole_problems
 from ...circuits.columns import Columns
 from ...circuits.resampling import Units, n_units, reweighted, units_of_queries
 from ...circuits.units import fixed
 from ..statistics import AT_ONCE
+from .judging import circuit_problems
 
 FEWEST_UNITS = 4  # two for each half
 FEWEST_EDGES = 3  # any two effects lie on a line
@@ -104,12 +105,6 @@ def split_half(circuit: Circuit, *, n_splits: int = 200, seed: int = 0) -> Relia
         reason=reason,
         recipe=dict(circuit.provenance.get("recipe", {})),
     )
-
-
-def circuit_problems(**given: Any) -> list[str]:
-    """Which arguments, by name, are no circuits."""
-    wrong = {name: value for name, value in given.items() if not isinstance(value, Circuit)}
-    return [f"{name} is {shortly(value)}, needed is a Circuit, as `discover` gives" for name, value in wrong.items()]
 
 
 QUANTITIES = ("correlation", "rank correlation", "jaccard")

@@ -18,7 +18,6 @@ from ...circuits import Circuit, ComputationGraph, Node, Result, connected
 from ...circuits.arguments import MOST_REPEATS, choice_problems, common_problems, refuse, whole_problems
 from ...circuits.columns import Columns
 from ...circuits.progress import bar
-from ...circuits.roles import ALL_POSITIONS
 from ...circuits.units import after_number, fixed, shown
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
@@ -27,8 +26,8 @@ from ..forward.engine import Choice
 from ..statistics import resampled_ratios
 from .choosing import said, shared_with_choosing
 from .circuit_runs import Background, CircuitRuns, check_enough
+from .judging import circuit_problems, edges_to_judge, runs_to_judge
 from .metrics import AnyMetric, as_metric, logit_difference
-from .reliability import circuit_problems
 
 STRATEGIES = ("strongest", "backward", "random")
 ALL_OTHERS = "all others"
@@ -192,18 +191,14 @@ def rival_circuits(
     common = common_problems(allow_shared=allow_shared, max_memory=max_memory, engine=engine, progress=progress, seed=seed)
     refuse(circuit_problems(circuit=circuit) + pairs_problems(pairs=pairs) + counts + choice + common)
     pairs.check_against(model)
-    if not (kept := circuit.kept_edges):
-        why = circuit.why_empty and f": {circuit.why_empty}"
-        raise ValueError(f"the circuit keeps none of its {len(circuit.table)} edges{why}")
+    kept = edges_to_judge(circuit)
     halves = pairs.halves()
     for half in halves:
         check_enough(half)
     shared = shared_with_choosing(circuit.provenance, halves[1], allow_shared=allow_shared)
     how: dict[str, Any] = {"background": background, "metric": metric, "max_memory": max_memory, "engine": engine}
-    how |= {"together": circuit.graph.roles == (ALL_POSITIONS,), "progress": progress, "seed": seed}
-    searching, judging = (CircuitRuns(model, half, **how) for half in halves)
-    if searching.graph != circuit.graph:
-        raise ValueError(f"the circuit is of another graph than the model: {circuit.graph} against {searching.graph}")
+    how |= {"progress": progress, "seed": seed}
+    searching, judging = (runs_to_judge(model, circuit, half, **how) for half in halves)
     found = _Search(searching, searching.open_edges([kept])[0])
     rivals = found.rivals(n, seed, progress)
     sides = {"searching": searching.gap[2], "judging": judging.gap[2]}

@@ -17,19 +17,18 @@ from torch import Tensor
 from ...circuits import Circuit, Result
 from ...circuits.arguments import LARGEST_SEED, common_problems, refuse, whole_problems
 from ...circuits.columns import Columns
-from ...circuits.roles import ALL_POSITIONS
 from ...circuits.units import shown
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
 from ..forward.engine import Choice, engine_of
 from ..forward.model import check_reachable
-from ..forward.places import without_positions
+from ..forward.places import asked_as
 from ..forward.rewritten import rewrite_problems, rewritten
 from ..patching.effects import PatchingResult
 from ..patching.exact import path_patch
+from ..patching.judging import circuit_problems
 from ..patching.metrics import AnyMetric, logit_difference
-from ..patching.reliability import circuit_problems
 from ..patching.resolution import resolution_of
 
 ROUNDINGS = 16  # by how many roundings of the largest logit two models may differ that compute the same
@@ -128,9 +127,8 @@ def invariance(
     check_reachable(model)
     refuse(problems + _circuit_problems(circuit) + rewrite_problems(model))
     pairs.check_against(model)
-    edges, together = circuit.kept_edges, circuit.graph.roles == (ALL_POSITIONS,)
-    common |= {"edges": list(map(without_positions, edges)) if together else edges, "metric": metric}
-    common |= {"positions": "together" if together else "separate"}
+    edges = circuit.kept_edges
+    common |= {**asked_as(circuit.graph, edges), "metric": metric}
     before, logits, rows = path_patch(model, pairs, **common), _logits(model, pairs, max_memory, engine), []
     for number in range(n_rewrites):
         drawn = (int(seed) + number) % (LARGEST_SEED + 1)

@@ -9,12 +9,10 @@ from ...circuits.units import cell, interval
 from ..validity.audit_result import AuditResult
 
 
-def audit_chips(result: AuditResult, about: str, *, folded: bool) -> str:
-    """HTML of a result, under what it is about; folded away if that is all that should be seen first."""
+def audit_chips(result: AuditResult) -> str:
+    """HTML of a result."""
     rows: Any = result.table.to_dict("records")
-    chips = "".join(_chip(row) for row in rows)
-    state = "" if folded else " open"
-    return f'<details class="fold"{state}><summary>{html.escape(about)}</summary><div class="chips">{chips}</div></details>'
+    return f'<div class="chips">{"".join(map(_chip, rows))}</div>'
 
 
 def _chip(row: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..claims.claim import show_result
-from ..claims.deciding import ARCHITECTURES, deciding_lines, deciding_points, sure_rows
+from ..claims.deciding import ARCHITECTURES, Judged, deciding_lines, deciding_points, sure_rows
 from ..claims.registry import CLAIMS
 from ..claims.rules import ClaimResult
 from ..page import Report
@@ -45,12 +45,12 @@ def write_report(all_findings: Sequence[Findings], path: Path) -> Path:
     """Write the page atomically; returns the path."""
     report, table = Report(TITLE, with_contents=False), verdict_table(all_findings)
     report.paragraph(_lead(all_findings))
-    sure = {name: sure_rows(judged(all_findings, name)) for name, claim in CLAIMS.items() if claim.words}
-    report.bullets(headline(table, sure))
+    found = {name: judged(all_findings, name) for name in CLAIMS}
+    report.bullets(headline(table, {name: sure_rows(found[name]) for name, claim in CLAIMS.items() if claim.words}))
     costs = {f"graphs {each.graphs}": each.claims["cost"].summary for each in all_findings if "cost" in each.claims}
     report.fragment(first_screen(table, cost_in_words(costs)))
     for name in CLAIMS:
-        _section(report, name, all_findings)
+        _section(report, name, all_findings, found[name])
     _paper(all_findings, report)
     report.paragraph(SIZES)
     return report.save(path)
@@ -68,8 +68,8 @@ def _lead(all_findings: Sequence[Findings]) -> str:
     )
 
 
-def _section(report: Report, name: str, all_findings: Sequence[Findings]) -> None:
-    claim, found = CLAIMS[name], judged(all_findings, name)
+def _section(report: Report, name: str, all_findings: Sequence[Findings], found: Sequence[Judged]) -> None:
+    claim = CLAIMS[name]
     report.heading(claim.heading, name=f"claim-{name}")
     if claim.words:
         report.quote(claim.words, SOURCE)
@@ -87,10 +87,11 @@ def _section(report: Report, name: str, all_findings: Sequence[Findings]) -> Non
         claim.picture(findings.claims[name], report)
     if found:
         report.paragraph(f"What would change it. {found[0].result.would_change}")
-    for first, each in enumerate(found):
+    for place, each in enumerate(found):
         audit = each.result.audit()
         about = f"Audit of the evidence, {each.label}; green met, orange missed, grey not measured. {audit.caption}"
-        report.fragment(audit_chips(audit, about, folded=bool(first)))
+        with report.folded(about, opened=not place):
+            report.fragment(audit_chips(audit))
     for place, findings in enumerate(all_findings):
         with report.folded(f"All numbers of {findings.label}"):
             if place:

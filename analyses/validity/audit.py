@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...circuits import Circuit, ComputationGraph, Edge
+from ...circuits import Circuit, Edge
 from ...circuits.arguments import MOST_REPEATS, common_problems, names_problems, refuse, whole_problems
-from ...circuits.roles import ALL_POSITIONS
 from ...tasks import PromptPairs, Queries
 from ...tasks.questions.given import kind_of, queries_problems
 from ...tasks.questions.given_pairs import pairs_problems
@@ -15,10 +14,9 @@ from ..forward.engine import Choice, engine_of
 from ..forward.model import check_reachable
 from ..patching.choosing import shared_with_choosing
 from ..patching.circuit_runs import check_enough
-from ..patching.faithfulness import edges_to_judge
+from ..patching.judging import check_graph, circuit_problems, edges_to_judge
 from ..patching.metrics import AnyMetric, as_metric, logit_difference
 from ..patching.other_prompts import prompts_problems
-from ..patching.reliability import circuit_problems
 from .audit_result import AuditResult, audited
 from .entries import entries_of
 from .evidence_of_circuit import measure_circuit
@@ -95,7 +93,7 @@ def audit(
     check_enough(pairs)
     shared_with_choosing(circuit.provenance, pairs, allow_shared=allow_shared)
     edges_to_judge(circuit)
-    _check_graph(engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory, engine=engine).graph, circuit)
+    check_graph(engine_of(model, pairs.roles, pairs.answer_position, max_memory=max_memory, engine=engine).graph, circuit)
     if untrained is not None:
         check_reachable(untrained)
         pairs.check_against(untrained)
@@ -123,13 +121,6 @@ def audit(
         seed=seed,
     )
     return audited(entries_of(found), f"{model.cfg.model_name}, {len(circuit.kept_edges)} edges")
-
-
-def _check_graph(graph: ComputationGraph, circuit: Circuit) -> None:
-    """Raise as `faithfulness` does if the circuit is of another graph, before other instruments have run."""
-    graph = graph.together if circuit.graph.roles == (ALL_POSITIONS,) else graph
-    if graph != circuit.graph:
-        raise ValueError(f"the circuit is of another graph than the model: {circuit.graph} against {graph}")
 
 
 def _replicate_problems(replicates: Any) -> list[str]:

@@ -14,6 +14,8 @@ from ..plots.audit import audit_chips
 from .criteria import CRITERIA, LEVELS, TIERS
 
 MET, MISSED, NOT_MEASURED = "met", "missed", "not measured"
+IS_MET: Mapping[str, bool | None] = {MET: True, MISSED: False, NOT_MEASURED: None}
+"""What an entry says, by its word."""
 
 
 Audited = Annotated[
@@ -136,10 +138,9 @@ def audited(entries: Iterable[Entry], about: str) -> AuditResult:
 
 def with_entry(table: pd.DataFrame, entry: Entry, about: str) -> AuditResult:
     """An audit with another entry for one criterion; level and tier follow anew."""
-    words = {MET: True, MISSED: False, NOT_MEASURED: None}
     numbers = ("value", "low", "high", "rule", "n", "unit")
     kept = [
-        Entry(row["code"], words[row["word"]], row["measured_by"], row["finding"], **{name: row[name] for name in numbers})
+        Entry(row["code"], IS_MET[row["word"]], row["measured_by"], row["finding"], **{name: row[name] for name in numbers})
         for row in table.to_dict("records")
         if row["code"] not in (*BY_LEVEL, entry.code)
     ]

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from ...circuits import Circuit, Edge
-from ...circuits.roles import ALL_POSITIONS
 from ...circuits.similarity import overlap_at, rank_correlation
 from ...tasks import PromptPairs, Queries
 from ...tasks.transformerlens import Model
@@ -16,7 +15,7 @@ from ..bridge.graded_response import GradedResponseResult, graded_response
 from ..bridge.sources import Source
 from ..forward.composition import weight_problems
 from ..forward.engine import Choice
-from ..forward.places import without_positions
+from ..forward.places import asked_as
 from ..forward.rewritten import rewrite_problems
 from ..patching.attribution import edge_attribution
 from ..patching.circuit_runs import MIN_PAIRS, CircuitRuns
@@ -24,6 +23,7 @@ from ..patching.composition import CompositionResult, composition_scores
 from ..patching.effects import Direction
 from ..patching.exact import path_patch
 from ..patching.faithfulness import FaithfulnessResult, faithfulness
+from ..patching.judging import runs_to_judge
 from ..patching.metrics import AnyMetric, exact_match
 from ..patching.necessity import NecessityResult, necessity
 from ..patching.other_prompts import OtherPromptsResult, judge_on
@@ -131,7 +131,7 @@ def measure_circuit(
 
     on_target = on({"the answer": pairs}, exact_match)
     assert on_target is not None
-    runs = CircuitRuns(model, pairs, **how, together=circuit.graph.roles == (ALL_POSITIONS,))
+    runs = runs_to_judge(model, circuit, pairs, **how)
     floor, ceiling = runs.share(np.array([[False], [True]]).repeat(len(runs.graph.edges), 1))
     return CircuitEvidence(
         circuit=circuit,
@@ -194,11 +194,10 @@ def _graded(
 def _named(model: Model, circuit: Circuit, pairs: PromptPairs, how: Mapping[str, Any]) -> pd.DataFrame:
     """How alike effects are by other instruments, and in the other direction, on the same pairs."""
     direction: Direction = circuit.provenance.get("direction", "noising")
-    together, opposite = circuit.graph.roles == (ALL_POSITIONS,), OPPOSITE[direction]
-    asked = list(map(without_positions, circuit.measured_edges)) if together else circuit.measured_edges
-    how = {**how, "edges": asked}
-    exact: dict[str, Any] = how | {"positions": "together" if together else "separate"}
-    others = {method: edge_attribution(model, pairs, method=method, direction=direction, **how) for method in METHODS}
+    opposite, asked = OPPOSITE[direction], asked_as(circuit.graph, circuit.measured_edges)
+    exact: dict[str, Any] = {**how, **asked}
+    attributed: dict[str, Any] = {**how, "edges": asked["edges"]}
+    others = {method: edge_attribution(model, pairs, method=method, direction=direction, **attributed) for method in METHODS}
     others[opposite] = path_patch(model, pairs, direction=opposite, **exact)
     here = path_patch(model, pairs, direction=direction, **exact).table["effect"].to_numpy(dtype=float)[:, None]
     top = overlap_at(len(circuit.kept_edges))
