@@ -155,9 +155,11 @@ class ClaimResult(Result):
             raise ValueError(f"nothing was gathered to audit {self.claim!r}; claims that are decided on a study are audited")
         return AuditResult(self.audited, f"{self.claim}, {self.verdict}")
 
-    def n_unclear(self, key: str) -> int:
-        """On how many graphs a main row has no value."""
-        return int(self.points.loc[self.points["key"] == key, "value"].isna().sum())
+    @property
+    def n_unclear(self) -> dict[str, int]:
+        """By main row, on how many graphs it has no value."""
+        missing = self.points.loc[self.points["value"].isna(), "key"]
+        return {key: int((missing == key).sum()) for key in self.table["key"]}
 
     def figure(self) -> Any:
         """All quantities with their bounds, coloured by what they say."""

@@ -270,12 +270,12 @@ def test_memory_is_given_to_every_instrument_that_takes_it(world: SimpleNamespac
         return lambda *args, **how: seen.setdefault(name, []).append(how["max_memory"]) or original(*args, **how)
 
     names = ("faithfulness", "necessity", "rival_circuits", "invariance", "judge_on", "graded_response", "edge_attribution")
-    for name in (*names, "path_patch", "CircuitRuns"):
+    names = (*names, "path_patch", "runs_to_judge", "CircuitRuns")
+    for name in names:
         monkeypatch.setattr(module, name, spied(name))
-    audit(world.model, world.circuit, world.pairs, n_random=1, max_memory=2**30, progress=False)
-    assert set(seen) == {*names, "path_patch", "CircuitRuns"} and {each for found in seen.values() for each in found} == {
-        2**30
-    }
+    given = {"untrained": world.given["untrained"], "max_memory": 2**30}
+    audit(world.model, world.circuit, world.pairs, n_random=1, progress=False, **given)
+    assert set(seen) == set(names) and {each for found in seen.values() for each in found} == {2**30}
 
 
 def test_predicted_edges_are_held_against_chance(small: tuple[HookedTransformer, Circuit, PromptPairs]) -> None:
