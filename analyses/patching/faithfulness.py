@@ -13,8 +13,10 @@ from scipy.stats import ttest_1samp
 from ...circuits import Circuit, Edge, Result
 from ...circuits.arguments import MOST_REPEATS, choice_problems, common_problems, refuse, whole_problems
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
+from ...circuits.plain_text import counted
 from ...circuits.random_circuits import edge_class, random_circuits
-from ...circuits.units import after_number, fixed, shown
+from ...circuits.units import after_number, fixed, interval, shown
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
@@ -130,6 +132,26 @@ class FaithfulnessResult(Result):
     def _shared(self) -> str:
         """What the judging pairs have in common with those that the circuit was chosen on, if they have."""
         return said(self.shared, int(self.table["n"].iloc[0]))
+
+    def explain(self) -> Explanation:
+        """How much of the effect the circuit carries, next to random circuits."""
+        row, n_random, n_needed = self.table.iloc[0], len(self.table) - 1, int(self.edges["needed"].sum())
+        as_much = int((self.table["faithfulness"].iloc[1:] >= row["faithfulness"]).sum())
+        means = (
+            f"The circuit alone keeps {fixed(row['faithfulness'], 2)} of the gap (1 is all that the model does, 0 nothing); "
+            f"without the circuit {fixed(row['without'], 2)} is left."
+        )
+        return Explanation(
+            measured=f"A run in which only the circuit's {row['n_edges']} edges carry clean states and all others "
+            f"{self.background} ones, and a run with the two exchanged.",
+            on=f"{self.model}, {counted(int(row['n']), 'prompt pair')} over {counted(int(row['n_units']), 'unit')}"
+            f"{self._shared}. The gap between clean and corrupt is {shown(row['gap'])}{after_number(self.unit)}.",
+            means=f"Nothing: {self.reason}." if self.reason else means,
+            sure=f"The 95 % interval is {interval(row['low'], row['high'], 2)}, over resampled units. Of {n_random} random "
+            f"circuits of that size, with edges in similar places, {as_much} keep as much.",
+            would_change=f"Other prompts, or closed edges that carry something else than {self.background} states. Left out "
+            f"one by one, {n_needed} of {counted(len(self.edges), 'edge')} change the answer.",
+        )
 
     def figure(self) -> Any:
         """Faithfulness by size in both orders, with shuffled rankings."""
