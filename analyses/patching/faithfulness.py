@@ -16,7 +16,7 @@ from ...circuits.columns import Columns
 from ...circuits.explanation import Explanation
 from ...circuits.plain_text import counted
 from ...circuits.random_circuits import edge_class, random_circuits
-from ...circuits.units import after_number, fixed, interval, shown
+from ...circuits.units import after_number, fixed, interval, shown, unit_of
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
@@ -145,7 +145,8 @@ class FaithfulnessResult(Result):
             measured=f"A run in which only the circuit's {row['n_edges']} edges carry clean states and all others "
             f"{self.background} ones, and a run with the two exchanged.",
             on=f"{self.model}, {counted(int(row['n']), 'prompt pair')} over {counted(int(row['n_units']), 'unit')}"
-            f"{self._shared}. The gap between clean and corrupt is {shown(row['gap'])}{after_number(self.unit)}.",
+            f"{self._shared}. The gap between clean and corrupt is {shown(row['gap'])} "
+            f"{unit_of(self.metric, self.unit)}.",
             means=f"Nothing: {self.reason}." if self.reason else means,
             sure=f"The 95 % interval is {interval(row['low'], row['high'], 2)}, over resampled units. Of {n_random} random "
             f"circuits of that size, with edges in similar places, {as_much} keep as much.",
