@@ -2,10 +2,14 @@
 
 import dataclasses
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from .plain_text import plain
+from .plain_text import counted, plain, shortened
+from .units import interval
+
+LONGEST_ANSWER = 1_000  # characters; names can be of any length
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,10 @@ class Explanation:
     sure: str
     would_change: str
 
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # names may be any text, an answer is one line
+            object.__setattr__(self, field.name, shortened(getattr(self, field.name), LONGEST_ANSWER))
+
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """Question and answer, in the order in which they are read."""
         return zip(QUESTIONS, dataclasses.astuple(self), strict=True)
@@ -49,3 +57,29 @@ class Explanation:
 
 
 QUESTIONS = ("What was measured", "On what", "What it means", "How sure", "What would change it")
+
+
+def without_rows(who: str) -> Explanation:
+    """Of a result whose table is empty."""
+    return Explanation("Nothing: the table has no rows.", f"{who}, 0 rows.", *["Nothing: the table has no rows."] * 3)
+
+
+def bounds_in_words(low: float, high: float, digits: int = 2, *, over: str = "resampled units") -> str:
+    """The sentence on a 95 % interval.
+
+    >>> bounds_in_words(0.1, 0.25), bounds_in_words(float("nan"), float("nan"))
+    ('The 95 % interval over resampled units is [0.10, 0.25].', 'No interval is held.')
+    """
+    bounds = interval(low, high, digits)
+    return f"The 95 % interval over {over} is {bounds}." if bounds else "No interval is held."
+
+
+def counted_units(row: Mapping[Any, Any], one: str = "prompt pair") -> str:
+    """How many pairs or other questions, and of how many units, which old files do not say.
+
+    >>> counted_units({"n": 12, "n_units": 4}), counted_units({"n": 1})
+    ('12 prompt pairs over 4 units', '1 prompt pair')
+    """
+    n_units = row.get("n_units", float("nan"))
+    over = "" if n_units != n_units else f" over {counted(int(n_units), 'unit')}"
+    return f"{counted(int(row['n']), one)}{over}"

@@ -38,8 +38,11 @@ def assert_explained(result: Result, *, constants: set[str] = frozenset()) -> No
 
 def _held(text: str, there: list[float]) -> bool:
     plain = text.replace(",", "").replace("−", "-")
-    if "e" in plain or re.fullmatch(r"-?0\.0\d+", plain):  # as `shown` writes what is small
-        return any(math.isclose(float(plain), number, rel_tol=0.06) for number in there)
+    small = "e" in plain or re.fullmatch(r"-?0\.0\d+", plain)  # as `shown` writes what is small
+    if small and any(math.isclose(float(plain), number, rel_tol=0.06) for number in there):
+        return True
+    if "e" in plain:
+        return False
     digits = len(plain.partition(".")[2])
     return any(fixed(number, digits) == fixed(float(plain), digits) for number in there)
 

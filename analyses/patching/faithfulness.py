@@ -13,10 +13,10 @@ from scipy.stats import ttest_1samp
 from ...circuits import Circuit, Edge, Result
 from ...circuits.arguments import MOST_REPEATS, choice_problems, common_problems, refuse, whole_problems
 from ...circuits.columns import Columns
-from ...circuits.explanation import Explanation
+from ...circuits.explanation import Explanation, bounds_in_words, counted_units
 from ...circuits.plain_text import counted
 from ...circuits.random_circuits import edge_class, random_circuits
-from ...circuits.units import after_number, fixed, interval, shown, unit_of
+from ...circuits.units import after_number, fixed, shown, unit_of
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
@@ -141,15 +141,17 @@ class FaithfulnessResult(Result):
             f"The circuit alone keeps {fixed(row['faithfulness'], 2)} of the gap (1 is all that the model does, 0 nothing); "
             f"without the circuit {fixed(row['without'], 2)} is left."
         )
+        random = (
+            f" Of {counted(n_random, 'random circuit')} of that size, with edges in similar places, {as_much} "
+            f"{'keeps' if as_much == 1 else 'keep'} as much (p = {fixed(self.p_value, 3)})."
+        )
         return Explanation(
             measured=f"A run in which only the circuit's {row['n_edges']} edges carry clean states and all others "
             f"{self.background} ones, and a run with the two exchanged.",
-            on=f"{self.model}, {counted(int(row['n']), 'prompt pair')} over {counted(int(row['n_units']), 'unit')}"
-            f"{self._shared}. The gap between clean and corrupt is {shown(row['gap'])} "
-            f"{unit_of(self.metric, self.unit)}.",
+            on=f"{self.model}, {counted_units(row.to_dict())}{self._shared}. The gap between clean and corrupt is "
+            f"{shown(row['gap'])} {unit_of(self.metric, self.unit)}.",
             means=f"Nothing: {self.reason}." if self.reason else means,
-            sure=f"The 95 % interval is {interval(row['low'], row['high'], 2)}, over resampled units. Of {n_random} random "
-            f"circuits of that size, with edges in similar places, {as_much} keep as much.",
+            sure=bounds_in_words(row["low"], row["high"]) + (random if n_random and not self.reason else ""),
             would_change=f"Other prompts, or closed edges that carry something else than {self.background} states. Left out "
             f"one by one, {n_needed} of {counted(len(self.edges), 'edge')} change the answer.",
         )
