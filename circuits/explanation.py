@@ -74,7 +74,7 @@ def bounds_in_words(low: float, high: float, digits: int = 2, *, over: str = "re
     return f"The 95 % interval over {over} is {bounds}." if bounds else "No interval is held."
 
 
-def counted_units(row: Mapping[Any, Any], one: str = "prompt pair") -> str:
+def counted_units(row: Mapping[Any, Any], one: str = "prompt pair", several: str = "") -> str:
     """How many pairs or other questions, and of how many units, which old files do not say.
 
     >>> counted_units({"n": 12, "n_units": 4}), counted_units({"n": 1})
@@ -82,4 +82,4 @@ def counted_units(row: Mapping[Any, Any], one: str = "prompt pair") -> str:
     """
     n_units = row.get("n_units", float("nan"))
     over = "" if n_units != n_units else f" over {counted(int(n_units), 'unit')}"
-    return f"{counted(int(row['n']), one)}{over}"
+    return f"{counted(int(row['n']), one, several)}{over}"

@@ -148,12 +148,12 @@ class FaithfulnessResult(Result):
         return Explanation(
             measured=f"A run in which only the circuit's {row['n_edges']} edges carry clean states and all others "
             f"{self.background} ones, and a run with the two exchanged.",
-            on=f"{self.model}, {counted_units(row.to_dict())}{self._shared}. The gap between clean and corrupt is "
+            on=f"{self.model}, {counted_units(row.to_dict())}{self._shared}. The gap, m(clean) − m(empty), is "
             f"{shown(row['gap'])} {unit_of(self.metric, self.unit)}.",
             means=f"Nothing: {self.reason}." if self.reason else means,
             sure=bounds_in_words(row["low"], row["high"]) + (random if n_random and not self.reason else ""),
             would_change=f"Other prompts, or closed edges that carry something else than {self.background} states. Left out "
-            f"one by one, {n_needed} of {counted(len(self.edges), 'edge')} change the answer.",
+            f"one by one, {n_needed} of {counted(len(self.edges), 'edge')} are needed.",
         )
 
     def figure(self) -> Any:
