@@ -77,6 +77,7 @@ LACKING |= {
 
 NEEDED = {
     "AttentionResult": "integrated_stderr pattern_stderr",
+    "CircuitTrajectory": "n_kept weighted_overlap",
     "CompositionResult": "n_found",
     "FaithfulnessResult": "needed n_edges without",
     "NecessityResult": "ablation reason without without_low without_high random_without",

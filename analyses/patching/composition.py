@@ -141,8 +141,8 @@ class CompositionResult(Result):
             means=agrees,
             sure="Pairs share matrices, so they are not independent and no interval is given. The rank correlation with "
             f"Σ |effect| is {known or 'not defined'}.",
-            would_change=f"Other edges than those kept by {named(self.kept) if self.kept else 'an unknown rule'}; scores know "
-            "nothing of prompts.",
+            would_change=f"Other edges than those kept by {named(self.kept) if self.kept else 'an unknown rule'}; scores "
+            "know nothing of prompts.",
         )
 
 

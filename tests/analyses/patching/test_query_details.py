@@ -353,6 +353,6 @@ def test_what_it_says_of_itself_is_what_it_holds() -> None:
     assert_explained(result)
     right = [int(result.queries[f"{side}_right"].sum()) for side in ("clean", "corrupt")]
     assert f"On {right[0]} of 5 clean prompts" in result.explain().means and f"on {right[1]} of 5" in result.explain().means
-    headless = query_details(mixing_model(), mixing_pairs())
+    headless = query_details(mixing_model("short"), mixing_pairs("short", 4))
     assert_explained(headless)
     assert "the model has no heads" in headless.explain().measured
