@@ -81,7 +81,7 @@ class ByAgeResult(Result):
         for row in effects.dropna(subset="value").nlargest(1, "value").to_dict("records"):
             means = (
                 f"{row['contrast']}, which differ in {row['varies']}, are furthest apart: {fixed(row['value'], 3)} by "
-                f"{row['measure']}, where 0 is no difference and up to {row['margin']:g} counts as none."
+                f"the measure {row['measure']}, where 0 is no difference and up to {row['margin']:g} counts as none."
             )
             sure = (
                 f"One-sided 95 % bounds of that distance over {counted(int(row['n']), 'graph')} are "
@@ -89,7 +89,8 @@ class ByAgeResult(Result):
             )
         return Explanation(
             measured="How far the paths of two trainings are apart that differ in status at equal age, or in age at equal "
-            f"status, by {', '.join(dict.fromkeys(self.table['measure']))}; and differences of two such effects.",
+            f"status, by the measures {', '.join(dict.fromkeys(self.table['measure']))}; and differences of two such "
+            "effects.",
             on=f"{self.split}, {self._n}.",
             means=means,
             sure=sure,

@@ -176,15 +176,17 @@ class ClaimResult(Result):
     def explain(self) -> Explanation:
         """The verdict, the row that it hangs on, and what would give another one."""
         main, row = self.table[self.table["role"] == "main"], self.decisive
-        hangs = "no row, since no main row has a number" if row is None else row_in_words(str(row["key"]), row)
+        hangs, bounds = "no row, since no main row has a number", ""
+        if row is not None:
+            hangs, bounds = row_in_words(str(row["key"]), row), interval(row["low"], row["high"], 2)
         return Explanation(
             measured=f"{counted(len(main), 'main row')}, which decide together, and "
             f"{counted(len(self.falsifiers), 'falsifier')}, which count once every main row supports the claim.",
             on=f"{n_shown(main)} under a main row; questions: {', '.join(dict.fromkeys(main['split'])) or 'none'}.",
             means=f"{self.claim}: {self.verdict}. {self.sentence}",
-            sure=f"The verdict hangs on {hangs}. Bounds are one-sided at 95 %; the step that decided has m = {self.m} rows, "
-            f"each of which contradicts by bounds at .05/m, and rests on {fewest(self.smallest_n)} graphs.",
-            would_change=self.would_change,
+            sure=f"One-sided 95 % bounds of the row that the verdict hangs on: {bounds or 'not held'}. A row contradicts by "
+            f"bounds at .05/m, of m = {self.m} rows; the step that decided rests on {fewest(self.smallest_n)} graphs.",
+            would_change=f"The verdict hangs on {hangs}. {self.would_change}",
         )
 
     def figure(self) -> Any:

@@ -55,7 +55,7 @@ def test_what_it_says_of_itself_is_what_it_holds() -> None:
     assert_explained(result)
     row = result.table[result.table["varies"] != "interaction"].nlargest(1, "value").iloc[0]
     assert f"{row['contrast']}, which differ in {row['varies']}" in result.explain().means
-    assert f"{row['value']:.3f} by {row['measure']}" in result.explain().means
+    assert f"{row['value']:.3f} by the measure {row['measure']}" in result.explain().means
     assert f"[{row['low']:.3f}, {row['high']:.3f}]" in result.explain().sure
 
 

@@ -83,8 +83,8 @@ def test_what_a_claim_says_of_itself_is_what_it_holds() -> None:
         assert_explained(result)
         row, explained = result.decisive, result.explain()
         assert row is not None and explained.means.startswith(f"{result.claim}: {result.verdict}. ")
-        assert f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" in explained.sure
-        assert explained.would_change == result.would_change
+        bounds = f"[{row['low']:.2f}, {row['high']:.2f}]"
+        assert bounds in explained.sure and f"{row['value']:.2f} {bounds}; {row['against']}" in explained.would_change
 
 
 def test_each_main_row_decides_by_itself_and_some_transfer_leaves_it_open() -> None:
