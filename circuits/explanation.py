@@ -6,8 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from .plain_text import counted, plain, shortened
-from .units import interval
+from .units import interval, shown, size_of_gap
 
 LONGEST_ANSWER = 1_000  # characters; names can be of any length
 
@@ -80,6 +83,29 @@ def counted_units(row: Mapping[Any, Any], one: str = "prompt pair", several: str
     >>> counted_units({"n": 12, "n_units": 4}), counted_units({"n": 1})
     ('12 prompt pairs over 4 units', '1 prompt pair')
     """
-    n_units = row.get("n_units", float("nan"))
-    over = "" if n_units != n_units else f" over {counted(int(n_units), 'unit')}"
+    n_units = row.get("n_units", 0)
+    over = f" over {counted(int(n_units), 'unit')}" if n_units > 0 else ""
     return f"{counted(int(row['n']), one, several)}{over}"
+
+
+def gap_in_words(gap: float, about: Mapping[str, Any], *, to: str = "corrupt") -> str:
+    """The sentence on the gap that effects are shares of; `about` is as for `size_of_gap`.
+
+    >>> gap_in_words(10.0, {"metric": "logit_difference"}), gap_in_words(float("nan"), {})
+    ('The gap, m(clean) − m(corrupt), is 10.00 nats.', 'The gap, m(clean) − m(corrupt), is not known.')
+    """
+    return f"The gap, m(clean) − m({to}), is {size_of_gap(gap, about) if gap == gap else 'not known'}."
+
+
+def strongest_in_words(table: pd.DataFrame) -> tuple[str, str]:
+    """Of effects of edges or nodes, the sentence on the largest |effect|, empty if none has a number; and on its error."""
+    known = table[np.isfinite(table["effect"].to_numpy(dtype=float))]
+    if known.empty:
+        return "", "No standard error is held."
+    row = known.loc[known["effect"].abs().idxmax()].to_dict()
+    place = f"node, {row['node']}," if "node" in row else f"edge, {row['sender']} -> {row['receiver']},"
+    effect = f"{shown(row['effect'])} (1 is what patching everything does, 0 nothing)"
+    error = (
+        f"Its standard error is {shown(row['stderr'])}." if row["stderr"] == row["stderr"] else "It has no standard error."
+    )
+    return f"The strongest {place} has an effect of {effect}.", error

@@ -17,13 +17,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ...circuits import ComputationGraph, Edge, Node, Result
-from ...circuits.circuit import has_number, without_numbers
+from ...circuits.circuit import without_numbers
 from ...circuits.columns import Columns
-from ...circuits.explanation import Explanation, counted_units, without_rows
+from ...circuits.explanation import Explanation, counted_units, gap_in_words, strongest_in_words, without_rows
 from ...circuits.interrupts import noticing_interrupts, stop_at_once
 from ...circuits.plain_text import counted
 from ...circuits.progress import bar
-from ...circuits.units import after_number, fixed, shown, size_of_gap, unit_of
+from ...circuits.units import after_number, fixed, shown, size_of_gap
 from ...circuits.workers import end_workers
 from ...tasks import PromptPairs
 from ...tasks.transformerlens import Model
@@ -38,7 +38,6 @@ from .metrics import AnyMetric
 from .resolution import resolution_of
 from .shards import Asked, Found, measured_here
 
-SCALE = "1 is what patching everything does, 0 nothing"
 Direction = Literal["noising", "denoising"]
 
 
@@ -139,23 +138,18 @@ class PatchingResult(Result):
         """The strongest effect, and what effects are shares of."""
         if self.table.empty:
             return without_rows(self.model)
-        known, is_node = self.table[has_number(self.table["effect"])], "node" in self.table
-        what, missing = "node" if is_node else "edge", without_numbers(self.table["effect"], "effects")
-        row = known.loc[known["effect"].abs().idxmax()].to_dict() if len(known) else {}
-        place = row and (row["node"] if is_node else f"{row['sender']} -> {row['receiver']}")
-        strongest = f"The strongest {what}, {place}, has an effect of {shown(row['effect'])} ({SCALE})." if row else ""
+        what, missing = "node" if "node" in self.table else "edge", without_numbers(self.table["effect"], "effects")
+        strongest, error = strongest_in_words(self.table)
         low, high = self.gap_interval
-        gap = "the gap has no interval" if math.isnan(low) else f"the gap's 95 % interval is [{shown(low)}, {shown(high)}]"
+        gap = "The gap has no interval" if math.isnan(low) else f"The gap's 95 % interval is [{shown(low)}, {shown(high)}]"
         how = "" if self.method.startswith("exact") else f", estimated by {self.method}"
-        has_error = row and row["stderr"] == row["stderr"]
-        error = f"The effect has a standard error of {shown(row['stderr'])}" if has_error else "No standard error is held"
         return Explanation(
             measured=f"What patching each of {counted(len(self.table), what)} by itself does to the metric, as a share of "
             f"the gap ({self.direction}){how}.",
             on=f"{self.model}, {counted_units(self.table.iloc[0].to_dict())} ({self.n_asked:,} were asked for), contrast "
-            f"{self.contrast}. The gap, m(clean) − m(corrupt), is {shown(self.gap)} {unit_of(self.metric, self.unit)}.",
+            f"{self.contrast}. {gap_in_words(self.gap, self.provenance)}",
             means=" ".join(filter(None, [strongest, f"There are {missing}: {self.reason}." if missing else ""])),
-            sure=f"{error}; {gap}.{self._estimates}",
+            sure=f"{error} {gap}.{self._estimates}",
             would_change=f"Another metric than {self.metric}, another contrast than {self.contrast}, or the direction "
             f"opposite to {self.direction}.",
         )

@@ -13,10 +13,10 @@ from scipy.stats import ttest_1samp
 from ...circuits import Circuit, Edge, Result
 from ...circuits.arguments import MOST_REPEATS, choice_problems, common_problems, refuse, whole_problems
 from ...circuits.columns import Columns
-from ...circuits.explanation import Explanation, bounds_in_words, counted_units
+from ...circuits.explanation import Explanation, bounds_in_words, counted_units, gap_in_words
 from ...circuits.plain_text import counted
 from ...circuits.random_circuits import edge_class, random_circuits
-from ...circuits.units import after_number, fixed, shown, unit_of
+from ...circuits.units import after_number, fixed, shown
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
@@ -148,8 +148,8 @@ class FaithfulnessResult(Result):
         return Explanation(
             measured=f"A run in which only the circuit's {row['n_edges']} edges carry clean states and all others "
             f"{self.background} ones, and a run with the two exchanged.",
-            on=f"{self.model}, {counted_units(row.to_dict())}{self._shared}. The gap, m(clean) − m(empty), is "
-            f"{shown(row['gap'])} {unit_of(self.metric, self.unit)}.",
+            on=f"{self.model}, {counted_units(row.to_dict())}{self._shared}. "
+            + gap_in_words(row["gap"], {"metric": self.metric, "unit": self.unit}, to="empty"),
             means=f"Nothing: {self.reason}." if self.reason else means,
             sure=bounds_in_words(row["low"], row["high"]) + (random if n_random and not self.reason else ""),
             would_change=f"Other prompts, or closed edges that carry something else than {self.background} states. Left out "

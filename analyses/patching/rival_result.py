@@ -10,9 +10,9 @@ from jaxtyping import Float
 
 from ...circuits import Result
 from ...circuits.columns import Columns
-from ...circuits.explanation import Explanation, bounds_in_words, counted_units, without_rows
+from ...circuits.explanation import Explanation, bounds_in_words, counted_units, gap_in_words, without_rows
 from ...circuits.plain_text import counted
-from ...circuits.units import after_number, fixed, interval, shown, unit_of
+from ...circuits.units import after_number, fixed, interval, shown
 from .choosing import said
 
 STRATEGIES = ("strongest", "backward", "random")
@@ -117,8 +117,9 @@ class RivalResult(Result):
         return Explanation(
             measured=f"What the circuit's {counted(int(size['n_edges']), 'edge')} keep of the gap alone, and what rivals "
             f"keep, circuits of its size without its edges, the best of {counted(self.n_tried, 'set')} of edges tried.",
-            on=f"{self.model}, {counted_units(size)} that rivals were not searched on{said(self.shared, size['n'])}. The "
-            f"gap is {shown(size['gap'])} {unit_of(self.metric, self.unit)}; closed edges carry {self.background} states.",
+            on=f"{self.model}, {counted_units(size)} that rivals were not searched on{said(self.shared, size['n'])}; "
+            f"closed edges carry {self.background} states. "
+            + gap_in_words(size["gap"], {"metric": self.metric, "unit": self.unit}, to="empty"),
             means=means or f"Nothing: {self.reason or 'there is no row of the circuit'}.",
             sure=self._sure(kept, best),
             would_change="A search that finds a better rival: the best one found is a lower bound."

@@ -16,9 +16,9 @@ import pandas as pd
 from ...circuits import Circuit, Node, Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
-from ...circuits.explanation import Explanation, counted_units, without_rows
+from ...circuits.explanation import Explanation, counted_units, gap_in_words, without_rows
 from ...circuits.plain_text import counted
-from ...circuits.units import after_number, interval, shown, unit_of
+from ...circuits.units import after_number, interval, shown
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
@@ -86,8 +86,8 @@ class TransplantResult(Result):
         return Explanation(
             measured=f"What share of the gap comes back when one component of {self.receiver} gets, on the corrupt prompt, "
             f"what that component of {self.donor} writes on the clean one.",
-            on=f"{self.receiver}, {counted_units(first)}{said(self.shared, first['n'])}. The gap is {shown(first['gap'])} "
-            f"{unit_of(self.metric, self.unit)}.",
+            on=f"{self.receiver}, {counted_units(first)}{said(self.shared, first['n'])}. "
+            + gap_in_words(first["gap"], {"metric": self.metric, "unit": self.unit}),
             means=means,
             sure=f"The 95 % intervals over resampled units are {own} and {other}." if own else "No interval is held.",
             would_change=f"Another donor than {self.donor}; the table holds both shares at "

@@ -169,7 +169,7 @@ def test_what_it_says_of_itself_is_what_it_holds() -> None:
         row = result.table.loc[result.table["effect"].abs().idxmax()]
         place = row["node"] if "node" in row else f"{row['sender']} -> {row['receiver']}"
         assert f"{place}, has an effect of {shown(row['effect'])} (1 is" in result.explain().means
-        assert f"a standard error of {shown(row['stderr'])}" in result.explain().sure
+        assert f"Its standard error is {shown(row['stderr'])}." in result.explain().sure
     undefined = replace(result, table=result.table.assign(effect=np.nan), reason="the gap is too small")
     assert undefined.explain().means == "There are no effects: the gap is too small."
     assert "no rows" in replace(result, table=result.table.head(0)).explain().means
