@@ -64,7 +64,7 @@ class ComparisonSummary(Result):
         """The word and the distance of each two conditions, the yardsticks, and what the word rests on."""
         if self.table.empty:
             return without_rows("No two conditions")
-        rows = self.table.to_dict("records")
+        rows: list[Any] = self.table.to_dict("records")
         said = [_with(f"{_pair(row)}: {row['verdict']}", f"and {fixed(row['distance'], 3)} apart", row) for row in rows]
         known = [
             f"{_pair(row)} {row_bounds}, {_yardsticks(row)}"

@@ -97,12 +97,16 @@ def gap_in_words(gap: float, about: Mapping[str, Any], *, to: str = "corrupt") -
     return f"The gap, m(clean) − m({to}), is {size_of_gap(gap, about) if gap == gap else 'not known'}."
 
 
+def largest(table: pd.DataFrame, column: str) -> dict[Any, Any]:
+    """The row of the largest |value| of a column, infinite ones aside; empty if none has a number."""
+    known = table[np.isfinite(table[column].to_numpy(dtype=float))]
+    return known.iloc[int(known[column].abs().argmax())].to_dict() if len(known) else {}
+
+
 def strongest_in_words(table: pd.DataFrame) -> tuple[str, str]:
     """Of effects of edges or nodes, the sentence on the largest |effect|, empty if none has a number; and on its error."""
-    known = table[np.isfinite(table["effect"].to_numpy(dtype=float))]
-    if known.empty:
+    if not (row := largest(table, "effect")):
         return "", "No standard error is held."
-    row = known.loc[known["effect"].abs().idxmax()].to_dict()
     place = f"node, {row['node']}," if "node" in row else f"edge, {row['sender']} -> {row['receiver']},"
     effect = f"{shown(row['effect'])} (1 is what patching everything does, 0 nothing)"
     error = (

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import pandas as pd
 
 from .columns import Columns
-from .explanation import Explanation, without_rows
+from .explanation import Explanation, largest, without_rows
 from .plain_text import counted, named, one_line, shortened
 from .result import Result
 from .units import shown
@@ -83,10 +83,8 @@ class FeatureGraph(Result):
         if self.table.empty or self.nodes.empty:
             return without_rows(who)
         logits = self.nodes[self.nodes["kind"] == "logit"]
-        links = self.table[self.table["receiver"].isin(logits["node"])].dropna(subset=["effect"])
-        link = links.loc[links["effect"].abs().idxmax()].to_dict() if len(links) else {}
-        likely = logits.dropna(subset=["probability"])
-        best = likely.loc[likely["probability"].idxmax()].to_dict() if len(likely) else {}
+        link = largest(self.table[self.table["receiver"].isin(logits["node"])], "effect")
+        best = largest(logits, "probability")
         token = f" The likeliest next token is {best['node']}, probability {shown(best['probability'])}." if best else ""
         pinned = f" {counted(len(self.pinned), 'node')} were chosen by hand and pinned." if self.pinned else ""
         return Explanation(

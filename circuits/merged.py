@@ -12,7 +12,7 @@ import pandas as pd
 
 from .circuit import Circuit
 from .columns import Columns
-from .explanation import Explanation, without_rows
+from .explanation import Explanation, largest, without_rows
 from .graph import ComputationGraph
 from .kinds import KINDS
 from .node import Node
@@ -77,7 +77,7 @@ class MergedCircuit(Result):
         uses, kept = self.uses, self.table[self.table["kept"]]
         if self.table.empty:
             return without_rows(self.label)
-        best = kept.loc[kept["effect"].abs().idxmax()].to_dict() if kept["effect"].notna().any() else {}
+        best = largest(kept, "effect")
         error = (
             f"the largest effect, {shown(best['effect'])} from {best['sender']} into {best['receiver']} at {best['role']}, "
             f"has a standard error of {shown(best['stderr'])}"

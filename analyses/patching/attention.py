@@ -25,7 +25,7 @@ from torch import Tensor
 from ...circuits import ComputationGraph, Result
 from ...circuits.arguments import common_problems, flag_problems, name_problems, refuse
 from ...circuits.columns import Columns
-from ...circuits.explanation import Explanation, counted_units, without_rows
+from ...circuits.explanation import Explanation, counted_units, largest, without_rows
 from ...circuits.plain_text import LONGEST, counted, never_raising, shortened
 from ...circuits.progress import with_bar
 from ...circuits.units import better, shown, unit_of
@@ -144,10 +144,9 @@ class AttentionResult(Result):
 
     def explain(self) -> Explanation:
         """The entry of the largest attribution."""
-        known, unit = self.table.dropna(subset=["integrated"]), unit_of(self.metric, self.unit)
-        if known.empty:
+        row, unit = largest(self.table, "integrated"), unit_of(self.metric, self.unit)
+        if not row:
             return without_rows(self.model)
-        row = known.loc[known["integrated"].abs().idxmax()].to_dict()
         errors = f"{shown(row['integrated_stderr'])} and {shown(row['pattern_stderr'])}"
         knocked = (
             f"it changes by {shown(row['knockout'])} {unit}"

@@ -13,7 +13,7 @@ from scipy.stats import ttest_1samp
 from ...circuits import Circuit, Edge, Result
 from ...circuits.arguments import MOST_REPEATS, choice_problems, common_problems, refuse, whole_problems
 from ...circuits.columns import Columns
-from ...circuits.explanation import Explanation, bounds_in_words, counted_units, gap_in_words
+from ...circuits.explanation import Explanation, bounds_in_words, counted_units, gap_in_words, without_rows
 from ...circuits.plain_text import counted
 from ...circuits.random_circuits import edge_class, random_circuits
 from ...circuits.units import after_number, fixed, shown
@@ -135,6 +135,8 @@ class FaithfulnessResult(Result):
 
     def explain(self) -> Explanation:
         """How much of the effect the circuit carries, next to random circuits."""
+        if self.table.empty:
+            return without_rows(self.model)
         row, n_random, n_needed = self.table.iloc[0], len(self.table) - 1, int(self.edges["needed"].sum())
         as_much = int((self.table["faithfulness"].iloc[1:] >= row["faithfulness"]).sum())
         means = (

@@ -17,6 +17,7 @@ from .choosing import said
 
 STRATEGIES = ("strongest", "backward", "random")
 ALL_OTHERS = "all others"
+SCALE = "1 is all that the model does, 0 nothing"
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,17 +111,17 @@ class RivalResult(Result):
         rows = self.table.drop_duplicates("edges").set_index("edges").to_dict("index")
         own, best, others = (rows.get(name, {}) for name in ("circuit", self.best, ALL_OTHERS))
         size, kept = self.table.iloc[0].to_dict(), {} if self.reason else own
-        means = kept and (
-            f"The circuit alone keeps {shown(kept['faithfulness'])} of the gap (1 is all that the model does, 0 nothing), "
-            + (f"the best rival found ({self.best}) {shown(best['faithfulness'])}." if best else "and no rival was found.")
-        )
+        rival = f"the best rival found ({self.best}) {shown(best['faithfulness'])}" if best else "and no rival was found"
+        means = f"Nothing: {self.reason or 'there is no row of the circuit'}."
+        if kept:
+            means = f"The circuit alone keeps {shown(kept['faithfulness'])} of the gap ({SCALE}), {rival}."
         return Explanation(
             measured=f"What the circuit's {counted(int(size['n_edges']), 'edge')} keep of the gap alone, and what rivals "
             f"keep, circuits of its size without its edges, the best of {counted(self.n_tried, 'set')} of edges tried.",
             on=f"{self.model}, {counted_units(size)} that rivals were not searched on{said(self.shared, size['n'])}; "
             f"closed edges carry {self.background} states. "
             + gap_in_words(size["gap"], {"metric": self.metric, "unit": self.unit}, to="empty"),
-            means=means or f"Nothing: {self.reason or 'there is no row of the circuit'}.",
+            means=means,
             sure=self._sure(kept, best),
             would_change="A search that finds a better rival: the best one found is a lower bound."
             + (

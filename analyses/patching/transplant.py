@@ -16,7 +16,7 @@ import pandas as pd
 from ...circuits import Circuit, Node, Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
-from ...circuits.explanation import Explanation, counted_units, gap_in_words, without_rows
+from ...circuits.explanation import Explanation, counted_units, gap_in_words, largest, without_rows
 from ...circuits.plain_text import counted
 from ...circuits.units import after_number, interval, shown
 from ...tasks import PromptPairs
@@ -74,8 +74,8 @@ class TransplantResult(Result):
         """What the donor's activations restore where the receiver's own restore most."""
         if self.table.empty:
             return without_rows(f"{self.receiver} with activations of {self.donor}")
-        first, known = self.table.iloc[0].to_dict(), self.table.dropna(subset=["own", "other"])
-        row = known.loc[known["own"].abs().idxmax()].to_dict() if len(known) and not self.reason else {}
+        first = self.table.iloc[0].to_dict()
+        row = {} if self.reason else largest(self.table.dropna(subset="other"), "own")
         means = (
             f"At {row['node']}, where {self.receiver}'s clean activation restores most, {shown(row['own'])} of the gap, "
             f"{self.donor}'s restores {shown(row['other'])} (1 is the whole gap, 0 nothing)."

@@ -65,8 +65,9 @@ class ExposureResult(Result):
         """What is said of the rows of the least and of the most exposure, which may be one, hop by hop."""
         parts = []
         for hop, rows in self.table.groupby("hop"):
-            places = dict.fromkeys((rows["exposure"].idxmin(), rows["exposure"].idxmax()))
-            parts.append(f"{' and '.join(said(rows.loc[place].to_dict()) for place in places)} for hop {hop}")
+            ends: Any = [rows["exposure"].argmin(), rows["exposure"].argmax()]
+            found = [said(rows.iloc[place].to_dict()) for place in dict.fromkeys(ends)]
+            parts.append(f"{' and '.join(found)} for hop {hop}")
         return "; ".join(parts)
 
     @property
