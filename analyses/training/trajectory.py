@@ -102,21 +102,25 @@ class CircuitTrajectory(Result):
         """What the circuit of the last step keeps, how far it still moves, and when its parts were half grown."""
         if self.table.empty or self.stability.empty:
             return without_rows(self.run)
-        last, grown = self.stability.iloc[-1].to_dict(), self.milestones.dropna(subset=["final_effect", "step"])
+        last, grown = (
+            self.stability.iloc[-1].to_dict(),
+            self.milestones.reindex(columns=["milestone", "final_effect", "step"]),
+        )
         rows = self.table[self.table["step"] == self.table["step"].iloc[-1]]
+        moved = float(last.get("weighted_overlap", float("nan")))
         why = (self.provenance.get("reasons") or {}).get(f"{last['step']:.0f}", "")
         overlap = (
-            f"Its weighted overlap with the step before is {shown(last['weighted_overlap'])} (1 is equal, 0 disjoint)."
-            if last["weighted_overlap"] == last["weighted_overlap"]
+            f"Its weighted overlap with the step before is {shown(moved)} (1 is equal, 0 disjoint)."
+            if moved == moved
             else f"How far it moved since the step before has no number{why and f': {why}'}."
         )
         errors = rows["stderr"].dropna()
-        parts = ", ".join(f"{row['milestone']} from {row['step']:,.0f} on" for row in grown.to_dict("records"))
+        parts = ", ".join(f"{row['milestone']} from {row['step']:,.0f} on" for row in grown.dropna().to_dict("records"))
         return Explanation(
             measured=f"The effects of {counted(len(rows), 'edge')} at {counted(self.table['step'].nunique(), 'step')} of a "
             "run, on the same pairs, and the losses of the model, of the final circuit alone and of all but it.",
             on=f"{self.run}, {counted(int(rows['n'].iloc[0]), 'prompt pair')}{self._losses}.",
-            means=f"At step {last['step']:,.0f} the circuit keeps {counted(int(last['n_kept']), 'edge')}. {overlap}",
+            means=f"At step {last['step']:,.0f} the circuit keeps {counted(int(rows['kept'].sum()), 'edge')}. {overlap}",
             sure=f"No interval over trainings is held: this is one run. At its last step "
             f"{f'effects have standard errors of at most {shown(errors.max())}' if len(errors) else 'no error is held'}.",
             would_change=f"Another rule than {named(self.provenance.get('kept', 'unknown'))}. "
