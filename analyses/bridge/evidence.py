@@ -135,15 +135,15 @@ class EvidenceResult(Result):
         lens, probe = (len(cells.having(**{verdict: YES}).rows) for verdict in ("readable", "probe_readable"))
         sure = "No interval is held of what answers follow."
         if turn is not None:
-            of = f"Of the {turn.number('excess')} that mean states turn beyond random vectors at {turn.place}"
+            of = f"Of the share that mean states turn beyond random vectors at {turn.place}, {turn.number('excess')}"
             sure = f"{turn.bounds(of=of)} {CHOSEN}"
         why = f" Undecided for want of units: {row.text('reason')}." if row.text("reason") else ""
         return Explanation(
             measured=measured,
             on=f"{self.model}, {self.split}: {row.whole('n_read')} units read, {row.whole('n_judged')} others judged"
             f"{row.at_step}.",
-            means=f"Used, which is that answers need the {name} and follow it: {words}; the lens reads it at {lens} cells, "
-            f"a probe at {probe}. {READABLE}",
+            means=f"Used, which is that answers need the {name} and follow it: {words}; the lens surely reads it at {lens} "
+            f"cells, a probe at {probe}. {READABLE}",
             sure=sure,
             would_change=f"A verdict needs {MIN_UNITS_TO_JUDGE} units and a whole interval more than {MARGIN} above the "
             f"control; used also needs the difference to turn half as many answers as a whole state.{why}",

@@ -117,8 +117,8 @@ class InterchangeResult(Result):
             f"{what if wrong else f'A random direction gives {random} there.'}",
             sure=f"{best.bounds()} {CHOSEN}",
             would_change=f"With the whole state of a donor ({state.text('donor')}) it is at most {state.number('success')}, "
-            f"at {state.place}{bound}. Where a state is all of the donor's question, as at r1 of a causal model, that shows "
-            "no bridge.",
+            f"at {state.place}{bound}. Where a state is all of the donor's question, as at r1 of a causal model, that says "
+            "nothing about the intermediate.",
         )
 
     def figure(self) -> Any:

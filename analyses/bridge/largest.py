@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ...circuits.explanation import Explanation, bounds_in_words, counted_units, without_rows
@@ -132,7 +133,7 @@ class Cells:
         numbers = self._numbers(column)
         if numbers.isna().all():
             return None
-        return Row(self.rows.iloc[int(numbers.idxmin() if least else numbers.idxmax())], self.n_steps)
+        return Row(self.rows.iloc[int(np.nanargmin(numbers) if least else np.nanargmax(numbers))], self.n_steps)
 
     def beside(self, row: Row, *same: str, **other: Any) -> Row:
         """The first row that is as another in some columns and has these values; one without values if there is none."""
@@ -146,7 +147,7 @@ class Cells:
 
     def _numbers(self, column: str) -> pd.Series:
         values = self.rows[column] if column in self.rows else pd.Series(dtype=float)
-        return pd.to_numeric(values, errors="coerce").astype(float).reset_index(drop=True)
+        return pd.to_numeric(values, errors="coerce").astype(float)
 
 
 def having(table: pd.DataFrame, **values: Any) -> pd.DataFrame:
