@@ -15,6 +15,8 @@ import torch
 from ...circuits import ComputationGraph, Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
+from ...circuits.plain_text import counted
 from ...tasks import Queries
 from ...tasks.questions.given import queries_problems
 from ...tasks.questions.validity import taken_problems
@@ -25,6 +27,7 @@ from ..forward.states import run_states
 from ..plots.heatmaps import back_patching_heatmaps
 from ..statistics import derangement, wilson
 from .answers import Copies, Rows, answers_of, answers_with
+from .largest import Cells, without_number
 
 ANY = "any"  # the role of the row for any patch at all
 
@@ -59,6 +62,31 @@ class BackPatchingResult(Result):
         corrected = f"any patch corrects {row['corrected']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
         control = f"of another question {row['control']:.2f}"
         return f"{self.model} · {self.split} · n = {row['n']} wrong of {self.n_asked} · {corrected}, {control}"
+
+    def explain(self) -> Explanation:
+        """How many wrong answers a patch corrects, next to the same search with another question's states."""
+        measured = (
+            "Whether a wrong answer comes out right when the state after a later layer is put in place of that after an "
+            "earlier one, at the same position; each patch is tried by itself."
+        )
+        cells = Cells.of(self.table)
+        whole = cells.having(role=ANY).largest("corrected")
+        patches = Cells(self.table[self.table["role"] != ANY]) if whole else cells
+        best = patches.largest("corrected")
+        if whole is None or best is None:
+            return without_number(measured, self.table, self.model, self.split)
+        control = whole.bounds("control_low", "control_high", of="With another question's states", over="questions")
+        n_patches = counted(len(patches.rows), "patch", "patches")
+        return Explanation(
+            measured=measured,
+            on=f"{whole.asked(self.model, self.split, of=self.n_asked)}, those answered wrong; {n_patches} of each.",
+            means=f"Some patch corrects {whole.number('corrected')} of them (1 is all, 0 none); the best single one "
+            f"corrects {best.number('corrected')}, at {best.text('role')} from {best.layer('source')} to "
+            f"{best.layer('target')}.",
+            sure=f"{whole.bounds(over='questions')} {control}",
+            would_change=f"The same search with another question's states corrects {whole.number('control')}: only more "
+            f"than that is more than chance. With fewer than {n_patches} both would be smaller.",
+        )
 
     def figure(self) -> Any:
         """A heat map of the share corrected, source × target layer, for each position."""

@@ -20,8 +20,10 @@ import pandas as pd
 from ...circuits import Circuit, Edge, Result
 from ...circuits.arguments import MOST_REPEATS, choice_problems, common_problems, names_problems, refuse, whole_problems
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation, counted_units, without_rows
+from ...circuits.plain_text import counted
 from ...circuits.random_circuits import random_circuits
-from ...circuits.units import fixed
+from ...circuits.units import fixed, shown, unit_of
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
@@ -104,6 +106,32 @@ class NecessityResult(Result):
                 f", more than {self.n_random} random circuits of its size by {len(self.more_than_random)} (p ≤ {ALPHA})"
             )
         return f"without {edges} there is left of the gap {left}; {needed}; {n} pairs{said(self.shared, n)}"
+
+    def explain(self) -> Explanation:
+        """What is left of the gap without the circuit, by kind of ablation."""
+        if self.table.empty:
+            return without_rows(self.model)
+        row, rows = self.table.iloc[0].to_dict(), self.table.to_dict("records")
+        names, n_needed, n_more = ", ".join(self.table["ablation"]), len(self.needed_by), len(self.more_than_random)
+        left = ", ".join(f"{fixed(each['without'], 2)} ({each['ablation']})" for each in rows if not each["reason"])
+        gaps = ", ".join(f"{shown(each['gap'])} ({each['ablation']})" for each in rows if each["gap"] == each["gap"])
+        random = (
+            f" By {n_more} of them less is left than without {counted(self.n_random, 'random circuit')} of its size "
+            f"(p ≤ {ALPHA})."
+            if self.n_random
+            else " No random circuit was drawn."
+        )
+        return Explanation(
+            measured=f"What is left of the gap when the circuit, {counted(self.n_edges, 'edge')}, is knocked out; closed "
+            f"edges carry other values ({names}).",
+            on=f"{self.model}, {counted_units(row)}{said(self.shared, row['n'])}. Every ablation has a gap of its own"
+            f"{f', in {unit_of(self.metric, self.unit)}: {gaps}' if gaps else ', and none is known'}.",
+            means=f"The circuit is needed by {n_needed} of {counted(len(rows), 'ablation')}. Without it there is left of "
+            f"the gap {left or 'nothing that has a number'} (1 is all of it, 0 nothing).",
+            sure=f"What is left, with 95 % intervals over resampled units: {', '.join(map(_left, rows))}.{random}",
+            would_change=f"An interval of what is left that reaches {MOST_LEFT}: the circuit is needed where all of it is "
+            "below. Or another ablation.",
+        )
 
 
 def _left(row: Mapping[Any, Any]) -> str:

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 from conftest import no_hooks_left, random_model, random_pairs
+from explained import assert_explained
 
 from grokscope.analyses import back_patch, graph_of
 from grokscope.analyses.forward.literal import logits_at
@@ -68,3 +69,16 @@ def test_a_model_that_is_never_wrong_cannot_be_corrected() -> None:
 def test_a_position_cannot_be_called_as_the_row_for_all() -> None:
     with pytest.raises(ValueError, match="a role cannot be called any, which stands for any patch at all"):
         back_patch(random_model(2), replace(asked(2), roles=("a", "any", "c")))
+
+
+def test_what_it_says_of_itself_is_what_it_holds() -> None:
+    model, queries = random_model(1, n_layers=2), asked(1)
+    result = back_patch(model, queries)
+    assert_explained(result)
+    whole, cells = result.table[result.table["role"] == "any"].iloc[0], result.table[result.table["role"] != "any"]
+    best = cells.loc[cells["corrected"].idxmax()]
+    said = result.explain()
+    assert (
+        f"corrects {whole['corrected']:.2f} of them" in said.means and f"one corrects {best['corrected']:.2f}" in said.means
+    )
+    assert f"states corrects {whole['control']:.2f}: only more" in said.would_change

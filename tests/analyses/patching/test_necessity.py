@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import no_hooks_left, other_pairs, strong_model, wide_pairs
+from explained import assert_explained
 from handset import BRIDGE_EDGES, RELATION_2_EDGES, handset_model
 
 from grokscope.analyses import discover, faithfulness
@@ -188,3 +189,13 @@ def test_what_it_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     tied = ComputationGraph.transformer(pairs.roles, pairs.answer_role, n_layers=2, n_heads=2, n_blocks=1)
     with pytest.raises(ValueError, match="the circuit is of another graph than the model"):
         necessity(model, dataclasses.replace(circuit, graph=tied), others)
+
+
+def test_what_it_says_of_itself_is_what_it_holds(known: tuple[Any, Circuit, Any]) -> None:
+    model, circuit, pairs = known
+    result = necessity(model, circuit, pairs, ablations=["zero", "mean"], n_random=3)
+    assert_explained(result, constants={"0.05", "0.5"})
+    assert "needed by 2 of 2 ablations" in result.explain().means and "0.00 (zero), 0.00 (mean)" in result.explain().means
+    gone = dataclasses.replace(result, table=result.table.assign(without=np.nan, reason="the gap is too small"))
+    assert "nothing that has a number" in gone.explain().means and "(mean: the gap is too small)" in gone.explain().sure
+    assert "no rows" in dataclasses.replace(result, table=result.table.head(0)).explain().means
