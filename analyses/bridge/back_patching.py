@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import pandas as pd
 import torch
+from jaxtyping import Bool, Int
 
 from ...circuits import ComputationGraph, Result
 from ...circuits.arguments import common_problems, refuse
@@ -25,7 +26,7 @@ from ..forward.model import graph_of
 from ..forward.state_runs import StateRun, with_states
 from ..forward.states import run_states
 from ..plots.heatmaps import back_patching_heatmaps
-from ..statistics import derangement, wilson
+from ..statistics import derangement, wilson_row
 from .answers import Copies, Rows, answers_of, answers_with
 from .largest import Cells, without_number
 
@@ -39,9 +40,10 @@ class BackPatchingResult(Result):
     Attributes:
         table: a row for each position, source layer and earlier target layer, and one with role `any` for any patch at
             all, with
-            corrected: share of the wrongly answered questions then answered correctly; low, high: its 95 % Wilson interval;
+            corrected: share of the wrongly answered questions then answered correctly; low, high: its 95 % Wilson interval
+            over units;
             control: the same with the states of another question; control_low, control_high;
-            n: wrongly answered questions.
+            n, n_facts: wrongly answered questions, and their units.
         model: the model's name.
         split: the questions' split.
         n_asked: all questions.
@@ -75,7 +77,7 @@ class BackPatchingResult(Result):
         best = patches.largest("corrected")
         if whole is None or best is None:
             return without_number(measured, self.table, self.model, self.split)
-        control = whole.bounds("control_low", "control_high", of="With another question's states", over="questions")
+        control = whole.bounds("control_low", "control_high", of="With another question's states")
         n_patches = counted(len(patches.rows), "patch", "patches")
         return Explanation(
             measured=measured,
@@ -83,7 +85,7 @@ class BackPatchingResult(Result):
             means=f"Some patch corrects {whole.number('corrected')} of them (1 is all, 0 none); the best single one "
             f"corrects {best.number('corrected')}, at {best.text('role')} from {best.layer('source')} to "
             f"{best.layer('target')}.",
-            sure=f"{whole.bounds(over='questions')} {control}",
+            sure=f"{whole.bounds()} {control}",
             would_change=f"The same search with another question's states corrects {whole.number('control')}: only more "
             f"than that is more than chance. With fewer than {n_patches} both would be smaller.",
         )
@@ -149,8 +151,8 @@ def back_patch(
         corrected = answers == wrong.answers
         ever |= corrected
         place = {"role": graph.roles[position], "source": source, "target": target}
-        rows.append(place | _shares(corrected.double().mean(1).tolist(), n))
-    rows.append({"role": ANY, "source": -1, "target": -1} | _shares(ever.double().mean(1).tolist(), n))
+        rows.append(place | _shares(corrected, wrong.unit))
+    rows.append({"role": ANY, "source": -1, "target": -1} | _shares(ever, wrong.unit))
     return BackPatchingResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, len(queries))
 
 
@@ -159,8 +161,7 @@ def _places(graph: ComputationGraph, stop: int) -> list[tuple[int, int, int]]:
     return [(at, *layers) for at in range(stop) for layers in combinations(range(-1, graph.n_layers), 2)]
 
 
-def _shares(shares: list[float], n: int) -> dict[str, float]:
-    corrected, control = shares
-    (low, high), (control_low, control_high) = wilson(corrected, n), wilson(control, n)
-    row = {"corrected": corrected, "low": low, "high": high, "control": control}
-    return row | {"control_low": control_low, "control_high": control_high, "n": n}
+def _shares(right: Bool[torch.Tensor, "2 query"], unit: Int[torch.Tensor, " query"]) -> dict[str, float]:
+    corrected, control = (wilson_row(each, unit) for each in right.cpu())
+    row = {"corrected": corrected.value, "low": corrected.low, "high": corrected.high, "control": control.value}
+    return row | {"control_low": control.low, "control_high": control.high, "n": corrected.n, "n_facts": corrected.n_units}

@@ -11,6 +11,7 @@ from explained import assert_explained
 from grokscope.analyses import back_patch, graph_of
 from grokscope.analyses.forward.literal import logits_at
 from grokscope.analyses.forward.model import Stage, residual_states
+from grokscope.analyses.statistics import wilson
 from grokscope.tasks import Queries
 from grokscope.tasks.transformerlens import HookedTransformer
 
@@ -82,3 +83,14 @@ def test_what_it_says_of_itself_is_what_it_holds() -> None:
         f"corrects {whole['corrected']:.2f} of them" in said.means and f"one corrects {best['corrected']:.2f}" in said.means
     )
     assert f"states corrects {whole['control']:.2f}: only more" in said.would_change
+
+
+def test_intervals_are_over_units_that_repeat_each_other() -> None:
+    model, queries = random_model(1, n_layers=2), asked(1)
+    alone = back_patch(model, queries).table
+    shared = back_patch(model, replace(queries, unit=torch.arange(30) // 5)).table
+    assert (shared["n"] == alone["n"]).all() and shared["n_facts"].max() <= 6 < alone["n_facts"].max()
+    for _, row in shared.iterrows():
+        assert (row["low"], row["high"]) == wilson(row["corrected"], row["n_facts"])
+        assert (row["control_low"], row["control_high"]) == wilson(row["control"], row["n_facts"])
+    assert (alone["n_facts"] == alone["n"]).all()
