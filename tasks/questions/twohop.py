@@ -331,8 +331,7 @@ class TwoHopTask(ByContent):
 
     def donors(self, *, intermediate: str = "bridge", second_hop: str, seed: int) -> TwoHopDonors:
         """Finds facts whose states may replace those of a question, see `TwoHopDonors`."""
-        problems = choice_problems(second_hop=(second_hop, ("ID", "OOD"))) + seed_problems(seed)
-        refuse(problems, unknown=_unknown(intermediate))
+        refuse(choice_problems(second_hop=(second_hop, ("ID", "OOD"))) + seed_problems(seed), unknown=_unknown(intermediate))
         in_training = np.concatenate([self.trained, self.added])
         return TwoHopDonors(self.graph, self.is_ood, in_training, second_hop, np.random.default_rng(seed))
 
@@ -388,6 +387,9 @@ def _unknown(intermediate: Any) -> list[str]:
 
 def two_hop(task: Task) -> TwoHopTask:
     """The same task, for what can be done with two-hop questions alone.
+
+    Args:
+        task: of any kind.
 
     Raises:
         TypeError: if it is a task of another kind.
