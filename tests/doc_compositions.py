@@ -1,4 +1,4 @@
-"""Tables of docs/compositions.md, from the numbers that `examples/composition_numbers.py` wrote."""
+"""Tables of docs/explanation/compositions.md, from the numbers that `examples/composition_numbers.py` wrote."""
 
 import math
 from functools import cache

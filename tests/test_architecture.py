@@ -167,7 +167,7 @@ def test_docstring_examples_run(module: Module) -> None:
 @pytest.mark.parametrize("folder", PACKAGES)
 def test_every_public_name_is_documented_annotated_and_in_the_docs(folder: str) -> None:
     module = importlib.import_module(f"grokscope.{folder}")
-    docs = "\n".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    docs = "\n".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
     for name in module.__all__:
         value = getattr(module, name)
         assert re.search(rf"\b{name}\b", docs), f"{folder}.{name} is neither in the README nor in docs/"

@@ -305,8 +305,7 @@ class TwoHopTask(ByContent):
         """
         refuse([], unknown=split_problems(name, self.splits))
         if self.is_identity is not None and name == IDENTITY_SPLIT:
-            entities = np.flatnonzero(self.is_identity)
-            return zero_hop_queries(entities, name, layout=self.layout, pad=self._pad)
+            return zero_hop_queries(np.flatnonzero(self.is_identity), name, layout=self.layout, pad=self._pad)
         if name in ATOMIC_SPLITS:
             chosen = self.is_ood == (name == "ood_atomic")
             facts = np.flatnonzero(chosen if self.is_atomic is None else chosen & self.is_atomic)

@@ -85,7 +85,7 @@ def test_the_help_and_the_docs_have_one_example() -> None:
 
 @pytest.mark.slow
 def test_the_docs_python_runs() -> None:
-    """All blocks of docs/sameness.md, in order."""
+    """All blocks of docs/explanation/sameness.md, in order."""
     names: dict[str, Any] = {"analyses": analyses, "circuits": circuits, "tasks": tasks}
     for block in python_blocks(PAGE):
         exec(compile(block, "sameness.md", "exec"), names)
