@@ -6,8 +6,8 @@
     python examples/trm.py --work runs/trm --new-facts             # further training on new facts, from graph 1's runs
     python examples/trm.py --work runs/trm --ship                  # copy what is finished to examples/checkpoints
 
-Graph 1 was used for development and looked at freely (docs/explanation/trm.md); it is shipped as the study `trm`. Registered graphs are
-shipped apart, as `trm_registered`. Runs are named as in `examples/study.py`: `natural-g1-r0`.
+Graph 1 was used for development and looked at freely (docs/explanation/trm.md); it is shipped as the study `trm`.
+Registered graphs are shipped apart, as `trm_registered`. Runs are named as in `examples/study.py`: `natural-g1-r0`.
 """
 
 from collections.abc import Iterator

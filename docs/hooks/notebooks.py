@@ -11,6 +11,7 @@ from sources import ROOT
 NOTEBOOKS = ROOT / "examples" / "notebooks"
 ADAPTED = ROOT / "build" / "site_notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+MERMAID = re.compile(r"<script type=\"module\">(?:(?!</script>).)*mermaid.*?</script>", re.DOTALL)
 FIGURE = "application/vnd.plotly.v1+json"
 
 
@@ -34,6 +35,11 @@ def adapted(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         else:
             cell.outputs = [kept(output) for output in cell.outputs if WIDGET not in output.get("data", {})]
     return notebook
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Without the script of a drawing language that nothing here uses, and which would come from a network."""
+    return MERMAID.sub("", html) if page.file.src_path.endswith(".ipynb") else html
 
 
 def site_links(text: str) -> str:

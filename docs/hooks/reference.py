@@ -64,7 +64,7 @@ def page(room: str) -> str:
     kinds = {kind: names for kind, names in of_room(room).items() if names}
     listed = "\n".join(row(each) for names in kinds.values() for each in names)
     full = "\n".join(f"## {kind}\n\n" + "\n".join(map(block, names)) for kind, names in kinds.items())
-    return f"# {room}\n\n{about(room)}\n\n| name | |\n|---|---|\n{listed}\n\n{full}"
+    return f"# {room}\n\n{about(room)}\n\n| name | what it is |\n|---|---|\n{listed}\n\n{full}"
 
 
 def row(public: Public) -> str:

@@ -14,7 +14,7 @@ from grokscope import analyses, circuits, tasks
 from grokscope.analyses import PathDistances, path_distances
 from grokscope.analyses.sameness.compared import as_couples, compared_problems
 
-PAGE = Path(__file__).parents[3] / "docs" / "sameness.md"
+PAGE = Path(__file__).parents[3] / "docs" / "explanation" / "sameness.md"
 NAMES = ("early", "early again", "grokked")
 
 
