@@ -1,6 +1,7 @@
 # make demo       trains two regimes on one graph, compares their circuits, writes demo/report.html
 # make study      decides the paper's claims on the shipped runs, in a minute, writes report/report.html; STUDY=trm for one study
 # make notebook   opens the tour in JupyterLab
+# make site       builds the documentation, to be opened at site/index.html; warnings are errors
 # make test       every fast check; make test-slow the rest
 # make test-tl4   what of it can run with the newest TransformerLens 4; make test-tl4-quick a minute of that, for CI
 # Each installs into .venv what it needs; only Python 3.11 or later, pip and make have to be there.
@@ -17,9 +18,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 LIBRARY := $(VENV)/.installed-library
 NOTEBOOK := $(VENV)/.installed-notebook
 TEST := $(VENV)/.installed-test
+SITE := $(VENV)/.installed-site
 TL4 := $(VENV)-tl4
 
-.PHONY: demo study notebook test test-slow test-tl4 test-tl4-quick check browser clean
+.PHONY: demo study notebook site test test-slow test-tl4 test-tl4-quick check browser clean
 
 demo: $(LIBRARY)
 	$(BIN)/python -m grokscope.analyses.demo --out demo
@@ -30,7 +32,10 @@ study: $(LIBRARY)
 notebook: $(NOTEBOOK)
 	$(BIN)/python -m jupyterlab examples/notebooks/tour.ipynb
 
-test: check browser
+site: $(SITE)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
+test: check browser site
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder
 
 test-slow: $(TEST)
@@ -66,6 +71,11 @@ $(LIBRARY) $(NOTEBOOK) $(TEST): pyproject.toml constraints.txt $(TORCH:%=$(VENV)
 	$(INSTALL) --editable "$(WHAT)"
 	touch $@
 
+# Sources are read and not imported, so that the library and torch need not be installed.
+$(SITE): pyproject.toml constraints.txt | $(BIN)/pip
+	$(INSTALL) $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['site'])")
+	touch $@
+
 $(VENV)/.torch-%: constraints.txt | $(BIN)/pip
 	rm -f $(VENV)/.torch-*
 	$(INSTALL) uv
@@ -87,4 +97,4 @@ $(TL4)/.installed: $(TEST)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(TL4) build dist demo report *.egg-info
+	rm -rf $(VENV) $(TL4) build dist demo report site *.egg-info

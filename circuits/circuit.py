@@ -272,7 +272,12 @@ def without_numbers(effects: pd.Series, what: str) -> str:
 
 
 def connected(graph: ComputationGraph, edges: Iterable[Edge]) -> set[Edge]:
-    """Those of the edges that lie on a path from a source, such as an embedding, to the answer made of these edges alone."""
+    """Those of the edges that lie on a path from a source, such as an embedding, to the answer made of these edges alone.
+
+    Args:
+        graph: which says what comes before what.
+        edges: to choose from.
+    """
     given = set(edges)
     reached = set(graph.sources)
     from_input = []

@@ -1,6 +1,7 @@
-"""Measure more compositions: the numbers and pictures of docs/compositions.md.
+r"""Measure more compositions: the numbers and pictures of docs/explanation/compositions.md.
 
-    python examples/composition_numbers.py --study runs/compositions --numbers docs/numbers/compositions.csv --pictures docs
+    python examples/composition_numbers.py --study runs/compositions --numbers docs/numbers/compositions.csv \
+        --pictures docs/pictures
     python examples/composition_numbers.py                           # of the runs that are shipped with their weights
 
 Five minutes. Pictures need chromium and playwright. `python examples/compositions.py` trains what is not shipped.

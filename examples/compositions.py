@@ -1,4 +1,4 @@
-"""Train, ship and measure more composition tasks: the runs and numbers of docs/compositions.md.
+"""Train, ship and measure more composition tasks: the runs and numbers of docs/explanation/compositions.md.
 
     python examples/compositions.py --work runs/compositions              # trains all of them on two graphs; resumes
     python examples/compositions.py --work runs/compositions --only three_hops --graph 1

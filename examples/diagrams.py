@@ -1,7 +1,7 @@
 """Write diagrams of the shipped pilot: two checkpoints side by side, and the natural run step by step.
 
 python examples/diagrams.py --out diagrams
-python examples/diagrams.py --pictures docs   # the pictures of docs/diagrams.md, too; needs chromium and playwright (tests)
+python examples/diagrams.py --pictures docs/pictures   # and pictures of them; needs chromium and playwright (tests)
 """
 
 import shutil

@@ -5,8 +5,9 @@
     python examples/study.py --work runs/late --tier 7    # natural and both hops of graphs 1 to 5 up to step 3,100
     python examples/study.py --work runs/study --ship     # copy what is finished to examples/checkpoints/study
 
-Graphs 1 to 5 were the first study, graphs 6 to 13 are those of the second registration (docs/preregistration.md); graph 0 is
-the pilot's. Run `natural-g1-r0` is the natural arm on graph 1, its first training.
+Graphs 1 to 5 were the first study, graphs 6 to 13 are those of the second registration, see
+docs/explanation/preregistration.md; graph 0 is the pilot's. Run `natural-g1-r0` is the natural arm on graph 1, its first
+training.
 Shipped are metrics, the tables of `step_tables` and the checkpoints that `Arm.weights` names, so that the whole fits in
 80 MB. Further trainings on new facts ship their last checkpoint; those that differ in exposure ship metrics only.
 """

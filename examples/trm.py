@@ -1,13 +1,13 @@
 """Train and ship the study of token-mixing networks: arms on graph 1, and the registered arms on graphs 6 to 13.
 
     python examples/trm.py --work runs/trm                         # graph 1, a run on each core; resumes if interrupted
-    python examples/trm.py --work runs/trm --graph 6 --graph 7     # registered graphs (docs/preregistration.md)
+    python examples/trm.py --work runs/trm --graph 6 --graph 7     # registered graphs (docs/explanation/preregistration.md)
     python examples/trm.py --work runs/trm --device cuda           # all of them at once, as stacked weights, in minutes
     python examples/trm.py --work runs/trm --new-facts             # further training on new facts, from graph 1's runs
     python examples/trm.py --work runs/trm --ship                  # copy what is finished to examples/checkpoints
 
-Graph 1 was used for development and looked at freely (docs/trm.md); it is shipped as the study `trm`. Registered graphs are
-shipped apart, as `trm_registered`. Runs are named as in `examples/study.py`: `natural-g1-r0`.
+Graph 1 was used for development and looked at freely (docs/explanation/trm.md); it is shipped as the study `trm`.
+Registered graphs are shipped apart, as `trm_registered`. Runs are named as in `examples/study.py`: `natural-g1-r0`.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Where the bridge stands in token-mixing networks: the table of docs/trm.md, from shipped weights, and its figures.
+"""Where the bridge stands in token-mixing networks, from shipped weights: the table of docs/explanation/trm.md, and figures.
 
 python examples/trm_evidence.py                                  # two minutes; figures and diagrams on trm_evidence.html
 python examples/trm_evidence.py --study study --out page.html     # graph 1 of the attention models, the same table

@@ -1,4 +1,4 @@
-"""Tables of docs/compositions.md, from the numbers that `examples/composition_numbers.py` wrote."""
+"""Tables of docs/explanation/compositions.md, from the numbers that `examples/composition_numbers.py` wrote."""
 
 import math
 from functools import cache
@@ -141,7 +141,7 @@ def two_hops() -> list[list[str]]:
 
 def composition_standing() -> list[list[str]]:
     """What reads and uses each intermediate, at its best place."""
-    table = [["training, graph, asked", "intermediate", *MEASURES, "standing", "used at", "n read, changed"]]
+    table = [["training, graph, asked", "intermediate", *MEASURES, "standing", "n read, changed"]]
     found = numbers()
     for (arm, splits), graph in product(STANDING.items(), GRAPHS):
         for split in splits:
@@ -149,10 +149,9 @@ def composition_standing() -> list[list[str]]:
             names = [name.removesuffix(".standing") for name in found.index if name.startswith(f"{label}.")]
             for name in [each for each in names if f"{each}.standing" in found.index]:
                 cells = [_place_cell(f"{name}.{measure}") for measure in MEASURES]
-                words = [str(found["where"].get(f"{name}.{each}", "")) for each in ("standing", "used_at")]
+                standing = str(found["where"].get(f"{name}.standing", ""))
                 n = ", ".join(str(int(found["n"][f"{name}.{measure}"])) for measure in ("lens", "direction"))
-                used = words[1] if words[1] != "nan" else ""
-                row = [f"`{arm}`, {graph}, `{split}`", name.rpartition(".")[2], *cells, words[0], used, n]
+                row = [f"`{arm}`, {graph}, `{split}`", name.rpartition(".")[2], *cells, standing, n]
                 table.append(row)
     return table
 
@@ -166,23 +165,29 @@ def _place_cell(name: str) -> str:
     return f"{like(row['value'], '.00')} / {control} {bounds}{where}"
 
 
+METHODS = {"training": "training", "rank_one": "rank one", "exchange": "exchange"}
+
+
 def edits() -> list[list[str]]:
-    """Shares of test questions that follow a changed ID fact, over edits that took."""
-    table = [
-        ["model, graph", "method", "place", "follow", "keep the old answer", "unedited", "other facts, before and after"]
-    ]
-    table[0] += ["edits"]
-    rows = numbers()
+    """Shares of test questions that follow a changed ID fact, over edits that took: a column for each method."""
+    table = [["model, graph", "place", *METHODS.values(), "edits"]]
     for (pattern, words), graph in product(EDITED.items(), GRAPHS):
-        run = pattern.format(graph)
-        for name in rows.index[rows.index.str.startswith(f"{run}.edit.")]:
-            method, facts, place, *rest = name.removeprefix(f"{run}.edit.").split(".")
-            if facts != "id_atomic" or rest != ["test"]:
-                continue
-            facts_kept = ", ".join(_shown(f"{name}.{each}") or "–" for each in ("facts_before", "facts_after"))
-            cells = [_with_bounds(name), _shown(f"{name}.kept"), _shown(f"{name}.unedited"), facts_kept]
-            table.append([f"{words}, {graph}", method.replace("_", " "), place, *cells, str(int(rows["n"][name]))])
+        of_run = _edits_of(pattern.format(graph))
+        for place in dict.fromkeys(place for _, place in of_run):
+            names = [of_run.get((method, place), "") for method in METHODS]
+            n = dict.fromkeys(str(int(numbers()["n"][name])) for name in names if name)
+            table.append([f"{words}, {graph}", place, *(_with_bounds(name) if name else "" for name in names), ", ".join(n)])
     return table
+
+
+def _edits_of(run: str) -> dict[tuple[str, str], str]:
+    """The names of a run's edits of ID facts, by method and place."""
+    rows, found = numbers().index, {}
+    for name in rows[rows.str.startswith(f"{run}.edit.")]:
+        method, facts, place, *rest = name.removeprefix(f"{run}.edit.").split(".")
+        if facts == "id_atomic" and rest == ["test"]:
+            found[method, place] = name
+    return found
 
 
 TABLES = {

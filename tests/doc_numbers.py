@@ -31,7 +31,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 
 _ONE = r"[+−-]?(?:\d{1,3}(?:,\d{3})+|\d*\.\d+|\d+)(?:e-?\d+)?"
 EXPRESSION = re.compile(rf"(?<![\w.,])(?:{_ONE}(?: \[{_ONE}, {_ONE}\])?(?![\w,]*\w)|\[{_ONE}, {_ONE}\])")

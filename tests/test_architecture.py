@@ -165,12 +165,11 @@ def test_docstring_examples_run(module: Module) -> None:
 
 
 @pytest.mark.parametrize("folder", PACKAGES)
-def test_every_public_name_is_documented_annotated_and_in_the_docs(folder: str) -> None:
+def test_every_public_name_is_documented_and_annotated(folder: str) -> None:
+    """And in the reference, see test_site."""
     module = importlib.import_module(f"grokscope.{folder}")
-    docs = "\n".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
     for name in module.__all__:
         value = getattr(module, name)
-        assert re.search(rf"\b{name}\b", docs), f"{folder}.{name} is neither in the README nor in docs/"
         if inspect.isfunction(value) or inspect.isclass(value):
             assert inspect.getdoc(value), f"{folder}.{name} has no docstring"
         if inspect.isfunction(value):

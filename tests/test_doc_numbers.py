@@ -123,7 +123,7 @@ def test_a_source_that_nobody_finds_is_none(source: str) -> None:
 
 
 README = PAGES[0]
-CLAIMS, TRAINING = (next(page for page in PAGES if page.name == name) for name in ("claims.md", "training.md"))
+CLAIMS, PILOT = (next(page for page in PAGES if page.name == name) for name in ("claims.md", "pilot.md"))
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ CLAIMS, TRAINING = (next(page for page in PAGES if page.name == name) for name i
         (README, "on 8 of 8<", "on 7 of 8<"),
         (README, ".46 [.37, .57]<", ".46 [.37, .67]<"),
         (README, "sits .64<", "sits .74<"),
-        (TRAINING, "10,700<", "10,600<"),
-        (TRAINING, "took 41<", "took 14<"),
+        (PILOT, "10,700<", "10,600<"),
+        (PILOT, "took 41<", "took 14<"),
     ],
 )
 def test_a_number_that_is_falsified_is_noticed(path: Path, true: str, false: str) -> None:

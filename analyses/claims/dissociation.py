@@ -6,7 +6,7 @@ follow it when it is exchanged. Accuracy is exact match, never a lens rate, beyo
 second hop when it first answers OOD questions, and `exposed final`; `natural`, grokked; `before`, the same run when it knows
 the OOD facts and answers no OOD question; beside, `untied`, which never answers one. That something *can* occur is shown by
 few graphs and contradicted only by none of many, see `rules.occurrence_row`; first the criteria must be right on controls,
-see `dissociation_criteria`. Rules: docs/preregistration.md.
+see `dissociation_criteria`. Rules: docs/explanation/preregistration.md.
 """
 
 import math

@@ -3,7 +3,7 @@
 A quantity says `supported`, `contradicted` or `undecided`; `invalid` if its criterion fails on a control. It supports by its
 one-sided 95 % bounds; it contradicts by bounds at .05 divided by the number m of rows that could contradict the same claim,
 so that of the rows that are tested together one contradicts a claim that holds in at most .05 of the cases. Rules are those
-of docs/preregistration.md; `gatekeeping` makes the verdict of a claim from its rows.
+of docs/explanation/preregistration.md; `gatekeeping` makes the verdict of a claim from its rows.
 """
 
 import dataclasses

@@ -6,7 +6,7 @@ questions are answered and OOD ones are not, with `early taught`, a run whose OO
 at step 3,100 `late` with `late taught`: by then the path has changed with age, while natural runs still answer few OOD
 questions. They take the same path if they are close by three measures: where the answer's information is, what is held
 there, and how much depends on it. Pairs that differ in age, the paper's among them, stand beside; so do controls that never
-answer OOD questions but share no weights. Rules and margins: docs/preregistration.md.
+answer OOD questions but share no weights. Rules and margins: docs/explanation/preregistration.md.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

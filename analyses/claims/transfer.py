@@ -3,7 +3,7 @@
 He et al. 2026 (arXiv 2601.09049, section 5) train models further on new facts and ask for compositions with old ones, in
 cells of 16 to 36 questions, against a floor of about .6 that the last relation alone gives. Here old and new facts have been
 composed alike (`tasks.NewFacts`), every origin has the same data, steps and learning rate, random weights included, and only
-what goes beyond the best shortcut counts. The unit is the graph. Rules: docs/preregistration.md.
+what goes beyond the best shortcut counts. The unit is the graph. Rules: docs/explanation/preregistration.md.
 """
 
 from collections.abc import Mapping

@@ -76,6 +76,11 @@ def check_reachable(model: object) -> None:
 def graph_of(model: Model, roles: tuple[str, ...], answer_position: int) -> ComputationGraph:
     """The computation graph of a model on prompts with the given roles.
 
+    Args:
+        model: hooked, bridged, or a `TRM`.
+        roles: the names of the positions.
+        answer_position: where the answer is read.
+
     Raises:
         TypeError: if its insides are not known here, and it has no hook points of a decoder.
         ValueError: if the position is none of the roles'; if the model is known by its hook points only and these do not do

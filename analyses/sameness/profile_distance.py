@@ -10,7 +10,7 @@ Why this one:
 - it is in the unit of what is measured: a margin can be named before anything was measured.
 
 Dynamic time warping sums where this takes the largest: repeats then count as often as they come, and the triangle inequality
-is lost. `docs/sameness.md` compares both, and optimal transport between circuits, on rewritten models.
+is lost. `docs/explanation/sameness.md` compares both, and optimal transport between circuits, on rewritten models.
 """
 
 import math

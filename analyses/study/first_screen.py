@@ -14,7 +14,7 @@ SOURCE = "He et al. 2026, abstract"
 WHY_NOT: dict[tuple[str, str], str] = {
     ("same_path", "bidirectional"): "not asked: no taught models of this kind were trained",
     ("transfer", "bidirectional"): "not asked: no model of this kind was taught new facts",
-    ("transfer", "token mixing"): "not decided, as registered: one graph is shown in docs/trm.md",
+    ("transfer", "token mixing"): "not decided, as registered: one graph is shown in docs/explanation/trm.md",
 }
 """By claim and architecture, why there is no verdict."""
 TERMS = (

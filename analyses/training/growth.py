@@ -103,7 +103,11 @@ class RunSummary(Result):
 
 
 def summarise_run(run: Run) -> RunSummary:
-    """When a run reached each milestone, read on the reported half of the queries."""
+    """When a run reached each milestone, read on the reported half of the queries.
+
+    Args:
+        run: any, finished or not.
+    """
     metrics, steps = run.metrics, run.metrics["step"]
     per_step = flops_per_step(run)
     seconds = dict(zip(steps, metrics["seconds"], strict=True))

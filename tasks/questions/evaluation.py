@@ -27,7 +27,8 @@ from .validity import (
 TRAIN_SAMPLE = 2000  # questions of a trained split that an evaluation asks, always the same ones
 
 
-NO_TOKEN = -1  # what `top_token` gives where none is strictly the most likely
+NO_TOKEN = -1
+"""What `top_token` gives where no token is strictly the most likely."""
 
 
 def top_token(logits: Float[Tensor, "*batch d_vocab"]) -> Int[Tensor, "*batch"]:
@@ -35,6 +36,9 @@ def top_token(logits: Float[Tensor, "*batch d_vocab"]) -> Int[Tensor, "*batch"]:
 
     The one rule for ties: a token that shares the first place has not got it, so that a model that prefers nothing is
     right about nothing. Whatever counts answers or readings compares a target with this.
+
+    Args:
+        logits: of the whole vocabulary, with any dimensions before it.
 
     >>> top_token(torch.tensor([[0.0, 2.0, 1.0], [2.0, 2.0, 1.0], [float("nan"), 2.0, 1.0]])).tolist()
     [1, -1, -1]
@@ -52,6 +56,12 @@ def predictions(
 
     Of several equally likely tokens it is one. Whether an answer is right is for `exact_match` and `is_right` to say, which
     count a tie as wrong. The model is asked as it is, with whatever hooks it carries.
+
+    Args:
+        forward: the model, or anything that gives logits for tokens.
+        tokens: the prompts.
+        answer_position: where answers are read, of prompts without trailing pads.
+        batch_size: prompts to a forward pass.
 
     Raises:
         TypeError: for what cannot be asked, naming its class.
@@ -74,6 +84,13 @@ def is_right(
     """For which prompts the answer is strictly more likely than every other token, see `top_token`.
 
     The model is asked as it is, with whatever hooks it carries.
+
+    Args:
+        forward: the model, or anything that gives logits for tokens.
+        tokens: the prompts.
+        answers: the right token for each prompt.
+        answer_position: where answers are read, of prompts without trailing pads.
+        batch_size: prompts to a forward pass.
 
     Raises:
         TypeError: as `predictions`.
@@ -119,6 +136,10 @@ def exact_match(forward: Forward, queries: Queries) -> Bool[Tensor, " query"]:
     """Which queries are answered correctly: the answer is strictly more likely than every other token.
 
     The model is asked as it is, with whatever hooks it carries.
+
+    Args:
+        forward: the model, or anything that gives logits for tokens.
+        queries: what to ask, with its answers.
 
     Raises:
         TypeError: for what cannot be asked, naming its class.

@@ -16,6 +16,7 @@ from .task import Task
 from .twohop import TwoHopTask, two_hop
 
 PERTURBED_ROLES = ("h", "r1", "r2")
+"""The roles of a two-hop question that `perturb` can change."""
 
 
 def perturb(task: Task, queries: Queries, role: str, *, seed: int) -> Int[Tensor, "query pos"]:

@@ -27,6 +27,10 @@ def shortcut_accuracy(task: Task, queries: Queries) -> dict[str, float]:
     Ties go to the smaller token; a part never seen in training counts as wrong. NaN where there is no query. Shortcuts that
     look at roles which only other questions of the task have are left out.
 
+    Args:
+        task: whose shortcuts and trained questions count.
+        queries: what is asked.
+
     Raises:
         ValueError: if questions lack a role of every shortcut.
     """
@@ -36,6 +40,10 @@ def shortcut_accuracy(task: Task, queries: Queries) -> dict[str, float]:
 
 def unsolved_by_shortcuts(task: Task, queries: Queries) -> Bool[Tensor, " query"]:
     """Which questions no majority shortcut of a task answers right, see `shortcut_accuracy`: of a task without any, all.
+
+    Args:
+        task: whose shortcuts and trained questions count.
+        queries: what is asked.
 
     Raises:
         ValueError: if questions lack a role of every shortcut.

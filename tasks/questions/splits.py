@@ -24,6 +24,7 @@ IDENTITY_SPLIT = "identity"
 WITH_IDENTITY: Mapping[str, Part] = {IDENTITY_SPLIT: "atomic", **SPLIT_PARTS}
 """The splits of a task that also trains zero-hop questions, see `Supervision`."""
 SPLITS = tuple(SPLIT_PARTS)
+"""The splits of a two-hop task; of two hops, the status of the first is named first."""
 ATOMIC_SPLITS = tuple(name for name, part in SPLIT_PARTS.items() if part == "atomic")
 TEST_SPLITS = tuple(name for name, part in SPLIT_PARTS.items() if part == "test")
 HOP_STATUS = ("ID+ID", "OOD+ID", "ID+OOD", "OOD+OOD")  # first hop first

@@ -305,8 +305,7 @@ class TwoHopTask(ByContent):
         """
         refuse([], unknown=split_problems(name, self.splits))
         if self.is_identity is not None and name == IDENTITY_SPLIT:
-            entities = np.flatnonzero(self.is_identity)
-            return zero_hop_queries(entities, name, layout=self.layout, pad=self._pad)
+            return zero_hop_queries(np.flatnonzero(self.is_identity), name, layout=self.layout, pad=self._pad)
         if name in ATOMIC_SPLITS:
             chosen = self.is_ood == (name == "ood_atomic")
             facts = np.flatnonzero(chosen if self.is_atomic is None else chosen & self.is_atomic)
@@ -331,8 +330,7 @@ class TwoHopTask(ByContent):
 
     def donors(self, *, intermediate: str = "bridge", second_hop: str, seed: int) -> TwoHopDonors:
         """Finds facts whose states may replace those of a question, see `TwoHopDonors`."""
-        problems = choice_problems(second_hop=(second_hop, ("ID", "OOD"))) + seed_problems(seed)
-        refuse(problems, unknown=_unknown(intermediate))
+        refuse(choice_problems(second_hop=(second_hop, ("ID", "OOD"))) + seed_problems(seed), unknown=_unknown(intermediate))
         in_training = np.concatenate([self.trained, self.added])
         return TwoHopDonors(self.graph, self.is_ood, in_training, second_hop, np.random.default_rng(seed))
 
@@ -388,6 +386,9 @@ def _unknown(intermediate: Any) -> list[str]:
 
 def two_hop(task: Task) -> TwoHopTask:
     """The same task, for what can be done with two-hop questions alone.
+
+    Args:
+        task: of any kind.
 
     Raises:
         TypeError: if it is a task of another kind.

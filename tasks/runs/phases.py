@@ -3,6 +3,7 @@
 import pandas as pd
 
 PHASES = ("memorised", "id_generalised", "ood_generalised", "final")
+"""The stages of a training, in order; each names the checkpoint that is saved when it begins."""
 CONSECUTIVE = 3  # evaluations in a row that must meet a phase's condition; it begins with the first of them
 SATURATED = 0.99
 

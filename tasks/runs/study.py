@@ -163,6 +163,9 @@ def load_study(name: str | Path = "study") -> Study:
 
     A `UserWarning` names runs in the folder that its manifest, if it has one, does not.
 
+    Args:
+        name: of a shipped study, such as `pilot`, or a folder.
+
     Raises:
         FileNotFoundError: if there is no such study; the message lists the shipped ones. If one of its runs is gone.
         CheckpointError: if a run in it was changed since it was written, or cannot be read.

@@ -69,6 +69,11 @@ class Job(ByContent):
 def grid(tasks: Mapping[str, Task], configs: Mapping[str, tuple[AnyConfig, TrainConfig]], seeds: Iterable[int]) -> list[Job]:
     """Every task with every config and every training seed.
 
+    Args:
+        tasks: by the name that jobs are to carry.
+        configs: shape of model and training, by name; the seed in a `TrainConfig` is replaced.
+        seeds: of training.
+
     >>> from grokscope.tasks import TwoHopTask
     >>> task = TwoHopTask.random(n_entities=20, n_relations=8, out_degree=5)
     >>> from grokscope.tasks import ModelConfig

@@ -132,7 +132,7 @@ def test_a_rewrite_that_is_not_exact_is_caught(number: str) -> None:
 
 
 def test_a_block_as_two_layers_moves_what_is_read_after_each_layer_and_not_where() -> None:
-    """The exception that docs/sameness.md names: between attention and MLP no other model is asked."""
+    """The exception that docs/explanation/sameness.md names: between attention and MLP no other model is asked."""
     given = world("tied")
     halved = halved_blocks(given.model, torch.Generator())
     tokens = given.pairs.clean[:16]

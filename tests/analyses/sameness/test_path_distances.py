@@ -15,7 +15,7 @@ from grokscope import analyses, circuits, tasks
 from grokscope.analyses import PathDistances, path_distances
 from grokscope.analyses.sameness.compared import as_couples, compared_problems
 
-PAGE = Path(__file__).parents[3] / "docs" / "sameness.md"
+PAGE = Path(__file__).parents[3] / "docs" / "explanation" / "sameness.md"
 NAMES = ("early", "early again", "grokked")
 
 
@@ -88,7 +88,7 @@ def test_the_help_and_the_docs_have_one_example() -> None:
 
 @pytest.mark.slow
 def test_the_docs_python_runs() -> None:
-    """All blocks of docs/sameness.md, in order."""
+    """All blocks of docs/explanation/sameness.md, in order."""
     names: dict[str, Any] = {"analyses": analyses, "circuits": circuits, "tasks": tasks}
     for block in python_blocks(PAGE):
         exec(compile(block, "sameness.md", "exec"), names)

@@ -151,7 +151,7 @@ def test_every_public_analysis_is_reachable() -> None:
 
 @pytest.mark.slow
 def test_the_default_graph_reaches_the_phases_of_the_demo(tmp_path: Path) -> None:
-    """Full size, about five minutes on two cores: what docs/training.md reports."""
+    """Full size, about five minutes on two cores: what docs/explanation/demo.md reports."""
     demo = run_demo(
         tasks.TwoHopTask.random(seed=0), tmp_path, model_config=tasks.ModelConfig.small(), max_steps=5000, progress=False
     )

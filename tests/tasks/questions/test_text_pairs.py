@@ -477,7 +477,7 @@ def test_examples_refuse_what_cannot_be_drawn() -> None:
 
 
 def test_the_docs_example_runs() -> None:
-    (block,) = [each for each in python_blocks(ROOT / "docs" / "definitions.md") if "from_text(" in each]
+    block, *_ = [each for each in python_blocks(ROOT / "docs" / "how-to" / "padding.md") if "from_text(" in each]
     names: dict[str, Any] = {"model": model(), "PromptPairs": PromptPairs, "analyses": analyses}
-    exec(compile(block, "definitions.md", "exec"), names)
+    exec(compile(block, "padding.md", "exec"), names)
     assert list(names["pairs"].roles) == IOI_ROLES
