@@ -79,7 +79,9 @@ class CostResult(Result):
     def _by_added(self) -> pd.DataFrame:
         """The summary's rows of the highest level, by compositions added."""
         found = self.summary
-        return found[found["level"] == found["level"].max()].sort_values("added", kind="stable") if len(found) else found
+        if found.empty:
+            return found
+        return found[found["level"] == float(found["level"].to_numpy().max())].sort_values("added", kind="stable")
 
     @property
     def caption(self) -> str:
