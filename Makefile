@@ -57,7 +57,7 @@ browser:
 	|| { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 	|| echo "no chromium here, and it cannot be installed: browser tests will be skipped"
 
-check: $(TEST)
+check: $(TEST) $(SITE)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	rm -rf build/typing
