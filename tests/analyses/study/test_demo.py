@@ -14,10 +14,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from doc_blocks import python_blocks
 from wording import problems
 
-from grokscope import analyses, circuits, tasks
+from grokscope import analyses, tasks
 from grokscope.analyses.study.demo import main, run_demo
 from grokscope.analyses.study.demo_report import accuracy_table, faithfulness_table, headline, lead, summary
 
@@ -96,18 +95,6 @@ def test_the_headline_says_how_far_apart_and_how_sure(verdict: str, low: float, 
     found: Any = SimpleNamespace(summary=lambda: summary)
     assert headline(found) == says
     assert ("over 3 facts" in lead(found)) == (low == low) and "nan" not in lead(found)
-
-
-def test_the_readmes_python_runs(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All blocks, in order, where `make demo` was run; models that it trains are tiny here."""
-    blocks = python_blocks(ROOT / "README.md")
-    assert len(blocks) >= 3
-    monkeypatch.chdir(quick)
-    names: dict[str, object] = {}
-    for block in blocks:
-        exec(compile(block.replace("Config.small(", "Config.tiny("), "README.md", "exec"), names)
-    assert isinstance(names["comparison"], circuits.CircuitComparison)
-    assert (quick / "circuits.html").stat().st_size > 10_000
 
 
 QUICK_TASK = {"n_entities": 40, "n_relations": 20, "out_degree": 14, "test_fraction": 0.05, "seed": 0}
