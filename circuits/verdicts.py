@@ -141,7 +141,7 @@ def _why_not_different(least: float, halves: float, replicates: float, has_repli
     if has_replicates and halves < least <= replicates:
         return "further apart than two halves of one circuit, but not than replicates"
     needed = "a margin" if has_replicates else "replicates and a margin"
-    return f"perhaps no further apart than two halves of one circuit; *same* needs {needed}"
+    return f"perhaps no further apart than two halves of one circuit; “same” needs {needed}"
 
 
 def _within_margin(across: Sequence[Distance], within: Sequence[Distance], margin: float) -> tuple[str, str]:

@@ -215,7 +215,8 @@ def result(kind: type[Result], *, by_step: bool) -> Result:
     if kind is ComparisonSummary:
         return compared().summary()
     types = typing.get_type_hints(kind)
-    return kind(**{f.name: value(types[f.name], kind.__name__, by_step=by_step) for f in dataclasses.fields(kind)})
+    given = {each.name: value(types[each.name], kind.__name__, by_step=by_step) for each in dataclasses.fields(kind)}
+    return kind(**given | ({"audited": table("AuditResult", by_step=by_step)} if "audited" in given else {}))
 
 
 def results() -> Iterator[tuple[str, Result]]:

@@ -175,7 +175,8 @@ def load_study(name: str | Path = "study") -> Study:
     refuse(input_problems(name=name))
     folder = next((f for f in (SHIPPED / name, Path(name)) if run_folders(f) or is_there(f)), None)
     if folder is None:
-        shipped = sorted({str(path.parents[1].relative_to(SHIPPED)) for path in SHIPPED.glob(f"**/{SETTINGS}")})
+        places = {path.parents[1].relative_to(SHIPPED) for path in SHIPPED.glob(f"**/{SETTINGS}")}
+        shipped = sorted(str(place) for place in places if place.parts[0] != "build")  # left by installing
         there = ", ".join(shipped) or (
             f"none, since {SHIPPED} holds none: install them with `pip install grokscope-studies`, or from a clone of "
             f"grokscope with `pip install <clone>/examples/checkpoints`; or name their folder in the environment variable "

@@ -179,7 +179,7 @@ def test_what_several_pairs_have_in_common_is_said_once() -> None:
     assert "between the effects of all edges, kept or not: 0 is equal" in first
     assert [each.partition(":")[0] for each in pairs] == ["a / b", "a / c", "a / d", "b / c", "b / d", "c / d"]
     common = (
-        "b / c, b / d, c / d: perhaps no further apart than two halves of one circuit; *same* needs replicates and a margin."
+        "b / c, b / d, c / d: perhaps no further apart than two halves of one circuit; “same” needs replicates and a margin."
     )
     assert found.sentences[7] == common and repr(found).count("perhaps no further") == 1
     row = found.table.iloc[3]
