@@ -14,11 +14,12 @@ import pandas as pd
 
 from .arguments import MOST_REPEATS, native, number_problems, refuse, shortly, whole_problems
 from .columns import Columns
+from .explanation import Explanation, counted_units, gap_in_words, strongest_in_words, without_rows
 from .frames import one_row_each
 from .graph import ComputationGraph
 from .hashes import hash_problems
 from .node import Edge, Node
-from .plain_text import named, one_line, shortened
+from .plain_text import counted, named, one_line, shortened
 from .result import Result
 from .roles import ALL_POSITIONS
 from .units import after_number, fixed, shown
@@ -27,6 +28,7 @@ COLUMNS = ("sender", "receiver", "effect", "stderr", "n", "gap", "kept")
 VERIFIED = ("exact", "sampled", "estimated")  # what the column `verified` may say of an edge, if there is one
 HELD = Columns(words="sender receiver", numbers="effect stderr gap", whole="n", flags="kept")
 DEFAULT_THRESHOLD = 0.02
+DIRECTION = "direction"  # in the provenance
 GIVEN = "given"  # the rule that edges chosen in another way were kept by
 
 
@@ -169,6 +171,37 @@ class Circuit(Result):
         why += [str(about["verified"])] if about.get("verified") else []
         why += [said] if (said := outside_in_words(about.get("outside"))) else []
         return " · ".join([str(part) for part in [*parts, sizes, *why] if part])
+
+    def explain(self) -> Explanation:
+        """How strong the strongest edge is, which ones are kept, and where the cut lies."""
+        about = self.provenance
+        model = (
+            " ".join(str(about[name]) for name in ("model", "split", "contrast") if about.get(name)) or "an unknown model"
+        )
+        if self.table.empty:
+            return without_rows(model)
+        row, kept = self.table.iloc[0].to_dict(), int(self.table["kept"].sum())
+        strongest, error = strongest_in_words(self.table)
+        missing = without_numbers(self.table["effect"], "effects")
+        why = f"There are {missing}: {about.get('reason') or 'nobody said why'}." if missing else ""
+        return Explanation(
+            measured=f"The effect of patching each of {counted(len(self.table), 'edge')} alone, as a share of the gap "
+            f"between clean and corrupt.{f' The direction is {about[DIRECTION]}.' if about.get(DIRECTION) else ''}",
+            on=f"{model}, {counted_units(row)}. {gap_in_words(row['gap'], about)}",
+            means=" ".join(filter(None, [f"{counted(kept, 'edge')} {'is' if kept == 1 else 'are'} kept.", strongest, why])),
+            sure=f"{error} No interval is held.",
+            would_change=f"{self._cut}{f' {self.why_empty}.' if self.why_empty and self.why_empty not in why else ''}",
+        )
+
+    @property
+    def _cut(self) -> str:
+        """By which rule edges are kept, and how strong those next to the cut are."""
+        sizes = self.table["effect"].abs()
+        kept, left = sizes[self.table["kept"]].min(), sizes[~self.table["kept"].astype(bool)].max()
+        ends = [f"the weakest kept edge has |effect| {shown(kept)}"] if kept == kept else []
+        ends += [f"the strongest one left out {shown(left)}"] if left == left else []
+        rule = f"Another rule than {named(self.provenance['kept'])}" if self.provenance.get("kept") else "Another cut"
+        return f"{rule}{': ' * bool(ends)}{', '.join(ends)}."
 
     @one_line
     def __repr__(self) -> Iterator[str]:

@@ -22,6 +22,8 @@ from .compare import NUMBERS, Samples, compared, edge_table, kept_counts, recent
 from .comparison import scatter
 from .comparison_table import OUTSIDE, table_in_words
 from .counterparts import Laid, counterpart_problems, laid, outside_share
+from .explanation import Explanation, bounds_in_words, without_rows
+from .plain_text import counted
 from .resampling import drawn_again, n_units, reweighted
 from .result import Result
 from .units import cell, fixed, interval, unit_of
@@ -80,6 +82,27 @@ class CounterpartComparison(Result):
         return (
             f"{' / '.join(self.labels)} at {roles}: {apart} apart over {int(row['n_edges'])} common live edges, "
             f"chance from {cell(row['chance_bound'])} · outside: {' and '.join(left)} (Σ |effect|)"
+        )
+
+    def explain(self) -> Explanation:
+        """How far apart the circuits are where they can be compared, and how much lies elsewhere."""
+        if DISTANCE not in set(self.table["measure"]):
+            return without_rows(" / ".join(self.labels))
+        row, (a, b), roles = self._row(DISTANCE), self.labels, ", ".join(f"{own} → {its}" for own, its in self.roles.items())
+        outside = " and ".join(f"{cell(share, digits=2)} of {label}" for label, share in self.outside_shares.items())
+        apart = (
+            f"They are {fixed(row['value'], 3)} apart" if row["value"] == row["value"] else "Their distance has no number"
+        )
+        sizes = [f"{counted(int(row[f'n_{each}']), 'query', 'queries')} of {label}" for each, label in (("a", a), ("b", b))]
+        return Explanation(
+            measured="The Jensen–Shannon distance between effects of the edges that have a counterpart, and the share of "
+            "either circuit's Σ |effect| on edges that have none.",
+            on=f"{a} / {b} at {roles}, {counted(int(row['n_edges']), 'common live edge')}, {' and '.join(sizes)}.",
+            means=f"{apart} (0 is equal, 1 nothing in common). Outside lie {outside} (0 is nothing, 1 all).",
+            sure=f"{bounds_in_words(row['low'], row['high'], 3)} Of shuffled circuits 5 % are within "
+            f"{cell(row['chance_bound'])}, of two halves of one circuit 97.5 % within {cell(row.get('ceiling_bound'))}.",
+            would_change=f"Other roles laid on each other than {roles}: {counted(len(self.outside), 'edge')} have no "
+            "counterpart here.",
         )
 
     @property

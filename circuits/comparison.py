@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import pandas as pd
@@ -11,9 +11,11 @@ from .arguments import refuse
 from .columns import Columns
 from .comparison_summary import ComparisonSummary, estimates, headline, intervals, summary_of
 from .comparison_table import table_in_words
+from .explanation import Explanation, counted_units, without_rows
 from .figure_look import template
 from .figure_text import escaped
 from .palette import PAGE
+from .plain_text import counted
 from .result import Result
 from .verdicts import verdicts
 
@@ -76,6 +78,19 @@ class CircuitComparison(Result):
         sizes = f"{len(self.edges)} live edges · n = {int(self.table['n'].min())} queries · {intervals(found)}"
         estimated = estimates(self.measured)
         return f"{headline(found, self.labels)} · {sizes}{' · ' if estimated else ''}{estimated}"
+
+    def explain(self) -> Explanation:
+        """As its summary, which says the word and the distance of each two conditions."""
+        found, names, rows = self.summary(), " / ".join(self.labels), self.table.to_dict("records")
+        if not rows:
+            return without_rows(names)
+        size = min(rows, key=lambda row: row["n"])
+        said = replace(
+            without_rows(names) if found.table.empty else found.explain(),
+            on=f"{names}, {counted(len(self.edges), 'live edge')}, {counted_units(size, 'query', 'queries')}.",
+        )
+        estimated = estimates(self.measured)
+        return replace(said, sure=f"{said.sure} {f'Of the effects {estimated}.' if estimated else ''}")
 
     @property
     def in_words(self) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """The answer to "do they use the same circuit?" in sentences, with the yardsticks that it rests on."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from .columns import Columns
-from .plain_text import plain
+from .explanation import Explanation, counted_units, without_rows
+from .plain_text import counted, plain
 from .result import Result
 from .units import fixed, interval
 from .verdicts import CUT, Verdict, mean, verdicts
@@ -58,6 +59,26 @@ class ComparisonSummary(Result):
     def caption(self) -> str:
         """All sentences."""
         return " ".join(self.sentences)
+
+    def explain(self) -> Explanation:
+        """The word and the distance of each two conditions, the yardsticks, and what the word rests on."""
+        if self.table.empty:
+            return without_rows("No two conditions")
+        rows: list[Any] = self.table.to_dict("records")
+        said = [_with(f"{_pair(row)}: {row['verdict']}", f"and {fixed(row['distance'], 3)} apart", row) for row in rows]
+        known = [
+            f"{_pair(row)} {row_bounds}, {_yardsticks(row)}"
+            for row in rows
+            if (row_bounds := interval(row["low"], row["high"]))
+        ]
+        return Explanation(
+            measured=f"The Jensen–Shannon distance between the {ALL_EDGES}, of each two conditions, next to yardsticks.",
+            on=f"{counted(len(rows), 'pair')} of conditions ({', '.join(map(_pair, rows))}), "
+            f"{counted_units(min(rows, key=lambda row: row['n']), 'query', 'queries')}.",
+            means=f"{'; '.join(said)} ({SCALE}).",
+            sure=f"The 95 % intervals over units are: {'; '.join(known)}." if known else "No interval is held.",
+            would_change=f"{'; '.join(_what_they_rest_on(rows))}.",
+        )
 
     def __repr__(self) -> str:
         return plain("\n".join(self.sentences))
@@ -158,6 +179,31 @@ def _short_sentence(verdict: Verdict, is_shared: bool) -> str:
     aligned = f"aligned {_interval(row, 'aligned', 'aligned_low', 'aligned_high')}"
     counts = f"{row['shared']} kept edges stay, {row['lost']} lost, {row['gained']} gained"
     return f"{_pair(row)}: {word}, {_interval(row, 'distance')} apart, {aligned}; {_yardsticks(row)}; {counts}."
+
+
+def _what_they_rest_on(rows: Sequence[Mapping[Any, Any]]) -> Iterator[str]:
+    """Why words are said, each reason once, and what would undo *different* where the two are closest."""
+    for reason in dict.fromkeys(row["reason"] for row in rows):
+        alike = [row for row in rows if row["reason"] == reason]
+        if reason:
+            yield f"{', '.join(map(_pair, alike))}, {alike[0]['verdict']}: {reason}"
+        else:
+            yield _undone(min(alike, key=lambda row: row["aligned_low"]))
+
+
+def _undone(row: Mapping[Any, Any]) -> str:
+    """What would undo *different*."""
+    aligned = _interval(row, "aligned", "aligned_low", "aligned_high")
+    apart = {
+        "two halves of one circuit": "halves_bound",
+        "replicates": "replicates_high",
+        "the margin, with noise": "margin",
+    }
+    known = [f"{name} {fixed(row[column], 3)}" for name, column in apart.items() if row[column] == row[column]]
+    return (
+        f"{_pair(row)} would be undecided if the interval after the best alignment of loops and heads, {aligned}, reached a "
+        f"yardstick: {', '.join(known)}"
+    )
 
 
 def _pair(row: Mapping[str, Any]) -> str:

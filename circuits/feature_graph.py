@@ -13,8 +13,10 @@ from typing import Annotated, Any
 import pandas as pd
 
 from .columns import Columns
+from .explanation import Explanation, largest, without_rows
 from .plain_text import counted, named, one_line, shortened
 from .result import Result
+from .units import shown
 
 LINKS = Columns(words="sender receiver", numbers="effect")
 NODES = Columns(
@@ -74,6 +76,29 @@ class FeatureGraph(Result):
         """Scan, prompt and sizes in one line."""
         words = shortened(self.about.get("prompt", "") or " ".join(self.prompt), 80)
         return " · ".join(filter(None, [*self._names, f"“{words}”", self._sizes]))
+
+    def explain(self) -> Explanation:
+        """The strongest link, and the likeliest next token."""
+        who = " ".join(self._names) or "an unnamed graph"
+        if self.table.empty or self.nodes.empty:
+            return without_rows(who)
+        logits = self.nodes[self.nodes["kind"] == "logit"]
+        link = largest(self.table[self.table["receiver"].isin(logits["node"])], "effect")
+        best = largest(logits, "probability")
+        token = f" The likeliest next token is {best['node']}, probability {shown(best['probability'])}." if best else ""
+        pinned = f" {counted(len(self.pinned), 'node')} were chosen by hand and pinned." if self.pinned else ""
+        return Explanation(
+            measured=f"Direct effects along {counted(len(self.table), 'link')} between tokens, features and logits of a "
+            "replacement model, attention patterns and norms held fixed.",
+            on=f"{who}, one prompt of {counted(len(self.prompt), 'token')}; {self._sizes}.",
+            means=f"The strongest link into a logit, {link['sender']} -> {link['receiver']}, adds {shown(link['effect'])} "
+            f"nats to it, less the mean of all logits (0 is nothing).{token}"
+            if link
+            else f"Nothing: no link into a logit has a number.{token}",
+            sure=f"A graph is of one prompt, so no interval is held; {(self.nodes['kind'] == 'error').sum()} of "
+            f"{counted(len(self.nodes), 'node')} are errors, which is what features leave out.",
+            would_change=f"Another prompt, or patching: these are no effects of interventions.{pinned}",
+        )
 
     def figure(self) -> Any:
         """The interactive diagram, which opens with the supernodes as groups."""

@@ -12,11 +12,13 @@ import pandas as pd
 
 from .circuit import Circuit
 from .columns import Columns
+from .explanation import Explanation, largest, without_rows
 from .graph import ComputationGraph
 from .kinds import KINDS
 from .node import Node
+from .plain_text import counted
 from .result import Result
-from .units import fixed
+from .units import fixed, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,29 @@ class MergedCircuit(Result):
         """The model, and what is used more than once."""
         n = self.uses["sender"].nunique()
         return f"{self.label} · {self.n_loops} loops · {self.n_reused} of {n} sets of weights are used in more than one loop"
+
+    def explain(self) -> Explanation:
+        """How many sets of weights work in several loops."""
+        uses, kept = self.uses, self.table[self.table["kept"]]
+        if self.table.empty:
+            return without_rows(self.label)
+        best = largest(kept, "effect")
+        error = (
+            f"the largest effect, {shown(best['effect'])} from {best['sender']} into {best['receiver']} at {best['role']}, "
+            f"has a standard error of {shown(best['stderr'])}"
+            if best and best["stderr"] == best["stderr"]
+            else "no standard error is held"
+        )
+        return Explanation(
+            measured="In which loops each set of weights sends along a kept edge of the circuit, whatever the layer.",
+            on=f"{self.label}, {counted(self.n_loops, 'loop')}, {counted(len(kept), 'kept edge')} of {len(self.table):,} "
+            "measured ones.",
+            means=f"{self.n_reused} of {counted(uses['sender'].nunique(), 'set')} of weights are used in more than one loop "
+            "(0 is none).",
+            sure=f"This is a count, with no interval; {error}.",
+            would_change="Another cut of the circuit: weights are used where an edge out of them is kept, and "
+            f"{counted(len(self.table) - len(kept), 'edge')} are not.",
+        )
 
 
 def merge_loops(circuit: Circuit) -> MergedCircuit:

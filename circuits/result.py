@@ -11,6 +11,7 @@ import pandas as pd
 from .arguments import refuse
 from .destination import file_problems, input_problems
 from .documents import FileError, opened, parsed, read_text, to_document
+from .explanation import Explanation
 from .fields import declared_types, fields_to_json, from_fields
 from .old_formats import is_old, migrated
 from .plain_text import never_raising, shortened
@@ -39,6 +40,14 @@ class Result(ByContent):
     def to_frame(self) -> pd.DataFrame:
         """A copy of the table."""
         return self.table.copy()
+
+    def explain(self) -> Explanation:
+        """What was measured, on what, what that means, how sure it is and what would change it, from the fields.
+
+        Raises:
+            NotImplementedError: for a kind of one's own that does not say.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not explain itself: give it a method `explain`")
 
     def __init_subclass__(cls) -> None:
         if "__repr__" not in cls.__dict__:

@@ -43,6 +43,7 @@ ORIGINS = {
     "grokked_late": "natural, step 15,000",
     "taught_late": "both hops, step 15,000",
 }
+CLAIMS_PAGE = "docs/explanation/claims.md"  # from the README, which lies beside docs
 NOT = "not reached"
 EVERY = 100  # steps between evaluations
 MANY = 5  # trainings in one cell of a table
@@ -125,6 +126,21 @@ def verdicts() -> list[list[str]]:
     ]
 
 
+def verdict_lines() -> list[list[str]]:
+    """Claims by architecture, the verdict alone with what it rests on, for a first look."""
+    table = pd.read_csv(VERDICTS)
+    head = ["claim", *ARCHITECTURES.values()]
+    asked = {name: claim for name, claim in CLAIMS.items() if claim.words}
+    return [head, *([f"[{claim.heading}]({CLAIMS_PAGE})", *_lines(name, table)] for name, claim in asked.items())]
+
+
+def _lines(claim: str, table: pd.DataFrame) -> Iterator[str]:
+    for architecture in ARCHITECTURES:
+        rows = table[(table["claim"] == claim) & (table["architecture"] == architecture)].sort_values("standing")
+        told = [f"**{row['verdict']}**, {row['standing']}, {row['n']} graphs" for row in rows.to_dict("records")]
+        yield "<br>".join(told) or "not asked"
+
+
 def _cells(claim: str, table: pd.DataFrame) -> Iterator[str]:
     for architecture in ARCHITECTURES:
         rows = table[(table["claim"] == claim) & (table["architecture"] == architecture)].sort_values("standing")
@@ -133,7 +149,7 @@ def _cells(claim: str, table: pd.DataFrame) -> Iterator[str]:
 
 
 TABLES: dict[str, Callable[[], list[list[str]]]] = {
-    **{made.__name__: cache(made) for made in (pilot, arms, cost, new_facts, replicates, verdicts)},
+    **{made.__name__: cache(made) for made in (pilot, arms, cost, new_facts, replicates, verdicts, verdict_lines)},
     **doc_compositions.TABLES,
 }
 """By the names that pages use; each is made once."""

@@ -75,6 +75,21 @@ LACKING |= {
 }
 """Columns of which a kind has none; it takes another for them."""
 
+NEEDED = {
+    "AttentionResult": "integrated_stderr pattern_stderr",
+    "CircuitTrajectory": "n_kept weighted_overlap",
+    "CompositionResult": "n_found",
+    "FaithfulnessResult": "needed n_edges without",
+    "MergedCircuit": "sender_loop receiver_loop",
+    "NecessityResult": "ablation reason without without_low without_high random_without",
+    "OtherPromptsResult": "prompts reason n_edges kept lost random",
+    "QueryDetails": "clean_right corrupt_right weight",
+    "ReliabilityResult": "n_splits n_edges uncorrected",
+    "RivalResult": "searched faithfulness difference_low difference_high n_edges reason",
+}
+"""Columns that only sentences ask for, by kind; they hold names, numbers and counts as they do there."""
+NAMED = ("ablation", "reason", "prompts")
+
 
 def table(kind: str, *, by_step: bool) -> pd.DataFrame:
     """Every column that any figure asks for, with a row for each name."""
@@ -86,6 +101,8 @@ def table(kind: str, *, by_step: bool) -> pd.DataFrame:
     frame = frame.assign(node=[f"MLP0@{role}" for role in ROLES], key=ROLES[0], step=10.0)
     frame = frame.assign(sender=[f"embed@{role}" for role in ROLES], receiver=[f"MLP0@{role}" for role in ROLES])
     frame = frame.drop(columns=LACKING.get(kind, []))
+    for name in NEEDED.get(kind, "").split():
+        frame[name] = ["", *ROLES[1:]] if name in NAMED else 3 if name.startswith("n_") or name.endswith("_loop") else 0.5
     if kind == "AuditResult":  # as many rows as there are criteria
         places = [place % len(ROLES) for place in range(len(CRITERIA))]
         frame = frame.iloc[places].reset_index(drop=True).assign(code=list(CRITERIA), kind=[each[0] for each in CRITERIA])
@@ -96,7 +113,7 @@ def table(kind: str, *, by_step: bool) -> pd.DataFrame:
         frame = pd.concat([frame, frame.assign(role="any")], ignore_index=True).assign(target=0, control=0.1)
     if kind == "GeometryResult":
         frame = pd.concat([frame, frame.assign(measure="ID cohesion")], ignore_index=True)
-    if kind == "CircuitTrajectory":
+    if kind in ("CircuitTrajectory", "MergedCircuit"):
         frame = frame.assign(kept=True)
     if kind in ("ByAgeResult", "PathDistances"):
         frame = frame.assign(reason=ODD)

@@ -7,15 +7,18 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 from architecture import PACKAGES, modules
+from doc_blocks import python_blocks
 from notebooks import WARNED_OF, run_notebook
 
 ROOT = Path(__file__).parents[1]
+STUDIES = "grokscope_studies"
 FOLDERS = {"grokscope": "src/grokscope", **{f"grokscope/{name}": name for name in ("tasks", "circuits", "analyses")}}
 
 
@@ -64,7 +67,69 @@ def test_the_wheel_works_by_itself(installed: Path, tmp_path: Path) -> None:
     said = subprocess.run(
         [sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment, capture_output=True, text=True
     )
-    assert "load_study('<clone>/examples/checkpoints/pilot')" in said.stdout and "GROKSCOPE_STUDIES" in said.stdout
+    assert "pip install grokscope-studies" in said.stdout and "GROKSCOPE_STUDIES" in said.stdout
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with both wheels and what they depend on; nothing of the checkout is on its path.
+
+    What is installed here is seen there, but for what stands in .pth files, such as this checkout.
+    """
+    folder, python = tmp_path_factory.mktemp("bare"), Path("bin/python")
+    built = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
+    copied = shutil.copytree(
+        ROOT / "examples" / "checkpoints", folder / "studies", ignore=shutil.ignore_patterns("build", ".lock")
+    )
+    subprocess.run([*built, str(copied)], check=True, capture_output=True)
+    shutil.rmtree(copied)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
+    (packages,) = (folder / "venv").glob("lib/*/site-packages")
+    (packages / "here.pth").write_text(sysconfig.get_path("purelib"))
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        f"--python={folder / 'venv' / python}",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+    ]
+    subprocess.run([*install, str(wheel), *map(str, folder.glob("*.whl"))], check=True, capture_output=True)
+    return folder / "venv" / python
+
+
+def test_the_readmes_lines_run_where_nothing_but_the_two_wheels_is_installed(bare: Path, tmp_path: Path) -> None:
+    lines = [f"{from_wheel(bare.parents[1])}\n", *python_blocks(ROOT / "README.md")]
+    subprocess.run([str(bare), "-c", "\n".join(lines)], check=True, cwd=tmp_path, env=without_studies())
+    assert list(tmp_path.glob("*.html"))
+
+
+def test_the_command_is_installed_and_finds_the_studies(bare: Path, tmp_path: Path) -> None:
+    def said(*words: str) -> str:
+        command = [str(bare.parent / "grokscope"), *words]
+        return subprocess.run(
+            command, check=True, cwd=tmp_path, env=without_studies(), capture_output=True, text=True
+        ).stdout
+
+    assert "compare" in said("--help") and "grokked at 10,700" in said("info", str(studies_of(bare) / "pilot" / "natural"))
+
+
+def studies_of(bare: Path) -> Path:
+    (folder,) = bare.parents[1].glob(f"lib/*/site-packages/{STUDIES}")
+    return folder
+
+
+def without_studies() -> dict[str, str]:
+    return os.environ | {"GROKSCOPE_STUDIES": "", "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+
+
+def test_what_a_shell_waits_for_is_short(bare: Path, tmp_path: Path) -> None:
+    """Without torch, pandas and the like, which take seconds; a command's help needs none of them but its own."""
+    code = "import sys\nimport grokscope\nassert not {'torch', 'pandas', 'numpy'} & set(sys.modules)\n"
+    code += "from grokscope import circuits\nassert 'torch' not in sys.modules"
+    subprocess.run([str(bare), "-c", code], check=True, cwd=tmp_path, env=without_studies())
 
 
 @pytest.mark.filterwarnings(*WARNED_OF)
@@ -84,7 +149,7 @@ def test_what_the_library_imports_is_among_its_dependencies() -> None:
     in_functions = set(map(_distribution, extras))
     for module in modules(ROOT):
         at_once = _imported_at_once(module.source)
-        for name in {name[0] for name in module.imports} - sys.stdlib_module_names - {*PACKAGES, "grokscope"}:
+        for name in {name[0] for name in module.imports} - sys.stdlib_module_names - {*PACKAGES, "grokscope", STUDIES}:
             allowed = there if name in at_once else there | in_functions
             assert {_distribution(each) for each in given_by[name]} & allowed, f"{module.path}: {name} is no dependency"
 

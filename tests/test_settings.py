@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,9 +21,11 @@ from handset import handset_model
 from settings import DATA, KINDS, ROWS, SETTINGS, kinds_of, public, same, settings_of
 
 from grokscope import analyses, circuits, tasks
-from grokscope.analyses.study import demo
+from grokscope.analyses.study import compare_command, demo
 from grokscope.analyses.study import run as study_run
+from grokscope.circuits import draw_command
 from grokscope.tasks.models.building import trained_parameters
+from grokscope.tasks.training import train_command
 from grokscope.tasks.training.feasible import bytes_to_write
 from grokscope.tasks.transformerlens import HookedTransformer
 
@@ -218,10 +221,19 @@ def test_two_bad_settings_are_named_in_one_error(
     assert not (why := wrong_with(name, bad, world, place)), f"{bad}: {why}"
 
 
+COMMANDS = {
+    "analyses/study/demo.py": demo.main,
+    "analyses/study/run.py": study_run.main,
+    "analyses/study/compare_command.py": partial(compare_command.main, ["a", "b"]),
+    "circuits/draw_command.py": partial(draw_command.main, [Path("a")]),
+    "tasks/training/train_command.py": train_command.main,
+}
+
+
 def commands() -> dict[str, list[str]]:
     """By file the options of each command line."""
     root, found = Path(__file__).parents[1], {}
-    for path in (*(root / "examples").rglob("*.py"), root / "analyses/study/demo.py", root / "analyses/study/run.py"):
+    for path in (*(root / "examples").rglob("*.py"), *(root / file for file in COMMANDS)):
         mains = [each for each in ast.parse(path.read_text()).body if getattr(each, "name", "") == "main"]
         found |= {str(path.relative_to(root)): [each.arg for each in main.args.args] for main in mains}
     return found
@@ -230,6 +242,9 @@ def commands() -> dict[str, list[str]]:
 WRITES = {  # by command, where it writes
     "analyses/study/demo.py": "folder to write",
     "analyses/study/run.py": "folder to write",
+    "analyses/study/compare_command.py": "file to write",
+    "circuits/draw_command.py": "file to write",
+    "tasks/training/train_command.py": "folder to write",
     "examples/bridge_evidence.py": "file to write",
     "examples/compare_circuits.py": "folder to write",
     "examples/composition_numbers.py": "file to write",
@@ -252,7 +267,7 @@ def test_each_command_that_writes_has_a_row() -> None:
 @pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize("file", WRITES)
 def test_commands_refuse_where_they_cannot_write_before_any_work(file: str, place: Path) -> None:
-    main = {"analyses/study/demo.py": demo.main, "analyses/study/run.py": study_run.main}.get(file) or example(file).main
+    main = COMMANDS.get(file) or example(file).main
     option = next(each for each in ("out", "work") if each in commands()[file])
     for value in KINDS[WRITES[file]][:3]:
         given = Path(_placed(value, place))

@@ -11,10 +11,13 @@ from typing import Annotated, Any
 
 import pandas as pd
 import torch
+from jaxtyping import Bool, Int
 
 from ...circuits import ComputationGraph, Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
+from ...circuits.plain_text import counted
 from ...tasks import Queries
 from ...tasks.questions.given import queries_problems
 from ...tasks.questions.validity import taken_problems
@@ -23,8 +26,9 @@ from ..forward.model import graph_of
 from ..forward.state_runs import StateRun, with_states
 from ..forward.states import run_states
 from ..plots.heatmaps import back_patching_heatmaps
-from ..statistics import derangement, wilson
+from ..statistics import derangement, wilson_row
 from .answers import Copies, Rows, answers_of, answers_with
+from .largest import Cells, without_number
 
 ANY = "any"  # the role of the row for any patch at all
 
@@ -36,9 +40,10 @@ class BackPatchingResult(Result):
     Attributes:
         table: a row for each position, source layer and earlier target layer, and one with role `any` for any patch at
             all, with
-            corrected: share of the wrongly answered questions then answered correctly; low, high: its 95 % Wilson interval;
+            corrected: share of the wrongly answered questions then answered correctly; low, high: its 95 % Wilson interval
+            over units;
             control: the same with the states of another question; control_low, control_high;
-            n: wrongly answered questions.
+            n, n_facts: wrongly answered questions, and their units.
         model: the model's name.
         split: the questions' split.
         n_asked: all questions.
@@ -59,6 +64,31 @@ class BackPatchingResult(Result):
         corrected = f"any patch corrects {row['corrected']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
         control = f"of another question {row['control']:.2f}"
         return f"{self.model} · {self.split} · n = {row['n']} wrong of {self.n_asked} · {corrected}, {control}"
+
+    def explain(self) -> Explanation:
+        """How many wrong answers a patch corrects, next to the same search with another question's states."""
+        measured = (
+            "Whether a wrong answer comes out right when the state after a later layer is put in place of that after an "
+            "earlier one, at the same position; each patch is tried by itself."
+        )
+        cells = Cells.of(self.table)
+        whole = cells.having(role=ANY).largest("corrected")
+        patches = Cells(self.table[self.table["role"] != ANY]) if whole else cells
+        best = patches.largest("corrected")
+        if whole is None or best is None:
+            return without_number(measured, self.table, self.model, self.split)
+        control = whole.bounds("control_low", "control_high", of="With another question's states")
+        n_patches = counted(len(patches.rows), "patch", "patches")
+        return Explanation(
+            measured=measured,
+            on=f"{whole.asked(self.model, self.split, of=self.n_asked)}, those answered wrong; {n_patches} of each.",
+            means=f"Some patch corrects {whole.number('corrected')} of them (1 is all, 0 none); the best single one "
+            f"corrects {best.number('corrected')}, at {best.text('role')} from {best.layer('source')} to "
+            f"{best.layer('target')}.",
+            sure=f"{whole.bounds()} {control}",
+            would_change=f"The same search with another question's states corrects {whole.number('control')}: only more "
+            f"than that is more than chance. With fewer than {n_patches} both would be smaller.",
+        )
 
     def figure(self) -> Any:
         """A heat map of the share corrected, source × target layer, for each position."""
@@ -121,8 +151,8 @@ def back_patch(
         corrected = answers == wrong.answers
         ever |= corrected
         place = {"role": graph.roles[position], "source": source, "target": target}
-        rows.append(place | _shares(corrected.double().mean(1).tolist(), n))
-    rows.append({"role": ANY, "source": -1, "target": -1} | _shares(ever.double().mean(1).tolist(), n))
+        rows.append(place | _shares(corrected, wrong.unit))
+    rows.append({"role": ANY, "source": -1, "target": -1} | _shares(ever, wrong.unit))
     return BackPatchingResult(pd.DataFrame(rows), model.cfg.model_name, queries.split, len(queries))
 
 
@@ -131,8 +161,7 @@ def _places(graph: ComputationGraph, stop: int) -> list[tuple[int, int, int]]:
     return [(at, *layers) for at in range(stop) for layers in combinations(range(-1, graph.n_layers), 2)]
 
 
-def _shares(shares: list[float], n: int) -> dict[str, float]:
-    corrected, control = shares
-    (low, high), (control_low, control_high) = wilson(corrected, n), wilson(control, n)
-    row = {"corrected": corrected, "low": low, "high": high, "control": control}
-    return row | {"control_low": control_low, "control_high": control_high, "n": n}
+def _shares(right: Bool[torch.Tensor, "2 query"], unit: Int[torch.Tensor, " query"]) -> dict[str, float]:
+    corrected, control = (wilson_row(each, unit) for each in right.cpu())
+    row = {"corrected": corrected.value, "low": corrected.low, "high": corrected.high, "control": control.value}
+    return row | {"control_low": control.low, "control_high": control.high, "n": corrected.n, "n_facts": corrected.n_units}

@@ -17,6 +17,7 @@ from torch import Tensor
 from ...circuits import Result
 from ...circuits.arguments import common_problems, refuse, whole_problems
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
 from ...circuits.progress import with_bar
 from ...tasks import Queries, top_token
 from ...tasks.questions.given import queries_problems
@@ -29,6 +30,7 @@ from ..forward.single import input_logits
 from ..forward.state_runs import StateRun, run_model, with_states
 from ..plots.heatmaps import cell_heatmaps, effect_heatmap
 from ..statistics import wilson_row
+from .largest import CHOSEN, Cells, without_number
 
 N_COPIES = 16  # of each prompt that `trace_inputs` runs at once
 Cell = Mapping[str, int | str]
@@ -60,6 +62,35 @@ class CausalTraceResult(Result):
         """Model, split and n in one line."""
         row = self.table.iloc[0]
         return f"{self.model} · {self.split} · n = {row['n']} of {row['n_asked']} queries over {row['n_facts']} units"
+
+    def explain(self) -> Explanation:
+        """On which state, or input, the answer hangs, for each perturbed token."""
+        what = "receiver" if "receiver" in self.table else "role"
+        measured = (
+            f"How often the top answer changes when one {'state' if what == 'role' else 'input'} is taken from a run in "
+            "which a token of the prompt is another."
+        )
+        every = Cells.of(self.table)
+        away = self.table
+        if what in away and len(away):
+            away = away[away["perturbed"] != away[what]]
+        away = Cells(away)
+        best = {token: row for token in away.names("perturbed") if (row := away.having(perturbed=token).largest("strength"))}
+        if not best:
+            return without_number(measured, self.table, self.model, self.split)
+        shares = ", ".join(f"at {row.place} with another {token} ({row.number('strength')})" for token, row in best.items())
+        first, row = next(iter(best.items()))
+        own = every.having(perturbed=first, layer=-1, role=first).largest("strength")
+        whole = f"; another {first} in the whole prompt changes {own.number('strength')} of them" if own else ""
+        only = f"Only questions answered right count, {row.whole('n')} of {row.whole('n_asked')}"
+        return Explanation(
+            measured=measured,
+            on=f"{row.asked(self.model, self.split, of=row.as_number('n_asked'))}, those answered right.",
+            means=f"The answer changes most often {shares}{', each own position left out' if what == 'role' else ''}; 1 is "
+            "always, 0 never.",
+            sure=f"{row.bounds(of=f'For {first} at {row.place}')} {CHOSEN}",
+            would_change=f"{only}{whole}.",
+        )
 
     def figure(self) -> Any:
         """A heat map of strength, layer × position for each perturbed token, or receiver × perturbed token."""

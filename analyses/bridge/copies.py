@@ -18,6 +18,7 @@ from torch import Tensor
 from ...circuits import Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
 from ...tasks import Queries, Task, TwoHopTask, two_hop
 from ...tasks.questions.given import queries_problems
 from ...tasks.questions.validity import layer_problems, missing_problems
@@ -25,9 +26,11 @@ from ...tasks.transformerlens import Model
 from ..forward.model import check_model, graph_of
 from ..forward.state_runs import StateRun, with_states
 from ..plots.bars import copies_bars
+from ..plots.style import layer_name
 from ..statistics import random_like, wilson_row
 from .answers import Copies, Rows, answers_of, answers_with
 from .bridge_means import BridgeMeans
+from .largest import Cells, without_number
 
 PLACES = (("r1",), ("r2",), ("end",), ("r1", "r2"), ("r1", "r2", "end"))
 """Of prompts with slots, see `tasks.layout`: single positions where a copy may be, and several together."""
@@ -61,6 +64,30 @@ class BridgeCopiesResult(Result):
         row = self.table.iloc[0]
         n = f"n = {row['n']} of {self.n_asked} questions over {row['n_facts']} units"
         return f"{self.model} · {self.split} · bridge exchanged after layer {self.layer} · {n}"
+
+    def explain(self) -> Explanation:
+        """How many answers follow another bridge, exchanged at one position and at several together."""
+        layer, cells = layer_name(self.layer), Cells.of(self.table)
+        measured = (
+            f"What the model answers when the difference of two bridges' mean states is added to the state after {layer}, "
+            "at one position or at several together."
+        )
+        places = cells.names("roles")
+        most = cells.having(roles=max(places, key=lambda place: place.count(", "), default="")).largest("followed")
+        if most is None:
+            return without_number(measured, self.table, self.model, self.split)
+        roles = most.text("roles")
+        single = Cells(self.table[~self.table["roles"].astype(str).str.contains(", ")]).largest("followed")
+        alone = f"; at a single position at most {single.number('followed')}, at {single.text('roles')}" if single else ""
+        return Explanation(
+            measured=measured,
+            on=f"{most.asked(self.model, self.split, of=self.n_asked)}, all answered right before.",
+            means=f"Exchanged at {roles}, the bridge turns {most.number('followed')} of the answers (1 is all, 0 none)"
+            f"{alone}. Where much is turned together and little alone, there are copies, and each is enough.",
+            sure=f"{most.bounds(of=f'At {roles}')} Random vectors as long turn {most.number('random')} there.",
+            would_change=f"Another layer than {layer}, or other sets of positions than these {len(self.table)}. A share "
+            f"near the {most.number('random')} of random vectors would show no bridge.",
+        )
 
     def figure(self) -> Any:
         """Bars of the share that follows, for each set of positions."""

@@ -17,6 +17,8 @@ import torch
 from ...circuits import Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
+from ...circuits.plain_text import counted
 from ...tasks import PromptPairs, Queries
 from ...tasks.questions.given_pairs import asked_problems
 from ...tasks.transformerlens import Model
@@ -24,6 +26,7 @@ from ..forward.model import check_model, cycle_of, graph_of
 from ..forward.states import run_states
 from ..plots.heatmaps import cell_heatmaps
 from ..statistics import bootstrap_ratio, derangement
+from .largest import Cells, without_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +59,26 @@ class CycleDistancesResult(Result):
         row = self.table.iloc[0]
         n = f"n = {row['n']} questions over {row['n_facts']} units"
         return f"{self.model} · {self.split} · states {self.cycle} layers apart · 1: as another question's · {n}"
+
+    def explain(self) -> Explanation:
+        """Which states have come to rest, and which are made anew in every cycle."""
+        measured = (
+            f"How far states are from what they were one cycle of {counted(self.cycle, 'layer')} earlier, in distances "
+            "between different questions' states after the same layer at the same position."
+        )
+        cells = Cells.of(self.table)
+        least, most = cells.largest("distance", least=True), cells.largest("distance")
+        if least is None or most is None:
+            return without_number(measured, self.table, self.model, self.split)
+        return Explanation(
+            measured=measured,
+            on=f"{most.asked(self.model, self.split)}, at {counted(len(cells.rows), 'cell')}, a layer and a position each.",
+            means=f"The distance is smallest at {least.place}, {least.number('distance')}, and largest at {most.place}, "
+            f"{most.number('distance')}. 0 is a state at rest, 1 a state as far away as another question's.",
+            sure=f"{least.bounds(of=f'At {least.place}')} {most.bounds(of=f'At {most.place}')}",
+            would_change=f"Questions that are more alike, since they are the yardstick. At {most.place}, the earlier state "
+            f"of {most.number('nearer')} of the questions is nearer than another question's.",
+        )
 
     def figure(self) -> Any:
         """A heat map of the distance, layer × position."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from ...circuits import ComputationGraph, Result
 from ...circuits.arguments import choice_problems, common_problems, number_problems, refuse
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
 from ...tasks import PromptPairs, Queries
 from ...tasks.questions.validity import inputs_of, vocabulary_problems
 from ...tasks.transformerlens import Model
@@ -29,11 +30,13 @@ from ..statistics import random_like, wilson_row
 from .answers import Copies, Rows, answers_with
 from .bridge_means import BridgeMeans
 from .interchange import questions_with_donors, values_and_answers
+from .largest import CHOSEN, Cells, without_number
 from .own_pairs import given_problems, setting
 from .sources import Source
 
 Cell = tuple[int, int, float]
 """Layer (−1: the embedding), position, scale."""
+MEAN_STATE = "mean state"
 SHOWN = {"kept": "share of answers that stay", "moved": "share of answers that follow"}
 
 
@@ -66,6 +69,32 @@ class BridgeDirectionResult(Result):
         """Model, split and n in one line."""
         row = self.table.iloc[0]
         return f"{self.model} · {self.split} · n = {row['n']} of {self.n_asked} questions over {row['n_facts']} units"
+
+    def explain(self) -> Explanation:
+        """Where answers need the direction, or follow it, next to random vectors."""
+        cells = Cells.of(self.table)
+        names = cells.names("direction")
+        steered = MEAN_STATE in names
+        name, column = (MEAN_STATE, "moved") if steered else (next(iter(names), ""), "kept")
+        measured = f"What the model answers when what is particular to its {name} is taken out of the state at one cell."
+        if steered:
+            measured = "What the model answers when the difference of two values' vectors is added to the state at one cell."
+        best = cells.having(direction=name).largest(column, least=not steered)
+        if best is None:
+            return without_number(measured, self.table, self.model, self.split)
+        others = {each: cells.beside(best, "layer", "role", "scale", direction=each) for each in names if each != name}
+        there = ", ".join(f"{each} {row.number(column)}" for each, row in others.items())
+        stays = best.bounds(of=f"Of the share that stays, {best.number('kept')}")
+        means = f"Most answers follow the {name} at {best.place}, scale {best.as_number('scale'):g}"
+        return Explanation(
+            measured=measured,
+            on=f"{best.asked(self.model, self.split, of=self.n_asked)}, all answered right before.",
+            means=f"{means if steered else f'Fewest answers stay as they were at {best.place}'}: {best.number(column)} (1 "
+            "is all, 0 none).",
+            sure=f"No interval is held of the share that follows. {stays}" if steered else f"{stays} {CHOSEN}",
+            would_change=f"Other vectors at that place give: {there}. What random ones of that length do, too, is not due "
+            f"to the {'difference' if steered else name}.",
+        )
 
     def figure(self, value: str = "kept") -> Any:
         """Heat maps of `kept` or `moved`, layer × position, for each direction at scale 1."""
@@ -187,7 +216,7 @@ def steer_bridge(
             for scale in scales:
                 yield (layer, position, float(scale)), _logits(run, layer, position, scale * changes)
 
-    directions = ["mean state", *tables, "random"]
+    directions = [MEAN_STATE, *tables, "random"]
     options = {"n_places": len(_cells(graph)) * len(scales), "n_copies": len(directions), "kept": means.run.n_bytes}
     options |= {"max_memory": max_memory, "what": "steering", "progress": progress}
     rows = _rows(graph, asked, wanted, directions, answers_with(model, graph, asked, steered, **options))

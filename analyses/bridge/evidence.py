@@ -21,6 +21,7 @@ import torch
 from ...circuits import Result
 from ...circuits.arguments import choice_problems, common_problems, is_whole, name_problems, refuse, whole_problems
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
 from ...tasks import PromptPairs, Queries, Run
 from ...tasks.transformerlens import Model
 from ..forward.model import graph_of
@@ -32,8 +33,9 @@ from .best_cells import ALL, RIGHT, WRONG, best_rows
 from .bridge_effects import BridgeEffects
 from .bridge_means import BridgeMeans
 from .evidence_measures import SHUFFLED_PROBE, interventions, readings
-from .evidence_verdicts import TOGETHER, reason, verdicts
+from .evidence_verdicts import MARGIN, MIN_UNITS_TO_JUDGE, TOGETHER, YES, reason, verdicts
 from .interchange import questions_with_donors
+from .largest import CHOSEN, READABLE, Cells, Row, without_number
 from .own_pairs import OwnPairs, intermediate_of
 from .pair_donors import DONOR, HELD_OUT, OTHER_R2
 from .questions import halves_by_unit, sample
@@ -114,6 +116,38 @@ class EvidenceResult(Result):
         steps = [f"step {step}: " for step in rows["step"]] if "step" in rows else [""] * len(rows)
         cells = zip(steps, map(layer_name, rows["layer"]), rows["role"], strict=True)
         return [f"{step}{layer} {role}" for step, layer, role in cells]
+
+    def explain(self) -> Explanation:
+        """Where the intermediate is used, where it can be read, and what is undecided."""
+        cells, measures = Cells.of(self.table), Cells.of(self.measures)
+        same = [each.removeprefix("same ") for each in measures.names("measure") if each.startswith("same ")]
+        name = next(iter(same), BRIDGE)
+        measured = (
+            f"Whether the {name} can be read at each layer and position (logit lens, linear probe), and whether answers "
+            "need it (ablation) and follow it (donors' states, the difference of mean states)."
+        )
+        if cells.rows.empty:
+            return without_number(measured, self.table, self.model, self.split)
+        row, turn = Row(cells.rows.iloc[0]), measures.having(measure="direction").largest("excess")
+        places = ", ".join(Row(each).place for _, each in cells.having(used=YES).rows.iterrows())
+        counts = cells.rows["used"].value_counts(sort=False).items()
+        words = ", ".join(f"{word} at {n}{f' ({places})' if word == YES else ''}" for word, n in counts) or "no word"
+        lens, probe = (len(cells.having(**{verdict: YES}).rows) for verdict in ("readable", "probe_readable"))
+        sure = "No interval is held of what answers follow."
+        if turn is not None:
+            of = f"Of the share that mean states turn beyond random vectors at {turn.place}, {turn.number('excess')}"
+            sure = f"{turn.bounds(of=of)} {CHOSEN}"
+        why = f" Undecided for want of units: {row.text('reason')}." if row.text("reason") else ""
+        return Explanation(
+            measured=measured,
+            on=f"{self.model}, {self.split}: {row.whole('n_read')} units read, {row.whole('n_judged')} others judged"
+            f"{row.at_step}.",
+            means=f"Used, which is that answers need the {name} and follow it: {words}; the lens surely reads it at {lens} "
+            f"cells, a probe at {probe}. {READABLE}",
+            sure=sure,
+            would_change=f"A verdict needs {MIN_UNITS_TO_JUDGE} units and a whole interval more than {MARGIN} above the "
+            f"control; used also needs the difference to turn half as many answers as a whole state.{why}",
+        )
 
     def at(self, layer: int, role: str) -> pd.DataFrame:
         """The verdicts at one cell; one row, or one for each step of a run.

@@ -29,9 +29,9 @@ from .interchange import (
     under_ceiling,
     values_and_answers,
 )
+from .linear_probe import as_array, fit_probe, said_by
 from .outcomes import Met, Outcome
 from .pair_donors import DONOR, HELD_OUT, OTHER_R2
-from .probing import as_array, fit_probe, said_by
 
 Cell = tuple[int, int]
 """Layer (−1: the embedding) and position."""

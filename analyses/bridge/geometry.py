@@ -21,6 +21,7 @@ from torch.nn.functional import cosine_similarity
 from ...circuits import Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
 from ...tasks import Queries, Run
 from ...tasks.questions.validity import check_same_roles
 from ...tasks.transformerlens import Model
@@ -33,6 +34,7 @@ from ..plots.heatmaps import cell_heatmaps
 from ..statistics import Z95, double
 from ..training.by_step import by_step
 from .bridge_means import MIN_UNITS_FOR_MEAN, means_by_label
+from .largest import CHOSEN, Cells, without_number
 from .sources import SplitSource, check_source
 
 N_PERMUTATIONS = 20
@@ -79,6 +81,31 @@ class GeometryResult(Result):
         n = self.table.groupby("measure")["n_facts"].first()
         facts = f"n = {n['ID cohesion']:,} ID facts, {n.get('OOD alignment', 0)} OOD facts of {self.split}"
         return f"{self.model} · centred cosines · {facts}"
+
+    def explain(self) -> Explanation:
+        """How closely states lie together by bridge, and whether the output of hop 1 is what enters at h."""
+        measured = (
+            "Cosines of states with the mean state of their bridge, the mean over all states subtracted, at every layer and "
+            "position; and of an entity's mean state as bridge, at r1, with its mean state at h."
+        )
+        cells = Cells.of(self.table)
+        own, ood = (cells.having(measure=name).largest("value") for name in ("ID cohesion", "OOD alignment"))
+        match = Cells.of(self.match).largest("cosine")
+        if own is None:
+            return without_number(measured, self.table, self.model, self.split)
+        lie = f"; OOD facts lie along these means with at most {ood.number('value')}, at {ood.place}" if ood else ""
+        n_ood = f" and {ood.whole('n_facts')} OOD facts of {self.split}" if ood else ""
+        both = f" As bridge and at h, entities match with at most {match.number('cosine')}." if match else ""
+        permuted = f" Permuted entities match with {match.number('cosine_control')}." if match else ""
+        return Explanation(
+            measured=measured,
+            on=f"{self.model}: {own.whole('n_facts')} ID facts{n_ood}{own.at_step}.",
+            means=f"Facts of one bridge lie closest together at {own.place}, with a mean cosine of {own.number('value')} (1 "
+            f"is one direction, 0 unrelated){lie}.{both}",
+            sure=f"{own.bounds(of='Of ID facts', over='facts')} {CHOSEN}",
+            would_change=f"A cosine near that with another bridge's mean, {own.number('control')} at {own.place}, would "
+            f"mean no order by bridge.{permuted}",
+        )
 
     def figure(self) -> Any:
         """Heat maps of cohesion and alignment, layer × position; of a run, both at r1 by step."""

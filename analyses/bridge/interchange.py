@@ -27,6 +27,7 @@ from torch import Tensor
 from ...circuits import ComputationGraph, Result
 from ...circuits.arguments import choice_problems, common_problems, refuse
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
 from ...tasks import Donor, PromptPairs, Queries
 from ...tasks.transformerlens import Model
 from ..forward.model import graph_of
@@ -36,10 +37,12 @@ from ..plots.heatmaps import cell_heatmaps
 from ..statistics import random_like, wilson_row
 from .answers import Copies, Rows, answers_of, answers_with
 from .bridge_means import BridgeMeans
+from .largest import CHOSEN, MISSING, Cells, without_number
 from .own_pairs import given_problems, setting
 from .pair_donors import DONOR, HELD_OUT, OTHER_R2
 from .sources import BRIDGE, Source
 
+RANDOM_DIRECTION = "random direction"
 OTHER_VALUE = (HELD_OUT, "trained", DONOR, OTHER_R2)
 """The kinds of donor whose intermediate is another and whose answer should follow."""
 
@@ -86,6 +89,37 @@ class InterchangeResult(Result):
         second_hop = f" · (b′, r2) {self.second_hop}" if self.second_hop else ""
         used = f"n = {row['n']} of {self.n_asked} questions, answered {self.answered}, over {row['n_facts']} units"
         return f"{self.model} · {self.split}{second_hop} · {used}"
+
+    def explain(self) -> Explanation:
+        """Whether answers follow another value of the intermediate; of wrong answers, at which hop they fail."""
+        cells, wrong = Cells.of(self.table), self.answered == "wrong"
+        donors = cells.names("donor")
+        kinds = [each for each in donors if each.startswith("same ") or each.endswith(" direction")]
+        lead = next((each for each in kinds if each.startswith("same ") == wrong), next(iter(donors), ""))
+        measured = (
+            f"What the model answers when the state at one cell is exchanged for a donor's, or gets a direction added: "
+            f"{', '.join(donors)}."
+        )
+        best = cells.having(donor=lead).largest("success")
+        if best is None:
+            return without_number(measured, self.table, self.model, self.split)
+        random = cells.beside(best, "layer", "role", donor=RANDOM_DIRECTION).number("success")
+        state = next((row for kind in (HELD_OUT, DONOR) if (row := cells.having(donor=kind).largest("success"))), best)
+        right = state.number("donor_right")
+        bound = "" if right == MISSING else f", where {right} of the donors' own questions are answered right"
+        what = "What becomes right failed at the first hop, what stays wrong at the second."
+        return Explanation(
+            measured=measured,
+            on=f"{best.asked(self.model, self.split, of=self.n_asked)}, those answered {self.answered} that have all "
+            "donors.",
+            means=f"With the {lead}, at most {best.number('success')} of the answers "
+            f"{'become right' if wrong else 'follow'}, at {best.place} (1 is all, 0 none). "
+            f"{what if wrong else f'A random direction gives {random} there.'}",
+            sure=f"{best.bounds()} {CHOSEN}",
+            would_change=f"With the whole state of a donor ({state.text('donor')}) it is at most {state.number('success')}, "
+            f"at {state.place}{bound}. Where a state is all of the donor's question, as at r1 of a causal model, that says "
+            "nothing about the intermediate.",
+        )
 
     def figure(self) -> Any:
         """Heat maps of success, layer × position, for each donor."""
@@ -152,7 +186,7 @@ def interchange(
             states += [state + change[part], state + random[part]]
             yield (layer, position), with_states(run, layer, {position: torch.stack(states)})
 
-    names = [*kinds, f"{name} direction", "random direction"]
+    names = [*kinds, f"{name} direction", RANDOM_DIRECTION]
     outcomes = answers_with(
         model,
         graph,

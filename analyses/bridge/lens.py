@@ -19,6 +19,7 @@ from torch import Tensor
 from ...circuits import Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
 from ...circuits.progress import with_bar
 from ...tasks import PromptPairs, Queries, Run, top_token
 from ...tasks.questions.given_pairs import asked_problems
@@ -34,13 +35,14 @@ from ..plots.heatmaps import MEANING, cell_heatmaps
 from ..statistics import wilson
 from ..training.by_step import by_step, for_each_step
 from .contingency import found_by_correct
+from .found_by_query import COLUMNS, FIRST, any_cell, first_found
+from .largest import CHOSEN, READABLE, Cells, without_number
 from .own_pairs import questions_of
 from .questions import as_read, seen_by
 
 TARGETS = ("bridge", "answer", "shuffled bridge")
 """What a figure of two-hop questions shows."""
-SHUFFLED, FIRST = "shuffled ", "first_"
-COLUMNS = ("fact", "correct")  # of the table by query, next to its targets
+SHUFFLED = "shuffled "
 ANSWER, OTHER = "answer", "other"  # what else a row may be about, next to intermediates and roles
 
 
@@ -91,7 +93,7 @@ class LensResult(Result):
     @property
     def any_cell(self) -> pd.DataFrame:
         """Share of queries whose target is top-1 at any cell, by target, with Wilson's interval over units."""
-        return for_each_step(self.queries, _any_cell)
+        return for_each_step(self.queries, any_cell)
 
     @property
     def bridge_found_any(self) -> float:
@@ -112,13 +114,35 @@ class LensResult(Result):
     @property
     def first(self) -> pd.DataFrame:
         """Which is top-1 somewhere at an earlier stage, bridge or answer: a row for each outcome with its share."""
-        return for_each_step(self.queries, lambda rows: _first(rows, self.intermediates[0]))
+        return for_each_step(self.queries, lambda rows: first_found(rows, self.intermediates[0]))
 
     @property
     def caption(self) -> str:
         """Model, split and n in one line."""
         most = self.table[["n", "n_facts"]].max()  # roles that are pads in some prompts have fewer
         return f"{self.model} · {self.split} · n = {most['n']} queries over {most['n_facts']} units"
+
+    def explain(self) -> Explanation:
+        """Where the first intermediate can be read, next to another question's."""
+        cells, found = Cells.of(self.table), Cells.of(self.queries)
+        name = next(iter([*self.intermediates, *cells.names("target")]), "")
+        measured = (
+            f"Whether the {name} is strictly the most likely token when a state goes through the model's head as it is, "
+            "after every layer and at every position."
+        )
+        best = cells.having(target=name).largest("top1")
+        if best is None:
+            return without_number(measured, self.table, self.model, self.split)
+        null = cells.beside(best, "layer", "after", "role", target=SHUFFLED + name)
+        return Explanation(
+            measured=measured,
+            on=f"{best.asked(self.model, self.split)}.",
+            means=f"It is read most often at {best.place}: in {best.number('top1')} of the questions (1 is all, 0 none), "
+            f"another question's in {null.number('top1')}. {READABLE}",
+            sure=f"{best.bounds()} {CHOSEN}",
+            would_change=f"Counted at any of {self.n_cells} cells, it is found in {found.mean(name)} and another question's "
+            f"in {found.mean(SHUFFLED + name)}: with more cells, more is found by chance.",
+        )
 
     def figure(self) -> Any:
         """Heat maps of the top-1 rates, stage × position; of a run, the bridge's and the answer's rates by step."""
@@ -354,28 +378,3 @@ def _role_map(queries: Queries, targets: Mapping[str, Tensor], stages: Mapping[S
                 row = {**stage._asdict(), "role": role, "token": name, "share": share[position]}
                 rows.append(row | {"n": counts[position]})
     return pd.DataFrame(rows)
-
-
-def _any_cell(queries: pd.DataFrame) -> pd.DataFrame:
-    n, n_units = len(queries), queries["fact"].nunique()
-    targets = [column for column in map(str, queries) if column not in COLUMNS and not column.startswith(FIRST)]
-    rows = [{"target": target, "rate": float(queries[target].mean())} for target in targets]
-    intervals = [wilson(row["rate"], n_units)._asdict() for row in rows]
-    return pd.DataFrame([row | interval for row, interval in zip(rows, intervals, strict=True)]).assign(n=n, n_facts=n_units)
-
-
-def _first(queries: pd.DataFrame, name: str) -> pd.DataFrame:
-    value, answer = queries[FIRST + name], queries[FIRST + "answer"]
-    outcomes = {
-        f"{name} first": value < answer,
-        "same stage": value == answer,
-        "answer first": answer < value,
-        f"only {name}": value.notna() & answer.isna(),
-        "only answer": answer.notna() & value.isna(),
-        "neither": value.isna() & answer.isna(),
-    }
-    n_units, rows = queries["fact"].nunique(), []
-    for outcome, met in outcomes.items():
-        share = float(met.mean())
-        rows.append({"outcome": outcome, "share": share, **wilson(share, n_units)._asdict()})
-    return pd.DataFrame(rows).assign(n=len(queries), n_facts=n_units)

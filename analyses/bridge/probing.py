@@ -18,19 +18,16 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
-from sklearn import config_context
-from sklearn.base import BaseEstimator
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
-from torch import Tensor
 
 from ...circuits import Result
 from ...circuits.arguments import common_problems, names_problems, refuse
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
 from ...circuits.progress import with_bar
-from ...tasks import NO_TOKEN, PromptPairs, Queries, Run, top_token
+from ...tasks import PromptPairs, Queries, Run
 from ...tasks.questions.given import queries_problems
 from ...tasks.questions.validity import check_same_roles, taken_problems
 from ...tasks.transformerlens import Model
@@ -43,7 +40,9 @@ from ..plots.heatmaps import cell_heatmaps
 from ..statistics import newcombe_interval, wilson
 from ..training.by_step import by_step
 from .answers import said
+from .largest import CHOSEN, READABLE, Cells, without_number
 from .lens import relation_rows
+from .linear_probe import as_array, fit_probe, said_by
 from .own_pairs import questions_of
 from .questions import as_read
 from .sources import SplitSource, by_fact, check_source, unit_facts
@@ -52,7 +51,6 @@ RELATIONS = ("r1", "r2")
 """Roles that are probed, too, if the questions have them: what a probe can read where a state holds it."""
 N_FOLDS = 4
 MIN_UNITS_TO_PROBE = 40  # to train and test on
-SHRINKAGE = 0.1  # what is added to all variances within a label, as a share of the states' mean variance
 HELD_OUT_FACTS = "held-out ID facts"
 HELD_OUT_UNITS = "held-out units"
 """What a probe is tested on within the questions it is trained on: of a task whose units are facts, or any other."""
@@ -92,9 +90,37 @@ class ProbeResult(Result):
     @property
     def caption(self) -> str:
         """Model and n in one line."""
+        return f"{self.model} · linear probes · n = {self._tested}"
+
+    @property
+    def _tested(self) -> str:
         row = self.table.iloc[0]
         left_out = f", {row['n_left_out']} left out" if row["n_left_out"] else ""
-        return f"{self.model} · linear probes · n = {row['n_facts']} {row['tested_on']}, {N_FOLDS} folds{left_out}"
+        return f"{row['n_facts']} {row['tested_on']}, {N_FOLDS} folds{left_out}"
+
+    def explain(self) -> Explanation:
+        """Where a learned readout gives the first target, next to shuffled labels."""
+        cells = Cells.of(self.table)
+        target, tested_on = (next(iter(cells.names(column)), "") for column in ("target", "tested_on"))
+        measured = f"How often a linear probe, trained on other units, gives the {target}, at every layer and position."
+        best = cells.having(target=target, tested_on=tested_on).largest("accuracy")
+        if best is None:
+            return without_number(measured, self.table, self.model)
+        others = [name for name in cells.names("tested_on") if name != tested_on]
+        there = [
+            f"; on {name} {cells.beside(best, 'layer', 'role', 'target', tested_on=name).number('accuracy')}"
+            for name in others
+        ]
+        return Explanation(
+            measured=measured,
+            on=f"{self.model}: {self._tested}{best.at_step}.",
+            means=f"The {target} is read most often at {best.place}: {best.number('accuracy')} (1 is always, 0 never)"
+            f"{''.join(there)}. {READABLE}",
+            sure=f"{best.bounds()} {CHOSEN}",
+            would_change=f"Labels shuffled over units are given in {best.number('control')}, and the commonest label is "
+            f"right in {best.number('majority')}: near these, nothing is read. An affine map to the model's head, which "
+            f"learns no labels, gives {best.number('affine')}.",
+        )
 
     def figure(self, value: str = "accuracy") -> Any:
         """Heat maps of a column for held-out units, layer × position, for each target; of a run, accuracy by step."""
@@ -232,43 +258,6 @@ def label_of(queries: Queries, target: str) -> Int[np.ndarray, " query"]:
     """The token that a probe for a target is to give for each query."""
     tokens = {**queries.intermediates, "answer": queries.answers}
     return (tokens[target] if target in tokens else queries.tokens[:, queries.roles.index(target)]).numpy()
-
-
-def as_array(states: Float[Tensor, "query d_model"]) -> Float[np.ndarray, "query d_model"]:
-    """States as numpy takes them; in half precision, which probes cannot be computed in, as single."""
-    return (states.float() if states.dtype.itemsize < 4 else states).cpu().numpy()
-
-
-def fit_probe(states: Float[np.ndarray, "query d_model"], labels: Int[np.ndarray, " query"]) -> LinearDiscriminantAnalysis:
-    """A linear probe; with one thread, since numpy's threads would compete with torch's and slow both."""
-    ridge = SHRINKAGE * float(states.var(axis=0).mean()) or 1.0
-    probe = LinearDiscriminantAnalysis(solver="lsqr", covariance_estimator=_WithRidge(ridge))
-    with threadpool_limits(1, user_api="blas"), config_context(assume_finite=True, skip_parameter_validation=True):
-        return probe.fit(states, labels)
-
-
-def said_by(probe: LinearDiscriminantAnalysis, states: Float[np.ndarray, "query d_model"]) -> Int[np.ndarray, " query"]:
-    """The label that a probe finds strictly more likely than every other, or −1 where there is none, see `top_token`."""
-    scores = probe.decision_function(states)
-    if scores.ndim == 1:  # of two labels: how much more likely the second is
-        scores = np.stack([np.zeros_like(scores), scores], axis=1)
-    top = top_token(torch.from_numpy(scores)).numpy()
-    return np.where(top == NO_TOKEN, NO_TOKEN, probe.classes_[top])
-
-
-class _WithRidge(BaseEstimator):
-    """A class's covariance plus a ridge, so that fewer units than dimensions, or only one state for each label, do no harm.
-
-    scikit-learn's shrinkage is relative to the variance within a class, which is zero where the state is an embedding.
-    """
-
-    def __init__(self, ridge: float) -> None:
-        self.ridge = ridge
-
-    def fit(self, states: Float[np.ndarray, "query d_model"]) -> "_WithRidge":
-        centred = states - states.mean(axis=0)
-        self.covariance_ = centred.T @ centred / len(states) + self.ridge * np.eye(states.shape[1], dtype=states.dtype)
-        return self
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,7 @@ from torch import Tensor
 from ...circuits import Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
 from ...circuits.progress import with_bar
 from ...tasks import Queries
 from ...tasks.questions.given import queries_problems
@@ -40,8 +41,9 @@ from ..plots.heatmaps import cell_heatmaps
 from ..statistics import newcombe_interval, wilson
 from .answers import said
 from .bridge_means import MIN_UNITS_FOR_MEAN, BridgeMeans
+from .largest import CHOSEN, READABLE, Cells, without_number
+from .linear_probe import SHRINKAGE, as_array, fit_probe, said_by
 from .own_pairs import intermediate_of
-from .probing import SHRINKAGE, as_array, fit_probe, said_by
 from .sources import Source, check_source
 
 
@@ -77,6 +79,28 @@ class ReadingMethodsResult(Result):
         row, learned = self.table.iloc[0], self.table.groupby("reading", sort=False)["n_parameters"].first()
         units = f"n = {row['n']} questions over {row['n_facts']} units, fitted on {row['n_trained']} others"
         return f"{self.model} · {self.split} · {units} · learned: {', '.join(f'{k} {v:,}' for k, v in learned.items())}"
+
+    def explain(self) -> Explanation:
+        """What each reading gives at its best, and how many numbers it learns for that."""
+        cells = Cells.of(self.table)
+        best = {name: row for name in cells.names("reading") if (row := cells.having(reading=name).largest("accuracy"))}
+        measured = (
+            f"How often a question's intermediate is given at every layer and position by readings that were fitted on "
+            f"other units: {', '.join(best) or 'none'}."
+        )
+        if not (most := cells.largest("accuracy")):
+            return without_number(measured, self.table, self.model, self.split)
+        shares = ", ".join(f"{name} {row.number('accuracy')} at {row.place}" for name, row in best.items())
+        of = f"Of the {most.text('reading')} at {most.place}"
+        learned = ", ".join(f"{name} {row.whole('n_parameters')}" for name, row in best.items())
+        return Explanation(
+            measured=measured,
+            on=f"{most.asked(self.model, self.split)}, fitted on {most.whole('n_trained')} others.",
+            means=f"Where each reads most: {shares} (1 is every question, 0 none). {READABLE}",
+            sure=f"{most.bounds(of=of)} {CHOSEN}",
+            would_change=f"The numbers that readings learn differ ({learned}), so that more read may only be more learned. "
+            f"Another question's intermediate is given in {most.number('control')} there.",
+        )
 
     def figure(self) -> Any:
         """Heat maps of accuracy, layer × position, for each reading."""

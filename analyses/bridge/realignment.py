@@ -17,6 +17,7 @@ from torch import Tensor
 from ...circuits import Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
 from ...tasks import Queries, Run
 from ...tasks.questions.given import queries_problems
 from ...tasks.transformerlens import Model
@@ -29,6 +30,7 @@ from ..statistics import newcombe_interval, wilson
 from ..training.by_step import by_step
 from .answers import Copies, Rows, answers_of, answers_with
 from .bridge_means import BridgeMeans
+from .largest import CHOSEN, Cells, without_number
 from .sources import Source, check_source
 
 FORMS = ("embedding", "embedding added", "ID mean")
@@ -72,6 +74,29 @@ class RealignmentResult(Result):
         row = self.table.iloc[0]
         before = "" if "step" in self.table else f" · {row['baseline']:.2f} right unmodified"
         return f"{self.model} · {self.split}{before} · n = {row['n']} questions over {row['n_facts']} units"
+
+    def explain(self) -> Explanation:
+        """Whether answers come out right when the bridge that is read at r1 is written in another form."""
+        measured = (
+            "What the model answers when the state at r1 is replaced, after one layer, by another form of the entity that "
+            "the lens finds most likely there."
+        )
+        cells = Cells.of(self.table)
+        best = cells.having(entity=ENTITIES[0]).largest("gain")
+        if best is None:
+            return without_number(measured, self.table, self.model, self.split)
+        true, random = (cells.beside(best, "layer", "form", entity=entity) for entity in ENTITIES[1:])
+        return Explanation(
+            measured=measured,
+            on=f"{best.asked(self.model, self.split)}.",
+            means=f"The form that helps most, {best.text('form')} at {best.layer()}, changes the share of right answers by "
+            f"{best.number('gain')}, from {best.number('baseline')} to {best.number('accuracy')}. Above 0, the bridge was "
+            "found and could not be taken as input as it was.",
+            sure=f"{best.bounds('gain_low', 'gain_high', of='Of the change')} {CHOSEN}",
+            would_change=f"What is read is the bridge in {best.number('right_reading')} of the questions; the true bridge "
+            f"gives {true.number('accuracy')} right answers. A random entity gives {random.number('accuracy')}: a share "
+            "like that would not be due to the bridge.",
+        )
 
     def figure(self) -> Any:
         """Accuracy by layer, a panel for each form, bars for the entities; of a run, the gain by step."""

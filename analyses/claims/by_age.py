@@ -14,15 +14,18 @@ import pandas as pd
 from ...circuits import Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
+from ...circuits.plain_text import counted
 from ...circuits.progress import bar
+from ...circuits.units import fixed, interval
 from ..bounds import MIN_GRAPHS, Bounds, mean_bounds
 from ..plots.sameness import by_age_panels
 from ..sameness.equivalence import RESOLUTION, UNDECIDED
 from ..sameness.path_distances import MARGINS
 from .contrasts import BY_AGE, BY_STATUS, MIXED, Decided, Measured, by_reason, couples, decided, with_two_arms
+from .decisive import INVALID, n_shown
 from .path_checks import contrast_checks
 from .path_measurement import measure_paths, n_measured
-from .rules import n_shown
 from .specimens import Arms, graphs_problems
 
 INTERACTIONS = {
@@ -62,8 +65,38 @@ class ByAgeResult(Result):
     @property
     def caption(self) -> str:
         """What is shown, split and n in one line."""
-        n = n_shown(self.table.assign(unit="graphs"))
-        return f"distances of paths by age and status · {self.split} · {n} · bars: one-sided 95 % bounds"
+        return f"distances of paths by age and status · {self.split} · {self._n} · bars: one-sided 95 % bounds"
+
+    @property
+    def _n(self) -> str:
+        return n_shown(self.table.assign(unit="graphs"))
+
+    def explain(self) -> Explanation:
+        """The largest effect of status or age, and how many effects are told by which word."""
+        effects, says = self.table[self.table["varies"] != "interaction"], self.table["verdict"].value_counts()
+        words = ", ".join(f"{word} in {count}" for word, count in says.items())
+        reasons = self.table.loc[self.table["verdict"].isin((UNDECIDED, INVALID)), ["measure", "contrast", "reason"]]
+        first = [f" The first: {', '.join(filter(None, row))}." for row in reasons.astype(str).itertuples(index=False)]
+        means, sure = "Nothing: no effect has a number.", f"No bounds are held; {self._n}."
+        for row in effects.dropna(subset="value").nlargest(1, "value").to_dict("records"):
+            means = (
+                f"{row['contrast']}, which differ in {row['varies']}, are furthest apart: {fixed(row['value'], 3)} by "
+                f"the measure {row['measure']}, where 0 is no difference and up to {row['margin']:g} counts as none."
+            )
+            sure = (
+                f"One-sided 95 % bounds of that distance over {counted(int(row['n']), 'graph')} are "
+                f"{interval(row['low'], row['high']) or 'not held'}; replicates are {fixed(row['replicates'], 3)} apart."
+            )
+        return Explanation(
+            measured="How far the paths of two trainings are apart that differ in status at equal age, or in age at equal "
+            f"status, by the measures {', '.join(dict.fromkeys(self.table['measure']))}; and differences of two such "
+            "effects.",
+            on=f"{self.split}, {self._n}.",
+            means=means,
+            sure=sure,
+            would_change=f"More graphs, where a word is {UNDECIDED}, and controls that come out right, where it is "
+            f"{INVALID}. The words: {words or 'none'}.{first[0] if first else ''}",
+        )
 
     def figure(self) -> Any:
         """A panel for each measure: a point for each graph, typical values with bounds, margins, replicates in grey."""

@@ -12,7 +12,8 @@ import pandas as pd
 
 from ...tasks import Checkpoint, Run, Study
 from ..page import Report
-from .rules import DECIDING, ClaimResult, Role, fewest
+from .decisive import fewest
+from .rules import DECIDING, ClaimResult, Role
 from .specimens import ArmsOfStudy
 from .transfer_table import transfer_table
 
@@ -175,5 +176,4 @@ SHOWN: Mapping[Role, tuple[str, tuple[str, ...]]] = {
 
 def rows_of(result: ClaimResult, role: Role) -> pd.DataFrame:
     """The rows of one role, from both tables of a result."""
-    rows = pd.concat([result.table, result.falsifiers], ignore_index=True)
-    return rows[rows["role"] == role]
+    return result.rows[result.rows["role"] == role]

@@ -24,7 +24,8 @@ from ..validity.audit_result import (
 )
 from ..validity.criteria import CRITERIA
 from .audit_measurement import AuditMeasurement
-from .rules import DECIDING, INVALID, SHARE_OF_GRAPHS, SUPPORTED, UNDECIDED, ClaimResult, passes
+from .decisive import INVALID, SUPPORTED, UNDECIDED
+from .rules import DECIDING, SHARE_OF_GRAPHS, ClaimResult, passes
 
 NUMBER = r"(?<![\w.])-?\d+(?:\.\d+)?"
 
@@ -84,7 +85,7 @@ def _spread(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def _of_claim(result: ClaimResult) -> Iterator[Entry]:
-    rows = pd.concat([result.table, result.falsifiers], ignore_index=True)
+    rows = result.rows
     yield _falsifiable(rows)
     if (rows["role"] == "control").any():
         yield _finds_what_is_planted(rows)

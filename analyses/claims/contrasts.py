@@ -23,8 +23,9 @@ from ..sameness.equivalence import (
     lacking_pairs,
 )
 from ..sameness.path_distances import KNOWN, MARGINS, RESOLUTIONS, trainings_of
+from .decisive import INVALID, SUPPORTED
 from .path_measurement import PathMeasurement
-from .rules import EXPLORATORY, INVALID, SUPPORTED, Row, after_controls, equivalence_row
+from .rules import EXPLORATORY, Row, after_controls, equivalence_row
 from .specimens import Arms
 
 Measured = Mapping[int, PathMeasurement]

@@ -6,7 +6,7 @@ last step, not left out.
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,6 +15,8 @@ import pandas as pd
 from ...circuits import Result
 from ...circuits.arguments import number_problems
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
+from ...circuits.plain_text import counted
 from ...tasks import Run, Study
 from ..page import Report
 from ..plots.cost import cost_frontier
@@ -66,8 +68,7 @@ class CostResult(Result):
     @property
     def sentence(self) -> str:
         """The findings in plain words."""
-        highest = self.summary[self.summary["level"] == self.summary["level"].max()].sort_values("added", kind="stable")
-        parts = []
+        highest, parts = self._by_added, []
         for row in highest.itertuples():
             when = f"{row.median:,.0f} [{row.low:,.0f}, {row.high:,.0f}]" if row.reached == row.n else "not in all"
             parts.append(f"{row.arm} (+{row.added:,.0f}) {when}, {row.reached} of {row.n} graphs")
@@ -75,14 +76,56 @@ class CostResult(Result):
         return f"Steps until OOD+OOD exact match of {level:g}, by added compositions: " + "; ".join(parts)
 
     @property
+    def _by_added(self) -> pd.DataFrame:
+        """The summary's rows of the highest level, by compositions added."""
+        found = self.summary
+        return found[found["level"] == found["level"].max()].sort_values("added", kind="stable") if len(found) else found
+
+    @property
     def caption(self) -> str:
         """Runs and graphs in one line."""
-        return f"{self.table['run'].nunique()} runs on {self.table['seed'].nunique()} graphs"
+        runs, graphs = (self.table[name].nunique() for name in ("run", "seed"))
+        return f"{counted(runs, 'run')} on {counted(graphs, 'graph')}"
+
+    def explain(self) -> Explanation:
+        """How many steps the arms took that added fewest and most compositions."""
+        levels, open_rows = [f"{level:g}" for level in self.table["level"].unique()], int(self.table["step"].isna().sum())
+        found = self._by_added
+        ends = found.iloc[[0, -1][: len(found)]].drop_duplicates("arm").to_dict("records")
+        said = [f"{row['arm']}, with {counted(int(row['added']), 'composition')} added, {_steps(row)}" for row in ends]
+        means = (
+            f"To exact match of {found['level'].iloc[0]:g} it took, in the median over graphs: {'; '.join(said)}."
+            if said
+            else ""
+        )
+        sure = [f"{row['arm']} {row['coverage']:.2f}, n = {row['n']}" for row in ends]
+        return Explanation(
+            measured="The first of three evaluations at which a run answers that share of OOD+OOD questions, on the half of "
+            "them that chose no checkpoint, and the FLOPs until then.",
+            on=f"{self.caption}, each at exact match of {' and '.join(levels) or 'no level'}.",
+            means=means or "Nothing: no first training of a graph is there.",
+            sure="The ranges are over graphs and hold the population's median with a probability of: "
+            f"{'; '.join(sure) or 'not known'}.",
+            would_change=f"Longer training: {open_rows} of {counted(len(self.table), 'row')}, a run at a level each, did "
+            f"not get there. The longest training had {int(self.table['trained'].max() if len(self.table) else 0):,} steps.",
+        )
 
     def figure(self) -> Any:
         """Steps to each level against added compositions, a dot for each run; an open triangle if it never got there."""
         title = f"{self.caption} · lines: medians over graphs · triangles: not reached within the training"
         return cost_frontier(self.table, self.summary, title=title)
+
+
+def _steps(row: Mapping[Any, Any]) -> str:
+    """The median of a row of the summary with its range; a graph that did not get there has no step."""
+    median, low, high = (
+        f"{step:,.0f}" if math.isfinite(step) else "not reached" for step in (row["median"], row["low"], row["high"])
+    )
+    return (
+        f"{median} steps [{low}, {high}]"
+        if math.isfinite(row["median"])
+        else f"not reached, {row['reached']} of {row['n']} graphs"
+    )
 
 
 def cost_of_waiting(study: Study, *, levels: Sequence[float] = LEVELS) -> CostResult:

@@ -1,16 +1,16 @@
-"""What a verdict hangs on: the row that decided, and the numbers of all rows that decide, by architecture and standing.
+"""The numbers of all rows that decide, by architecture and standing.
 
 The same claim is judged in several architectures, and on graphs that had been opened when the rules were made (exploratory)
 and on others (confirmatory). Each of these is a `Judged`.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from .rules import CONTRADICTED, SUPPORTED, ClaimResult
+from .decisive import CONTRADICTED, SUPPORTED, panel_of
+from .rules import ClaimResult
 
 ARCHITECTURES = {
     "causal": "causal attention",
@@ -18,14 +18,6 @@ ARCHITECTURES = {
     "token mixing": "token mixing, the paper's kind",
 }
 """By key, how an architecture is called."""
-LOWEST = {"difference": -1.0}  # by the first word of a kind of number, the least it can be; others are 0 or more
-PANELS = {
-    "where": "where the answer's information is",
-    "what": "what is held there",
-    "how_much": "how much depends on it",
-    "gain": "gain over random weights in compositions",
-}
-"""By the beginning of a row's key, its quantity in words; of others the key's own."""
 CONFIRMATORY, EXPLORATORY = "confirmatory", "exploratory"
 
 
@@ -47,47 +39,6 @@ class Judged:
     def label(self) -> str:
         """Architecture and standing, for axes."""
         return f"{self.architecture}, {self.standing}"
-
-
-def decisive(result: ClaimResult) -> pd.Series | None:
-    """The row that a verdict hangs on; None if no main row has a number.
-
-    A verdict *contradicted* hangs on the first row that contradicts, *supported* on the main row that comes nearest to an
-    end of its band beyond which something lies, as nothing lies below a distance of 0, *undecided* on the first main row
-    that is open and has a number.
-    """
-    rows = pd.concat([result.table, result.falsifiers], ignore_index=True)
-    main = rows[(rows["role"] == "main") & rows["value"].notna()]
-    if result.verdict == CONTRADICTED:
-        against = rows[rows["role"].isin(("main", "falsifier")) & (rows["says"] == CONTRADICTED)]
-        return against.iloc[0] if len(against) else None
-    if result.verdict == SUPPORTED and len(main):
-        room = [_room(row) for _, row in main.iterrows()]
-        return main.iloc[min(range(len(main)), key=lambda place: math.inf if math.isnan(room[place]) else room[place])]
-    open_rows = main[main["says"] != SUPPORTED]
-    return next((rows.iloc[0] for rows in (open_rows, main) if len(rows)), None)
-
-
-def _room(row: pd.Series) -> float:
-    """How far a row's bounds are from the end of its band that they could cross, as a share of its width.
-
-    A distance of 0 is at an end of the band from 0 to a margin, and as far as can be from not being within.
-    """
-    lowest = LOWEST.get(str(row["kind"]).partition(" ")[0], 0.0)
-    ends = row["band_low"], row["band_high"]
-    room = [row["low"] - ends[0]] if ends[0] > lowest else []
-    room += [ends[1] - row["high"]] if ends[1] < 1 or row["kind"] == "distance" else []
-    return min(room) / (ends[1] - ends[0]) if room else math.nan
-
-
-def panel_of(key: str) -> tuple[str, str]:
-    """A row's quantity, and what of it.
-
-    >>> panel_of("how_much.early"), panel_of("accuracy_without_path")
-    (('how much depends on it', 'early'), ('accuracy without path', ''))
-    """
-    quantity, _, moment = key.partition(".")
-    return PANELS.get(quantity, quantity.replace("_", " ")), moment
 
 
 def sure_rows(judged: Sequence[Judged]) -> pd.DataFrame:

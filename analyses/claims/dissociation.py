@@ -26,6 +26,7 @@ from ..training.exposure import ExposureResult, accuracy_by_exposure, exposures
 from .audit_measurement import AuditMeasurement, measure_audits
 from .claim import Claim, Inputs, Job, Jobs, verdict_line
 from .claim_audit import with_audit
+from .decisive import CONTRADICTED, SUPPORTED, UNDECIDED
 from .dissociation_criteria import LOW
 from .dissociation_measurement import HOP1_OOD, OOD, DissociationMeasurement, measure_dissociation, n_measured
 from .dissociation_rows import (
@@ -41,7 +42,7 @@ from .dissociation_rows import (
 )
 from .gatekeeping import decide
 from .regimes import RegimeResult, regime_jobs, regimes_of, show_regimes
-from .rules import CONTRADICTED, SUPPORTED, UNDECIDED, ClaimResult, Row, check, passes, points_of, rows_to_frame
+from .rules import ClaimResult, Row, check, passes, points_of, rows_to_frame
 from .specimens import Arms, ArmsOfStudy, arm_checkpoints, graphs_problems, has_arms, last_before_ood, mixes_tokens
 
 ARMS: ArmsOfStudy = {

@@ -13,7 +13,8 @@ is contradicted by mistake lies on its threshold, and there rows seldom support,
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .rules import CONTRADICTED, INVALID, SUPPORTED, UNDECIDED, Row
+from .decisive import CONTRADICTED, INVALID, SUPPORTED, UNDECIDED
+from .rules import Row
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,10 @@ import pandas as pd
 from ...circuits import Result
 from ...circuits.arguments import common_problems, name_problems, refuse
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
+from ...circuits.plain_text import counted
 from ...circuits.progress import bar
+from ...circuits.units import fixed, interval
 from ...tasks import Checkpoint, Run, Study, shortcut_accuracy
 from ...tasks.transformerlens import Model
 from ..bridge.evidence import EvidenceResult, bridge_evidence
@@ -61,8 +64,10 @@ class RegimeResult(Result):
     @property
     def caption(self) -> str:
         """Runs, graphs and split in one line."""
-        runs = f"{self.table['run'].nunique()} runs on {self.table['seed'].nunique()} graphs"
-        return f"{runs} · exact match on {self.split}, use on {self.used_split}"
+        runs, graphs = (self.table[name].nunique() for name in ("run", "seed"))
+        return (
+            f"{counted(runs, 'run')} on {counted(graphs, 'graph')} · exact match on {self.split}, use on {self.used_split}"
+        )
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -72,9 +77,37 @@ class RegimeResult(Result):
         used = groups["used"].agg(lambda says: int((says == "yes").sum()))
         return groups[columns].median().assign(used=used, runs=groups.size()).reset_index()
 
+    def explain(self) -> Explanation:
+        """In how many runs and phases the bridge is used, and what they answer with it and without."""
+        rows, used = self.table, self.table["used"].value_counts()
+        open_words = [f"{word} in {count}" for word, count in used.items() if word not in ("yes", "no")]
+        strongest = rows.dropna(subset="bridge_effect").nlargest(1, "bridge_effect").to_dict("records")
+        effect = [
+            f"The largest effect of a bridge is {fixed(row['bridge_effect'], 2)}, its 95 % interval over hop-1 facts "
+            f"{interval(row['low'], row['high'], 2) or 'is not held'}."
+            for row in strongest
+        ]
+        return Explanation(
+            measured="Of each run at each of its phases the share of questions answered right, and whether the bridge is "
+            "used: whether the difference of two bridges' mean states turns the answer, beyond its control.",
+            on=f"{self.caption}; {counted(len(rows), 'row')}, a run at a phase each.",
+            means=f"The bridge is used in {used.get('yes', 0)} of {counted(len(rows), 'row')} and not in "
+            f"{used.get('no', 0)}. Exact match, of which 1 is all right, lies {_range(rows, 'yes')} where it is used and "
+            f"{_range(rows, 'no')} where it is not.",
+            sure=f"No interval of exact match is held. {effect[0] if effect else 'No effect of a bridge has a number.'}",
+            would_change="Rows with high exact match and no use of the bridge would be accuracy without circuit, rows with "
+            f"use and low exact match circuit without accuracy. Rows that cannot be told: {', '.join(open_words) or '0'}.",
+        )
+
     def figure(self) -> Any:
         """Exact match against causal use, a dot for each run and phase."""
         return accuracy_against_use(self.table, title=f"{self.caption} · bars: 95 % over hop-1 facts")
+
+
+def _range(rows: pd.DataFrame, used: str) -> str:
+    """From where to where exact match goes in rows with that word."""
+    found = rows.loc[rows["used"] == used, "exact_match"].dropna()
+    return f"between {fixed(found.min(), 2)} and {fixed(found.max(), 2)}" if len(found) else "nowhere"
 
 
 def compare_regimes(

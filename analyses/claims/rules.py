@@ -16,6 +16,8 @@ import pandas as pd
 
 from ...circuits import Result
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
+from ...circuits.plain_text import counted
 from ...circuits.units import fixed, interval
 from ..bounds import (
     ALPHA,
@@ -31,8 +33,8 @@ from ..bounds import (
 from ..plots.claims import quantity_rows
 from ..sameness.equivalence import EquivalenceResult
 from ..validity.audit_result import Audited, AuditResult
+from .decisive import CONTRADICTED, INVALID, SUPPORTED, UNDECIDED, decisive_row, fewest, n_shown, row_in_words
 
-SUPPORTED, CONTRADICTED, UNDECIDED, INVALID = "supported", "contradicted", "undecided", "invalid"
 Role = Literal["main", "falsifier", "control", "beside"]
 DECIDING: tuple[Role, ...] = ("main", "falsifier")
 EXPLORATORY = "exploratory; does not enter the verdict"
@@ -161,32 +163,36 @@ class ClaimResult(Result):
         missing = self.points.loc[self.points["value"].isna(), "key"]
         return {key: int((missing == key).sum()) for key in self.table["key"]}
 
+    @property
+    def rows(self) -> pd.DataFrame:
+        """Those of both tables."""
+        return pd.concat([self.table, self.falsifiers], ignore_index=True)
+
+    @property
+    def decisive(self) -> pd.Series | None:
+        """The row that the verdict hangs on, see `decisive_row`; None if no main row has a number."""
+        return decisive_row(self.verdict, self.rows)
+
+    def explain(self) -> Explanation:
+        """The verdict, the row that it hangs on, and what would give another one."""
+        main, row = self.table[self.table["role"] == "main"], self.decisive
+        hangs, bounds = "no row, since no main row has a number", ""
+        if row is not None:
+            hangs, bounds = row_in_words(str(row["key"]), row), interval(row["low"], row["high"], 2)
+        return Explanation(
+            measured=f"{counted(len(main), 'main row')}, which decide together, and "
+            f"{counted(len(self.falsifiers), 'falsifier')}, which count once every main row supports the claim.",
+            on=f"{n_shown(main)} under a main row; questions: {', '.join(dict.fromkeys(main['split'])) or 'none'}.",
+            means=f"{self.claim}: {self.verdict}. {self.sentence}",
+            sure=f"One-sided 95 % bounds of the row that the verdict hangs on: {bounds or 'not held'}. A row contradicts by "
+            f"bounds at .05/m, of m = {self.m} rows; the step that decided rests on {fewest(self.smallest_n)} graphs.",
+            would_change=f"The verdict hangs on {hangs}. {self.would_change}",
+        )
+
     def figure(self) -> Any:
         """All quantities with their bounds, coloured by what they say."""
-        rows = pd.concat([self.table, self.falsifiers], ignore_index=True)
-        title = f"{self.claim}: {self.verdict} · {n_shown(rows)} · bars: one-sided 95 % bounds"
-        return quantity_rows(rows, title=title)
-
-
-def fewest(n: int) -> str:
-    """How many graphs a row rests on at least.
-
-    >>> fewest(3), fewest(0)
-    ('n ≥ 3', 'some on no')
-    """
-    return f"n ≥ {n}" if n else "some on no"
-
-
-def n_shown(rows: pd.DataFrame) -> str:
-    """On how many graphs, runs or questions the rows with a value rest, in words.
-
-    >>> n_shown(pd.DataFrame({"value": [0.1, 0.2, float("nan")], "n": [3, 5, 0], "unit": "graphs"}))
-    'n = 3 to 5 graphs'
-    """
-    n = rows.dropna(subset="value").groupby("unit", sort=False)["n"]
-    spans = [(str(unit), of_unit.min(), of_unit.max()) for unit, of_unit in n]
-    shown = ", ".join(f"{low} {unit}" if low == high else f"{low} to {high} {unit}" for unit, low, high in spans)
-    return f"n = {shown}" if shown else "nothing measured"
+        title = f"{self.claim}: {self.verdict} · {n_shown(self.rows)} · bars: one-sided 95 % bounds"
+        return quantity_rows(self.rows, title=title)
 
 
 def equivalence_row(asked: Row, result: EquivalenceResult, m: int) -> Row:

@@ -44,15 +44,12 @@ from .contrasts import (
     unfit,
     with_two_arms,
 )
-from .deciding import panel_of
+from .decisive import CONTRADICTED, SUPPORTED, UNDECIDED, panel_of
 from .gatekeeping import decide
 from .path_checks import path_checks
 from .path_measurement import JENSEN_SHANNON, PathMeasurement, measure_paths, n_measured
 from .rules import (
-    CONTRADICTED,
     EXPLORATORY,
-    SUPPORTED,
-    UNDECIDED,
     ClaimResult,
     Row,
     bounds_row,

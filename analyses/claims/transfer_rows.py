@@ -10,13 +10,10 @@ import pandas as pd
 
 from ...circuits.units import fixed, interval, listed
 from ..bounds import difference_bounds
+from .decisive import CONTRADICTED, INVALID, SUPPORTED, UNDECIDED
 from .rules import (
-    CONTRADICTED,
     EXPLORATORY,
-    INVALID,
     KINDS,
-    SUPPORTED,
-    UNDECIDED,
     Row,
     after_controls,
     bounds_row,

@@ -1,5 +1,6 @@
 """What edits of facts did: a row for each edit, place and split, and a summary over edits."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -7,6 +8,9 @@ import pandas as pd
 
 from ...circuits import Result
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation, without_rows
+from ...circuits.plain_text import counted
+from ...circuits.units import fixed, interval
 from ..plots.edits import propagation_by_place
 from ..statistics import wilson
 
@@ -114,7 +118,37 @@ class EditResult(Result):
         ]
         return f"{self.model} · {' · '.join(said)}"
 
+    def explain(self) -> Explanation:
+        """Where questions follow an edit most, and where least."""
+        if self.table.empty:
+            return without_rows(self.model)
+        rows = self.summary
+        known = [row for row in rows.to_dict("records") if row["propagated"] == row["propagated"]]
+        known.sort(key=lambda row: row["propagated"])
+        ends = [known[-1], known[0]] if len(known) > 1 else known  # which follow most, and least
+        shares = " and ".join(f"{fixed(row['propagated'], 2)} {_where(row)}" for row in ends)
+        bounds = " and ".join(interval(row["low"], row["high"], 2) for row in ends)
+        took = " and ".join(f"{row['n_edits']} of {row['n_asked']}" for row in ends)
+        before = " and ".join(fixed(row["right_before"], 2) for row in ends)
+        return Explanation(
+            measured="Whether questions that rest on a fact get the new answer after that fact is changed, by "
+            f"{', '.join(self.methods)}.",
+            on=f"{self.model}, {counted(len(self.edits), 'edit')} of facts and the questions whose answer follows.",
+            means=f"The share of questions that follow is {shares} (1 is all, 0 none)."
+            if ends
+            else "Nothing: no edit took where a method is defined.",
+            sure=f"The 95 % Wilson intervals, over edits, are {bounds}." if ends else "No interval is held.",
+            would_change=f"More edits: {took} took and have such questions, of which {before} were answered right before."
+            if ends
+            else "Other methods, or other facts.",
+        )
+
     def figure(self) -> Any:
         """Answers that follow by place and method, a panel for each split of facts and part of questions; dots are edits."""
         how = f"n = {self.edits['edit'].nunique()} edits, the dots · bars: mean, 95 % Wilson interval over edits"
         return propagation_by_place(self.by_edit, self.summary, title=f"{self.caption} · {how}")
+
+
+def _where(row: Mapping[Any, Any]) -> str:
+    """Which edits and which questions a row of the summary is of."""
+    return f"after {row['method']} of {row['facts']} facts, used at {row['place']} in questions of the part {row['part']}"

@@ -25,9 +25,10 @@ from torch import Tensor
 from ...circuits import ComputationGraph, Result
 from ...circuits.arguments import common_problems, flag_problems, name_problems, refuse
 from ...circuits.columns import Columns
-from ...circuits.plain_text import LONGEST, never_raising, shortened
+from ...circuits.explanation import Explanation, counted_units, largest, without_rows
+from ...circuits.plain_text import LONGEST, counted, never_raising, shortened
 from ...circuits.progress import with_bar
-from ...circuits.units import better, unit_of
+from ...circuits.units import better, shown, unit_of
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
@@ -140,6 +141,29 @@ class AttentionResult(Result):
         n = self.table["n"].iloc[0]
         metric = f"{self.metric}{better(self.higher_is_better)}"
         return f"{self.model} · {metric} · n = {n} clean prompts{largest_residual(self.completeness)}"
+
+    def explain(self) -> Explanation:
+        """The entry of the largest attribution."""
+        row, unit = largest(self.table, "integrated"), unit_of(self.metric, self.unit)
+        if not row:
+            return without_rows(self.model)
+        errors = f"{shown(row['integrated_stderr'])} and {shown(row['pattern_stderr'])}"
+        knocked = (
+            f"it changes by {shown(row['knockout'])} {unit}"
+            if row["knockout"] == row["knockout"]
+            else "nothing is known, since its row has no other"
+        )
+        return Explanation(
+            measured=f"What single entries of attention patterns do for {self.metric} on clean prompts: the weight, its "
+            "integrated gradients, the direct contribution, and the change without the entry.",
+            on=f"{self.model}, {counted_units(row, 'clean prompt')}, {counted(len(self.table), 'entry', 'entries')}.",
+            means=f"Head {row['head']} of layer {row['layer']}, looking from {row['query']} at {row['key']}, has the "
+            f"largest attribution, {shown(row['integrated'])} {unit} (0 is none), with a weight of {shown(row['pattern'])}.",
+            sure=f"The standard errors of attribution and weight are {errors}, over units."
+            if row["integrated_stderr"] == row["integrated_stderr"]
+            else "No standard error is held.",
+            would_change=f"Another metric than {self.metric}. Without that entry {knocked}.",
+        )
 
     def view(self) -> AttentionView:
         """The mean patterns over queries in CircuitsVis; needs no network."""

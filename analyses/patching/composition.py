@@ -24,6 +24,8 @@ from ...circuits import Circuit, Edge, Node, Result
 from ...circuits.arguments import MOST_REPEATS, common_problems, refuse, whole_problems
 from ...circuits.circuit import has_number, measured_rows
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation, without_rows
+from ...circuits.plain_text import counted, named
 from ...circuits.units import shown
 from ...tasks.transformerlens import Model
 from ..forward.composition import Weights, weight_problems, weights_of
@@ -117,6 +119,31 @@ class CompositionResult(Result):
         text += f" · rank correlation with Σ |effect| {shown(self.rank_correlation)} ({self.n_ranked} pairs)"
         missing = len(self.table) - len(self._scored)
         return text + (f" · {missing} pairs without a score: a matrix is all zeros" if missing else "")
+
+    def explain(self) -> Explanation:
+        """How well the weights agree with the circuit."""
+        if self.table.empty:
+            return without_rows(self.model)
+        found, others = counted(self.n_found, "pair"), counted(self.n_others, "pair")
+        agrees = (
+            f"A pair with edges of the circuit has a larger excess over the baseline than one without in "
+            f"{shown(self.auroc)} of the comparisons (1 is all, 0.5 chance)."
+            if self.auroc == self.auroc
+            else f"Nothing: there are {found} with edges of the circuit and {others} without."
+        )
+        rank = self.rank_correlation
+        known = f"{shown(rank)} over {counted(self.n_ranked, 'pair')} (1 is the same order, 0 none)" if rank == rank else ""
+        return Explanation(
+            measured="How much of what each component writes each later one reads, by weights alone, above the mean of "
+            f"{counted(self.n_random, 'random rotation')} of the stream.",
+            on=f"{self.model}, {counted(len(self.table), 'pair')} of matrices: {found} with edges of the circuit and "
+            f"{others} without them have a score.",
+            means=agrees,
+            sure="Pairs share matrices, so they are not independent and no interval is given. The rank correlation with "
+            f"Σ |effect| is {known or 'not defined'}.",
+            would_change=f"Other edges than those kept by {named(self.kept) if self.kept else 'an unknown rule'}; scores "
+            "know nothing of prompts.",
+        )
 
 
 def composition_scores(model: Model, circuit: Circuit, *, n_random: int = 20, seed: int = 0) -> CompositionResult:

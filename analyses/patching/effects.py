@@ -19,9 +19,11 @@ from torch import Tensor
 from ...circuits import ComputationGraph, Edge, Node, Result
 from ...circuits.circuit import without_numbers
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation, counted_units, gap_in_words, strongest_in_words, without_rows
 from ...circuits.interrupts import noticing_interrupts, stop_at_once
+from ...circuits.plain_text import counted
 from ...circuits.progress import bar
-from ...circuits.units import after_number, shown, size_of_gap
+from ...circuits.units import after_number, fixed, shown, size_of_gap
 from ...circuits.workers import end_workers
 from ...tasks import PromptPairs
 from ...tasks.transformerlens import Model
@@ -131,6 +133,34 @@ class PatchingResult(Result):
             )
         text += largest_residual(self.completeness)
         return f"{text} · {without_numbers(self.table['effect'], 'effects')}: {self.reason}" if self.reason else text
+
+    def explain(self) -> Explanation:
+        """The strongest effect, and what effects are shares of."""
+        if self.table.empty:
+            return without_rows(self.model)
+        what, missing = "node" if "node" in self.table else "edge", without_numbers(self.table["effect"], "effects")
+        strongest, error = strongest_in_words(self.table)
+        low, high = self.gap_interval
+        gap = "The gap has no interval" if math.isnan(low) else f"The gap's 95 % interval is [{shown(low)}, {shown(high)}]"
+        how = "" if self.method.startswith("exact") else f", estimated by {self.method}"
+        return Explanation(
+            measured=f"What patching each of {counted(len(self.table), what)} by itself does to the metric, as a share of "
+            f"the gap ({self.direction}){how}.",
+            on=f"{self.model}, {counted_units(self.table.iloc[0].to_dict())} ({self.n_asked:,} were asked for), contrast "
+            f"{self.contrast}. {gap_in_words(self.gap, self.provenance)}",
+            means=" ".join(filter(None, [strongest, f"There are {missing}: {self.reason}." if missing else ""])),
+            sure=f"{error} {gap}.{self._estimates}",
+            would_change=f"Another metric than {self.metric}, another contrast than {self.contrast}, or the direction "
+            f"opposite to {self.direction}.",
+        )
+
+    @property
+    def _estimates(self) -> str:
+        """How near estimates are to exact effects, where some were measured."""
+        if not self.error:
+            return ""
+        rank, n = fixed(self.error["rank_correlation"], 2), counted(int(self.error["n_edges"]), "edge")
+        return f" Estimates have a rank correlation of {rank} with the effects of {n} that were patched exactly."
 
     def to_frame(self) -> pd.DataFrame:
         """The table; with per-query changes it has a row for each edge or node and query, columns query and delta.

@@ -13,6 +13,8 @@ from scipy.stats import ttest_1samp
 from ...circuits import Circuit, Edge, Result
 from ...circuits.arguments import MOST_REPEATS, choice_problems, common_problems, refuse, whole_problems
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation, bounds_in_words, counted_units, gap_in_words, without_rows
+from ...circuits.plain_text import counted
 from ...circuits.random_circuits import edge_class, random_circuits
 from ...circuits.units import after_number, fixed, shown
 from ...tasks import PromptPairs
@@ -130,6 +132,35 @@ class FaithfulnessResult(Result):
     def _shared(self) -> str:
         """What the judging pairs have in common with those that the circuit was chosen on, if they have."""
         return said(self.shared, int(self.table["n"].iloc[0]))
+
+    def explain(self) -> Explanation:
+        """How much of the effect the circuit carries, next to random circuits."""
+        if self.table.empty:
+            return without_rows(self.model)
+        row, n_random, n_needed = (
+            self.table.iloc[0],
+            len(self.table) - 1,
+            int(self.edges.get("needed", pd.Series([0])).sum()),
+        )
+        as_much = int((self.table["faithfulness"].iloc[1:] >= row["faithfulness"]).sum())
+        means = (
+            f"The circuit alone keeps {fixed(row['faithfulness'], 2)} of the gap (1 is all that the model does, 0 nothing); "
+            f"without the circuit {fixed(row['without'], 2)} is left."
+        )
+        random = (
+            f" Of {counted(n_random, 'random circuit')} of that size, with edges in similar places, {as_much} "
+            f"{'keeps' if as_much == 1 else 'keep'} as much (p = {fixed(self.p_value, 3)})."
+        )
+        return Explanation(
+            measured=f"A run in which only the circuit's {row['n_edges']} edges carry clean states and all others "
+            f"{self.background} ones, and a run with the two exchanged.",
+            on=f"{self.model}, {counted_units(row.to_dict())}{self._shared}. "
+            + gap_in_words(row["gap"], {"metric": self.metric, "unit": self.unit}, to="empty"),
+            means=f"Nothing: {self.reason}." if self.reason else means,
+            sure=bounds_in_words(row["low"], row["high"]) + (random if n_random and not self.reason else ""),
+            would_change=f"Other prompts, or closed edges that carry something else than {self.background} states. Left out "
+            f"one by one, {n_needed} of {counted(len(self.edges), 'edge')} are needed.",
+        )
 
     def figure(self) -> Any:
         """Faithfulness by size in both orders, with shuffled rankings."""

@@ -20,8 +20,10 @@ import pandas as pd
 from ...circuits import Circuit, Edge, Result
 from ...circuits.arguments import MOST_REPEATS, choice_problems, common_problems, names_problems, refuse, whole_problems
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation, counted_units, without_rows
+from ...circuits.plain_text import counted
 from ...circuits.random_circuits import random_circuits
-from ...circuits.units import fixed
+from ...circuits.units import fixed, shown, unit_of
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
@@ -33,6 +35,7 @@ from .judging import circuit_problems, edges_to_judge, runs_to_judge
 from .metrics import AnyMetric, as_metric, logit_difference
 
 ALPHA = 0.05
+FEWEST_RANDOM = 19  # random circuits, the least with which a p-value can be as small as ALPHA: 1 of 20
 MOST_LEFT = 0.5  # share of the gap; a circuit without which more may be left is not called needed
 _NUMBERS = "kept kept_low kept_high without without_low without_high random_without random_least p gap"
 
@@ -98,12 +101,38 @@ class NecessityResult(Result):
         """The caption without the model."""
         left, n = ", ".join(map(_left, self.table.to_dict("records"))), int(self.table["n"].iloc[0])
         edges = "its one edge" if self.n_edges == 1 else f"its {self.n_edges} edges"
-        needed = f"needed by {len(self.needed_by)} of {len(self.table)} ablations"
-        if self.n_random:
-            needed += (
-                f", more than {self.n_random} random circuits of its size by {len(self.more_than_random)} (p ≤ {ALPHA})"
-            )
+        needed = f"needed by {len(self.needed_by)} of {len(self.table)} ablations{self._next_to_random}"
         return f"without {edges} there is left of the gap {left}; {needed}; {n} pairs{said(self.shared, n)}"
+
+    @property
+    def _next_to_random(self) -> str:
+        """By how many ablations more is lost than without random circuits, if these are enough; empty without any."""
+        if not self.n_random:
+            return ""
+        if self.n_random < FEWEST_RANDOM:
+            return f"; whether that is more than by chance takes {FEWEST_RANDOM} random circuits, not {self.n_random}"
+        return f", more than {self.n_random} random circuits of its size by {len(self.more_than_random)} (p ≤ {ALPHA})"
+
+    def explain(self) -> Explanation:
+        """What is left of the gap without the circuit, by kind of ablation."""
+        if self.table.empty:
+            return without_rows(self.model)
+        row, rows = self.table.iloc[0].to_dict(), self.table.to_dict("records")
+        names, n_needed = ", ".join(self.table["ablation"]), len(self.needed_by)
+        left = ", ".join(f"{fixed(each['without'], 2)} ({each['ablation']})" for each in rows if not each["reason"])
+        gaps = ", ".join(f"{shown(each['gap'])} ({each['ablation']})" for each in rows if each["gap"] == each["gap"])
+        return Explanation(
+            measured=f"What is left of the gap when the circuit, {counted(self.n_edges, 'edge')}, is knocked out; closed "
+            f"edges carry other values ({names}).",
+            on=f"{self.model}, {counted_units(row)}{said(self.shared, row['n'])}. Every ablation has a gap of its own"
+            f"{f', in {unit_of(self.metric, self.unit)}: {gaps}' if gaps else ', and none is known'}.",
+            means=f"The circuit is needed by {n_needed} of {counted(len(rows), 'ablation')}. Without it there is left of "
+            f"the gap {left or 'nothing that has a number'} (1 is all of it, 0 nothing).",
+            sure=f"What is left, with 95 % intervals over resampled units: {', '.join(map(_left, rows))}. Needed by "
+            f"{n_needed} of {len(rows)}{self._next_to_random or '; no random circuit was drawn'}.",
+            would_change=f"An interval of what is left that reaches {MOST_LEFT}: the circuit is needed where all of it is "
+            "below. Or another ablation.",
+        )
 
 
 def _left(row: Mapping[Any, Any]) -> str:

@@ -15,8 +15,10 @@ import pandas as pd
 from ...circuits import Circuit, ComputationGraph, Edge, Result
 from ...circuits.arguments import MOST_REPEATS, common_problems, is_one_of, refuse, shortly, whole_problems
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation, without_rows
+from ...circuits.plain_text import counted
 from ...circuits.random_circuits import random_circuits
-from ...circuits.units import fixed
+from ...circuits.units import fixed, interval, shown
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
@@ -58,11 +60,38 @@ class OtherPromptsResult(Result):
     @property
     def caption(self) -> str:
         """The model, and what is kept and lost on each set of prompts."""
+        return f"{self.model} · {self._said}"
+
+    def explain(self) -> Explanation:
+        """How much of the gap of other prompts the circuit carries."""
+        if self.table.empty:
+            return without_rows(self.model)
+        rows = self.table.to_dict("records")
+        sizes = ", ".join(f"{row['prompts']} ({counted(int(row['n']), 'pair')}, {row['n_edges']} edges)" for row in rows)
+        bounds = ", ".join(
+            f"{row['prompts']} {interval(row['low'], row['high'], 2)}" for row in rows if row["low"] == row["low"]
+        )
+        random = ", ".join(f"{shown(row['random'])} ({row['prompts']})" for row in rows if row["random"] == row["random"])
+        return Explanation(
+            measured="What the circuit alone keeps of the gap of prompts that it was not found for, and what is lost when "
+            f"it is knocked out; closed edges carry {self.background} states.",
+            on=f"{self.model}, {counted(len(rows), 'set')} of prompts: {sizes}.",
+            means=f"As shares of the gap (1 is all of it, 0 nothing), {self._said}.",
+            sure=f"The 95 % intervals of what is kept, over resampled units, are: {bounds}."
+            if bounds
+            else "No interval is held.",
+            would_change=f"Closed edges that carry something else than {self.background} states. "
+            + (f"Random circuits of its size keep a median of {random}." if random else "No random circuit was drawn."),
+        )
+
+    @property
+    def _said(self) -> str:
+        """What is kept and lost on each set of prompts, or why that is not known."""
         said = (
             f"{row['prompts']}: " + (row["reason"] or f"keeps {fixed(row['kept'], 2)}, loses {fixed(row['lost'], 2)}")
             for row in self.table.to_dict("records")
         )
-        return f"{self.model} · {'; '.join(said)}"
+        return "; ".join(said)
 
 
 def judge_on(

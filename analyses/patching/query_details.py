@@ -13,7 +13,10 @@ from torch import Tensor
 from ...circuits import Result
 from ...circuits.arguments import common_problems, is_whole, refuse, shortly, whole_problems
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation, without_rows
+from ...circuits.plain_text import counted
 from ...circuits.progress import with_bar
+from ...circuits.units import shown
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.questions.padding import aligned
@@ -79,12 +82,47 @@ class QueryDetails(Result):
     @property
     def caption(self) -> str:
         """Model, n, how many are answered right, and whose attention is known, in one line."""
-        n = len(self.queries)
-        right = [int(self.queries[f"{side}_right"].sum()) for side in SIDES] if n else [0, 0]
-        heads = self.attention["head"].nunique() if len(self.attention) else 0
-        shown = self.patterns["query"].nunique() if len(self.patterns) else 0
-        looks = f"{heads} heads, patterns of {shown} queries" if heads else "no heads"
+        n, right = len(self.queries), self._n_right
+        looks = f"{self._n_heads} heads, patterns of {self._n_shown} queries" if self._n_heads else "no heads"
         return f"{self.model} · {self.contrast} · n = {n} pairs, {right[0]} clean and {right[1]} corrupt right · {looks}"
+
+    def explain(self) -> Explanation:
+        """How many of the queries are answered right, and whose attention is known."""
+        if self.queries.empty:
+            return without_rows(self.model)
+        n, (clean, corrupt), looks = len(self.queries), self._n_right, ", and the model has no heads"
+        if self._n_heads:
+            looks = f", and where {counted(self._n_heads, 'head')} look on the clean prompts"
+        errors, n_units = self.attention.get("stderr", pd.Series(dtype=float)), self.attention.get("n_units", pd.Series([0]))
+        weights = (
+            f"mean weights of attention have standard errors of at most {shown(errors.max())}, over "
+            f"{counted(int(n_units.max()), 'unit')}"
+            if errors.notna().any()
+            else "no standard error of attention is held"
+        )
+        return Explanation(
+            measured=f"Words, answers and logit(answer) − logit(foil) of each query{looks}.",
+            on=f"{self.model}, {counted(n, 'prompt pair')}, contrast {self.contrast}, answers read at {self.answer_role}.",
+            means=f"On {clean} of {n} clean prompts the answer is more likely than every other token, on {corrupt} of "
+            f"{n} corrupt ones the foil.",
+            sure=f"These are counts of these queries, with no interval; {weights}.",
+            would_change="Other queries; a tie for the most likely token counts as wrong. Own patterns are kept of "
+            f"{counted(self._n_shown, 'query', 'queries')}.",
+        )
+
+    @property
+    def _n_right(self) -> list[int]:
+        """How many clean and corrupt prompts are answered right."""
+        return [int(self.queries[f"{side}_right"].sum()) if len(self.queries) else 0 for side in SIDES]
+
+    @property
+    def _n_heads(self) -> int:
+        return self.attention["head"].nunique() if len(self.attention) else 0
+
+    @property
+    def _n_shown(self) -> int:
+        """Of how many queries there are patterns of their own."""
+        return self.patterns["query"].nunique() if len(self.patterns) else 0
 
 
 @torch.no_grad()

@@ -12,8 +12,10 @@ from scipy.stats import rankdata
 from ...circuits import Circuit, Result
 from ...circuits.arguments import MOST_REPEATS, common_problems, refuse, whole_problems
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation, counted_units, without_rows
+from ...circuits.plain_text import counted
 from ...circuits.resampling import Units, n_units, reweighted, units_of_queries
-from ...circuits.units import fixed
+from ...circuits.units import fixed, interval, shown
 from ..statistics import AT_ONCE
 from .judging import circuit_problems
 
@@ -63,6 +65,30 @@ class ReliabilityResult(Result):
         values = [f"{row.quantity} {fixed(row.value, 2)} [{fixed(row.low, 2)}, {fixed(row.high, 2)}]" for row in self._rows]
         about = f"{first['n_splits']} splits of {first['n']} queries ({first['n_units']} units), {first['n_edges']} edges"
         return f"{self.model} · split-half {', '.join(values)} · {about}{self.reason and f' · {self.reason}'}"
+
+    def explain(self) -> Explanation:
+        """How alike the effects are in halves of the queries."""
+        if self.table.empty:
+            return without_rows(self.model)
+        first, others = self.table.iloc[0].to_dict(), list(self._rows)[1:]
+        means = (
+            f"The {first['quantity']} of effects is {shown(first['value'])}, as of all queries with as many others (1 is "
+            f"alike, 0 unrelated); {', '.join(f'{row.quantity} {shown(row.value)}' for row in others)}."
+        )
+        bounds = interval(first["low"], first["high"], 2)
+        return Explanation(
+            measured=f"The effects of {counted(int(first['n_edges']), 'edge')} in one half of the queries against those in "
+            f"the other, over {counted(int(first['n_splits']), 'random split')}.",
+            on=f"{self.model}, {counted_units(first, 'query', 'queries')}.",
+            means=f"Nothing: {self.reason}." if self.reason else means,
+            sure=f"95 % of the splits are within {bounds}, which says how much depends on the split, not how well the value "
+            "is known."
+            if bounds
+            else "No quantiles over splits are held.",
+            would_change=f"More queries: between halves, without the correction, it is {shown(first['uncorrected'])}."
+            if bounds
+            else "More queries, or a gap that is known.",
+        )
 
     @property
     def _rows(self) -> Iterator[Any]:

@@ -7,132 +7,31 @@ be tried in tiny graphs alone, so what is found here is a lower bound on the bes
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from ...circuits import Circuit, ComputationGraph, Node, Result, connected
+from ...circuits import Circuit, ComputationGraph, Node, connected
 from ...circuits.arguments import MOST_REPEATS, choice_problems, common_problems, refuse, whole_problems
-from ...circuits.columns import Columns
 from ...circuits.progress import bar
-from ...circuits.units import after_number, fixed, shown
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
 from ..forward.engine import Choice
 from ..statistics import resampled_ratios
-from .choosing import said, shared_with_choosing
+from .choosing import shared_with_choosing
 from .circuit_runs import Background, CircuitRuns, check_enough
 from .judging import circuit_problems, edges_to_judge, runs_to_judge
 from .metrics import AnyMetric, as_metric, logit_difference
+from .rival_result import ALL_OTHERS, STRATEGIES, RivalResult, closeness
 
-STRATEGIES = ("strongest", "backward", "random")
-ALL_OTHERS = "all others"
 DROPPED = 0.1  # of the edges that are left, in each step of backward elimination
 PATHS_PER_EDGE = 2  # that a random circuit is made of at most, before other edges complete it
 
 Row = Bool[np.ndarray, " edge"]
 """Which of the graph's edges, in their order, are in a circuit."""
-
-
-@dataclass(frozen=True, eq=False)
-class RivalResult(Result):
-    """How faithful a circuit is next to rivals, circuits of its size that share no edge with it.
-
-    Attributes:
-        table: a row for the circuit, one for the rival that each strategy found, and one for all other edges together, with
-            edges: `circuit`, a name of `STRATEGIES`, or `all others`; n_edges: how many, 0 where no rival was found;
-            faithfulness: [m(these edges alone) − m(empty)] / [m(clean) − m(empty)] on the judging half, a ratio of sums over
-            queries; low, high: its 95 % bootstrap interval over units, see `PromptPairs.unit`;
-            difference: by how much it is closer to 1 than the circuit's, |1 − circuit's| − |1 − its|, which between 0 and 1
-            is the plain difference; below 0 it is less faithful; difference_low, difference_high: its 95 % interval, over
-            the same resamples for both;
-            overlap: share of the circuit's edges that it has;
-            searched: faithfulness on the half that was searched on;
-            reason: why there is no rival; empty if there is one;
-            n: number of judging queries; n_units: of their units; gap: mean m(clean) − m(empty), in the metric's unit.
-        edges: by strategy, the names of its rival's edges; none where no rival was found.
-        model: the model's name.
-        pairs: hash of the pairs it was judged on.
-        searched_on: hash of the pairs on which rivals were searched.
-        chosen_on: hash of the pairs that the circuit was chosen on.
-        recipe: how the judging pairs were made.
-        background: what closed edges carry, which is what `empty` means.
-        reason: why the numbers are NaN; empty if they are not.
-        metric: name of the metric.
-        unit: of the metric; empty if nobody said.
-        n_tried: how many sets of edges were run in the search.
-        shared: how many of the judging pairs share something with the pairs that the circuit was chosen on, see
-            `choosing.shared_with_choosing`.
-    """
-
-    table: Annotated[
-        pd.DataFrame,
-        Columns(
-            words="edges reason",
-            numbers="faithfulness low high difference difference_low difference_high overlap searched gap",
-            whole="n_edges n n_units",
-        ),
-    ]
-    edges: Mapping[str, list[str]]
-    model: str
-    pairs: str
-    searched_on: str
-    chosen_on: str
-    recipe: Mapping[str, Any]
-    background: str
-    reason: str
-    metric: str = ""
-    unit: str = ""
-    n_tried: int = 0
-    shared: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def best(self) -> str:
-        """The strategy whose rival was the most faithful where it was searched; empty if there is no rival."""
-        closeness = _closeness(self._rivals["searched"].to_numpy(dtype=float))
-        return "" if np.isnan(closeness).all() else str(self._rivals["edges"].iloc[int(np.nanargmax(closeness))])
-
-    @property
-    def as_faithful(self) -> tuple[str, ...]:
-        """The strategies whose rivals cannot be told to be less faithful: the difference's interval is not all below 0."""
-        return tuple(self._rivals["edges"][self._rivals["difference_high"] >= 0])
-
-    @property
-    def caption(self) -> str:
-        """The model, the circuit, its best rival and the finding in one line."""
-        gap = f"gap {shown(float(self.table['gap'].iloc[0]))}{after_number(self.unit)}"
-        return f"{self.model} · {self.metric}, {gap}: {self.finding}{said(self.shared, int(self.table['n'].iloc[0]))}"
-
-    @property
-    def finding(self) -> str:
-        """The caption without the model."""
-        if self.reason:
-            return f"undefined, {self.reason}"
-        rows = self.table.set_index("edges")
-        others, n = rows.loc[ALL_OTHERS], rows["n"].iloc[0]
-        parts = [
-            f"{rows.loc['circuit', 'n_edges']} edges keep {_with_interval(rows.loc['circuit'])} of the gap",
-            f"the best rival found ({self.best}) {_with_interval(rows.loc[self.best])}" if self.best else self._why_none,
-            f"all {others['n_edges']} others {_with_interval(others)}",
-        ]
-        named = f"as faithful: {', '.join(self.as_faithful) or 'none'}" if self.best else "no rival"
-        return f"{', '.join(parts)}, on {n} pairs ({self.background}); {named}"
-
-    @property
-    def _rivals(self) -> pd.DataFrame:
-        return self.table[self.table["edges"].isin(STRATEGIES)]
-
-    @property
-    def _why_none(self) -> str:
-        return str(self._rivals["reason"].iloc[0])
-
-
-def _with_interval(row: Any) -> str:
-    return f"{fixed(row['faithfulness'], 2)} [{fixed(row['low'], 2)}, {fixed(row['high'], 2)}]"
 
 
 def rival_circuits(
@@ -228,10 +127,10 @@ def _table(judging: CircuitRuns, found: "_Search", rivals: Mapping[str, Row | No
     share, resampled = np.full(len(rows), np.nan), np.full((len(rows), 1), np.nan)
     if not (judging.gap[2] or found.runs.gap[2]):
         share, resampled = kept.sum(1) / gaps.sum(), resampled_ratios(kept, gaps, unit=judging.pairs.unit, seed=seed)
-    closer = _closeness(resampled) - _closeness(resampled[:1])
+    closer = closeness(resampled) - closeness(resampled[:1])
     low, high = np.quantile(resampled, [0.025, 0.975], axis=1)
     closer_low, closer_high = np.quantile(closer, [0.025, 0.975], axis=1)
-    numbers = {"faithfulness": share, "low": low, "high": high, "difference": _closeness(share) - _closeness(share[:1])}
+    numbers = {"faithfulness": share, "low": low, "high": high, "difference": closeness(share) - closeness(share[:1])}
     numbers |= {"difference_low": closer_low, "difference_high": closer_high}
     numbers |= {"overlap": (rows & found.circuit).sum(1) / found.size, "searched": found.runs.share(rows)}
     columns = {"edges": list(given), "n_edges": rows.sum(1)}
@@ -239,11 +138,6 @@ def _table(judging: CircuitRuns, found: "_Search", rivals: Mapping[str, Row | No
     columns |= {"reason": [found.why_none if row is None else "" for row in given.values()]}
     columns |= {"n": len(gaps), "n_units": judging.pairs.n_units, "gap": judging.gap[0]}
     return pd.DataFrame(columns)
-
-
-def _closeness(share: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
-    """How faithful a share of the gap is: 1 − |1 − share|, the share itself up to 1."""
-    return 1 - np.abs(1 - share)
 
 
 class _Search:
@@ -268,7 +162,7 @@ class _Search:
         return {name: self._most_faithful(rows) for name, rows in zip(STRATEGIES, found, strict=True)}
 
     def _most_faithful(self, rows: list[Row]) -> Row | None:
-        return rows[int(_closeness(self._shares(rows)).argmax())] if rows else None
+        return rows[int(closeness(self._shares(rows)).argmax())] if rows else None
 
     def names(self, row: Row) -> list[str]:
         """The edges of a circuit, by name."""
@@ -303,7 +197,7 @@ class _Search:
                 removed = [self._switched(row, place) for place in np.flatnonzero(row)]
                 if not (fitting := [each for each in removed if each.sum() >= self.size]):
                     break
-                order = np.argsort(-_closeness(self._shares(fitting)), kind="stable")
+                order = np.argsort(-closeness(self._shares(fitting)), kind="stable")
                 row = self._dropped(row, [row & ~fitting[place] for place in order], math.ceil(DROPPED * n))
                 shown_bar.update(n - int(row.sum()))
                 n = int(row.sum())

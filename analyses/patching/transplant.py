@@ -16,7 +16,9 @@ import pandas as pd
 from ...circuits import Circuit, Node, Result
 from ...circuits.arguments import common_problems, refuse
 from ...circuits.columns import Columns
-from ...circuits.units import after_number, shown
+from ...circuits.explanation import Explanation, counted_units, gap_in_words, largest, without_rows
+from ...circuits.plain_text import counted
+from ...circuits.units import after_number, interval, shown
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
@@ -67,6 +69,30 @@ class TransplantResult(Result):
         )
         gap = f" · {self.metric}, gap {shown(self.table['gap'].iloc[0])}{after_number(self.unit)}" if self.metric else ""
         return f"{self.receiver} with activations of {self.donor} · {pairs}{said(self.shared, n)}{gap}{undefined}"
+
+    def explain(self) -> Explanation:
+        """What the donor's activations restore where the receiver's own restore most."""
+        if self.table.empty:
+            return without_rows(f"{self.receiver} with activations of {self.donor}")
+        first = self.table.iloc[0].to_dict()
+        row = {} if self.reason else largest(self.table.dropna(subset="other"), "own")
+        means = (
+            f"At {row['node']}, where {self.receiver}'s clean activation restores most, {shown(row['own'])} of the gap, "
+            f"{self.donor}'s restores {shown(row['other'])} (1 is the whole gap, 0 nothing)."
+            if row
+            else f"Nothing: {self.reason or 'no share has a number'}."
+        )
+        own, other = (interval(row[f"{name}_low"], row[f"{name}_high"], 2) if row else "" for name in ("own", "other"))
+        return Explanation(
+            measured=f"What share of the gap comes back when one component of {self.receiver} gets, on the corrupt prompt, "
+            f"what that component of {self.donor} writes on the clean one.",
+            on=f"{self.receiver}, {counted_units(first)}{said(self.shared, first['n'])}. "
+            + gap_in_words(first["gap"], {"metric": self.metric, "unit": self.unit}),
+            means=means,
+            sure=f"The 95 % intervals over resampled units are {own} and {other}." if own else "No interval is held.",
+            would_change=f"Another donor than {self.donor}; the table holds both shares at "
+            f"{counted(len(self.table), 'component')}.",
+        )
 
     def figure(self) -> Any:
         """Both shares by component, with their intervals."""

@@ -30,7 +30,9 @@ from ...circuits import Result
 from ...circuits.arguments import common_problems, name_problems, names_problems, refuse, whole_problems
 from ...circuits.columns import Columns
 from ...circuits.conditions import Couple
+from ...circuits.explanation import Explanation
 from ...circuits.progress import with_bar
+from ...circuits.units import fixed, interval
 from ...tasks import Queries
 from ...tasks.questions.validity import missing_problems
 from ...tasks.transformerlens import Model
@@ -85,12 +87,17 @@ class DirectionTransferResult(Result):
     @property
     def caption(self) -> str:
         """Both models, split, cells and n in one line; why nothing is decided."""
-        says = f"{self.donor} in {self.model} · {self.split}"
-        if len(self.table):
-            row = self.table.iloc[0]
-            cells = f"L{row['layer_donor']} {row['role_donor']} in L{row['layer_model']} {row['role']}"
-            says += f" · {cells} · n = {row['n']} of {self.n_asked} questions over {row['n_units']} units"
+        says = " · ".join(filter(None, (f"{self.donor} in {self.model}", self.split, *self._cells_and_n)))
         return f"{says} · {self.reason}" if self.reason else says
+
+    @property
+    def _cells_and_n(self) -> tuple[str, ...]:
+        """Where the direction is taken and put, and n; nothing if nothing was measured."""
+        if not len(self.table):
+            return ()
+        row = self.table.iloc[0]
+        cells = f"L{row['layer_donor']} {row['role_donor']} in L{row['layer_model']} {row['role']}"
+        return cells, f"n = {row['n']} of {self.n_asked} questions over {row['n_units']} units"
 
     @property
     def lost(self) -> float:
@@ -103,6 +110,30 @@ class DirectionTransferResult(Result):
         if self.reason:
             return Interval(-1.0, 1.0)
         return newcombe_interval(self._value(OWN), self._value(TRANSFERRED), int(self.table["n_units"].iloc[0]))
+
+    def explain(self) -> Explanation:
+        """How much of what the model's direction moves the donor's does not."""
+        share = {row["measure"]: fixed(row["value"], 2) for row in self.table.to_dict("records")}
+        lacking = [name for name in (OWN, TRANSFERRED) if name not in share]
+        nothing = self.reason or (f"there is no share for {' and '.join(lacking)}" if lacking else "")
+        means, sure = f"Nothing is decided: {nothing}.", f"No interval is held; {self.n_asked} questions were asked."
+        if not nothing:
+            means = (
+                f"The model's own direction moves {share[OWN]} of the answers, the donor's {share[TRANSFERRED]}, so that "
+                f"{fixed(self.lost, 2)} is lost (0: the donor's does as much; 1: all is lost)."
+            )
+            sure = f"The 95 % interval of what is lost, over units, is {interval(*self.lost_interval, 2)}."
+        nulls = {"null": "A map fitted to other values", "random": "A random vector"}
+        beside = [f" {by} moves {share[name]}." for name, by in nulls.items() if name in share]
+        return Explanation(
+            measured="The share of questions that the model answers by another bridge, once the donor's direction from the "
+            "one bridge to the other is mapped into its space and added to its state.",
+            on=f"{', '.join((f'{self.donor} in {self.model}', self.split, *self._cells_and_n))}; {self.n_asked} were asked.",
+            means=means,
+            sure=sure + "".join(beside),
+            would_change=f"Other bridges than the {self.n_values} that the map is fitted to. A share of the model's own "
+            f"direction below {CEILING:g} leaves it undecided; here it is {share.get(OWN, 'not known')}.",
+        )
 
     def figure(self) -> Any:
         """Bars of the share that follows each direction."""

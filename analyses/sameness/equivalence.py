@@ -22,7 +22,9 @@ from ...circuits import Circuit, Result
 from ...circuits.arguments import names_problems, number_problems, refuse
 from ...circuits.columns import Columns
 from ...circuits.conditions import condition_of
-from ...circuits.units import fixed
+from ...circuits.explanation import Explanation
+from ...circuits.plain_text import counted
+from ...circuits.units import fixed, interval
 from ...circuits.verdicts import DIFFERENT, MAX_RATIO, SAME, UNDECIDED
 from ..bounds import ALPHA, MIN_GRAPHS, Bounds, distance_bounds
 from .circuit_distances import alone, circuits_by_graph, conditions_of, jensen_shannon_by_couple, lacking_circuits
@@ -80,13 +82,63 @@ class EquivalenceResult(Result):
     @property
     def finding(self) -> str:
         """The caption without the conditions."""
-        word = f"{self.verdict}: {self.reason}" if self.reason else self.verdict
         if np.isnan(self.value):
-            return word
+            return self._word
         return (
-            f"{word}; distance {_shown(self.value, self.low, self.high)}, margin {self.margin:g}; replicates "
+            f"{self._word}; distance {_shown(self.value, self.low, self.high)}, margin {self.margin:g}; replicates "
             f"{fixed(self.replicates, 3)}, ratio {_shown(self.ratio, self.ratio_low, self.ratio_high)}, margin "
             f"{self.max_ratio:g}; one-sided 95 % bounds, n = {len(self.table)} graphs"
+        )
+
+    @property
+    def _word(self) -> str:
+        """The verdict, and why it is none."""
+        return f"{self.verdict}: {self.reason}" if self.reason else self.verdict
+
+    def explain(self) -> Explanation:
+        """How far apart the conditions are, next to both margins."""
+        graphs = counted(len(self.table), "graph")
+        means, sure = f"{_sentence(self._word)}.", f"No bounds are held; n = {graphs}."
+        if not np.isnan(self.value):
+            means += (
+                f" The typical distance is {fixed(self.value, 3)} (0: no difference; up to {self.margin:g} counts as none), "
+                f"that of replicates is {fixed(self.replicates, 3)}, the typical ratio of both {fixed(self.ratio, 2)}."
+            )
+            sure = (
+                f"One-sided 95 % bounds over {graphs} are {interval(self.low, self.high)} for the distance and "
+                f"{interval(self.ratio_low, self.ratio_high, 2)} for the ratio."
+            )
+        return Explanation(
+            measured="The distance between trainings of two conditions, the mean over the pairs of a graph, and the same "
+            "of replicates, which are two trainings of one condition.",
+            on=f"{' and '.join(self.conditions)}: {graphs}, with {self._pairs} of trainings on each.",
+            means=means,
+            sure=sure,
+            would_change=self._needed,
+        )
+
+    @property
+    def _pairs(self) -> str:
+        """How many pairs of trainings a graph has."""
+        n = self.table["pairs"].dropna()
+        least, most = (int(n.min()), int(n.max())) if len(n) else (0, 0)
+        return counted(most, "pair") if least == most else f"{least} to {most} pairs"
+
+    @property
+    def _needed(self) -> str:
+        """What another verdict takes, next to what was found."""
+        if np.isnan(self.value):
+            return f"Bounds over graphs, of which {MIN_GRAPHS} are needed at least."
+        if self.verdict == DIFFERENT:
+            found = f"{fixed(self.strict_low, 3)} and {fixed(self.strict_ratio_low, 2)} at α = {self.alpha:.2g}"
+            return f"A lower bound of the distance up to {self.margin:g}, or of the ratio up to 1; they are {found}."
+        limits = f"above {self.margin:g}, or of the ratio above {self.max_ratio:g}"
+        if self.verdict == SAME:
+            found = f"{fixed(self.high, 3)} and {fixed(self.ratio_high, 2)}"
+            return f"An upper bound of the distance {limits}, or a graph beyond {ODD:g} margins; the bounds are {found}."
+        return (
+            f"Same takes upper bounds up to {self.margin:g} and, of the ratio, {self.max_ratio:g}; different takes lower "
+            f"bounds above {self.margin:g} and 1. Either takes replicates that agree, within {ODD:g} margins."
         )
 
 
@@ -237,6 +289,11 @@ def _result(
         table, verdict, reason, *distance, replicates.value, replicates.high, *ratio, strict.low, strict_ratio.low, margin,
         max_ratio, alpha, (conditions[0], conditions[1]),
     )  # fmt: skip
+
+
+def _sentence(text: str) -> str:
+    """With a capital letter, and without a full stop."""
+    return f"{text[:1].upper()}{text[1:]}".rstrip(".")
 
 
 def _shown(value: float, low: float, high: float) -> str:

@@ -17,7 +17,9 @@ from torch import Tensor
 from ...circuits import Circuit, Result
 from ...circuits.arguments import LARGEST_SEED, common_problems, refuse, whole_problems
 from ...circuits.columns import Columns
-from ...circuits.units import shown
+from ...circuits.explanation import Explanation
+from ...circuits.plain_text import counted
+from ...circuits.units import fixed, shown
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
@@ -33,6 +35,8 @@ from ..patching.resolution import resolution_of
 
 ROUNDINGS = 16  # by how many roundings of the largest logit two models may differ that compute the same
 MOST_REWRITES = 1000
+_MEASURED = ("n", "n_units", "n_edges", "same_function", "effect_change", "effect_size", "logit_change", "logit_size")
+_MEASURED += ("correlation",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +91,32 @@ class InvarianceResult(Result):
         wrong = int((~self.table["same_function"]).sum())
         text += f" · {wrong} rewrites compute something else, which says nothing of effects" if wrong else ""
         return text + (f" · no effects: {self.reason}" if self.reason else "")
+
+    def explain(self) -> Explanation:
+        """How far the effects of edges move in rewrites, next to their size."""
+        rows = self.table.reindex(columns=list(_MEASURED))
+        same = rows[rows["same_function"].isin([True])]
+        n, n_units, n_edges = (int(most) for most in rows[["n", "n_units", "n_edges"]].max().fillna(0))
+        effects = {name: shown(same[name].max()) for name in ("effect_change", "effect_size")}
+        nothing = self.reason or ("" if len(same) else "no rewrite computes the same")
+        found = (
+            f"The largest change of an effect is {effects['effect_change']} of the gap; 0 is no change, and the largest "
+            f"effect is {effects['effect_size']}."
+        )
+        least = same["correlation"].min()
+        alike = f", and effects before and after correlate by at least {fixed(least, 3)}" if least == least else ""
+        logits = f"logits of up to {shown(same['logit_size'].max())} change by up to {shown(same['logit_change'].max())}"
+        tried = f". In those that were tried {logits}{alike}"
+        return Explanation(
+            measured=f"Logits and effects ({self.method}) in the model and in {counted(len(rows), 'exact rewrite')} of it, "
+            "which have other weights and compute the same.",
+            on=f"{self.model}, {counted(n_edges, 'edge')} of a circuit, by {self.metric}; n = {n} prompt pairs over "
+            f"{counted(n_units, 'unit')}.",
+            means=f"Nothing of effects: {nothing}." if nothing else found,
+            sure=f"No interval is held; n = {n}. Rewrites that compute something else, and so say nothing of effects: "
+            f"{len(rows) - len(same)} of {len(rows)}.",
+            would_change=f"A rewrite of the same function in which an effect changes{tried if len(same) else ''}.",
+        )
 
 
 @torch.no_grad()

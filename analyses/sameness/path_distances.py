@@ -22,6 +22,8 @@ from ...circuits import Result
 from ...circuits.arguments import choice_problems, common_problems, refuse
 from ...circuits.columns import Columns
 from ...circuits.conditions import AGAIN, Couple
+from ...circuits.explanation import Explanation
+from ...circuits.plain_text import counted
 from ...circuits.progress import with_bar
 from ...circuits.units import fixed
 from ...tasks import PromptPairs, Task, make_pairs, two_hop
@@ -89,6 +91,26 @@ class PathDistances(Result):
             )
             for (a, b), of in rows.groupby(["a", "b"], sort=False)
         ]
+
+    def explain(self) -> Explanation:
+        """How far the first couple is apart, next to the margins and to what is different by construction."""
+        said, measures = self._in_words(), tuple(dict.fromkeys(self.table["measure"]))
+        undefined = self.table.loc[self.table["distance"].isna(), "reason"]
+        margins = ", ".join(f"{MARGINS[measure]:g} ({measure})" for measure in measures if measure in MARGINS)
+        known = self.table[self.table["kind"] == KNOWN].dropna(subset="distance").groupby("measure", sort=False)["distance"]
+        why = next((f" ({reason})" for reason in undefined if reason), "")
+        without = f" Rows without a distance: {len(undefined)}{why}." if len(undefined) else ""
+        least = [f"{measure} {fixed(distance, 3)}" for measure, distance in known.min().items()]
+        scale = f"0 is no difference, and up to {margins} counts as none" if margins else "0 is no difference"
+        return Explanation(
+            measured=f"The distance between two trainings by each measure: {', '.join(measures) or 'none'}.",
+            on=f"{', '.join(dict.fromkeys([*self.table['a'], *self.table['b']]))}, on {self.split}, with {self.n_pairs} of "
+            f"{counted(self.n_asked, 'prompt pair')}, which all of them answer.",
+            means=f"{said[0]}; {scale}." if said else "Nothing: no couple of trainings was measured.",
+            sure=f"No interval is held; n = {self.n_pairs} prompt pairs. The least distance of what is different by "
+            f"construction: {', '.join(least) or 'not measured'}.",
+            would_change=f"Several graphs with replicates, over which equivalence decides.{without}",
+        )
 
     def of(self, measure: str, kind: Literal["trainings", "known different"] = TRAININGS) -> dict[Couple, float]:
         """The distances of one measure by couple, without those that are NaN.

@@ -12,7 +12,11 @@ from jaxtyping import Float
 
 from ...circuits import Result
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
+from ...circuits.plain_text import counted
+from ...circuits.units import fixed, interval
 from ..plots.heatmaps import cell_heatmaps
+from ..plots.style import layer_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +66,34 @@ class Profile(Result):
     @property
     def caption(self) -> str:
         """Model, split, unit and n in one line."""
-        row = self.table.iloc[0]
-        about = " · ".join(filter(None, (self.model, self.split, self.unit)))
-        n = f"n = {row['n']} over {row['n_units']} units"
-        return f"{about} · {n}{f' · undefined: {self.reason}' if self.reason else ''}"
+        about = " · ".join(filter(None, (self.model, self.split, self.unit, self._n)))
+        return f"{about}{f' · undefined: {self.reason}' if self.reason else ''}"
+
+    @property
+    def _n(self) -> str:
+        """Queries and units of the first row."""
+        rows = self.table[["n", "n_units"]].to_dict("records")
+        return f"n = {rows[0]['n']} over {counted(int(rows[0]['n_units']), 'unit')}" if rows else "n = 0"
+
+    def explain(self) -> Explanation:
+        """Where the largest value is, and how large it is."""
+        values, places = self.table["value"].dropna(), (self.table["layer"].nunique(), self.table["role"].nunique())
+        means, sure = f"Nothing: {self.reason or 'no cell has a value'}.", f"No interval is held; {self._n}."
+        if len(values):
+            row = self.table.loc[values.idxmax()]
+            scale = " (0 is nothing, 1 all of it)" if self.unit.startswith("share") else ""
+            where = f"{row['measure']} at {row['role']}, layer {layer_name(int(row['layer']))}"
+            means = f"The largest value is {fixed(row['value'], 2)}{scale}: {where}."
+            sure = f"The 95 % interval of that value, over units, is {interval(row['low'], row['high'], 2) or 'not held'}."
+        return Explanation(
+            measured=f"For each of {counted(places[0], 'layer')}, the embedding among them, and "
+            f"{counted(places[1], 'position')}: {', '.join(dict.fromkeys(self.table['measure']))}, as {self.unit}.",
+            on=f"{', '.join(filter(None, (self.model, self.split, self._n)))}.",
+            means=means,
+            sure=sure,
+            would_change="Other questions, and layers, positions and measures that are not in the table. Cells without a "
+            f"value: {len(self.table) - len(values)} of {len(self.table)}.",
+        )
 
     def figure(self) -> Any:
         """Heat maps of the values, layer × position, a panel for each measure."""

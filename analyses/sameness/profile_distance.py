@@ -13,6 +13,7 @@ Dynamic time warping sums where this takes the largest: repeats then count as of
 is lost. `docs/explanation/sameness.md` compares both, and optimal transport between circuits, on rewritten models.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -23,6 +24,8 @@ from jaxtyping import Float
 from ...circuits import Result
 from ...circuits.arguments import refuse
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
+from ...circuits.plain_text import counted
 from ...circuits.units import fixed
 from ..plots.style import layer_name
 from .profile import Profile
@@ -59,10 +62,34 @@ class ProfileDistance(Result):
     @property
     def caption(self) -> str:
         """Models, distance and where it is, n in one line."""
-        row = self.table.iloc[int(self.table["distance"].to_numpy().argmax())]
-        where = f"{layer_name(int(row['layer_a']))} and {layer_name(int(row['layer_b']))}, {row['role']} {row['measure']}"
-        found = f"distance {fixed(self.value, 3)} ({self.unit}) at {where}"
+        found = f"distance {fixed(self.value, 3)} ({self.unit}) at {self._where}"
         return f"{self.a} and {self.b} · {found} · n = {self.n_a} and {self.n_b}"
+
+    @property
+    def _where(self) -> str:
+        """The cuts of both profiles and the coordinate at which they differ most."""
+        rows = self.table.dropna(subset="distance").nlargest(1, "distance").to_dict("records")
+        cuts = [f"{layer_name(int(row['layer_a']))} and {layer_name(int(row['layer_b']))}" for row in rows]
+        return f"{cuts[0]}, {rows[0]['role']} {rows[0]['measure']}" if rows else "no cut"
+
+    def explain(self) -> Explanation:
+        """How far apart the profiles are, and where."""
+        rest = self.table["distance"].dropna().sort_values().iloc[:-1]
+        others = f"At the other couples of cuts on the way the difference is at most {fixed(rest.max(), 3)}. "
+        means = (
+            f"The profiles are {fixed(self.value, 3)} apart in the unit {self.unit}; 0 would be equal profiles, but for "
+            f"repeated cuts. They differ most at {self._where}."
+        )
+        return Explanation(
+            measured="The discrete Fréchet distance: both profiles are walked from the first cut to the last, and the "
+            "distance is the largest difference of a coordinate that no way avoids.",
+            on=f"{self.a} with n = {self.n_a} queries, {self.b} with n = {self.n_b}; the way has "
+            f"{counted(len(self.table), 'couple')} of cuts.",
+            means="Nothing: the distance is undefined." if math.isnan(self.value) else means,
+            sure=f"No interval is held; n = {self.n_a} and {self.n_b}. Noise in either profile makes the distance larger.",
+            would_change=f"{others if len(rest) else ''}What counts as far takes a margin, or the distance of replicates; "
+            "neither is held.",
+        )
 
 
 def profile_distance(a: Profile, b: Profile) -> ProfileDistance:

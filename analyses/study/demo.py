@@ -125,7 +125,13 @@ def main(
     quick: Annotated[bool, typer.Option(help="A smaller graph and two loops, for a look in two minutes.")] = False,
     seed: Annotated[int, typer.Option(help="Of graph, splits and training.")] = 0,
 ) -> None:
-    """Train two regimes on one graph, compare their circuits, write a report."""
+    """Train two regimes on one graph, compare their circuits, write a report.
+
+    \b
+    grokscope demo
+    grokscope demo --quick
+    grokscope demo --data examples/data
+    """  # noqa: D301
     refuse(folder_problems(out=out) + seed_problems(seed))
     if data is not None:
         task = TwoHopTask.from_files(data)

@@ -4,10 +4,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from ...circuits import Circuit, CircuitComparison, draw
-from ...circuits.units import fixed
+from ...circuits import Circuit, CircuitComparison, Result, draw
+from ...circuits.plain_text import counted
+from ...circuits.units import fixed, interval
+from ...circuits.verdicts import DIFFERENT, SAME
 from ...tasks import SPLITS, Checkpoint, PromptPairs, Run, two_hop
 from ..bridge.evidence import EvidenceResult
 from ..bridge.lens import TARGETS, LensResult
@@ -19,6 +22,12 @@ from ..statistics import wilson
 from ..training.trajectory import CircuitTrajectory
 
 SPLIT = "test_inferred_iid"
+EVIDENCE = (
+    "Each cell is a share of questions, less that of a control: whose bridge a lens or a probe reads; that lose their "
+    "answer by ablation of the state; that follow a donor, a question whose state is put in (trained, held out, other r2); "
+    "that keep their answer with a donor of the same bridge; and that follow the difference of two bridges’ mean states "
+    "(direction)."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,55 +114,137 @@ def summary(demo: Demo) -> Iterator[str]:
     )
 
 
-def write_report(demo: Demo, path: Path) -> Path:
-    """The report: accuracy, lens, evidence, circuits, faithfulness, comparison, growth; every number with its n."""
-    report = Report("Two regimes, one graph: what the circuits look like")
-    report.bullets(summary(demo))
-    report.paragraph(
-        "One graph and one training seed: both arms start from the same initial weights and differ only in their training "
-        "compositions. At another seed other things may be alike or different."
+def headline(comparison: CircuitComparison) -> str:
+    """Whether the two circuits differ, by how much, and how sure that is."""
+    row = comparison.summary().table.iloc[0]
+    word = {SAME: "The two circuits are the same", DIFFERENT: "The two circuits differ"}.get(
+        row["verdict"], "No sure difference between the two circuits"
     )
-    _behaviour(demo, report)
-    _bridge(demo, report)
+    if np.isnan(row["distance"]):
+        return f"{word}: {row['reason']}"
+    bounds = interval(row["low"], row["high"], 2)
+    sure = f" (95 % interval {bounds}, n = {row['n']} questions)" if bounds else f" (n = {row['n']} questions)"
+    return f"{word}: their distance is {fixed(row['distance'], 2)}{sure}"
+
+
+def lead(comparison: CircuitComparison) -> str:
+    """What the number of the headline is held against, and what it says nothing of."""
+    row = comparison.summary().table.iloc[0]
+    halves = f" One circuit, measured on two halves of the questions, is {fixed(row['halves'], 2)} from itself."
+    return (
+        f"A distance of 0 is equal, 1 nothing in common.{'' if np.isnan(row['halves']) else halves} The interval is over "
+        f"{counted(int(row['n_units']), 'fact')} of the first hop. There is one training of each model, so nothing follows "
+        "for other trainings."
+    )
+
+
+def write_report(demo: Demo, path: Path) -> Path:
+    """The report: the result, the circuits side by side, further figures; tables and what the command prints are folded."""
+    report = Report(headline(demo.comparison), with_contents=False)
     _circuits(demo, report)
+    _work(demo, report)
+    _edges(demo, report)
+    _bridge(demo, report)
     _growth(demo, report)
+    _behaviour(demo, report)
+    with report.folded("All numbers of this run, in the words of the command"):
+        report.bullets(summary(demo))
     return report.save(path)
 
 
-def _behaviour(demo: Demo, report: Report) -> None:
-    report.heading("Accuracy by training step")
-    n_reported = next(iter(demo.runs.values())).n_reported
-    metrics = {arm: run.metrics for arm, run in demo.runs.items()}
-    report.figure(
-        accuracy_curves(metrics, n_reported, {arm: run.phases for arm, run in demo.runs.items()}),
-        "A line for each split: exact match on the half of its queries that phases are not chosen on, EMA weights. Dotted: "
-        "the best majority shortcut on each test split. Dashed: where a phase begins.",
+def _circuits(demo: Demo, report: Report) -> None:
+    report.paragraph(lead(demo.comparison))
+    steps = " and ".join(f"{checkpoint.step:,}" for checkpoint in demo.checkpoints.values())
+    report.paragraph(
+        "Both models answer questions of two hops: from an entity h by the relation r1 to the bridge, the entity in "
+        "between, and from the bridge by r2 to the answer. A circuit is the edges between heads and MLPs by which a change "
+        "of the bridge reaches the answer. Both models began with the same weights. “natural” was trained on all facts and "
+        "on compositions of the ID (in-distribution) ones; “both hops” was also trained on compositions of the OOD "
+        f"(out-of-distribution) facts. They are measured at steps {steps}."
     )
-    report.table(accuracy_table(demo))
+    report.diagram(
+        draw(demo.circuits, lens=demo.lenses, faithfulness=demo.judged),
+        "Layers go up, positions of the question across; a line is an edge, as wide as the share of the gap that is lost "
+        "when it carries what it would in a question with another bridge. The gap is how much the lead of the answer over "
+        "that question’s answer, in logits, differs between the two questions. Drawn are edges of at least 0.02 between "
+        "input and answer. Hover one for its numbers, click it to trace its paths.",
+    )
+    _explained(report, "the distance of the circuits", {"": demo.comparison.summary()})
+
+
+def _work(demo: Demo, report: Report) -> None:
+    report.heading("Do the circuits do the work?")
+    for arm, result in demo.judged.items():
+        report.paragraph(f"{arm}: {result.explain().means} {_random(result)}")
+    with report.folded("Table: what each circuit keeps"):
+        report.paragraph(
+            "Only the drawn edges carry the clean run, all others the corrupt one, on pairs that share no prompt and no "
+            "fact of the first hop with those that the circuit was chosen on. 1 is the whole model, 0 the corrupt run; "
+            "intervals are 95 % bootstrap intervals over facts of the first hop. Random circuits have as many edges, all "
+            "connected, entering similar layers and kinds of input."
+        )
+        report.table(faithfulness_table(demo))
+    _explained(report, "what the circuits keep", demo.judged)
+
+
+def _random(result: FaithfulnessResult) -> str:
+    """What random circuits of that size keep, if there are any."""
+    random = result.table["faithfulness"].iloc[1:]
+    if result.reason or random.empty:
+        return ""
+    best = f"The best of {len(random)} random circuits of its size keeps {fixed(random.max(), 2)}"
+    return f"{best} (p = {result.p_value:.3f}, n = {counted(int(result.table['n'].iloc[0]), 'question')})."
+
+
+def _explained(report: Report, what: str, results: Mapping[str, Result]) -> None:
+    """The five answers of results, folded."""
+    with report.folded(f"In sentences: {what}"):
+        for name, result in results.items():
+            report.bullets(f"{f'{name}: ' if name else ''}{question}: {answer}" for question, answer in result.explain())
+
+
+def _edges(demo: Demo, report: Report) -> None:
+    table = demo.comparison.table.set_index("measure")["value"]
+    arms = list(demo.circuits)
+    report.heading("Which edges differ?")
+    report.paragraph(
+        f"{table['shared']:.0f} edges are drawn in both circuits, {table['lost']:.0f} in that of {arms[0]} only, "
+        f"{table['gained']:.0f} in that of {arms[1]} only."
+    )
+    report.figure(
+        demo.comparison.figure(),
+        "Each dot is an edge, at its effect in natural across and in both hops upwards; on the dashed line it is equally "
+        "strong in both.",
+    )
+    with report.folded("Table: how similar the circuits are"):
+        report.paragraph(
+            "Over live edges, those with an effect in at least one model. Intervals: paired bootstrap over facts of the "
+            "first hop, 95 %; they do not cover the choice of graph and seed."
+        )
+        for sentence in demo.comparison.summary().sentences:
+            report.paragraph(sentence)
+        report.table(demo.comparison.in_words)
 
 
 def _bridge(demo: Demo, report: Report) -> None:
+    report.heading("Is the bridge used?")
+    report.paragraph(
+        "The bridge is used at a place where the answer is lost without the state there (ablation), and where the "
+        "difference of two bridges’ mean states, put in, brings the other bridge’s answer (direction). That it can be read "
+        "is not enough: a causal model knows it at r1 as soon as it knows the fact."
+    )
+    for arm, evidence in demo.evidence.items():
+        places = " and ".join(f"after {place.replace(' ', ' at ', 1)}" for place in evidence.used_at)
+        report.paragraph(f"{arm} uses it {places}." if places else f"{arm}: no place is known where it is used.")
+        if len(evidence.measures):
+            report.figure(evidence.figure(), EVIDENCE)
     report.heading("Where bridge and answer can be read")
     tables = {arm: lens.table for arm, lens in demo.lenses.items()}
     report.figure(
         lens_heatmaps(tables, TARGETS, value="top1", title=_asked(next(iter(demo.lenses.values())))),
-        "Logit lens: in each cell the share of unseen ID queries whose most likely token at that layer and position is the "
-        "bridge, the answer, or, as chance level, another query's bridge.",
+        "Each cell is the share of unseen ID questions whose most likely token after that layer, at that position, is the "
+        "bridge, the answer, or, as chance, the bridge of another question.",
     )
-    report.paragraph(
-        "In a causal model the bridge is readable at r1 as soon as the atomic fact (h, r1) is known, so this alone does not "
-        "show that the answer rests on it."
-    )
-    report.heading("Is the bridge used?")
-    for arm, evidence in demo.evidence.items():
-        used = ", ".join(evidence.used_at) or "nowhere"
-        report.paragraph(f"{arm}: used at {used} ({evidence.caption}).")
-        if len(evidence.measures):
-            report.figure(
-                evidence.figure(),
-                "Each panel is a measure, each cell a layer and position: share of questions minus its control. The bridge "
-                "is used where it can be read, where ablation hurts, and where another question's state brings its answer.",
-            )
 
 
 def _asked(lens: LensResult) -> str:
@@ -162,51 +253,29 @@ def _asked(lens: LensResult) -> str:
     return f"logit lens, top-1 share · {lens.split} · n = {row['n']} queries over {row['n_facts']} hop-1 facts"
 
 
-def _circuits(demo: Demo, report: Report) -> None:
-    report.heading("The circuits, side by side")
-    report.paragraph(
-        "Exact path patching of every edge by itself, corrupt into clean; the corrupt prompt has another (h, r1) and so "
-        "another bridge, but the same r2. Effects are shares of the clean–corrupt gap and have no unit; the gap is one of "
-        "logit(answer) − logit(foil), in nats. Shown are edges with |effect| of at least 0.02 that connect input and answer."
-    )
-    report.diagram(
-        draw(demo.circuits, lens=demo.lenses, faithfulness=demo.judged),
-        "Upwards are layers, across are positions; hover an edge for its numbers in both arms, click it to trace the paths "
-        "through it, cut at another strength with the slider, or see the difference as one picture.",
-    )
-    report.heading("Do the drawn circuits do the work?")
-    report.paragraph(
-        "Only the drawn edges carry the clean run, all others the corrupt one, on pairs that share no prompt and no hop-1 "
-        "fact with those that the circuit was chosen on. 1 is the whole model, 0 the corrupt run; intervals are 95 % "
-        "bootstrap intervals over hop-1 facts. The null are random circuits: as many edges, all connected, entering similar "
-        "layers and kinds of input."
-    )
-    report.table(faithfulness_table(demo))
-    report.heading("How similar are they?")
-    report.paragraph(
-        "Over live edges, those with an effect in at least one arm. Intervals: paired bootstrap over hop-1 facts, 95 %; "
-        "they do not cover the choice of graph and seed."
-    )
-    for sentence in demo.comparison.summary().sentences:
-        report.paragraph(sentence)
-    report.table(demo.comparison.in_words)
-    report.figure(
-        demo.comparison.figure(),
-        "Each dot is an edge, at its effect in one arm across and in the other upwards; on the diagonal are edges that are "
-        "equally strong in both.",
-    )
-
-
 def _growth(demo: Demo, report: Report) -> None:
-    report.heading("How the natural arm's circuit grew")
+    report.heading("How the circuit of natural grew")
     report.diagram(
         draw(demo.growth.circuits),
-        "The circuit at each saved step, on the same pairs: play, or move the slider. Where the gap is too small there are "
-        "no effects, and nothing is drawn.",
+        "The circuit at each saved step, on the same questions: play, or move the slider; nothing is drawn where the gap "
+        "is too small to divide by.",
     )
     report.figure(
         demo.growth.figure(),
-        "By step: effects of the edges that carry the first hop, move the bridge and carry the second hop (bands: ±1.96 "
-        "standard errors over hop-1 facts), how similar successive circuits are, and losses with "
-        "and without the last circuit, on the judging pairs.",
+        "By step: effects of the edges that carry the first hop, move the bridge and carry the second hop; how similar "
+        "successive circuits are; and the loss with and without the last circuit.",
     )
+
+
+def _behaviour(demo: Demo, report: Report) -> None:
+    report.heading("Accuracy by training step")
+    n_reported = next(iter(demo.runs.values())).n_reported
+    metrics = {arm: run.metrics for arm, run in demo.runs.items()}
+    report.figure(
+        accuracy_curves(metrics, n_reported, {arm: run.phases for arm, run in demo.runs.items()}),
+        "A line is the share of a split’s questions answered exactly; dotted is the best shortcut that a majority gives, "
+        "dashed where a phase begins.",
+    )
+    with report.folded("Table: accuracy at the measured step"):
+        report.paragraph("Exact match of averaged (EMA) weights, on the half of the questions that no phase is chosen on.")
+        report.table(accuracy_table(demo))

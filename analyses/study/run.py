@@ -136,8 +136,15 @@ def main(
     out: Annotated[Path, typer.Option(help="where the report and the measurements go")] = Path("report"),
     n_jobs: Annotated[int, typer.Option(help="graphs or runs at a time; -1 for all cores")] = -1,
     again: Annotated[bool, typer.Option("--again", help="measure all anew, without what comes with the studies")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the table of verdicts as JSON")] = False,
 ) -> None:
-    """Decide the four questions on studies and write one report."""
+    """Decide the four questions on studies and write one report.
+
+    \b
+    grokscope study
+    grokscope study --study trm_registered --json
+    grokscope study --study runs/mine --out report
+    """  # noqa: D301
     refuse(folder_problems(out=out) + process_problems(n_jobs))
     start, names = time.perf_counter(), study or [each for each in ON_THE_PAGE if run_folders(SHIPPED / each)]
     studies = [load_study(name) for name in names]
@@ -146,13 +153,13 @@ def main(
     found = [_findings(each, out, n_jobs, again=again) for each in studies]
     for findings in found:
         write_numbers(findings, out / "numbers" / f"{findings.name}.csv")
-        typer.echo(f"{findings.name}, graphs {findings.standing}")
-        for line in verdicts(findings):
-            typer.echo(plain(line))
-    write_atomic(out / "verdicts.csv", verdict_table(found).to_csv(index=False, float_format="%.6g"))
+        if not as_json:
+            typer.echo(plain("\n".join([f"{findings.name}, graphs {findings.standing}", *verdicts(findings)])))
+    table = verdict_table(found)
+    write_atomic(out / "verdicts.csv", table.to_csv(index=False, float_format="%.6g"))
     path = write_report(found, out / "report.html")
     say(f"done in {in_words(time.perf_counter() - start)}")
-    typer.echo(f"report: {path}")
+    typer.echo(table.to_json(orient="records") if as_json else f"report: {path}")
 
 
 def _findings(runs: Study, out: Path, n_jobs: int, *, again: bool) -> Findings:

@@ -1,15 +1,15 @@
 """The verdicts of all studies in one table, from which first screen, README and docs are made or tested."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
-from ...circuits.units import fixed, interval
 from ..claims.claim_audit import with_elsewhere
-from ..claims.deciding import Judged, decisive, panel_of
+from ..claims.deciding import Judged
+from ..claims.decisive import row_in_words
 from ..claims.registry import CLAIMS
-from ..claims.rules import INVALID
 from .findings import Findings
 
 OF_ROW = ("key", "says", "quantity", "value", "low", "high", "against", "n", "unit", "rule")
@@ -39,8 +39,8 @@ def verdict_table(all_findings: Sequence[Findings]) -> pd.DataFrame:
 
     Returns:
         claim, label: its name and number; architecture, standing, study, graphs: what it was judged on; verdict; row, says,
-        quantity, value, low, high, against, n, unit, rule: what the verdict hangs on, see `decisive`, with one-sided 95 %
-        bounds (NaN: no main row has a number); reason: which rows made the verdict.
+        quantity, value, low, high, against, n, unit, rule: what the verdict hangs on, see `decisive_row`, with one-sided
+        95 % bounds (NaN: no main row has a number); reason: which rows made the verdict.
     """
     return pd.DataFrame([row for each in all_findings for row in _rows(each)], columns=pd.Index(COLUMNS))
 
@@ -49,18 +49,11 @@ def _rows(findings: Findings) -> Iterator[tuple[object, ...]]:
     for name, claim in CLAIMS.items():
         for architecture, result in claim.results(findings.claims[name]).items():
             about = (name, claim.label, architecture, findings.standing, findings.name, findings.graphs, result.verdict)
-            row = decisive(result)
+            row = result.decisive
             told = NOTHING if row is None else [row[name] for name in OF_ROW]
             yield (*about, *told, result.reason)
 
 
-def in_words(row: dict[str, object]) -> str:
-    """What a verdict hangs on, in a line: quantity, number with bounds, what it is held against, n."""
-    if not row["row"]:
-        return "too few graphs to judge"
-    quantity = ", ".join(filter(None, panel_of(str(row["row"]))))
-    value, low, high = (float(str(row[name])) for name in ("value", "low", "high"))
-    against = f"; {row['against']}" if row["against"] else ""
-    why = str(row["rule"]).partition("controls: ")[2].partition(";")[0]  # the first control that it is not right on
-    invalid = f"; invalid, control “{why}”" if row["says"] == INVALID else ""
-    return f"{quantity}: {fixed(value, 2)} {interval(low, high, 2)}{against}; n = {row['n']} {row['unit']}{invalid}"
+def in_words(row: Mapping[Any, Any]) -> str:
+    """What the verdict of a row of `verdict_table` hangs on, in a line."""
+    return row_in_words(str(row["row"]), row)

@@ -5,6 +5,7 @@ Ye et al. 2025 (arXiv 2505.23653) found that second hops need exposure at this l
 has exposure 0.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,6 +16,9 @@ from jaxtyping import Int
 from ...circuits import Result
 from ...circuits.arguments import refuse
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation, without_rows
+from ...circuits.plain_text import counted
+from ...circuits.units import fixed, interval
 from ...tasks import Queries, TwoHopTask, exact_match, two_hop
 from ...tasks.questions.given import queries_problems
 from ...tasks.transformerlens import Model
@@ -41,12 +45,43 @@ class ExposureResult(Result):
     @property
     def caption(self) -> str:
         """Model, split and n in one line."""
-        n = self.table.loc[self.table["hop"] == 1, "n"].sum()
-        return f"{self.model} · {self.split} · n = {n} questions"
+        return f"{self.model} · {self.split} · n = {self.n} questions"
+
+    def explain(self) -> Explanation:
+        """How accuracy differs between facts that were composed least and most often."""
+        if self.table.empty:
+            return without_rows(self.model)
+        return Explanation(
+            measured="Exact match by exposure, the number of trained compositions with the question's fact in that hop.",
+            on=f"{self.model}, {self.split}, {counted(self.n, 'question')}.",
+            means=f"Accuracy at the least and the most exposure (1 is all right, 0 none) is {self._ends(_accuracy)}.",
+            sure="The 95 % Wilson intervals, over facts, are "
+            f"{self._ends(lambda row: interval(row['low'], row['high'], 2))}.",
+            would_change="More facts of each exposure: these rest on "
+            f"{self._ends(lambda row: counted(int(row['n_facts']), 'fact'))}.",
+        )
+
+    def _ends(self, said: Callable[[Mapping[Any, Any]], str]) -> str:
+        """What is said of the rows of the least and of the most exposure, which may be one, hop by hop."""
+        parts = []
+        for hop, rows in self.table.groupby("hop"):
+            ends: Any = [rows["exposure"].argmin(), rows["exposure"].argmax()]
+            found = [said(rows.iloc[place].to_dict()) for place in dict.fromkeys(ends)]
+            parts.append(f"{' and '.join(found)} for hop {hop}")
+        return "; ".join(parts)
+
+    @property
+    def n(self) -> int:
+        """Number of questions; each is in one row of a hop."""
+        return int(self.table.loc[self.table["hop"] == self.table["hop"].iloc[0], "n"].sum())
 
     def figure(self) -> Any:
         """Accuracy against exposure, a panel for each hop."""
         return exposure_points(self.table, title=f"{self.caption} · bars: 95 % over facts")
+
+
+def _accuracy(row: Mapping[Any, Any]) -> str:
+    return f"{fixed(row['accuracy'], 2)} at {row['exposure']:,.0f}"
 
 
 def accuracy_by_exposure(model: Model, task: TwoHopTask, queries: Queries) -> ExposureResult:

@@ -8,6 +8,9 @@ import pandas as pd
 
 from ...circuits import Result
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation, without_rows
+from ...circuits.plain_text import counted
+from ...circuits.units import fixed
 from ...tasks import Run
 from ...tasks.models.building import architecture_of
 from ...tasks.runs.phases import SATURATED, first_lasting
@@ -62,6 +65,33 @@ class RunSummary(Result):
         steadiness = f" · train below {STEADY} in {self.stability:.3f} of the evaluations since" if known else ""
         return f"{self.name} ({self.regime}), {trained:,} steps · {delay}{steadiness}"
 
+    def explain(self) -> Explanation:
+        """When the run generalised, and how long after it had fitted its training set."""
+        if self.table.empty:
+            return without_rows(self.name)
+        trained, delay = int(self.table["trained"].iloc[0]), self.grokking_delay
+        never = ", ".join(self.table.loc[self.table["step"].isna(), "milestone"])
+        reached = self.table.dropna(subset="step").to_dict("records")
+        steps = ", ".join(f"{row['milestone']} at {row['step']:,.0f}" for row in reached)
+        sizes = ", ".join(f"{n:,} ({name})" for name, n in self.n_reported.items())
+        means = (
+            f"OOD ≥ .9 came {delay:,.0f} steps after train ≥ .99 (0 is at once)."
+            if delay == delay
+            else (f"There is no grokking delay: train ≥ .99 and OOD ≥ .9 were not both reached within {trained:,} steps.")
+        )
+        steady = f"Since train ≥ .99 it was below {STEADY} in {fixed(self.stability, 3)} of the evaluations."
+        return Explanation(
+            measured=f"The steps at which {counted(len(self.table), 'milestone')} of accuracy were reached, each the first "
+            "of three evaluations in a row.",
+            on=f"{self.name} ({self.regime}), trained for {trained:,} steps; accuracies are of these numbers of questions: "
+            f"{sizes or 'unknown'}.",
+            means=f"{means} Reached: {steps or 'none'}.",
+            sure=f"One run, so no interval is held. {steady if self.stability == self.stability else ''}",
+            would_change=f"More steps: {never} may be reached later."
+            if never
+            else "Other levels of accuracy, or another seed.",
+        )
+
     def figure(self) -> Any:
         """Accuracy by step with the milestones."""
         reached = self.table.dropna(subset="step")
@@ -69,7 +99,7 @@ class RunSummary(Result):
         return accuracy_curves({self.name: self.metrics}, self.n_reported, {self.name: steps})
 
     def _step(self, milestone: str) -> float:
-        return float(self.table.set_index("milestone")["step"][milestone])
+        return float(dict(zip(self.table["milestone"], self.table["step"], strict=True)).get(milestone, float("nan")))
 
 
 def summarise_run(run: Run) -> RunSummary:

@@ -14,6 +14,9 @@ import plotly.graph_objects as go
 from ...circuits import Result
 from ...circuits.arguments import native, refuse, shortly, whole_problems
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation, without_rows
+from ...circuits.plain_text import counted
+from ...circuits.units import fixed, interval
 from ...tasks import Checkpoint, ModelConfig, exact_match
 from ...tasks.questions.task import splits_for
 from ...tasks.questions.validity import missing_problems
@@ -41,8 +44,39 @@ class LoopResult(Result):
     @property
     def caption(self) -> str:
         """The checkpoint, the loops it was trained with, and n."""
-        n = "–".join(f"{n:,}" for n in sorted({self.table["n"].min(), self.table["n"].max()}))
-        return f"{self.model} · trained with {self.trained_loops} loops · n = {n} questions a split · 95 % Wilson intervals"
+        n = f"n = {self._n} questions a split"
+        return f"{self.model} · trained with {self.trained_loops} loops · {n} · 95 % Wilson intervals"
+
+    def explain(self) -> Explanation:
+        """How many questions are answered with the loops of training, and with others."""
+        if self.table.empty:
+            return without_rows(self.model)
+        rows, trained = self.table.to_dict("records"), counted(self.trained_loops, "loop")
+        own = [row for row in rows if row["n_loops"] == self.trained_loops]
+        right = ", ".join(f"{fixed(row['exact_match'], 2)} of {row['split']}" for row in own)
+        first = rows[0]["split"]
+        others = ", ".join(
+            f"{fixed(row['exact_match'], 2)} with {row['n_loops']}"
+            for row in rows
+            if row["split"] == first and row["n_loops"] != self.trained_loops
+        )
+        bounds = ", ".join(f"{interval(row['low'], row['high'], 2)} ({row['split']})" for row in own)
+        return Explanation(
+            measured="Exact match if the shared blocks are applied more or fewer times than in training.",
+            on=f"{self.model}, {self._n} questions in each of {counted(self.table['split'].nunique(), 'split')}.",
+            means=f"With {trained}, as in training, it answers {right} (1 is all, 0 none)."
+            if own
+            else f"It was not run with {trained}, as in training: only {others} of {first} is known (1 is all, 0 none).",
+            sure=f"The 95 % Wilson intervals are {bounds}." if own else "No interval is held with the loops of training.",
+            would_change=f"Another number of loops: of {first} it answers {others}."
+            if others
+            else "Other numbers of loops.",
+        )
+
+    @property
+    def _n(self) -> str:
+        """The least and the most questions of a split."""
+        return "–".join(f"{n:,}" for n in sorted({self.table["n"].min(), self.table["n"].max()}))
 
     def figure(self) -> Any:
         """Accuracy against loops, a line for each split."""

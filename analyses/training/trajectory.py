@@ -10,8 +10,11 @@ import pandas as pd
 from ...circuits import Circuit, ComputationGraph, Edge, Result
 from ...circuits.arguments import common_problems, is_whole, native, number_problems, refuse
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation, without_rows
+from ...circuits.plain_text import counted, named
 from ...circuits.progress import with_bar
 from ...circuits.similarity import jensen_shannon, weighted_overlap
+from ...circuits.units import shown
 from ...tasks import PromptPairs, Run
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.questions.validity import taken_problems
@@ -93,8 +96,42 @@ class CircuitTrajectory(Result):
         """The run and n in one line."""
         steps = self.table["step"].nunique()
         text = f"{self.run} · circuits at {steps} steps · n = {self.table['n'].iloc[0]} pairs"
+        return f"{text}{self._losses}"
+
+    def explain(self) -> Explanation:
+        """What the circuit of the last step keeps, how far it still moves, and when its parts were half grown."""
+        if self.table.empty or self.stability.empty:
+            return without_rows(self.run)
+        last, grown = (
+            self.stability.iloc[-1].to_dict(),
+            self.milestones.reindex(columns=["milestone", "final_effect", "step"]),
+        )
+        rows = self.table[self.table["step"] == self.table["step"].iloc[-1]]
+        moved = float(last.get("weighted_overlap", float("nan")))
+        why = (self.provenance.get("reasons") or {}).get(f"{last['step']:.0f}", "")
+        overlap = (
+            f"Its weighted overlap with the step before is {shown(moved)} (1 is equal, 0 disjoint)."
+            if moved == moved
+            else f"How far it moved since the step before has no number{why and f': {why}'}."
+        )
+        errors = rows["stderr"].dropna()
+        parts = ", ".join(f"{row['milestone']} from {row['step']:,.0f} on" for row in grown.dropna().to_dict("records"))
+        return Explanation(
+            measured=f"The effects of {counted(len(rows), 'edge')} at {counted(self.table['step'].nunique(), 'step')} of a "
+            "run, on the same pairs, and the losses of the model, of the final circuit alone and of all but it.",
+            on=f"{self.run}, {counted(int(rows['n'].iloc[0]), 'prompt pair')}{self._losses}.",
+            means=f"At step {last['step']:,.0f} the circuit keeps {counted(int(rows['kept'].sum()), 'edge')}. {overlap}",
+            sure=f"No interval over trainings is held: this is one run. At its last step "
+            f"{f'effects have standard errors of at most {shown(errors.max())}' if len(errors) else 'no error is held'}.",
+            would_change=f"Another rule than {named(self.provenance.get('kept', 'unknown'))}. "
+            f"{f'Above half of their final effect are {parts}.' if parts else 'No part of the path has a final effect.'}",
+        )
+
+    @property
+    def _losses(self) -> str:
+        """On how many pairs losses were measured, where the file says that."""
         losses = self.provenance.get("losses")
-        return f"{text}, losses on {losses['n']}{said(losses['shared'], losses['n'])}" if losses else text
+        return f", losses on {losses['n']}{said(losses['shared'], losses['n'])}" if isinstance(losses, Mapping) else ""
 
     def figure(self) -> Any:
         """Effects of the milestones' edges, stability and losses by step, accuracy onsets dashed."""

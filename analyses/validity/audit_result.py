@@ -10,6 +10,9 @@ import pandas as pd
 
 from ...circuits import Result
 from ...circuits.columns import Columns
+from ...circuits.explanation import Explanation
+from ...circuits.plain_text import counted
+from ...circuits.units import fixed, interval
 from ..plots.audit import audit_chips
 from .criteria import CRITERIA, LEVELS, TIERS
 
@@ -99,17 +102,50 @@ class AuditResult(Result):
         """By each tier above, the criteria that are not met."""
         words, tiers = self.words, list(TIERS)
         above = tiers[tiers.index(self.tier) + 1 :]
-        return {tier: tuple(code for code in TIERS[tier] if words[code] != MET) for tier in above}
+        return {tier: tuple(code for code in TIERS[tier] if words.get(code) != MET) for tier in above}
 
     @property
     def caption(self) -> str:
         """Tier, level and counts in one line."""
+        return f"{self.about}: {self._stands}{f'; {self._next}' if self._next else ''}"
+
+    @property
+    def _stands(self) -> str:
+        """Tier, level, and how many criteria are met."""
         words = self.table["word"]
         met, missed = int((words == MET).sum()), int((words == MISSED).sum())
         counts = f"{met} of {len(words)} criteria met, {missed} missed, {len(words) - met - missed} not measured"
+        return f"{self.tier}, level {self.level}; {counts}"
+
+    @property
+    def _next(self) -> str:
+        """What the next tier asks for beyond what is met; empty at the highest."""
         nearest = next(iter(self.lacking.items()), None)
-        next_one = f"; for {nearest[0]} it lacks {', '.join(nearest[1])}" if nearest else ""
-        return f"{self.about}: {self.tier}, level {self.level}; {counts}{next_one}"
+        return f"for {nearest[0]} it lacks {', '.join(nearest[1])}" if nearest else ""
+
+    def explain(self) -> Explanation:
+        """Tier and level, the interval of one number that they rest on, and what the next tier lacks."""
+        least = LEVELS.get(self.level, ())
+        numbers = self.table.dropna(subset=["value", "low", "high"])
+        without, most = len(self.table) - len(numbers), int(self.table["n"].max()) if len(self.table) else 0
+        first = [
+            f"Of {row['code']} ({row['criterion']}) the number is {fixed(row['value'], 3)}, its 95 % interval "
+            f"{interval(row['low'], row['high'])}, n = {row['n']} {row['unit']}."
+            for row in numbers.sort_values("code", key=lambda codes: ~codes.isin(least), kind="stable").to_dict("records")
+        ]
+        falls = (
+            f"Level {self.level} falls if one of {', '.join(least)} is missed." if least else "A level takes more criteria."
+        )
+        return Explanation(
+            measured=f"How a claim stands by {counted(len(self.table), 'criterion', 'criteria')} of validity, each of which "
+            "is met or missed by a rule that stands in its row.",
+            on=f"{self.about}; n differs from row to row and is at most {most:,}.",
+            means=f"{self._stands[:1].upper()}{self._stands[1:]}. Tiers go from {next(iter(TIERS))} to {[*TIERS][-1]}, "
+            f"levels from {next(iter(LEVELS))} to {[*LEVELS][-1]}.",
+            sure=f"{first[0] if first else 'No interval is held.'} Criteria without an interval: {without} of "
+            f"{len(self.table)}.",
+            would_change=f"{f'{self._next[:1].upper()}{self._next[1:]}. ' if self._next else ''}{falls}",
+        )
 
     def figure(self) -> Any:
         """A field for each criterion, a row for each kind of validity."""
@@ -171,7 +207,7 @@ def _of_level(found: Mapping[str, Entry]) -> Iterable[Entry]:
 
 
 def _highest(asked: Mapping[str, tuple[str, ...]], words: Mapping[str, str]) -> str | None:
-    reached = [name for name, codes in asked.items() if all(words[code] == MET for code in codes)]
+    reached = [name for name, codes in asked.items() if all(words.get(code) == MET for code in codes)]
     return reached[-1] if reached else None
 
 

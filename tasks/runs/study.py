@@ -34,8 +34,21 @@ SEEDS = re.compile(r"(-g\d+)?(-[rs]\d+)?$")
 """The end of a run's name that tells graph and replicate or seed, as in `natural-g1-r0`; what comes before is its arm."""
 KIND = "study"
 FOLDER_OF_STUDIES = "GROKSCOPE_STUDIES"
-SHIPPED = Path(os.environ.get(FOLDER_OF_STUDIES) or Path(__file__).parents[2] / "examples" / "checkpoints")
-"""Studies come with the repository; where the package was installed without it, the environment says where they are."""
+
+
+def _shipped() -> Path:
+    """Where shipped studies are: in the folder that the environment names, in the repository, or in their own package."""
+    in_repository = Path(__file__).parents[2] / "examples" / "checkpoints"
+    if named := os.environ.get(FOLDER_OF_STUDIES):
+        return Path(named)
+    try:
+        import grokscope_studies  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        return in_repository
+    return in_repository if in_repository.is_dir() else Path(grokscope_studies.__file__).parent
+
+
+SHIPPED = _shipped()
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +158,8 @@ class Study(ByContent):
 def load_study(name: str | Path = "study") -> Study:
     """Read a study: the name of a shipped one, or any folder of runs.
 
-    Shipped ones are looked for in the repository, or in the folder that the environment variable GROKSCOPE_STUDIES names.
+    Shipped ones are looked for in the repository, in the package grokscope-studies, or in the folder that the environment
+    variable GROKSCOPE_STUDIES names.
 
     A `UserWarning` names runs in the folder that its manifest, if it has one, does not.
 
@@ -163,9 +177,9 @@ def load_study(name: str | Path = "study") -> Study:
     if folder is None:
         shipped = sorted({str(path.parents[1].relative_to(SHIPPED)) for path in SHIPPED.glob(f"**/{SETTINGS}")})
         there = ", ".join(shipped) or (
-            f"none, since {SHIPPED} holds none: they come with grokscope's repository, in its folder examples/checkpoints. "
-            f"Clone it and say load_study('<clone>/examples/checkpoints/pilot'), or set the environment variable "
-            f"{FOLDER_OF_STUDIES} to '<clone>/examples/checkpoints' before grokscope is imported"
+            f"none, since {SHIPPED} holds none: install them with `pip install grokscope-studies`, or from a clone of "
+            f"grokscope with `pip install <clone>/examples/checkpoints`; or name their folder in the environment variable "
+            f"{FOLDER_OF_STUDIES} before grokscope is imported"
         )
         raise FileNotFoundError(f"no study {str(name)!r}, neither shipped nor a folder of runs; shipped ones: {there}")
     with naming_checkpoints():

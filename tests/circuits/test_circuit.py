@@ -3,10 +3,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from explained import assert_explained
 from planted import CHAIN, GRAPH, LOOSE_ENDS, effects
 
 from grokscope.analyses import PatchingResult
 from grokscope.circuits import Circuit, Edge, connected
+from grokscope.circuits.units import shown
 
 
 def names(circuit: Circuit) -> set[str]:
@@ -172,3 +174,17 @@ def test_the_caption_says_what_was_measured() -> None:
 def test_a_rule_that_is_no_number_to_cut_by_is_named(rule: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Circuit.from_effects(effects(CHAIN), **rule)
+
+
+def test_what_it_says_of_itself_is_what_it_holds() -> None:
+    circuit = Circuit.from_effects(effects(CHAIN | LOOSE_ENDS), threshold=0.55)
+    assert_explained(circuit)
+    said, row = circuit.explain(), circuit.table.loc[circuit.table["effect"].abs().idxmax()]
+    assert f"{len(CHAIN)} edges are kept. The strongest edge, {row['sender']} -> {row['receiver']}, has" in said.means
+    assert f"an effect of {shown(row['effect'])} (1 is" in said.means and "|effect| ≥ 0.55" in said.would_change
+    assert_explained(Circuit(circuit.table, GRAPH))
+    none = Circuit.from_effects(effects(CHAIN), threshold=99)
+    assert "0 edges are kept" in none.explain().means and none.why_empty in none.explain().would_change
+    frame = effects(CHAIN).assign(effect=np.nan)
+    assert "There are no effects: the measurement does not say why." in Circuit.from_effects(frame).explain().means
+    assert "no rows" in Circuit(circuit.table.head(0), GRAPH).explain().means

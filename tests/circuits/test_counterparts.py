@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from explained import assert_explained
 from hostile import NAMES
 from planted import effects
 
@@ -281,3 +282,13 @@ def test_a_sum_is_verified_no_better_than_its_parts() -> None:
     assert set(laid["two"].table["verified"]) == {"sampled"}
     known = laid["three"].table.set_index(["sender", "receiver"])["verified"]
     assert known[("MLP0@r2", "logits@r2")] == "estimated" and known.drop(("MLP0@r2", "logits@r2")).eq("exact").all()
+
+
+@pytest.mark.usefixtures("few_shuffles")
+def test_what_it_says_of_itself_is_what_it_holds() -> None:
+    comparison = found(both(), BEGINNING)
+    assert_explained(comparison, constants={"5", "97.5"})
+    assert f"They are {comparison.distance:.3f} apart (0 is equal" in comparison.explain().means
+    assert f"{comparison.outside_shares['three']:.2f} of three" in comparison.explain().means
+    rows = comparison.table[comparison.table["measure"] != "jensen_shannon"]
+    assert "no rows" in dataclasses.replace(comparison, table=rows).explain().means

@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from attribution_graphs import as_links, breaches, by_circuit_tracer, feature, node, with_attention, written
+from explained import assert_explained
 from hostile import ODD
 from same import assert_same
 
 from grokscope.circuits import FeatureGraph, Result, circuit_tracer, from_circuit_tracer, to_neuronpedia
 from grokscope.circuits.documents import FileError
 from grokscope.circuits.feature_nodes import all_different, paired, unpaired, word
+from grokscope.circuits.units import shown
 
 GRAPHS = {"circuit-tracer": by_circuit_tracer, "attention": with_attention}
 
@@ -406,3 +408,15 @@ def test_several_links_between_two_nodes_are_rows_of_their_own(tmp_path: Path) -
     graph = read(tmp_path, content)
     assert len(graph.table) == 9
     assert json.loads(to_neuronpedia(graph, tmp_path / "again.json").read_text()) == content
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_what_it_says_of_itself_is_what_it_holds(name: str, tmp_path: Path) -> None:
+    graph = read(tmp_path, GRAPHS[name]())
+    assert_explained(graph)
+    into = graph.table[graph.table["receiver"].str.startswith("logit")]
+    row = into.loc[into["effect"].abs().idxmax()]
+    assert f"{row['sender']} -> {row['receiver']}, adds {shown(row['effect'])} nats" in graph.explain().means
+    unknown = replace(graph, table=graph.table.assign(effect=math.nan), nodes=graph.nodes.assign(probability=math.nan))
+    assert unknown.explain().means == "Nothing: no link into a logit has a number."
+    assert "no rows" in replace(graph, table=graph.table.head(0)).explain().means

@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+from explained import assert_explained
 from planted import LOOPS, effects
 
 from grokscope.circuits import Circuit, ComputationGraph, MergedCircuit, merge_loops
@@ -42,3 +45,13 @@ def test_blocks_of_their_own_have_names_of_their_own() -> None:
     assert merged.n_loops == 1 and merged.n_reused == 0
     assert set(merged.uses["sender"]) == {"B0.H0", "B0.MLP", "B1.H0", "B1.MLP", "B2.H0", "B2.MLP"}
     assert (merged.edges["n"] == 1).all()
+
+
+def test_what_it_says_of_itself_is_what_it_holds() -> None:
+    merged = merge_loops(Circuit.from_effects(effects(PATH, graph=LOOPS)))
+    assert_explained(merged)
+    assert "2 of 2 sets of weights are used in more than one loop" in merged.explain().means
+    assert f"{len(PATH)} kept edges of {len(merged.table)} measured" in merged.explain().on
+    nothing = replace(merged, table=merged.table.assign(kept=False))
+    assert "no rows" in replace(merged, table=merged.table.head(0)).explain().means
+    assert "0 of 0 sets" in nothing.explain().means

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from explained import assert_explained
 from planted import GRAPH, ONE, OTHER, effects, noisy_circuit, with_replicates
 
 from grokscope.circuits import Circuit, CircuitComparison, ComparisonSummary, Result, compare
@@ -252,3 +253,23 @@ def test_a_margin_that_is_none_is_refused() -> None:
     for margin in (0, 1, -0.1, "0.1", True):
         with pytest.raises(ValueError, match=r"margin is .* above 0 and below 1"):
             compare({"a": one, "b": one}, margin=margin)
+
+
+def test_what_it_says_of_itself_is_what_it_holds() -> None:
+    for made in (planted(0), halves(0), {**planted(0), "c": noisy_circuit(OTHER, 5)}):
+        found = compared(made)
+        for each in (found, found.summary()):
+            assert_explained(each, constants={"5", "97.5"})
+            row, said = found.summary().table.iloc[0], each.explain()
+            assert f"{row['a']} / {row['b']}: {row['verdict']} and {row['distance']:.3f} apart" in said.means
+            assert f"[{row['low']:.3f}, {row['high']:.3f}]" in said.sure
+            closest = found.summary().table.sort_values("aligned_low").query("reason == ''").to_dict("records")
+            halves_apart = [
+                f"reached a yardstick: two halves of one circuit {row['halves_bound']:.3f}" for row in closest[:1]
+            ]
+            assert (row["reason"] or halves_apart[0]) in said.would_change
+    bare = {name: dataclasses.replace(each, deltas=None, donor_gaps=None) for name, each in planted(0).items()}
+    assert_explained(compared(bare))
+    assert compared(bare).explain().sure == "No interval is held."
+    assert "no rows" in dataclasses.replace(found, table=found.table.head(0)).explain().means
+    assert "no rows" in dataclasses.replace(found.summary(), table=pd.DataFrame()).explain().means

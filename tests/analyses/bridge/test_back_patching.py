@@ -6,10 +6,12 @@ from functools import partial
 import pytest
 import torch
 from conftest import no_hooks_left, random_model, random_pairs
+from explained import assert_explained
 
 from grokscope.analyses import back_patch, graph_of
 from grokscope.analyses.forward.literal import logits_at
 from grokscope.analyses.forward.model import Stage, residual_states
+from grokscope.analyses.statistics import wilson
 from grokscope.tasks import Queries
 from grokscope.tasks.transformerlens import HookedTransformer
 
@@ -68,3 +70,27 @@ def test_a_model_that_is_never_wrong_cannot_be_corrected() -> None:
 def test_a_position_cannot_be_called_as_the_row_for_all() -> None:
     with pytest.raises(ValueError, match="a role cannot be called any, which stands for any patch at all"):
         back_patch(random_model(2), replace(asked(2), roles=("a", "any", "c")))
+
+
+def test_what_it_says_of_itself_is_what_it_holds() -> None:
+    model, queries = random_model(1, n_layers=2), asked(1)
+    result = back_patch(model, queries)
+    assert_explained(result)
+    whole, cells = result.table[result.table["role"] == "any"].iloc[0], result.table[result.table["role"] != "any"]
+    best = cells.loc[cells["corrected"].idxmax()]
+    said = result.explain()
+    assert (
+        f"corrects {whole['corrected']:.2f} of them" in said.means and f"one corrects {best['corrected']:.2f}" in said.means
+    )
+    assert f"states corrects {whole['control']:.2f}: only more" in said.would_change
+
+
+def test_intervals_are_over_units_that_repeat_each_other() -> None:
+    model, queries = random_model(1, n_layers=2), asked(1)
+    alone = back_patch(model, queries).table
+    shared = back_patch(model, replace(queries, unit=torch.arange(30) // 5)).table
+    assert (shared["n"] == alone["n"]).all() and shared["n_facts"].max() <= 6 < alone["n_facts"].max()
+    for _, row in shared.iterrows():
+        assert (row["low"], row["high"]) == wilson(row["corrected"], row["n_facts"])
+        assert (row["control_low"], row["control_high"]) == wilson(row["control"], row["n_facts"])
+    assert (alone["n_facts"] == alone["n"]).all()

@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 import torch
 from conftest import no_hooks_left, pairs_of_five, random_model, random_settings, seeds
+from explained import assert_explained
 from handset import handset_model
 
 from grokscope.analyses import causal_trace, graph_of, trace_inputs
@@ -105,3 +106,15 @@ def test_bad_requests_are_refused(task: TwoHopTask) -> None:
         perturb(task, queries, "b", seed=0)
     with pytest.raises(ValueError, match=r"must have the queries' shape .* got h: \(3, 2\)"):
         causal_trace(random_model(0), queries, {"h": torch.zeros(3, 2, dtype=torch.long)})
+
+
+def test_what_it_says_of_itself_is_what_it_holds(small_world: TwoHopTask) -> None:
+    model, queries = handset_model(small_world.graph), small_world.split("train_inferred")
+    perturbed = {role: perturb(small_world, queries, role, seed=0) for role in ("h", "r2")}
+    states, inputs = causal_trace(model, queries, perturbed), trace_inputs(model, queries, {"h": perturbed["h"]})
+    for result, place in ((states, "L0 r1"), (inputs, "L0H0.v@h")):
+        assert_explained(result)
+        most = result.table.loc[result.table["perturbed"] == "h", "strength"].max()
+        assert f"at {place} with another h ({most:.2f})" in result.explain().means
+    assert "with another r2 (0.00), each own position left out" in states.explain().means
+    assert "another h in the whole prompt changes" in states.explain().would_change

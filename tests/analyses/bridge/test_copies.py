@@ -1,10 +1,12 @@
 """Copies of the bridge on a hand-set model that has one or two of them, and against literal hooked runs."""
 
+import dataclasses
 from functools import partial
 
 import pytest
 import torch
 from conftest import no_hooks_left, pairs_of_five, random_model
+from explained import assert_explained
 from handset import SURE, handset_model
 
 from grokscope.analyses import BridgeCopiesResult, bridge_copies, graph_of
@@ -110,3 +112,13 @@ def test_bad_requests_are_refused_at_once(evidence_world: TwoHopTask) -> None:
     wrong = queries.take(silent(queries.tokens)[:, -1].argmax(-1) != queries.answers)
     with pytest.raises(ValueError, match="none of the questions of test_inferred_ood_id is answered right and has another"):
         bridge_copies(silent, evidence_world, wrong, places=PLACES)
+
+
+def test_what_it_says_of_itself_is_what_it_holds(evidence_world: TwoHopTask) -> None:
+    model, queries = model_with_two_copies(evidence_world.graph), evidence_world.split(SPLIT)
+    result = bridge_copies(model, evidence_world, queries, layer=1, places=PLACES)
+    assert_explained(result)
+    followed, said = shares(result, "followed"), result.explain()
+    assert f"at h, r1, the bridge turns {followed['h, r1']:.2f} of the answers" in said.means
+    assert f"at a single position at most {max(followed['h'], followed['r1']):.2f}, at h." in said.means
+    assert "single position" not in dataclasses.replace(result, table=result.table[2:]).explain().means

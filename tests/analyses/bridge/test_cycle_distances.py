@@ -3,6 +3,7 @@
 import pytest
 import torch
 from conftest import random_model
+from explained import assert_explained
 
 from grokscope.analyses import cycle_distances
 from grokscope.analyses.forward.model import cycle_of
@@ -45,3 +46,15 @@ def test_a_loop_that_does_nothing_is_at_rest_and_a_single_cycle_is_refused() -> 
         cycle_distances(build_model(TRMConfig.tiny(h_cycles=1), TASK), QUERIES)
     with pytest.raises(ValueError, match="needed are 2"):
         cycle_distances(still, QUERIES.take(torch.arange(1)))
+
+
+def test_what_it_says_of_itself_is_what_it_holds() -> None:
+    result = cycle_distances(build_model(TRMConfig.tiny(h_cycles=3), TASK, seed=1), QUERIES)
+    assert_explained(result)
+    least, most = (
+        result.table.loc[place] for place in (result.table["distance"].idxmin(), result.table["distance"].idxmax())
+    )
+    said = result.explain()
+    for row in (least, most):
+        assert f"at L{row['layer']} {row['role']}, {row['distance']:.2f}" in said.means
+    assert "one cycle of 2 layers earlier" in said.measured

@@ -2,6 +2,7 @@
 
 import torch
 from conftest import no_hooks_left
+from explained import assert_explained
 from handset import handset_model
 
 from grokscope.analyses import BridgeDirectionResult, ablate_bridge, steer_bridge
@@ -34,3 +35,21 @@ def test_the_hand_set_bridge_follows_its_mean_state(donor_world: TwoHopTask) -> 
     assert moved["random"] < 0.2 and moved["embedding"] < 0.2  # the embedding is another block
     assert set(at(result, 0, "r1", "kept", scale=0.0).values()) == {1.0}
     assert at(result, 1, "r1", "kept")["mean state"] == 1.0
+
+
+def test_what_it_says_of_itself_is_what_it_holds(donor_world: TwoHopTask) -> None:
+    model, queries = handset_model(donor_world.graph), some(donor_world)
+    ablated, steered = (
+        ablate_bridge(model, donor_world, queries),
+        steer_bridge(model, donor_world, queries, scales=(0.5, 1.0)),
+    )
+    for result, column, means in (
+        (ablated, "kept", "Fewest answers stay as they were at L0 r1: "),
+        (steered, "moved", "Most answers follow the mean state at L0 r1, scale 1: "),
+    ):
+        assert_explained(result)
+        found = at(result, 0, "r1", column)
+        lead, said = "bridge" if column == "kept" else "mean state", result.explain()
+        assert said.means == f"{means}{found[lead]:.2f} (1 is all, 0 none)."
+        assert f"random {found['random']:.2f}." in said.would_change
+    assert steered.explain().sure.startswith("No interval is held of the share that follows.")

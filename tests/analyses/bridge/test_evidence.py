@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 import torch
 from conftest import no_hooks_left, random_model
+from explained import assert_explained
 from handset import copies_model, handset_model, lookup_model, pair_code_model
 
 from grokscope.analyses import EvidenceResult, bridge_evidence
 from grokscope.analyses.bridge.bridge_effects import BridgeEffects, apart_from_unit
 from grokscope.analyses.bridge.bridge_means import BridgeMeans
-from grokscope.analyses.bridge.evidence_verdicts import verdicts
+from grokscope.analyses.bridge.evidence_verdicts import MARGIN, MIN_UNITS_TO_JUDGE, verdicts
 from grokscope.analyses.bridge.questions import halves_by_unit, sample
 from grokscope.analyses.bridge.verdicts import bridge_is
 from grokscope.analyses.forward.model import graph_of
@@ -329,3 +330,16 @@ def test_it_reads_back_and_shows_itself(evidence_world: TwoHopTask) -> None:
     figure = result.figure()
     assert figure.data[-1].text[1][1] == "yes" and (figure.data[0].zmin, figure.data[0].zmax) == (-1, 1)
     assert "hand-set · test_inferred_iid · units: 43 read, 43 judged" in result._repr_html_()
+
+
+def test_what_it_says_of_itself_is_what_it_holds(evidence_world: TwoHopTask) -> None:
+    result = bridge_evidence(handset_model(evidence_world.graph), evidence_world, "test_inferred_iid")
+    thresholds = {str(MARGIN), str(MIN_UNITS_TO_JUDGE)}
+    assert_explained(result, constants=thresholds)
+    said, row = result.explain(), result.measures.query("layer == 0 and role == 'r1' and measure == 'direction'").iloc[0]
+    assert "yes at 2 (L0 r1, L0 all positions)" in said.means and f"at L0 r1, {row['excess']:.2f}, the 95 %" in said.sure
+    assert f"the lens surely reads it at {(result.table['readable'] == 'yes').sum()} cells" in said.means
+    assert "Readable is not used, and unreadable is not absent." in said.means
+    few = bridge_evidence(handset_model(evidence_world.graph), evidence_world, "test_inferred_iid", n=20)
+    assert_explained(few, constants=thresholds)
+    assert "Undecided for want of units: reading needs 20 hop-1 facts" in few.explain().would_change

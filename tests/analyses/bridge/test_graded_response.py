@@ -11,6 +11,7 @@ import pytest
 import torch
 from carry import carry_model, carry_pairs
 from conftest import no_hooks_left, random_model
+from explained import assert_explained
 from handset import handset_model, lookup_model, pair_code_model
 from token_mixing import SHAPES, mixing_model
 
@@ -312,3 +313,15 @@ def test_what_cannot_be_asked_is_refused_with_all_problems(evidence_world: TwoHo
     only = queries.take(queries.unit == queries.unit[0])
     with pytest.raises(ValueError, match="none of the 0 questions"):
         ask(only)
+
+
+def test_what_it_says_of_itself_is_what_it_holds(evidence_world: TwoHopTask) -> None:
+    result = graded_response(handset_model(evidence_world.graph), evidence_world, some(evidence_world), doses=(0, 0.5, 1))
+    assert_explained(result)
+    said = result.explain()
+    assert f"At dose 1, {at_one(result, 'moved'):.2f} of the answers follow" in said.means
+    assert f"tokens at r2 {at_one(result, 'moved', 'control'):.2f}. Half of" in said.means
+    assert f"decodes as the new value in {at_one(result, 'decoded'):.2f} of" in said.sure
+    still = made([0.0, 0.0], [0.0, 1.0]).explain()
+    assert "Half of" not in still.means and "which was given" in still.would_change
+    assert made([0.5], [0.5]).explain().means == "Nothing: the number is missing in all rows."  # no dose 1

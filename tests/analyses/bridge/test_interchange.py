@@ -1,9 +1,12 @@
 """Interchange on a model whose bridge is known by construction, on one that only memorises, and on a random one."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from conftest import no_hooks_left, random_model
+from explained import assert_explained
 from handset import handset_model
 
 from grokscope.analyses import InterchangeResult, interchange
@@ -104,3 +107,22 @@ def test_a_bridge_direction_is_a_difference_of_means_over_other_facts(donor_worl
         facts = {int(f): i for i, f in enumerate(queries.hop1.tolist()) if kept[i] and queries.bridges[i] == bridge}
         mean = states[list(facts.values())].mean(0)  # in a causal model a fact has one state at r1
         torch.testing.assert_close(centroids.of(0, 1, torch.tensor([bridge]))[0], mean, check_dtype=False)
+
+
+def test_what_it_says_of_itself_is_what_it_holds(donor_world: TwoHopTask) -> None:
+    model, queries = handset_model(donor_world.graph), donor_world.split("test_inferred_iid")
+    result = interchange(model, donor_world, queries.take(torch.arange(0, len(queries), 8)))
+    assert_explained(result)
+    found, said = success(result, 0, "r1"), result.explain()
+    assert (
+        f"With the bridge direction, at most {found['bridge direction']:.2f} of the answers follow, at L0 r1" in said.means
+    )
+    assert f"A random direction gives {found['random direction']:.2f} there." in said.means
+    assert f"(held out) it is at most {found['held out']:.2f}, at L0 r1, where 1.00 of the donors'" in said.would_change
+    with torch.no_grad():
+        model.blocks[1].mlp.W_out[torch.from_numpy(donor_world.is_ood)] = 0.0
+    wrong = interchange(model, donor_world, donor_world.split("test_inferred_ood"), answered="wrong")
+    assert_explained(wrong)
+    assert "With the same bridge, at most 0.00 of the answers become right" in wrong.explain().means
+    old = dataclasses.replace(result, table=result.table.drop(columns=["donor_right", "success_given", "asks"]))
+    assert "own questions" not in old.explain().would_change

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import random_model, random_pairs
+from explained import assert_explained
 from padded import PADDED_ROLES, own_logits, padded_pairs, padding_model
 
 from grokscope.analyses import LensResult, logit_lens
@@ -231,3 +232,15 @@ def test_every_token_of_a_users_prompts_is_a_target_whatever_its_role_is_called(
 def test_names_that_rows_and_columns_have_are_refused(roles: tuple[str, ...], name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         logit_lens(random_model(0), named(roles, name))
+
+
+def test_what_it_says_of_itself_is_what_it_holds(task: TwoHopTask, checkpoint: Checkpoint, tiny_run: Run) -> None:
+    lens = logit_lens(checkpoint.model(), task.split("train_inferred"))
+    assert_explained(lens)
+    best = lens.table[lens.table["target"] == "bridge"].nlargest(1, "top1").iloc[0]
+    said = lens.explain()
+    assert f"{best['role']}: in {best['top1']:.2f} of the questions" in said.means
+    assert "Readable is not used, and unreadable is not absent." in said.means
+    assert f"any of 9 cells, it is found in {lens.bridge_found_any:.2f} and" in said.would_change
+    of_run = logit_lens(tiny_run, task.split("train_inferred")).explain()
+    assert "step 60, the last of 3 checkpoints" in of_run.on and of_run.means == said.means

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 import torch
 from conftest import no_hooks_left, random_model
+from explained import assert_explained
 from handset import handset_model
 
 from grokscope.analyses import ProbeResult, probe_bridge
-from grokscope.analyses.bridge.probing import HELD_OUT_FACTS, _Cell, _Plan, _tested
+from grokscope.analyses.bridge.probing import HELD_OUT_FACTS, N_FOLDS, _Cell, _Plan, _tested
 from grokscope.tasks import Run, TwoHopTask
 
 
@@ -132,3 +133,11 @@ def test_a_run_is_probed_by_step_and_the_result_reads_back(task: TwoHopTask, tin
     pd.testing.assert_frame_equal(rows, alone.table)
     assert ProbeResult.from_json(alone.to_json()).table.equals(alone.table)
     assert alone.figure().data[0].z[0][0] == alone.table["accuracy"].iloc[0]
+
+
+def test_what_it_says_of_itself_is_what_it_holds(probed: ProbeResult) -> None:
+    assert_explained(probed, constants={str(N_FOLDS)})
+    row, said = cell(probed, 0, "r1", "bridge"), probed.explain()
+    assert f"The bridge is read most often at L0 r1: {row['accuracy']:.2f} (" in said.means
+    assert "on test_inferred_ood 1.00. Readable is not used, and unreadable is not absent." in said.means
+    assert f"the commonest label is right in {row['majority']:.2f}: " in said.would_change

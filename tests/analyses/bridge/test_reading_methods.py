@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from explained import assert_explained
 from handset import handset_model
 from sklearn.linear_model import Ridge
 
 from grokscope.analyses import compare_readings
-from grokscope.analyses.bridge.probing import SHRINKAGE
+from grokscope.analyses.bridge.linear_probe import SHRINKAGE
 from grokscope.analyses.bridge.questions import sample
 from grokscope.analyses.bridge.reading_methods import affine_map
 from grokscope.tasks import TwoHopTask
@@ -42,3 +43,13 @@ def test_the_map_is_a_ridge(n: int) -> None:
     alpha = n * SHRINKAGE * float(((x - x.mean(0)) ** 2).mean())
     expected = Ridge(alpha=alpha).fit(x, y).predict(new)
     np.testing.assert_allclose(affine_map(torch.from_numpy(x), torch.from_numpy(y))(torch.from_numpy(new)), expected)
+
+
+def test_what_it_says_of_itself_is_what_it_holds(evidence_world: TwoHopTask) -> None:
+    queries = sample(evidence_world.split("test_inferred_iid"), 200, max_units=80, seed=0)
+    result = compare_readings(handset_model(evidence_world.graph, rotated=True), evidence_world, queries)
+    assert_explained(result)
+    said, most = result.explain(), result.table.groupby("reading")["accuracy"].max()
+    for reading in ("affine readout", "probe"):
+        assert f" {reading} {most[reading]:.2f} at L0 r1" in said.means
+    assert "Readable is not used, and unreadable is not absent." in said.means and "lens 0, tuned lens" in said.would_change

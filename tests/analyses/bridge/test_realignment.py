@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import no_hooks_left
+from explained import assert_explained
 from handset import handset_model
 
 from grokscope.analyses import RealignmentResult, realign
@@ -65,3 +66,14 @@ def test_a_run_by_step_and_no_questions(task: TwoHopTask, tiny_run: Run) -> None
     assert whole.figure() and "unmodified" not in whole.caption
     with pytest.raises(ValueError, match="test_inferred_iid holds no query"):
         realign(tiny_run, task, queries.take(torch.arange(0)))
+
+
+def test_what_it_says_of_itself_is_what_it_holds(evidence_world: TwoHopTask, task: TwoHopTask, tiny_run: Run) -> None:
+    result = realign(handset_model(evidence_world.graph, misaligned=True), evidence_world, some(evidence_world))
+    assert_explained(result)
+    found, said = accuracy(result, 0, "embedding added"), result.explain()
+    before = result.table["baseline"].iloc[0]
+    assert f"embedding added at L0, changes the share of right answers by {found['read'] - before:.2f}" in said.means
+    assert f"the true bridge gives {found['true']:.2f} right answers" in said.would_change
+    of_run = realign(tiny_run, task, task.split("test_inferred_iid"))
+    assert of_run.explain().on.endswith("; the numbers are those of step 60, the last of 3 checkpoints.")

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from explained import assert_explained
 from handset import handset_model, lookup_model
 from planted_paths import CLOSE, FAR, planted
 
@@ -47,6 +48,15 @@ def test_no_effect_and_an_interaction_is_paired_by_graph() -> None:
     points = result.points[result.points["measure"] == "where"].pivot(index="graph", columns="contrast", values="distance")
     row = result.table.set_index(["measure", "contrast"]).loc[("where", AGE_LESS_STATUS)]
     assert row["value"] == pytest.approx((points[AGE] - points[STATUS]).mean()) and row["n"] == 8
+
+
+def test_what_it_says_of_itself_is_what_it_holds() -> None:
+    _, result = found(far={("early", "early taught"): FAR})
+    assert_explained(result)
+    row = result.table[result.table["varies"] != "interaction"].nlargest(1, "value").iloc[0]
+    assert f"{row['contrast']}, which differ in {row['varies']}" in result.explain().means
+    assert f"{row['value']:.3f} by the measure {row['measure']}" in result.explain().means
+    assert f"[{row['low']:.3f}, {row['high']:.3f}]" in result.explain().sure
 
 
 def test_what_is_not_there_is_undecided_and_a_blind_measure_invalid() -> None:

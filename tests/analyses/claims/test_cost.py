@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from explained import assert_explained
 
 from grokscope.analyses import cost_of_waiting
 from grokscope.analyses.training.growth import summarise_run
@@ -70,6 +71,13 @@ def test_the_median_is_over_graphs_and_what_never_came_counts_as_late(study: Stu
     sentence = cost_of_waiting(study).sentence
     assert "natural (+0) 700 [600, 800], 3 of 3 graphs" in sentence
     assert "slow (+0) not in all, 0 of 3 graphs" in sentence
+
+
+def test_what_it_says_of_itself_is_what_it_holds(study: Study) -> None:
+    result = cost_of_waiting(study)
+    assert_explained(result)
+    row = result.summary.query("arm == 'natural' and level == 0.9").iloc[0]
+    assert f"{row['median']:,.0f} steps [{row['low']:,.0f}, {row['high']:,.0f}]" in result.explain().means
 
 
 def test_runs_that_never_got_there_are_drawn_as_such(study: Study) -> None:

@@ -14,10 +14,9 @@ from grokscope.analyses.claims.deciding import (
     Judged,
     deciding_lines,
     deciding_points,
-    decisive,
-    panel_of,
 )
-from grokscope.analyses.claims.rules import CONTRADICTED, SUPPORTED, UNDECIDED, Row, points_of, rows_to_frame
+from grokscope.analyses.claims.decisive import CONTRADICTED, SUPPORTED, UNDECIDED, panel_of
+from grokscope.analyses.claims.rules import Row, points_of, rows_to_frame
 
 nan = math.nan
 
@@ -36,7 +35,7 @@ def result(verdict: str, *rows: Row, falsifiers: tuple[Row, ...] = ()) -> ClaimR
 
 
 def key(found: ClaimResult) -> str | None:
-    row = decisive(found)
+    row = found.decisive
     return None if row is None else row["key"]
 
 
@@ -91,7 +90,7 @@ def test_an_undecided_claim_hangs_on_the_first_open_row_with_a_number() -> None:
 
 
 def test_the_row_is_one_of_the_result_with_all_that_it_says() -> None:
-    found = decisive(result(SUPPORTED, row("near", 0.05, 0.09, against="margin .1", unit="graphs")))
+    found = result(SUPPORTED, row("near", 0.05, 0.09, against="margin .1", unit="graphs")).decisive
     assert found is not None and (found["low"], found["high"], found["against"], found["n"]) == (0.05, 0.09, "margin .1", 5)
 
 

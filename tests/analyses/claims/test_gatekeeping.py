@@ -8,8 +8,9 @@ import pytest
 from scipy.stats import binom, norm
 
 from grokscope.analyses.bounds import ALPHA, Bounds
+from grokscope.analyses.claims.decisive import CONTRADICTED, INVALID, SUPPORTED, UNDECIDED
 from grokscope.analyses.claims.gatekeeping import Decision, decide
-from grokscope.analyses.claims.rules import CONTRADICTED, INVALID, SUPPORTED, UNDECIDED, Role, Row, bounds_row
+from grokscope.analyses.claims.rules import Role, Row, bounds_row
 
 WORDS = {"s": SUPPORTED, "c": CONTRADICTED, "u": UNDECIDED, "i": INVALID, "n": ""}
 

@@ -22,8 +22,9 @@ from grokscope.analyses import ClaimResult, equivalence
 from grokscope.analyses.bounds import ALPHA
 from grokscope.analyses.claims import dissociation, same_path, transfer
 from grokscope.analyses.claims.by_age import decide_by_age
+from grokscope.analyses.claims.decisive import CONTRADICTED, SUPPORTED, UNDECIDED
 from grokscope.analyses.claims.gatekeeping import Decision, decide
-from grokscope.analyses.claims.rules import CONTRADICTED, SUPPORTED, UNDECIDED, Row, after_controls, equivalence_row
+from grokscope.analyses.claims.rules import Row, after_controls, equivalence_row
 
 AB = ("a", "b")
 N_ROWS = 6

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from explained import assert_explained
 
 from grokscope.analyses import logit_lens, realign
 from grokscope.analyses.claims.regimes import compare_regimes
@@ -48,6 +49,9 @@ def test_a_circuit_without_accuracy_and_neither_are_told_apart(lines: Callable[[
     assert early["floor"] == max(shortcut_accuracy(run.task, questions).values())
     assert result.summary.set_index(["arm", "phase"]).loc[("first_hop", "before"), "used"] == 1 and result.figure()
     assert type(result).from_json(result.to_json()).caption == result.caption
+    assert_explained(result)
+    used = (result.table["used"] == "yes").sum()
+    assert f"The bridge is used in {used} of {len(result.table)} rows" in result.explain().means
 
 
 def test_exposure_counts_are_those_of_a_plain_loop(tiny_run: Run) -> None:
@@ -95,7 +99,9 @@ def test_inside_further_trainings_are_the_models_own_answers(tiny_run: Run, tmp_
         assert row["accuracy"] == pytest.approx(float(exact_match(model, questions).double().mean()))
         forms = realign(model, new.task, questions).table.query("form == 'embedding' and layer >= 0 and entity == 'read'")
         assert row["realigned"] == forms["accuracy"].max() and row["n"] == len(questions)
-    assert result.figure() and "1 further trainings" in result.caption
+    assert result.figure() and result.caption == "1 further training on 1 graph"
+    assert_explained(result)
+    assert f"The largest gain is {result.table['gain'].max():.2f}" in result.explain().means
     copy_run(study.runs["grokked-g0"], tmp_path / "without" / "grokked-g0", steps=[])
     with pytest.raises(ValueError, match="holds no run with weights"):
         transfer_evidence(load_study(tmp_path / "without"))

@@ -10,13 +10,10 @@ import pytest
 
 from grokscope.analyses import ClaimResult, EquivalenceResult, equivalence
 from grokscope.analyses.bounds import ALPHA, Bounds, difference_bounds, graphs_to_exclude, rate_bounds, share_bounds
+from grokscope.analyses.claims.decisive import CONTRADICTED, INVALID, SUPPORTED, UNDECIDED
 from grokscope.analyses.claims.rules import (
-    CONTRADICTED,
-    INVALID,
     MOST,
     RARE,
-    SUPPORTED,
-    UNDECIDED,
     Role,
     Row,
     after_controls,

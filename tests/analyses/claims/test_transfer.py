@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from explained import assert_explained
 
 from grokscope.analyses import transfer_of_new_facts
 from grokscope.analyses.claims.rules import ClaimResult
@@ -74,6 +75,16 @@ def test_little_transfer_of_second_hops_supports_the_claim_whatever_first_hops_d
         and "gain over random weights beyond the best shortcut, old+new" in result.sentence
         and result.figure()
     )
+
+
+def test_what_a_claim_says_of_itself_is_what_it_holds() -> None:
+    for excess in ({"new+old": 0.8}, {"old+new": 0.8}, {"new+old": 0.3}):
+        result = decide_transfer(table(excess))
+        assert_explained(result)
+        row, explained = result.decisive, result.explain()
+        assert row is not None and explained.means.startswith(f"{result.claim}: {result.verdict}. ")
+        bounds = f"[{row['low']:.2f}, {row['high']:.2f}]"
+        assert bounds in explained.sure and f"{row['value']:.2f} {bounds}; {row['against']}" in explained.would_change
 
 
 def test_each_main_row_decides_by_itself_and_some_transfer_leaves_it_open() -> None:

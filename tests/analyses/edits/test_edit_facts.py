@@ -1,5 +1,6 @@
 """Edits of facts in models whose circuits are known: what follows is predicted, and counted once more by a plain loop."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import no_hooks_left
+from explained import assert_explained
 from handset import handset_model, lookup_model
 from same import assert_same
 from small_runs import small, trained
@@ -216,3 +218,13 @@ def test_what_is_not_possible_is_said(world: TwoHopTask) -> None:
     untrained = build_model(ModelConfig.tiny(), world)
     with pytest.raises(ValueError, match="no fact can be changed: 0 facts are answered right"):
         edit_facts(untrained, world, methods=WEIGHTS, progress=False)
+
+
+def test_what_it_says_of_itself_is_what_it_holds(by_hand: EditResult) -> None:
+    assert_explained(by_hand)
+    most, least = (by_hand.summary["propagated"].agg(each) for each in ("max", "min"))
+    means = by_hand.explain().means
+    assert f"follow is {most:.2f} after" in means and f"and {least:.2f} after rank one" in means and "used at hop2" in means
+    nothing = replace(by_hand, edits=by_hand.edits.assign(took=0.0))
+    assert nothing.explain().means == "Nothing: no edit took where a method is defined."
+    assert "no rows" in replace(by_hand, table=by_hand.table.head(0)).explain().means

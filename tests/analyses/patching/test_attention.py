@@ -12,6 +12,7 @@ import pytest
 import torch
 from captum.attr import IntegratedGradients
 from conftest import calm_model, no_hooks_left, pairs_of_five, random_settings, seeds, wide_pairs
+from explained import assert_explained
 
 from grokscope.analyses import AttentionResult, attribute_attention, edge_attribution, graph_of
 from grokscope.analyses.forward.cached import run_and_cache
@@ -22,6 +23,7 @@ from grokscope.analyses.patching.completeness import completeness
 from grokscope.analyses.patching.gap import metric_values
 from grokscope.analyses.patching.metrics import logit_difference
 from grokscope.circuits.palette import PALETTE
+from grokscope.circuits.units import shown
 from grokscope.tasks import PromptPairs
 from grokscope.tasks.transformerlens import HookedTransformer
 
@@ -278,3 +280,12 @@ def test_the_view_names_positions_by_their_roles() -> None:
     shown = json.loads(content)
     assert shown["tokens"] == list(pairs.roles) and f"n = {len(pairs)}" in view.title
     assert shown["positiveColor"] == PALETTE["hues"]["blue"] and shown["minValue"] == 0
+
+
+def test_what_it_says_of_itself_is_what_it_holds() -> None:
+    result = attribute_attention(calm_model(0), wide_pairs(0))
+    assert_explained(result)
+    row = result.table.loc[result.table["integrated"].abs().idxmax()]
+    said = f"Head {row['head']} of layer {row['layer']}, looking from {row['query']} at {row['key']}, has the largest"
+    assert f"{said} attribution, {shown(row['integrated'])} nats" in result.explain().means
+    assert "no rows" in replace(result, table=result.table.head(0)).explain().means

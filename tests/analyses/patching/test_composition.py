@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import random_model
+from explained import assert_explained
 from handset import BRIDGE_EDGES, RELATION_2_EDGES, ROLES, handset_model
 from linear import planted_linear
 from planted import effects
@@ -16,6 +17,7 @@ from token_mixing import mixing_model
 from grokscope.analyses.forward.model import graph_of
 from grokscope.analyses.patching.composition import CompositionResult, composition_scores, rotated_scores, scores
 from grokscope.circuits import Circuit, ComputationGraph, Edge, Result
+from grokscope.circuits.units import shown
 from grokscope.tasks import ModelConfig, TwoHopTask, build_model
 from grokscope.tasks.models.config import STATE_AND_TOKEN
 from grokscope.tasks.models.trm import TRM
@@ -276,3 +278,15 @@ def test_what_is_wrong_is_said_at_once(as_users_call: None) -> None:
         composition_scores(model, [])
     with pytest.raises(ValueError, match="only those of a HookedTransformer are known here, not of a Linear"):
         composition_scores(torch.nn.Linear(2, 2), circuit)
+
+
+def test_what_it_says_of_itself_is_what_it_holds() -> None:
+    result = scored(random_model(3))
+    assert_explained(result, constants={"0.5"})
+    assert f"in {shown(result.auroc)} of the comparisons" in result.explain().means
+    nothing = replace(result, table=result.table.assign(n_found=0))
+    assert (
+        nothing.explain().means
+        == f"Nothing: there are 0 pairs with edges of the circuit and {nothing.n_others} pairs without."
+    )
+    assert "no rows" in replace(result, table=result.table.head(0)).explain().means

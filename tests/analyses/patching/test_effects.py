@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import jaxtyping
@@ -6,10 +7,12 @@ import pandas as pd
 import pytest
 import torch
 from conftest import no_hooks_left, random_model, strong_model, wide_pairs
+from explained import assert_explained
 from handset import permute_heads
 
-from grokscope.analyses import PatchingResult, activation_patch, graph_of, path_patch
+from grokscope.analyses import PatchingResult, activation_patch, edge_attribution, graph_of, path_patch
 from grokscope.analyses.forward.literal import patch_edge, sender_outputs
+from grokscope.circuits.units import shown
 from grokscope.tasks import PromptPairs
 
 
@@ -156,3 +159,17 @@ def test_the_frame_by_query_holds_every_delta() -> None:
     pivot = frame.pivot(index=["sender", "receiver"], columns="query", values="delta")
     rows = pivot.loc[list(zip(result.table["sender"], result.table["receiver"], strict=True))]
     np.testing.assert_array_equal(rows.to_numpy(), result.deltas)
+
+
+def test_what_it_says_of_itself_is_what_it_holds() -> None:
+    model, pairs = strong_model(9), wide_pairs(9)
+    estimated = edge_attribution(model, pairs, error_against_exact=True)
+    for result in (path_patch(model, pairs), activation_patch(model, pairs), estimated):
+        assert_explained(result)
+        row = result.table.loc[result.table["effect"].abs().idxmax()]
+        place = row["node"] if "node" in row else f"{row['sender']} -> {row['receiver']}"
+        assert f"{place}, has an effect of {shown(row['effect'])} (1 is" in result.explain().means
+        assert f"Its standard error is {shown(row['stderr'])}." in result.explain().sure
+    undefined = replace(result, table=result.table.assign(effect=np.nan), reason="the gap is too small")
+    assert undefined.explain().means == "There are no effects: the gap is too small."
+    assert "no rows" in replace(result, table=result.table.head(0)).explain().means

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import no_hooks_left, other_pairs, random_pairs, strong_model, wide_pairs
+from explained import assert_explained
 from handset import BRIDGE_EDGES, handset_model
 from scipy.stats import ttest_1samp
 
@@ -290,3 +291,10 @@ def joined(one: PromptPairs, other: PromptPairs) -> PromptPairs:
 
 def swapped(pairs: PromptPairs) -> PromptPairs:
     return PromptPairs(pairs.corrupt, pairs.clean, pairs.foils, pairs.answers, roles=pairs.roles)
+
+
+def test_what_it_says_of_itself_is_what_it_holds(judged: FaithfulnessResult) -> None:
+    assert_explained(judged)
+    assert "1.00 of the gap" in judged.explain().means
+    gone = dataclasses.replace(judged, reason="the gap is too small")
+    assert gone.explain().means == "Nothing: the gap is too small."

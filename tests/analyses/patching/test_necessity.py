@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import no_hooks_left, other_pairs, strong_model, wide_pairs
+from explained import assert_explained
 from handset import BRIDGE_EDGES, RELATION_2_EDGES, handset_model
 
 from grokscope.analyses import discover, faithfulness
 from grokscope.analyses.forward.literal import run_with_edges, sender_outputs
-from grokscope.analyses.patching.necessity import NecessityResult, necessity
+from grokscope.analyses.patching.necessity import ALPHA, FEWEST_RANDOM, NecessityResult, necessity
 from grokscope.analyses.statistics import derangement
 from grokscope.circuits import Circuit, ComputationGraph, Edge
 from grokscope.circuits.random_circuits import random_circuits
@@ -188,3 +189,21 @@ def test_what_it_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     tied = ComputationGraph.transformer(pairs.roles, pairs.answer_role, n_layers=2, n_heads=2, n_blocks=1)
     with pytest.raises(ValueError, match="the circuit is of another graph than the model"):
         necessity(model, dataclasses.replace(circuit, graph=tied), others)
+
+
+def test_what_it_says_of_itself_is_what_it_holds(known: tuple[Any, Circuit, Any]) -> None:
+    model, circuit, pairs = known
+    result = necessity(model, circuit, pairs, ablations=["zero", "mean"], n_random=3)
+    assert_explained(result, constants={"0.05", "0.5"})
+    assert "needed by 2 of 2 ablations" in result.explain().means and "0.00 (zero), 0.00 (mean)" in result.explain().means
+    gone = dataclasses.replace(result, table=result.table.assign(without=np.nan, reason="the gap is too small"))
+    assert "nothing that has a number" in gone.explain().means and "(mean: the gap is too small)" in gone.explain().sure
+    assert "no rows" in dataclasses.replace(result, table=result.table.head(0)).explain().means
+
+
+def test_fewer_random_circuits_than_a_p_value_takes_are_said_to_be_too_few(known: tuple[Any, Circuit, Any]) -> None:
+    model, circuit, pairs = known
+    few, enough = (necessity(model, circuit, pairs, n_random=n) for n in (FEWEST_RANDOM - 1, FEWEST_RANDOM))
+    assert not few.more_than_random and "takes 19 random circuits, not 18" in few.caption
+    assert "more than 19 random circuits" in enough.caption and "takes" not in enough.caption
+    assert few.table["p"].min() >= 1 / FEWEST_RANDOM > ALPHA == pytest.approx(1 / (FEWEST_RANDOM + 1))

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import no_hooks_left, other_pairs, random_pairs, strong_model, wide_pairs
+from explained import assert_explained
 from handset import BRIDGE_EDGES, RELATION_2_EDGES, handset_model
 
 from grokscope.analyses import discover, faithfulness, graph_of, run_with_edges
@@ -221,3 +222,15 @@ def test_it_is_saved_and_loaded() -> None:
     result, _ = judged(model, circuit, {"few": others.take(torch.arange(3)), "all": others}, n_random=0)
     again = Result.from_json(result.to_json())
     assert isinstance(again, OtherPromptsResult) and again.caption == result.caption and again.table.equals(result.table)
+
+
+def test_what_it_says_of_itself_is_what_it_holds() -> None:
+    model, others = strong_model(2), other_pairs(2)
+    circuit = discover(model, wide_pairs(2), top_k=20, progress=False)
+    result, (few, fine) = judged(model, circuit, {"few": others.take(torch.arange(3)), "all": others}, n_random=2)
+    assert_explained(result)
+    said = f"few: {few['reason']}; all: keeps {fine['kept']:.2f}, loses {fine['lost']:.2f}"
+    assert said in result.explain().means and f"[{fine['low']:.2f}, {fine['high']:.2f}]" in result.explain().sure
+    alone = replace(result, table=result.table.head(1))
+    assert alone.explain().sure == "No interval is held."
+    assert "no rows" in replace(result, table=result.table.head(0)).explain().means

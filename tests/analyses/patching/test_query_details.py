@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import no_hooks_left, pairs_of_five, random_model, random_pairs, random_settings, seeds, strong_model
+from explained import assert_explained
 from families import D_VOCAB, FAMILIES, NEOX, Family, bridge_of, transformers_model
 from handset import SURE, handset_model
 from hostile import NAMES
@@ -345,3 +346,13 @@ def test_a_model_is_left_as_it_was_and_asked_without_dropout() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert query_details(model, pairs) == expected and model.training and no_hooks_left(model)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_what_it_says_of_itself_is_what_it_holds() -> None:
+    result = query_details(strong_model(0), random_pairs(0))
+    assert_explained(result)
+    right = [int(result.queries[f"{side}_right"].sum()) for side in ("clean", "corrupt")]
+    assert f"On {right[0]} of 5 clean prompts" in result.explain().means and f"on {right[1]} of 5" in result.explain().means
+    headless = query_details(mixing_model("short"), mixing_pairs("short", 4))
+    assert_explained(headless)
+    assert "the model has no heads" in headless.explain().measured

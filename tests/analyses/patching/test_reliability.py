@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import seeds, strong_model, wide_pairs
+from explained import assert_explained
 from planted import CHAIN, noisy_circuit
 from scipy.stats import spearmanr
 
@@ -171,3 +172,12 @@ def test_circuits_that_cannot_be_split_are_refused(as_users_call: None) -> None:
     infinite = dataclasses.replace(circuit_of(np.ones((4, 6)), np.ones(6)), deltas=np.full((4, 6), np.nan))
     with pytest.raises(ValueError, match="0 measured edges are too few, needed are 3"):
         split_half(infinite)
+
+
+def test_what_it_says_of_itself_is_what_it_holds() -> None:
+    result = split_half(discover(strong_model(0), wide_pairs(0), top_k=15), n_splits=10)
+    assert_explained(result)
+    assert f"The correlation of effects is {result.correlation:.2f}" in result.explain().means
+    undefined = dataclasses.replace(result, table=result.table.assign(value=np.nan, low=np.nan), reason="no gap")
+    assert undefined.explain().means == "Nothing: no gap." and "No quantiles" in undefined.explain().sure
+    assert "no rows" in dataclasses.replace(result, table=result.table.head(0)).explain().means

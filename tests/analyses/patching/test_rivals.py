@@ -1,15 +1,18 @@
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 import torch
 from conftest import other_pairs, random_model, random_pairs, seeds, strong_model, wide_pairs
+from explained import assert_explained
 from handset import BRIDGE_EDGES, copies_model, handset_model
 
 from grokscope.analyses import discover, path_patch, run_with_edges
 from grokscope.analyses.patching.circuit_runs import CircuitRuns
 from grokscope.analyses.patching.rivals import ALL_OTHERS, STRATEGIES, RivalResult, rival_circuits
 from grokscope.circuits import Circuit, ComputationGraph, Edge, connected
+from grokscope.circuits.units import shown
 from grokscope.tasks import PromptPairs, TwoHopTask, make_pairs
 from grokscope.tasks.transformerlens import HookedTransformer
 
@@ -274,3 +277,18 @@ def test_what_cannot_be_judged_is_refused(as_users_call: None) -> None:
     other = Circuit(circuit.table, tied, circuit.provenance)
     with pytest.raises(ValueError, match="the circuit is of another graph than the model"):
         rival_circuits(model, other, pairs)
+
+
+def test_what_it_says_of_itself_is_what_it_holds() -> None:
+    model = tiny_model(0)
+    pairs = pairs_of(model, 0, 40)
+    result = rival_circuits(model, discover(model, pairs.halves()[0], top_k=4), pairs, n=5)
+    assert_explained(result)
+    found, said = rows(result), result.explain()
+    kept, best = (shown(found[name]["faithfulness"]) for name in ("circuit", result.best))
+    assert f"keeps {kept} of the gap" in said.means and f"({result.best}) {best}." in said.means
+    gone = dataclasses.replace(result, reason="on the judging half the gap is too small").explain()
+    assert gone.means == "Nothing: on the judging half the gap is too small." and gone.sure == "No interval is held."
+    alone = dataclasses.replace(result, table=result.table.assign(searched=np.nan)).explain()
+    assert "no rival was found" in alone.means and alone.sure.startswith("The 95 % interval")
+    assert "no rows" in dataclasses.replace(result, table=result.table.head(0)).explain().means

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import no_hooks_left, random_model, strong_model, wide_pairs
+from explained import assert_explained
 from handset import handset_model
 
 from grokscope.analyses import TransplantResult, discover, transplant
 from grokscope.circuits import Node
+from grokscope.circuits.units import shown
 from grokscope.tasks import PromptPairs, TwoHopTask, make_pairs
 
 
@@ -72,3 +74,15 @@ def test_it_shows_itself_and_refuses_what_does_not_fit(evidence_world: TwoHopTas
     empty = dataclasses.replace(circuit, table=circuit.table.assign(kept=False))
     with pytest.raises(ValueError, match="the circuit keeps no edge"):
         transplant(model, model, empty, pairs, allow_shared=True)
+
+
+def test_what_it_says_of_itself_is_what_it_holds(evidence_world: TwoHopTask, pairs: PromptPairs) -> None:
+    plain, rotated = handset_model(evidence_world.graph), handset_model(evidence_world.graph, rotated=True)
+    result = transplant(plain, rotated, discover(plain, pairs), pairs, allow_shared=True)
+    assert_explained(result)
+    row = result.table.loc[result.table["own"].abs().idxmax()]
+    assert f"At {row['node']}, where" in result.explain().means
+    assert f"restores {shown(row['other'])} (1 is the whole gap" in result.explain().means
+    gone = dataclasses.replace(result, reason="the gap is too small").explain()
+    assert gone.means == "Nothing: the gap is too small." and gone.sure == "No interval is held."
+    assert "no rows" in dataclasses.replace(result, table=result.table.head(0)).explain().means

@@ -9,6 +9,7 @@ import pytest
 import scipy.linalg
 import torch
 from conftest import no_hooks_left, random_model
+from explained import assert_explained
 from handset import handset_model, lookup_model
 
 from grokscope.analyses import DirectionTransferResult, content_distance, direction_transfer, graph_of
@@ -269,6 +270,18 @@ def test_few_units_decide_nothing(evidence_world: TwoHopTask) -> None:
     model = handset_model(evidence_world.graph)
     result = measured(model, model, evidence_world, n=12)
     assert "needed are 20 units, there are" in result.reason and math.isnan(content_distance(result, result))
+
+
+def test_what_it_says_of_itself_is_what_it_holds(evidence_world: TwoHopTask) -> None:
+    model, other = handset_model(evidence_world.graph), pair_code(evidence_world.graph)
+    result = measured(model, other, evidence_world)
+    assert_explained(result, constants={"0.5"})
+    found = shares(result)
+    assert f"moves {found['own']:.2f} of the answers, the donor's {found['transferred']:.2f}" in result.explain().means
+    assert f"{result.lost:.2f} is lost" in result.explain().means
+    back = measured(other, model, evidence_world)
+    assert_explained(back, constants={"0.5"})
+    assert back.explain().means == f"Nothing is decided: {back.reason}."
 
 
 def test_a_result_is_saved_and_drawn(evidence_world: TwoHopTask) -> None:

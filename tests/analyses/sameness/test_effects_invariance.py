@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import other_pairs, random_model, random_pairs, strong_model, wide_pairs
+from explained import assert_explained
 from planted import effects
 from token_mixing import mixing_model, mixing_pairs
 
@@ -17,6 +18,7 @@ from grokscope.analyses.forward.model import graph_of
 from grokscope.analyses.forward.rewritten import rewritten
 from grokscope.analyses.sameness.invariance import InvarianceResult, invariance
 from grokscope.circuits import Circuit, Result
+from grokscope.circuits.units import shown
 from grokscope.tasks import PromptPairs
 from grokscope.tasks.transformerlens import HookedTransformer
 
@@ -124,6 +126,8 @@ def test_a_result_reads_back_equal_and_says_what_moved() -> None:
     result = measured(strong_model(1), wide_pairs(1))
     assert Result.from_json(result.to_json()) == result
     assert "2 rewrites" in result.caption and "something else" not in result.caption
+    assert_explained(result)
+    assert f"change of an effect is {shown(result.effect_change)} of the gap" in result.explain().means
 
 
 def test_one_edge_has_no_correlation_and_no_gap_no_effect() -> None:
@@ -134,6 +138,7 @@ def test_one_edge_has_no_correlation_and_no_gap_no_effect() -> None:
     assert math.isnan(result.table["correlation"][0]) and result.effect_change < 1e-9
     silent = invariance(model, one, pairs, n_rewrites=1, metric=lambda logits, *_: 0.0 * logits[:, 0], progress=False)
     assert math.isnan(silent.effect_change) and silent.reason and silent.reason in silent.caption
+    assert silent.explain().means == f"Nothing of effects: {silent.reason}."
 
 
 def test_what_is_wrong_is_said_at_once(as_users_call: None) -> None:

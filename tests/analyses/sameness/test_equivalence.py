@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from explained import assert_explained
 from planted_trainings import SEPARATE, TRUTHS, studies, study
 from scipy.stats import binom
 from scipy.stats import t as student
@@ -43,6 +44,18 @@ def test_close_conditions_are_the_same_and_far_ones_different() -> None:
     assert same.table["pairs"].tolist() == [4] * 3 and same.table["graph"].tolist() == [0, 1, 2]
     assert "a / b: same; distance 0.010 [" in same.caption and "n = 3 graphs" in same.caption
     assert Result.from_json(same.to_json()).caption == same.caption
+
+
+def test_what_it_says_of_itself_is_what_it_holds() -> None:
+    found = {DIFFERENT: over([0.4, 0.5, 0.6]), UNDECIDED: over([0.01, 0.5, 0.6]), SAME: over([0.01, 0.012, 0.009])}
+    for verdict, result in found.items():
+        assert result.verdict == verdict
+        assert_explained(result, constants={"1.5"})
+        assert f"typical distance is {result.value:.3f}" in result.explain().means
+        assert f"[{result.low:.3f}, {result.high:.3f}]" in result.explain().sure
+    few = over([0.01, 0.012])
+    assert_explained(few, constants={"1.5", "3"})
+    assert few.explain().means == "Undecided: needed are 3 graphs, there are 2."
 
 
 def test_the_numbers_by_hand() -> None:

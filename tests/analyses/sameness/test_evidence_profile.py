@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from explained import assert_explained
 from handset import handset_model
 
 from grokscope.analyses import EvidenceResult, bridge_evidence, evidence_profile, profile_distance
@@ -20,6 +21,7 @@ def test_it_holds_the_values_of_the_evidence(evidence: EvidenceResult) -> None:
     result = evidence_profile(evidence)
     assert result.layers == [-1, 0, 1]
     assert result.coordinates == [("r1", "held out"), ("r1", "direction"), ("r1", "ablation")]
+    assert_explained(result)
     assert (result.matrix[1] > 0.8).all()  # the bridge is written by layer 0 and read by layer 1
     np.testing.assert_allclose(result.matrix[2], [0.0, 0.0, 0.0], atol=0.05)
     for _, row in result.table.iterrows():

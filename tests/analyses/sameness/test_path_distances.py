@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from doc_blocks import python_blocks
+from explained import assert_explained
 
 from grokscope import analyses, circuits, tasks
 from grokscope.analyses import PathDistances, path_distances
@@ -68,6 +69,8 @@ def test_it_prints_its_distances_and_says_that_they_have_no_intervals() -> None:
     sizes = "2 trainings · iid · n = 251 of 256 pairs answered by all"
     said = "a / b: where 0.473, what undefined, how much 0.431, without intervals"
     assert repr(one) == f"<PathDistances: {said} · {sizes}>"
+    assert_explained(one, constants={"0.1", "0.2", "0.3"})
+    assert "where 0.473, what undefined, how much 0.431" in one.explain().means and "where: 0.900" in one.explain().sure
     more = result([("where", "trainings", a, b, 0.1, "") for a, b in (("a", "b"), ("a", "c"), ("b", "c"))])
     assert more.caption.startswith("a / b: where 0.100; a / c: where 0.100; 1 more, without intervals · 3 trainings")
     assert result([]).caption.startswith("0 trainings")
@@ -93,4 +96,5 @@ def test_the_docs_python_runs() -> None:
             lines = block.strip().split("\n")
             found = eval(lines[-1], names)
             assert list(found.of("where")) == [("early", "grokked")]
+            assert_explained(found, constants={"0.1", "0.2", "0.3"})
             assert repr(found).startswith("<PathDistances: early / grokked: where 0.")

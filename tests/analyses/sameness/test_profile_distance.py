@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from explained import assert_explained
 
 from grokscope.analyses import Profile, ProfileDistance, profile_distance
 from grokscope.analyses.sameness.profile_distance import discrete_frechet
@@ -70,6 +71,8 @@ def test_it_says_where_profiles_part_and_takes_coordinates_by_name() -> None:
     assert result.value == pytest.approx(0.4) and result.table["distance"].max() == result.value
     assert result.caption == "one and two · distance 0.400 (share) at L0 and L0, r1 state · n = 8 and 8"
     assert result.table[["layer_a", "layer_b"]].to_numpy().tolist() == [[-1, -1], [0, 0], [1, 1], [1, 2]]
+    assert_explained(result)
+    assert f"are {result.value:.3f} apart" in result.explain().means and "L0 and L0, r1 state" in result.explain().means
     turned = profile(b[:, ::-1], "two", roles=("r2", "r1", "h"))
     assert profile_distance(profile(a), turned).value == result.value == profile_distance(turned, profile(a)).value
     assert ProfileDistance.from_json(result.to_json()).table.equals(result.table)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import no_hooks_left, pairs_of_five, random_model, random_settings, seeds, strong_model, wide_pairs
+from explained import assert_explained
 from handset import handset_model
 
 from grokscope.analyses import Profile, exact_match, profile_distance, state_profile
@@ -100,6 +101,10 @@ def test_the_hand_set_model_carries_the_answer_from_h_and_r1_to_r1_to_r2(
         f"hand-set · test_inferred_iid · share of the logit_difference gap · n = 40 over {pairs.n_units} units"
     )
     assert result.figure() and Profile.from_json(result.to_json()).table.equals(result.table)
+    assert_explained(result)
+    assert (
+        f"largest value is {result.table['value'].max():.2f} (0 is nothing, 1 all of it): state at" in result.explain().means
+    )
 
 
 @pytest.mark.parametrize("layers", [(0, 1), (0, 2), (1, 2), (1, 3)], ids=str)

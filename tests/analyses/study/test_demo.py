@@ -1,6 +1,7 @@
 """The main job on a small graph, and the README as a stranger would follow it."""
 
 import dataclasses
+import html
 import json
 import re
 import runpy
@@ -49,11 +50,26 @@ def test_the_report_is_one_page_without_network(quick: Path) -> None:
     outside_scripts = re.sub(r"<script[^>]*>.*?</script>", "", page, flags=re.DOTALL)
     assert not re.search(r"https?:|<link|<script[^>]+src=", outside_scripts)
     assert page.count('id="plotly-packed"') == 1 and len(page) < 3_000_000
-    for heading in ("Accuracy by training step", "Where bridge and answer can be read", "The circuits, side by side"):
-        assert f">{heading}</h2>" in page and f">{heading}</a>" in page
+    for heading in ("Accuracy by training step", "Where bridge and answer can be read", "Do the circuits do the work?"):
+        assert f">{heading}</h2>" in page
     assert problems(page) == []
     drawn = set(re.findall(r'data-edge="embed@h -&gt; (L0H0\.v@h)"', page))
     assert drawn == {"L0H0.v@h"}
+
+
+def test_the_page_opens_with_its_result_and_the_circuits_and_folds_tables(quick: Path) -> None:
+    page = re.sub(r"<(script|style)\b.*?</\1>", "", (quick / "demo" / "report.html").read_text(), flags=re.DOTALL)
+    title = re.search(r"<h1>(.*?)</h1>", page)
+    assert title and re.search(r"distance is 0\.\d\d \(95 % interval \[0\.\d\d, 0\.\d\d\], n = \d+ questions\)", title[1])
+    opening = page[title.end() : page.index('<figure class="shown">')]
+    assert not re.search(r"<(h2|ul|nav|table)\b", opening)
+    for term in ("the bridge, the entity in between", "“natural” was", "“both hops” was", "OOD (out-of-distribution)"):
+        assert term in opening
+    unfolded = re.sub(r'<details class="fold">.*?</details>(?!</div>)', "", page, flags=re.DOTALL)
+    assert "<ul>" not in unfolded and '<div class="table">' not in unfolded
+    assert page.rstrip().index("All numbers of this run") > page.rindex("<h2")
+    said = set((quick / "demo.log").read_text().strip().split("\n")[:-1])
+    assert said <= {html.unescape(line) for line in re.findall(r"<li>(.*?)</li>", page)}
 
 
 def test_the_readmes_python_runs(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explained import assert_explained
 from torch.utils.flop_counter import FlopCounterMode
 
 from grokscope.analyses import RunSummary, summarise_run
@@ -55,3 +56,17 @@ def test_it_shows_itself_and_reads_back(tiny_run: Run) -> None:
     again = RunSummary.from_json(summary.to_json())
     assert again.to_json() == summary.to_json() and again.grokking_delay != again.grokking_delay
     assert "tiny (natural), 500 steps" in summary._repr_html_()
+
+
+def test_what_it_says_of_itself_is_what_it_holds(tiny_run: Run) -> None:
+    reached, never = ([1.0] * 4 + [0.5] + [1.0] * 3, [0.0] * 3 + [0.99] * 5), ([1.0] * 4, [0.0] * 4)
+    for (train, ood), said in (
+        (reached, "OOD ≥ .9 came 300 steps after train ≥ .99"),
+        (never, "There is no grokking delay"),
+    ):
+        summary = summarise_run(planted(tiny_run, train, ood, ood))
+        assert_explained(summary, constants={"0.9"})
+        assert said in summary.explain().means
+    assert summary.explain().would_change == "More steps: ID ≥ .99, OOD ≥ .5, OOD ≥ .9 may be reached later."
+    assert_explained(summarise_run(tiny_run), constants={"0.9"})
+    assert "no rows" in dataclasses.replace(summary, table=summary.table.head(0)).explain().means

@@ -1,6 +1,9 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from explained import assert_explained
 
 from grokscope.analyses import LoopResult, accuracy_by_loops, logit_lens
 from grokscope.tasks import Run, TwoHopTask
@@ -42,3 +45,16 @@ def test_it_shows_itself_reads_back_and_refuses_nonsense(tiny_run: Run) -> None:
         accuracy_by_loops(checkpoint, (0, 2, -1))
     with pytest.raises(KeyError, match="no splits iid"):
         accuracy_by_loops(checkpoint, (1,), splits=["iid"])
+
+
+def test_what_it_says_of_itself_is_what_it_holds(tiny_run: Run) -> None:
+    result = accuracy_by_loops(tiny_run.checkpoint("final"), (1, 2, 3), splits=["train_inferred", "test_inferred_iid"])
+    assert_explained(result)
+    by = result.table.set_index(["n_loops", "split"])["exact_match"]
+    said = result.explain()
+    assert f"With 2 loops, as in training, it answers {by[2, 'train_inferred']:.2f} of train_inferred" in said.means
+    assert f"{by[1, 'train_inferred']:.2f} with 1, {by[3, 'train_inferred']:.2f} with 3" in said.would_change
+    elsewhere = dataclasses.replace(result, trained_loops=9)
+    assert_explained(elsewhere)
+    assert "It was not run with 9 loops" in elsewhere.explain().means
+    assert "no rows" in dataclasses.replace(result, table=result.table.head(0)).explain().means

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from explained import assert_explained
 from planted import CHAIN, noisy_circuit
 
 from grokscope.analyses import CircuitTrajectory, discover, run_with_edges, trajectory
@@ -112,3 +113,13 @@ def test_a_run_without_checkpoints_is_refused(tiny_run: Run, pairs: PromptPairs)
         trajectory(tiny_run, pairs, steps=[])
     with pytest.raises(KeyError):
         trajectory(dataclasses.replace(tiny_run), pairs, steps=[7])
+
+
+def test_what_it_says_of_itself_is_what_it_holds(grown: CircuitTrajectory) -> None:
+    assert_explained(grown)
+    n_kept = grown.stability["n_kept"].iloc[-1]
+    assert f"At step 60 the circuit keeps {n_kept} edges" in grown.explain().means
+    milestones = pd.DataFrame([{"milestone": "hop 1", "edge": "a", "final_effect": 0.5, "step": 1_000.0}])
+    assert "are hop 1 from 1,000 on" in dataclasses.replace(grown, milestones=milestones).explain().would_change
+    nothing = dataclasses.replace(grown, table=grown.table.head(0), stability=grown.stability.head(0))
+    assert "no rows" in nothing.explain().means

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import no_hooks_left, other_pairs, random_model, strong_model, wide_pairs
+from explained import assert_explained
 from handset import BRIDGE_EDGES, handset_model, lookup_model
 
 from grokscope.analyses import discover, edge_attribution, faithfulness, path_patch
@@ -102,6 +103,13 @@ def test_the_model_is_left_as_it_was(world: SimpleNamespace) -> None:
     now = world.model.state_dict()
     assert all(torch.equal(value, now[name]) for name, value in world.before.items()) and len(now) == len(world.before)
     assert world.model.cfg.model_name == "hand-set"
+
+
+def test_what_it_says_of_itself_is_what_it_holds(world: SimpleNamespace) -> None:
+    assert_explained(world.result)
+    explained, level = world.result.explain(), world.result.level
+    assert explained.means.startswith(f"{world.result.tier.capitalize()}, level {level}; ")
+    assert f"{list(world.result.words.values()).count('met')} of 28 criteria met" in explained.means
 
 
 def test_every_number_is_that_of_its_instrument_called_by_itself(world: SimpleNamespace) -> None:
