@@ -69,9 +69,11 @@ class CostResult(Result):
     def sentence(self) -> str:
         """The findings in plain words."""
         highest, parts = self._by_added, []
-        for row in highest.itertuples():
-            when = f"{row.median:,.0f} [{row.low:,.0f}, {row.high:,.0f}]" if row.reached == row.n else "not in all"
-            parts.append(f"{row.arm} (+{row.added:,.0f}) {when}, {row.reached} of {row.n} graphs")
+        rows: Any = highest.to_dict("records")
+        for row in rows:
+            in_all = row["reached"] == row["n"]
+            when = "{median:,.0f} [{low:,.0f}, {high:,.0f}]".format(**row) if in_all else "not in all"
+            parts.append("{arm} (+{added:,.0f}) {0}, {reached} of {n} graphs".format(when, **row))
         level = highest["level"].iloc[0]
         return f"Steps until OOD+OOD exact match of {level:g}, by added compositions: " + "; ".join(parts)
 
@@ -79,7 +81,9 @@ class CostResult(Result):
     def _by_added(self) -> pd.DataFrame:
         """The summary's rows of the highest level, by compositions added."""
         found = self.summary
-        return found[found["level"] == found["level"].max()].sort_values("added", kind="stable") if len(found) else found
+        if found.empty:
+            return found
+        return found[found["level"] == float(found["level"].to_numpy().max())].sort_values("added", kind="stable")
 
     @property
     def caption(self) -> str:

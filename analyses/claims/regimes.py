@@ -91,9 +91,9 @@ class RegimeResult(Result):
             measured="Of each run at each of its phases the share of questions answered right, and whether the bridge is "
             "used: whether the difference of two bridges' mean states turns the answer, beyond its control.",
             on=f"{self.caption}; {counted(len(rows), 'row')}, a run at a phase each.",
-            means=f"The bridge is used in {used.get('yes', 0)} of {counted(len(rows), 'row')} and not in "
-            f"{used.get('no', 0)}. Exact match, of which 1 is all right, lies {_range(rows, 'yes')} where it is used and "
-            f"{_range(rows, 'no')} where it is not.",
+            means=f"The bridge is used in {used.get('yes', 0)} of {counted(len(rows), 'row')}, and surely not in "
+            f"{used.get('no', 0)}. Exact match, of which 1 is all right, is {_range(rows, 'yes')} where it is used, "
+            f"{_range(rows, 'no')} where it is surely not.",
             sure=f"No interval of exact match is held. {effect[0] if effect else 'No effect of a bridge has a number.'}",
             would_change="Rows with high exact match and no use of the bridge would be accuracy without circuit, rows with "
             f"use and low exact match circuit without accuracy. Rows that cannot be told: {', '.join(open_words) or '0'}.",
@@ -107,7 +107,7 @@ class RegimeResult(Result):
 def _range(rows: pd.DataFrame, used: str) -> str:
     """From where to where exact match goes in rows with that word."""
     found = rows.loc[rows["used"] == used, "exact_match"].dropna()
-    return f"between {fixed(found.min(), 2)} and {fixed(found.max(), 2)}" if len(found) else "nowhere"
+    return f"between {fixed(found.min(), 2)} and {fixed(found.max(), 2)}" if len(found) else "not known"
 
 
 def compare_regimes(

@@ -80,7 +80,7 @@ class Profile(Result):
         values, places = self.table["value"].dropna(), (self.table["layer"].nunique(), self.table["role"].nunique())
         means, sure = f"Nothing: {self.reason or 'no cell has a value'}.", f"No interval is held; {self._n}."
         if len(values):
-            row = self.table.loc[values.idxmax()]
+            row = self.table.dropna(subset="value").iloc[int(values.to_numpy(dtype=float).argmax())]
             scale = " (0 is nothing, 1 all of it)" if self.unit.startswith("share") else ""
             where = f"{row['measure']} at {row['role']}, layer {layer_name(int(row['layer']))}"
             means = f"The largest value is {fixed(row['value'], 2)}{scale}: {where}."

@@ -130,12 +130,12 @@ def headline(comparison: CircuitComparison) -> str:
 def lead(comparison: CircuitComparison) -> str:
     """What the number of the headline is held against, and what it says nothing of."""
     row = comparison.summary().table.iloc[0]
-    halves = f" One circuit, measured on two halves of the questions, is {fixed(row['halves'], 2)} from itself."
-    return (
-        f"A distance of 0 is equal, 1 nothing in common.{'' if np.isnan(row['halves']) else halves} The interval is over "
-        f"{counted(int(row['n_units']), 'fact')} of the first hop. There is one training of each model, so nothing follows "
-        "for other trainings."
-    )
+    said = ["A distance of 0 is equal, 1 nothing in common."]
+    if not np.isnan(row["halves"]):
+        said.append(f"One circuit, measured on two halves of the questions, is {fixed(row['halves'], 2)} from itself.")
+    if not np.isnan(row["low"]):
+        said.append(f"The interval is over {counted(int(row['n_units']), 'fact')} of the first hop.")
+    return " ".join([*said, "There is one training of each model, so nothing follows for other trainings."])
 
 
 def write_report(demo: Demo, path: Path) -> Path:

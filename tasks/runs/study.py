@@ -45,7 +45,7 @@ def _shipped() -> Path:
         import grokscope_studies  # pyright: ignore[reportMissingImports]
     except ImportError:
         return in_repository
-    return in_repository if in_repository.is_dir() else Path(grokscope_studies.__file__).parent
+    return in_repository if in_repository.is_dir() else Path(grokscope_studies.__path__[0])
 
 
 SHIPPED = _shipped()

@@ -7,15 +7,18 @@ import re
 import runpy
 import subprocess
 import sys
+from math import nan
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pandas as pd
 import pytest
-from doc_blocks import python_blocks
 from wording import problems
 
-from grokscope import analyses, circuits, tasks
+from grokscope import analyses, tasks
 from grokscope.analyses.study.demo import main, run_demo
-from grokscope.analyses.study.demo_report import accuracy_table, faithfulness_table, summary
+from grokscope.analyses.study.demo_report import accuracy_table, faithfulness_table, headline, lead, summary
 
 ROOT = Path(__file__).parents[3]
 
@@ -72,16 +75,26 @@ def test_the_page_opens_with_its_result_and_the_circuits_and_folds_tables(quick:
     assert said <= {html.unescape(line) for line in re.findall(r"<li>(.*?)</li>", page)}
 
 
-def test_the_readmes_python_runs(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All blocks, in order, where `make demo` was run; models that it trains are tiny here."""
-    blocks = python_blocks(ROOT / "README.md")
-    assert len(blocks) >= 3
-    monkeypatch.chdir(quick)
-    names: dict[str, object] = {}
-    for block in blocks:
-        exec(compile(block.replace("Config.small(", "Config.tiny("), "README.md", "exec"), names)
-    assert isinstance(names["comparison"], circuits.CircuitComparison)
-    assert (quick / "circuits.html").stat().st_size > 10_000
+@pytest.mark.usefixtures("as_users_call")
+@pytest.mark.parametrize(
+    ("verdict", "low", "distance", "says"),
+    [
+        (
+            "different",
+            0.5,
+            0.55,
+            "The two circuits differ: their distance is 0.55 (95 % interval [0.50, 0.60], n = 9 questions)",
+        ),
+        ("same", nan, 0.0, "The two circuits are the same: their distance is 0.00 (n = 9 questions)"),
+        ("undecided", nan, nan, "No sure difference between the two circuits: no effect"),
+    ],
+)
+def test_the_headline_says_how_far_apart_and_how_sure(verdict: str, low: float, distance: float, says: str) -> None:
+    row = {"verdict": verdict, "distance": distance, "low": low, "high": low + 0.1, "reason": "no effect", "halves": nan}
+    summary = SimpleNamespace(table=pd.DataFrame([row | {"n": 9, "n_units": 3}]))
+    found: Any = SimpleNamespace(summary=lambda: summary)
+    assert headline(found) == says
+    assert ("over 3 facts" in lead(found)) == (low == low) and "nan" not in lead(found)
 
 
 QUICK_TASK = {"n_entities": 40, "n_relations": 20, "out_degree": 14, "test_fraction": 0.05, "seed": 0}
