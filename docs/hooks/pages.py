@@ -7,7 +7,7 @@ from sources import public_names
 
 NUMBERS = re.compile(r"^<!--(?:numbers|table)[^>]*-->\n?|<!--(?:=|numbers)[^>]*-->", re.MULTILINE)
 NOTEBOOK = re.compile(r"\]\(((?:\.\./)*)\.\./examples/notebooks/")
-CODE = re.compile(r"^```.*?^```|^\|.*?$|^#.*?$", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"^```.*?^```|^#.*?$", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"(?<!\[)`(?:(tasks|circuits|analyses)\.)?(\w+)(?:\([^`]*\))?`(?!\])")
 
 
@@ -28,7 +28,7 @@ def by_name() -> dict[tuple[str, str], str]:
 
 
 def with_links(markdown: str, places: dict[tuple[str, str], str]) -> str:
-    """The first mention of each public name outside of code, headings and tables leads to the reference."""
+    """The first mention of each public name outside of code and headings leads to the reference."""
     told: set[str] = set()
 
     def linked(found: re.Match[str]) -> str:
