@@ -21,7 +21,9 @@ from grokscope import analyses, circuits, tasks
 from grokscope.analyses.claims import same_path
 from grokscope.analyses.plots.study import transfer_comparison
 from grokscope.analyses.study.published import published_transfer, published_transfer_largest, transfer_curves
+from grokscope.circuits.arguments import refuse
 from grokscope.circuits.command import run_command
+from grokscope.circuits.destination import folder_problems
 
 ID, OOD = "test_inferred_iid", "test_inferred_ood"
 ORIGINS = ("random", "early", "grokked", "taught", "second_hop")
@@ -165,8 +167,10 @@ def main(
     run: Annotated[Path | None, typer.Option(help="a training of the pilot's natural run with all its checkpoints")] = None,
 ) -> None:
     """Make pictures."""
+    refuse(folder_problems(out=out))
     from playwright.sync_api import sync_playwright
 
+    out.mkdir(parents=True, exist_ok=True)
     made = MADE | (of_run(tasks.Run.load(run)) if run else {})
     (out / "edge.svg").write_text(edge_picture(), encoding="utf-8")
     with sync_playwright() as playwright, TemporaryDirectory() as folder:

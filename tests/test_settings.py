@@ -250,6 +250,7 @@ WRITES = {  # by command, where it writes
     "examples/composition_numbers.py": "file to write",
     "examples/compositions.py": "folder to write",
     "examples/diagrams.py": "folder to write",
+    "examples/pictures.py": "folder to write",
     "examples/pilot.py": "folder to write",
     "examples/replicate_circuits.py": "file to write",
     "examples/published_format.py": "folder to write",

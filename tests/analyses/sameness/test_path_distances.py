@@ -70,7 +70,7 @@ def test_it_prints_its_distances_and_says_that_they_have_no_intervals() -> None:
     said = "a / b: where 0.473, what undefined, how much 0.431, without intervals"
     assert repr(one) == f"<PathDistances: {said} · {sizes}>"
     assert_explained(one, constants={"0.1", "0.2", "0.3"})
-    assert "where 0.473, what undefined, how much 0.431" in one.explain().means and "where: 0.900" in one.explain().sure
+    assert "where 0.473, what undefined, how much 0.431" in one.explain().means and "where 0.900" in one.explain().sure
     more = result([("where", "trainings", a, b, 0.1, "") for a, b in (("a", "b"), ("a", "c"), ("b", "c"))])
     assert more.caption.startswith("a / b: where 0.100; a / c: where 0.100; 1 more, without intervals · 3 trainings")
     assert result([]).caption.startswith("0 trainings")
