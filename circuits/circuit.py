@@ -189,7 +189,7 @@ class Circuit(Result):
             f"between clean and corrupt.{f' The direction is {about[DIRECTION]}.' if about.get(DIRECTION) else ''}",
             on=f"{model}, {counted_units(row)}. {gap_in_words(row['gap'], about)}",
             means=" ".join(filter(None, [f"{counted(kept, 'edge')} {'is' if kept == 1 else 'are'} kept.", strongest, why])),
-            sure=f"{error} No interval is held.",
+            sure=f"{error} No interval was computed.",
             would_change=f"{self._cut}{f' {self.why_empty}.' if self.why_empty and self.why_empty not in why else ''}",
         )
 

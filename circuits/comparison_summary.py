@@ -76,7 +76,7 @@ class ComparisonSummary(Result):
             on=f"{counted(len(rows), 'pair')} of conditions ({', '.join(map(_pair, rows))}), "
             f"{counted_units(min(rows, key=lambda row: row['n']), 'query', 'queries')}.",
             means=f"{'; '.join(said)} ({SCALE}).",
-            sure=f"The 95 % intervals over units are: {'; '.join(known)}." if known else "No interval is held.",
+            sure=f"The 95 % intervals over units are: {'; '.join(known)}." if known else "No interval was computed.",
             would_change=f"{'; '.join(_what_they_rest_on(rows))}.",
         )
 

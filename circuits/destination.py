@@ -20,6 +20,9 @@ RESERVED = {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt
 REFUSED = '<>:"/\\|?*'
 
 
+PAGE_SUFFIXES = (".html", ".htm", "")
+
+
 def folder_problems(**folders: Any) -> list[str]:
     """Which arguments, by name, are no folders in which files can be written; they need not be there yet.
 
@@ -33,6 +36,14 @@ def file_problems(**files: Any) -> list[str]:
     """Which arguments, by name, are no files that can be written; their folder need not be there yet."""
     found = ((name, given, _why_no_path(given) or _why_no_file(given)) for name, given in files.items())
     return [f"{name} is {_said(given)}, needed is a file to write: {why}" for name, given, why in found if why]
+
+
+def page_problems(**files: Any) -> list[str]:
+    """Which arguments, by name, are no files that a page can be written to: they are called .html, or end in no such way."""
+    if problems := file_problems(**files):
+        return problems
+    wrong = {name: given for name, given in files.items() if Path(given).suffix.lower() not in PAGE_SUFFIXES}
+    return [f"{name} is {_said(given)}, needed is a file that ends in .html: it is a page" for name, given in wrong.items()]
 
 
 def input_problems(**paths: Any) -> list[str]:

@@ -70,7 +70,11 @@ class Diagram:
         return plain(f"<Diagram: {self.title}>")
 
     def save(self, path: str | Path) -> Path:
-        """Write a page that works from a file and without a network; returns the path. It opens as `state` says."""
+        """Write a page that works from a file and without a network; returns the path. It opens as `state` says.
+
+        Raises:
+            ValueError: if the name ends as that of no page. The button *save* of the page gives SVG, PNG, CSV and JSON.
+        """
         return save_page(path, self.title, _body(self.title, _with_state(self.html, self.state)), **_page_parts())
 
     @cached_property

@@ -1,5 +1,6 @@
 """`grokscope draw`: saved circuits as one page that works without a network."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -7,13 +8,14 @@ import typer
 
 from .arguments import refuse
 from .circuit import Circuit
-from .destination import file_problems
+from .destination import page_problems
 from .diagram import draw
 
 
 def main(
     files: Annotated[
-        list[Path], typer.Argument(help="Circuits as `Circuit.save` or `grokscope compare --save` wrote them.")
+        list[Path],
+        typer.Argument(help="Circuits as `Circuit.save` or `grokscope compare --save` wrote them, or a folder of them."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("circuits.html"),
     label: Annotated[list[str], typer.Option(help="Of each circuit, in turn; by default the files' names.")] = [],  # noqa: B006
@@ -24,10 +26,19 @@ def main(
     grokscope draw early.json grokked.json -o page.html
     grokscope draw early.json grokked.json --label "step 900" --label "step 10,700"
     """
-    labels = label or [path.stem for path in files]
-    wrong = [] if len(labels) == len(files) else [f"{len(files)} circuits and {len(labels)} labels: one for each is needed"]
-    twice = sorted({each for each in labels if labels.count(each) > 1})
+    files = [inside for path in files for inside in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
+    labels = label or _labels(files)
+    gone = [f"{path}: there is no such file" for path in files if not path.exists()]
+    wrong = gone or ([] if files else ["there is no circuit in the folder: no file that ends in .json"])
+    wrong += [] if len(labels) == len(files) else [f"{len(files)} circuits and {len(labels)} labels: one for each is needed"]
+    twice = [] if gone else sorted({each for each in labels if labels.count(each) > 1})
     wrong += [f"circuits need different labels, {', '.join(twice)} is given twice: say --label for each"] if twice else []
-    refuse(wrong + file_problems(out=out))
+    refuse(wrong + page_problems(out=out))
     circuits = {name: Circuit.load(path) for name, path in zip(labels, files, strict=True)}
     typer.echo(f"page: {draw(circuits).save(out)}")
+
+
+def _labels(files: Sequence[Path]) -> list[str]:
+    """The files' names, with their folders' where names are alike."""
+    names = [path.stem for path in files]
+    return names if len(set(names)) == len(names) else [f"{path.parent.name}/{path.stem}" for path in files]

@@ -71,10 +71,10 @@ def bounds_in_words(low: float, high: float, digits: int = 2, *, over: str = "re
     """The sentence on a 95 % interval.
 
     >>> bounds_in_words(0.1, 0.25), bounds_in_words(float("nan"), float("nan"))
-    ('The 95 % interval over resampled units is [0.10, 0.25].', 'No interval is held.')
+    ('The 95 % interval over resampled units is [0.10, 0.25].', 'No interval was computed.')
     """
     bounds = interval(low, high, digits)
-    return f"The 95 % interval over {over} is {bounds}." if bounds else "No interval is held."
+    return f"The 95 % interval over {over} is {bounds}." if bounds else "No interval was computed."
 
 
 def counted_units(row: Mapping[Any, Any], one: str = "prompt pair", several: str = "") -> str:

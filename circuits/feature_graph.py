@@ -95,7 +95,7 @@ class FeatureGraph(Result):
             f"nats to it, less the mean of all logits (0 is nothing).{token}"
             if link
             else f"Nothing: no link into a logit has a number.{token}",
-            sure=f"A graph is of one prompt, so no interval is held; {(self.nodes['kind'] == 'error').sum()} of "
+            sure=f"A graph is of one prompt, so no interval was computed; {(self.nodes['kind'] == 'error').sum()} of "
             f"{counted(len(self.nodes), 'node')} are errors, which is what features leave out.",
             would_change=f"Another prompt, or patching: these are no effects of interventions.{pinned}",
         )

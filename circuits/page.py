@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .arguments import refuse
-from .destination import file_problems
+from .destination import page_problems
 from .writing import write_atomic
 
 BODY = "<!-- grokscope: the body -->"
@@ -51,8 +51,12 @@ def page_of(title: str, body: str, *, scripts: Iterable[str], style: str = "") -
 
 
 def save_page(path: str | Path, title: str, body: str, *, scripts: Iterable[str], style: str = "") -> Path:
-    """Write a fragment as a page; returns the path. See `page_of`."""
-    refuse(file_problems(path=path))
+    """Write a fragment as a page; returns the path. See `page_of`.
+
+    Raises:
+        ValueError: if it cannot be written there, or the file's name ends as that of something else than a page.
+    """
+    refuse(page_problems(path=path))
     return write_atomic(Path(path), page_of(title, body, scripts=scripts, style=style))
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 import grokscope
 from grokscope import analyses, circuits, tasks
 from grokscope.__main__ import COMMANDS, command_line
-from grokscope.analyses.study.compare_command import opened
+from grokscope.analyses.study.compare_command import opened_checkpoint
 from grokscope.tasks.runs.study import SHIPPED
 
 EARLY, GROKKED = "pilot/natural@id_generalised", "pilot/natural@10700"
@@ -44,8 +44,8 @@ def test_help_lists_every_command_and_each_has_examples() -> None:
 
 def test_what_compare_says_is_what_the_library_measures(compared: tuple[Path, dict[str, Any]]) -> None:
     folder, said = compared
-    checkpoints = dict(zip("ab", (opened(EARLY), opened(GROKKED)), strict=True))
-    models = {checkpoint.label: checkpoint.model() for _, checkpoint in checkpoints.values()}
+    checkpoints = dict(zip("ab", (opened_checkpoint(EARLY), opened_checkpoint(GROKKED)), strict=True))
+    models = {f"step {checkpoint.step:,}": checkpoint.model() for _, checkpoint in checkpoints.values()}
     task = checkpoints["a"][0].task
     pairs = tasks.make_pairs(task, split="test_inferred_iid", contrast="bridge", n=N_PAIRS, seed=0)
     chosen_on, judged_on = pairs.keep_correct(*models.values()).halves()
@@ -56,7 +56,9 @@ def test_what_compare_says_is_what_the_library_measures(compared: tuple[Path, di
     for label, model in models.items():
         judged = analyses.faithfulness(model, found[label], judged_on, progress=False)
         assert said["judged"][label]["faithfulness"] == pytest.approx(judged.faithfulness)
-    assert said["page"] == str(folder / "page.html") and "data-edge" in (folder / "page.html").read_text()
+    page = (folder / "page.html").read_text()
+    assert said["page"] == str(folder / "page.html") and "data-edge" in page and "<h1>The two circuits differ" in page
+    assert said["edges"] == json.loads(circuits.compare(found, progress=False).differences.to_json(orient="records"))
     saved = [circuits.Circuit.load(each) for each in said["circuits"]]
     assert [each.kept_edges for each in saved] == [each.kept_edges for each in found.values()]
 
@@ -83,6 +85,12 @@ def test_info_says_what_things_are(compared: tuple[Path, dict[str, Any]]) -> Non
     weights = tasks.Run.load(run).checkpoint(10700)
     assert json.loads(call("info", weights.path, "--json").stdout)["step"] == 10700
     assert "natural" in json.loads(call("info", run.parent, "--json").stdout)["runs"]
+    assert json.loads(call("info", "pilot/natural", "--json").stdout)["phases"] == tasks.Run.load(run).phases
+    assert "page" in call("info", compared[0] / "page.html").output
+    assert list(json.loads(call("info", compared[0] / "circuits", "--json").stdout)["files"]) == [
+        "step_10_700.json",
+        "step_900.json",
+    ]
     data = json.loads(call("info", SHIPPED.parent / "data", "--json").stdout)
     assert data["splits"]["test_inferred_iid"] == len(
         tasks.TwoHopTask.from_files(SHIPPED.parent / "data").split("test_inferred_iid")
@@ -108,19 +116,30 @@ def test_a_run_is_trained_and_trained_longer(tmp_path: Path) -> None:
     [
         (("nonsense",), 2, "nonsense"),
         (("compare", "--nonsense"), 2, "nonsense"),
-        (("compare", EARLY), 1, "needed are two checkpoints or more, got 1"),
+        (("compare", EARLY), 1, "two checkpoints or more, got 1"),
+        (("compare", EARLY, GROKKED, "--label", "a"), 1, "2 checkpoints and 1 labels"),
+        (("compare", EARLY, GROKKED, "-o", "page.svg"), 1, "needed is a file that ends in .html"),
+        (("compare", "pilot/naturl", GROKKED), 1, "pilot has no run 'naturl'; its runs: both_hops"),
+        (("compare", "pilot", GROKKED), 1, "pilot is a study; name one of its runs"),
+        (
+            ("compare", EARLY, "pilot/untied"),
+            1,
+            "n_blocks 4, n_loops 1 against n_layers 4",
+        ),
         (("compare", EARLY, "pilot/natural@nonsense"), 1, "no checkpoint 'nonsense'; phases reached"),
         (("compare", EARLY, "nonsense@final"), 1, "nonsense is no complete run"),
         (("compare", EARLY, EARLY), 1, "is given twice"),
-        (("compare", EARLY, "study/natural-g1-r0@final"), 1, "was trained on another graph than natural"),
+        (("compare", EARLY, "study/natural-g1-r0@final"), 1, "was trained on another knowledge graph than natural"),
         (("compare", EARLY, GROKKED, "--split", "nonsense"), 1, "split must be one of"),
         (("draw", "nonsense.json"), 1, "nonsense.json"),
-        (("draw", "a.json", "a.json"), 1, "a is given twice"),
+        (("draw", "a.json", "a.json"), 1, "a.json: there is no such file"),
         (("draw", "a.json", "--label", "x", "--label", "y"), 1, "1 circuits and 2 labels"),
+        (("draw", "."), 1, "no circuit in the folder"),
         (("train", "-o", "run", "--supervision", "nonsense"), 1, "supervision must be one of"),
         (("train",), 2, "--out"),
         (("info", "nonsense"), 1, "no such file or folder"),
-        (("info", Path(__file__)), 1, "nothing that grokscope writes"),
+        (("info", Path(__file__)), 1, "none of the files that grokscope writes"),
+        (("info", "."), 1, "holds no run, no study, no results"),
     ],
 )
 def test_what_is_refused_ends_with_a_line_and_a_code(

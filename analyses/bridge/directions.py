@@ -91,7 +91,7 @@ class BridgeDirectionResult(Result):
             on=f"{best.asked(self.model, self.split, of=self.n_asked)}, all answered right before.",
             means=f"{means if steered else f'Fewest answers stay as they were at {best.place}'}: {best.number(column)} (1 "
             "is all, 0 none).",
-            sure=f"No interval is held of the share that follows. {stays}" if steered else f"{stays} {CHOSEN}",
+            sure=f"No interval was computed of the share that follows. {stays}" if steered else f"{stays} {CHOSEN}",
             would_change=f"Other vectors at that place give: {there}. What random ones of that length do, too, is not due "
             f"to the {'difference' if steered else name}.",
         )

@@ -133,7 +133,7 @@ class EvidenceResult(Result):
         counts = cells.rows["used"].value_counts(sort=False).items()
         words = ", ".join(f"{word} at {n}{f' ({places})' if word == YES else ''}" for word, n in counts) or "no word"
         lens, probe = (len(cells.having(**{verdict: YES}).rows) for verdict in ("readable", "probe_readable"))
-        sure = "No interval is held of what answers follow."
+        sure = "No interval was computed of what answers follow."
         if turn is not None:
             of = f"Of the share that mean states turn beyond random vectors at {turn.place}, {turn.number('excess')}"
             sure = f"{turn.bounds(of=of)} {CHOSEN}"

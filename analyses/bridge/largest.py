@@ -32,7 +32,7 @@ class Row:
     >>> row.place, row.number("value"), row.number("control"), row.whole("n")
     ('L0 r1', '0.50', '–', '80')
     >>> row.bounds(), row.bounds(of="Of the gain", low="gain_low")
-    ('The 95 % interval over units is [0.10, 0.25].', 'Of the gain, no interval is held.')
+    ('The 95 % interval over units is [0.10, 0.25].', 'Of the gain, no interval was computed.')
     >>> row.asked("tiny", "test", of=120)
     'tiny, test: 80 of 120 questions over 43 units'
     """
@@ -75,7 +75,7 @@ class Row:
     def bounds(self, low: str = "low", high: str = "high", *, of: str = "", over: str = "units") -> str:
         """The sentence on a 95 % interval."""
         ends = self.as_number(low), self.as_number(high)
-        said = "No interval is held." if any(map(math.isnan, ends)) else bounds_in_words(*ends, over=over)
+        said = "No interval was computed." if any(map(math.isnan, ends)) else bounds_in_words(*ends, over=over)
         return f"{of}, {said[0].lower()}{said[1:]}" if of else said
 
     def asked(self, *about: str, of: float | None = None) -> str:
@@ -164,4 +164,4 @@ def without_number(measured: str, table: pd.DataFrame, *about: str) -> Explanati
         return without_rows(who)
     none = "Nothing: the number is missing in all rows."
     rows = f"{who}, {counted(len(table), 'row')}."
-    return Explanation(measured, rows, none, "No interval is held.", "Questions that give a number.")
+    return Explanation(measured, rows, none, "No interval was computed.", "Questions that give a number.")

@@ -61,7 +61,7 @@ class TransferEvidenceResult(Result):
         """What writing the bridge in another form gains most, next to another entity in its place."""
         n = [f"{count:,}" for count in sorted({*self.table["n"].agg(["min", "max"]).dropna().astype(int)})]
         used = ", ".join(f"{word} in {count}" for word, count in self.table["used"].value_counts().items())
-        means, sure = "Nothing: no row has a gain.", f"No interval is held, of {self.caption}."
+        means, sure = "Nothing: no row has a gain.", f"No interval was computed, of {self.caption}."
         for row in self.table.dropna(subset="gain").nlargest(1, "gain").to_dict("records"):
             means = (
                 f"The largest gain is {fixed(row['gain'], 2)}, from {fixed(row['accuracy'], 2)} to "

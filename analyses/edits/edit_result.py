@@ -137,7 +137,7 @@ class EditResult(Result):
             means=f"The share of questions that follow is {shares} (1 is all, 0 none)."
             if ends
             else "Nothing: no edit took where a method is defined.",
-            sure=f"The 95 % Wilson intervals, over edits, are {bounds}." if ends else "No interval is held.",
+            sure=f"The 95 % Wilson intervals, over edits, are {bounds}." if ends else "No interval was computed.",
             would_change=f"More edits: {took} took and have such questions, of which {before} were answered right before."
             if ends
             else "Other methods, or other facts.",

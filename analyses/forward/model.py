@@ -46,6 +46,7 @@ def _check_class(model: object) -> None:
         whence = (
             "TransformerBridge.boot_transformers makes one of a published decoder, tasks.build_model and tasks.Run give one"
         )
+        whence = "pass what its model() gives" if callable(getattr(model, "model", None)) else whence
         raise TypeError(
             "a model must be a transformer_lens.HookedTransformer or TransformerBridge, or a TRM of this project, got a "
             f"{kind.__module__}.{kind.__qualname__}; "

@@ -12,6 +12,7 @@ from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
 from ..forward.engine import Choice, budget, engine_of
+from ..forward.model import check_reachable
 from ..forward.places import check_edges, check_paths
 from .effects import Direction, PatchingResult, patch_each
 from .kept import keeping
@@ -85,6 +86,7 @@ def path_patch(
     kept = [] if keep_in is None else folder_problems(keep_in=keep_in)
     kept += ["keep_in goes with single edges, without through"] if keep_in is not None and through else []
     refuse(choice + kept + common_problems(**common, progress=progress, seed=seed))
+    check_reachable(model)
     pairs.check_against(model)
     workers = None if through else Workers.asked()
     memory = budget(max_memory, model) // (workers.n_jobs if workers and max_memory is None else 1)

@@ -79,7 +79,7 @@ class OtherPromptsResult(Result):
             means=f"As shares of the gap (1 is all of it, 0 nothing), {self._said}.",
             sure=f"The 95 % intervals of what is kept, over resampled units, are: {bounds}."
             if bounds
-            else "No interval is held.",
+            else "No interval was computed.",
             would_change=f"Closed edges that carry something else than {self.background} states. "
             + (f"Random circuits of its size keep a median of {random}." if random else "No random circuit was drawn."),
         )

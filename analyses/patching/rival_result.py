@@ -135,7 +135,7 @@ class RivalResult(Result):
     def _sure(own: Mapping[Any, Any], best: Mapping[Any, Any]) -> str:
         """The interval of the circuit's share, and that of the best rival's difference."""
         if not own or not best:
-            return bounds_in_words(own["low"], own["high"]) if own else "No interval is held."
+            return bounds_in_words(own["low"], own["high"]) if own else "No interval was computed."
         return (
             f"{bounds_in_words(own['low'], own['high'])} Of the difference, below 0 where the rival is less faithful, it is "
             f"{interval(best['difference_low'], best['difference_high'], 2)}."

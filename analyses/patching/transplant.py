@@ -89,7 +89,7 @@ class TransplantResult(Result):
             on=f"{self.receiver}, {counted_units(first)}{said(self.shared, first['n'])}. "
             + gap_in_words(first["gap"], {"metric": self.metric, "unit": self.unit}),
             means=means,
-            sure=f"The 95 % intervals over resampled units are {own} and {other}." if own else "No interval is held.",
+            sure=f"The 95 % intervals over resampled units are {own} and {other}." if own else "No interval was computed.",
             would_change=f"Another donor than {self.donor}; the table holds both shares at "
             f"{counted(len(self.table), 'component')}.",
         )

@@ -116,7 +116,7 @@ class DirectionTransferResult(Result):
         share = {row["measure"]: fixed(row["value"], 2) for row in self.table.to_dict("records")}
         lacking = [name for name in (OWN, TRANSFERRED) if name not in share]
         nothing = self.reason or (f"there is no share for {' and '.join(lacking)}" if lacking else "")
-        means, sure = f"Nothing is decided: {nothing}.", f"No interval is held; {self.n_asked} questions were asked."
+        means, sure = f"Nothing is decided: {nothing}.", f"No interval was computed; {self.n_asked} questions were asked."
         if not nothing:
             means = (
                 f"The model's own direction moves {share[OWN]} of the answers, the donor's {share[TRANSFERRED]}, so that "

@@ -113,7 +113,7 @@ class InvarianceResult(Result):
             on=f"{self.model}, {counted(n_edges, 'edge')} of a circuit, by {self.metric}; n = {n} prompt pairs over "
             f"{counted(n_units, 'unit')}.",
             means=f"Nothing of effects: {nothing}." if nothing else found,
-            sure=f"No interval is held; n = {n}. Rewrites that compute something else, and so say nothing of effects: "
+            sure=f"No interval was computed; n = {n}. Rewrites that compute something else, and so say nothing of effects: "
             f"{len(rows) - len(same)} of {len(rows)}.",
             would_change=f"A rewrite of the same function in which an effect changes{tried if len(same) else ''}.",
         )

@@ -107,7 +107,7 @@ class PathDistances(Result):
             on=f"{', '.join(dict.fromkeys([*self.table['a'], *self.table['b']]))}, on {self.split}, with {self.n_pairs} of "
             f"{counted(self.n_asked, 'prompt pair')}, which all of them answer.",
             means=f"{said[0]}; {scale}." if said else "Nothing: no couple of trainings was measured.",
-            sure=f"No interval is held; n = {self.n_pairs} prompt pairs. The least distance of what is different by "
+            sure=f"No interval was computed; n = {self.n_pairs} prompt pairs. The least distance of what is different by "
             f"construction: {', '.join(least) or 'not measured'}.",
             would_change=f"Several graphs with replicates, over which equivalence decides.{without}",
         )

@@ -78,7 +78,7 @@ class Profile(Result):
     def explain(self) -> Explanation:
         """Where the largest value is, and how large it is."""
         values, places = self.table["value"].dropna(), (self.table["layer"].nunique(), self.table["role"].nunique())
-        means, sure = f"Nothing: {self.reason or 'no cell has a value'}.", f"No interval is held; {self._n}."
+        means, sure = f"Nothing: {self.reason or 'no cell has a value'}.", f"No interval was computed; {self._n}."
         if len(values):
             row = self.table.dropna(subset="value").iloc[int(values.to_numpy(dtype=float).argmax())]
             scale = " (0 is nothing, 1 all of it)" if self.unit.startswith("share") else ""

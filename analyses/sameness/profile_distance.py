@@ -86,7 +86,7 @@ class ProfileDistance(Result):
             on=f"{self.a} with n = {self.n_a} queries, {self.b} with n = {self.n_b}; the way has "
             f"{counted(len(self.table), 'couple')} of cuts.",
             means="Nothing: the distance is undefined." if math.isnan(self.value) else means,
-            sure=f"No interval is held; n = {self.n_a} and {self.n_b}. Noise in either profile makes the distance larger.",
+            sure=f"No interval was computed; n = {self.n_a} and {self.n_b}. Noise in either profile enlarges it.",
             would_change=f"{others if len(rest) else ''}What counts as far takes a margin, or the distance of replicates; "
             "neither is held.",
         )

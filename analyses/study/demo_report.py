@@ -4,13 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ...circuits import Circuit, CircuitComparison, Result, draw
 from ...circuits.plain_text import counted
-from ...circuits.units import fixed, interval
-from ...circuits.verdicts import DIFFERENT, SAME
+from ...circuits.units import fixed
 from ...tasks import SPLITS, Checkpoint, PromptPairs, Run, two_hop
 from ..bridge.evidence import EvidenceResult
 from ..bridge.lens import TARGETS, LensResult
@@ -20,6 +18,7 @@ from ..plots.curves import accuracy_curves
 from ..plots.heatmaps import lens_heatmaps
 from ..statistics import wilson
 from ..training.trajectory import CircuitTrajectory
+from .compared import headline, lead
 
 SPLIT = "test_inferred_iid"
 EVIDENCE = (
@@ -112,30 +111,6 @@ def summary(demo: Demo) -> Iterator[str]:
         f"{table.loc['gained', 'value']:.0f} only both hops; rank correlation {fixed(row['value'], 2)} "
         f"[{fixed(row['low'], 2)}, {fixed(row['high'], 2)}] over {row['n_edges']} live edges, n = {row['n']}"
     )
-
-
-def headline(comparison: CircuitComparison) -> str:
-    """Whether the two circuits differ, by how much, and how sure that is."""
-    row = comparison.summary().table.iloc[0]
-    word = {SAME: "The two circuits are the same", DIFFERENT: "The two circuits differ"}.get(
-        row["verdict"], "No sure difference between the two circuits"
-    )
-    if np.isnan(row["distance"]):
-        return f"{word}: {row['reason']}"
-    bounds = interval(row["low"], row["high"], 2)
-    sure = f" (95 % interval {bounds}, n = {row['n']} questions)" if bounds else f" (n = {row['n']} questions)"
-    return f"{word}: their distance is {fixed(row['distance'], 2)}{sure}"
-
-
-def lead(comparison: CircuitComparison) -> str:
-    """What the number of the headline is held against, and what it says nothing of."""
-    row = comparison.summary().table.iloc[0]
-    said = ["A distance of 0 is equal, 1 nothing in common."]
-    if not np.isnan(row["halves"]):
-        said.append(f"One circuit, measured on two halves of the questions, is {fixed(row['halves'], 2)} from itself.")
-    if not np.isnan(row["low"]):
-        said.append(f"The interval is over {counted(int(row['n_units']), 'fact')} of the first hop.")
-    return " ".join([*said, "There is one training of each model, so nothing follows for other trainings."])
 
 
 def write_report(demo: Demo, path: Path) -> Path:

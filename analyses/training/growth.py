@@ -86,7 +86,7 @@ class RunSummary(Result):
             on=f"{self.name} ({self.regime}), trained for {trained:,} steps; accuracies are of these numbers of questions: "
             f"{sizes or 'unknown'}.",
             means=f"{means} Reached: {steps or 'none'}.",
-            sure=f"One run, so no interval is held. {steady if self.stability == self.stability else ''}",
+            sure=f"One run, so no interval was computed. {steady if self.stability == self.stability else ''}",
             would_change=f"More steps: {never} may be reached later."
             if never
             else "Other levels of accuracy, or another seed.",

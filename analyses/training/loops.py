@@ -67,7 +67,7 @@ class LoopResult(Result):
             means=f"With {trained}, as in training, it answers {right} (1 is all, 0 none)."
             if own
             else f"It was not run with {trained}, as in training: only {others} of {first} is known (1 is all, 0 none).",
-            sure=f"The 95 % Wilson intervals are {bounds}." if own else "No interval is held with the loops of training.",
+            sure=f"The 95 % Wilson intervals are {bounds}." if own else "No interval: it was not run as in training.",
             would_change=f"Another number of loops: of {first} it answers {others}."
             if others
             else "Other numbers of loops.",

@@ -142,7 +142,7 @@ class AuditResult(Result):
             on=f"{self.about}; n differs from row to row and is at most {most:,}.",
             means=f"{self._stands[:1].upper()}{self._stands[1:]}. Tiers go from {next(iter(TIERS))} to {[*TIERS][-1]}, "
             f"levels from {next(iter(LEVELS))} to {[*LEVELS][-1]}.",
-            sure=f"{first[0] if first else 'No interval is held.'} Criteria without an interval: {without} of "
+            sure=f"{first[0] if first else 'No interval was computed.'} Criteria without an interval: {without} of "
             f"{len(self.table)}.",
             would_change=f"{f'{self._next[:1].upper()}{self._next[1:]}. ' if self._next else ''}{falls}",
         )

@@ -12,6 +12,8 @@ from grokscope.circuits.destination import input_problems
 from grokscope.circuits.documents import FileError
 from grokscope.circuits.plain_text import plain
 
+VOCABULARY = "vocab.json"  # of data in the published format
+
 
 def main(
     path: Annotated[
@@ -38,17 +40,31 @@ def described(path: Path) -> dict[str, Any]:
         FileNotFoundError: if there is nothing.
         ValueError: if it is nothing that grokscope writes, or damaged; it says why.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file or folder")
+    path = path if path.exists() else _shipped(path)
     if path.is_dir():
         return _folder(path)
-    if path.suffix == ".json":
-        return _result(path)
     if path.suffix == ".safetensors":
         return _checkpoint(path)
+    if path.suffix in (".html", ".htm"):
+        return {"kind": "page", "says": "open it in a browser; what it shows is no result that can be read back"}
+    if path.suffix in (".json", ""):
+        return _result(path)
     raise FileError(
-        f"{path} is nothing that grokscope writes: results are .json, weights .safetensors, runs and studies folders"
+        f"{path} is none of the files that grokscope writes: results are .json, weights .safetensors, pages .html"
     )
+
+
+def _shipped(path: Path) -> Path:
+    """The place of a shipped study, or of a run of one.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    from grokscope.tasks.runs.study import SHIPPED
+
+    if not (SHIPPED / path).exists():
+        raise FileNotFoundError(f"{path}: there is no such file or folder, nor such a shipped study or run")
+    return SHIPPED / path
 
 
 def _result(path: Path) -> dict[str, Any]:
@@ -68,6 +84,10 @@ def _folder(path: Path) -> dict[str, Any]:
     if run_folders(path):
         study = load_study(path)
         return {"kind": "study", "says": repr(study), "runs": {name: repr(run) for name, run in study.runs.items()}}
+    if inside := sorted(path.glob("*.json")) if not (path / VOCABULARY).exists() else []:
+        return {"kind": "folder", "files": {each.name: _kind(each) for each in inside}}
+    if not (path / VOCABULARY).exists():
+        raise FileError(f"{path} holds no run, no study, no results and no {VOCABULARY}, as data in the published format do")
     task = TwoHopTask.from_files(path)
     return {
         "kind": "task in the published format",
@@ -87,3 +107,11 @@ def _checkpoint(path: Path) -> dict[str, Any]:
     (checkpoint,) = (each for each in map(run.checkpoint, run.steps) if each.path.name == path.name)
     accuracy = {name: round(float(value), 4) for name, value in checkpoint.accuracy.items()}
     return {"kind": "checkpoint", "says": repr(checkpoint), "step": checkpoint.step, "of": repr(run), "accuracy": accuracy}
+
+
+def _kind(path: Path) -> str:
+    """What a file of a folder is, in a line."""
+    try:
+        return str(_result(path)["says"])
+    except ValueError:
+        return "no result of grokscope"

@@ -310,15 +310,21 @@ class PromptPairs(Rows):
             check_forward(model)
             self.check_against(model)
             refuse(problems_of_hooks(model, "pairs are kept for the model without any"))
-        correct = torch.ones(len(self), dtype=torch.bool, device="cpu")
-        for model in models:
-            for prompts, answers in ((self.clean, self.answers), (self.corrupt, self.foils)):
-                correct &= is_right(model, prompts, answers, self.answer_position)
+        right = [self._right_of(model) for model in models]
+        correct = torch.stack([torch.ones(len(self), dtype=torch.bool, device="cpu"), *right]).all(0)
         if not correct.any():
+            each = (f"{int(rows.sum())} by {model.cfg.model_name}" for model, rows in zip(models, right, strict=True))
             raise ValueError(
-                f"none of the {len(self)} pairs is answered correctly on both sides by all {len(models)} models"
+                f"none of the {len(self)} pairs is answered correctly on both sides by all {len(models)} models; "
+                f"{', '.join(each)}"
             )
         return replace(self.take(correct), recipe={**self.recipe, "n_asked": self.n_asked})
+
+    def _right_of(self, model: "Model") -> Bool[Tensor, " query"]:
+        """Which pairs a model answers correctly on both prompts."""
+        sides = ((self.clean, self.answers), (self.corrupt, self.foils))
+        one, other = (is_right(model, prompts, answers, self.answer_position) for prompts, answers in sides)
+        return one & other
 
 
 def _hashes_of(given: Any) -> Mapping[str, Sequence[str]]:

@@ -187,6 +187,28 @@ def load_study(name: str | Path = "study") -> Study:
         return Study(folder, {run.name: Run.load(run) for run in _runs_of(folder)})
 
 
+def run_called(name: str | Path) -> Run:
+    """A run in a folder, or one of a shipped study, such as `pilot/natural`.
+
+    Raises:
+        FileNotFoundError: if there is none; of a study, the message lists its runs.
+        CheckpointError: if it cannot be read.
+    """
+    refuse(input_problems(name=name))
+    here, shipped = Path(name), SHIPPED / name
+    place = next((each for each in (here, shipped) if each.is_dir()), None)
+    if place is not None and (place / SETTINGS).is_file():
+        return Run.load(place)
+    if place is not None and (inside := [run.name for run in run_folders(place)]):
+        raise FileNotFoundError(f"{name} is a study; name one of its runs, such as {name}/{inside[0]}: {', '.join(inside)}")
+    studies = (folder for folder in (here.parent, shipped.parent) if run_folders(folder) and folder != SHIPPED)
+    if place is None and (study := next(studies, None)):
+        raise FileNotFoundError(
+            f"{study.name} has no run {here.name!r}; its runs: {', '.join(r.name for r in run_folders(study))}"
+        )
+    return Run.load(here)
+
+
 def run_folders(folder: Path) -> list[Path]:
     """The folders of runs in a folder, by name; also those that lack something, which reading them then names."""
     return sorted({path.parent for name in (SETTINGS, METRICS) for path in folder.glob(f"*/{name}")})

@@ -11,6 +11,7 @@ from ...circuits.destination import folder_problems
 from ..models.config import ModelConfig
 from ..questions.supervision import PRESETS
 from ..questions.twohop import TwoHopTask
+from ..runs.folder import SETTINGS
 from ..runs.phases import PHASES
 from ..runs.training_config import TrainConfig
 from .train import train
@@ -31,6 +32,9 @@ def main(
 ) -> None:
     """Train one model on two-hop questions, and save checkpoints as it goes.
 
+    Natural training groks late, long after the steps that are the default here; models that are also taught compositions of
+    all facts get there early.
+
     \b
     grokscope train -o runs/natural
     grokscope train -o runs/taught --supervision both_hops --stop-at ood_generalised
@@ -38,14 +42,16 @@ def main(
     """
     problems = folder_problems(out=out) + seed_problems(seed) + whole_problems(1, max_steps=max_steps)
     problems += choice_problems(size=(size, SIZES), supervision=(supervision, PRESETS))
+    if (out / SETTINGS).is_file() and not resume:
+        problems.append(f"{out} holds a run already: say --resume to go on with it, or choose another folder")
     refuse(problems + ([] if stop_at is None else choice_problems(stop_at=(stop_at, PHASES))))
     task = TwoHopTask.random(seed=seed) if data is None else TwoHopTask.from_files(data)
     config = getattr(TrainConfig, size)(max_steps=max_steps, stop_at=stop_at, seed=seed)
     run = train(task.with_supervision(PRESETS[supervision]), getattr(ModelConfig, size)(), config, out, resume=resume)
+    last = run.metrics.iloc[-1]
+    accuracy = {name: float(last[name]) for name in ("train", *task.splits) if name in last}
     if as_json:
-        last = run.metrics.iloc[-1]
-        accuracy = {name: float(last[name]) for name in ("train", *task.splits) if name in last}
         return typer.echo(json.dumps({"run": str(out), "phases": run.phases, "steps": run.steps, "accuracy": accuracy}))
-    typer.echo(
-        f"{run!r}\nphases by step: {', '.join(f'{name} at {step:,}' for name, step in run.phases.items())}\nrun: {out}"
-    )
+    phases = ", ".join(f"{name} at {step:,}" for name, step in run.phases.items())
+    shares = ", ".join(f"{name} {share:.2f}" for name, share in accuracy.items())
+    typer.echo(f"{run!r}\nsteps: {phases}\nexact match at the end: {shares}\nrun: {out}")

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from typing import Any
 
 import jaxtyping
 import pytest
@@ -142,3 +143,12 @@ def test_predictions_need_logits(donor_world: TwoHopTask) -> None:
     assert tasks.exact_match(lambda tokens: logits[: len(tokens)], queries).all()
     with pytest.raises(TypeError, match=r"a GPT2LMHeadModel gives CausalLMOutput.* not logits"):
         tasks.predictions(BUILDERS["GPT2LMHeadModel"](), torch.zeros(2, 3, dtype=torch.long), -1)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", ["discover", "path_patch", "edge_attribution", "run_with_edges", "attribute_attention"])
+def test_of_a_checkpoint_it_is_said_how_to_open_it(name: str, evidence_world: TwoHopTask) -> None:
+    checkpoint = tasks.load_study("pilot").runs["natural"].checkpoint("final")
+    call: Any = calls(evidence_world)[name]
+    with pytest.raises(TypeError, match=r"got a .*Checkpoint; pass what its model\(\) gives"):
+        call(checkpoint)

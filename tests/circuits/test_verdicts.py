@@ -270,6 +270,6 @@ def test_what_it_says_of_itself_is_what_it_holds() -> None:
             assert (row["reason"] or halves_apart[0]) in said.would_change
     bare = {name: dataclasses.replace(each, deltas=None, donor_gaps=None) for name, each in planted(0).items()}
     assert_explained(compared(bare))
-    assert compared(bare).explain().sure == "No interval is held."
+    assert compared(bare).explain().sure == "No interval was computed."
     assert "no rows" in dataclasses.replace(found, table=found.table.head(0)).explain().means
     assert "no rows" in dataclasses.replace(found.summary(), table=pd.DataFrame()).explain().means

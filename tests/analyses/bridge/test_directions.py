@@ -52,4 +52,4 @@ def test_what_it_says_of_itself_is_what_it_holds(donor_world: TwoHopTask) -> Non
         lead, said = "bridge" if column == "kept" else "mean state", result.explain()
         assert said.means == f"{means}{found[lead]:.2f} (1 is all, 0 none)."
         assert f"random {found['random']:.2f}." in said.would_change
-    assert steered.explain().sure.startswith("No interval is held of the share that follows.")
+    assert steered.explain().sure.startswith("No interval was computed of the share that follows.")

@@ -232,5 +232,5 @@ def test_what_it_says_of_itself_is_what_it_holds() -> None:
     said = f"few: {few['reason']}; all: keeps {fine['kept']:.2f}, loses {fine['lost']:.2f}"
     assert said in result.explain().means and f"[{fine['low']:.2f}, {fine['high']:.2f}]" in result.explain().sure
     alone = replace(result, table=result.table.head(1))
-    assert alone.explain().sure == "No interval is held."
+    assert alone.explain().sure == "No interval was computed."
     assert "no rows" in replace(result, table=result.table.head(0)).explain().means

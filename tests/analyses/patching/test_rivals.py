@@ -288,7 +288,7 @@ def test_what_it_says_of_itself_is_what_it_holds() -> None:
     kept, best = (shown(found[name]["faithfulness"]) for name in ("circuit", result.best))
     assert f"keeps {kept} of the gap" in said.means and f"({result.best}) {best}." in said.means
     gone = dataclasses.replace(result, reason="on the judging half the gap is too small").explain()
-    assert gone.means == "Nothing: on the judging half the gap is too small." and gone.sure == "No interval is held."
+    assert gone.means == "Nothing: on the judging half the gap is too small." and gone.sure == "No interval was computed."
     alone = dataclasses.replace(result, table=result.table.assign(searched=np.nan)).explain()
     assert "no rival was found" in alone.means and alone.sure.startswith("The 95 % interval")
     assert "no rows" in dataclasses.replace(result, table=result.table.head(0)).explain().means

@@ -84,5 +84,5 @@ def test_what_it_says_of_itself_is_what_it_holds(evidence_world: TwoHopTask, pai
     assert f"At {row['node']}, where" in result.explain().means
     assert f"restores {shown(row['other'])} (1 is the whole gap" in result.explain().means
     gone = dataclasses.replace(result, reason="the gap is too small").explain()
-    assert gone.means == "Nothing: the gap is too small." and gone.sure == "No interval is held."
+    assert gone.means == "Nothing: the gap is too small." and gone.sure == "No interval was computed."
     assert "no rows" in dataclasses.replace(result, table=result.table.head(0)).explain().means

@@ -17,8 +17,9 @@ import pytest
 from wording import problems
 
 from grokscope import analyses, tasks
+from grokscope.analyses.study.compared import headline, lead
 from grokscope.analyses.study.demo import main, run_demo
-from grokscope.analyses.study.demo_report import accuracy_table, faithfulness_table, headline, lead, summary
+from grokscope.analyses.study.demo_report import accuracy_table, faithfulness_table, summary
 
 ROOT = Path(__file__).parents[3]
 
