@@ -12,8 +12,14 @@ from playwright.sync_api import Page
 from grokscope.circuits import Circuit, draw
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 420])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1280, "light"),
+        (420, "dark"),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((1280, "dark"), (420, "light"))),
+    ],
+)
 def test_axe_finds_no_violation(scheme: str, width: int, shown: Shown) -> None:
     page = shown(draw(BOTH), color_scheme=scheme, viewport={"width": width, "height": 900})
     rules = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}}

@@ -133,7 +133,14 @@ GPT2 = ComputationGraph.transformer(tuple(f"t{i}" for i in range(6)), "t5", n_la
 
 
 @pytest.mark.parametrize("width", [1280, 420])
-@pytest.mark.parametrize("make", [induction, lambda: random_circuit(LOOPS, 60), lambda: random_circuit(GPT2, 200)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        induction,
+        pytest.param(lambda: random_circuit(LOOPS, 60), marks=pytest.mark.slow),
+        lambda: random_circuit(GPT2, 200),
+    ],
+)
 def test_no_text_is_below_eleven_pixels_and_nothing_is_wider_than_the_window(make: object, width: int, shown: Shown) -> None:
     page = shown(draw({"a": make(), "b": make()}), viewport={"width": width, "height": 800})
     for view in ("side", "difference"):

@@ -47,6 +47,7 @@ def found_by(edges: list[Edge], search: str) -> set[str]:
     return {str(edge) for edge in edges if all(one(edge, term) for term in search.split())}
 
 
+@pytest.mark.slow
 def test_parts_of_names_are_found(shown: Shown) -> None:
     circuit = random_circuit(WIDE, 280)
     page, edges = shown(draw(circuit)), circuit.kept_edges

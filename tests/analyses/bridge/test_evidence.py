@@ -93,6 +93,7 @@ def pair_codes(seed: int) -> list[EvidenceResult]:
     return [bridge_evidence(model, world, "test_inferred_iid", seed=seed) for model in models]
 
 
+@pytest.mark.slow
 def test_planted_pair_codes_answer_all_and_use_no_bridge() -> None:
     soft, sharp = pair_codes(1)
     for result in (soft, sharp):
@@ -194,6 +195,7 @@ def false_used(seeds: range) -> tuple[int, int]:
     return used, decided
 
 
+@pytest.mark.slow
 def test_a_few_resampled_nulls_are_never_called_used() -> None:
     used, decided = false_used(range(8))
     assert used == 0 and decided >= 6

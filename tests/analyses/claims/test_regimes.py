@@ -27,6 +27,7 @@ from grokscope.tasks import (
 from grokscope.tasks.runs.shipping import copy_run
 
 
+@pytest.mark.slow
 def test_a_circuit_without_accuracy_and_neither_are_told_apart(lines: Callable[[], list[str]]) -> None:
     """First hop at step 1,000 uses bridges of OOD facts and answers no OOD+OOD question; untied models do neither."""
     pilot = load_study("pilot")

@@ -183,7 +183,9 @@ def test_hovers_show_labels_as_they_are(browser: Browser, tmp_path: Path) -> Non
             assert f"key: {label}" in " ".join(texts(page, ".hoverlayer tspan.line, .hoverlayer text"))
 
 
-@pytest.mark.parametrize("name", ["cost", "use", "repair", "study", "transfer"])
+@pytest.mark.parametrize(
+    "name", ["use", *(pytest.param(each, marks=pytest.mark.slow) for each in ("cost", "repair", "study", "transfer"))]
+)
 def test_hovers_show_names_as_they_are(name: str, browser: Browser, tmp_path: Path) -> None:
     """Of every trace in turn: texts in templates, and names, which plotly would cut after 15 signs."""
     report, figure = Report("hover"), FIGURES[name]()

@@ -141,6 +141,7 @@ def test_a_block_as_two_layers_moves_what_is_read_after_each_layer_and_not_where
     assert NUMBERS["evidence profile"](given.model, halved, given)["distance"] > 0.1
 
 
+@pytest.mark.slow
 def test_circuits_do_move() -> None:
     """Registered verdicts called these different: circuits of one function, on one graph, after the best alignment."""
     given = world("tied")

@@ -258,7 +258,16 @@ def test_with_too_few_pairs_for_two_halves_no_rival_is_searched(
     assert row(result, "I2")["n"] == len(small[2]) == 9
 
 
-@pytest.mark.parametrize("instrument", ["faithfulness", "necessity", "invariance", "composition_scores", "path_patch"])
+@pytest.mark.parametrize(
+    "instrument",
+    [
+        "faithfulness",
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("necessity", "invariance", "composition_scores", "path_patch")
+        ),
+    ],
+)
 def test_an_error_of_an_instrument_is_not_taken_for_a_reason(
     world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, instrument: str
 ) -> None:

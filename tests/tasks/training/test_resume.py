@@ -42,6 +42,7 @@ from grokscope.tasks.training.training_state import KIND, TrainingState
 CONFIG = TrainConfig.tiny(max_steps=120, evaluate_every=10, n_checkpoints=4, examples_per_prefix=2)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_or_interrupted_is_continued_to_the_same_bits(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     start(whole).join()
