@@ -1,5 +1,6 @@
 """`grokscope draw`: saved circuits as one page that works without a network."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +27,7 @@ def main(
     grokscope draw early.json grokked.json -o page.html
     grokscope draw early.json grokked.json --label "step 900" --label "step 10,700"
     """
-    files = [inside for path in files for inside in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
+    files = [inside for path in files for inside in (_inside(path) if path.is_dir() else [path])]
     labels = label or _labels(files)
     gone = [f"{path}: there is no such file" for path in files if not path.exists()]
     wrong = gone or ([] if files else ["there is no circuit in the folder: no file that ends in .json"])
@@ -42,3 +43,8 @@ def _labels(files: Sequence[Path]) -> list[str]:
     """The files' names, with their folders' where names are alike."""
     names = [path.stem for path in files]
     return names if len(set(names)) == len(names) else [f"{path.parent.name}/{path.stem}" for path in files]
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The folder's circuits, numbers in their names as numbers: step_900 comes before step_10700."""
+    return sorted(folder.glob("*.json"), key=lambda path: [part.zfill(20) for part in re.split(r"(\d+)", path.stem)])

@@ -75,6 +75,11 @@ def test_circuits_are_drawn_without_torch(compared: tuple[Path, dict[str, Any]],
     assert page.read_text() == circuits.draw(drawn).save(tmp_path / "ours.html").read_text()
 
 
+def test_circuits_of_a_folder_are_drawn_by_step(compared: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    assert call("draw", compared[0] / "circuits", "-o", tmp_path / "page.html").exit_code == 0
+    assert "step_900 / step_10700" in (tmp_path / "page.html").read_text()
+
+
 def test_info_says_what_things_are(compared: tuple[Path, dict[str, Any]]) -> None:
     circuit = compared[1]["circuits"][0]
     told = json.loads(call("info", circuit, "--json").stdout)
@@ -88,7 +93,7 @@ def test_info_says_what_things_are(compared: tuple[Path, dict[str, Any]]) -> Non
     assert json.loads(call("info", "pilot/natural", "--json").stdout)["phases"] == tasks.Run.load(run).phases
     assert "page" in call("info", compared[0] / "page.html").output
     assert list(json.loads(call("info", compared[0] / "circuits", "--json").stdout)["files"]) == [
-        "step_10_700.json",
+        "step_10700.json",
         "step_900.json",
     ]
     data = json.loads(call("info", SHIPPED.parent / "data", "--json").stdout)

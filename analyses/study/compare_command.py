@@ -200,5 +200,9 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _file(label: str) -> str:
-    """A label as the name of a file."""
-    return re.sub(r"[^\w.-]+", "_", label).strip("._") or "circuit"
+    """A label as the name of a file.
+
+    >>> _file("natural, step 10,700")
+    'natural_step_10700'
+    """
+    return re.sub(r"[^\w.-]+", "_", re.sub(r"(?<=\d),(?=\d)", "", label)).strip("._") or "circuit"

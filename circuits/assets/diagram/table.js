@@ -129,7 +129,10 @@ function fillTable(app, holder, state) {
   for (const row of rows.slice(0, most)) {
     const line = tag("tr", { "data-row": row.name, ...(selected.has(row.name) ? { class: "gs-selected" } : {}) }, body);
     const name = tag("button", { type: "button", "aria-pressed": String(selected.has(row.name)), "data-focus": `row ${row.name}` }, tag("th", { scope: "row" }, line));
-    row.name.split(/ (?=-> )/).forEach((part, i) => tag("span", {}, name, i ? ` ${part}` : part)); // a line ends between them
+    row.name.split(/ (?=-> )/).forEach((part, i) => {
+      if (i) name.append(" "); // where a line may end
+      tag("span", {}, name, part);
+    });
     name.addEventListener("click", (event) => app.select(row.name, event.shiftKey || event.ctrlKey || event.metaKey));
     line.addEventListener("pointerenter", () => app.hoverName(row.name));
     line.addEventListener("pointerleave", () => app.hoverName(null));
