@@ -11,8 +11,7 @@ from ...circuits.destination import folder_problems
 from ...tasks import PromptPairs
 from ...tasks.questions.given_pairs import pairs_problems
 from ...tasks.transformerlens import Model
-from ..forward.engine import Choice, budget, engine_of
-from ..forward.model import check_reachable
+from ..forward.engine import Choice, budget, check_reachable, engine_of
 from ..forward.places import check_edges, check_paths
 from .effects import Direction, PatchingResult, patch_each
 from .kept import keeping

@@ -72,6 +72,7 @@ def test_a_gap_of_layers_is_called_after_the_layer_that_is_idle(shown: Shown) ->
     assert texts == ["loop 3"] and len({text for text, _ in expected(A).row_texts}) == len(expected(A).row_texts)
 
 
+@pytest.mark.slow
 def test_many_nodes_have_names_when_one_zooms_in(shown: Shown) -> None:
     graph = ComputationGraph.transformer(tuple(f"p{i}" for i in range(12)), "p11", n_layers=5, n_heads=12, n_blocks=5)
     page = shown(draw(random_circuit(graph, 290)))

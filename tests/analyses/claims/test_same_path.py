@@ -195,6 +195,7 @@ def test_the_other_checks_can_fail_too() -> None:
     assert not passed(result)["a distance for each couple"] and row["n"] == 4 and "ceiling" in row["rule"]
 
 
+@pytest.mark.slow
 def test_falsifiers_have_power_from_six_graphs_and_open_after_main_rows_only() -> None:
     used = {"evidence": {"early": evidence(), "early taught": evidence("no")}}
     first = {"lens": {"early": lens(answer_first=True)}}

@@ -221,6 +221,7 @@ def test_without_intermediates_that_is_not_measured_and_says_why(world: SimpleNa
         assert row(result, code)["word"] == NOT_MEASURED and "nothing was given" in row(result, code)["finding"]
 
 
+@pytest.mark.slow
 def test_pairs_with_intermediates_do_without_a_task(world: SimpleNamespace) -> None:
     result = audit(world.model, world.circuit, world.pairs, n_random=N_RANDOM, progress=False)
     finding = row(result, "E1")["finding"]
@@ -395,6 +396,7 @@ def test_a_circuit_of_edges_at_all_positions_together(small: tuple[HookedTransfo
     assert not math.isnan(row(result, "C5")["value"]) and not math.isnan(row(result, "I4")["value"])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_table_and_the_caption_says_what_is_audited(
     small: tuple[HookedTransformer, Circuit, PromptPairs],
 ) -> None:
