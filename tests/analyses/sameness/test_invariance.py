@@ -21,7 +21,7 @@ from grokscope.tasks.transformerlens import HookedTransformer
 
 MOST = 1e-3
 N_QUESTIONS = 64
-FAST = {("residual rotated", number) for number in ("state profile", "evidence profile")}
+FAST = {("residual rotated", number) for number in ("state profile", "evidence profile", "content")}
 FAST |= {(rewrite, "state profile") for rewrite in ("a head in seven", "idle blocks", "all together")}
 Numbers = Mapping[str, float]
 
