@@ -152,7 +152,11 @@ UNTITLED = ("accuracy", "study")
 """By the figures themselves, not by who calls."""
 
 
-@pytest.mark.parametrize("name", FIGURES)
+ONE_OF_EACH = ("effects", "growth", "faithfulness", "study", "quantities")  # heat map, lines, bands, panels, bars
+EVERY = [pytest.param(name, marks=() if name in ONE_OF_EACH else pytest.mark.slow) for name in FIGURES]
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_figures_show_labels_as_they_are(name: str, browser: Browser, tmp_path: Path) -> None:
     figure = FIGURES[name]()
     figure.update_layout(width=1500, height=900)
