@@ -176,4 +176,5 @@ SHOWN: Mapping[Role, tuple[str, tuple[str, ...]]] = {
 
 def rows_of(result: ClaimResult, role: Role) -> pd.DataFrame:
     """The rows of one role, from both tables of a result."""
-    return result.rows[result.rows["role"] == role]
+    rows = result.rows
+    return rows[rows["role"] == role]

@@ -130,7 +130,8 @@ def _prose(rows: pd.DataFrame, result: ClaimResult) -> Entry:
     there = main[["value", "low", "high", "margin", "n"]].to_numpy(dtype=float).ravel().tolist()
     there += (main["value"] * main["n"]).tolist()  # on how many graphs
     there += [float(each) for text in main["against"] for each in re.findall(NUMBER, text)]
-    there += [result.n_unclear[key] for key in main.loc[main["kind"] == SHARE_OF_GRAPHS, "key"]]
+    unclear = result.n_unclear
+    there += [unclear[key] for key in main.loc[main["kind"] == SHARE_OF_GRAPHS, "key"]]
     missing = [text for text in found if not any(_same(text, number) for number in there)]
     says = f"not in a main row: {', '.join(missing)}" if missing else "none is missing"
     rule, n = "every number of the sentence is one of a main row", len(found)

@@ -75,9 +75,10 @@ _LINES = ("panel", "line", *_OF_ROW, "unclear")
 
 
 def _lines(each: Judged) -> Iterator[tuple[object, ...]]:
+    unclear = each.result.n_unclear
     for row in each.result.table[each.result.table["role"] == "main"].to_dict("records"):
         panel, moment = panel_of(str(row["key"]))
-        yield (panel, _line(each, moment), *(row[name] for name in _OF_ROW), each.result.n_unclear[row["key"]])
+        yield (panel, _line(each, moment), *(row[name] for name in _OF_ROW), unclear[row["key"]])
 
 
 def _line(each: Judged, moment: str) -> str:

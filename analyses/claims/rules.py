@@ -191,8 +191,9 @@ class ClaimResult(Result):
 
     def figure(self) -> Any:
         """All quantities with their bounds, coloured by what they say."""
-        title = f"{self.claim}: {self.verdict} · {n_shown(self.rows)} · bars: one-sided 95 % bounds"
-        return quantity_rows(self.rows, title=title)
+        rows = self.rows
+        title = f"{self.claim}: {self.verdict} · {n_shown(rows)} · bars: one-sided 95 % bounds"
+        return quantity_rows(rows, title=title)
 
 
 def equivalence_row(asked: Row, result: EquivalenceResult, m: int) -> Row:

@@ -137,11 +137,8 @@ class FaithfulnessResult(Result):
         """How much of the effect the circuit carries, next to random circuits."""
         if self.table.empty:
             return without_rows(self.model)
-        row, n_random, n_needed = (
-            self.table.iloc[0],
-            len(self.table) - 1,
-            int(self.edges.get("needed", pd.Series([0])).sum()),
-        )
+        row, n_random = self.table.iloc[0], len(self.table) - 1
+        n_needed = int(self.edges["needed"].sum()) if "needed" in self.edges else 0
         as_much = int((self.table["faithfulness"].iloc[1:] >= row["faithfulness"]).sum())
         means = (
             f"The circuit alone keeps {fixed(row['faithfulness'], 2)} of the gap (1 is all that the model does, 0 nothing); "

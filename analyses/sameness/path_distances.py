@@ -26,8 +26,8 @@ from ...circuits.explanation import Explanation
 from ...circuits.plain_text import counted
 from ...circuits.progress import with_bar
 from ...circuits.units import fixed
-from ...tasks import PromptPairs, Task, make_pairs, two_hop
-from ...tasks.questions.pairing import n_pairable
+from ...tasks import PromptPairs, Task, two_hop
+from ...tasks.questions.pairing import pairs_up_to
 from ...tasks.transformerlens import Model
 from ..bridge.evidence import EvidenceResult
 from ..bridge.verdicts import bridge_roles
@@ -223,8 +223,7 @@ def answered_pairs(
     models: Mapping[str, Model], task: Task, split: str, contrast: str, n: int, seed: int
 ) -> tuple[PromptPairs, PromptPairs]:
     """Prompt pairs of a contrast, and those that all models answer."""
-    n = min(n, n_pairable(two_hop(task).split(split)))
-    asked = make_pairs(task, split=split, contrast=contrast, n=n, seed=seed)
+    asked = pairs_up_to(two_hop(task), split=split, contrast=contrast, n=n, seed=seed)
     return asked, asked.keep_correct(*models.values())
 
 

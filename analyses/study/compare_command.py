@@ -15,8 +15,8 @@ from ...circuits.arguments import choice_problems, common_problems, refuse
 from ...circuits.destination import folder_problems, page_problems
 from ...circuits.plain_text import plain
 from ...circuits.units import fixed, interval
-from ...tasks import Checkpoint, Run, make_pairs
-from ...tasks.questions.pairing import n_pairable
+from ...tasks import Checkpoint, Run
+from ...tasks.questions.pairing import pairs_up_to
 from ...tasks.runs.study import run_called
 from ..page import Report
 from ..patching.discovery import discover
@@ -102,7 +102,7 @@ def compare_checkpoints(
     task = found[0][0].task
     refuse(_different_problems(found, names) + choice_problems(split=(split, task.splits)))
     models = {name: checkpoint.model() for name, (_, checkpoint) in zip(names, found, strict=True)}
-    pairs = make_pairs(task, split=split, contrast="bridge", n=min(n_pairs, n_pairable(task.split(split))), seed=seed)
+    pairs = pairs_up_to(task, split=split, contrast="bridge", n=n_pairs, seed=seed)
     chosen_on, judged_on = pairs.keep_correct(*models.values()).halves()
     circuits = {name: discover(model, chosen_on, seed=seed) for name, model in models.items()}
     judged = {name: faithfulness(model, circuits[name], judged_on, seed=seed) for name, model in models.items()}

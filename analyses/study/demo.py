@@ -19,8 +19,8 @@ from ...circuits.interrupts import interrupt, signal_of
 from ...circuits.lock import only_writer
 from ...circuits.plain_text import plain
 from ...circuits.progress import in_words, say
-from ...tasks import BOTH_HOPS, NATURAL, ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, make_pairs, train
-from ...tasks.questions.pairing import n_pairable
+from ...tasks import BOTH_HOPS, NATURAL, ModelConfig, PromptPairs, Run, TrainConfig, TwoHopTask, train
+from ...tasks.questions.pairing import pairs_up_to
 from ...tasks.transformerlens import Model
 from ..bridge.evidence import bridge_evidence
 from ..bridge.lens import logit_lens
@@ -115,8 +115,7 @@ def _phase(run: Run, wanted: str) -> str:
 
 def _pairs(task: TwoHopTask, n: int, seed: int, models: Mapping[str, Model]) -> PromptPairs:
     """Bridge pairs that every arm answers correctly, of the split both arms have never seen."""
-    n = min(n, n_pairable(task.split(SPLIT)))
-    return make_pairs(task, split=SPLIT, contrast="bridge", n=n, seed=seed).keep_correct(*models.values())
+    return pairs_up_to(task, split=SPLIT, contrast="bridge", n=n, seed=seed).keep_correct(*models.values())
 
 
 def main(

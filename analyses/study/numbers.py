@@ -91,9 +91,8 @@ def _of_mapping(found: Mapping[str, Any], name: str) -> Iterator[Number]:
 
 @_numbers.register
 def _of_claim(found: ClaimResult, name: str) -> Iterator[Number]:
-    rows = pd.concat([found.table, found.falsifiers], ignore_index=True)
     seen: set[str] = set()
-    for row in _each(rows):
+    for row in _each(found.rows):
         key = f"{name}/{_joined(row.key)}"
         key = f"{key}@{_joined(row.split)}" if key in seen else key  # the first is on the claim's questions
         seen.add(key)

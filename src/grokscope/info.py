@@ -40,7 +40,7 @@ def described(path: Path) -> dict[str, Any]:
         FileNotFoundError: if there is nothing.
         ValueError: if it is nothing that grokscope writes, or damaged; it says why.
     """
-    path = path if path.exists() else _shipped(path)
+    path = path if path.exists() else _of_study(path)
     if path.is_dir():
         return _folder(path)
     if path.suffix == ".safetensors":
@@ -54,17 +54,17 @@ def described(path: Path) -> dict[str, Any]:
     )
 
 
-def _shipped(path: Path) -> Path:
-    """The place of a shipped study, or of a run of one.
+def _of_study(path: Path) -> Path:
+    """Where a shipped study or a run of one is; torch is imported only to look for it.
 
     Raises:
         FileNotFoundError: if there is none.
     """
-    from grokscope.tasks.runs.study import SHIPPED
+    from grokscope.tasks.runs.study import here_or_shipped
 
-    if not (SHIPPED / path).exists():
+    if not (found := here_or_shipped(path)).exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder, nor such a shipped study or run")
-    return SHIPPED / path
+    return found
 
 
 def _result(path: Path) -> dict[str, Any]:
@@ -112,6 +112,6 @@ def _checkpoint(path: Path) -> dict[str, Any]:
 def _kind(path: Path) -> str:
     """What a file of a folder is, in a line."""
     try:
-        return str(_result(path)["says"])
+        return Result.load(path).caption
     except ValueError:
         return "no result of grokscope"

@@ -26,6 +26,11 @@ def n_pairable(queries: Queries) -> int:
     return math.floor(0.8 * len(queries))
 
 
+def pairs_up_to(task: Task, *, split: str, contrast: str, n: int, seed: int) -> PromptPairs:
+    """As many pairs as can safely be asked of a split, n at most; see `make_pairs`."""
+    return make_pairs(task, split=split, contrast=contrast, n=min(n, n_pairable(task.split(split))), seed=seed)
+
+
 def make_pairs(task: Task, *, split: str, contrast: str, n: int, seed: int) -> PromptPairs:
     """Pair n queries of a split with corrupt ones that differ in the contrast.
 

@@ -195,18 +195,25 @@ def run_called(name: str | Path) -> Run:
         CheckpointError: if it cannot be read.
     """
     refuse(input_problems(name=name))
-    here, shipped = Path(name), SHIPPED / name
-    place = next((each for each in (here, shipped) if each.is_dir()), None)
-    if place is not None and (place / SETTINGS).is_file():
+    place = here_or_shipped(name)
+    if place.exists():
+        if not (place / SETTINGS).is_file() and (runs := _names_of_runs(place)):
+            first = runs.partition(",")[0]
+            raise FileNotFoundError(f"{name} is a study; name one of its runs, such as {name}/{first}: {runs}")
         return Run.load(place)
-    if place is not None and (inside := [run.name for run in run_folders(place)]):
-        raise FileNotFoundError(f"{name} is a study; name one of its runs, such as {name}/{inside[0]}: {', '.join(inside)}")
-    studies = (folder for folder in (here.parent, shipped.parent) if run_folders(folder) and folder != SHIPPED)
-    if place is None and (study := next(studies, None)):
-        raise FileNotFoundError(
-            f"{study.name} has no run {here.name!r}; its runs: {', '.join(r.name for r in run_folders(study))}"
-        )
-    return Run.load(here)
+    for study in (place.parent, (SHIPPED / name).parent):
+        if study != SHIPPED and (runs := _names_of_runs(study)):
+            raise FileNotFoundError(f"{study.name} has no run {place.name!r}; its runs: {runs}")
+    return Run.load(place)
+
+
+def here_or_shipped(name: str | Path) -> Path:
+    """Where a file or folder is, or else that of a shipped study; the name itself if there is neither."""
+    return next((each for each in (Path(name), SHIPPED / name) if each.exists()), Path(name))
+
+
+def _names_of_runs(folder: Path) -> str:
+    return ", ".join(run.name for run in run_folders(folder))
 
 
 def run_folders(folder: Path) -> list[Path]:
